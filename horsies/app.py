@@ -1,0 +1,233 @@
+"""`Horsies`: one app, its tasks and its way to the database. The composition root: it alone knows everybody."""
+
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Never, Protocol, cast, overload
+from uuid import UUID
+
+from horsies.client.aio import AsyncDriver
+from horsies.client.sync import SyncDriver
+from horsies.client.waiting import Waiters
+from horsies.codec.signature import SignatureCodec, function_location
+from horsies.codec.wire import ResultCodec
+from horsies.config import DEFAULT_QUEUE, AppConfig, QueueMode
+from horsies.db.connect import Database
+from horsies.db.operations import Operation
+from horsies.errors import (
+    ErrorCode,
+    HorsiesError,
+    SourceLocation,
+    TaskDefinitionError,
+    caller_location,
+    raise_all,
+)
+from horsies.handle import TaskHandle
+from horsies.modules import expand_globs, import_tasks
+from horsies.outcome import TaskError, TaskResult
+from horsies.registry import Registry, TaskDefinition
+from horsies.retry import ExceptionMapper, RetryPolicy, validate_exception_mapper
+from horsies.sending import Producer, sends_suppressed
+from horsies.task import TaskFunction
+
+_SHORTEST_TIMEOUT_MS = 100
+_ELSEWHERE = {
+    "good_until": "it belongs to one send: task.with_options(good_until=…)",
+    "delay": "it belongs to one send: task.with_options(delay=…) or task.schedule(seconds, …)",
+    "priority": "it belongs to one send: task.with_options(priority=…)",
+    "auto_retry_for": "it belongs to the policy: retry_policy=RetryPolicy(auto_retry_for=[…])",
+    "max_retries": "it belongs to the policy: retry_policy=RetryPolicy(max_retries=…)",
+}
+
+
+class TaskDecorator(Protocol):
+    """What `Horsies.task` returns: makes a task of a function that returns a `TaskResult`."""
+
+    @overload
+    def __call__[**P, T, E: TaskError](
+        self, fn: Callable[P, Coroutine[Any, Any, TaskResult[T, E]]], /
+    ) -> TaskFunction[P, T, Coroutine[Any, Any, TaskResult[T, E]]]: ...
+
+    @overload
+    def __call__[**P, T, E: TaskError](
+        self, fn: Callable[P, TaskResult[T, E]], /
+    ) -> TaskFunction[P, T, TaskResult[T, E]]: ...
+
+
+class _Drivers:
+    """Both drivers over one database: what tasks and handles carry their operations out with."""
+
+    def __init__(self, config: AppConfig) -> None:
+        database = Database(config.broker)
+        self._waiters = Waiters(database, config.resilience.notify_poll_interval_ms / 1000)
+        self._sync = SyncDriver(database, self._waiters)
+        self._async = AsyncDriver(database, self._waiters)
+
+    def run[R](self, operation: Operation[R]) -> R:
+        return self._sync.run(operation)
+
+    async def run_async[R](self, operation: Operation[R]) -> R:
+        return await self._async.run(operation)
+
+    def close(self) -> None:
+        self._sync.close()
+        self._waiters.close()
+
+    async def close_async(self) -> None:
+        await self._async.close()
+        self.close()
+
+
+class Horsies:
+    """An app: a configuration and the tasks that are defined with it."""
+
+    def __init__(self, config: AppConfig) -> None:
+        """Describe; nothing is opened before the first send."""
+        self.config = config
+        self.registry = Registry()
+        self.name = str(sys._getframe(1).f_globals.get("__name__", "app"))  # noqa: SLF001 # the caller's module
+        self._drivers = _Drivers(config)
+        priorities = {queue.name: queue.priority for queue in config.queues}
+        self.producer = Producer(self._drivers, priorities, config.resend_on_transient_err)
+        self._modules: list[str] = []
+
+    def __repr__(self) -> str:
+        """Show the app's name."""
+        return f"<Horsies app {self.name!r}>"
+
+    def task(
+        self,
+        task_name: str,
+        *,
+        queue_name: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        exception_mapper: ExceptionMapper | None = None,
+        default_unhandled_error_code: str | None = None,
+        timeout_ms: int | None = None,
+        **unknown: Never,
+    ) -> TaskDecorator:
+        """Make a task of a function, ``def`` or ``async def``, that returns ``TaskResult[T, TaskError]``.
+
+        Args:
+            task_name: under which workers know it; unique in the app.
+            queue_name: of the app's queues; needed in CUSTOM mode, refused in DEFAULT mode.
+            retry_policy: when a failed attempt is tried again; None: never.
+            exception_mapper: exact exception class to error code, looked at before the app's.
+            default_unhandled_error_code: for exceptions no mapper knows.
+            timeout_ms: how long an attempt may run, in milliseconds.
+
+        Raises:
+            TaskDefinitionError: HRS-100 to HRS-105, HRS-209, HRS-212 or HRS-301, when the decorator runs, with the
+                place in the source; several at once as `MultipleValidationErrors`.
+        """
+        locals_of_caller = sys._getframe(1).f_locals  # noqa: SLF001 # annotations may name local classes
+
+        def decorate(fn: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
+            problems = [
+                *_wrong_options(task_name, fn, timeout_ms, cast("dict[str, object]", unknown)),
+                *self._wrong_queue(task_name, queue_name),
+                *(validate_exception_mapper(exception_mapper) if exception_mapper else ()),
+            ]
+            for problem in problems:
+                problem.location = problem.location or _location(fn)
+            raise_all(problems)
+            definition = TaskDefinition(
+                name=task_name,
+                fn=fn,
+                is_async=inspect.iscoroutinefunction(fn),
+                signature=SignatureCodec(fn, locals_of_caller),
+                result=ResultCodec.of(fn, locals_of_caller),
+                location=function_location(fn),
+                queue_name=queue_name or DEFAULT_QUEUE.name,
+                retry_policy=retry_policy,
+                exception_mapper=exception_mapper,
+                default_unhandled_error_code=default_unhandled_error_code,
+                timeout_ms=timeout_ms,
+            )
+            self.registry.add(definition)
+            return TaskFunction(definition, self.producer)
+
+        return cast("TaskDecorator", decorate)
+
+    def discover_tasks(self, modules: Sequence[str]) -> None:
+        """Record where tasks live: dotted module names or paths of ``.py`` files. Workers and checks import them.
+
+        Calls add up. Exactly these modules are imported, not what lies below them.
+        """
+        self._modules += [module for module in modules if module not in self._modules]
+
+    def expand_module_globs(self, patterns: Sequence[str]) -> list[str]:
+        """The modules that match, for `discover_tasks`: ``"shop.*.tasks"`` or ``"jobs/**/*.py"``."""
+        return expand_globs(patterns)
+
+    def list_tasks(self) -> list[str]:
+        """The names of the tasks defined so far, sorted."""
+        return self.registry.names
+
+    def check(self) -> list[HorsiesError]:
+        """Import every discovered module, with sends suppressed; what is wrong, or an empty list."""
+        with sends_suppressed():
+            return import_tasks(self._modules)
+
+    def handle(self, task_id: str) -> TaskHandle[Any]:
+        """A handle of an id: its result is decoded by the task of that name, or as plain JSON if there is none.
+
+        Raises:
+            ValueError: ``task_id`` is not a UUID.
+        """
+        return TaskHandle(str(UUID(task_id)), self._drivers, self.registry.result_codec)
+
+    def get_result(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
+        """Wait for the outcome of an id, blocking; see `TaskHandle.get`."""
+        return self.handle(task_id).get(timeout_ms)
+
+    async def get_result_async(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
+        """The same as `get_result`, awaited."""
+        return await self.handle(task_id).get_async(timeout_ms)
+
+    def close(self) -> None:
+        """Close the connections of this process; they are opened again when needed."""
+        self._drivers.close()
+
+    async def close_async(self) -> None:
+        """Close also the connections of the running event loop."""
+        await self._drivers.close_async()
+
+    def _wrong_queue(self, task_name: str, queue_name: str | None) -> list[HorsiesError]:
+        known = [queue.name for queue in self.config.queues]
+        if self.config.queue_mode is QueueMode.DEFAULT and queue_name is not None:
+            problem = f"task {task_name!r} names the queue {queue_name!r}, and the app has only the default one"
+            fix = "leave queue_name out, or configure queue_mode=QueueMode.CUSTOM and custom_queues"
+        elif self.config.queue_mode is QueueMode.CUSTOM and queue_name not in known:
+            problem = f"task {task_name!r} names " + (f"the unknown queue {queue_name!r}" if queue_name else "no queue")
+            fix = f"give queue_name= one of {', '.join(known)}"
+        else:
+            return []
+        return [TaskDefinitionError(ErrorCode.TASK_INVALID_QUEUE, problem, help_text=fix)]
+
+
+def _wrong_options(
+    task_name: object, fn: object, timeout_ms: object, unknown: dict[str, object]
+) -> list[TaskDefinitionError]:
+    options = ErrorCode.TASK_INVALID_OPTIONS
+    problems: list[TaskDefinitionError] = []
+    if not isinstance(task_name, str) or not task_name:
+        example = '@app.task("send_mail")'
+        problems.append(TaskDefinitionError(options, "a task needs a name", help_text=f"write {example}"))
+    if timeout_ms is not None and (not isinstance(timeout_ms, int) or timeout_ms < _SHORTEST_TIMEOUT_MS):
+        problem = f"timeout_ms must be a whole number of at least {_SHORTEST_TIMEOUT_MS}, got {timeout_ms!r}"
+        problems.append(TaskDefinitionError(options, problem, help_text="it is in milliseconds"))
+    for name in unknown:
+        known = "task takes queue_name, retry_policy, exception_mapper, default_unhandled_error_code and timeout_ms"
+        problems.append(
+            TaskDefinitionError(options, f"task has no option {name!r}", help_text=_ELSEWHERE.get(name, known))
+        )
+    if isinstance(fn, TaskFunction) or not inspect.isfunction(fn) or hasattr(fn, "__wrapped__"):
+        problem = f"task {task_name!r} is made of something that another decorator already wrapped"
+        fix = "put @app.task directly on the function, and other decorators inside or not at all"
+        problems.append(TaskDefinitionError(ErrorCode.TASK_PREDECORATED_NOT_SUPPORTED, problem, help_text=fix))
+    return problems
+
+
+def _location(fn: object) -> SourceLocation | None:
+    return function_location(fn) if inspect.isfunction(fn) else caller_location()

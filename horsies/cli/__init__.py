@@ -1,0 +1,1 @@
+"""The command line: ``horsies worker``, ``send``, ``db``."""

@@ -1,0 +1,141 @@
+"""Finding the app that a locator names: ``pkg.mod:app``, ``pkg.mod`` or ``path/file.py:app``."""
+
+import importlib
+import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+
+from horsies.app import Horsies
+from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raised_at
+from horsies.modules import import_module
+
+_SUFFIX = ".py"
+
+
+def locate(locator: str) -> Horsies:
+    """Import the module that a locator names, and take the app out of it.
+
+    The working directory becomes importable, as does the directory of a file that is named by its path.
+
+    Raises:
+        ConfigurationError: HRS-207: nothing of that name, or no app; HRS-206: a module alone is named, and it does
+            not have exactly one app; HRS-210: the module raised when it was imported.
+        HorsiesError: what the module itself reported when it was imported: a wrong task, a wrong setting.
+    """
+    place, colon, attribute = locator.partition(":")
+    if not place or (colon and not attribute):
+        message = f"{locator!r} does not name an app"
+        raise _wrong(message, help_text="write MODULE:APP, as in instance:app")
+    _make_importable(Path.cwd())
+    module = _import_file(place, colon + attribute) if _is_path(place) else _import(place)
+    return _named_app(module, attribute) if attribute else _only_app(module)
+
+
+def _wrong(message: str, *, notes: Iterable[str] = (), help_text: str | None) -> ConfigurationError:
+    return ConfigurationError(ErrorCode.WORKER_INVALID_LOCATOR, message, notes=tuple(notes), help_text=help_text)
+
+
+def _is_path(place: str) -> bool:
+    return "/" in place or place.endswith(_SUFFIX)
+
+
+def _make_importable(folder: Path) -> None:
+    if sys.path[:1] != [str(folder)]:
+        sys.path.insert(0, str(folder))
+        importlib.invalidate_caches()
+
+
+def _import_file(place: str, rest: str) -> ModuleType:
+    """Import a file under the name by which other modules import it, so that there is one module object."""
+    file = Path(place).absolute()
+    if file.suffix != _SUFFIX or not file.is_file():
+        raise _no_such_file(place, rest)
+    folder, names = file.parent, [file.stem]
+    _make_importable(folder)
+    while (folder / "__init__.py").is_file():
+        names.insert(0, folder.name)
+        folder = folder.parent
+        _make_importable(folder)
+    module = _import(".".join(names))
+    if module.__file__ is None or not file.samefile(module.__file__):
+        message = f"{place!r} cannot be imported: the name {module.__name__!r} belongs to {module.__file__ or 'Python'}"
+        raise _wrong(message, help_text="rename the file")
+    return module
+
+
+def _no_such_file(place: str, rest: str) -> ConfigurationError:
+    dotted = place.removesuffix(_SUFFIX).removeprefix("./").replace("/", ".")
+    message = f"there is no file {place!r}"
+    if "/" not in place:
+        return _wrong(f"{message}; a module is named without {_SUFFIX!r}", help_text=f"write {dotted}{rest}")
+    if Path(place + _SUFFIX).is_file():
+        return _wrong(message, help_text=f"write {place}{_SUFFIX}{rest} or {dotted}{rest}")
+    beside = [str(path) for path in Path(place).parent.glob(f"*{_SUFFIX}")]
+    return _wrong(message, notes=[_cwd_note()], help_text=_did_you_mean(place, beside, rest))
+
+
+def _import(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        message = f"{name!r} is not the name of a module"
+        raise _wrong(message, help_text="write pkg.mod:app or path/file.py:app")
+    try:
+        return import_module(name)
+    except HorsiesError as error:
+        missing = error.__cause__
+        if isinstance(missing, ModuleNotFoundError) and raised_at(missing) is None and _is_or_holds(missing.name, name):
+            raise _no_such_module(name) from missing
+        raise
+
+
+def _is_or_holds(missing: str | None, name: str) -> bool:
+    return missing is not None and f"{name}.".startswith(f"{missing}.")
+
+
+def _no_such_module(name: str) -> ConfigurationError:
+    parent, _, last = name.rpartition(".")
+    if hasattr(sys.modules.get(parent), last):
+        return _wrong(f"there is no module {name!r}", help_text=f"did you mean {parent}:{last}?")
+    here = Path.cwd()
+    files = [*here.glob(f"*{_SUFFIX}"), *here.glob(f"*/*{_SUFFIX}")]
+    modules = [".".join(file.relative_to(here).with_suffix("").parts) for file in files]
+    return _wrong(f"there is no module {name!r}", notes=[_cwd_note()], help_text=_did_you_mean(name, modules, ""))
+
+
+def _cwd_note() -> str:
+    return f"the working directory is {Path.cwd()}"
+
+
+def _did_you_mean(name: str, known: Iterable[str], rest: str) -> str | None:
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}{rest}?" if close else None
+
+
+def _named_app(module: ModuleType, attribute: str) -> Horsies:
+    found = getattr(module, attribute, None)
+    if isinstance(found, Horsies):
+        return found
+    apps = list(_apps(module))
+    if hasattr(module, attribute):
+        message = f"{attribute!r} in module {module.__name__!r} is a {type(found).__name__}, not a Horsies app"
+    else:
+        message = f"module {module.__name__!r} has no {attribute!r}"
+    close = get_close_matches(attribute, apps, n=1, cutoff=0) or get_close_matches(attribute, dir(module), n=1)
+    raise _wrong(message, help_text=f"did you mean {module.__name__}:{close[0]}?" if close else None)
+
+
+def _only_app(module: ModuleType) -> Horsies:
+    apps = _apps(module)
+    if len(apps) == 1:
+        return next(iter(apps.values()))
+    spelled = ", ".join(f"{module.__name__}:{name}" for name in apps)
+    message = f"module {module.__name__!r} has {len(apps) or 'no'} Horsies app{'s' if len(apps) != 1 else ''}"
+    help_text = f"name one of them: {spelled}" if apps else "name the module that makes the app: MODULE:APP"
+    raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text=help_text)
+
+
+def _apps(module: ModuleType) -> dict[str, Horsies]:
+    """The apps of a module by name; one that has several names is there once."""
+    by_identity = {id(value): (name, value) for name, value in vars(module).items() if isinstance(value, Horsies)}
+    return dict(by_identity.values())

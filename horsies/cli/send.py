@@ -1,0 +1,153 @@
+"""``horsies send``: send a task from a shell."""
+
+import json
+from collections.abc import Mapping, Sequence
+from inspect import Parameter
+from typing import Annotated, Any, cast
+
+import typer
+
+from horsies.cli.locate import locate
+from horsies.codec.adapters import CodecError
+from horsies.codec.signature import SignatureCodec
+from horsies.codec.wire import decode_json
+from horsies.errors import ConfigurationError, ErrorCode, raise_all
+from horsies.handle import TaskHandle
+from horsies.registry import TaskDefinition
+from horsies.result import Err
+from horsies.sending import TaskSendOptions, sends_suppressed
+from horsies.task import TaskSender
+
+
+def send(  # noqa: PLR0913 - one parameter an option
+    locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
+    task: Annotated[str, typer.Argument(help="The task's name.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="ARGUMENTS", help="Its arguments: JSON, or plain text.")
+    ] = None,
+    *,
+    json_object: Annotated[
+        str | None, typer.Option("--json", metavar="OBJECT", help="Arguments by name, as a JSON object.")
+    ] = None,
+    delay: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Earliest start.")] = 0.0,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it as JSON.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Longest wait; else no limit.")
+    ] = None,
+) -> None:
+    """Send a task; print its id or, with --wait, its result.
+
+    An argument is read as JSON where that fits the parameter's type, else as text. Put -- before negative numbers.
+
+    Example: horsies send instance:app add_numbers 5 3 --wait
+
+    Example: horsies send instance:app add_numbers --json '{"a": 5, "b": 3}'
+    """
+    if timeout is not None and not wait:
+        message = "needs --wait"
+        raise typer.BadParameter(message, param_hint="--timeout")
+    with sends_suppressed():
+        app = locate(locator)
+    raise_all(app.check())
+    definition = app.registry.get(task)
+    given = arguments_by_name(definition.signature, arguments or [], json_object)
+    args, kwargs = parse_arguments(definition.signature, given)
+    sender = TaskSender[..., Any](definition, app.producer, TaskSendOptions(delay=delay))
+    sent = sender.send(*args, **kwargs)
+    if isinstance(sent, Err):
+        typer.echo(f"not sent: {sent.err_value.code}: {sent.err_value.message}", err=True)
+        raise typer.Exit(1)
+    if wait:
+        _print_result(sent.ok_value, definition, timeout)
+    else:
+        typer.echo(sent.ok_value.task_id)
+
+
+def arguments_by_name(
+    signature: SignatureCodec, positional: Sequence[str], json_object: str | None
+) -> dict[str, list[str]]:
+    """Bind what stands on the command line to parameters.
+
+    Returns:
+        For each parameter that is given, the JSON that its argument may mean, the likeliest first.
+
+    Raises:
+        ConfigurationError: HRS-206: too many arguments, no JSON object, or a parameter given twice.
+    """
+    by_position = [name for name, each in signature.parameters.items() if each.kind is not Parameter.KEYWORD_ONLY]
+    if len(positional) > len(by_position):
+        message = f"{len(positional)} arguments are given, and the task takes {', '.join(by_position) or 'none'}"
+        raise _bad_arguments(message)
+    given = {name: _meanings(text) for name, text in zip(by_position, positional, strict=False)}
+    named = _parse_object(json_object)
+    twice = sorted(given.keys() & named.keys())
+    if twice:
+        message = f"given by position and in --json: {', '.join(twice)}"
+        raise _bad_arguments(message)
+    return given | named
+
+
+def parse_arguments(
+    signature: SignatureCodec, given: Mapping[str, Sequence[str]]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Choose the first meaning of each argument that fits its parameter.
+
+    Raises:
+        ConfigurationError: HRS-206: an argument does not fit, naming its parameter.
+    """
+    chosen = {name: meanings[0] for name, meanings in given.items()}
+    others = {name: list(meanings[1:]) for name, meanings in given.items()}
+    first_problems: dict[str, CodecError] = {}
+    while True:
+        try:
+            return signature.decode_call(_object(chosen))
+        except CodecError as error:
+            name = error.parameter or ""
+            problem = first_problems.setdefault(name, error)
+            if not others.get(name):
+                raise _bad_arguments(str(problem)) from error
+            chosen[name] = others[name].pop(0)
+
+
+def _object(members: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in members.items()) + "}"
+
+
+def _meanings(text: str) -> list[str]:
+    """As JSON, if it is that, and as text. JSON stays as it is written: 1.10 may be a decimal."""
+    as_text = json.dumps(text)
+    try:
+        decode_json(text)
+    except CodecError:
+        return [as_text]
+    return [text, as_text]
+
+
+def _parse_object(text: str | None) -> dict[str, list[str]]:
+    if text is None:
+        return {}
+    try:
+        members = decode_json(text)
+    except CodecError as error:
+        message = f"--json is {error}"
+        raise _bad_arguments(message) from error
+    if not isinstance(members, dict):
+        message = "--json must be an object of arguments by name"
+        raise _bad_arguments(message)
+    return {name: [json.dumps(value)] for name, value in cast("dict[str, object]", members).items()}
+
+
+def _bad_arguments(message: str) -> ConfigurationError:
+    return ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message)
+
+
+def _print_result(handle: TaskHandle[Any], definition: TaskDefinition, timeout: float | None) -> None:
+    result = handle.get(None if timeout is None else round(timeout * 1000))
+    if result.is_ok():
+        typer.echo(definition.result.encode(result).payload.decode())
+        return
+    error = result.err_value
+    typer.echo(f"task {handle.task_id} failed: {error.error_code}: {error.message}", err=True)
+    if error.data is not None:
+        typer.echo(f"data: {json.dumps(error.data, ensure_ascii=False)}", err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,61 @@
+"""``horsies worker``."""
+
+from enum import StrEnum
+from functools import partial
+from typing import Annotated, Literal
+
+import typer
+
+from horsies.cli.locate import locate
+from horsies.worker.run import run_worker
+from horsies.worker.settings import WorkerOptions
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+
+def worker(  # noqa: PLR0913 - one parameter an option
+    locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
+    *,
+    processes: Annotated[int, typer.Option(min=1, help="Child processes that run tasks.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time in each child.")] = 1,
+    queues: Annotated[str, typer.Option(metavar="A,B", help="Work on these queues only.")] = "",
+    max_claim_batch: Annotated[int, typer.Option(min=0, help="Most tasks taken in one claim; 0: no limit.")] = 0,
+    max_claim_per_worker: Annotated[
+        int, typer.Option(min=0, help="Most tasks in hand; 0: as many as the children can run.")
+    ] = 0,
+    shutdown_timeout: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="How long running tasks get when the worker stops; else no limit."),
+    ] = None,
+    loglevel: Annotated[
+        LogLevel, typer.Option(case_sensitive=False, help="Least level that is logged.")
+    ] = LogLevel.INFO,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="One line an event, or one JSON object.")
+    ] = "text",
+) -> None:
+    """Run tasks until told to stop.
+
+    Ctrl-C or SIGTERM lets running tasks end; a second one does not.
+
+    Example: horsies worker instance:app --processes=8 --loglevel=INFO
+    """
+    options = WorkerOptions(
+        processes=processes,
+        concurrency=concurrency,
+        queues=tuple(name.strip() for name in queues.split(",") if name.strip()),
+        max_claim_batch=max_claim_batch,
+        max_claim_per_worker=max_claim_per_worker,
+        shutdown_timeout=shutdown_timeout,
+        loglevel=loglevel.value,
+        log_format=log_format,
+    )
+    raise typer.Exit(run_worker(partial(locate, locator), options))

@@ -1,0 +1,1 @@
+"""The producer's side: the drivers that carry operations out, and waiting for results."""

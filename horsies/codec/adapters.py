@@ -1,0 +1,142 @@
+"""`TypeCodec`: values of one annotation to JSON and back."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import SchemaSerializer, SchemaValidator
+
+from horsies.codec.compare import difference
+from horsies.codec.portable import Portable, Schema, exact_types
+from horsies.codec.problems import CodecError, InvalidJson, Path, UnsupportedType, explain, show_type
+from horsies.codec.text import encode_json
+
+__all__ = ["CodecError", "InvalidJson", "TypeCodec", "UnsupportedType"]
+
+# A model brings a validator of its own, in which bytes are not base64; by this switch pydantic builds a new one.
+_OWN: Final[dict[str, Any]] = (
+    {"_use_prebuilt": False} if "_use_prebuilt" in inspect.signature(SchemaValidator).parameters else {}
+)
+_ALWAYS_EXACT_BYTES = 4096  # below pydantic's limit of 4300 digits for an integer
+
+
+class TypeCodec:
+    """Checks, encodes and decodes values of one annotation.
+
+    What is encoded is what a strict check makes of the value, and only if it would come back the same.
+    """
+
+    def __init__(self, annotation: Any, localns: Mapping[str, Any] | None = None) -> None:
+        """Build the validators; this is slow (milliseconds), once per annotation.
+
+        Args:
+            annotation: any type of spec 1.6.
+            localns: names that string annotations inside it may use, besides those of their own modules.
+
+        Raises:
+            UnsupportedType: JSON has no form for it, or a name in it is unknown.
+        """
+        self.annotation = annotation
+        self.expected: dict[Path, Any] = {(): annotation}
+        self.schema = _core_schema(annotation, localns)
+        portable = Portable(self.schema)
+        own = _OWN if portable.changed else {}
+        self._validator = SchemaValidator(cast("Any", portable.schema), **own)
+        self._serializer = SchemaSerializer(cast("Any", portable.schema), **own)
+        self._transforms = portable.transforms
+        self._reads_python = portable.reads_python
+        self._exact = exact_types(self.schema)
+
+    def check(self, value: Any) -> Any:
+        """Check a value by pydantic's strict Python rules.
+
+        Returns:
+            the value; where the annotation has validators of the user's own, what they make of it.
+
+        Raises:
+            CodecError: it does not fit.
+        """
+        try:
+            return self._validator.validate_python(value, strict=True, by_alias=False, by_name=True)
+        except ValidationError as error:
+            raise explain(error, self.expected, value) from error
+        except Exception as error:
+            raise CodecError((), f"a validator raised {_reason(error)}") from error
+
+    def encode(self, value: Any) -> bytes:
+        """Write a value as JSON.
+
+        Raises:
+            CodecError: it does not fit, or would not come back the same.
+        """
+        checked = self.check(value)
+        if self.is_exact(value):
+            data = encode_json(checked)
+            if len(data) <= _ALWAYS_EXACT_BYTES:
+                return data
+        data = encode_json(self._plain(checked))
+        self._verify(checked if self._transforms else value, data)
+        return data
+
+    def decode(self, data: bytes | str) -> Any:
+        """Read a value by pydantic's strict JSON rules.
+
+        Raises:
+            InvalidJson: it is not JSON.
+            CodecError: it does not fit.
+        """
+        try:
+            return self._read(data)
+        except ValidationError as error:
+            raise explain(error, self.expected) from error
+        except Exception as error:
+            raise CodecError((), f"a validator raised {_reason(error)}") from error
+
+    def is_exact(self, value: Any) -> bool:
+        """Whether the value certainly comes back the same, so that this need not be tried."""
+        return self._exact is not None and type(value) in self._exact
+
+    def _read(self, data: bytes | str) -> Any:
+        try:
+            return self._validator.validate_json(data, strict=True, by_alias=False, by_name=True)
+        except ValidationError:
+            if not self._reads_python:
+                raise
+            # Behind such a validator pydantic holds a date to strict Python rules, where a string is none.
+            return self._validator.validate_json(data, strict=False, by_alias=False, by_name=True)
+
+    def _plain(self, checked: Any) -> Any:
+        try:
+            return self._serializer.to_python(checked, mode="json", by_alias=False, round_trip=True, warnings="error")
+        except Exception as error:
+            raise CodecError((), f"{show_type(self.annotation)} can't be written as JSON: {_reason(error)}") from error
+
+    def _verify(self, value: Any, data: bytes) -> None:
+        try:
+            changed = difference(value, self._read(data))
+        except ValidationError as error:
+            found = explain(error, self.expected)
+            raise CodecError(found.path, f"would not come back from JSON: {found.message}") from error
+        except Exception as error:
+            raise CodecError((), f"can't be compared with what comes back from JSON: {_reason(error)}") from error
+        if changed is not None:
+            raise changed
+
+
+def _core_schema(annotation: Any, localns: Mapping[str, Any] | None) -> Schema:
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        if not adapter.pydantic_complete:
+            adapter.rebuild(raise_errors=True, _types_namespace=dict(localns or {}))
+        return cast("Schema", adapter.core_schema)
+    except Exception as error:
+        reason = str(error).partition("\n")[0].partition(". Set `")[0]
+        msg = f"there is no JSON form of {show_type(annotation)}: {reason}"
+        raise UnsupportedType(msg) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return f"{type(error).__name__}: {error}"

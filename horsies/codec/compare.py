@@ -1,0 +1,123 @@
+"""Whether a value came back from JSON as it went in: not merely equal, the same."""
+
+import math
+from collections import deque
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, cast
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from horsies.codec.problems import CodecError, Path, show_value
+from horsies.outcome import TaskResult, result_parts
+
+_PLAIN: frozenset[type] = frozenset({type(None), bool, int, str, bytes})
+_SCALARS = (int, str, bytes, float, Decimal, date, time, timedelta, UUID)
+
+
+def difference(sent: Any, back: Any, path: Path = ()) -> CodecError | None:
+    """Find the first place where ``back`` is not what ``sent`` was.
+
+    Equality is not enough: ``1 == 1.0 == True``, a named tuple equals a tuple, 0.0 equals -0.0. A number or text of
+    a subclass may come back as its base class, which is what the annotation says, as long as it is equal: NumPy's
+    floats, an int where a float is declared. A member of an enum may not: it stands for more than its value.
+    """
+    if sent is back:
+        return None
+    kind = cast("Any", type(sent))
+    if kind is not type(back):
+        found = None if _is_widened(sent, back) else _changed(sent, back, path)
+    elif kind in _PLAIN:
+        found = None if sent == back else _changed(sent, back, path)
+    elif isinstance(sent, dict):
+        found = _dict_difference(cast("Any", sent), back, path)
+    elif isinstance(sent, set | frozenset):
+        found = _dict_difference(dict.fromkeys(cast("set[Any]", sent)), dict.fromkeys(back), path)
+    elif isinstance(sent, list | tuple | deque):
+        found = _items_difference(cast("list[Any]", sent), back, path)
+    else:
+        found = _object_difference(sent, back, path)
+    return found
+
+
+def _object_difference(sent: Any, back: Any, path: Path) -> CodecError | None:
+    parts = _parts(sent)
+    if parts is None:
+        return None if _is_same(sent, back) else _changed(sent, back, path)
+    return _dict_difference(parts, _parts(back) or {}, path)
+
+
+def _is_widened(sent: Any, back: Any) -> bool:
+    if isinstance(sent, bool | Enum) or not isinstance(back, _SCALARS):
+        return False
+    if isinstance(back, float) and isinstance(sent, int):
+        return float(sent) == back == sent
+    return isinstance(sent, type(back)) and _is_same(sent, back)
+
+
+def _dict_difference(sent: dict[Any, Any], back: dict[Any, Any], path: Path) -> CodecError | None:
+    if sent.keys() != back.keys():
+        return _changed(sent, back, path)
+    twins = dict(zip(back, back, strict=True))
+    for key, value in sent.items():
+        found = None if type(key) is type(twins[key]) is str else difference(key, twins[key], path)
+        if found is None:
+            step = key if isinstance(key, str | int) else repr(key)
+            found = difference(value, back[key], (*path, step))
+        if found is not None:
+            return found
+    return None
+
+
+def _items_difference(sent: list[Any], back: list[Any], path: Path) -> CodecError | None:
+    if len(sent) != len(back) or getattr(sent, "maxlen", None) != getattr(back, "maxlen", None):
+        return _changed(sent, back, path)
+    for index, (item, other) in enumerate(zip(sent, back, strict=True)):
+        if type(item) is type(other) and type(item) in _PLAIN and item == other:
+            continue  # spares lists of plain values a call for each
+        found = difference(item, other, (*path, index))
+        if found is not None:
+            return found
+    return None
+
+
+def _parts(value: Any) -> dict[Any, Any] | None:
+    """Take an object with fields apart; None for one that is compared as a whole."""
+    kind = cast("Any", type(value))
+    if isinstance(value, BaseModel):
+        own = {name: getattr(value, name) for name in kind.__pydantic_fields__}
+        return own | (value.__pydantic_extra__ or {}) | (value.__pydantic_private__ or {})
+    if isinstance(value, TaskResult):
+        return result_parts(cast("TaskResult[Any]", value))
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value) if hasattr(value, field.name)}
+    if kind.__eq__ is object.__eq__:
+        # Equality by identity says nothing here: two such objects are the same if they would be pickled the same.
+        return {"made of": value.__reduce_ex__(4)[1:3]}
+    return None
+
+
+def _is_same(sent: Any, back: Any) -> bool:
+    if isinstance(sent, float):
+        return bool(sent == back) and math.copysign(1.0, sent) == math.copysign(1.0, back)
+    if isinstance(sent, Decimal):
+        return bool(sent.as_tuple() == back.as_tuple())
+    if isinstance(sent, datetime | time):
+        return _wall_clock(sent) == _wall_clock(back)
+    return bool(sent == back)
+
+
+def _wall_clock(moment: Any) -> tuple[Any, ...]:
+    """Take a time apart; ``==`` itself says no to any time in the hour that a zone repeats in autumn.
+
+    The offset has a place in JSON, the name of the zone has none. Without a zone the fold would be lost.
+    """
+    naive = moment.tzinfo is None
+    return moment.replace(tzinfo=None, fold=0), moment.utcoffset(), naive, naive and moment.fold
+
+
+def _changed(sent: object, back: object, path: Path) -> CodecError:
+    return CodecError(path, f"{show_value(sent)} would come back from JSON as {show_value(back)}")

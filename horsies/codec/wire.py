@@ -1,0 +1,170 @@
+"""What is stored of a task's outcome, as JSON."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, TypeAliasType, get_args, get_origin
+
+from horsies.codec.adapters import CodecError, InvalidJson, TypeCodec, UnsupportedType
+from horsies.codec.problems import show_type, show_value
+from horsies.codec.signature import function_location, resolve_annotation, unsupported
+from horsies.codec.text import decode_json, encode_json
+from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
+from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError
+from horsies.outcome import TaskError, TaskResult
+
+__all__ = ["EncodedResult", "ResultCodec", "decode_json", "encode_json", "result_types"]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedResult:
+    """A result as it is stored.
+
+    Attributes:
+        is_ok: whether ``payload`` is the value or the error.
+        payload: JSON.
+        error_code: that of the error; None if it has none, or for a value.
+    """
+
+    is_ok: bool
+    payload: bytes
+    error_code: str | None
+
+
+class ResultCodec:
+    """Encodes and decodes the results of one task."""
+
+    def __init__(
+        self, ok_type: Any, err_type: type[TaskError] = TaskError, localns: Mapping[str, Any] | None = None
+    ) -> None:
+        """Build the validators.
+
+        Raises:
+            UnsupportedType: one of the types has no JSON form.
+        """
+        self.ok_type = ok_type
+        self.err_type = err_type
+        self._ok = TypeCodec(ok_type, localns)
+        self._err = _error_codec(err_type) if localns is None else TypeCodec(err_type, localns)
+
+    @classmethod
+    def of(cls, fn: Callable[..., Any], localns: Mapping[str, Any] | None = None) -> "ResultCodec":
+        """Read the types off a function's return annotation, ``TaskResult[T, E]``.
+
+        Args:
+            fn: the function.
+            localns: the local names at its definition, for an annotation given as a string.
+
+        Raises:
+            TaskDefinitionError: HRS-100 there is no annotation, HRS-101 it is something else, HRS-105 its types
+                can't be carried.
+        """
+        location = function_location(fn)
+        annotation = fn.__annotations__.get("return", _MISSING)
+        if annotation is not _MISSING:
+            annotation = resolve_annotation(fn, "return", annotation, localns)
+        ok_type, err_type = result_types(annotation, fn.__name__, location)
+        try:
+            return cls(ok_type, err_type, localns)
+        except UnsupportedType as error:
+            raise unsupported(fn, "return", annotation, str(error)) from error
+
+    def check(self, result: TaskResult[Any, TaskError]) -> str | None:
+        """Say what does not fit the declared types, naming expected and got; None if all does."""
+        if result.is_err():
+            error = result.err_value
+            if isinstance(error, self.err_type):
+                return None
+            return f"expected an error of type {show_type(self.err_type)}, got {show_value(error)}"
+        try:
+            self._ok.check(result.ok)
+        except CodecError as error:
+            return str(error)
+        return None
+
+    def encode(self, result: TaskResult[Any, TaskError]) -> EncodedResult:
+        """Write a result; an error is written with the fields of its own class.
+
+        Raises:
+            CodecError: it does not fit, or would not come back the same.
+        """
+        if result.is_ok():
+            return EncodedResult(is_ok=True, payload=self._ok.encode(result.ok), error_code=None)
+        error = result.err_value
+        try:
+            codec = self._err if type(error) is self.err_type else _error_codec(type(error))
+        except UnsupportedType as unsupported_error:
+            raise CodecError((), str(unsupported_error)) from unsupported_error
+        code = None if error.error_code is None else str(error.error_code)
+        return EncodedResult(is_ok=False, payload=codec.encode(error), error_code=code)
+
+    def decode(self, is_ok: bool, payload: bytes | str) -> TaskResult[Any, TaskError]:  # noqa: FBT001
+        """Read what `encode` wrote.
+
+        Never raises: what is no JSON becomes an error RESULT_DESERIALIZATION_ERROR, what no longer fits its type
+        PYDANTIC_HYDRATION_ERROR.
+        """
+        try:
+            return TaskResult(ok=self._ok.decode(payload)) if is_ok else TaskResult(err=self._decode_error(payload))
+        except InvalidJson as error:
+            return _unreadable(OperationalErrorCode.RESULT_DESERIALIZATION_ERROR, f"the stored result is {error}")
+        except CodecError as error:
+            kind = "result" if is_ok else "error"
+            message = f"the stored {kind} does not fit its type any more: {error}"
+            return _unreadable(ContractCode.PYDANTIC_HYDRATION_ERROR, message)
+
+    def _decode_error(self, payload: bytes | str) -> TaskError:
+        try:
+            error: TaskError = self._err.decode(payload)
+        except InvalidJson:
+            raise
+        except CodecError:
+            # The library's own errors, a crash say, know nothing of the fields a declared class may require.
+            error = _error_codec(TaskError).decode(payload)
+            if not isinstance(error.error_code, BuiltInTaskCode.__value__):
+                raise
+        return error
+
+
+_MISSING = object()
+
+
+@lru_cache(maxsize=256)
+def _error_codec(kind: type[TaskError]) -> TypeCodec:
+    return TypeCodec(kind)
+
+
+def _unreadable(code: BuiltInTaskCode, message: str) -> TaskResult[Any, TaskError]:
+    return TaskResult(err=TaskError(error_code=code, message=message))
+
+
+def result_types(
+    annotation: Any, name: str = "the function", location: SourceLocation | None = None
+) -> tuple[Any, type[TaskError]]:
+    """Split ``TaskResult[T, E]`` into its types.
+
+    Raises:
+        TaskDefinitionError: HRS-100 there is no annotation, HRS-101 it is something else.
+    """
+    help_text = "write -> TaskResult[T, TaskError], with T the type of the value"
+    if annotation is _MISSING:
+        message = f"{name}() has no return annotation"
+        raise TaskDefinitionError(ErrorCode.TASK_NO_RETURN_TYPE, message, location=location, help_text=help_text)
+    plain = _without_aliases(annotation)
+    if get_origin(plain) is TaskResult:
+        ok_type, err_type = get_args(plain)
+        if isinstance(err_type, type) and issubclass(err_type, TaskError):
+            return ok_type, err_type
+        help_text = "E is TaskError or a subclass of it"
+    message = f"{name}() is annotated to return {show_type(annotation)}, which is not a TaskResult[T, E]"
+    raise TaskDefinitionError(ErrorCode.TASK_INVALID_RETURN_TYPE, message, location=location, help_text=help_text)
+
+
+def _without_aliases(annotation: Any) -> Any:
+    """Follow ``type X = …``, also with parameters, and Annotated to what they stand for."""
+    origin = get_origin(annotation)
+    if isinstance(annotation, TypeAliasType):
+        return _without_aliases(annotation.__value__)
+    if isinstance(origin, TypeAliasType):
+        return _without_aliases(origin.__value__[get_args(annotation)])
+    return _without_aliases(get_args(annotation)[0]) if origin is Annotated else annotation

@@ -1,0 +1,114 @@
+"""Every code the library itself uses, as `str` enums: of task errors, of refused calls, of states."""
+
+from enum import StrEnum
+from typing import Final
+
+
+class OperationalErrorCode(StrEnum):
+    """The machinery failed, or the task did so unexpectedly: look at the logs; a retry may help."""
+
+    UNHANDLED_EXCEPTION = "UNHANDLED_EXCEPTION"
+    TASK_EXCEPTION = "TASK_EXCEPTION"
+    WORKER_CRASHED = "WORKER_CRASHED"
+    BROKER_ERROR = "BROKER_ERROR"
+    WORKER_RESOLUTION_ERROR = "WORKER_RESOLUTION_ERROR"
+    WORKER_SERIALIZATION_ERROR = "WORKER_SERIALIZATION_ERROR"
+    RESULT_DESERIALIZATION_ERROR = "RESULT_DESERIALIZATION_ERROR"
+    WORKFLOW_ENQUEUE_FAILED = "WORKFLOW_ENQUEUE_FAILED"
+    SUBWORKFLOW_LOAD_FAILED = "SUBWORKFLOW_LOAD_FAILED"
+
+
+class ContractCode(StrEnum):
+    """Code and data disagree about a type: mend the program; a retry gives the same."""
+
+    RETURN_TYPE_MISMATCH = "RETURN_TYPE_MISMATCH"
+    PYDANTIC_HYDRATION_ERROR = "PYDANTIC_HYDRATION_ERROR"
+    WORKFLOW_CTX_MISSING_ID = "WORKFLOW_CTX_MISSING_ID"
+
+
+class RetrievalCode(StrEnum):
+    """The result could not be had now: says nothing about how the task itself fared."""
+
+    WAIT_TIMEOUT = "WAIT_TIMEOUT"
+    TASK_NOT_FOUND = "TASK_NOT_FOUND"
+    WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
+    RESULT_NOT_AVAILABLE = "RESULT_NOT_AVAILABLE"
+    RESULT_NOT_READY = "RESULT_NOT_READY"
+
+
+class OutcomeCode(StrEnum):
+    """An end that was decided rather than computed: cancelled, expired, timed out, skipped."""
+
+    TASK_CANCELLED = "TASK_CANCELLED"
+    TASK_EXPIRED = "TASK_EXPIRED"
+    TASK_TIMEOUT = "TASK_TIMEOUT"
+    WORKFLOW_PAUSED = "WORKFLOW_PAUSED"
+    WORKFLOW_FAILED = "WORKFLOW_FAILED"
+    WORKFLOW_CANCELLED = "WORKFLOW_CANCELLED"
+    UPSTREAM_SKIPPED = "UPSTREAM_SKIPPED"
+    SUBWORKFLOW_FAILED = "SUBWORKFLOW_FAILED"
+    WORKFLOW_SUCCESS_CASE_NOT_MET = "WORKFLOW_SUCCESS_CASE_NOT_MET"
+
+
+type BuiltInTaskCode = OperationalErrorCode | ContractCode | RetrievalCode | OutcomeCode
+
+BUILT_IN_CODES: Final[dict[str, BuiltInTaskCode]] = {
+    str(code): code for family in (OperationalErrorCode, ContractCode, RetrievalCode, OutcomeCode) for code in family
+}
+"""The reserved codes: text to member."""
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands."""
+
+    PENDING = "PENDING"  # sent, retried, or handed back
+    CLAIMED = "CLAIMED"  # fetched ahead by a worker, not begun
+    RUNNING = "RUNNING"  # committed before the task's code starts
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"  # not begun by its `good_until`
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task has ended: such a task never changes again."""
+        return self in TASK_TERMINAL_STATES
+
+
+TASK_TERMINAL_STATES: Final = frozenset(
+    {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED}
+)
+
+
+class TaskAttemptOutcome(StrEnum):
+    """How one attempt at a task ended."""
+
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"  # the task said so, or raised
+    WORKER_FAILURE = "WORKER_FAILURE"  # its process died under it
+
+
+class TaskSendErrorCode(StrEnum):
+    """Why a send was refused."""
+
+    SEND_SUPPRESSED = "SEND_SUPPRESSED"  # while a worker imports task modules
+    VALIDATION_FAILED = "VALIDATION_FAILED"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    ENQUEUE_FAILED = "ENQUEUE_FAILED"  # the only one that can be replayed
+    PAYLOAD_MISMATCH = "PAYLOAD_MISMATCH"
+
+
+class BrokerErrorCode(StrEnum):
+    """Which call of the broker failed."""
+
+    SCHEMA_INIT_FAILED = "SCHEMA_INIT_FAILED"
+    ENQUEUE_FAILED = "ENQUEUE_FAILED"
+    PAYLOAD_MISMATCH = "PAYLOAD_MISMATCH"
+    TASK_NOT_FOUND = "TASK_NOT_FOUND"
+    TASK_INFO_QUERY_FAILED = "TASK_INFO_QUERY_FAILED"
+    MONITORING_QUERY_FAILED = "MONITORING_QUERY_FAILED"
+    CLEANUP_FAILED = "CLEANUP_FAILED"
+    CLOSE_FAILED = "CLOSE_FAILED"
+    LISTENER_START_FAILED = "LISTENER_START_FAILED"
+    LISTENER_SUBSCRIBE_FAILED = "LISTENER_SUBSCRIBE_FAILED"
+    NO_BROKER = "NO_BROKER"

@@ -1,0 +1,75 @@
+"""The calls a producer makes. Their SQL stands here once, for every driver."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from horsies.db.adapt import RawJson
+from horsies.db.operations import Call, Rows
+from horsies.db.rows import AttemptRow, StoredResult, TaskInfoRow
+
+_ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
+_NOTIFY_WAKE = "select horsies.notify_wake()"
+_RESULT = "select task_name, status, result from horsies.task_result(%s)"
+_ENDED_AMONG = "select * from horsies.ended_among(%s::uuid[])"
+_INFO = "select * from horsies.task_info(%s)"
+_ATTEMPTS = "select * from horsies.task_attempts(%s)"
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueRequest:
+    """One task to be accepted. ``delay`` is in seconds from the database's now."""
+
+    task_id: UUID
+    task_name: str
+    queue: str
+    priority: int
+    args: bytes
+    fingerprint: bytes
+    delay: float
+    good_until: datetime | None
+    retry_policy: bytes | None
+    timeout_ms: int | None
+
+
+def _scalar(rows: Rows) -> str:
+    return rows[0][0]
+
+
+def enqueue(request: EnqueueRequest, *, replay: bool) -> Call[str]:
+    """Accept a task; answers ``sent``, ``known`` or ``mismatch``."""
+    params = (
+        request.task_id,
+        request.task_name,
+        request.queue,
+        request.priority,
+        RawJson(request.args),
+        request.fingerprint,
+        request.delay,
+        request.good_until,
+        None if request.retry_policy is None else RawJson(request.retry_policy),
+        request.timeout_ms,
+        replay,
+    )
+    return Call(_ENQUEUE, params, _scalar, hint=_NOTIFY_WAKE)
+
+
+def task_result(task_id: UUID) -> Call[StoredResult | None]:
+    """Where a task stands; None: there is no such task."""
+    return Call(_RESULT, (task_id,), lambda rows: StoredResult(*rows[0]) if rows else None)
+
+
+def ended_among(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
+    """Which of these tasks are no longer live."""
+    return Call(_ENDED_AMONG, (list(task_ids),), lambda rows: [row[0] for row in rows])
+
+
+def task_info(task_id: UUID) -> Call[TaskInfoRow | None]:
+    """Everything known about a task; None: there is no such task."""
+    return Call(_INFO, (task_id,), lambda rows: TaskInfoRow(*rows[0]) if rows else None)
+
+
+def task_attempts(task_id: UUID) -> Call[list[AttemptRow]]:
+    """The finished attempts of a task, newest first."""
+    return Call(_ATTEMPTS, (task_id,), lambda rows: [AttemptRow(*row) for row in rows])

@@ -1,0 +1,207 @@
+"""The calls a worker makes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from horsies.db.operations import Call, Rows
+from horsies.db.rows import ClaimedTask
+
+_CLAIM = "select * from horsies.claim(%s, %s::bigint, %s::int, %s::text[], %s::text[])"
+_FINISH = (
+    "select * from horsies.finish(%s, %s::uuid[], %s::bigint[], %s::boolean[], %s::text[], %s::text[],"
+    " %s::float8[], %s, %s::int[], %s::text[])"
+)
+_NOTIFY_DONE = "select horsies.notify_done(%s::uuid[])"
+_NOTIFY_WAKE = "select horsies.notify_wake()"
+_RELEASE = "select horsies.release(%s, %s::uuid[], %s::bigint[])"
+_RECONCILE = "select * from horsies.reconcile(%s, %s::uuid[], %s::bigint[])"
+_HEARTBEAT = "select horsies.heartbeat(%s)"
+_WORKER_START = (
+    "select horsies.worker_start(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::text[], %s::float8)"
+)
+_WORKER_STOP = "select horsies.worker_stop(%s)"
+_REAP = "select * from horsies.reap(%s::uuid, %s::int)"
+_EXPIRE = "select horsies.expire(%s::int)"
+_ADD_PARTITIONS = "select horsies.add_partitions(%s::int)"
+_PRUNE = "select horsies.prune(%s::float8)"
+_DUTY_LOCK = "select horsies.duty_lock()"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What a claim is known by: the task and the number of the exchange in which its worker claimed it."""
+
+    task_id: UUID
+    exchange_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended, ready for the database. ``result`` is encoded JSON: the value, or the TaskError."""
+
+    fence: Fence
+    ok: bool
+    result: bytes
+    error_code: str | None
+    retry_after: float | None
+    worker_pid: int | None
+    process_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to a claim.
+
+    Attributes:
+        tasks: to be begun, in this order.
+        is_filled: there were as many as wanted, so there may be more.
+        due_in: unless filled, in how many seconds the next task falls due; None: none is scheduled.
+    """
+
+    tasks: list[ClaimedTask]
+    is_filled: bool
+    due_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFacts:
+    """What a worker says of itself when it starts; the names are those of the table `workers`."""
+
+    hostname: str
+    pid: int
+    process_name: str
+    boot_id: str
+    pid_namespace: str
+    process_start: str
+    library_version: str
+    processes: int
+    concurrency: int
+    queues: tuple[str, ...]
+    task_names: tuple[str, ...]
+    stale_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReapCounts:
+    """What a reap did."""
+
+    workers: int
+    handed_back: int
+    crashed: int
+
+
+def _fences(fences: Sequence[Fence]) -> tuple[list[UUID], list[int]]:
+    return [fence.task_id for fence in fences], [fence.exchange_no for fence in fences]
+
+
+def _claim(rows: Rows) -> Claim:
+    tasks = [ClaimedTask(*row[:5]) for row in rows if row[0] is not None]
+    is_filled = bool(tasks) and len(tasks) == len(rows)
+    return Claim(tasks, is_filled, rows[-1][5] if len(tasks) < len(rows) else None)
+
+
+def claim(worker_id: UUID, exchange_no: int, wanted: int, queues: Sequence[str], names: Sequence[str]) -> Call[Claim]:
+    """Take up to ``wanted`` due tasks."""
+    return Call(_CLAIM, (worker_id, exchange_no, wanted, list(queues), list(names)), _claim)
+
+
+def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[dict[UUID, str]]:
+    """Write outcomes; answers ``accepted``, ``duplicate`` or ``stale`` for each."""
+    ids, exchanges = _fences([outcome.fence for outcome in outcomes])
+    params = (
+        worker_id,
+        ids,
+        exchanges,
+        [outcome.ok for outcome in outcomes],
+        [outcome.result.decode() for outcome in outcomes],
+        [outcome.error_code for outcome in outcomes],
+        [outcome.retry_after for outcome in outcomes],
+        hostname,
+        [outcome.worker_pid for outcome in outcomes],
+        [outcome.process_name for outcome in outcomes],
+    )
+    return Call(_FINISH, params, dict)
+
+
+def notify_done(task_ids: Sequence[UUID]) -> Call[None]:
+    """Tell waiters that these tasks may have ended."""
+    return Call(_NOTIFY_DONE, (list(task_ids),), _nothing)
+
+
+def notify_wake() -> Call[None]:
+    """Tell workers that there may be work."""
+    return Call(_NOTIFY_WAKE, (), _nothing)
+
+
+def release(worker_id: UUID, fences: Sequence[Fence]) -> Call[int]:
+    """Hand back claims that have not begun; answers how many went back."""
+    return Call(_RELEASE, (worker_id, *_fences(fences)), _scalar_int)
+
+
+def reconcile(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
+    """Say what is in hand; answers which of it is not this worker's any more."""
+    return Call(_RECONCILE, (worker_id, *_fences(held)), lambda rows: {row[0] for row in rows})
+
+
+def heartbeat(worker_id: UUID) -> Call[bool]:
+    """Say that the worker lives; False: it has been declared dead."""
+    return Call(_HEARTBEAT, (worker_id,), lambda rows: rows[0][0])
+
+
+def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[None]:
+    """Make a worker known."""
+    params = (
+        worker_id,
+        facts.hostname,
+        facts.pid,
+        facts.process_name,
+        facts.boot_id,
+        facts.pid_namespace,
+        facts.process_start,
+        facts.library_version,
+        facts.processes,
+        facts.concurrency,
+        list(facts.queues),
+        list(facts.task_names),
+        facts.stale_after_s,
+    )
+    return Call(_WORKER_START, params, _nothing)
+
+
+def worker_stop(worker_id: UUID) -> Call[None]:
+    """A worker leaves."""
+    return Call(_WORKER_STOP, (worker_id,), _nothing)
+
+
+def reap(proven_dead: UUID | None, most: int) -> Call[ReapCounts]:
+    """Hand on the work of dead workers."""
+    return Call(_REAP, (proven_dead, most), lambda rows: ReapCounts(*rows[0]))
+
+
+def expire(most: int) -> Call[int]:
+    """End tasks that were not started in time; answers how many."""
+    return Call(_EXPIRE, (most,), _scalar_int)
+
+
+def add_partitions(days: int) -> Call[int]:
+    """Make the history partitions of the next days; answers how many were made."""
+    return Call(_ADD_PARTITIONS, (days,), _scalar_int)
+
+
+def prune(keep_hours: float) -> Call[int]:
+    """Drop days of history that are older than that; answers how many."""
+    return Call(_PRUNE, (keep_hours,), _scalar_int)
+
+
+def duty_lock() -> Call[bool]:
+    """Take the lock of the duties for this transaction; False: another worker is at them."""
+    return Call(_DUTY_LOCK, (), lambda rows: rows[0][0])
+
+
+def _scalar_int(rows: Rows) -> int:
+    return rows[0][0]
+
+
+def _nothing(_rows: Rows) -> None:
+    return None

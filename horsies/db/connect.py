@@ -1,0 +1,122 @@
+"""Connections: one description of the database, from which every connection of a process is made."""
+
+import threading
+import time
+from typing import Any, Protocol
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+
+from horsies.config import PostgresConfig
+from horsies.db import migrate
+from horsies.db.adapt import ADAPT_CONTEXT
+from horsies.db.failures import call_failed
+from horsies.db.operations import CallFailedError
+from horsies.db.sqlfiles import bind
+from horsies.embedded import EmbeddedError
+from horsies.errors import HorsiesError
+
+_PING_AFTER_IDLE_S = 1.0
+_PREPARE_AFTER = 5
+
+
+class _Used(Protocol):
+    last_used: float
+
+
+class PooledConnection(Connection[tuple[Any, ...]]):
+    """A pooled connection that knows when it was last used."""
+
+    last_used = 0.0
+
+
+class PooledAsyncConnection(AsyncConnection[tuple[Any, ...]]):
+    """The same for asyncio."""
+
+    last_used = 0.0
+
+
+class Database:
+    """Where the queue lives, and how to reach it.
+
+    The schema is created, migrated or checked once a process, before the first use (`prepare`).
+    """
+
+    def __init__(self, config: PostgresConfig) -> None:
+        """Describe; nothing is opened."""
+        self.config = config
+        self.schema = config.schema_name
+        self._lock = threading.Lock()
+        self._url: str | None = None
+        self._is_prepared = False
+
+    @property
+    def url(self) -> str:
+        """The libpq URL. The first look may start the embedded server."""
+        if self._url is None:
+            with self._lock:
+                self._url = self._url or self.config.resolve_url()
+        return self._url
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether `prepare` has succeeded in this process."""
+        return self._is_prepared
+
+    def connect_kwargs(self) -> dict[str, Any]:
+        """Keywords for psycopg: autocommit, keepalives, prepared statements where the pooler allows them."""
+        prepare = None if self.config.pgbouncer_transaction_mode else _PREPARE_AFTER
+        return {
+            "autocommit": True,
+            "prepare_threshold": prepare,
+            "context": ADAPT_CONTEXT,
+            **self.config.connect_kwargs(),
+        }
+
+    def connect(self) -> Connection[tuple[Any, ...]]:
+        """Open a connection, blocking."""
+        return psycopg.connect(self.url, **self.connect_kwargs())
+
+    async def connect_async(self) -> AsyncConnection[tuple[Any, ...]]:
+        """Open a connection on the running loop."""
+        return await AsyncConnection.connect(self.url, **self.connect_kwargs())
+
+    def bind(self, sql: str) -> bytes:
+        """Put the schema's name into a statement."""
+        return bind(sql, self.schema)
+
+    def prepare(self) -> None:
+        """Create or migrate the schema (``auto_migrate``), or check that it is the one this library knows.
+
+        Raises:
+            CallFailedError: no URL, no connection, no rights, a newer schema, or a missing one that may not be made.
+        """
+        if self._is_prepared:
+            return
+        try:
+            with self.connect() as connection:
+                self._prepare(connection)
+        except (psycopg.Error, migrate.SchemaTooNewError, HorsiesError, EmbeddedError) as error:
+            raise call_failed(error) from error
+        self._is_prepared = True
+
+    def _prepare(self, connection: Connection[tuple[Any, ...]]) -> None:
+        if self.config.auto_migrate:
+            migrate.migrate(connection, self.schema)
+            return
+        found = migrate.status(connection, self.schema)
+        migrate.check_not_newer(found, self.schema)
+        if not found.is_current:
+            msg = (
+                f"the schema {self.schema!r} of this database has version {found.current}, this library needs "
+                f"{found.latest}, and auto_migrate is off: run `horsies db migrate`"
+            )
+            raise CallFailedError(msg, retryable=False)
+
+
+def needs_ping(connection: _Used) -> bool:
+    """Whether a pooled connection was idle for so long that it may have died unseen."""
+    now = time.monotonic()
+    idle = now - connection.last_used
+    connection.last_used = now
+    return idle > _PING_AFTER_IDLE_S

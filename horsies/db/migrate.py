@@ -1,0 +1,125 @@
+"""Creating and migrating the schema: numbered migrations for tables, functions anew on every change."""
+
+from dataclasses import dataclass
+
+import psycopg
+
+from horsies.db import sqlfiles
+from horsies.db.sqlfiles import admin, bind
+from horsies.version import __version__
+
+_PARTITION_DAYS = 14
+
+
+class SchemaTooNewError(Exception):
+    """The database's schema was made by a newer library than this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaStatus:
+    """Where a database's schema stands.
+
+    ``current`` is 0 where there is none; ``pending`` lists the migrations still to be applied;
+    ``functions_current`` says whether the server functions are this library's, or a newer one's.
+    """
+
+    current: int
+    latest: int
+    pending: tuple[int, ...]
+    functions_current: bool
+
+    @property
+    def is_current(self) -> bool:
+        """Nothing is left to migrate."""
+        return not self.pending and self.functions_current
+
+
+def status(connection: psycopg.Connection, schema: str) -> SchemaStatus:
+    """Read where the schema of a database stands; changes nothing."""
+    found = connection.execute(bind(admin("find_version"), schema)).fetchone()
+    row = connection.execute(bind(admin("read_version"), schema)).fetchone() if found == (True,) else None
+    current, functions_hash, library = row or (0, "", "0")
+    return SchemaStatus(
+        current=current,
+        latest=max(sqlfiles.migrations()),
+        pending=tuple(number for number in sqlfiles.migrations() if number > current),
+        functions_current=functions_hash == sqlfiles.functions_hash() or _release(library) > _release(__version__),
+    )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def check_not_newer(found: SchemaStatus, schema: str) -> None:
+    """Refuse a schema that a newer library made.
+
+    Raises:
+        SchemaTooNewError: with both versions and the fix.
+    """
+    if found.current > found.latest:
+        msg = (
+            f"the schema {schema!r} of this database has version {found.current}, made by a newer horsies; "
+            f"horsies {__version__} knows versions up to {found.latest}: upgrade horsies"
+        )
+        raise SchemaTooNewError(msg)
+
+
+def migrate(connection: psycopg.Connection, schema: str) -> list[str]:
+    """Bring the schema up to date, in one transaction and under an advisory lock.
+
+    Args:
+        connection: in autocommit mode, with the right to create in the database (or in the schema, if it exists).
+        schema: its name.
+
+    Returns:
+        What was applied, in order: ``["0001", "functions"]``, or nothing.
+
+    Raises:
+        SchemaTooNewError: a newer library made this schema.
+    """
+    found = status(connection, schema)
+    check_not_newer(found, schema)
+    if found.is_current:
+        return []
+    with connection.transaction():
+        connection.execute(admin("lock").encode())
+        found = status(connection, schema)
+        check_not_newer(found, schema)
+        if found.is_current:  # another process was first
+            return []
+        applied = [_apply(connection, number, schema) for number in found.pending]
+        _create_functions(connection, schema)
+        version = (found.latest, sqlfiles.functions_hash(), __version__)
+        connection.execute(bind(admin("record_version"), schema), version)
+    return [*applied, "functions"]
+
+
+def _apply(connection: psycopg.Connection, number: int, schema: str) -> str:
+    if number == 1 and connection.execute(admin("find_schema").encode(), (schema,)).fetchone() is None:
+        connection.execute(bind(admin("create_schema"), schema))
+    connection.execute(bind(sqlfiles.migrations()[number], schema))
+    return f"{number:04}"
+
+
+def _create_functions(connection: psycopg.Connection, schema: str) -> None:
+    connection.execute(bind(admin("drop_functions"), schema))
+    for sql in sqlfiles.functions().values():
+        connection.execute(bind(sql, schema))
+    connection.execute(bind("select horsies.add_partitions(%s)", schema), (_PARTITION_DAYS,))
+
+
+def plain_sql(schema: str) -> str:
+    """The whole schema as one script, for those who review or apply it by hand."""
+    parts = [
+        "begin;",
+        admin("create_schema"),
+        "set local check_function_bodies = off;",
+        *sqlfiles.migrations().values(),
+        *sqlfiles.functions().values(),
+        f"select horsies.add_partitions({_PARTITION_DAYS});",
+        "insert into horsies.schema_version (version, functions_hash, library_version) values "
+        f"({max(sqlfiles.migrations())}, '{sqlfiles.functions_hash()}', '{__version__}');",
+        "commit;",
+    ]
+    return bind("\n".join(part.rstrip() for part in parts), schema).decode() + "\n"

@@ -1,0 +1,97 @@
+"""What an operation is made of.
+
+Every operation of a producer is one generator that yields steps and returns its result; a sync and an async driver
+(``horsies.client``) carry the steps out. So nothing is written twice.
+
+- `Call`: ask the database; answers with the decoded rows, or raises `CallFailedError` into the generator.
+- `Watch`: begin listening for the end of a task; answers with a `Ticket` to be closed by the operation.
+- `Wait`: sleep until the ticket's task may have ended, or the seconds are over.
+- `Pause`: sleep.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+type Row = tuple[Any, ...]
+type Rows = Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Call[R]:
+    """One call of a server function.
+
+    Attributes:
+        sql: the statement, written for the schema ``horsies``.
+        params: its parameters.
+        decode: makes the answer of the rows.
+        hint: a notification to be sent behind it in the same round trip but in a transaction of its own:
+            notifying inside the writing transaction makes all commits of the server queue up.
+    """
+
+    sql: str
+    params: tuple[object, ...]
+    decode: Callable[[Rows], R]
+    hint: str | None = None
+
+
+class Ticket(Protocol):
+    """A place in the list of those who wait for a task."""
+
+    def close(self) -> None:
+        """Leave the list."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Begin to listen for the end of a task."""
+
+    task_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for a notice about the ticket's task, ``seconds`` at most."""
+
+    ticket: Ticket
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Do nothing for ``seconds``."""
+
+    seconds: float
+
+
+type Step = Call[Any] | Watch | Wait | Pause
+type Operation[R] = Generator[Step, Any, R]
+
+
+class CallFailedError(Exception):
+    """A call did not succeed.
+
+    Attributes:
+        message: what happened, free of secrets.
+        retryable: the same call may succeed later (no connection, server restarting, …).
+    """
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        """Say what happened and whether the same call may succeed later."""
+        super().__init__(message)
+        self.message = message
+        self.retryable = retryable
+
+
+class Runner(Protocol):
+    """Carries operations out: what a task, a handle and the app need of a client."""
+
+    def run[R](self, operation: Operation[R]) -> R:
+        """Carry an operation out, blocking the calling thread."""
+        ...
+
+    async def run_async[R](self, operation: Operation[R]) -> R:
+        """Carry an operation out on the running event loop."""
+        ...

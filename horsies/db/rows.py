@@ -1,0 +1,64 @@
+"""The rows that server functions return, column by column in the functions' own order."""
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+
+class TaskInfoRow(NamedTuple):
+    """A row of `horsies.task_info`."""
+
+    id: UUID
+    task_name: str
+    status: str
+    queue: str
+    priority: int
+    attempt: int
+    max_retries: int
+    waits_for_retry: bool
+    sent_at: datetime
+    run_at: datetime
+    claimed_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    good_until: datetime | None
+    worker_hostname: str | None
+    worker_pid: int | None
+    worker_process_name: str | None
+    error_code: str | None
+    progress: bytes | None
+    rerun_of: UUID | None
+    result: bytes | None
+
+
+class AttemptRow(NamedTuple):
+    """A row of `horsies.task_attempts`."""
+
+    attempt: int
+    outcome: str
+    will_retry: bool
+    started_at: datetime
+    finished_at: datetime
+    error_code: str | None
+    error: bytes | None
+    worker_hostname: str | None
+    worker_pid: int | None
+    worker_process_name: str | None
+
+
+class StoredResult(NamedTuple):
+    """A row of `horsies.task_result`. ``result`` is None until the task has ended."""
+
+    task_name: str
+    status: str
+    result: bytes | None
+
+
+class ClaimedTask(NamedTuple):
+    """A row of `horsies.claim` that is a task."""
+
+    id: UUID
+    task_name: str
+    args: bytes
+    attempt: int
+    timeout_ms: int | None

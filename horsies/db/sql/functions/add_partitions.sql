@@ -1,0 +1,32 @@
+-- Purpose: history partitions for today and the `days` after it. Each is made by itself, filled with what the
+-- default partition holds of its day (normally nothing), and attached. Returns how many were made.
+-- Locks: the default partition, exclusively and briefly; gives up after 100 ms, the next call tries again.
+-- Called by: migrations; duties of any worker.
+create function horsies.add_partitions(days int) returns int
+language plpgsql
+set lock_timeout = '100ms'
+as $function$
+declare
+    today constant date := (horsies.now() at time zone 'UTC')::date;
+    first_moment timestamptz;
+    last_moment timestamptz;
+    partition_name text;
+    made int := 0;
+begin
+    for day in 0 .. days loop
+        partition_name := 'history_' || to_char(today + day, 'YYYYMMDD');
+        continue when to_regclass('horsies.' || partition_name) is not null;
+        first_moment := (today + day)::timestamp at time zone 'UTC';
+        last_moment := (today + day + 1)::timestamp at time zone 'UTC';
+        execute format('create table horsies.%I (like horsies.history including all)', partition_name);
+        execute format(
+            'with strays as (delete from horsies.history_default h'
+            ' where h.finished_at >= %L and h.finished_at < %L returning h.*)'
+            ' insert into horsies.%I select * from strays', first_moment, last_moment, partition_name);
+        execute format('alter table horsies.history attach partition horsies.%I for values from (%L) to (%L)',
+                       partition_name, first_moment, last_moment);
+        made := made + 1;
+    end loop;
+    return made;
+end
+$function$;

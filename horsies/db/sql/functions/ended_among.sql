@@ -1,0 +1,9 @@
+-- Purpose: which of these tasks are no longer live, for the slow poll behind the done notices.
+-- Locks: none. Called by: the listener of a process that waits.
+create function horsies.ended_among(ids uuid[]) returns setof uuid
+language sql stable
+set enable_seqscan = off
+as $function$
+    select given.id from unnest(ids) as given (id)
+    where not exists (select from horsies.tasks t where t.id = given.id)
+$function$;

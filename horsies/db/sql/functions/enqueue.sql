@@ -1,0 +1,42 @@
+-- Purpose: accept one task. Returns 'sent', 'known' (a replay of a send that had been accepted) or 'mismatch'
+-- (the id is taken by another request).
+-- A first send only inserts. A replay inserts first and looks for the id in history in a second statement, with
+-- a snapshot of its own: were both one statement, a task that ends in between would be in neither place, and
+-- the replay would run it again.
+-- Locks: the task's row. Called by: producers.
+create function horsies.enqueue(
+    new_id uuid, name text, queue_name text, task_priority int, arguments json, request_fingerprint bytea,
+    delay_seconds double precision, deadline timestamptz, retries json, timeout int, replay boolean
+) returns text
+language plpgsql as $function$
+declare
+    clock constant timestamptz := horsies.now();
+    found_fingerprint bytea;
+begin
+    perform horsies.durable();
+    if replay then
+        perform horsies.need_read_committed();
+    end if;
+    insert into horsies.tasks as t
+        (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint)
+    values (new_id, name, queue_name, task_priority, arguments, clock + make_interval(secs => delay_seconds),
+            deadline, retries, timeout, clock, request_fingerprint)
+    on conflict (id) do nothing;
+    if not found then
+        select t.fingerprint into found_fingerprint from horsies.tasks t where t.id = new_id;
+        if not found then       -- it ended since the insert met it
+            select h.fingerprint into found_fingerprint from horsies.find_ended(new_id) h;
+        end if;
+    elsif replay then
+        select h.fingerprint into found_fingerprint from horsies.find_ended(new_id) h;
+        if found then
+            delete from horsies.tasks t where t.id = new_id;
+        end if;
+    end if;
+    return case
+        when found_fingerprint is null then 'sent'
+        when found_fingerprint = request_fingerprint then 'known'
+        else 'mismatch'
+    end;
+end
+$function$;

@@ -1,0 +1,52 @@
+-- Purpose: write the outcomes of attempts. Each is `accepted`, a `duplicate` (this very outcome was written
+-- before: its reply got lost) or `stale` (the claim is not this worker's any more: nothing is written).
+-- A batch is written in one go; if a row of it is refused as data, each is written by itself, and the refused one
+-- ends FAILED with WORKER_SERIALIZATION_ERROR and the server's reason, so that it fails alone.
+-- Locks: task rows in the order of their ids. Called by: workers, in an exchange; reap.
+create function horsies.finish(
+    finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
+    retry_afters double precision[], hostname text, pids int[], process_names text[]
+) returns table (id uuid, verdict text)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
+declare
+    accepted uuid[];
+    refusal text;
+begin
+    perform horsies.durable();
+    perform horsies.need_read_committed();
+    perform from horsies.tasks t where t.id = any (ids) order by t.id for update;
+    begin
+        accepted := horsies.finish_batch(finishing_worker, ids, exchanges, oks, results, codes, retry_afters,
+                                         hostname, pids, process_names);
+    exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
+        for place in 1 .. cardinality(ids) loop
+            begin
+                accepted := accepted || horsies.finish_batch(
+                    finishing_worker, ids[place:place], exchanges[place:place], oks[place:place],
+                    results[place:place], codes[place:place], retry_afters[place:place], hostname,
+                    pids[place:place], process_names[place:place]);
+            exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
+                refusal := json_build_object('error_code', 'WORKER_SERIALIZATION_ERROR', 'data', null,
+                    'exception', null, 'message', 'the database refused this outcome: ' || sqlerrm)::text;
+                accepted := accepted || horsies.finish_batch(
+                    finishing_worker, ids[place:place], exchanges[place:place], array[false], array[refusal],
+                    array['WORKER_SERIALIZATION_ERROR'], array[null::double precision], hostname,
+                    pids[place:place], process_names[place:place]);
+            end;
+        end loop;
+    end;
+    return query
+    select given.id, case
+        when given.id = any (accepted) then 'accepted'
+        when exists (select from horsies.find_ended(given.id) h
+                     where h.worker_id = finishing_worker and h.exchange_no = given.exchange_no) then 'duplicate'
+        when exists (select from horsies.attempts a
+                     where a.task_id = given.id and a.worker_id = finishing_worker
+                       and a.exchange_no = given.exchange_no) then 'duplicate'
+        else 'stale'
+    end
+    from unnest(ids, exchanges) as given (id, exchange_no);
+end
+$function$;

@@ -1,0 +1,60 @@
+-- Purpose: hand on the work of dead workers. Dead is: no heartbeat for the worker's own `stale_after`, or named
+-- by `proven_dead` (somebody saw it die). Every row in hand without a living worker row is then taken: CLAIMED
+-- goes back to the queue, RUNNING goes through `finish` as a failed attempt with WORKER_CRASHED, so that recovery
+-- is the normal path and the retry policy decides.
+-- The rows are looked for in a statement of their own, after the workers are gone: it sees every claim that
+-- committed before. Bounded: `most` rows a call; call again while it returns that many.
+-- Locks: worker rows, SKIP LOCKED; then task rows in the order of their ids, SKIP LOCKED.
+-- Called by: duties of any worker; the template process of a worker whose supervisor died.
+create function horsies.reap(proven_dead uuid, most int) returns table (workers int, handed_back int, crashed int)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
+declare
+    dead_hands record;
+    crash constant text := json_build_object('error_code', 'WORKER_CRASHED',
+        'message', 'the worker that ran this task died', 'data', null, 'exception', null)::text;
+begin
+    perform horsies.need_read_committed();
+    with dead as (
+        select w.id from horsies.workers w
+        where w.id = proven_dead or w.heartbeat_at + w.stale_after < horsies.now()
+        for update skip locked
+    )
+    delete from horsies.workers w using dead where w.id = dead.id;
+    get diagnostics workers = row_count;
+
+    handed_back := 0;
+    crashed := 0;
+    for dead_hands in
+        select locked.worker_id,
+               coalesce(array_agg(locked.id) filter (where locked.status = 'CLAIMED'), '{}') as claimed,
+               coalesce(array_agg(locked.id) filter (where locked.status = 'RUNNING'), '{}') as running,
+               coalesce(array_agg(locked.exchange_no) filter (where locked.status = 'RUNNING'), '{}') as exchanges
+        from (
+            select t.worker_id, t.id, t.exchange_no, t.status from horsies.tasks t
+            where t.status <> 'PENDING' and not exists (select from horsies.workers w where w.id = t.worker_id)
+            order by t.id limit most
+            for update skip locked
+        ) as locked
+        group by locked.worker_id
+    loop
+        handed_back := handed_back + horsies.hand_back(dead_hands.claimed, true);
+        crashed := crashed + (
+            select count(*) from horsies.finish(
+                dead_hands.worker_id, dead_hands.running, dead_hands.exchanges,
+                array_fill(false, array[cardinality(dead_hands.running)]),
+                array_fill(crash, array[cardinality(dead_hands.running)]),
+                array_fill('WORKER_CRASHED'::text, array[cardinality(dead_hands.running)]),
+                array_fill(null::double precision, array[cardinality(dead_hands.running)]),
+                null, array_fill(null::int, array[cardinality(dead_hands.running)]),
+                array_fill(null::text, array[cardinality(dead_hands.running)])) as written
+            where written.verdict = 'accepted');
+        perform horsies.notify_done(dead_hands.running);
+    end loop;
+    if handed_back + crashed > 0 then
+        perform horsies.notify_wake();
+    end if;
+    return next;
+end
+$function$;

@@ -1,0 +1,21 @@
+-- Purpose: the attempts of a task that have finished, newest first. The one that ended it is read off history.
+-- Locks: none. Called by: producers, CLI.
+create function horsies.task_attempts(wanted uuid) returns table (
+    attempt int, outcome text, will_retry boolean, started_at timestamptz, finished_at timestamptz,
+    error_code text, error json, worker_hostname text, worker_pid int, worker_process_name text
+)
+language sql volatile as $function$
+    select h.attempt,
+           case when h.status = 'COMPLETED' then 'COMPLETED'
+                when h.error_code = 'WORKER_CRASHED' then 'WORKER_FAILURE' else 'FAILED' end,
+           false, h.started_at, h.finished_at, h.error_code,
+           case when h.status <> 'COMPLETED' then h.result end, h.worker_hostname, h.worker_pid,
+           h.worker_process_name
+    from horsies.find_ended(wanted) h
+    where h.started_at is not null
+    union all
+    select a.attempt, a.outcome, true, a.started_at, a.finished_at, a.error_code, a.error, a.worker_hostname,
+           a.worker_pid, a.worker_process_name
+    from horsies.attempts a where a.task_id = wanted
+    order by 1 desc
+$function$;

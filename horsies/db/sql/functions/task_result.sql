@@ -1,0 +1,14 @@
+-- Purpose: where a task stands: its status, and its result (a TaskError unless COMPLETED) once it has ended.
+-- No row: there is no such task. Live rows are looked for first: a task only ever moves from there to history.
+-- Locks: none. Called by: producers that wait.
+create function horsies.task_result(wanted uuid) returns table (task_name text, status text, result json)
+language plpgsql
+set enable_seqscan = off
+as $function$
+begin
+    return query select t.task_name, t.status, null::json from horsies.tasks t where t.id = wanted;
+    if not found then
+        return query select h.task_name, h.status, h.result from horsies.find_ended(wanted) h;
+    end if;
+end
+$function$;

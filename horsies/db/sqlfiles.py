@@ -1,0 +1,80 @@
+"""The SQL files of the package, and the one place where the schema's name is put into SQL."""
+
+import hashlib
+import re
+from functools import cache
+from importlib import resources
+
+DEFAULT_SCHEMA = "horsies"
+_QUALIFIER = re.compile(rf"\b{DEFAULT_SCHEMA}\.(?P<end>;?)")
+_BREAKS_LITERALS = frozenset("'\\%$\0")
+
+
+def check_schema_name(schema: str) -> None:
+    r"""Refuse a schema name that could not be used everywhere the SQL files use it.
+
+    Raises:
+        ValueError: empty, over 48 bytes (channel names are built on it), or with one of ``' \ % $`` or NUL.
+    """
+    size = len(schema.encode())
+    if not 0 < size <= 48:
+        msg = f"schema name {schema!r} has {size} bytes; use 1 to 48"
+        raise ValueError(msg)
+    wrong = _BREAKS_LITERALS.intersection(schema)
+    if wrong:
+        msg = f"schema name {schema!r} contains {sorted(wrong)}; use letters, digits, spaces or underscores"
+        raise ValueError(msg)
+
+
+@cache
+def qualifier(schema: str) -> str:
+    """The schema's name as it stands in SQL: quoted unless it is the default one."""
+    check_schema_name(schema)
+    return schema if schema == DEFAULT_SCHEMA else '"' + schema.replace('"', '""') + '"'
+
+
+@cache
+def bind(sql: str, schema: str) -> bytes:
+    """Put the schema's name into SQL that is written for the schema ``horsies``.
+
+    ``horsies.name`` becomes a name in the schema, ``horsies.;`` the schema itself.
+    """
+    name = qualifier(schema)
+    return _QUALIFIER.sub(lambda found: f"{name};" if found["end"] else f"{name}.", sql).encode()
+
+
+def channel(kind: str, schema: str) -> str:
+    """The notification channel ``wake`` or ``done`` of a schema, as the SQL functions name it."""
+    return f"{qualifier(schema)}.{kind}"
+
+
+@cache
+def _folder(name: str) -> dict[str, str]:
+    files = resources.files("horsies.db").joinpath("sql", name)
+    return {
+        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
+        for file in sorted(files.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".sql")
+    }
+
+
+@cache
+def migrations() -> dict[int, str]:
+    """Numbered migrations of the tables, as ``{1: sql, 2: sql, …}``."""
+    return {int(name.split("_", 1)[0]): sql for name, sql in _folder("migrations").items()}
+
+
+def functions() -> dict[str, str]:
+    """The server functions, by file name."""
+    return _folder("functions")
+
+
+def admin(name: str) -> str:
+    """A statement of the migration itself, by file name."""
+    return _folder("admin")[name]
+
+
+@cache
+def functions_hash() -> str:
+    """Fingerprint of all server functions: another one than the database's means they are re-created."""
+    return hashlib.sha256("\n".join(functions().values()).encode()).hexdigest()

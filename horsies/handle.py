@@ -1,0 +1,185 @@
+"""`TaskHandle`: the way from a task's id to its result."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from horsies.codec.wire import ResultCodec
+from horsies.codes import BrokerErrorCode, OperationalErrorCode, RetrievalCode, TaskStatus
+from horsies.db import calls_tasks
+from horsies.db.operations import CallFailedError, Operation, Pause, Runner, Wait, Watch
+from horsies.db.rows import StoredResult
+from horsies.info import TaskInfo, task_info
+from horsies.outcome import TaskError, TaskResult
+from horsies.result import Err, Ok, Result
+
+_log = logging.getLogger("horsies")
+_FOREVER_S = 3600.0
+_DATABASE_AWAY_S = 60.0
+_ASK_AGAIN_S = 0.25
+
+type CodecFor = Callable[[str], ResultCodec]
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerOperationError:
+    """Why a question to the database has no answer.
+
+    Attributes:
+        code: what was asked for.
+        message: what happened.
+        retryable: the same question may be answered later.
+        exception: the driver's own exception, if there was one.
+    """
+
+    code: BrokerErrorCode
+    message: str
+    retryable: bool
+    exception: BaseException | None = None
+
+
+type BrokerResult[T] = Result[T, BrokerOperationError]
+
+
+class TaskHandle[T]:
+    """A task that was sent.
+
+    Attributes:
+        task_id: its id, a UUID as text; `Horsies.handle` makes a handle of it in another process.
+    """
+
+    __slots__ = ("_codec_for", "_outcome", "_runner", "task_id")
+
+    def __init__(self, task_id: str, runner: Runner, codec_for: CodecFor) -> None:
+        """Made by `send`, `TaskFunction.handle` and `Horsies.handle`.
+
+        Raises:
+            ValueError: ``task_id`` is not a UUID.
+        """
+        self.task_id = str(UUID(task_id))
+        self._runner = runner
+        self._codec_for = codec_for
+        self._outcome: TaskResult[T, TaskError] | None = None
+
+    def __repr__(self) -> str:
+        """Show the id."""
+        return f"TaskHandle({self.task_id!r})"
+
+    def get(self, timeout_ms: int | None = None) -> TaskResult[T, TaskError]:
+        """Wait for the task's outcome, blocking.
+
+        Args:
+            timeout_ms: how long to wait, in milliseconds; None: as long as it takes.
+
+        Returns:
+            The task's own outcome, which is remembered; or an error with WAIT_TIMEOUT, TASK_NOT_FOUND or BROKER_ERROR,
+            which is not: ask again. A database that is away is waited for, a minute at most.
+        """
+        if self._outcome is None and _in_event_loop():
+            _log.warning("get() blocks the running event loop; use `await handle.get_async()`")
+        return self._runner.run(self._get(timeout_ms))
+
+    async def get_async(self, timeout_ms: int | None = None) -> TaskResult[T, TaskError]:
+        """The same as `get`, awaited."""
+        return await self._runner.run_async(self._get(timeout_ms))
+
+    def info(
+        self, *, include_result: bool = False, include_failed_reason: bool = False, include_attempts: bool = False
+    ) -> BrokerResult[TaskInfo | None]:
+        """Ask what is known about the task; ``Ok(None)``: there is no such task."""
+        operation = self._info(result=include_result, reason=include_failed_reason, attempts=include_attempts)
+        return self._runner.run(operation)
+
+    async def info_async(
+        self, *, include_result: bool = False, include_failed_reason: bool = False, include_attempts: bool = False
+    ) -> BrokerResult[TaskInfo | None]:
+        """The same as `info`, awaited."""
+        operation = self._info(result=include_result, reason=include_failed_reason, attempts=include_attempts)
+        return await self._runner.run_async(operation)
+
+    def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, TaskError]]:
+        if self._outcome is not None:
+            return self._outcome
+        outcome, is_final = yield from await_outcome(self.task_id, timeout_ms, self._codec_for)
+        if is_final:
+            self._outcome = outcome
+        return outcome
+
+    def _info(self, *, result: bool, reason: bool, attempts: bool) -> Operation[BrokerResult[TaskInfo | None]]:
+        task_id = UUID(self.task_id)
+        try:
+            row = yield calls_tasks.task_info(task_id)
+            attempt_rows = (yield calls_tasks.task_attempts(task_id)) if row is not None and attempts else None
+        except CallFailedError as failure:
+            code = BrokerErrorCode.TASK_INFO_QUERY_FAILED
+            return Err(BrokerOperationError(code, failure.message, failure.retryable, failure.__cause__))
+        if row is None:
+            return Ok(None)
+        codec = self._codec_for(row.task_name) if result else None
+        return Ok(task_info(row, attempt_rows, codec, with_reason=reason))
+
+
+def await_outcome(
+    task_id: str, timeout_ms: int | None, codec_for: CodecFor
+) -> Operation[tuple[TaskResult[Any, TaskError], bool]]:
+    """Wait for a task to end: its outcome, and whether that is final.
+
+    The ticket is taken before the first look, so that an end between a look and a wait is not missed.
+    """
+    deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
+    ticket = yield Watch(UUID(task_id))
+    away_since: float | None = None
+    failure: CallFailedError | None = None
+    try:
+        while True:
+            try:
+                stored: StoredResult | None = yield calls_tasks.task_result(UUID(task_id))
+            except CallFailedError as error:
+                failure = error
+                away_since = away_since or time.monotonic()
+                if not error.retryable or time.monotonic() - away_since > _DATABASE_AWAY_S:
+                    return _no_answer(task_id, error), False
+            else:
+                failure = away_since = None
+                if stored is None:
+                    return _not_found(task_id), False
+                if stored.result is not None:
+                    return _decode(stored.status, stored.result, codec_for(stored.task_name)), True
+            left = _FOREVER_S if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                return (_timed_out(task_id, timeout_ms) if failure is None else _no_answer(task_id, failure)), False
+            yield Wait(ticket, left) if failure is None else Pause(min(left, _ASK_AGAIN_S))
+    finally:
+        ticket.close()
+
+
+def _decode(status: str, result: bytes, codec: ResultCodec) -> TaskResult[Any, TaskError]:
+    return codec.decode(status == TaskStatus.COMPLETED, result)
+
+
+def _not_found(task_id: str) -> TaskResult[Any, TaskError]:
+    return _error(RetrievalCode.TASK_NOT_FOUND, f"there is no task {task_id}; its record may have been pruned")
+
+
+def _timed_out(task_id: str, timeout_ms: int | None) -> TaskResult[Any, TaskError]:
+    return _error(RetrievalCode.WAIT_TIMEOUT, f"task {task_id} has not ended within {timeout_ms} ms; it goes on")
+
+
+def _no_answer(task_id: str, failure: CallFailedError) -> TaskResult[Any, TaskError]:
+    return _error(OperationalErrorCode.BROKER_ERROR, f"the database did not answer for task {task_id}: {failure.message}")
+
+
+def _error(code: RetrievalCode | OperationalErrorCode, message: str) -> TaskResult[Any, TaskError]:
+    return TaskResult(err=TaskError(error_code=code, message=message))
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

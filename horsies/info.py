@@ -1,0 +1,138 @@
+"""What can be known about a task: `TaskInfo` and its attempts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from horsies.codec.wire import ResultCodec, decode_json
+from horsies.codes import BUILT_IN_CODES, BuiltInTaskCode, TaskAttemptOutcome, TaskStatus
+from horsies.db.rows import AttemptRow, TaskInfoRow
+from horsies.outcome import TaskError, TaskResult
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAttemptInfo:
+    """One finished attempt of a task. ``attempt`` counts from 1."""
+
+    task_id: str
+    attempt: int
+    outcome: TaskAttemptOutcome
+    will_retry: bool
+    started_at: datetime
+    finished_at: datetime
+    error_code: BuiltInTaskCode | str | None
+    error_message: str | None
+    failed_reason: str | None
+    worker_hostname: str | None
+    worker_pid: int | None
+    worker_process_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """One task as the database sees it. All times are aware, in UTC and by the database's clock.
+
+    ``enqueued_at`` is when the task became, or becomes, claimable; ``retry_count`` the retries begun or due.
+    ``result``, ``failed_reason`` and ``attempts`` (newest first) are None unless they were asked for.
+    """
+
+    task_id: str
+    task_name: str
+    status: TaskStatus
+    queue_name: str
+    priority: int
+    retry_count: int
+    max_retries: int
+    next_retry_at: datetime | None
+    sent_at: datetime
+    enqueued_at: datetime
+    claimed_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    failed_at: datetime | None
+    good_until: datetime | None
+    worker_hostname: str | None
+    worker_pid: int | None
+    worker_process_name: str | None
+    error_code: BuiltInTaskCode | str | None
+    progress: Any
+    rerun_of: str | None
+    result: TaskResult[Any, TaskError] | None = None
+    failed_reason: str | None = None
+    attempts: Sequence[TaskAttemptInfo] | None = None
+
+
+def task_info(
+    row: TaskInfoRow,
+    attempts: Sequence[AttemptRow] | None,
+    result_codec: ResultCodec | None,
+    *,
+    with_reason: bool,
+) -> TaskInfo:
+    """Read a row; the result is decoded if a codec is given."""
+    status = TaskStatus(row.status)
+    completed = status is TaskStatus.COMPLETED
+    ended = None if row.result is None else (completed, row.result)
+    reason = _message(row.result) if with_reason and not completed else None
+    return TaskInfo(
+        task_id=str(row.id),
+        task_name=row.task_name,
+        status=status,
+        queue_name=row.queue,
+        priority=row.priority,
+        retry_count=row.attempt if row.waits_for_retry else max(row.attempt - 1, 0),
+        max_retries=row.max_retries,
+        next_retry_at=_utc(row.run_at) if row.waits_for_retry else None,
+        sent_at=row.sent_at.astimezone(UTC),
+        enqueued_at=row.run_at.astimezone(UTC),
+        claimed_at=_utc(row.claimed_at),
+        started_at=_utc(row.started_at),
+        completed_at=_utc(row.finished_at) if completed else None,
+        failed_at=_utc(row.finished_at) if not completed else None,
+        good_until=_utc(row.good_until),
+        worker_hostname=row.worker_hostname,
+        worker_pid=row.worker_pid,
+        worker_process_name=row.worker_process_name,
+        error_code=_code(row.error_code),
+        progress=None if row.progress is None else decode_json(row.progress),
+        rerun_of=None if row.rerun_of is None else str(row.rerun_of),
+        result=result_codec.decode(*ended) if result_codec is not None and ended is not None else None,
+        failed_reason=reason,
+        attempts=None if attempts is None else [_attempt_info(str(row.id), attempt) for attempt in attempts],
+    )
+
+
+def _attempt_info(task_id: str, row: AttemptRow) -> TaskAttemptInfo:
+    message = _message(row.error)
+    return TaskAttemptInfo(
+        task_id=task_id,
+        attempt=row.attempt,
+        outcome=TaskAttemptOutcome(row.outcome),
+        will_retry=row.will_retry,
+        started_at=row.started_at.astimezone(UTC),
+        finished_at=row.finished_at.astimezone(UTC),
+        error_code=_code(row.error_code),
+        error_message=message,
+        failed_reason=message,
+        worker_hostname=row.worker_hostname,
+        worker_pid=row.worker_pid,
+        worker_process_name=row.worker_process_name,
+    )
+
+
+def _code(code: str | None) -> BuiltInTaskCode | str | None:
+    return None if code is None else BUILT_IN_CODES.get(code, code)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)
+
+
+def _message(error: bytes | None) -> str | None:
+    """The message of a stored TaskError."""
+    if error is None:
+        return None
+    stored = decode_json(error)
+    message = stored.get("message") if isinstance(stored, dict) else None
+    return None if message is None else str(message)

@@ -1,0 +1,275 @@
+"""`TaskResult` and `TaskError`: what a task returns."""
+
+import json
+import traceback
+from dataclasses import FrozenInstanceError
+from enum import Enum
+from typing import Annotated, Any, Never, cast, final, get_args, overload
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema, to_jsonable_python
+
+from horsies.codes import (
+    BUILT_IN_CODES,
+    BuiltInTaskCode,
+    ContractCode,
+    OperationalErrorCode,
+    OutcomeCode,
+    RetrievalCode,
+)
+
+_FAMILIES = (OperationalErrorCode, ContractCode, RetrievalCode, OutcomeCode)
+
+
+def printable(text: str) -> str:
+    """Return text that UTF-8 can hold: lone surrogates become visible escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def describe_exception(exception: BaseException) -> dict[str, str]:
+    """Describe an exception as ``type``, ``message`` and ``traceback``, all plain text."""
+    kind = type(exception)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        message = str(exception)
+    except Exception as broken:  # noqa: BLE001 - a broken __str__ must not hide the exception it belongs to
+        message = f"<__str__ raised {type(broken).__name__}>"
+    lines = traceback.format_exception(exception)
+    return {"type": name, "message": printable(message), "traceback": printable("".join(lines))}
+
+
+def _own_code(value: object) -> BuiltInTaskCode | str | None:
+    if value is None or isinstance(value, _FAMILIES):
+        return value
+    if isinstance(value, Enum):
+        msg = f"{value} would come back as a string: pass its value, or a member of the library's own codes"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic turns only ValueError into a validation error
+    if not isinstance(value, str):
+        msg = f"an error code is a string or a member of the library's own codes, got {type(value).__name__}"
+        raise ValueError(msg)  # noqa: TRY004
+    if value in BUILT_IN_CODES:
+        msg = f"{value!r} is reserved: pass {type(BUILT_IN_CODES[value]).__name__}.{value}, not the string"
+        raise ValueError(msg)
+    return str(value)
+
+
+def _stored_code(text: str) -> BuiltInTaskCode | str:
+    return BUILT_IN_CODES.get(text, text)
+
+
+class _CodeField:
+    """Reserved strings are refused from a program and become members again when they come from JSON."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        stored = core_schema.no_info_after_validator_function(_stored_code, core_schema.str_schema())
+        return core_schema.json_or_python_schema(
+            json_schema=core_schema.nullable_schema(stored),
+            python_schema=core_schema.no_info_plain_validator_function(_own_code),
+            serialization=core_schema.plain_serializer_function_ser_schema(_code_text, when_used="json"),
+        )
+
+
+def _code_text(code: object) -> str | None:
+    return None if code is None else str(code)
+
+
+def _described(value: object) -> object:
+    return describe_exception(value) if isinstance(value, BaseException) else value
+
+
+class _ExceptionField:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        record = core_schema.nullable_schema(
+            core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema())
+        )
+        return core_schema.json_or_python_schema(
+            json_schema=record,
+            python_schema=core_schema.no_info_before_validator_function(_described, record),
+        )
+
+
+class TaskError(BaseModel):
+    """Why a task failed. Subclasses may add fields; they are immutable like this class.
+
+    Attributes:
+        error_code: one of the library's codes as its enum member, or a string of the program's own.
+        message: for people.
+        data: plain JSON. ``{"retry_after": seconds}`` overrides the delay of a retry.
+        exception: an exception that is passed in is kept as a dict of ``type``, ``message`` and ``traceback``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    error_code: Annotated[BuiltInTaskCode | str | None, _CodeField] = None
+    message: str | None = None
+    data: Any | None = None
+    exception: Annotated[dict[str, Any] | BaseException | None, _ExceptionField] = None
+
+    def to_json(self) -> bytes:
+        """Encode an error that must be stored whatever is in it: what JSON cannot hold is shown as text.
+
+        Errors that tasks return go through the codec instead, which refuses what would not come back the same.
+        """
+        fields = to_jsonable_python(self, bytes_mode="base64", inf_nan_mode="strings", serialize_unknown=True)
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+class _Absent(Enum):
+    ABSENT = "absent"
+
+
+_ABSENT = _Absent.ABSENT
+
+
+@final
+class TaskResult[T, E: TaskError = TaskError]:
+    """The outcome of a task: a value, or an error. Immutable; hashable if its content is."""
+
+    __slots__ = ("_err", "_ok")
+
+    _ok: T | _Absent
+    _err: E | None
+
+    @overload
+    def __init__(self, *, ok: T) -> None: ...
+
+    @overload
+    def __init__[F: TaskError](self: "TaskResult[Never, F]", *, err: F) -> None: ...
+
+    def __init__(self, *, ok: Any = _ABSENT, err: Any = None) -> None:
+        """Take exactly one of ``ok`` (``None`` is a value like any other) and ``err``.
+
+        Raises:
+            ValueError: both or neither are given.
+            TypeError: ``err`` is not a `TaskError`.
+        """
+        if (ok is _ABSENT) == (err is None):
+            msg = f"a TaskResult has exactly one of ok= and err=, got {'neither' if err is None else 'both'}"
+            raise ValueError(msg)
+        if err is not None and not isinstance(err, TaskError):
+            msg = f"err= takes a TaskError, got {type(err).__name__}"
+            raise TypeError(msg)
+        object.__setattr__(self, "_ok", ok)
+        object.__setattr__(self, "_err", err)
+
+    def is_ok(self) -> bool:
+        """Whether the task succeeded."""
+        return self._err is None
+
+    def is_err(self) -> bool:
+        """Whether the task failed."""
+        return self._err is not None
+
+    @property
+    def ok(self) -> T | None:
+        """The value; None if there is an error."""
+        return None if self._ok is _ABSENT else self._ok
+
+    @property
+    def err(self) -> E | None:
+        """The error; None if there is a value."""
+        return self._err
+
+    @property
+    def ok_value(self) -> T:
+        """The value.
+
+        Raises:
+            ValueError: there is an error.
+        """
+        return self.unwrap()
+
+    @property
+    def err_value(self) -> E:
+        """The error.
+
+        Raises:
+            ValueError: there is a value.
+        """
+        return self.unwrap_err()
+
+    def unwrap(self) -> T:
+        """Return the value.
+
+        Raises:
+            ValueError: there is an error; the message shows its code and message.
+        """
+        if self._ok is _ABSENT:
+            error = cast("TaskError", self._err)
+            msg = f"this task result is an error: {error.error_code}: {error.message}"
+            raise ValueError(msg)
+        return self._ok
+
+    def unwrap_err(self) -> E:
+        """Return the error.
+
+        Raises:
+            ValueError: there is a value.
+        """
+        if self._err is None:
+            msg = "this task result is a success, it has no error"
+            raise ValueError(msg)
+        return self._err
+
+    def __setattr__(self, name: str, value: object) -> Never:
+        """Refuse: a result is immutable."""
+        msg = f"a TaskResult is immutable: cannot set {name!r}"
+        raise FrozenInstanceError(msg)
+
+    def __delattr__(self, name: str) -> Never:
+        """Refuse: a result is immutable."""
+        msg = f"a TaskResult is immutable: cannot delete {name!r}"
+        raise FrozenInstanceError(msg)
+
+    def __eq__(self, other: object) -> bool:
+        """Two results are equal if they are of one kind and their contents are equal."""
+        if not isinstance(other, TaskResult):
+            return NotImplemented
+        return result_parts(self) == result_parts(cast("TaskResult[object]", other))
+
+    def __hash__(self) -> int:
+        """Hash the content; unhashable content raises TypeError."""
+        return hash((self._ok, self._err))
+
+    def __repr__(self) -> str:
+        """Show the expression that makes an equal result."""
+        [(side, content)] = result_parts(self).items()
+        return f"TaskResult({side}={content!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by the content."""
+        return _from_parts, (result_parts(self),)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """In JSON a result is ``{"ok": value}`` or ``{"err": error}``."""
+        ok_type, err_type = get_args(source) or (Any, TaskError)
+        sides = {
+            "ok": core_schema.typed_dict_field(handler.generate_schema(ok_type), required=False),
+            "err": core_schema.typed_dict_field(handler.generate_schema(err_type), required=False),
+        }
+        parts = core_schema.typed_dict_schema(sides, extra_behavior="forbid")
+        result = core_schema.no_info_after_validator_function(_from_parts, parts)
+        return core_schema.json_or_python_schema(
+            json_schema=result,
+            python_schema=core_schema.no_info_before_validator_function(_checked_parts, result),
+            serialization=core_schema.plain_serializer_function_ser_schema(result_parts, return_schema=parts),
+        )
+
+
+def result_parts(result: TaskResult[Any, TaskError]) -> dict[str, object]:
+    """Return the one side a result has, by its name."""
+    return {"ok": result.ok} if result.is_ok() else {"err": result.err}
+
+
+def _from_parts(parts: dict[str, Any]) -> TaskResult[Any, TaskError]:
+    return TaskResult(**parts)
+
+
+def _checked_parts(value: object) -> dict[str, object]:
+    if not isinstance(value, TaskResult):
+        msg = f"expected a TaskResult, got {type(value).__name__}"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic turns only ValueError into a validation error
+    return result_parts(cast("TaskResult[Any, TaskError]", value))

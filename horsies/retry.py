@@ -1,0 +1,190 @@
+"""Which failures are tried again, when, and the codes that exceptions become."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, StrictInt, model_validator
+
+from horsies.codes import BUILT_IN_CODES, BuiltInTaskCode
+from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, SourceLocation
+
+MAX_RETRIES = 20
+MAX_INTERVAL_S = 24 * 3600.0
+MIN_INTERVAL_S = 0.001
+"""The least that is accepted, so that tests need not wait; in production a second is the least that makes sense."""
+
+_BUILT_IN: frozenset[object] = frozenset(BUILT_IN_CODES.values())
+_CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
+
+type ExceptionMapper = Mapping[type[BaseException], str]
+"""Exception classes to codes of the program's own. A class stands for itself alone, not for its subclasses."""
+
+
+def _is_code(text: str) -> bool:
+    return _CODE.fullmatch(text) is not None
+
+
+def _codes(given: object) -> object:
+    if isinstance(given, str) or not isinstance(given, Sequence | set | frozenset):
+        msg = "auto_retry_for must be a list of error codes"
+        raise ValueError(msg)  # noqa: TRY004
+    codes = tuple(dict.fromkeys(_code(item) for item in cast("Sequence[object]", given)))
+    if not codes:
+        msg = "auto_retry_for must name at least one error code"
+        raise ValueError(msg)
+    return codes
+
+
+def _code(given: object) -> BuiltInTaskCode | str:
+    if isinstance(given, type):
+        msg = f"auto_retry_for takes error codes, not exception classes: map {given.__name__} in an exception_mapper"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic turns only ValueError into a validation error
+    if not isinstance(given, str) or (isinstance(given, Enum) and given not in _BUILT_IN):
+        msg = f"auto_retry_for takes error codes as strings or members of the library's own codes, got {given!r}"
+        raise ValueError(msg)
+    if not _is_code(given):
+        msg = f"{given!r} in auto_retry_for is no UPPER_SNAKE_CASE code; exceptions are mapped in an exception_mapper"
+        raise ValueError(msg)
+    return BUILT_IN_CODES.get(given, given)
+
+
+def _intervals(given: object) -> object:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        msg = "intervals must be a list of seconds"
+        raise ValueError(msg)  # noqa: TRY004
+    return tuple(_interval(item) for item in cast("Sequence[object]", given))
+
+
+def _interval(given: object) -> float:
+    usable = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+    if not usable or not MIN_INTERVAL_S <= cast("float", given) <= MAX_INTERVAL_S:
+        msg = f"an interval must be 1 s to 24 h (86400), got {given!r}"
+        raise ValueError(msg)
+    return float(cast("float", given))
+
+
+class RetryPolicy(BaseModel):
+    """When a failed task is tried again.
+
+    Attributes:
+        max_retries: 1 to 20, not counting the first attempt.
+        intervals: seconds, 1 to 86,400 (fractions of a second are accepted, for tests). Fixed: one per retry;
+            exponential: exactly one, which doubles with every retry.
+        backoff_strategy: "fixed" or "exponential".
+        jitter: whether each delay is varied by up to 25 % either way.
+        auto_retry_for: the codes that are tried again; no other failure is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_retries: StrictInt = 3
+    intervals: Annotated[Sequence[float], BeforeValidator(_intervals)] = (60.0, 300.0, 900.0)
+    backoff_strategy: Literal["fixed", "exponential"] = "fixed"
+    jitter: StrictBool = True
+    auto_retry_for: Annotated[Sequence[BuiltInTaskCode | str], BeforeValidator(_codes)]
+
+    @classmethod
+    def fixed(
+        cls, intervals: Sequence[float], *, auto_retry_for: Sequence[BuiltInTaskCode | str], jitter: bool = True
+    ) -> Self:
+        """Try again after each of the intervals (seconds) in turn.
+
+        Raises:
+            ValueError: something is out of range.
+        """
+        return cls(max_retries=len(intervals), intervals=intervals, jitter=jitter, auto_retry_for=auto_retry_for)
+
+    @classmethod
+    def exponential(
+        cls,
+        *,
+        base_seconds: float,
+        max_retries: int = 3,
+        auto_retry_for: Sequence[BuiltInTaskCode | str],
+        jitter: bool = True,
+    ) -> Self:
+        """Try again after ``base_seconds``, then after twice that, and so on.
+
+        Raises:
+            ValueError: something is out of range.
+        """
+        return cls(
+            max_retries=max_retries,
+            intervals=(base_seconds,),
+            backoff_strategy="exponential",
+            jitter=jitter,
+            auto_retry_for=auto_retry_for,
+        )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not 1 <= self.max_retries <= MAX_RETRIES:
+            msg = f"max_retries must be 1 to {MAX_RETRIES}, got {self.max_retries}"
+            raise ValueError(msg)
+        needed = self.max_retries if self.backoff_strategy == "fixed" else 1
+        if len(self.intervals) != needed:
+            rule = "one interval per retry" if self.backoff_strategy == "fixed" else "exactly one interval, its base"
+            msg = f"{self.backoff_strategy} backoff needs {rule}: {needed}, got {len(self.intervals)}"
+            raise ValueError(msg)
+        return self
+
+    def to_json(self) -> bytes:
+        """Write the policy as the database reads it."""
+        policy = {
+            "max_retries": self.max_retries,
+            "strategy": self.backoff_strategy,
+            "intervals": list(self.intervals),
+            "jitter": self.jitter,
+            "codes": [str(code) for code in self.auto_retry_for],
+        }
+        return json.dumps(policy, separators=(",", ":")).encode()
+
+
+def validate_exception_mapper(mapper: Any, location: SourceLocation | None = None) -> list[HorsiesError]:
+    """Find what is wrong with an exception mapper: HRS-209 malformed, HRS-212 a value is reserved."""
+    if not isinstance(mapper, Mapping):
+        return [_malformed(f"an exception mapper is a dict, got {type(mapper).__name__}", location)]
+    problems: list[HorsiesError] = []
+    for kind, code in cast("Mapping[object, object]", mapper).items():
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            problems.append(_malformed(f"the key {kind!r} of the exception mapper is no exception class", location))
+        elif isinstance(code, str) and code in BUILT_IN_CODES:
+            problems.append(_reserved(f"{kind.__name__} is mapped to {code}, a code of the library's own", location))
+        elif not isinstance(code, str) or isinstance(code, Enum) or not _is_code(code):
+            problems.append(
+                _malformed(f"{kind.__name__} is mapped to {code!r}, which is no UPPER_SNAKE_CASE string", location)
+            )
+    return problems
+
+
+def _malformed(message: str, location: SourceLocation | None) -> HorsiesError:
+    help_text = 'map exception classes to codes: {TimeoutError: "UPSTREAM_SLOW"}'
+    return ConfigurationError(
+        ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER, message, location=location, help_text=help_text
+    )
+
+
+def _reserved(message: str, location: SourceLocation | None) -> HorsiesError:
+    help_text = "choose a code of your own"
+    return ConfigurationError(ErrorCode.CHECK_RESERVED_CODE_COLLISION, message, location=location, help_text=help_text)
+
+
+def code_for_exception(
+    exception: BaseException,
+    *,
+    task_mapper: ExceptionMapper | None,
+    app_mapper: ExceptionMapper | None,
+    task_default: BuiltInTaskCode | str | None,
+    app_default: BuiltInTaskCode | str,
+) -> BuiltInTaskCode | str:
+    """Find the code that an exception of user code becomes: the task's word before the app's, a mapper's before a default's."""
+    kind = type(exception)
+    for mapper in (task_mapper, app_mapper):
+        if mapper is not None and kind in mapper:
+            return mapper[kind]
+    default = app_default if task_default is None else task_default
+    return BUILT_IN_CODES.get(default, default)

@@ -1,0 +1,64 @@
+"""Events: logic says what happened, this file says how that looks in a log."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Literal
+
+type LogFormat = Literal["text", "json"]
+
+_log = logging.getLogger("horsies")
+
+
+def event(name: str, /, *, level: int = logging.INFO, **fields: object) -> None:
+    """Report that something happened.
+
+    Args:
+        name: what happened, as ``thing.verb`` (``worker.ready``).
+        level: a level of `logging`.
+        fields: facts about it; never arguments of tasks or secrets.
+    """
+    _log.log(level, name, extra={"fields": fields})
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return getattr(record, "fields", {})
+
+
+def _plain(value: object) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if not text or any(mark in text for mark in ' "=\n') else text
+
+
+class TextFormatter(logging.Formatter):
+    """One line an event: time, level, name, key=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format one record; a traceback follows on lines of its own."""
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        pairs = [f"{key}={_plain(value)}" for key, value in _fields(record).items()]
+        source = [] if record.name == "horsies" else [f"logger={record.name}"]
+        line = " ".join([moment, record.levelname, record.getMessage(), *source, *pairs])
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format one record."""
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        document = {"time": moment, "level": record.levelname, "logger": record.name, "event": record.getMessage()}
+        document |= _fields(record)
+        if record.exc_info:
+            document["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(document, default=str, ensure_ascii=False)
+
+
+def configure_logging(level: str, log_format: LogFormat) -> None:
+    """Send the log of this process, the user's own loggers included, to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # its pool tells us in our own words

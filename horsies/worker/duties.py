@@ -1,0 +1,71 @@
+"""The duties of the cluster: any worker does them, one at a time, each in a bounded batch that returns counts."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from horsies.config import RecoveryConfig
+from horsies.db import calls_worker
+from horsies.db.operations import Call, CallFailedError
+from horsies.telemetry import event
+from horsies.worker.link import Link
+
+_MOST_ROWS = 1000
+_PARTITION_DAYS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """One duty: its name in the log, and the call that does a batch of it."""
+
+    name: str
+    call: Callable[[], Call[Any]]
+
+
+def duties(recovery: RecoveryConfig) -> list[Duty]:
+    """What has to be done, given what the app wants kept and recovered."""
+    found = [
+        Duty("expire", lambda: calls_worker.expire(_MOST_ROWS)),
+        Duty("add_partitions", lambda: calls_worker.add_partitions(_PARTITION_DAYS)),
+    ]
+    if recovery.auto_fail_stale_running:
+        found.insert(0, Duty("reap", lambda: calls_worker.reap(None, _MOST_ROWS)))
+    keep_hours = recovery.terminal_record_retention_hours
+    if keep_hours is not None:
+        found.append(Duty("prune", lambda: calls_worker.prune(keep_hours)))
+    return found
+
+
+class DutyService:
+    """Does all duties every ``check_interval_ms``."""
+
+    def __init__(self, link: Link, recovery: RecoveryConfig) -> None:
+        """Take a connection of its own: duties may be slow."""
+        self._link = link
+        self._duties = duties(recovery)
+        self._interval = recovery.check_interval_ms / 1000
+
+    async def run(self) -> None:
+        """Do the duties for ever; a failure is reported, and the next round tries again."""
+        try:
+            while True:
+                for duty in self._duties:
+                    await self._try(duty)
+                await asyncio.sleep(self._interval)
+        finally:
+            await self._link.close()
+
+    async def _try(self, duty: Duty) -> None:
+        try:
+            await self.run_once(duty)
+        except CallFailedError as failure:
+            event("duty.failed", level=logging.WARNING, duty=duty.name, reason=failure.message)
+
+    async def run_once(self, duty: Duty) -> Any:  # noqa: ANN401 # each duty has counts of its own
+        """Do one batch of a duty, unless another worker is at it; answers its counts."""
+        (is_mine, counts), *_ = await self._link.transactions([calls_worker.duty_lock(), duty.call()])
+        if counts and is_mine:
+            event("duty.done", level=logging.DEBUG, duty=duty.name, counts=counts)
+        return counts

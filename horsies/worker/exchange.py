@@ -1,0 +1,190 @@
+"""The exchange: outcomes go to the database, claims come back.
+
+While one exchange is under way, outcomes gather for the next: batches grow by themselves with the load. Finish and
+claim share a round trip and a commit; the notice to waiters goes behind them in a transaction of its own.
+
+What a worker holds is always in one of two places: running in the pool, or here as an outcome that the database has
+not confirmed. An outcome is sent until it is confirmed; its fence makes that harmless.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from uuid import UUID
+
+from horsies.config import WorkerResilienceConfig
+from horsies.db import calls_worker
+from horsies.db.calls_worker import Claim, Fence, Outcome
+from horsies.db.operations import CallFailedError
+from horsies.telemetry import event
+from horsies.worker.link import Backoff, Link
+from horsies.worker.pool import ChildPool
+from horsies.worker.protocol import Job
+from horsies.worker.settings import WorkerOptions, WorkerSettings
+
+_MOST_OUTCOMES = 1000
+_MOST_BYTES = 16 << 20
+
+
+@dataclass(slots=True)
+class Identity:
+    """Under which id the worker is known to the database; a new one after it was declared dead."""
+
+    worker_id: UUID
+    hostname: str
+
+
+class Exchange:
+    """Carries outcomes to the database and claims back."""
+
+    def __init__(self, link: Link, identity: Identity, settings: WorkerSettings, options: WorkerOptions) -> None:
+        """Nothing is claimed before `run`."""
+        self._link = link
+        self._identity = identity
+        self._queues = options.queues or settings.queues
+        self._names = settings.task_names
+        self._resilience: WorkerResilienceConfig = settings.resilience
+        self._most_per_claim = options.max_claim_batch or 1 << 30
+        self._most_in_hand = options.max_claim_per_worker or 1 << 30
+        self._outcomes: dict[Fence, Outcome] = {}
+        self._exchange_no = 0
+        self._may_claim = True
+        self._may_have_work = True
+        self._nudge = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._due: asyncio.TimerHandle | None = None
+        self._alone = asyncio.Lock()
+        self.stale_outcomes = 0
+
+    def serve(self, pool: ChildPool) -> None:
+        """Take the pool to which claims go."""
+        self._pool = pool
+
+    def report(self, outcome: Outcome) -> None:
+        """An attempt has ended. A failed one may be retried: a claim in the same exchange tells when."""
+        self._outcomes[outcome.fence] = outcome
+        self._may_have_work |= not outcome.ok
+        self._nudge.set()
+
+    def room(self) -> None:
+        """A child can take work."""
+        self._nudge.set()
+
+    def wake(self) -> None:
+        """There may be work."""
+        self._may_have_work = True
+        self._nudge.set()
+
+    def stop_claiming(self) -> None:
+        """From now on only bring outcomes home."""
+        self._may_claim = False
+        if self._due is not None:
+            self._due.cancel()
+
+    async def flush(self) -> None:
+        """Wait until every outcome is confirmed."""
+        while self._outcomes:
+            self._settled.clear()
+            await self._settled.wait()
+
+    async def run(self) -> None:
+        """Exchange whenever there is something to bring or to take."""
+        while True:
+            await self._nudge.wait()
+            self._nudge.clear()
+            while self._outcomes or self._wanted():
+                try:
+                    async with self._alone:
+                        await self._exchange()
+                except CallFailedError as failure:
+                    await self._recover(failure)
+
+    async def reconcile(self) -> None:
+        """Compare what is in hand with the database, while no exchange is under way."""
+        async with self._alone:
+            running = self._pool.running()
+            held = [*running, *self._outcomes]
+            lost = await self._link.call(calls_worker.reconcile(self._identity.worker_id, held))
+        strays = lost.intersection(fence.task_id for fence in running)
+        if strays:
+            event("tasks.lost", count=len(strays))
+            self._pool.kill_tasks(strays)
+
+    async def _recover(self, failure: CallFailedError) -> None:
+        """Wait for the database, then settle what the lost reply left open."""
+        backoff = Backoff(self._resilience)
+        event("database.lost", level=logging.WARNING, reason=failure.message)
+        while True:
+            try:
+                await self._link.open()
+                await self.reconcile()
+            except CallFailedError as error:
+                await backoff.pause(error)
+            else:
+                event("database.back")
+                self._may_have_work = True
+                return
+
+    def _wanted(self) -> int:
+        """How many tasks to ask for."""
+        if not (self._may_claim and self._may_have_work):
+            return 0
+        room = min(self._pool.capacity, self._most_in_hand - self._pool.in_hand)
+        return max(0, min(room, self._most_per_claim))
+
+    def _batch(self) -> list[Outcome]:
+        """The outcomes of the next exchange, bounded in number and size."""
+        batch: list[Outcome] = []
+        size = 0
+        for outcome in self._outcomes.values():
+            size += len(outcome.result)
+            if batch and (len(batch) == _MOST_OUTCOMES or size > _MOST_BYTES):
+                break
+            batch.append(outcome)
+        return batch
+
+    async def _exchange(self) -> None:
+        batch, wanted = self._batch(), self._wanted()
+        worker_id = self._identity.worker_id
+        calls = []
+        if batch:
+            calls.append(calls_worker.finish(worker_id, self._identity.hostname, batch))
+        if wanted:
+            self._exchange_no += 1
+            self._may_have_work = False
+            calls.append(calls_worker.claim(worker_id, self._exchange_no, wanted, self._queues, self._names))
+        notices = [calls_worker.notify_done([outcome.fence.task_id for outcome in batch])] if batch else []
+        (answers, *_) = await self._link.transactions(calls, *([notices] if notices else []))
+        if batch:
+            self._confirm(batch, answers[0])
+        if wanted:
+            await self._begin(answers[-1], self._exchange_no)
+
+    def _confirm(self, batch: list[Outcome], verdicts: dict[UUID, str]) -> None:
+        for outcome in batch:
+            del self._outcomes[outcome.fence]
+        stale = sum(verdict == "stale" for verdict in verdicts.values())
+        if stale:
+            self.stale_outcomes += stale
+            event("outcomes.stale", count=stale)
+        self._settled.set()
+
+    async def _begin(self, claim: Claim, exchange_no: int) -> None:
+        """Start what was claimed; what finds no place (a child died meanwhile) goes back unharmed."""
+        homeless: list[Fence] = []
+        for task in claim.tasks:
+            fence = Fence(task.id, exchange_no)
+            if not self._may_claim or not self._pool.assign(Job(fence, task.attempt, task.task_name, task.args)):
+                homeless.append(fence)
+        self._may_have_work |= claim.is_filled
+        if claim.due_in is not None:
+            self._wake_in(claim.due_in)
+        if homeless:
+            release = calls_worker.release(self._identity.worker_id, homeless)
+            await self._link.transactions([release], [calls_worker.notify_wake()])
+            self._may_have_work = True
+
+    def _wake_in(self, seconds: float) -> None:
+        if self._due is not None:
+            self._due.cancel()
+        self._due = asyncio.get_running_loop().call_later(seconds, self.wake)

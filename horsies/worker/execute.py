@@ -1,0 +1,125 @@
+"""From a job to a report: decode the arguments, call the function, make an outcome of whatever it does."""
+
+import traceback
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, cast
+
+from horsies.codec.adapters import CodecError
+from horsies.codes import ContractCode, OperationalErrorCode
+from horsies.errors import HorsiesError
+from horsies.outcome import TaskError, TaskResult
+from horsies.registry import Registry, TaskDefinition
+from horsies.retry import ExceptionMapper, code_for_exception
+from horsies.worker.protocol import Job, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What user code raised; carried as a value, for SystemExit and KeyboardInterrupt must not leave a loop."""
+
+    exception: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyCall:
+    """A task whose arguments fit."""
+
+    job: Job
+    definition: TaskDefinition
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Executor:
+    """Runs jobs with the tasks of one app."""
+
+    def __init__(self, registry: Registry, app_mapper: ExceptionMapper, app_default: str) -> None:
+        """Take what the app says about tasks and exceptions."""
+        self._registry = registry
+        self._app_mapper = app_mapper
+        self._app_default = app_default
+
+    def prepare(self, job: Job) -> ReadyCall | Report:
+        """Find the task and decode the arguments, or report why that can't be done."""
+        try:
+            definition = self._registry.get(job.task_name)
+            args, kwargs = definition.signature.decode_call(job.args)
+        except HorsiesError as error:
+            return _failed(job, OperationalErrorCode.WORKER_RESOLUTION_ERROR, error.message)
+        except CodecError as error:
+            return _failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
+        return ReadyCall(job, definition, args, kwargs)
+
+    def run(self, call: ReadyCall) -> Report:
+        """Run a ``def`` task in this thread."""
+        try:
+            returned = call.definition.fn(*call.args, **call.kwargs)
+        except BaseException as exception:  # noqa: BLE001 # whatever user code raises is an outcome
+            returned = Raised(exception)
+        return self.conclude(call, returned)
+
+    async def run_async(self, call: ReadyCall) -> Report:
+        """Run an ``async def`` task on this loop."""
+        try:
+            returned = await cast("Coroutine[Any, Any, object]", call.definition.fn(*call.args, **call.kwargs))
+        except BaseException as exception:  # noqa: BLE001 # whatever user code raises is an outcome
+            returned = Raised(exception)
+        return self.conclude(call, returned)
+
+    def conclude(self, call: ReadyCall, returned: object) -> Report:
+        """Make a report of what the function returned or raised."""
+        job, definition = call.job, call.definition
+        if isinstance(returned, Raised):
+            return self._raised(call, returned.exception)
+        if not isinstance(returned, TaskResult):
+            message = (
+                f"task {job.task_name} returned {type(returned).__name__}, not a TaskResult: "
+                "return TaskResult(ok=…) or TaskResult(err=…)"
+            )
+            return _failed(job, OperationalErrorCode.TASK_EXCEPTION, message)
+        result = cast("TaskResult[Any, TaskError]", returned)
+        mismatch = definition.result.check(result)
+        if mismatch is not None:
+            message = f"task {job.task_name} returned a result that does not fit its annotation: {mismatch}"
+            return _failed(job, ContractCode.RETURN_TYPE_MISMATCH, message)
+        try:
+            encoded = definition.result.encode(result)
+        except CodecError as error:
+            message = f"the result of task {job.task_name} can't be stored: {error}"
+            return _failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message)
+        if encoded.is_ok:
+            return Report(job.fence, ok=True, result=encoded.payload)
+        code = encoded.error_code or OperationalErrorCode.TASK_EXCEPTION.value
+        return Report(job.fence, ok=False, result=encoded.payload, error_code=code, retry_after=_retry_after(result))
+
+    def _raised(self, call: ReadyCall, exception: BaseException) -> Report:
+        definition = call.definition
+        code = code_for_exception(
+            exception,
+            task_mapper=definition.exception_mapper,
+            app_mapper=self._app_mapper,
+            task_default=definition.default_unhandled_error_code,
+            app_default=self._app_default,
+        )
+        return _failed(call.job, code, _one_line(exception), exception)
+
+
+def _retry_after(result: TaskResult[Any, TaskError]) -> float | None:
+    """``TaskError.data={"retry_after": seconds}`` overrides the retry policy's delay."""
+    data = result.err_value.data
+    seconds = data.get("retry_after") if isinstance(data, dict) else None
+    usable = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < float("inf")
+    return float(seconds) if usable else None
+
+
+def _failed(
+    job: Job, code: OperationalErrorCode | ContractCode | str, message: str, exception: BaseException | None = None
+) -> Report:
+    error = TaskError(error_code=code, message=message, exception=exception)
+    encoded = error.to_json()
+    return Report(job.fence, ok=False, result=encoded, error_code=str(code))
+
+
+def _one_line(exception: BaseException) -> str:
+    return "".join(traceback.format_exception_only(exception)).strip()

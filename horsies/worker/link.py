@@ -1,0 +1,112 @@
+"""A worker's connections to the database: opened with back-off, reopened when they break."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+
+from horsies.config import WorkerResilienceConfig
+from horsies.db.connect import Database
+from horsies.db.failures import call_failed
+from horsies.db.operations import Call, CallFailedError
+from horsies.telemetry import event
+
+
+class Backoff:
+    """Waits longer after each failure, and gives up after so many if told to."""
+
+    def __init__(self, config: WorkerResilienceConfig) -> None:
+        """Begin with the first wait."""
+        self._config = config
+        self._failures = 0
+
+    async def pause(self, failure: CallFailedError) -> None:
+        """Report a failure and wait.
+
+        Raises:
+            CallFailedError: the failure itself, when there are to be no more attempts.
+        """
+        self._failures += 1
+        most = self._config.db_retry_max_attempts
+        if most and self._failures >= most:
+            raise failure
+        doubled = self._config.db_retry_initial_ms * 2 ** min(self._failures - 1, 30)
+        seconds = min(doubled, self._config.db_retry_max_ms) / 1000
+        event("database.away", reason=failure.message, retry_in_s=seconds)
+        await asyncio.sleep(seconds)
+
+
+async def insist[R](config: WorkerResilienceConfig, attempt: Callable[[], Awaitable[R]]) -> R:
+    """Try until the database answers; other failures than its absence are raised at once."""
+    backoff = Backoff(config)
+    while True:
+        try:
+            return await attempt()
+        except CallFailedError as failure:
+            if not failure.retryable:
+                raise
+            await backoff.pause(failure)
+
+
+class Link:
+    """One connection. Any failure closes it; `reopen` opens it again."""
+
+    def __init__(self, database: Database) -> None:
+        """Closed at first."""
+        self._database = database
+        self._connection: AsyncConnection[tuple[Any, ...]] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls can be made."""
+        return self._connection is not None
+
+    async def open(self) -> AsyncConnection[tuple[Any, ...]]:
+        """Open the connection, once.
+
+        Raises:
+            CallFailedError: it can't be opened.
+        """
+        await self.close()
+        try:
+            self._connection = await self._database.connect_async()
+        except psycopg.Error as error:
+            raise call_failed(error) from error
+        return self._connection
+
+    async def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def call[R](self, call: Call[R]) -> R:
+        """Make one call, in a transaction of its own."""
+        return (await self.transactions([call]))[0][0]
+
+    async def transactions(self, *groups: Sequence[Call[Any]]) -> list[list[Any]]:
+        """Make calls in one round trip; each group is one transaction.
+
+        Raises:
+            CallFailedError: some of it failed. What of it was committed is not known, and the connection is closed.
+        """
+        try:
+            return await self._transactions(groups)
+        except psycopg.Error as error:
+            await self.close()
+            raise call_failed(error) from error
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+
+    async def _transactions(self, groups: Sequence[Sequence[Call[Any]]]) -> list[list[Any]]:
+        connection = self._connection or await self.open()
+        bind = self._database.bind
+        async with connection.pipeline() as pipeline:
+            cursors: list[list[tuple[Call[Any], psycopg.AsyncCursor[tuple[Any, ...]]]]] = []
+            for group in groups:
+                cursors.append([(call, await connection.execute(bind(call.sql), call.params)) for call in group])
+                await pipeline.sync()
+        return [[call.decode(await cursor.fetchall()) for call, cursor in group] for group in cursors]

@@ -1,0 +1,281 @@
+"""The children of a worker, seen from the supervisor: who is free, who runs what, and what a death means."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from horsies.codes import OperationalErrorCode
+from horsies.db.calls_worker import Fence, Outcome
+from horsies.outcome import TaskError
+from horsies.telemetry import event
+from horsies.worker import protocol
+from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report
+from horsies.worker.template import TemplateProcess
+
+_READ_BYTES = 1 << 16
+_EARLY_DEATHS_ALLOWED = 3
+_LEAVE_WITHIN_S = 2.0
+
+
+class ChildrenCannotStartError(Exception):
+    """Children keep dying before they are ready to work."""
+
+
+class TemplateDiedError(Exception):
+    """The template process is gone, and the children with it."""
+
+
+@dataclass(eq=False, slots=True)
+class Child:
+    """One child process. It is judged dead when its stream has ended *and* its wait status is known."""
+
+    slot: int
+    name: str
+    transport: asyncio.Transport | None = None
+    pid: int | None = None
+    is_ready: bool = False
+    was_ready: bool = False
+    has_ended: bool = False
+    wait_status: int | None = None
+    running: dict[Fence, Job] = field(default_factory=dict[Fence, Job])
+
+
+class _ChildChannel(asyncio.Protocol):
+    """The supervisor's end of a child's socket."""
+
+    def __init__(self, pool: "ChildPool", child: Child) -> None:
+        self._pool = pool
+        self._child = child
+        self._reader = FrameReader()
+
+    def data_received(self, data: bytes) -> None:
+        for frame in self._reader.feed(data):
+            self._pool.on_frame(self._child, frame)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.on_end_of_stream(self._child)
+
+
+class ChildPool:
+    """Keeps ``processes`` children alive and gives them jobs."""
+
+    def __init__(
+        self,
+        template: TemplateProcess,
+        name: str,
+        processes: int,
+        concurrency: int,
+        on_outcome: Callable[[Outcome], None],
+        on_room: Callable[[], None],
+    ) -> None:
+        """Take the callbacks: an attempt has ended; there is room for more work."""
+        self._template = template
+        self._name = name
+        self._processes = processes
+        self._concurrency = concurrency
+        self._on_outcome = on_outcome
+        self._on_room = on_room
+        self._children: dict[int, Child] = {}
+        self._by_pid: dict[int, Child] = {}
+        self._early_deaths = 0
+        self._forks: set[asyncio.Future[None]] = set()
+        self._closing = False
+        self._idle = asyncio.Event()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self) -> None:
+        """Fork all children."""
+        self._template.channel.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._template.channel.fileno(), self._read_template)
+        for slot in range(self._processes):
+            await self._fork(slot)
+
+    @property
+    def capacity(self) -> int:
+        """How many more jobs can begin now."""
+        return sum(self._concurrency - len(child.running) for child in self._children.values() if child.is_ready)
+
+    @property
+    def in_hand(self) -> int:
+        """How many jobs run."""
+        return sum(len(child.running) for child in self._children.values())
+
+    def running(self) -> list[Fence]:
+        """The fences of all jobs that run."""
+        return [fence for child in self._children.values() for fence in child.running]
+
+    def assign(self, job: Job) -> bool:
+        """Give a job to the child with the most room; False: there is none."""
+        ready = [child for child in self._children.values() if child.is_ready and child.transport is not None]
+        child = min(ready, key=lambda child: len(child.running), default=None)
+        if child is None or child.transport is None or len(child.running) >= self._concurrency:
+            return False
+        child.running[job.fence] = job
+        self._idle.clear()
+        child.transport.write(Frame(Kind.START, job.encode()).encode())
+        return True
+
+    def kill_tasks(self, task_ids: Iterable[UUID]) -> None:
+        """Kill the children that run these tasks."""
+        doomed = set(task_ids)
+        for child in self._children.values():
+            if any(fence.task_id in doomed for fence in child.running):
+                self._kill(child)
+
+    def kill_busy(self) -> None:
+        """Kill every child that runs something."""
+        for child in self._children.values():
+            if child.running:
+                self._kill(child)
+
+    async def wait_idle(self) -> None:
+        """Wait until nothing runs."""
+        while self.in_hand:
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def close(self) -> None:
+        """Let the children go, then the template process; whoever does not leave is killed by the template."""
+        self._closing = True
+        for child in self._children.values():
+            if child.transport is not None:
+                child.transport.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_WITHIN_S):
+                while self._by_pid:
+                    self._idle.clear()
+                    await self._idle.wait()
+        asyncio.get_running_loop().remove_reader(self._template.channel.fileno())
+        self.tell_template(Frame(Kind.BYE))
+        await self._template.wait()
+
+    def tell_template(self, frame: Frame) -> None:
+        """Send a frame to the template process; its death is noticed when reading."""
+        with suppress(ConnectionError):
+            self._template.channel.sendall(frame.encode())
+
+    def on_frame(self, child: Child, frame: Frame) -> None:
+        """A child said something."""
+        if frame.kind is Kind.READY:
+            child.is_ready = child.was_ready = True
+            self._early_deaths = 0
+            self._on_room()
+            return
+        report = Report.decode(frame.body)
+        if child.running.pop(report.fence, None) is not None:
+            self._on_outcome(_outcome(child, report))
+            self._idle.set()
+
+    def on_end_of_stream(self, child: Child) -> None:
+        """A child's socket is closed: it is dead, or as good as dead."""
+        child.has_ended = True
+        child.is_ready = False
+        if not self._closing:
+            self._kill(child)
+        self._judge(child)
+
+    async def _fork(self, slot: int) -> None:
+        ours, theirs = socket.socketpair()
+        child = Child(slot, f"{self._name}/{slot}")
+        self._children[slot] = child
+        with theirs:
+            socket.send_fds(self._template.channel, [protocol.fork(slot).encode()], [theirs.fileno()])
+        loop = asyncio.get_running_loop()
+        child.transport, _ = await loop.create_unix_connection(lambda: _ChildChannel(self, child), sock=ours)
+
+    def _read_template(self) -> None:
+        try:
+            data = self._template.channel.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._template_died()
+            return
+        for frame in self._template.reader.feed(data):
+            number, pid = protocol.unpack_pid(frame)
+            if frame.kind is Kind.FORKED:
+                self._on_forked(self._children[number], pid)
+            else:
+                child = self._by_pid.pop(pid)
+                child.wait_status = number
+                self._judge(child)
+                self._idle.set()
+
+    def _on_forked(self, child: Child, pid: int) -> None:
+        child.pid = pid
+        self._by_pid[pid] = child
+        if child.has_ended and not self._closing:
+            self._kill(child)
+
+    def _template_died(self) -> None:
+        """The kernel kills the children of a dead template; what they left in their groups, we do."""
+        asyncio.get_running_loop().remove_reader(self._template.channel.fileno())
+        self._closing = True
+        for pid, child in self._by_pid.items():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+            child.wait_status = signal.SIGKILL
+            self._fail_running(child)
+        self._by_pid.clear()
+        self._fail(TemplateDiedError("the template process died, and its children with it"))
+
+    def _kill(self, child: Child) -> None:
+        if child.pid is not None and child.wait_status is None:
+            self.tell_template(protocol.kill(child.pid))
+
+    def _judge(self, child: Child) -> None:
+        """Once a child is surely dead: fail what it ran, and nothing else; put another one in its place."""
+        if not child.has_ended or child.wait_status is None:
+            return
+        if not self._closing:
+            event("child.died", slot=child.slot, pid=child.pid, cause=describe_end(child.wait_status))
+        self._fail_running(child)
+        if self._closing:
+            return
+        self._early_deaths += not child.was_ready
+        if self._early_deaths > _EARLY_DEATHS_ALLOWED:
+            cause = f"the last one {describe_end(child.wait_status)}"
+            self._fail(ChildrenCannotStartError(f"children keep dying before they can take work; {cause}"))
+            return
+        fork = asyncio.ensure_future(self._fork(child.slot))
+        self._forks.add(fork)
+        fork.add_done_callback(self._forks.discard)
+
+    def _fail_running(self, child: Child) -> None:
+        status = child.wait_status or 0
+        for fence in list(child.running):
+            message = f"the child process that ran this task {describe_end(status)}"
+            error = TaskError(error_code=OperationalErrorCode.WORKER_CRASHED, message=message)
+            report = Report(fence, ok=False, result=error.to_json(), error_code=OperationalErrorCode.WORKER_CRASHED)
+            self._on_outcome(_outcome(child, report))
+        child.running.clear()
+        self._idle.set()
+
+    def _fail(self, error: Exception) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+
+def _outcome(child: Child, report: Report) -> Outcome:
+    return Outcome(
+        report.fence, report.ok, report.result, report.error_code, report.retry_after, child.pid, child.name
+    )
+
+
+def describe_end(wait_status: int) -> str:
+    """In words, what a wait status says: how a process ended."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = f" ({signal.Signals(-code).name})"
+    except ValueError:
+        name = ""
+    return f"was killed by signal {-code}{name}"

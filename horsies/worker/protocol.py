@@ -1,0 +1,178 @@
+"""How supervisor, template process and children talk: length-prefixed frames over stream sockets. No I/O here.
+
+Supervisor and child:
+
+    child       READY                       it can take work
+    supervisor  START  job                  run this
+    child       DONE   outcome              it ran
+
+Supervisor and template process:
+
+    template    LOADED  settings, or errors the app is imported and checked
+    supervisor  WORKER  worker id           for the last will
+    supervisor  FORK    slot (+ a socket)   make a child that talks over this socket
+    template    FORKED  slot, pid
+    template    EXITED  pid, wait status
+    supervisor  KILL    pid
+    supervisor  TICK    seconds             the watchdog may sleep so long
+    supervisor  BYE                         all is in order: leave without a last will
+
+An end of the stream means that the other side is dead. Argument and result bytes pass through undecoded.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from uuid import UUID
+
+from horsies.db.calls_worker import Fence
+
+_HEAD = struct.Struct(">IB")
+_JOB = struct.Struct(">16sQIH")
+_OUTCOME = struct.Struct(">16sQ?dH")
+_PID = struct.Struct(">IQ")
+_SECONDS = struct.Struct(">d")
+_NO_RETRY_AFTER = -1.0
+
+
+class Kind(IntEnum):
+    """What a frame is."""
+
+    READY = 1
+    START = 2
+    DONE = 3
+    LOADED = 10
+    WORKER = 11
+    FORK = 12
+    FORKED = 13
+    EXITED = 14
+    KILL = 15
+    TICK = 16
+    BYE = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message."""
+
+    kind: Kind
+    body: bytes = b""
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        return _HEAD.pack(len(self.body), self.kind) + self.body
+
+
+class FrameReader:
+    """Cuts a stream into frames."""
+
+    def __init__(self) -> None:
+        """Begin with an empty stream."""
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take what came off the stream; answers the frames that are complete with it."""
+        self._buffer += data
+        frames: list[Frame] = []
+        start = 0
+        while len(self._buffer) - start >= _HEAD.size:
+            size, kind = _HEAD.unpack_from(self._buffer, start)
+            end = start + _HEAD.size + size
+            if len(self._buffer) < end:
+                break
+            body = bytes(self._buffer[start + _HEAD.size : end])
+            start = end
+            frames.append(Frame(Kind(kind), body))
+        del self._buffer[:start]
+        return frames
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt to run."""
+
+    fence: Fence
+    attempt: int
+    task_name: str
+    args: bytes
+
+    def encode(self) -> bytes:
+        """As the body of START."""
+        name = self.task_name.encode()
+        head = _JOB.pack(self.fence.task_id.bytes, self.fence.exchange_no, self.attempt, len(name))
+        return head + name + self.args
+
+    @classmethod
+    def decode(cls, body: bytes) -> "Job":
+        """From the body of START."""
+        task_id, exchange_no, attempt, name_size = _JOB.unpack_from(body)
+        args_at = _JOB.size + name_size
+        name = body[_JOB.size : args_at].decode()
+        return cls(Fence(UUID(bytes=task_id), exchange_no), attempt, name, body[args_at:])
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How an attempt ended, as a child tells it. ``result`` is encoded: the value, or the TaskError."""
+
+    fence: Fence
+    ok: bool
+    result: bytes
+    error_code: str | None = None
+    retry_after: float | None = None
+
+    def encode(self) -> bytes:
+        """As the body of DONE."""
+        code = (self.error_code or "").encode()
+        after = _NO_RETRY_AFTER if self.retry_after is None else self.retry_after
+        head = _OUTCOME.pack(self.fence.task_id.bytes, self.fence.exchange_no, self.ok, after, len(code))
+        return head + code + self.result
+
+    @classmethod
+    def decode(cls, body: bytes) -> "Report":
+        """From the body of DONE."""
+        task_id, exchange_no, ok, after, code_size = _OUTCOME.unpack_from(body)
+        result_at = _OUTCOME.size + code_size
+        code = body[_OUTCOME.size : result_at].decode() or None
+        return cls(
+            Fence(UUID(bytes=task_id), exchange_no),
+            ok,
+            body[result_at:],
+            code,
+            None if after == _NO_RETRY_AFTER else after,
+        )
+
+
+def fork(slot: int) -> Frame:
+    """Make a child; its socket travels beside the frame."""
+    return Frame(Kind.FORK, _PID.pack(slot, 0))
+
+
+def forked(slot: int, pid: int) -> Frame:
+    """A child was made."""
+    return Frame(Kind.FORKED, _PID.pack(slot, pid))
+
+
+def exited(pid: int, wait_status: int) -> Frame:
+    """A child has ended."""
+    return Frame(Kind.EXITED, _PID.pack(wait_status, pid))
+
+
+def kill(pid: int) -> Frame:
+    """End a child and everything in its process group."""
+    return Frame(Kind.KILL, _PID.pack(0, pid))
+
+
+def unpack_pid(frame: Frame) -> tuple[int, int]:
+    """``(slot or wait status, pid)`` of FORK, FORKED, EXITED and KILL."""
+    return _PID.unpack(frame.body)
+
+
+def tick(seconds: float) -> Frame:
+    """Extend the watchdog's deadline to so many seconds from now."""
+    return Frame(Kind.TICK, _SECONDS.pack(seconds))
+
+
+def unpack_tick(frame: Frame) -> float:
+    """The seconds of a TICK."""
+    return _SECONDS.unpack(frame.body)[0]

@@ -1,0 +1,43 @@
+"""What a worker is told: by the command line (`WorkerOptions`) and by its app (`WorkerSettings`)."""
+
+from dataclasses import dataclass
+
+from horsies.config import PostgresConfig, RecoveryConfig, WorkerResilienceConfig
+from horsies.telemetry import LogFormat
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """The command line of a worker.
+
+    Attributes:
+        processes: children.
+        concurrency: tasks at a time in each child.
+        queues: work on these only; empty: on all the app has.
+        max_claim_batch: tasks taken in one claim at most; 0: no limit.
+        max_claim_per_worker: tasks in hand at most; 0: as many as the children can run.
+        shutdown_timeout: seconds that running tasks get when the worker stops; None: as long as they take.
+        loglevel: a name of `logging`.
+        log_format: ``text`` or ``json``.
+    """
+
+    processes: int = 1
+    concurrency: int = 1
+    queues: tuple[str, ...] = ()
+    max_claim_batch: int = 0
+    max_claim_per_worker: int = 0
+    shutdown_timeout: float | None = None
+    loglevel: str = "INFO"
+    log_format: LogFormat = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What the supervisor must know of the app; it never imports user code itself."""
+
+    app_name: str
+    broker: PostgresConfig
+    recovery: RecoveryConfig
+    resilience: WorkerResilienceConfig
+    queues: tuple[str, ...]
+    task_names: tuple[str, ...]

@@ -1,0 +1,189 @@
+"""The supervisor: one event loop that holds the worker's connections, its children and its services."""
+
+import asyncio
+import logging
+import signal
+import time
+import uuid
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from horsies.db import calls_worker
+from horsies.db.connect import Database
+from horsies.db.failures import call_failed
+from horsies.db.operations import CallFailedError
+from horsies.db.sqlfiles import channel
+from horsies.telemetry import event
+from horsies.worker import protocol
+from horsies.worker.duties import DutyService
+from horsies.worker.exchange import Exchange, Identity
+from horsies.worker.host import worker_facts
+from horsies.worker.link import Backoff, Link, insist
+from horsies.worker.pool import ChildPool
+from horsies.worker.protocol import Frame, Kind
+from horsies.worker.settings import WorkerOptions, WorkerSettings
+from horsies.worker.template import TemplateProcess
+
+_WATCHDOG_MARGIN = 0.1
+_FLUSH_AFTER_HURRY_S = 10.0
+
+
+class Supervisor:
+    """Runs a worker from its first connection to its last outcome."""
+
+    def __init__(self, template: TemplateProcess, settings: WorkerSettings, options: WorkerOptions) -> None:
+        """Take what the template process told of the app."""
+        self._settings = settings
+        self._options = options
+        self._template = template
+        self._database = Database(settings.broker)
+        self._facts = worker_facts(settings, options)
+        self._identity = Identity(uuid.uuid4(), self._facts.hostname)
+        self._link = Link(self._database)
+        self._heart = Link(self._database)
+        self._exchange = Exchange(self._link, self._identity, settings, options)
+        self._pool = ChildPool(
+            template,
+            self._facts.process_name,
+            options.processes,
+            options.concurrency,
+            self._exchange.report,
+            self._exchange.room,
+        )
+        self._exchange.serve(self._pool)
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until told to stop.
+
+        Raises:
+            CallFailedError: the database can't be used, and waiting will not change that.
+            TemplateDiedError: the template process was killed.
+            ChildrenCannotStartError: children die before they can take work.
+        """
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._on_stop_signal)
+        stop = asyncio.ensure_future(self._stop.wait())
+        begin = asyncio.ensure_future(self._begin())
+        await _first_of(stop, begin)
+        if not begin.done():
+            begin.cancel()
+            await self._pool.close()
+            return
+        begin.result()
+        services = [asyncio.ensure_future(service) for service in self._services()]
+        await self._pool.start()
+        event("worker.ready", worker_id=self._identity.worker_id, processes=self._options.processes)
+        ended = await _first_of(stop, self._pool.failed, *services)
+        event("worker.stopping", running=self._pool.in_hand)
+        await self._wind_down()
+        await self._leave(services)
+        ended.result()
+
+    def _on_stop_signal(self) -> None:
+        (self._hurry if self._stop.is_set() else self._stop).set()
+
+    async def _begin(self) -> None:
+        """Wait for the database, see to its schema, and make the worker known."""
+        await insist(self._settings.resilience, lambda: asyncio.to_thread(self._database.prepare))
+        await insist(self._settings.resilience, self._register)
+
+    async def _register(self) -> None:
+        worker_id = self._identity.worker_id
+        sent_at = time.monotonic()
+        await self._heart.call(calls_worker.worker_start(worker_id, self._facts))
+        self._pool.tell_template(Frame(Kind.WORKER, worker_id.bytes))
+        self._feed_watchdog(sent_at)
+
+    def _services(self) -> list[Coroutine[None, None, None]]:
+        duties = DutyService(Link(self._database), self._settings.recovery)
+        return [self._exchange.run(), self._listen(), self._beat(), self._poll(), duties.run()]
+
+    async def _listen(self) -> None:
+        """Wake the exchange at each notice that there may be work."""
+        backoff = Backoff(self._settings.resilience)
+        statement = sql.SQL("listen {}").format(sql.Identifier(channel("wake", self._database.schema)))
+        while True:
+            try:
+                async with await self._database.connect_async() as connection:
+                    await connection.execute(statement)
+                    backoff = Backoff(self._settings.resilience)
+                    self._exchange.wake()
+                    async for _ in connection.notifies():
+                        self._exchange.wake()
+            except psycopg.Error as error:
+                await backoff.pause(call_failed(error))
+
+    async def _poll(self) -> None:
+        """Look for work also when no notice came: notices are hints."""
+        while True:
+            await asyncio.sleep(self._settings.resilience.notify_poll_interval_ms / 1000)
+            self._exchange.wake()
+
+    async def _beat(self) -> None:
+        """Send heartbeats; compare what is in hand with the database at each."""
+        recovery = self._settings.recovery
+        interval = min(recovery.runner_heartbeat_interval_ms, recovery.claimer_heartbeat_interval_ms) / 1000
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await self._beat_once()
+            except CallFailedError as failure:
+                event("heartbeat.failed", level=logging.WARNING, reason=failure.message)
+
+    async def _beat_once(self) -> None:
+        sent_at = time.monotonic()
+        if await self._heart.call(calls_worker.heartbeat(self._identity.worker_id)):
+            self._feed_watchdog(sent_at)
+            await self._exchange.reconcile()
+            return
+        event("worker.fenced", level=logging.ERROR, worker_id=self._identity.worker_id)
+        self._pool.kill_busy()
+        self._identity.worker_id = uuid.uuid4()
+        await self._register()
+        self._exchange.wake()
+
+    def _feed_watchdog(self, sent_at: float) -> None:
+        """A confirmed heartbeat: others leave our work alone until the threshold, counted from when it was sent."""
+        threshold = self._facts.stale_after_s * (1 - _WATCHDOG_MARGIN)
+        self._pool.tell_template(protocol.tick(threshold - (time.monotonic() - sent_at)))
+
+    async def _wind_down(self) -> None:
+        """Let running tasks end, as long as they may, and bring their outcomes home."""
+        self._exchange.stop_claiming()
+        idle = asyncio.ensure_future(self._pool.wait_idle())
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await _first_of(idle, hurry, timeout=self._options.shutdown_timeout)
+        if not idle.done():
+            event("worker.killing", running=self._pool.in_hand)
+            self._pool.kill_busy()
+            await idle
+        flush = asyncio.ensure_future(self._exchange.flush())
+        await _first_of(flush, hurry)
+        await asyncio.wait([flush], timeout=_FLUSH_AFTER_HURRY_S)
+        hurry.cancel()
+
+    async def _leave(self, services: Sequence[asyncio.Future[None]]) -> None:
+        """Say good-bye to the services, the database, the children and the template process."""
+        for service in services:
+            service.cancel()
+        await asyncio.wait(services)
+        try:
+            await self._heart.call(calls_worker.worker_stop(self._identity.worker_id))
+        except CallFailedError as failure:
+            event("worker.left_unnoticed", level=logging.WARNING, reason=failure.message)
+        await self._heart.close()
+        await self._link.close()
+        await self._pool.close()
+        event("worker.stopped")
+
+
+async def _first_of(*futures: asyncio.Future[Any], timeout: float | None = None) -> asyncio.Future[Any]:
+    """Wait for one of them to end; answers an ended one, or the first if time ran out."""
+    done, _ = await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    return next((future for future in futures if future in done), futures[0])

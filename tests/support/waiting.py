@@ -1,0 +1,24 @@
+"""Waiting for a condition, in place of sleeping and hoping."""
+
+import time
+from collections.abc import Callable
+
+_POLL_S = 0.02
+
+
+def wait_until[T](condition: Callable[[], T], timeout: float = 10, describe: Callable[[], str] | str = "") -> T:
+    """Poll until ``condition()`` is truthy, and return what it returned.
+
+    Args:
+        condition: looked at every 20 ms.
+        timeout: seconds.
+        describe: what was waited for, or a function that says what the world looks like when it did not come.
+    """
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            what = describe() if callable(describe) else describe
+            message = f"not within {timeout:g} s: {what or condition}"
+            raise AssertionError(message)
+        time.sleep(_POLL_S)
+    return found

