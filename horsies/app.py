@@ -1,8 +1,8 @@
 """`Horsies`: one app, its tasks and its way to the database. The composition root: it alone knows everybody."""
 
 import inspect
-import sys
 from collections.abc import Callable, Coroutine, Sequence
+from types import FrameType
 from typing import Any, Never, Protocol, cast, overload
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from horsies.client.sync import SyncDriver
 from horsies.client.waiting import Waiters
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
-from horsies.config import DEFAULT_QUEUE, AppConfig, QueueMode
+from horsies.config import DEFAULT_QUEUE, AppConfig, QueueMode, validate_default_code
 from horsies.db.connect import Database
 from horsies.db.operations import Operation
 from horsies.errors import (
@@ -85,7 +85,7 @@ class Horsies:
         """Describe; nothing is opened before the first send."""
         self.config = config
         self.registry = Registry()
-        self.name = str(sys._getframe(1).f_globals.get("__name__", "app"))  # noqa: SLF001 # the caller's module
+        self.name = str(_callers_frame().f_globals.get("__name__", "app"))
         self._drivers = _Drivers(config)
         priorities = {queue.name: queue.priority for queue in config.queues}
         self.producer = Producer(self._drivers, priorities, config.resend_on_transient_err)
@@ -95,7 +95,7 @@ class Horsies:
         """Show the app's name."""
         return f"<Horsies app {self.name!r}>"
 
-    def task(
+    def task(  # noqa: PLR0913 - one keyword an option
         self,
         task_name: str,
         *,
@@ -115,18 +115,20 @@ class Horsies:
             exception_mapper: exact exception class to error code, looked at before the app's.
             default_unhandled_error_code: for exceptions no mapper knows.
             timeout_ms: how long an attempt may run, in milliseconds.
+            unknown: refused, with the place where such an option belongs.
 
         Raises:
             TaskDefinitionError: HRS-100 to HRS-105, HRS-209, HRS-212 or HRS-301, when the decorator runs, with the
                 place in the source; several at once as `MultipleValidationErrors`.
         """
-        locals_of_caller = sys._getframe(1).f_locals  # noqa: SLF001 # annotations may name local classes
+        locals_of_caller = _callers_frame().f_locals  # annotations may name local classes
 
         def decorate(fn: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
             problems = [
                 *_wrong_options(task_name, fn, timeout_ms, cast("dict[str, object]", unknown)),
                 *self._wrong_queue(task_name, queue_name),
-                *(validate_exception_mapper(exception_mapper) if exception_mapper else ()),
+                *(validate_exception_mapper(exception_mapper) if exception_mapper is not None else ()),
+                *(validate_default_code(default_unhandled_error_code) if default_unhandled_error_code else ()),
             ]
             for problem in problems:
                 problem.location = problem.location or _location(fn)
@@ -194,7 +196,7 @@ class Horsies:
         await self._drivers.close_async()
 
     def _wrong_queue(self, task_name: str, queue_name: str | None) -> list[HorsiesError]:
-        known = [queue.name for queue in self.config.queues]
+        known = self.config.queue_names()
         if self.config.queue_mode is QueueMode.DEFAULT and queue_name is not None:
             problem = f"task {task_name!r} names the queue {queue_name!r}, and the app has only the default one"
             fix = "leave queue_name out, or configure queue_mode=QueueMode.CUSTOM and custom_queues"
@@ -204,6 +206,16 @@ class Horsies:
         else:
             return []
         return [TaskDefinitionError(ErrorCode.TASK_INVALID_QUEUE, problem, help_text=fix)]
+
+
+def _callers_frame() -> FrameType:
+    """The frame that called the method which asks."""
+    here = inspect.currentframe()
+    asking = here.f_back if here is not None else None
+    if asking is None or asking.f_back is None:
+        msg = "horsies needs a Python with stack frames"
+        raise RuntimeError(msg)
+    return asking.f_back
 
 
 def _wrong_options(

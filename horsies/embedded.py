@@ -226,7 +226,7 @@ def _check_version(data: Path) -> None:
 
 
 def _socket_folder(home: Path) -> Path:
-    # libpq reads a comma as the end of a host, and PostgreSQL a line break as the end of the folder.
+    # A comma ends a host for libpq, and what cannot be printed (file names are bytes) cannot stand in a URL.
     if len(os.fsencode(home)) <= _LONGEST_HOME_BYTES and str(home).isprintable() and "," not in str(home):
         return home
     # In /tmp, whose sticky bit needs the owner, root's keeper could not remove it.

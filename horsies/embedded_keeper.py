@@ -10,12 +10,14 @@ import fcntl
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _FAST_STOP_S = 60
+_POLL_S = 0.02
 
 
 def keep(lock: str, own_folder: str, server: list[str]) -> None:
@@ -29,7 +31,7 @@ def keep(lock: str, own_folder: str, server: list[str]) -> None:
     if os.fork():  # the starter goes on, and never has to reap us
         return
     os.setsid()
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGCHLD])  # until somebody listens
     keeper = os.getpid()
     pid = os.fork()
     if not pid:
@@ -45,6 +47,8 @@ def keep(lock: str, own_folder: str, server: list[str]) -> None:
 
 
 def _become(server: list[str], keeper: int) -> NoReturn:
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would lose what comes before exec
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
     if os.getppid() != keeper:
@@ -58,20 +62,18 @@ def _wait_until_unused(lock: str, pid: int) -> None:
             sys.exit()
 
     signal.signal(signal.SIGCHLD, leave_with_server)
-    leave_with_server()
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     # Stays open, and so held, until this process ends: who comes while the server stops has to wait.
     fcntl.flock(os.open(lock, os.O_RDWR), fcntl.LOCK_EX)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _stop(pid: int) -> None:
-    def stop_now(*_: object) -> None:
-        os.kill(pid, signal.SIGQUIT)
-
-    signal.signal(signal.SIGALRM, stop_now)
-    signal.alarm(_FAST_STOP_S)
-    os.kill(pid, signal.SIGINT)
-    os.waitpid(pid, 0)
+    patience = time.monotonic() + _FAST_STOP_S
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        # Again and again, for a server that has only just begun may not have heard it.
+        os.kill(pid, signal.SIGINT if time.monotonic() < patience else signal.SIGQUIT)
+        time.sleep(_POLL_S)
 
 
 def _remove(folder: str) -> None:

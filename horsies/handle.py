@@ -5,17 +5,19 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from horsies.codec.wire import ResultCodec
 from horsies.codes import BrokerErrorCode, OperationalErrorCode, RetrievalCode, TaskStatus
 from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Pause, Runner, Wait, Watch
-from horsies.db.rows import StoredResult
 from horsies.info import TaskInfo, task_info
 from horsies.outcome import TaskError, TaskResult
 from horsies.result import Err, Ok, Result
+
+if TYPE_CHECKING:
+    from horsies.db.rows import StoredResult
 
 _log = logging.getLogger("horsies")
 _FOREVER_S = 3600.0
@@ -170,7 +172,8 @@ def _timed_out(task_id: str, timeout_ms: int | None) -> TaskResult[Any, TaskErro
 
 
 def _no_answer(task_id: str, failure: CallFailedError) -> TaskResult[Any, TaskError]:
-    return _error(OperationalErrorCode.BROKER_ERROR, f"the database did not answer for task {task_id}: {failure.message}")
+    message = f"the database did not answer for task {task_id}: {failure.message}"
+    return _error(OperationalErrorCode.BROKER_ERROR, message)
 
 
 def _error(code: RetrievalCode | OperationalErrorCode, message: str) -> TaskResult[Any, TaskError]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from horsies.codec.wire import ResultCodec, decode_json
 from horsies.codes import BUILT_IN_CODES, BuiltInTaskCode, TaskAttemptOutcome, TaskStatus
@@ -134,5 +134,5 @@ def _message(error: bytes | None) -> str | None:
     if error is None:
         return None
     stored = decode_json(error)
-    message = stored.get("message") if isinstance(stored, dict) else None
+    message = cast("dict[str, object]", stored).get("message") if isinstance(stored, dict) else None
     return None if message is None else str(message)

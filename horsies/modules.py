@@ -1,38 +1,37 @@
-"""Importing the modules in which tasks live, and saying clearly why one can't be imported."""
+"""Importing the modules in which apps and tasks live, and saying clearly why one can't be imported."""
 
 import importlib
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from glob import glob
 from pathlib import Path
 from types import ModuleType
 
-from horsies.errors import ErrorCode, HorsiesError, SourceLocation, flatten
+from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, flatten, raised_at
+from horsies.masking import mask_secrets
 
-_LIBRARY = str(Path(__file__).parent)
-_IMPORT_MACHINERY = ("<frozen ", str(Path(importlib.__file__).parent))
+_SUFFIX = ".py"
 
 
 def import_tasks(modules: Iterable[str]) -> list[HorsiesError]:
-    """Import each module; what went wrong, or an empty list."""
+    """Import each module, given by its dotted name or its file; what went wrong, or an empty list."""
     problems: list[HorsiesError] = []
     for module in modules:
         try:
-            import_module(module)
+            import_file(Path(module)) if module.endswith(_SUFFIX) else import_module(module)
         except HorsiesError as error:
             problems += flatten([error])
     return problems
 
 
-def import_module(module: str) -> ModuleType:
-    """Import a dotted module name, or a ``.py`` file as the module it is for everybody else.
+def import_module(name: str) -> ModuleType:
+    """Import a module by its dotted name.
 
     Raises:
-        HorsiesError: HRS-210: it does not exist, or its code raised; HRS-1xx, HRS-2xx: what its code defines is wrong.
+        ConfigurationError: HRS-210: there is none of that name, or its code raised.
+        HorsiesError: what its own code reports: a wrong task, a wrong setting.
     """
-    name = module_name(Path(module)) if module.endswith(".py") else module
-    if _is_main(name):
+    if name == _name_of_main():
         return sys.modules["__main__"]
     try:
         return importlib.import_module(name)
@@ -42,14 +41,36 @@ def import_module(module: str) -> ModuleType:
         raise _import_error(name, error) from error
 
 
-def module_name(path: Path) -> str:
-    """The name under which a file is imported; its folder is made importable if no entry of the path leads to it."""
-    file = path.resolve()
-    for entry in sorted({Path(entry or ".").resolve() for entry in sys.path}, key=lambda entry: len(entry.parts)):
-        if file.is_relative_to(entry):
-            return ".".join(file.relative_to(entry).with_suffix("").parts)
-    sys.path.insert(0, str(file.parent))
-    return file.stem
+def import_file(path: Path) -> ModuleType:
+    """Import a file under the name by which other modules import it, so that there is one module object.
+
+    Its folder, or the one above its packages, becomes importable.
+
+    Raises:
+        ConfigurationError: HRS-207: its name belongs to another module; HRS-210: no such file, or its code raised.
+    """
+    file = path.absolute()
+    loaded = _loaded_from(file)
+    if loaded is not None:
+        return loaded
+    folder, names = file.parent, [file.stem]
+    while (folder / "__init__.py").is_file():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    make_importable(folder)
+    module = import_module(".".join(names))
+    if module.__file__ is None or not file.samefile(module.__file__):
+        owner = module.__file__ or "Python"
+        message = f"{str(path)!r} cannot be imported: the name {module.__name__!r} belongs to {owner}"
+        raise ConfigurationError(ErrorCode.WORKER_INVALID_LOCATOR, message, help_text="rename the file")
+    return module
+
+
+def make_importable(folder: Path) -> None:
+    """Put a folder first on the path."""
+    if sys.path[:1] != [str(folder)]:
+        sys.path.insert(0, str(folder))
+        importlib.invalidate_caches()
 
 
 def expand_globs(patterns: Sequence[str]) -> list[str]:
@@ -58,46 +79,40 @@ def expand_globs(patterns: Sequence[str]) -> list[str]:
 
 
 def _expand(pattern: str) -> Iterator[str]:
-    if pattern.endswith(".py"):
-        yield from glob(pattern, recursive=True)
+    if pattern.endswith(_SUFFIX):
+        yield from (str(file) for file in Path().glob(pattern))
         return
-    as_files = pattern.replace(".", "/") + ".py"
-    for entry in sys.path:
-        for file in glob(as_files, root_dir=entry or ".", recursive=True):
-            parts = Path(file).with_suffix("").parts
-            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    as_files = pattern.replace(".", "/")
+    for entry in map(Path, sys.path):
+        for shape in (f"{as_files}{_SUFFIX}", f"{as_files}/__init__{_SUFFIX}"):
+            for file in entry.glob(shape):
+                parts = file.relative_to(entry).with_suffix("").parts
+                yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _is_main(name: str) -> bool:
-    """Whether the module is the script that runs, which is not to be imported a second time."""
-    main = getattr(sys.modules.get("__main__"), "__file__", None)
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if main is None:
-        return False
-    return name == getattr(spec, "name", None) or (spec is None and name == Path(main).stem)
+def _loaded_from(file: Path) -> ModuleType | None:
+    for module in list(sys.modules.values()):
+        origin = getattr(module, "__file__", None)
+        if isinstance(origin, str) and Path(origin).absolute() == file:
+            return module
+    return None
 
 
-def _import_error(name: str, error: BaseException) -> HorsiesError:
-    if isinstance(error, ModuleNotFoundError) and error.name and (name == error.name or name.startswith(f"{error.name}.")):
-        message = f"there is no module {name!r}"
-        help_text = "name modules as in an import statement, as seen from the folder the command is run in"
-        return HorsiesError(ErrorCode.MODULE_EXEC_ERROR, message, help_text=help_text)
-    return HorsiesError(
+def _name_of_main() -> str | None:
+    """The name by which others would import the script that runs; it is not to be imported a second time."""
+    main = sys.modules["__main__"]
+    if main.__spec__ is not None:
+        return main.__spec__.name
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else None
+
+
+def _import_error(name: str, error: BaseException) -> ConfigurationError:
+    text = mask_secrets(traceback.format_exception_only(error)[-1].rstrip())
+    return ConfigurationError(
         ErrorCode.MODULE_EXEC_ERROR,
-        f"module {name!r} raised {type(error).__name__} while it was imported",
+        f"the module {name!r} raised {type(error).__name__} when it was imported",
         location=raised_at(error),
-        notes=[f"{type(error).__name__}: {error}"],
-        help_text="the module must be importable by itself: `python -c 'import " + name + "'` shows the same",
+        notes=[text],
+        help_text=f"for the whole traceback, run: python -c 'import {name}'",
     )
-
-
-def raised_at(error: BaseException) -> SourceLocation | None:
-    """The innermost line of the user's own code in a traceback."""
-    if isinstance(error, SyntaxError) and error.filename and error.lineno:
-        return SourceLocation(error.filename, error.lineno)
-    frames = [
-        SourceLocation(frame.filename, frame.lineno)
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.lineno is not None and not frame.filename.startswith((_LIBRARY, *_IMPORT_MACHINERY))
-    ]
-    return frames[-1] if frames else None

@@ -112,7 +112,7 @@ class TaskError(BaseModel):
 
         Errors that tasks return go through the codec instead, which refuses what would not come back the same.
         """
-        fields = to_jsonable_python(self, bytes_mode="base64", inf_nan_mode="strings", serialize_unknown=True)
+        fields = to_jsonable_python(dict(self), bytes_mode="base64", inf_nan_mode="strings", serialize_unknown=True)
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 

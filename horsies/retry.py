@@ -181,7 +181,7 @@ def code_for_exception(
     task_default: BuiltInTaskCode | str | None,
     app_default: BuiltInTaskCode | str,
 ) -> BuiltInTaskCode | str:
-    """Find the code that an exception of user code becomes: the task's word before the app's, a mapper's before a default's."""
+    """Find the code that an exception of user code becomes: mappers before defaults, the task's before the app's."""
     kind = type(exception)
     for mapper in (task_mapper, app_mapper):
         if mapper is not None and kind in mapper:

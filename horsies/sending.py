@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +21,8 @@ from horsies.registry import TaskDefinition
 from horsies.result import Err, Ok, Result
 
 RESEND_PAUSES_S = (0.2, 0.4, 0.8)
+LONGEST_DELAY_S = 100 * 365 * 86_400
+LAST_PRIORITY = 100
 
 type SendKind = Literal["send", "schedule"]
 
@@ -107,27 +109,32 @@ def sends_suppressed() -> Generator[None]:
         _suppression.depth -= 1
 
 
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """A send as the program asks for it."""
+
+    definition: TaskDefinition
+    kind: SendKind
+    options: TaskSendOptions
+    args: tuple[object, ...]
+    kwargs: Mapping[str, object]
+
+
 def _invalid(message: str, exception: BaseException | None = None) -> Err[TaskSendError]:
     return Err(TaskSendError(TaskSendErrorCode.VALIDATION_FAILED, message, exception=exception))
 
 
-def prepare(
-    producer: Producer,
-    definition: TaskDefinition,
-    kind: SendKind,
-    options: TaskSendOptions,
-    args: Sequence[object],
-    kwargs: Mapping[str, object],
-) -> TaskSendResult[TaskSendPayload]:
+def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPayload]:
     """Check and encode a send; nothing leaves the process."""
+    definition, options = asked.definition, asked.options
     if _suppression.depth:
-        message = f"{definition.name} was sent while task modules are imported: move the send out of the module's top level"
+        message = f"{definition.name} was sent while task modules are imported: move the send into a function"
         return Err(TaskSendError(TaskSendErrorCode.SEND_SUPPRESSED, message))
-    wrong = _wrong_options(options)
+    wrong = _wrong_delay(options.delay) or _wrong_deadline(options.good_until) or _wrong_priority(options.priority)
     if wrong is not None:
         return _invalid(wrong)
     try:
-        encoded = definition.signature.encode_call(tuple(args), dict(kwargs))
+        encoded = definition.signature.encode_call(asked.args, asked.kwargs)
     except CodecError as error:
         return _invalid(str(error), error)
     priority = producer.queue_priorities[definition.queue_name] if options.priority is None else options.priority
@@ -144,18 +151,25 @@ def prepare(
         timeout_ms=definition.timeout_ms,
     )
     fingerprint = _fingerprint(request)
-    return Ok(TaskSendPayload(kind, replace(request, fingerprint=fingerprint), fingerprint.hex()))
+    return Ok(TaskSendPayload(asked.kind, replace(request, fingerprint=fingerprint), fingerprint.hex()))
 
 
-def _wrong_options(options: TaskSendOptions) -> str | None:
-    delay, deadline, priority = options.delay, options.good_until, options.priority
-    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < float("inf"):
-        return f"delay must be a number of seconds from 0 up, got {delay!r}"
-    if deadline is not None and (not isinstance(deadline, datetime) or deadline.utcoffset() is None):
-        return f"good_until must be an aware datetime, got {deadline!r}: give it a tzinfo, as in datetime.now(UTC)"
-    if priority is not None and (not isinstance(priority, int) or not 1 <= priority <= 100):
-        return f"priority must be a whole number from 1 (first) to 100, got {priority!r}"
-    return None
+def _wrong_delay(delay: object) -> str | None:
+    if isinstance(delay, int | float) and not isinstance(delay, bool) and 0 <= delay <= LONGEST_DELAY_S:
+        return None
+    return f"delay must be a number of seconds from 0 to {LONGEST_DELAY_S:,}, got {delay!r}"
+
+
+def _wrong_deadline(deadline: object) -> str | None:
+    if deadline is None or (isinstance(deadline, datetime) and deadline.utcoffset() is not None):
+        return None
+    return f"good_until must be an aware datetime, got {deadline!r}: give it a tzinfo, as in datetime.now(UTC)"
+
+
+def _wrong_priority(priority: object) -> str | None:
+    if priority is None or (type(priority) is int and 1 <= priority <= LAST_PRIORITY):
+        return None
+    return f"priority must be a whole number from 1 (first) to {LAST_PRIORITY}, got {priority!r}"
 
 
 def _fingerprint(request: EnqueueRequest) -> bytes:
@@ -170,10 +184,9 @@ def _fingerprint(request: EnqueueRequest) -> bytes:
     return hashlib.sha256(b"\n".join((encode_json(options), request.retry_policy or b"", request.args))).digest()
 
 
-def send[H](
-    producer: Producer, prepared: TaskSendResult[TaskSendPayload], make_handle: Callable[[UUID], H]
-) -> Operation[TaskSendResult[H]]:
-    """Enqueue a prepared send; with ``resend_on_transient_err``, replay it up to three times."""
+def send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID], H]) -> Operation[TaskSendResult[H]]:
+    """Enqueue a task; with ``resend_on_transient_err``, replay that up to three times."""
+    prepared = prepare(producer, asked)
     if isinstance(prepared, Err):
         return prepared
     answer = yield from _enqueue(prepared.value, make_handle, replay=False)

@@ -1,16 +1,27 @@
 """`TaskFunction`: what `@app.task` makes of a function."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from horsies.db.operations import Operation
 from horsies.handle import TaskHandle
 from horsies.outcome import TaskError, TaskResult
 from horsies.registry import TaskDefinition
-from horsies.sending import Producer, SendKind, TaskSendError, TaskSendOptions, TaskSendResult, prepare, resend, send
+from horsies.sending import (
+    Producer,
+    SendKind,
+    SendRequest,
+    TaskSendError,
+    TaskSendOptions,
+    TaskSendResult,
+    resend,
+    send,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class TaskSender[**P, T]:
@@ -47,8 +58,7 @@ class TaskSender[**P, T]:
     def _send(
         self, kind: SendKind, options: TaskSendOptions, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Operation[TaskSendResult[TaskHandle[T]]]:
-        prepared = prepare(self._producer, self.definition, kind, options, args, kwargs)
-        return send(self._producer, prepared, self._handle)
+        return send(self._producer, SendRequest(self.definition, kind, options, args, kwargs), self._handle)
 
     def _handle(self, task_id: UUID) -> TaskHandle[T]:
         codec = self.definition.result
@@ -105,7 +115,7 @@ class TaskFunction[**P, T, R = TaskResult[T, TaskError]](TaskSender[P, T]):
         return self._handle(UUID(task_id))
 
     def retry_send(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T]]:
-        """Replay a `send` that failed with ENQUEUE_FAILED; at most one task comes of it, however often it is replayed."""
+        """Replay a `send` that failed with ENQUEUE_FAILED; one task at most comes of it, however often."""
         return self._producer.runner.run(self._resend(error, "send"))
 
     async def retry_send_async(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T]]:

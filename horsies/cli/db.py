@@ -101,10 +101,7 @@ def _ask[T](config: PostgresConfig, question: Callable[[psycopg.Connection[Any],
         with Database(config).connect() as connection:
             return question(connection, config.schema_name)
     except (psycopg.Error, migrations.SchemaTooNewError) as error:
-        failure = call_failed(error)
-        raise ConfigurationError(
-            ErrorCode.BROKER_INIT_FAILED, f"the database {config.masked_url()} cannot be used", notes=[failure.message]
-        ) from error
+        raise config.unusable(call_failed(error).message) from error
 
 
 def _describe(found: migrations.SchemaStatus) -> str:

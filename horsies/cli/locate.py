@@ -1,6 +1,5 @@
 """Finding the app that a locator names: ``pkg.mod:app``, ``pkg.mod`` or ``path/file.py:app``."""
 
-import importlib
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,7 +8,7 @@ from types import ModuleType
 
 from horsies.app import Horsies
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raised_at
-from horsies.modules import import_module
+from horsies.modules import import_file, import_module, make_importable
 
 _SUFFIX = ".py"
 
@@ -28,7 +27,7 @@ def locate(locator: str) -> Horsies:
     if not place or (colon and not attribute):
         message = f"{locator!r} does not name an app"
         raise _wrong(message, help_text="write MODULE:APP, as in instance:app")
-    _make_importable(Path.cwd())
+    make_importable(Path.cwd())
     module = _import_file(place, colon + attribute) if _is_path(place) else _import(place)
     return _named_app(module, attribute) if attribute else _only_app(module)
 
@@ -41,28 +40,11 @@ def _is_path(place: str) -> bool:
     return "/" in place or place.endswith(_SUFFIX)
 
 
-def _make_importable(folder: Path) -> None:
-    if sys.path[:1] != [str(folder)]:
-        sys.path.insert(0, str(folder))
-        importlib.invalidate_caches()
-
-
 def _import_file(place: str, rest: str) -> ModuleType:
-    """Import a file under the name by which other modules import it, so that there is one module object."""
-    file = Path(place).absolute()
+    file = Path(place)
     if file.suffix != _SUFFIX or not file.is_file():
         raise _no_such_file(place, rest)
-    folder, names = file.parent, [file.stem]
-    _make_importable(folder)
-    while (folder / "__init__.py").is_file():
-        names.insert(0, folder.name)
-        folder = folder.parent
-        _make_importable(folder)
-    module = _import(".".join(names))
-    if module.__file__ is None or not file.samefile(module.__file__):
-        message = f"{place!r} cannot be imported: the name {module.__name__!r} belongs to {module.__file__ or 'Python'}"
-        raise _wrong(message, help_text="rename the file")
-    return module
+    return import_file(file)
 
 
 def _no_such_file(place: str, rest: str) -> ConfigurationError:

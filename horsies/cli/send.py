@@ -11,11 +11,13 @@ from horsies.cli.locate import locate
 from horsies.codec.adapters import CodecError
 from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import decode_json
-from horsies.errors import ConfigurationError, ErrorCode, raise_all
+from horsies.codes import TaskSendErrorCode
+from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
 from horsies.handle import TaskHandle
+from horsies.postgres import PostgresConfig
 from horsies.registry import TaskDefinition
 from horsies.result import Err
-from horsies.sending import TaskSendOptions, sends_suppressed
+from horsies.sending import TaskSendError, TaskSendOptions, sends_suppressed
 from horsies.task import TaskSender
 
 
@@ -55,8 +57,7 @@ def send(  # noqa: PLR0913 - one parameter an option
     sender = TaskSender[..., Any](definition, app.producer, TaskSendOptions(delay=delay))
     sent = sender.send(*args, **kwargs)
     if isinstance(sent, Err):
-        typer.echo(f"not sent: {sent.err_value.code}: {sent.err_value.message}", err=True)
-        raise typer.Exit(1)
+        raise _not_sent(sent.err_value, app.config.broker)
     if wait:
         _print_result(sent.ok_value, definition, timeout)
     else:
@@ -141,13 +142,21 @@ def _bad_arguments(message: str) -> ConfigurationError:
     return ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message)
 
 
+def _not_sent(error: TaskSendError, broker: PostgresConfig) -> Exception:
+    if isinstance(error.exception, HorsiesError):
+        return error.exception
+    if error.code is TaskSendErrorCode.ENQUEUE_FAILED:
+        return broker.unusable(error.message)
+    return _bad_arguments(f"not sent: {error.code}: {error.message}")
+
+
 def _print_result(handle: TaskHandle[Any], definition: TaskDefinition, timeout: float | None) -> None:
     result = handle.get(None if timeout is None else round(timeout * 1000))
     if result.is_ok():
         typer.echo(definition.result.encode(result).payload.decode())
         return
     error = result.err_value
-    typer.echo(f"task {handle.task_id} failed: {error.error_code}: {error.message}", err=True)
+    typer.echo(f"task {handle.task_id}: {error.error_code}: {error.message}", err=True)
     if error.data is not None:
         typer.echo(f"data: {json.dumps(error.data, ensure_ascii=False)}", err=True)
     raise typer.Exit(1)

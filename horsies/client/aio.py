@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from horsies.client.sync import STATEMENT_TIMEOUT_S
 from horsies.client.waiting import Waiters
 from horsies.db.connect import Database, PooledAsyncConnection, needs_ping
 from horsies.db.failures import call_failed
@@ -83,7 +82,7 @@ class AsyncDriver:
         if closer is not None:
             await closer.aclose()
 
-    async def _take(self, step: Step) -> Any:  # noqa: ANN401 # each step has an answer of its own type
+    async def _take(self, step: Step) -> Any:
         match step:
             case Call():
                 return await self._call(step)
@@ -102,26 +101,26 @@ class AsyncDriver:
             pool = await self._open_pool()
             async with pool.connection() as connection:
                 if call.hint is None:
-                    cursor = await connection.execute(self._database.bind(call.sql), call.params)
+                    cursor = await connection.execute(self._database.statement(call), call.params)
                     return call.decode(await cursor.fetchall())
                 async with connection.pipeline() as pipeline:
-                    cursor = await connection.execute(self._database.bind(call.sql), call.params)
+                    cursor = await connection.execute(self._database.statement(call), call.params)
                     await pipeline.sync()
-                    await connection.execute(self._database.bind(call.hint))
+                    await connection.execute(self._database.statement(call.hint))
                     return call.decode(await cursor.fetchall())
         except PoolTimeout as error:
             raise await self._why_no_connection(error) from error
         except psycopg.Error as error:
             raise call_failed(error) from error
 
-    async def _why_no_connection(self, timeout: PoolTimeout) -> CallFailedError:
+    async def _why_no_connection(self, pool_timeout: PoolTimeout) -> CallFailedError:
         """The pool only says that time ran out: a connection of our own tells why."""
         try:
             connection = await self._database.connect_async()
         except psycopg.Error as error:
             return call_failed(error)
         await connection.close()
-        return call_failed(timeout)
+        return call_failed(pool_timeout)
 
     async def _open_pool(self) -> Pool:
         loop = asyncio.get_running_loop()
@@ -139,6 +138,10 @@ class AsyncDriver:
         await self._close_with_loop(loop, pool)
         return pool
 
+    async def _configure(self, connection: PooledAsyncConnection) -> None:
+        if self._database.limit_statements is not None:
+            await connection.execute(self._database.limit_statements)
+
     def _new_pool(self) -> Pool:
         config = self._database.config
         return AsyncConnectionPool(
@@ -150,7 +153,7 @@ class AsyncDriver:
             timeout=config.pool_timeout,
             max_lifetime=config.pool_recycle,
             num_workers=1,
-            configure=_limit_statements,
+            configure=self._configure,
             check=_check_idle if config.pool_pre_ping else None,
             open=False,
             name="horsies",
@@ -169,10 +172,6 @@ class AsyncDriver:
         generator = closer()
         await anext(generator)
         self._closers[loop] = generator
-
-
-async def _limit_statements(connection: psycopg.AsyncConnection[Any]) -> None:
-    await connection.execute(f"set statement_timeout = '{STATEMENT_TIMEOUT_S}s'".encode())
 
 
 async def _check_idle(connection: PooledAsyncConnection) -> None:

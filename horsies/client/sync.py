@@ -14,8 +14,6 @@ from horsies.db.connect import Database, PooledConnection, needs_ping
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Step, Wait, Watch
 
-STATEMENT_TIMEOUT_S = 30
-
 type Pool = ConnectionPool[PooledConnection]
 
 
@@ -71,7 +69,7 @@ class SyncDriver:
         if pool is not None and self._pid == os.getpid():
             pool.close()
 
-    def _take(self, step: Step) -> Any:  # noqa: ANN401 # each step has an answer of its own type
+    def _take(self, step: Step) -> Any:
         match step:
             case Call():
                 return self._call(step)
@@ -89,11 +87,11 @@ class SyncDriver:
         try:
             with self._open_pool().connection() as connection:
                 if call.hint is None:
-                    return call.decode(connection.execute(self._database.bind(call.sql), call.params).fetchall())
+                    return call.decode(connection.execute(self._database.statement(call), call.params).fetchall())
                 with connection.pipeline() as pipeline:
-                    cursor = connection.execute(self._database.bind(call.sql), call.params)
+                    cursor = connection.execute(self._database.statement(call), call.params)
                     pipeline.sync()
-                    connection.execute(self._database.bind(call.hint))
+                    connection.execute(self._database.statement(call.hint))
                     return call.decode(cursor.fetchall())
         except PoolTimeout as error:
             raise self._why_no_connection(error) from error
@@ -117,6 +115,10 @@ class SyncDriver:
                 self._pool, self._pid = self._new_pool(), os.getpid()
             return self._pool
 
+    def _configure(self, connection: PooledConnection) -> None:
+        if self._database.limit_statements is not None:
+            connection.execute(self._database.limit_statements)
+
     def _new_pool(self) -> Pool:
         config = self._database.config
         pool = ConnectionPool(
@@ -128,18 +130,13 @@ class SyncDriver:
             timeout=config.pool_timeout,
             max_lifetime=config.pool_recycle,
             num_workers=1,
-            configure=limit_statements,
+            configure=self._configure,
             check=check_idle if config.pool_pre_ping else None,
             open=True,
             name="horsies",
         )
         weakref.finalize(self, pool.close)
         return pool
-
-
-def limit_statements(connection: psycopg.Connection[Any]) -> None:
-    """No statement of a producer may run longer than half a minute."""
-    connection.execute(f"set statement_timeout = '{STATEMENT_TIMEOUT_S}s'".encode())
 
 
 def check_idle(connection: PooledConnection) -> None:

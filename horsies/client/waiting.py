@@ -11,16 +11,16 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg import sql
-from psycopg.pq import PGconn
+from psycopg.pq.abc import PGconn
 
 from horsies.db import calls_tasks
 from horsies.db.connect import Database
-from horsies.db.sqlfiles import channel
+from horsies.db.sqlfiles import channel, listen
 
 _LINGER_S = 30.0
 _RECONNECT_FIRST_S = 0.1
 _RECONNECT_MAX_S = 5.0
+_POLL_ONLY_S = 0.25
 _HEX_DIGITS = 32
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
@@ -106,7 +106,7 @@ class Waiters:
         delay = _RECONNECT_FIRST_S
         while not self._is_over():
             try:
-                with self._database.connect() as connection:
+                with self._database.connect(to_listen=True) as connection:
                     delay = _RECONNECT_FIRST_S
                     self._listen(connection)
                     return
@@ -115,9 +115,9 @@ class Waiters:
                 delay = min(delay * 2, _RECONNECT_MAX_S)
 
     def _listen(self, connection: Connection) -> None:
-        name = channel("done", self._database.schema)
         connection.add_notify_handler(lambda notice: self._wake(notice.payload))
-        connection.execute(sql.SQL("listen {}").format(sql.Identifier(name)))
+        if self._database.can_listen:
+            connection.execute(listen(channel("done", self._database.schema)))
         last_needed = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(connection, selectors.EVENT_READ)
@@ -132,7 +132,7 @@ class Waiters:
 
     def _read_notices(self, selector: selectors.BaseSelector, pgconn: PGconn) -> None:
         """Read notices straight off libpq until it is time to poll."""
-        poll_at = time.monotonic() + self._poll_seconds
+        poll_at = time.monotonic() + (self._poll_seconds if self._database.can_listen else _POLL_ONLY_S)
         while not self._stopping and (left := poll_at - time.monotonic()) > 0:
             if selector.select(left):
                 pgconn.consume_input()
@@ -143,7 +143,7 @@ class Waiters:
         with self._lock:
             awaited = list(self._by_task)
         call = calls_tasks.ended_among(awaited)
-        for task_id in call.decode(connection.execute(self._database.bind(call.sql), call.params).fetchall()):
+        for task_id in call.decode(connection.execute(self._database.statement(call), call.params).fetchall()):
             self._wake(task_id.hex)
 
     def _wake(self, packed_ids: str) -> None:

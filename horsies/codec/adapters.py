@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import SchemaSerializer, SchemaValidator
+from pydantic_core import SchemaError, SchemaSerializer, SchemaValidator
 
-from horsies.codec.compare import difference
+from horsies.codec.compare import Difference, difference
 from horsies.codec.portable import Portable, Schema, exact_types
-from horsies.codec.problems import CodecError, InvalidJson, Path, UnsupportedType, explain, show_type
+from horsies.codec.problems import CodecError, InvalidJson, Path, UnsupportedType, explain, show_type, show_value
 from horsies.codec.text import encode_json
 
 __all__ = ["CodecError", "InvalidJson", "TypeCodec", "UnsupportedType"]
@@ -41,15 +41,13 @@ class TypeCodec:
         self.expected: dict[Path, Any] = {(): annotation}
         self.schema = _core_schema(annotation, localns)
         portable = Portable(self.schema)
-        own = _OWN if portable.changed else {}
-        self._validator = SchemaValidator(cast("Any", portable.schema), **own)
-        self._serializer = SchemaSerializer(cast("Any", portable.schema), **own)
+        self._validator, self._serializer = _built(portable)
         self._transforms = portable.transforms
         self._reads_python = portable.reads_python
         self._exact = exact_types(self.schema)
 
     def check(self, value: Any) -> Any:
-        """Check a value by pydantic's strict Python rules.
+        """Check a value by pydantic's strict Python rules, and that it is of the declared type already.
 
         Returns:
             the value; where the annotation has validators of the user's own, what they make of it.
@@ -57,12 +55,10 @@ class TypeCodec:
         Raises:
             CodecError: it does not fit.
         """
-        try:
-            return self._validator.validate_python(value, strict=True, by_alias=False, by_name=True)
-        except ValidationError as error:
-            raise explain(error, self.expected, value) from error
-        except Exception as error:
-            raise CodecError((), f"a validator raised {_reason(error)}") from error
+        checked = self._validated(value)
+        if not self.is_exact(value):
+            self._confirm(value, checked)
+        return checked
 
     def encode(self, value: Any) -> bytes:
         """Write a value as JSON.
@@ -70,13 +66,15 @@ class TypeCodec:
         Raises:
             CodecError: it does not fit, or would not come back the same.
         """
-        checked = self.check(value)
+        checked = self._validated(value)
         if self.is_exact(value):
             data = encode_json(checked)
             if len(data) <= _ALWAYS_EXACT_BYTES:
                 return data
+        else:
+            self._confirm(value, checked)
         data = encode_json(self._plain(checked))
-        self._verify(checked if self._transforms else value, data)
+        self._verify(checked, data)
         return data
 
     def decode(self, data: bytes | str) -> Any:
@@ -97,6 +95,24 @@ class TypeCodec:
         """Whether the value certainly comes back the same, so that this need not be tried."""
         return self._exact is not None and type(value) in self._exact
 
+    def _validated(self, value: Any) -> Any:
+        try:
+            return self._validator.validate_python(value, strict=True, by_alias=False, by_name=True)
+        except ValidationError as error:
+            raise explain(error, self.expected, value) from error
+        except Exception as error:
+            raise CodecError((), f"a validator raised {_reason(error)}") from error
+
+    def _confirm(self, value: Any, checked: Any) -> None:
+        """Refuse what validation turns into another type: pydantic makes a model of a dict even if it is strict."""
+        if not self._transforms:
+            self._compare(value, checked)
+
+    def _compare(self, value: Any, checked: Any) -> None:
+        found = _compared(value, checked)
+        if found is not None:
+            raise CodecError(found.path, f"expected {type(found.back).__qualname__}, got {show_value(found.sent)}")
+
     def _read(self, data: bytes | str) -> Any:
         try:
             return self._validator.validate_json(data, strict=True, by_alias=False, by_name=True)
@@ -112,16 +128,25 @@ class TypeCodec:
         except Exception as error:
             raise CodecError((), f"{show_type(self.annotation)} can't be written as JSON: {_reason(error)}") from error
 
-    def _verify(self, value: Any, data: bytes) -> None:
+    def _verify(self, checked: Any, data: bytes) -> None:
         try:
-            changed = difference(value, self._read(data))
+            back = self._read(data)
         except ValidationError as error:
             found = explain(error, self.expected)
             raise CodecError(found.path, f"would not come back from JSON: {found.message}") from error
         except Exception as error:
-            raise CodecError((), f"can't be compared with what comes back from JSON: {_reason(error)}") from error
+            raise CodecError((), f"would not come back from JSON: {_reason(error)}") from error
+        changed = _compared(checked, back)
         if changed is not None:
-            raise changed
+            message = f"{show_value(changed.sent)} would come back from JSON as {show_value(changed.back)}"
+            raise CodecError(changed.path, message)
+
+
+def _compared(value: Any, other: Any) -> Difference | None:
+    try:
+        return difference(value, other)
+    except Exception as error:
+        raise CodecError((), f"{show_value(value)} can't be compared: {_reason(error)}") from error
 
 
 def _core_schema(annotation: Any, localns: Mapping[str, Any] | None) -> Schema:
@@ -136,7 +161,18 @@ def _core_schema(annotation: Any, localns: Mapping[str, Any] | None) -> Schema:
         raise UnsupportedType(msg) from error
 
 
+def _built(portable: Portable) -> tuple[SchemaValidator, SchemaSerializer]:
+    own = _OWN if portable.changed else {}
+    schema = cast("Any", portable.schema)
+    try:
+        return SchemaValidator(schema, **own), SchemaSerializer(schema, **own)
+    except SchemaError as error:
+        raise UnsupportedType(str(error)) from error
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
+    if isinstance(error, UnicodeEncodeError):
+        return "it holds a lone surrogate, which is not valid Unicode text"
     return f"{type(error).__name__}: {error}"

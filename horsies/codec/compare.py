@@ -1,24 +1,31 @@
 """Whether a value came back from JSON as it went in: not merely equal, the same."""
 
-import math
 from collections import deque
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from pydantic import BaseModel
 
-from horsies.codec.problems import CodecError, Path, show_value
+from horsies.codec.problems import Path
 from horsies.outcome import TaskResult, result_parts
 
 _PLAIN: frozenset[type] = frozenset({type(None), bool, int, str, bytes})
 _SCALARS = (int, str, bytes, float, Decimal, date, time, timedelta, UUID)
 
 
-def difference(sent: Any, back: Any, path: Path = ()) -> CodecError | None:
+class Difference(NamedTuple):
+    """A place where one value is not what the other is."""
+
+    path: Path
+    sent: Any
+    back: Any
+
+
+def difference(sent: Any, back: Any, path: Path = ()) -> Difference | None:
     """Find the first place where ``back`` is not what ``sent`` was.
 
     Equality is not enough: ``1 == 1.0 == True``, a named tuple equals a tuple, 0.0 equals -0.0. A number or text of
@@ -29,9 +36,9 @@ def difference(sent: Any, back: Any, path: Path = ()) -> CodecError | None:
         return None
     kind = cast("Any", type(sent))
     if kind is not type(back):
-        found = None if _is_widened(sent, back) else _changed(sent, back, path)
+        found = None if _is_widened(sent, back) else Difference(path, sent, back)
     elif kind in _PLAIN:
-        found = None if sent == back else _changed(sent, back, path)
+        found = None if sent == back else Difference(path, sent, back)
     elif isinstance(sent, dict):
         found = _dict_difference(cast("Any", sent), back, path)
     elif isinstance(sent, set | frozenset):
@@ -43,10 +50,10 @@ def difference(sent: Any, back: Any, path: Path = ()) -> CodecError | None:
     return found
 
 
-def _object_difference(sent: Any, back: Any, path: Path) -> CodecError | None:
+def _object_difference(sent: Any, back: Any, path: Path) -> Difference | None:
     parts = _parts(sent)
     if parts is None:
-        return None if _is_same(sent, back) else _changed(sent, back, path)
+        return None if _is_same(sent, back) else Difference(path, sent, back)
     return _dict_difference(parts, _parts(back) or {}, path)
 
 
@@ -54,13 +61,13 @@ def _is_widened(sent: Any, back: Any) -> bool:
     if isinstance(sent, bool | Enum) or not isinstance(back, _SCALARS):
         return False
     if isinstance(back, float) and isinstance(sent, int):
-        return float(sent) == back == sent
+        return bool(cast("Any", sent) == back)
     return isinstance(sent, type(back)) and _is_same(sent, back)
 
 
-def _dict_difference(sent: dict[Any, Any], back: dict[Any, Any], path: Path) -> CodecError | None:
+def _dict_difference(sent: dict[Any, Any], back: dict[Any, Any], path: Path) -> Difference | None:
     if sent.keys() != back.keys():
-        return _changed(sent, back, path)
+        return Difference(path, sent, back)
     twins = dict(zip(back, back, strict=True))
     for key, value in sent.items():
         found = None if type(key) is type(twins[key]) is str else difference(key, twins[key], path)
@@ -72,9 +79,9 @@ def _dict_difference(sent: dict[Any, Any], back: dict[Any, Any], path: Path) -> 
     return None
 
 
-def _items_difference(sent: list[Any], back: list[Any], path: Path) -> CodecError | None:
+def _items_difference(sent: list[Any], back: list[Any], path: Path) -> Difference | None:
     if len(sent) != len(back) or getattr(sent, "maxlen", None) != getattr(back, "maxlen", None):
-        return _changed(sent, back, path)
+        return Difference(path, sent, back)
     for index, (item, other) in enumerate(zip(sent, back, strict=True)):
         if type(item) is type(other) and type(item) in _PLAIN and item == other:
             continue  # spares lists of plain values a call for each
@@ -102,7 +109,7 @@ def _parts(value: Any) -> dict[Any, Any] | None:
 
 def _is_same(sent: Any, back: Any) -> bool:
     if isinstance(sent, float):
-        return bool(sent == back) and math.copysign(1.0, sent) == math.copysign(1.0, back)
+        return float.__repr__(sent) == float.__repr__(back)  # tells -0.0 from 0.0, and NaN is NaN
     if isinstance(sent, Decimal):
         return bool(sent.as_tuple() == back.as_tuple())
     if isinstance(sent, datetime | time):
@@ -117,7 +124,3 @@ def _wall_clock(moment: Any) -> tuple[Any, ...]:
     """
     naive = moment.tzinfo is None
     return moment.replace(tzinfo=None, fold=0), moment.utcoffset(), naive, naive and moment.fold
-
-
-def _changed(sent: object, back: object, path: Path) -> CodecError:
-    return CodecError(path, f"{show_value(sent)} would come back from JSON as {show_value(back)}")

@@ -13,6 +13,7 @@ from horsies.outcome import printable
 type Path = tuple[str | int, ...]
 
 _MODULES = re.compile(r"(?:\b[A-Za-z_]\w*\.|<locals>\.)+(?=\w)")
+_SPEAKING = {"missing": "is missing", "extra_forbidden": "is not known here"}
 _UNKNOWN: Any = object()
 _SHOWN_CHARACTERS = 80
 _shorten = reprlib.Repr(maxstring=_SHOWN_CHARACTERS, maxother=_SHOWN_CHARACTERS, maxlong=_SHOWN_CHARACTERS)
@@ -102,13 +103,9 @@ def explain(error: ValidationError, expected: Mapping[Path, Any], value: Any = _
     first, loc = details[0], details[0]["loc"]
     if first["type"] == "json_invalid":
         return InvalidJson((), first["msg"])
-    if first["type"] == "missing":
-        return CodecError(loc, "is missing")
-    if first["type"] == "extra_forbidden":
-        return CodecError(loc, "is not known here")
     owner = next((loc[:end] for end in range(len(loc) + 1) if loc[:end] in expected), None)
-    if owner is None:
-        return CodecError(loc, f"{_said(first)}, got {show_value(first['input'])}")
+    if owner is None or (first["type"] in _SPEAKING and loc == owner):
+        return CodecError(loc, _detail(first))
     message = f"expected {show_type(expected[owner])}"
     if loc == owner or _is_union_at(owner, details):
         message += f", got {show_value(first['input'])}"
@@ -116,12 +113,16 @@ def explain(error: ValidationError, expected: Mapping[Path, Any], value: Any = _
     if value is not _UNKNOWN:
         message += f", got {show_value(_at(value, owner))}"
     inner = loc[len(owner) :]
-    return CodecError(owner, f"{message}: at {show_path(inner)}: {_said(first)}, got {show_value(first['input'])}")
+    return CodecError(owner, f"{message}: at {show_path(inner)}: {_detail(first)}")
 
 
 def _said(detail: ErrorDetails) -> str:
     text = printable(detail["msg"]).removeprefix("Value error, ")
     return text[:1].lower() + text[1:]
+
+
+def _detail(detail: ErrorDetails) -> str:
+    return _SPEAKING.get(detail["type"]) or f"{_said(detail)}, got {show_value(detail['input'])}"
 
 
 def _is_union_at(owner: Path, details: list[ErrorDetails]) -> bool:

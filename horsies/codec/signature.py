@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, NotRequired, TypedDict, cast, get_type_hints
 
 from horsies.codec.adapters import CodecError, TypeCodec, UnsupportedType
-from horsies.codec.portable import exact_types
+from horsies.codec.portable import Schema, exact_types
 from horsies.codec.problems import show_type
 from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError, frame_location
 
@@ -37,7 +37,9 @@ def resolve_annotation(fn: Callable[..., Any], name: str, annotation: Any, local
     try:
         return get_type_hints(holder, fn.__globals__, scope, include_extras=True)[name]
     except Exception as error:
-        raise unsupported(fn, name, annotation, f"{type(error).__name__}: {error}") from error
+        wrong = unsupported(fn, name, annotation, f"{type(error).__name__}: {error}")
+        wrong.help_text = "define or import what it names before the task, in the same scope or at the top of the file"
+        raise wrong from error
 
 
 def unsupported(fn: Callable[..., object], name: str, annotation: Any, reason: str) -> TaskDefinitionError:
@@ -48,7 +50,7 @@ def unsupported(fn: Callable[..., object], name: str, annotation: Any, reason: s
         f"{where} of {fn.__name__}() has the annotation {show_type(annotation)}, which can't be carried",
         location=function_location(fn),
         notes=[reason],
-        help_text="use data types (JSON types, dates, dataclasses, pydantic models and the like); see the docs on types",
+        help_text="use data: JSON types, dates, enums, dataclasses, pydantic models and the like",
     )
 
 
@@ -143,11 +145,12 @@ class _CallCodec(TypeCodec):
         try:
             super().__init__(_typed_dict(fn.__name__, parameters), localns)
         except Exception as error:
-            raise _blame(fn, parameters, localns) or error from error
+            raise _blame(fn, parameters, localns, error) from error
         self._localns = localns
         self.expected = {(name,): parameter.annotation for name, parameter in parameters.items()}
-        fields = {name: exact_types(schema["schema"]) for name, schema in self.schema["fields"].items()}
-        self._exact_arguments = cast("dict[str, frozenset[type]] | None", None if None in fields.values() else fields)
+        fields: Schema = self.schema.get("fields", {})
+        exact = {name: exact_types(field["schema"]) for name, field in fields.items()}
+        self._exact_by_name = {name: kinds for name, kinds in exact.items() if kinds is not None}
 
     def encode(self, value: Any) -> bytes:
         try:
@@ -166,8 +169,15 @@ class _CallCodec(TypeCodec):
         return error
 
     def is_exact(self, value: Any) -> bool:
-        exact = self._exact_arguments
-        return exact is not None and all(type(argument) in exact[name] for name, argument in value.items())
+        exact = self._exact_by_name
+        return all(name in exact and type(argument) in exact[name] for name, argument in value.items())
+
+    def _confirm(self, value: Any, checked: Any) -> None:
+        if self._transforms:  # one parameter has validators: those of plain types still have nothing to change
+            value, checked = (
+                {name: call[name] for name in self._exact_by_name if name in call} for call in (value, checked)
+            )
+        self._compare(value, checked)
 
 
 def _parameters(fn: Callable[..., Any], localns: Mapping[str, Any] | None) -> dict[str, Parameter]:
@@ -197,12 +207,17 @@ def _typed_dict(name: str, parameters: Mapping[str, Parameter]) -> Any:
 
 
 def _blame(
-    fn: Callable[..., Any], parameters: Mapping[str, Parameter], localns: Mapping[str, Any] | None
-) -> TaskDefinitionError | None:
+    fn: Callable[..., Any],
+    parameters: Mapping[str, Parameter],
+    localns: Mapping[str, Any] | None,
+    error: Exception,
+) -> TaskDefinitionError:
     """Find the parameter for which no schema can be built."""
     for name, parameter in parameters.items():
         try:
             TypeCodec(parameter.annotation, localns)
-        except UnsupportedType as error:
-            return unsupported(fn, name, parameter.annotation, str(error))
-    return None
+        except UnsupportedType as own_error:
+            return unsupported(fn, name, parameter.annotation, str(own_error))
+    message = f"the parameters of {fn.__name__}() can't be carried together"
+    location = function_location(fn)
+    return TaskDefinitionError(ErrorCode.TASK_UNSUPPORTED_TYPE, message, location=location, notes=[str(error)])

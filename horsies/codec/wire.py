@@ -45,7 +45,7 @@ class ResultCodec:
         self.ok_type = ok_type
         self.err_type = err_type
         self._ok = TypeCodec(ok_type, localns)
-        self._err = _error_codec(err_type) if localns is None else TypeCodec(err_type, localns)
+        self._err = _error_codec(TaskError) if err_type is TaskError else TypeCodec(err_type, localns)
 
     @classmethod
     def of(cls, fn: Callable[..., Any], localns: Mapping[str, Any] | None = None) -> "ResultCodec":
@@ -120,9 +120,10 @@ class ResultCodec:
             raise
         except CodecError:
             # The library's own errors, a crash say, know nothing of the fields a declared class may require.
-            error = _error_codec(TaskError).decode(payload)
-            if not isinstance(error.error_code, BuiltInTaskCode.__value__):
+            built_in = _built_in_error(payload)
+            if built_in is None:
                 raise
+            return built_in
         return error
 
 
@@ -132,6 +133,14 @@ _MISSING = object()
 @lru_cache(maxsize=256)
 def _error_codec(kind: type[TaskError]) -> TypeCodec:
     return TypeCodec(kind)
+
+
+def _built_in_error(payload: bytes | str) -> TaskError | None:
+    try:
+        error: TaskError = _error_codec(TaskError).decode(payload)
+    except CodecError:
+        return None
+    return error if isinstance(error.error_code, BuiltInTaskCode.__value__) else None
 
 
 def _unreadable(code: BuiltInTaskCode, message: str) -> TaskResult[Any, TaskError]:

@@ -24,7 +24,7 @@ class _RawJsonDumper(Dumper):
 class _RawJsonLoader(Loader):
     format = Format.TEXT
 
-    def load(self, data: Buffer) -> Any:  # noqa: ANN401 # psycopg's own signature
+    def load(self, data: Buffer) -> Any:
         return bytes(data)
 
 

@@ -33,6 +33,9 @@ class EnqueueRequest:
     timeout_ms: int | None
 
 
+_WAKE: Call[None] = Call(_NOTIFY_WAKE, (), lambda _rows: None)
+
+
 def _scalar(rows: Rows) -> str:
     return rows[0][0]
 
@@ -52,7 +55,7 @@ def enqueue(request: EnqueueRequest, *, replay: bool) -> Call[str]:
         request.timeout_ms,
         replay,
     )
-    return Call(_ENQUEUE, params, _scalar, hint=_NOTIFY_WAKE)
+    return Call(_ENQUEUE, params, _scalar, hint=_WAKE)
 
 
 def task_result(task_id: UUID) -> Call[StoredResult | None]:

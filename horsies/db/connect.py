@@ -7,14 +7,15 @@ from typing import Any, Protocol
 import psycopg
 from psycopg import AsyncConnection, Connection
 
-from horsies.config import PostgresConfig
 from horsies.db import migrate
 from horsies.db.adapt import ADAPT_CONTEXT
 from horsies.db.failures import call_failed
-from horsies.db.operations import CallFailedError
-from horsies.db.sqlfiles import bind
+from horsies.db.operations import Call, CallFailedError
+from horsies.db.sqlfiles import admin, bind
 from horsies.embedded import EmbeddedError
 from horsies.errors import HorsiesError
+from horsies.postgres import PostgresConfig
+from horsies.telemetry import event
 
 _PING_AFTER_IDLE_S = 1.0
 _PREPARE_AFTER = 5
@@ -73,17 +74,33 @@ class Database:
             **self.config.connect_kwargs(),
         }
 
-    def connect(self) -> Connection[tuple[Any, ...]]:
-        """Open a connection, blocking."""
-        return psycopg.connect(self.url, **self.connect_kwargs())
+    def connect(self, *, to_listen: bool = False) -> Connection[tuple[Any, ...]]:
+        """Open a connection, blocking; one to listen on goes around a PgBouncer, if there is a way."""
+        return psycopg.connect(self._url_for(to_listen=to_listen), **self.connect_kwargs())
 
-    async def connect_async(self) -> AsyncConnection[tuple[Any, ...]]:
-        """Open a connection on the running loop."""
-        return await AsyncConnection.connect(self.url, **self.connect_kwargs())
+    async def connect_async(self, *, to_listen: bool = False) -> AsyncConnection[tuple[Any, ...]]:
+        """The same on the running loop."""
+        return await AsyncConnection.connect(self._url_for(to_listen=to_listen), **self.connect_kwargs())
 
-    def bind(self, sql: str) -> bytes:
-        """Put the schema's name into a statement."""
-        return bind(sql, self.schema)
+    def _url_for(self, *, to_listen: bool) -> str:
+        return (self.config.resolve_session_url() if to_listen else None) or self.url
+
+    @property
+    def limit_statements(self) -> bytes | None:
+        """What a producer's new connection executes first; nothing where the session is not its own."""
+        return None if self.config.pgbouncer_transaction_mode else admin("limit_statements").encode()
+
+    @property
+    def can_listen(self) -> bool:
+        """Whether notices can be had: not through a PgBouncer in transaction mode without a way around it."""
+        return not self.config.pgbouncer_transaction_mode or self.config.session_database_url is not None
+
+    def statement(self, call: Call[Any]) -> bytes:
+        """The SQL of a call, with the schema's name in it; logged if the configuration says ``echo``."""
+        sql = bind(call.sql, self.schema)
+        if self.config.echo:
+            event("sql", statement=sql.decode())
+        return sql
 
     def prepare(self) -> None:
         """Create or migrate the schema (``auto_migrate``), or check that it is the one this library knows.

@@ -109,6 +109,10 @@ def _create_functions(connection: psycopg.Connection, schema: str) -> None:
     connection.execute(bind("select horsies.add_partitions(%s)", schema), (_PARTITION_DAYS,))
 
 
+def _version_literals() -> str:
+    return f"{max(sqlfiles.migrations())}, '{sqlfiles.functions_hash()}', '{__version__}'"
+
+
 def plain_sql(schema: str) -> str:
     """The whole schema as one script, for those who review or apply it by hand."""
     parts = [
@@ -118,8 +122,8 @@ def plain_sql(schema: str) -> str:
         *sqlfiles.migrations().values(),
         *sqlfiles.functions().values(),
         f"select horsies.add_partitions({_PARTITION_DAYS});",
-        "insert into horsies.schema_version (version, functions_hash, library_version) values "
-        f"({max(sqlfiles.migrations())}, '{sqlfiles.functions_hash()}', '{__version__}');",
+        admin("record_version").replace("%s, %s, %s", _version_literals()),
+        ";",
         "commit;",
     ]
     return bind("\n".join(part.rstrip() for part in parts), schema).decode() + "\n"

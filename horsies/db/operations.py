@@ -33,7 +33,7 @@ class Call[R]:
     sql: str
     params: tuple[object, ...]
     decode: Callable[[Rows], R]
-    hint: str | None = None
+    hint: "Call[None] | None" = None
 
 
 class Ticket(Protocol):

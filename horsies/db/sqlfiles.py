@@ -5,31 +5,22 @@ import re
 from functools import cache
 from importlib import resources
 
-DEFAULT_SCHEMA = "horsies"
+from horsies.postgres import DEFAULT_SCHEMA, schema_name_problem
+
 _QUALIFIER = re.compile(rf"\b{DEFAULT_SCHEMA}\.(?P<end>;?)")
-_BREAKS_LITERALS = frozenset("'\\%$\0")
-
-
-def check_schema_name(schema: str) -> None:
-    r"""Refuse a schema name that could not be used everywhere the SQL files use it.
-
-    Raises:
-        ValueError: empty, over 48 bytes (channel names are built on it), or with one of ``' \ % $`` or NUL.
-    """
-    size = len(schema.encode())
-    if not 0 < size <= 48:
-        msg = f"schema name {schema!r} has {size} bytes; use 1 to 48"
-        raise ValueError(msg)
-    wrong = _BREAKS_LITERALS.intersection(schema)
-    if wrong:
-        msg = f"schema name {schema!r} contains {sorted(wrong)}; use letters, digits, spaces or underscores"
-        raise ValueError(msg)
 
 
 @cache
 def qualifier(schema: str) -> str:
-    """The schema's name as it stands in SQL: quoted unless it is the default one."""
-    check_schema_name(schema)
+    """The schema's name as it stands in SQL: quoted unless it is the default one.
+
+    Raises:
+        ValueError: the name could not be used everywhere the SQL files use it.
+    """
+    problem = schema_name_problem(schema)
+    if problem is not None:
+        msg = f"schema name {schema!r} {problem}"
+        raise ValueError(msg)
     return schema if schema == DEFAULT_SCHEMA else '"' + schema.replace('"', '""') + '"'
 
 
@@ -46,6 +37,11 @@ def bind(sql: str, schema: str) -> bytes:
 def channel(kind: str, schema: str) -> str:
     """The notification channel ``wake`` or ``done`` of a schema, as the SQL functions name it."""
     return f"{qualifier(schema)}.{kind}"
+
+
+def listen(name: str) -> bytes:
+    """The statement that subscribes to a channel."""
+    return ('listen "' + name.replace('"', '""') + '"').encode()
 
 
 @cache

@@ -63,7 +63,7 @@ class DutyService:
         except CallFailedError as failure:
             event("duty.failed", level=logging.WARNING, duty=duty.name, reason=failure.message)
 
-    async def run_once(self, duty: Duty) -> Any:  # noqa: ANN401 # each duty has counts of its own
+    async def run_once(self, duty: Duty) -> Any:
         """Do one batch of a duty, unless another worker is at it; answers its counts."""
         (is_mine, counts), *_ = await self._link.transactions([calls_worker.duty_lock(), duty.call()])
         if counts and is_mine:

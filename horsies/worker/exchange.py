@@ -10,12 +10,12 @@ not confirmed. An outcome is sent until it is confirmed; its fence makes that ha
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from horsies.config import WorkerResilienceConfig
 from horsies.db import calls_worker
 from horsies.db.calls_worker import Claim, Fence, Outcome
-from horsies.db.operations import CallFailedError
+from horsies.db.operations import Call, CallFailedError
 from horsies.telemetry import event
 from horsies.worker.link import Backoff, Link
 from horsies.worker.pool import ChildPool
@@ -43,7 +43,7 @@ class Exchange:
         self._identity = identity
         self._queues = options.queues or settings.queues
         self._names = settings.task_names
-        self._resilience: WorkerResilienceConfig = settings.resilience
+        self._resilience = settings.resilience
         self._most_per_claim = options.max_claim_batch or 1 << 30
         self._most_in_hand = options.max_claim_per_worker or 1 << 30
         self._outcomes: dict[Fence, Outcome] = {}
@@ -146,7 +146,7 @@ class Exchange:
     async def _exchange(self) -> None:
         batch, wanted = self._batch(), self._wanted()
         worker_id = self._identity.worker_id
-        calls = []
+        calls: list[Call[Any]] = []
         if batch:
             calls.append(calls_worker.finish(worker_id, self._identity.hostname, batch))
         if wanted:
@@ -174,7 +174,8 @@ class Exchange:
         homeless: list[Fence] = []
         for task in claim.tasks:
             fence = Fence(task.id, exchange_no)
-            if not self._may_claim or not self._pool.assign(Job(fence, task.attempt, task.task_name, task.args)):
+            job = Job(fence, task.attempt, task.task_name, task.args, task.timeout_ms)
+            if not self._may_claim or not self._pool.assign(job):
                 homeless.append(fence)
         self._may_have_work |= claim.is_filled
         if claim.due_in is not None:

@@ -1,17 +1,20 @@
 """From a job to a report: decode the arguments, call the function, make an outcome of whatever it does."""
 
+import asyncio
 import traceback
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from horsies.codec.adapters import CodecError
-from horsies.codes import ContractCode, OperationalErrorCode
+from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
 from horsies.errors import HorsiesError
 from horsies.outcome import TaskError, TaskResult
 from horsies.registry import Registry, TaskDefinition
-from horsies.retry import ExceptionMapper, code_for_exception
+from horsies.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
 from horsies.worker.protocol import Job, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +49,30 @@ class Executor:
             definition = self._registry.get(job.task_name)
             args, kwargs = definition.signature.decode_call(job.args)
         except HorsiesError as error:
-            return _failed(job, OperationalErrorCode.WORKER_RESOLUTION_ERROR, error.message)
+            return failed(job, OperationalErrorCode.WORKER_RESOLUTION_ERROR, error.message)
         except CodecError as error:
-            return _failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
+            return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
         return ReadyCall(job, definition, args, kwargs)
 
     def run(self, call: ReadyCall) -> Report:
         """Run a ``def`` task in this thread."""
         try:
             returned = call.definition.fn(*call.args, **call.kwargs)
-        except BaseException as exception:  # noqa: BLE001 # whatever user code raises is an outcome
+        except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
             returned = Raised(exception)
         return self.conclude(call, returned)
 
     async def run_async(self, call: ReadyCall) -> Report:
-        """Run an ``async def`` task on this loop."""
+        """Run an ``async def`` task on this loop; past its time-out it is cancelled."""
+        clock = asyncio.timeout(None if call.job.timeout_ms is None else call.job.timeout_ms / 1000)
         try:
-            returned = await cast("Coroutine[Any, Any, object]", call.definition.fn(*call.args, **call.kwargs))
-        except BaseException as exception:  # noqa: BLE001 # whatever user code raises is an outcome
+            async with clock:
+                returned = await cast("Coroutine[Any, Any, object]", call.definition.fn(*call.args, **call.kwargs))
+        except TimeoutError as exception:
+            if clock.expired():
+                return timed_out(call.job)
+            returned = Raised(exception)
+        except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
             returned = Raised(exception)
         return self.conclude(call, returned)
 
@@ -77,17 +86,17 @@ class Executor:
                 f"task {job.task_name} returned {type(returned).__name__}, not a TaskResult: "
                 "return TaskResult(ok=…) or TaskResult(err=…)"
             )
-            return _failed(job, OperationalErrorCode.TASK_EXCEPTION, message)
+            return failed(job, OperationalErrorCode.TASK_EXCEPTION, message)
         result = cast("TaskResult[Any, TaskError]", returned)
         mismatch = definition.result.check(result)
         if mismatch is not None:
             message = f"task {job.task_name} returned a result that does not fit its annotation: {mismatch}"
-            return _failed(job, ContractCode.RETURN_TYPE_MISMATCH, message)
+            return failed(job, ContractCode.RETURN_TYPE_MISMATCH, message)
         try:
             encoded = definition.result.encode(result)
         except CodecError as error:
             message = f"the result of task {job.task_name} can't be stored: {error}"
-            return _failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message)
+            return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message)
         if encoded.is_ok:
             return Report(job.fence, ok=True, result=encoded.payload)
         code = encoded.error_code or OperationalErrorCode.TASK_EXCEPTION.value
@@ -102,23 +111,27 @@ class Executor:
             task_default=definition.default_unhandled_error_code,
             app_default=self._app_default,
         )
-        return _failed(call.job, code, _one_line(exception), exception)
+        return failed(call.job, code, _one_line(exception), exception)
+
+
+def timed_out(job: Job) -> Report:
+    """An attempt that ran past its time-out."""
+    return failed(job, OutcomeCode.TASK_TIMEOUT, f"task {job.task_name} ran longer than {job.timeout_ms} ms")
 
 
 def _retry_after(result: TaskResult[Any, TaskError]) -> float | None:
     """``TaskError.data={"retry_after": seconds}`` overrides the retry policy's delay."""
     data = result.err_value.data
-    seconds = data.get("retry_after") if isinstance(data, dict) else None
-    usable = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < float("inf")
-    return float(seconds) if usable else None
+    seconds = cast("dict[str, object]", data).get("retry_after") if isinstance(data, dict) else None
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= MAX_INTERVAL_S:
+        return float(seconds)
+    return None
 
 
-def _failed(
-    job: Job, code: OperationalErrorCode | ContractCode | str, message: str, exception: BaseException | None = None
-) -> Report:
+def failed(job: Job, code: BuiltInTaskCode | str, message: str, exception: BaseException | None = None) -> Report:
+    """An attempt that failed, with an error that can be stored whatever is in it."""
     error = TaskError(error_code=code, message=message, exception=exception)
-    encoded = error.to_json()
-    return Report(job.fence, ok=False, result=encoded, error_code=str(code))
+    return Report(job.fence, ok=False, result=error.to_json(), error_code=str(code))
 
 
 def _one_line(exception: BaseException) -> str:

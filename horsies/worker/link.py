@@ -103,10 +103,10 @@ class Link:
 
     async def _transactions(self, groups: Sequence[Sequence[Call[Any]]]) -> list[list[Any]]:
         connection = self._connection or await self.open()
-        bind = self._database.bind
+        statement = self._database.statement
         async with connection.pipeline() as pipeline:
             cursors: list[list[tuple[Call[Any], psycopg.AsyncCursor[tuple[Any, ...]]]]] = []
             for group in groups:
-                cursors.append([(call, await connection.execute(bind(call.sql), call.params)) for call in group])
+                cursors.append([(call, await connection.execute(statement(call), call.params)) for call in group])
                 await pipeline.sync()
         return [[call.decode(await cursor.fetchall()) for call, cursor in group] for group in cursors]

@@ -4,22 +4,26 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 from uuid import UUID
 
 from horsies.codes import OperationalErrorCode
-from horsies.db.calls_worker import Fence, Outcome
-from horsies.outcome import TaskError
+from horsies.db.calls_worker import Fence, Outcome, WorkerFacts
 from horsies.telemetry import event
 from horsies.worker import protocol
+from horsies.worker.execute import failed, timed_out
 from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report
+from horsies.worker.settings import WorkerSettings
 from horsies.worker.template import TemplateProcess
 
 _READ_BYTES = 1 << 16
 _EARLY_DEATHS_ALLOWED = 3
 _LEAVE_WITHIN_S = 2.0
+_CANCEL_GRACE_S = 1.0  # for an asynchronous task to end itself when it is cancelled
+_OTHERS_GRACE_S = 10.0  # for the other tasks of a child that has to go because of one
 
 
 class ChildrenCannotStartError(Exception):
@@ -28,6 +32,18 @@ class ChildrenCannotStartError(Exception):
 
 class TemplateDiedError(Exception):
     """The template process is gone, and the children with it."""
+
+
+class PoolListener(Protocol):
+    """Who is told what the children do."""
+
+    def report(self, outcome: Outcome) -> None:
+        """An attempt has ended."""
+        ...
+
+    def room(self) -> None:
+        """A child can take work."""
+        ...
 
 
 @dataclass(eq=False, slots=True)
@@ -43,6 +59,15 @@ class Child:
     has_ended: bool = False
     wait_status: int | None = None
     running: dict[Fence, Job] = field(default_factory=dict[Fence, Job])
+    timers: dict[Fence, asyncio.TimerHandle] = field(default_factory=dict[Fence, asyncio.TimerHandle])
+    overdue: set[Fence] = field(default_factory=set[Fence])
+
+    def drop(self, fence: Fence) -> bool:
+        """Forget a job that ended; False: it is not this child's."""
+        timer = self.timers.pop(fence, None)
+        if timer is not None:
+            timer.cancel()
+        return self.running.pop(fence, None) is not None
 
 
 class _ChildChannel(asyncio.Protocol):
@@ -58,6 +83,7 @@ class _ChildChannel(asyncio.Protocol):
             self._pool.on_frame(self._child, frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del exc  # an error on a child's socket is an end of it, too
         self._pool.on_end_of_stream(self._child)
 
 
@@ -65,21 +91,15 @@ class ChildPool:
     """Keeps ``processes`` children alive and gives them jobs."""
 
     def __init__(
-        self,
-        template: TemplateProcess,
-        name: str,
-        processes: int,
-        concurrency: int,
-        on_outcome: Callable[[Outcome], None],
-        on_room: Callable[[], None],
+        self, template: TemplateProcess, facts: WorkerFacts, settings: WorkerSettings, listener: PoolListener
     ) -> None:
-        """Take the callbacks: an attempt has ended; there is room for more work."""
+        """Take who is to be told of outcomes and of room."""
         self._template = template
-        self._name = name
-        self._processes = processes
-        self._concurrency = concurrency
-        self._on_outcome = on_outcome
-        self._on_room = on_room
+        self._name = facts.process_name
+        self._async_names = settings.async_names
+        self._processes = facts.processes
+        self._concurrency = facts.concurrency
+        self._listener = listener
         self._children: dict[int, Child] = {}
         self._by_pid: dict[int, Child] = {}
         self._early_deaths = 0
@@ -116,7 +136,10 @@ class ChildPool:
         if child is None or child.transport is None or len(child.running) >= self._concurrency:
             return False
         child.running[job.fence] = job
-        self._idle.clear()
+        if job.timeout_ms is not None:
+            seconds = job.timeout_ms / 1000 + (_CANCEL_GRACE_S if job.task_name in self._async_names else 0)
+            timer = asyncio.get_running_loop().call_later(seconds, self._on_overdue, child, job.fence)
+            child.timers[job.fence] = timer
         child.transport.write(Frame(Kind.START, job.encode()).encode())
         return True
 
@@ -164,12 +187,13 @@ class ChildPool:
         if frame.kind is Kind.READY:
             child.is_ready = child.was_ready = True
             self._early_deaths = 0
-            self._on_room()
+            self._listener.room()
             return
         report = Report.decode(frame.body)
-        if child.running.pop(report.fence, None) is not None:
-            self._on_outcome(_outcome(child, report))
+        if child.drop(report.fence):
+            self._listener.report(_outcome(child, report))
             self._idle.set()
+            self._retire(child)
 
     def on_end_of_stream(self, child: Child) -> None:
         """A child's socket is closed: it is dead, or as good as dead."""
@@ -230,6 +254,17 @@ class ChildPool:
         if child.pid is not None and child.wait_status is None:
             self.tell_template(protocol.kill(child.pid))
 
+    def _on_overdue(self, child: Child, fence: Fence) -> None:
+        """A task ran past its time-out: its child takes no more work, and ends when it runs nothing else."""
+        child.overdue.add(fence)
+        child.is_ready = False
+        asyncio.get_running_loop().call_later(_OTHERS_GRACE_S, self._kill, child)
+        self._retire(child)
+
+    def _retire(self, child: Child) -> None:
+        if child.overdue and child.running.keys() <= child.overdue:
+            self._kill(child)
+
     def _judge(self, child: Child) -> None:
         """Once a child is surely dead: fail what it ran, and nothing else; put another one in its place."""
         if not child.has_ended or child.wait_status is None:
@@ -249,13 +284,11 @@ class ChildPool:
         fork.add_done_callback(self._forks.discard)
 
     def _fail_running(self, child: Child) -> None:
-        status = child.wait_status or 0
-        for fence in list(child.running):
-            message = f"the child process that ran this task {describe_end(status)}"
-            error = TaskError(error_code=OperationalErrorCode.WORKER_CRASHED, message=message)
-            report = Report(fence, ok=False, result=error.to_json(), error_code=OperationalErrorCode.WORKER_CRASHED)
-            self._on_outcome(_outcome(child, report))
-        child.running.clear()
+        message = f"the child process that ran this task {describe_end(child.wait_status or 0)}"
+        for fence, job in list(child.running.items()):
+            crash = failed(job, OperationalErrorCode.WORKER_CRASHED, message)
+            child.drop(fence)
+            self._listener.report(_outcome(child, timed_out(job) if fence in child.overdue else crash))
         self._idle.set()
 
     def _fail(self, error: Exception) -> None:
@@ -264,9 +297,7 @@ class ChildPool:
 
 
 def _outcome(child: Child, report: Report) -> Outcome:
-    return Outcome(
-        report.fence, report.ok, report.result, report.error_code, report.retry_after, child.pid, child.name
-    )
+    return Outcome(report.fence, report.ok, report.result, report.error_code, report.retry_after, child.pid, child.name)
 
 
 def describe_end(wait_status: int) -> str:

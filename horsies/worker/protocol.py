@@ -28,7 +28,7 @@ from uuid import UUID
 from horsies.db.calls_worker import Fence
 
 _HEAD = struct.Struct(">IB")
-_JOB = struct.Struct(">16sQIH")
+_JOB = struct.Struct(">16sQIIH")
 _OUTCOME = struct.Struct(">16sQ?dH")
 _PID = struct.Struct(">IQ")
 _SECONDS = struct.Struct(">d")
@@ -95,20 +95,22 @@ class Job:
     attempt: int
     task_name: str
     args: bytes
+    timeout_ms: int | None = None
 
     def encode(self) -> bytes:
         """As the body of START."""
         name = self.task_name.encode()
-        head = _JOB.pack(self.fence.task_id.bytes, self.fence.exchange_no, self.attempt, len(name))
+        fence, timeout_ms = self.fence, self.timeout_ms or 0
+        head = _JOB.pack(fence.task_id.bytes, fence.exchange_no, self.attempt, timeout_ms, len(name))
         return head + name + self.args
 
     @classmethod
     def decode(cls, body: bytes) -> "Job":
         """From the body of START."""
-        task_id, exchange_no, attempt, name_size = _JOB.unpack_from(body)
+        task_id, exchange_no, attempt, timeout_ms, name_size = _JOB.unpack_from(body)
         args_at = _JOB.size + name_size
         name = body[_JOB.size : args_at].decode()
-        return cls(Fence(UUID(bytes=task_id), exchange_no), attempt, name, body[args_at:])
+        return cls(Fence(UUID(bytes=task_id), exchange_no), attempt, name, body[args_at:], timeout_ms or None)
 
 
 @dataclass(frozen=True, slots=True)

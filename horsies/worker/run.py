@@ -13,7 +13,8 @@ from typing import Protocol
 from horsies.config import AppConfig
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
-from horsies.errors import ErrorCode, HorsiesError, flatten
+from horsies.embedded import EmbeddedError
+from horsies.errors import ErrorCode, HorsiesError, flatten, raise_all
 from horsies.registry import Registry
 from horsies.render import render_errors, use_color
 from horsies.sending import sends_suppressed
@@ -71,12 +72,12 @@ def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
         return _INTERRUPTED
     if isinstance(loaded, StartErrors):
         return _refuse(loaded.errors)
-    settings: WorkerSettings = pickle.loads(loaded)  # noqa: S301 # from our own fork
+    settings: WorkerSettings = pickle.loads(loaded)  # noqa: S301 - from our own fork
     _banner(settings, options)
     try:
         asyncio.run(_supervise(template, settings, options))
     except CallFailedError as failure:
-        return _refuse([_broker_error(settings, failure)])
+        return _refuse([settings.broker.unusable(failure.message)])
     except (ChildrenCannotStartError, TemplateDiedError) as error:
         event("worker.failed", level=logging.ERROR, reason=str(error))
         return 1
@@ -88,22 +89,22 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template |
     try:
         with sends_suppressed():
             app = load()
-            errors = [*app.check(), *app.config.unsupported(), *_unknown_queues(app.config, options)]
+        raise_all([*app.check(), *app.config.unsupported(), *_unknown_queues(app.config, options)])
         database = Database(app.config.broker)
-        if not errors:
-            _ = database.url  # starts the embedded server, if it is that; what is wrong with it is said here
+        _ = database.url  # starts the embedded server, if it is that; what is wrong with it is said here
     except HorsiesError as error:
-        errors = flatten([error])
-    if errors:
-        return StartErrors(tuple(errors))
+        return StartErrors(flatten([error]))
+    except EmbeddedError as error:
+        return StartErrors((HorsiesError(ErrorCode.BROKER_INIT_FAILED, str(error)),))
     config = app.config
     settings = WorkerSettings(
         app_name=app.name,
         broker=config.broker,
         recovery=config.recovery,
         resilience=config.resilience,
-        queues=tuple(queue.name for queue in config.queues),
+        queues=config.queue_names(),
         task_names=tuple(app.registry.names),
+        async_names=frozenset(name for name in app.registry.names if app.registry.get(name).is_async),
     )
     executor = Executor(app.registry, config.exception_mapper, config.default_unhandled_error_code)
     child_main = partial(run_child, executor=executor, concurrency=options.concurrency)
@@ -111,7 +112,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template |
 
 
 def _unknown_queues(config: AppConfig, options: WorkerOptions) -> list[HorsiesError]:
-    known = [queue.name for queue in config.queues]
+    known = config.queue_names()
     return [
         HorsiesError(
             ErrorCode.CLI_INVALID_ARGS,
@@ -137,15 +138,6 @@ def _banner(settings: WorkerSettings, options: WorkerOptions) -> None:
         processes=options.processes,
         concurrency=options.concurrency,
         tasks=",".join(settings.task_names),
-    )
-
-
-def _broker_error(settings: WorkerSettings, failure: CallFailedError) -> HorsiesError:
-    return HorsiesError(
-        ErrorCode.BROKER_INIT_FAILED,
-        f"the database {settings.broker.masked_url()} can't be used",
-        notes=[failure.message],
-        help_text="check the URL's host, port, user, password and database name, and the rights of that user",
     )
 
 

@@ -41,3 +41,4 @@ class WorkerSettings:
     resilience: WorkerResilienceConfig
     queues: tuple[str, ...]
     task_names: tuple[str, ...]
+    async_names: frozenset[str]

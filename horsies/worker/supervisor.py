@@ -9,13 +9,12 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from horsies.db import calls_worker
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.operations import CallFailedError
-from horsies.db.sqlfiles import channel
+from horsies.db.sqlfiles import channel, listen
 from horsies.telemetry import event
 from horsies.worker import protocol
 from horsies.worker.duties import DutyService
@@ -28,6 +27,7 @@ from horsies.worker.settings import WorkerOptions, WorkerSettings
 from horsies.worker.template import TemplateProcess
 
 _WATCHDOG_MARGIN = 0.1
+_POLL_ONLY_S = 0.25
 _FLUSH_AFTER_HURRY_S = 10.0
 
 
@@ -45,14 +45,7 @@ class Supervisor:
         self._link = Link(self._database)
         self._heart = Link(self._database)
         self._exchange = Exchange(self._link, self._identity, settings, options)
-        self._pool = ChildPool(
-            template,
-            self._facts.process_name,
-            options.processes,
-            options.concurrency,
-            self._exchange.report,
-            self._exchange.room,
-        )
+        self._pool = ChildPool(template, self._facts, settings, self._exchange)
         self._exchange.serve(self._pool)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -100,17 +93,18 @@ class Supervisor:
         self._pool.tell_template(Frame(Kind.WORKER, worker_id.bytes))
         self._feed_watchdog(sent_at)
 
-    def _services(self) -> list[Coroutine[None, None, None]]:
+    def _services(self) -> Sequence[Coroutine[Any, Any, None]]:
         duties = DutyService(Link(self._database), self._settings.recovery)
-        return [self._exchange.run(), self._listen(), self._beat(), self._poll(), duties.run()]
+        services = [self._exchange.run(), self._beat(), self._poll(), duties.run()]
+        return [*services, self._listen()] if self._database.can_listen else services
 
     async def _listen(self) -> None:
         """Wake the exchange at each notice that there may be work."""
         backoff = Backoff(self._settings.resilience)
-        statement = sql.SQL("listen {}").format(sql.Identifier(channel("wake", self._database.schema)))
+        statement = listen(channel("wake", self._database.schema))
         while True:
             try:
-                async with await self._database.connect_async() as connection:
+                async with await self._database.connect_async(to_listen=True) as connection:
                     await connection.execute(statement)
                     backoff = Backoff(self._settings.resilience)
                     self._exchange.wake()
@@ -121,8 +115,9 @@ class Supervisor:
 
     async def _poll(self) -> None:
         """Look for work also when no notice came: notices are hints."""
+        interval = self._settings.resilience.notify_poll_interval_ms / 1000
         while True:
-            await asyncio.sleep(self._settings.resilience.notify_poll_interval_ms / 1000)
+            await asyncio.sleep(interval if self._database.can_listen else _POLL_ONLY_S)
             self._exchange.wake()
 
     async def _beat(self) -> None:
@@ -158,7 +153,7 @@ class Supervisor:
         self._exchange.stop_claiming()
         idle = asyncio.ensure_future(self._pool.wait_idle())
         hurry = asyncio.ensure_future(self._hurry.wait())
-        await _first_of(idle, hurry, timeout=self._options.shutdown_timeout)
+        await _first_of(idle, hurry, within_s=self._options.shutdown_timeout)
         if not idle.done():
             event("worker.killing", running=self._pool.in_hand)
             self._pool.kill_busy()
@@ -183,7 +178,7 @@ class Supervisor:
         event("worker.stopped")
 
 
-async def _first_of(*futures: asyncio.Future[Any], timeout: float | None = None) -> asyncio.Future[Any]:
+async def _first_of(*futures: asyncio.Future[Any], within_s: float | None = None) -> asyncio.Future[Any]:
     """Wait for one of them to end; answers an ended one, or the first if time ran out."""
-    done, _ = await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait(futures, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     return next((future for future in futures if future in done), futures[0])

@@ -23,6 +23,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class TemplateProcess:
         """Wait for the import: the app's settings, or why it can't be served."""
         while data := self.channel.recv(_READ_BYTES):
             for frame in self.reader.feed(data):
-                message = pickle.loads(frame.body)  # noqa: S301 # from our own fork
+                message = pickle.loads(frame.body)  # noqa: S301 - from our own fork
                 return message if isinstance(message, StartErrors) else frame.body
         status = os.waitpid(self.pid, 0)[1]
         problem = f"the process that imports the app died while importing it (wait status {status})"
@@ -133,8 +134,8 @@ def _be_template(channel: socket.socket, load: Callable[[], Template | StartErro
             gc.freeze()
             _Loop(channel, loaded).run()
         status = 0
-    except BaseException:  # noqa: BLE001 # the last frame of this process
-        sys.excepthook(*sys.exc_info())
+    except BaseException:  # noqa: BLE001 - the last frame of this process
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -151,7 +152,7 @@ def _refuse_threads() -> StartErrors | None:
             HorsiesError(
                 ErrorCode.MODULE_EXEC_ERROR,
                 f"importing the app left threads running: {', '.join(others)}",
-                help_text="start threads, pools and clients inside tasks or at first use, not when a module is imported",
+                help_text="start threads, pools and clients in tasks or at first use, not when a module is imported",
             ),
         )
     )
@@ -255,8 +256,8 @@ class _Loop:
                 inherited.close()
             self._template.child_main(channel)
             status = 0
-        except BaseException:  # noqa: BLE001 # the last frame of this process
-            sys.excepthook(*sys.exc_info())
+        except BaseException:  # noqa: BLE001 - the last frame of this process
+            traceback.print_exc()
         finally:
             with suppress(OSError, ValueError):  # user code may have closed them
                 sys.stdout.flush()
@@ -300,7 +301,7 @@ class _Loop:
             return
         with suppress(psycopg.Error), self._template.database.connect() as connection:
             call = calls_worker.reap(self._worker_id, _REAP_MOST)
-            connection.execute(self._template.database.bind(call.sql), call.params)
+            connection.execute(self._template.database.statement(call), call.params)
 
 
 def _die_with_parent(parent_pid: int) -> None:

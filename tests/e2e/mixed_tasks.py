@@ -189,3 +189,35 @@ def spawn(key: str) -> TaskResult[int, TaskError]:
     note(key)
     pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
     return TaskResult(ok=pid)
+
+
+@app.task("slow", timeout_ms=300)
+def slow(key: str) -> Text:
+    note(key)
+    time.sleep(60)
+    return TaskResult(ok="never")
+
+
+@app.task("slow_async", timeout_ms=300)
+async def slow_async(key: str) -> Text:
+    note(key)
+    await asyncio.sleep(60)
+    return TaskResult(ok="never")
+
+
+@app.task("slow_deaf", timeout_ms=300)
+async def slow_deaf(key: str) -> Text:
+    """Hold the loop, deaf to being cancelled."""
+    note(key)
+    time.sleep(60)  # noqa: ASYNC251 - the point of this task
+    return TaskResult(ok="never")
+
+
+@app.task("slow_retried", timeout_ms=300, retry_policy=RetryPolicy.fixed([1], auto_retry_for=["TASK_TIMEOUT"]))
+def slow_retried(key: str, folder: str) -> Text:
+    """Too slow in the first attempt."""
+    mark = Path(folder, key)
+    if not mark.exists():
+        mark.touch()
+        time.sleep(60)
+    return TaskResult(ok="second time")

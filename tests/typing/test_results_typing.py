@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable  # noqa: TC003 - test code is read as a user writes it
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -158,7 +158,16 @@ def refused(tmp_path: Path) -> Path:
 
 
 def test_pyright_refuses_wrong_results(refused: Path) -> None:
-    command = [sys.executable, "-m", "pyright", "--outputjson", "-p", str(refused.parent), "--pythonpath", sys.executable]
+    command = [
+        sys.executable,
+        "-m",
+        "pyright",
+        "--outputjson",
+        "-p",
+        str(refused.parent),
+        "--pythonpath",
+        sys.executable,
+    ]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     found: list[dict[str, Any]] = json.loads(answer.stdout)["generalDiagnostics"]
     assert {each["range"]["start"]["line"] + 1 for each in found} == EXPECTED

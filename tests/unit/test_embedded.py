@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from horsies import embedded
 from tests.support.waiting import wait_until
@@ -174,9 +175,11 @@ def test_accepted_data_outlive_a_crash_of_everything(folder: Path, start_holder:
 
 def test_a_killed_server_is_started_again_by_the_next_call(folder: Path) -> None:
     url = embedded.acquire(folder / "pg")
-    server_of(folder / "pg").kill()
-    assert wait_until(lambda: ask(embedded.acquire(folder / "pg"), b"select 1")) == 1
+    server = server_of(folder / "pg")
+    server.kill()
+    server.wait(10)
     assert embedded.acquire(folder / "pg") == url
+    assert ask(url, b"select 1") == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
@@ -213,8 +216,8 @@ def test_a_starter_killed_halfway_is_repaired_by_the_next(folder: Path, start_ho
 
 @pytest.mark.parametrize(
     "name",
-    ["deep/" * 30, "with spaces", """quo'te"s""", "com,ma", "line\nbreak", "per%cent;#?&@=", "ünïcödé", "back\\slash"],
-    ids=lambda name: name.split("/")[0].split("\n")[0],
+    ["deep/" * 30, "with spaces", """quo'te"s""", "com,ma", "per%cent;#?&@=", "ünïcödé", "back\\slash"],
+    ids=lambda name: name.split("/")[0],
 )
 def test_any_folder_will_do(folder: Path, name: str) -> None:
     url = embedded.acquire(folder / name)
@@ -225,7 +228,7 @@ def test_any_folder_will_do(folder: Path, name: str) -> None:
 def test_a_socket_folder_elsewhere_goes_with_the_server(folder: Path) -> None:
     home = folder / ("x" * 120)
     url = embedded.acquire(home)
-    sockets = Path(psycopg.conninfo.conninfo_to_dict(url)["host"])
+    sockets = Path(str(conninfo_to_dict(url)["host"]))
     assert sockets.stat().st_mode & 0o777 == 0o700
     embedded.release(home)
     wait_until_stopped(home)

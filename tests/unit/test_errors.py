@@ -77,7 +77,7 @@ def test_what_a_user_wrote_wrong_is_a_value_error(kind: type[HorsiesError]) -> N
 
 def test_an_error_crosses_a_process_boundary_whole() -> None:
     error = full_error()
-    for twin in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+    for twin in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):  # noqa: S301
         assert type(twin) is ConfigurationError
         assert vars(twin) == vars(error)
         assert str(twin) == str(error)
@@ -85,7 +85,7 @@ def test_an_error_crosses_a_process_boundary_whole() -> None:
 
 
 def test_several_errors_cross_a_process_boundary_whole() -> None:
-    twin = pickle.loads(pickle.dumps(several(full_error(), full_error(TaskDefinitionError))))
+    twin = pickle.loads(pickle.dumps(several(full_error(), full_error(TaskDefinitionError))))  # noqa: S301
     assert isinstance(twin, MultipleValidationErrors)
     assert [type(error) for error in twin.report.errors] == [ConfigurationError, TaskDefinitionError]
     assert [str(error) for error in twin.report.errors] == [str(full_error())] * 2

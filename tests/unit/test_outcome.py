@@ -63,14 +63,14 @@ def test_task_results_are_values(content: object) -> None:
     result = TaskResult(ok=content)
     assert result == TaskResult(ok=content)
     assert hash(result) == hash(TaskResult(ok=content))
-    assert pickle.loads(pickle.dumps(result)) == copy.deepcopy(result) == result
+    assert pickle.loads(pickle.dumps(result)) == copy.deepcopy(result) == result  # noqa: S301
     assert result != TaskResult(ok=[content])
     assert result != content
 
 
 def test_errors_in_results_are_values_too() -> None:
     result = TaskResult(err=PaymentError(error_code="X", amount=3))
-    assert result == pickle.loads(pickle.dumps(result)) == copy.deepcopy(result)
+    assert result == pickle.loads(pickle.dumps(result)) == copy.deepcopy(result)  # noqa: S301
     assert hash(result) == hash(TaskResult(err=PaymentError(error_code="X", amount=3)))
     assert result != TaskResult(err=TaskError(error_code="X"))
     assert result != TaskResult(ok=None)
@@ -84,9 +84,11 @@ def test_task_results_are_frozen_and_show_how_they_are_made() -> None:
         with pytest.raises(FrozenInstanceError):
             setattr(result, name, 2)
     with pytest.raises(FrozenInstanceError):
-        del result._ok  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        del result._ok  # pyright: ignore[reportPrivateUsage]
     assert repr(result) == "TaskResult(ok=[1])"
-    assert repr(TaskResult(err=TaskError(message="m"))).startswith("TaskResult(err=TaskError(error_code=None, message='m'")
+    assert repr(TaskResult(err=TaskError(message="m"))).startswith(
+        "TaskResult(err=TaskError(error_code=None, message='m'"
+    )
 
 
 @pytest.mark.parametrize("text", BUILT_IN_CODES)
@@ -115,7 +117,7 @@ def test_a_code_is_text(code: Any) -> None:
 
 def test_unknown_fields_are_refused() -> None:
     with pytest.raises(ValidationError, match="error_cod"):
-        TaskError(**{"error_cod": "X"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        TaskError(error_cod="X")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def test_an_exception_is_kept_as_text() -> None:

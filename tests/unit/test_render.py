@@ -38,7 +38,11 @@ def error_at(file: str | None, line: int = 1, **more: str) -> HorsiesError:
     location = None if file is None else SourceLocation(file, line)
     notes = [more["note"]] if "note" in more else []
     return ConfigurationError(
-        ErrorCode.BROKER_INVALID_URL, "the URL is wrong", location=location, notes=notes, help_text=more.get("help_text")
+        ErrorCode.BROKER_INVALID_URL,
+        "the URL is wrong",
+        location=location,
+        notes=notes,
+        help_text=more.get("help_text"),
     )
 
 
@@ -183,7 +187,10 @@ def test_colour_is_for_terminals_unless_the_environment_says_otherwise(
         ("postgresql://me:p@ss/w:rd?#@host/db", "postgresql://me:***@host/db"),
         ("postgresql://me@host/db?password=pw&sslmode=require", "postgresql://me@host/db?password=***&sslmode=require"),
         ("postgresql://host/db?sslmode=require&sslpassword=pw", "postgresql://host/db?sslmode=require&sslpassword=***"),
-        ("from postgresql://a:pw@b/c to 'postgres://d:pw@e/f'", "from postgresql://a:***@b/c to 'postgres://d:***@e/f'"),
+        (
+            "from postgresql://a:pw@b/c to 'postgres://d:pw@e/f'",
+            "from postgresql://a:***@b/c to 'postgres://d:***@e/f'",
+        ),
         ("no URL, no secret", "no URL, no secret"),
     ],
 )

@@ -1,6 +1,7 @@
 -- Purpose: history partitions for today and the `days` after it. Each is made by itself, filled with what the
 -- default partition holds of its day (normally nothing), and attached. Returns how many were made.
--- Locks: the default partition, exclusively and briefly; gives up after 100 ms, the next call tries again.
+-- Locks: the default partition, against writers before it is drained (an outcome that commits in between would
+-- be in the way of the new partition), then exclusively and briefly; gives up after 100 ms, the next call tries again.
 -- Called by: migrations; duties of any worker.
 create function horsies.add_partitions(days int) returns int
 language plpgsql
@@ -18,6 +19,7 @@ begin
         continue when to_regclass('horsies.' || partition_name) is not null;
         first_moment := (today + day)::timestamp at time zone 'UTC';
         last_moment := (today + day + 1)::timestamp at time zone 'UTC';
+        lock table horsies.history_default in share row exclusive mode;
         execute format('create table horsies.%I (like horsies.history including all)', partition_name);
         execute format(
             'with strays as (delete from horsies.history_default h'

@@ -8,7 +8,8 @@
 -- How it looks: the pairs (queue, priority) that have waiting rows are visited in order by a skip scan, each
 -- step a probe of the index `tasks_to_claim`. Within a priority, rows are locked queue by queue, skipping those
 -- that other workers hold; with several queues the first rows are read without a lock before, to learn how many
--- of the oldest stand in each queue. A worker with one queue needs no such look.
+-- of the oldest stand in each queue. The look cannot see which of them others hold: where that left too few, it
+-- reaches twice as far. A worker with one queue needs no such look.
 --
 -- `now` is read once into a variable: a volatile call in the WHERE would be a filter on every scheduled row and
 -- not a bound of the index scan. The planner is pinned, for a plan made while the table was empty would
@@ -23,7 +24,9 @@ declare
     clock constant timestamptz := horsies.now();
     level smallint := 0;
     missing int := wanted;
+    reach int;
     quotas int[];
+    seen int;
     taken int;
     level_due timestamptz;
     next_due timestamptz;
@@ -43,10 +46,11 @@ begin
         ) as head;
         exit when level is null;
 
+        reach := missing;
         loop
             quotas := array[missing];
             if cardinality(queue_names) > 1 then
-                select array_agg(coalesce(share.n, 0) order by q.place) into quotas
+                select array_agg(coalesce(share.n, 0) order by q.place), coalesce(sum(share.n), 0) into quotas, seen
                 from unnest(queue_names) with ordinality as q (name, place)
                 left join (
                     select oldest.queue, count(*)::int as n
@@ -58,9 +62,9 @@ begin
                             where t.queue = q.name and t.priority = level and t.run_at <= clock
                               and t.status = 'PENDING' and not t.held
                               and t.task_name = any (known_names) and (t.good_until > clock) is not false
-                            order by t.run_at, t.id limit missing
+                            order by t.run_at, t.id limit reach
                         ) as due
-                        order by due.run_at, due.id limit missing
+                        order by due.run_at, due.id limit reach
                     ) as oldest
                     group by oldest.queue
                 ) as share on share.queue = q.name;
@@ -68,25 +72,33 @@ begin
 
             return query
             with locked as materialized (
-                select due.id
+                select due.id, due.run_at
                 from unnest(queue_names, quotas) as q (name, quota)
                 cross join lateral (
-                    select t.id from horsies.tasks t
+                    select t.id, t.run_at from horsies.tasks t
                     where t.queue = q.name and t.priority = level and t.run_at <= clock
                       and t.status = 'PENDING' and not t.held
                       and t.task_name = any (known_names) and (t.good_until > clock) is not false
                     order by t.run_at, t.id limit q.quota
                     for update skip locked
                 ) as due
+            ),
+            oldest as materialized (
+                select l.id from locked l order by l.run_at, l.id limit missing
+            ),
+            begun as (
+                update horsies.tasks t
+                set status = 'RUNNING', worker_id = claiming_worker, exchange_no = exchange,
+                    attempt = t.attempt + 1, claimed_at = clock, started_at = clock
+                from oldest where t.id = oldest.id
+                returning t.*
             )
-            update horsies.tasks t
-            set status = 'RUNNING', worker_id = claiming_worker, exchange_no = exchange,
-                attempt = t.attempt + 1, claimed_at = clock, started_at = clock
-            from locked where t.id = locked.id
-            returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, null::double precision;
+            select b.id, b.task_name, b.args, b.attempt, b.timeout_ms, null::double precision
+            from begun b order by b.run_at, b.id;
             get diagnostics taken = row_count;
             missing := missing - taken;
-            exit when missing = 0 or taken = 0 or cardinality(queue_names) = 1;
+            exit when missing = 0 or cardinality(queue_names) = 1 or seen < reach;
+            reach := 2 * reach;
         end loop;
 
         if missing > 0 then

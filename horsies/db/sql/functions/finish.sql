@@ -1,5 +1,6 @@
 -- Purpose: write the outcomes of attempts. Each is `accepted`, a `duplicate` (this very outcome was written
--- before: its reply got lost) or `stale` (the claim is not this worker's any more: nothing is written).
+-- before: its reply got lost) or `stale` (the claim is not this worker's any more: nothing is written). The fence of
+-- a claim that others ended is in history too, say after `reap`: only the same code makes it the same outcome.
 -- A batch is written in one go; if a row of it is refused as data, each is written by itself, and the refused one
 -- ends FAILED with WORKER_SERIALIZATION_ERROR and the server's reason, so that it fails alone.
 -- Locks: task rows in the order of their ids. Called by: workers, in an exchange; reap.
@@ -41,12 +42,15 @@ begin
     select given.id, case
         when given.id = any (accepted) then 'accepted'
         when exists (select from horsies.find_ended(given.id) h
-                     where h.worker_id = finishing_worker and h.exchange_no = given.exchange_no) then 'duplicate'
+                     where h.worker_id = finishing_worker and h.exchange_no = given.exchange_no
+                       and (h.error_code is not distinct from given.code
+                            or h.error_code = 'WORKER_SERIALIZATION_ERROR')) then 'duplicate'
         when exists (select from horsies.attempts a
                      where a.task_id = given.id and a.worker_id = finishing_worker
-                       and a.exchange_no = given.exchange_no) then 'duplicate'
+                       and a.exchange_no = given.exchange_no
+                       and a.error_code in (given.code, 'WORKER_SERIALIZATION_ERROR')) then 'duplicate'
         else 'stale'
     end
-    from unnest(ids, exchanges) as given (id, exchange_no);
+    from unnest(ids, exchanges, codes) as given (id, exchange_no, code);
 end
 $function$;

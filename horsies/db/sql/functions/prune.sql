@@ -1,29 +1,34 @@
--- Purpose: forget what is older than the retention: whole days of history are dropped, and the attempts of their
--- tasks with them. Returns how many days were dropped.
--- Locks: history, exclusively and briefly; gives up after 100 ms, the next call tries again.
--- Called by: duties of any worker.
+-- Purpose: forget what is older than the retention: whole (UTC) days of history are dropped, and the attempts of
+-- their tasks with them. Returns how many days were dropped.
+-- Attempts have no index by time, so they are only looked through when a day is dropped; an old attempt of a task
+-- that ended on a day which is kept stays with it.
+-- Locks: attempts that are deleted; last, for it blocks everybody, history: exclusively and briefly, giving up after
+-- 100 ms, whereupon the next call tries again. Called by: duties of any worker.
 create function horsies.prune(keep_hours double precision) returns int
 language plpgsql
 set lock_timeout = '100ms'
 as $function$
 declare
-    oldest_kept constant timestamptz := horsies.now() - make_interval(secs => keep_hours * 3600);
-    day_table record;
-    dropped int := 0;
+    oldest_kept constant timestamp := (horsies.now() - make_interval(secs => keep_hours * 3600)) at time zone 'UTC';
+    first_kept constant timestamptz := date_trunc('day', oldest_kept) at time zone 'UTC';
+    old_days name[];
+    old_day name;
 begin
-    for day_table in
-        select c.relname as name
-        from pg_inherits i join pg_class c on c.oid = i.inhrelid
-        where i.inhparent = to_regclass('horsies.history') and c.relname ~ '^history_[0-9]{8}$'
-          and (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamp at time zone 'UTC' <= oldest_kept
-        order by c.relname
-    loop
-        execute format('drop table horsies.%I', day_table.name);
-        dropped := dropped + 1;
-    end loop;
-    delete from horsies.history_default h where h.finished_at < oldest_kept;
+    delete from horsies.history_default h where h.finished_at < first_kept;
+    select array_agg(c.relname order by c.relname) into old_days
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = to_regclass('horsies.history') and c.relname ~ '^history_[0-9]{8}$'
+      and to_date(right(c.relname, 8), 'YYYYMMDD') < oldest_kept::date;
+    if old_days is null then
+        return 0;
+    end if;
     delete from horsies.attempts a
-    where a.finished_at < oldest_kept and not exists (select from horsies.tasks t where t.id = a.task_id);
-    return dropped;
+    where a.finished_at < first_kept
+      and not exists (select from horsies.tasks t where t.id = a.task_id)
+      and not exists (select from horsies.history h where h.id = a.task_id and h.finished_at >= first_kept);
+    foreach old_day in array old_days loop
+        execute format('drop table horsies.%I', old_day);
+    end loop;
+    return cardinality(old_days);
 end
 $function$;

@@ -11,18 +11,23 @@ language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$
 declare
+    dead horsies.workers[];
     dead_hands record;
+    its_worker horsies.workers;
     crash constant text := json_build_object('error_code', 'WORKER_CRASHED',
         'message', 'the worker that ran this task died', 'data', null, 'exception', null)::text;
 begin
     perform horsies.need_read_committed();
-    with dead as (
+    with found as (
         select w.id from horsies.workers w
         where w.id = proven_dead or w.heartbeat_at + w.stale_after < horsies.now()
         for update skip locked
+    ),
+    gone as (
+        delete from horsies.workers w using found where w.id = found.id returning w as worker
     )
-    delete from horsies.workers w using dead where w.id = dead.id;
-    get diagnostics workers = row_count;
+    select array_agg(gone.worker) into dead from gone;
+    workers := coalesce(cardinality(dead), 0);
 
     handed_back := 0;
     crashed := 0;
@@ -39,6 +44,8 @@ begin
         ) as locked
         group by locked.worker_id
     loop
+        -- Who has nothing but its id left was found dead by an earlier call.
+        select d.* into its_worker from unnest(dead) as d where d.id = dead_hands.worker_id;
         handed_back := handed_back + horsies.hand_back(dead_hands.claimed, true);
         crashed := crashed + (
             select count(*) from horsies.finish(
@@ -47,8 +54,8 @@ begin
                 array_fill(crash, array[cardinality(dead_hands.running)]),
                 array_fill('WORKER_CRASHED'::text, array[cardinality(dead_hands.running)]),
                 array_fill(null::double precision, array[cardinality(dead_hands.running)]),
-                null, array_fill(null::int, array[cardinality(dead_hands.running)]),
-                array_fill(null::text, array[cardinality(dead_hands.running)])) as written
+                its_worker.hostname, array_fill(its_worker.pid, array[cardinality(dead_hands.running)]),
+                array_fill(its_worker.process_name, array[cardinality(dead_hands.running)])) as written
             where written.verdict = 'accepted');
         perform horsies.notify_done(dead_hands.running);
     end loop;

@@ -1,0 +1,43 @@
+# Every target sets up what it needs by itself (scripts/bootstrap): a Python 3.13 and a network are enough.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+PYTEST_ARGS ?= -n auto
+
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+export NODE_NO_WARNINGS := 1
+
+.PHONY: help setup demo test lint types bench lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Make .venv with the locked packages; the other targets do it too
+	@sh scripts/bootstrap
+
+demo: setup ## Start an embedded PostgreSQL and a worker, send work, show what became of it
+	@$(BIN)/python examples/demo.py
+
+test: lint types ## Run everything that CI runs; PYTEST_ARGS="-k name" narrows the tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup ## Check style, format and import layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
+
+types: setup ## Check types with pyright and mypy
+	@$(BIN)/pyright
+	@$(BIN)/mypy
+
+bench: setup ## Measure, on an embedded PostgreSQL; see benchmarks/README.md
+	@$(BIN)/python benchmarks/run.py
+
+lock: setup ## Renew requirements-dev.lock from pyproject.toml; UPGRADE=1 takes the newest of everything
+	@test -x .tools/uv/bin/uv || { $(BIN)/python -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv; }
+	@.tools/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.13 $(if $(UPGRADE),--upgrade) \
+		--all-extras --group dev --generate-hashes --custom-compile-command "make lock" \
+		--output-file requirements-dev.lock pyproject.toml
+
+clean: ## Remove .venv, tools, caches and builds; databases below .horsies stay
+	@rm -rf .venv .tools build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -prune -exec rm -rf {} +

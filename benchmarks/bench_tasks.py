@@ -1,0 +1,16 @@
+"""The tasks that are measured: they do nothing."""
+
+from horsies import AppConfig, Horsies, TaskError, TaskResult
+
+app = Horsies(AppConfig())
+app.discover_tasks(["bench_tasks"])
+
+
+@app.task("noop")
+def noop(number: int) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=number)
+
+
+@app.task("noop_async")
+async def noop_async(number: int) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=number)

@@ -1,0 +1,94 @@
+"""The floor: what plain psycopg reaches with the same statements, batches, durability and rows, and no user code.
+
+Claiming and finishing by two connections in lockstep threads of one process; sending by one connection.
+"""
+
+import threading
+import time
+from uuid import uuid4
+
+import psycopg
+from uuid_utils.compat import uuid7
+
+from horsies.db import calls_tasks, calls_worker
+from horsies.db.adapt import ADAPT_CONTEXT
+from horsies.db.calls_tasks import EnqueueRequest
+from horsies.db.calls_worker import Fence, Outcome, WorkerFacts
+from horsies.db.operations import Call
+
+FACTS = WorkerFacts("floor", 1, "floor:1", "boot", "namespace", "start", "0", 1, 1, ("default",), ("noop",), 300.0)
+
+
+def connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(url, autocommit=True, prepare_threshold=2, context=ADAPT_CONTEXT)
+
+
+def ask[R](connection: psycopg.Connection[tuple[object, ...]], call: Call[R]) -> R:
+    return call.decode(connection.execute(call.sql.encode(), call.params).fetchall())
+
+
+def request(number: int, task: str = "noop") -> EnqueueRequest:
+    """The row that sending the task makes."""
+    return EnqueueRequest(uuid7(), task, "default", 100, b'{"number":%d}' % number, bytes(32), 0.0, None, None, None)
+
+
+def fill(url: str, count: int, task: str) -> None:
+    """Put so many tasks into the queue, as quickly as can be."""
+    with connect(url) as connection, connection.pipeline():
+        for number in range(count):
+            call = calls_tasks.enqueue(request(number, task), replay=False)
+            connection.execute(call.sql.encode(), call.params)
+
+
+def drain(url: str, count: int, batch: int, connections: int = 2) -> float:
+    """Claim and finish everything; tasks per second."""
+    left = count
+    lock = threading.Lock()
+
+    def serve() -> None:
+        nonlocal left
+        worker_id, number = uuid4(), 0
+        with connect(url) as connection:
+            ask(connection, calls_worker.worker_start(worker_id, FACTS))
+            outcomes: list[Outcome] = []
+            while left > 0:
+                number += 1
+                claim = calls_worker.claim(worker_id, number, batch, ["default"], ["noop"])
+                if outcomes:
+                    finish = calls_worker.finish(worker_id, "floor", outcomes)
+                    with connection.pipeline():
+                        finished = connection.execute(finish.sql.encode(), finish.params)
+                        claimed = connection.execute(claim.sql.encode(), claim.params)
+                    accepted = len(finish.decode(finished.fetchall()))
+                    tasks = claim.decode(claimed.fetchall()).tasks
+                    with lock:
+                        left -= accepted
+                else:
+                    tasks = ask(connection, claim).tasks
+                outcomes = [
+                    Outcome(Fence(task.id, number), ok=True, result=b"1", error_code=None, retry_after=None,
+                            worker_pid=1, process_name="floor")
+                    for task in tasks
+                ]  # fmt: skip
+            ask(connection, calls_worker.worker_stop(worker_id))
+
+    threads = [threading.Thread(target=serve) for _ in range(connections)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return count / (time.perf_counter() - start)
+
+
+def send(url: str, count: int) -> float:
+    """Enqueue one by one, with a notice each, by one connection; tasks per second."""
+    with connect(url) as connection:
+        start = time.perf_counter()
+        for number in range(count):
+            call = calls_tasks.enqueue(request(number), replay=False)
+            with connection.pipeline() as pipeline:
+                connection.execute(call.sql.encode(), call.params)
+                pipeline.sync()
+                connection.execute(b"select horsies.notify_wake()")
+        return count / (time.perf_counter() - start)

@@ -1,0 +1,128 @@
+"""`make bench`: each number beside its floor, in one session, alternating, with medians.
+
+    .venv/bin/python benchmarks/run.py [--quick] [NAME …]
+
+`--quick` runs everything once and small, to see that it works; its numbers mean nothing.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import floor
+import psycopg
+from setting import database, facts, measure, wait_for, worker
+
+LATENCIES = 300
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    runs: int
+    drained: int
+    sent: int
+
+
+FULL = Size(runs=5, drained=3_000, sent=3_000)
+QUICK = Size(runs=1, drained=300, sent=100)
+
+
+def drain_sync(url: str, size: Size) -> None:
+    """Empty a queue of no-op tasks with two processes."""
+    measure("drain, 2 processes", "/s", size.runs, lambda: drained(url, size.drained, "noop", "--processes=2"))
+    measure("drain, floor", "/s", size.runs, lambda: floor_drained(url, size.drained))
+
+
+def drain_async(url: str, size: Size) -> None:
+    """The same with asynchronous tasks, a hundred at a time in each of two processes."""
+    options = ("--processes=2", "--concurrency=100")
+    measure("drain async, 2 x 100", "/s", size.runs, lambda: drained(url, size.drained, "noop_async", *options))
+
+
+def send(url: str, size: Size) -> None:
+    """Send one by one."""
+    import bench_tasks
+
+    def once() -> float:
+        empty(url)
+        bench_tasks.noop.send(0)
+        start = time.perf_counter()
+        for number in range(size.sent):
+            bench_tasks.noop.send(number).unwrap()
+        return size.sent / (time.perf_counter() - start)
+
+    measure("send", "/s", size.runs, once)
+    measure("send, floor", "/s", size.runs, lambda: floor.send(url, size.sent))
+
+
+def latency(url: str, size: Size) -> None:
+    """From send to result on an idle worker."""
+    import bench_tasks
+
+    def quantiles() -> list[float]:
+        times: list[float] = []
+        for number in range(LATENCIES):
+            start = time.perf_counter()
+            bench_tasks.noop.send(number).unwrap().get()
+            times.append((time.perf_counter() - start) * 1000)
+        return statistics.quantiles(times[20:], n=100)
+
+    empty(url)
+    with worker("--processes=2"):
+        found = [quantiles() for _ in range(size.runs)]
+    measure("latency p50, idle", "ms", size.runs, iter([run[49] for run in found]).__next__)
+    measure("latency p99, idle", "ms", size.runs, iter([run[98] for run in found]).__next__)
+
+
+def drained(url: str, count: int, task: str, *options: str) -> float:
+    empty(url)
+    floor.fill(url, count, task)
+    with worker(*options):
+        wait_for(lambda: ended(url) > 0)
+        already, start = ended(url), time.perf_counter()
+        wait_for(lambda: ended(url) == count)
+        return (count - already) / (time.perf_counter() - start)
+
+
+def floor_drained(url: str, count: int) -> float:
+    empty(url)
+    floor.fill(url, count, "noop")
+    return floor.drain(url, count, batch=50)
+
+
+def ended(url: str) -> int:
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute("select count(*) from horsies.history").fetchone()
+        return 0 if row is None else int(row[0])
+
+
+def empty(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("truncate horsies.tasks, horsies.history, horsies.attempts, horsies.workers")
+
+
+BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
+    "drain": drain_sync,
+    "drain_async": drain_async,
+    "send": send,
+    "latency": latency,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []])
+    asked = parser.parse_args()
+    print(facts())
+    with database() as url:
+        for name in asked.names or BENCHMARKS:
+            BENCHMARKS[name](url, QUICK if asked.quick else FULL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What all benchmarks share: a server, a database, workers, medians, and the facts that go beside a number."""
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+
+from horsies import embedded
+from horsies.db.migrate import migrate
+
+HERE = Path(__file__).parent
+READY_WITHIN_S = 60
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number with its spread."""
+
+    name: str
+    unit: str
+    values: Sequence[float]
+
+    def __str__(self) -> str:
+        middle = statistics.median(self.values)
+        return f"{self.name:<44} {middle:>10,.2f} {self.unit:<6} ({min(self.values):,.2f} to {max(self.values):,.2f})"
+
+
+def measure(name: str, unit: str, runs: int, once: Callable[[], float]) -> Measured:
+    """Run ``once`` so often, and print the median and the extremes."""
+    found = Measured(name, unit, [once() for _ in range(runs)])
+    print(found, flush=True)
+    return found
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """An empty database of an embedded server with default durability; the environment points at it."""
+    folder = Path(tempfile.mkdtemp(prefix="horsies-bench-"))
+    server = embedded.acquire(folder / "pg")
+    name = f"bench_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"create database {name}".encode())
+    url = server.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(url, autocommit=True) as connection:
+        migrate(connection, "horsies")
+    os.environ["HORSIES_DATABASE_URL"] = url
+    sys.path.insert(0, str(HERE))
+    try:
+        yield url
+    finally:
+        embedded.release(folder / "pg")
+        while embedded.is_running(folder / "pg"):
+            time.sleep(0.05)
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def worker(*options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of the benchmark's tasks, ready to claim."""
+    command = [str(Path(sys.executable).parent / "horsies"), "worker", "bench_tasks:app", *options]
+    with tempfile.NamedTemporaryFile(suffix=".log") as log:
+        process = subprocess.Popen(command, cwd=HERE, stderr=log)
+        try:
+            wait_for(lambda: b"worker.ready" in Path(log.name).read_bytes() or process.poll() is not None)
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def wait_for(condition: Callable[[], bool], poll_s: float = 0.005) -> None:
+    """Wait until something is the case."""
+    until = time.monotonic() + READY_WITHIN_S
+    while not condition():
+        if time.monotonic() > until:
+            sys.exit("the benchmark waited in vain")
+        time.sleep(poll_s)
+
+
+def facts() -> str:
+    """Commit, machine and versions."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE)
+    return (
+        f"commit {commit.stdout.strip() or 'unknown'}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}, psycopg {psycopg.__version__}"
+    )

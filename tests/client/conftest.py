@@ -1,0 +1,67 @@
+"""Every operation is tested in both styles, against a real server; no test may leave a connection behind."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import pytest
+
+from horsies import PostgresConfig
+from tests.client.shop import Do, Hand, Shop
+from tests.support.sessions import Session, column, open_session
+from tests.support.waiting import wait_until
+
+
+class NewShop(Protocol):
+    """Makes an app on a database; it is closed with the test."""
+
+    def __call__(self, url: str | None = None, broker: PostgresConfig | None = None, **config: Any) -> Shop: ...
+
+
+def connections(db: Session, name: str = "horsies") -> list[int]:
+    """The backends that serve this library in the session's database."""
+    asked = "select pid from pg_stat_activity where datname = current_database() and application_name = %s"
+    return column(db, asked, name)
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Session]:
+    """A session of the test's database. In the end, no app has a connection to it any more."""
+    with open_session(database_url) as session:
+        yield session
+        wait_until(lambda: not connections(session), 5, lambda: f"the end of backends {connections(session)}")
+
+
+@pytest.fixture(params=["sync", "async"])
+def do(request: pytest.FixtureRequest, db: Session) -> Iterator[Do]:
+    """Calls a method, or its ``_async`` twin."""
+    assert db
+    doing = Do(request.param)
+    yield doing
+    doing.close()
+
+
+@pytest.fixture
+def new_shop(database_url: str, db: Session) -> Iterator[NewShop]:
+    """Makes apps; of the test's own database unless another one is named."""
+    assert db
+    shops: list[Shop] = []
+
+    def new_shop(url: str | None = None, broker: PostgresConfig | None = None, **config: Any) -> Shop:
+        shops.append(Shop(broker or PostgresConfig(database_url=url or database_url), **config))
+        return shops[-1]
+
+    yield new_shop
+    for shop in shops:
+        shop.app.close()
+
+
+@pytest.fixture
+def shop(new_shop: NewShop) -> Shop:
+    """An app on the test's database."""
+    return new_shop()
+
+
+@pytest.fixture
+def hand(db: Session) -> Hand:
+    """A worker driven by the test."""
+    return Hand(db)

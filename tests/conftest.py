@@ -1,0 +1,88 @@
+"""Fixtures for all tests: the server, databases, a proxy and workers."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.support import server as servers
+from tests.support.databases import migrated_template, new_database
+from tests.support.proxy import Proxy
+from tests.support.server import Server, database_name, running_server, with_database
+from tests.support.workers import WorkerProcess
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the run, in the process that starts the xdist workers."""
+    if not hasattr(config, "workerinput"):
+        servers.begin_run()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing behind."""
+    if not hasattr(config, "workerinput"):
+        servers.end_run()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The server of this run."""
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def template(server: Server) -> str:
+    """A migrated database that others are cloned from."""
+    return migrated_template(server)
+
+
+@pytest.fixture
+def database_url(server: Server, template: str) -> Iterator[str]:
+    """A new database with the schema of horsies."""
+    with new_database(server, template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(server: Server) -> Iterator[str]:
+    """A new database with nothing in it."""
+    with new_database(server) as url:
+        yield url
+
+
+@pytest.fixture
+def tcp_database_url(server: Server, database_url: str) -> str:
+    """The database of ``database_url`` over TCP, with a password."""
+    return with_database(server.tcp_url, database_name(database_url))
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    """A proxy in front of the server; ``proxy.url(tcp_database_url)`` leads through it."""
+    running = Proxy(server.tcp_url)
+    yield running
+    running.close()
+
+
+class StartWorker(Protocol):
+    """Starts ``horsies worker APP ARGS…`` in ``tmp_path``; see the fixture ``start_worker``."""
+
+    def __call__(self, app: str, *args: str, env: Mapping[str, str] | None = None) -> WorkerProcess: ...
+
+
+@pytest.fixture
+def start_worker(database_url: str, tmp_path: Path) -> Iterator[StartWorker]:
+    """Starts workers on the test's database. They are killed with the test, and the last one leaves nothing behind."""
+    with ExitStack() as stack:
+
+        def start(app: str, *args: str, env: Mapping[str, str] | None = None) -> WorkerProcess:
+            full = {"HORSIES_DATABASE_URL": database_url, **(env or {})}
+            worker = WorkerProcess(["worker", app, *args], tmp_path, full)
+            stack.callback(worker.assert_gone)
+            stack.callback(worker.kill_all)
+            return worker
+
+        yield start

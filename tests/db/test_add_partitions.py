@@ -1,0 +1,162 @@
+"""`add_partitions`: history has a partition for each of the coming days."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from psycopg import errors
+
+from horsies.db import calls_worker
+from tests.support.factories import DrivenWorker, done, ended_task, send
+from tests.support.sessions import (
+    NOON,
+    InBackground,
+    NewSession,
+    Session,
+    call,
+    column,
+    freeze_clock,
+    is_blocked,
+    move_clock,
+    row,
+    scalar,
+)
+
+DAY_S = 24 * 3600
+PARTITION_DAYS = 14
+TODAY = "history_20310506"
+_BOUNDS = "select pg_get_expr(relpartbound, oid) from pg_class where oid = ('horsies.' || %s)::regclass"
+_WHERE = "select tableoid::regclass::text from horsies.history where id = %s"
+
+
+@pytest.fixture(autouse=True)
+def _clock(db: Session) -> None:
+    freeze_clock(db)
+
+
+def add_partitions(db: Session, days: int = 0) -> int:
+    return call(db, calls_worker.add_partitions(days))
+
+
+def partitions(db: Session) -> list[str]:
+    return column(
+        db, "select inhrelid::regclass::text from pg_inherits where inhparent = 'horsies.history'::regclass order by 1"
+    )
+
+
+def test_a_migrated_database_has_those_of_two_weeks(db: Session) -> None:
+    made_on = scalar(db, "select migrated_at from horsies.schema_version").astimezone(UTC)
+    days = [f"horsies.history_{made_on + timedelta(days=day):%Y%m%d}" for day in range(PARTITION_DAYS + 1)]
+    assert partitions(db) == [*days, "horsies.history_default"]
+
+
+def test_each_day_from_today_on_gets_one(db: Session) -> None:
+    before = set(partitions(db))
+    assert add_partitions(db, 3) == 4
+    names = [f"horsies.history_2031050{day}" for day in (6, 7, 8, 9)]
+    assert sorted(set(partitions(db)) - before) == names
+
+
+def test_days_that_have_one_are_left_alone(db: Session) -> None:
+    assert [add_partitions(db, 3), add_partitions(db, 3)] == [4, 0]
+    move_clock(db, DAY_S)
+    assert [add_partitions(db, 3), add_partitions(db, 3)] == [1, 0]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles"])
+def test_a_day_is_one_of_utc_whatever_the_zone_of_the_session(db: Session, zone: str) -> None:
+    db.execute(f"set timezone = '{zone}'".encode())
+    freeze_clock(db, datetime(2031, 5, 6, 23, 59, tzinfo=UTC))
+    add_partitions(db)
+    db.execute("set timezone = 'UTC'")
+    bounds = scalar(db, _BOUNDS, TODAY)
+    assert bounds == "FOR VALUES FROM ('2031-05-06 00:00:00+00') TO ('2031-05-07 00:00:00+00')"
+
+
+def test_ended_tasks_go_to_the_partition_of_their_day(db: Session) -> None:
+    add_partitions(db, 1)
+    first = ended_task(db)
+    move_clock(db, DAY_S / 2 - 0.001)
+    last_of_the_day = ended_task(db)
+    move_clock(db, 0.001)
+    next_day = ended_task(db)
+    places = [scalar(db, _WHERE, task_id) for task_id in (first, last_of_the_day, next_day)]
+    assert places == [f"horsies.{TODAY}"] * 2 + ["horsies.history_20310507"]
+
+
+def test_a_day_without_one_is_caught_by_the_default_and_drained_from_it(db: Session) -> None:
+    today = ended_task(db)
+    before = row(db, "history", today)
+    move_clock(db, DAY_S)
+    tomorrow = ended_task(db)
+    assert {scalar(db, _WHERE, task_id) for task_id in (today, tomorrow)} == {"horsies.history_default"}
+    move_clock(db, -DAY_S)
+    add_partitions(db)
+    assert scalar(db, _WHERE, today) == f"horsies.{TODAY}"
+    assert scalar(db, _WHERE, tomorrow) == "horsies.history_default"
+    assert row(db, "history", today) == before
+
+
+def test_a_partition_has_the_keys_and_checks_of_history(db: Session) -> None:
+    add_partitions(db)
+    ended = ended_task(db)
+    with pytest.raises(errors.UniqueViolation):
+        db.execute(f"insert into horsies.{TODAY} select * from horsies.{TODAY}".encode())
+    with pytest.raises(errors.CheckViolation) as caught:
+        db.execute("update horsies.history set status = 'PENDING', error_code = 'X' where id = %s", (ended,))
+    assert caught.value.diag.constraint_name == "status_is_terminal"
+
+
+def test_while_an_outcome_is_being_written_it_gives_up_unharmed(db: Session, other: Session) -> None:
+    send(other)
+    worker = DrivenWorker(other)
+    fence = worker.claim_one()
+    before = partitions(db)
+    with other.transaction():
+        other.execute("set local horsies_test.clock = 'on'")
+        worker.finish(done(fence))
+        with pytest.raises(errors.LockNotAvailable):
+            add_partitions(db, 2)
+    assert partitions(db) == before
+    assert add_partitions(db, 2) == 3
+    assert scalar(db, _WHERE, fence.task_id) == f"horsies.{TODAY}"
+
+
+def test_an_outcome_that_commits_while_the_default_is_drained_is_drained_too(
+    db: Session, new_session: NewSession, in_background: InBackground
+) -> None:
+    finishing = new_session()
+    worker = DrivenWorker(finishing)
+    made: int | None = None
+    ended: list[object] = []
+    while made is None:  # it may give up before we see it wait
+        send(finishing)
+        fence = worker.claim_one()
+        with finishing.transaction():
+            worker.finish(done(fence))
+            adding = in_background(lambda: add_partitions(db))
+            while not is_blocked(finishing, db) and not adding.done():
+                pass
+        ended.append(fence.task_id)
+        try:
+            made = adding.result()
+        except errors.LockNotAvailable:
+            continue
+    assert made == 1
+    assert {scalar(db, _WHERE, task_id) for task_id in ended} == {f"horsies.{TODAY}"}
+
+
+def test_a_task_that_ends_while_its_day_gets_its_partition_ends_there(
+    db: Session, new_session: NewSession, in_background: InBackground
+) -> None:
+    finishing, observing = new_session(), new_session()
+    send(finishing)
+    worker = DrivenWorker(finishing)
+    fence = worker.claim_one()
+    with db.transaction():
+        add_partitions(db)
+        verdict = in_background(lambda: worker.finish(done(fence)))
+        while not is_blocked(observing, finishing) and not verdict.done():
+            pass
+    assert verdict.result() == ["accepted"]
+    assert row(db, "history", fence.task_id)["status"] == "COMPLETED"
+    assert scalar(db, _WHERE, fence.task_id) == f"horsies.{TODAY}"

@@ -1,0 +1,249 @@
+"""The order in which locks are taken, shown with locks that are held: whoever meets on the same rows never deadlocks."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from random import Random
+from uuid import UUID
+
+import pytest
+from psycopg import errors
+
+from horsies.db.calls_worker import Fence
+from horsies.retry import RetryPolicy
+from tests.support.factories import (
+    DrivenWorker,
+    done,
+    enqueue,
+    expire,
+    failed,
+    numbered_id,
+    prefetch,
+    reap,
+    request,
+    send,
+)
+from tests.support.sessions import (
+    NOON,
+    InBackground,
+    NewSession,
+    Session,
+    column,
+    find,
+    freeze_clock,
+    move_clock,
+    row,
+    scalar,
+    wait_until_blocked,
+)
+
+AT_ONCE = RetryPolicy.fixed([0.001] * 20, jitter=False, auto_retry_for=["WORKER_CRASHED", "BOOM"])
+LOCK = "select from horsies.tasks where id = %s for update"
+
+
+def is_free(db: Session, task_id: UUID) -> bool:
+    try:
+        db.execute(f"{LOCK} nowait".encode(), (task_id,))
+    except errors.LockNotAvailable:
+        return False
+    return True
+
+
+IN_HAND: dict[str, Callable[[DrivenWorker, list[Fence]], object]] = {
+    "finish": lambda worker, fences: worker.finish(*map(done, fences)),
+    "release": lambda worker, fences: worker.release(*fences),
+    "reconcile": lambda worker, _fences: worker.reconcile(),
+}
+
+
+@pytest.mark.parametrize("name", IN_HAND)
+@pytest.mark.parametrize("held", [0, 1, 2])
+def test_task_rows_are_locked_in_the_order_of_their_ids(
+    db: Session, new_session: NewSession, in_background: InBackground, name: str, held: int
+) -> None:
+    ids = [send(db, request(numbered_id(number), delay=-number)) for number in range(3)]
+    calling, observing = new_session(), new_session()
+    worker = DrivenWorker(calling)
+    fences = worker.claim(3)
+    assert [fence.task_id for fence in fences] == ids[::-1]  # the last sent was due first
+    with db.transaction():
+        db.execute(LOCK.encode(), (ids[held],))
+        calling_it = in_background(lambda: IN_HAND[name](worker, fences))
+        wait_until_blocked(observing, calling)
+        assert [is_free(observing, task_id) for task_id in ids if task_id != ids[held]] == [
+            task_id > ids[held] for task_id in ids if task_id != ids[held]
+        ]
+    calling_it.result()
+    assert column(db, "select id from horsies.tasks where status = 'RUNNING'") == []
+
+
+def test_two_connections_of_a_worker_that_finish_the_same_tasks_write_one_outcome_each(
+    db: Session, new_session: NewSession, in_background: InBackground
+) -> None:
+    for _ in range(3):
+        send(db)
+    again, observing = new_session(), new_session()
+    worker = DrivenWorker(db)
+    fences = worker.claim(3)
+    with db.transaction():
+        assert set(worker.finish(*map(done, fences))) == {"accepted"}
+        worker.session = again
+        repeated = in_background(lambda: worker.finish(*map(done, fences[::-1])))
+        wait_until_blocked(observing, again)
+    assert set(repeated.result()) == {"duplicate"}
+    assert scalar(db, "select count(*) from horsies.history") == 3
+
+
+def test_what_is_being_finished_is_not_reaped(db: Session, other: Session) -> None:
+    send(db)
+    worker = DrivenWorker(db)
+    fence = worker.claim_one()
+    with db.transaction():
+        worker.finish(done(fence))
+        counts = reap(other, proven_dead=worker.id)
+        assert (counts.workers, counts.crashed) == (1, 0)
+    assert reap(other).crashed == 0
+    assert row(db, "history", fence.task_id)["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("retry", [None, AT_ONCE])
+def test_what_is_being_reaped_is_not_finished(
+    db: Session, other: Session, in_background: InBackground, retry: RetryPolicy | None
+) -> None:
+    for _ in range(3):
+        send(db, request(retry=retry))
+    worker = DrivenWorker(other)
+    fences = worker.claim(3)
+    with db.transaction():
+        assert reap(db, proven_dead=worker.id).crashed == 3
+        late = in_background(lambda: worker.finish(*map(done, fences[::-1])))
+        wait_until_blocked(db, other)
+    assert set(late.result()) == {"stale"}
+    assert scalar(db, "select count(*) from horsies.history where status = 'COMPLETED'") == 0
+    assert scalar(db, "select count(*) from horsies.tasks") == (3 if retry else 0)
+
+
+def test_what_is_being_reaped_is_lost_to_its_worker_and_not_handed_back_twice(
+    db: Session, other: Session, in_background: InBackground
+) -> None:
+    send(db)
+    worker = DrivenWorker(other)
+    fence = worker.claim_one()
+    prefetch(other, fence)
+    with db.transaction():
+        assert reap(db, proven_dead=worker.id).handed_back == 1
+        releasing = in_background(lambda: worker.release(fence))
+        wait_until_blocked(db, other)
+    assert releasing.result() == 0
+    assert worker.reconcile(fence) == {fence.task_id}
+    assert row(db, "tasks", fence.task_id)["hand_backs"] == 1
+
+
+def test_what_is_expiring_is_neither_claimed_nor_waited_for(db: Session, new_session: NewSession) -> None:
+    freeze_clock(db)
+    other = new_session()
+    send(db, request(good_until=NOON + timedelta(seconds=1)))
+    worker = DrivenWorker(other)
+    move_clock(db, 1)
+    with db.transaction():
+        assert expire(db) == 1
+        move_clock(other, -1)
+        assert worker.claim() == []
+
+
+def test_what_is_being_claimed_does_not_expire(db: Session, new_session: NewSession) -> None:
+    freeze_clock(db)
+    other = new_session()
+    task_id = send(db, request(good_until=NOON + timedelta(seconds=1)))
+    worker = DrivenWorker(db)
+    with db.transaction():
+        worker.claim_one()
+        move_clock(other, 1)
+        assert expire(other) == 0
+    assert expire(other) == 0
+    assert row(db, "tasks", task_id)["status"] == "RUNNING"
+
+
+def test_a_prefetched_task_that_is_expiring_is_not_released(
+    db: Session, new_session: NewSession, in_background: InBackground
+) -> None:
+    freeze_clock(db)
+    other = new_session()
+    send(db, request(good_until=NOON + timedelta(seconds=1)))
+    worker = DrivenWorker(other)
+    fence = worker.claim_one()
+    prefetch(other, fence)
+    move_clock(db, 1)
+    with db.transaction():
+        assert expire(db) == 1
+        releasing = in_background(lambda: worker.release(fence))
+        wait_until_blocked(db, other)
+    assert releasing.result() == 0
+    assert row(db, "history", fence.task_id)["status"] == "EXPIRED"
+
+
+def test_a_task_that_is_expiring_is_not_sent_again(
+    db: Session, new_session: NewSession, in_background: InBackground
+) -> None:
+    freeze_clock(db)
+    other = new_session()
+    wanted = request(good_until=NOON)
+    send(db, wanted)
+    with db.transaction():
+        assert expire(db) == 1
+        replay = in_background(lambda: enqueue(other, wanted, replay=True))
+        wait_until_blocked(db, other)
+    assert replay.result() == "known"
+    assert not find(db, "tasks", wanted.task_id)
+
+
+def test_two_reaps_share_the_work_and_wait_for_nobody(db: Session, other: Session) -> None:
+    for _ in range(5):
+        send(db)
+    worker = DrivenWorker(db)
+    worker.claim(5)
+    worker.stop()
+    with db.transaction():
+        assert reap(db, most=2).crashed == 2
+        assert reap(other).crashed == 3
+
+
+ROUNDS = 60
+BATCH = 20
+
+
+def work(session: Session, seed: int) -> Callable[[], None]:
+    """A worker that does everything in any order, and is declared dead now and then."""
+    random = Random(seed)  # noqa: S311 # a test that can be repeated
+    session.execute("set deadlock_timeout = '10ms'")
+
+    def run() -> None:
+        worker = DrivenWorker(session)
+        for _ in range(ROUNDS):
+            fences = worker.claim(BATCH)
+            random.shuffle(fences)
+            third = len(fences) // 3
+            worker.release(*fences[:third])
+            worker.finish(*(random.choice([done, failed])(fence) for fence in fences[third:]))
+            worker.reconcile(*fences)
+            if random.random() < 0.2:
+                worker.claim(BATCH)
+                reap(session, proven_dead=worker.id)
+                worker = DrivenWorker(session)
+
+    return run
+
+
+def test_everything_at_once_on_the_same_rows_never_deadlocks(
+    db: Session, new_session: NewSession, in_background: InBackground
+) -> None:
+    for number in range(300):
+        send(db, request(retry=AT_ONCE if number % 2 else None))
+    working = [in_background(work(new_session(), seed)) for seed in range(4)]
+    duties = new_session()
+    while not all(one.done() for one in working):
+        reap(duties, most=7)
+        expire(duties)
+    for one in working:
+        one.result()
+    assert scalar(db, "select count(distinct id) from (select id from horsies.tasks union all"
+                  " select id from horsies.history) as every having count(*) = 300") == 300

@@ -1,0 +1,40 @@
+"""`need_read_committed`: what has to see the latest commit refuses a transaction that cannot."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from psycopg import errors
+from uuid_utils.compat import uuid7
+
+from horsies.db import calls_tasks, calls_worker
+from horsies.db.calls_worker import Fence
+from horsies.db.operations import Call
+from tests.support.factories import HOSTNAME, done, request
+from tests.support.sessions import Session, call
+
+FENCE = Fence(uuid7(), 1)
+CALLS: dict[str, Callable[[], Call[object]]] = {
+    "replay": lambda: calls_tasks.enqueue(request(), replay=True),
+    "claim": lambda: calls_worker.claim(uuid7(), 1, 1, ["default"], ["add"]),
+    "finish": lambda: calls_worker.finish(uuid7(), HOSTNAME, [done(FENCE)]),
+    "release": lambda: calls_worker.release(uuid7(), [FENCE]),
+    "reconcile": lambda: calls_worker.reconcile(uuid7(), [FENCE]),
+    "reap": lambda: calls_worker.reap(None, 10),
+    "expire": lambda: calls_worker.expire(10),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_it_is_refused_in_a_stricter_transaction(db: Session, name: str) -> None:
+    db.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    with pytest.raises(errors.FeatureNotSupported, match="this one is REPEATABLE READ"), db.transaction():
+        call(db, CALLS[name]())
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("level", [psycopg.IsolationLevel.READ_COMMITTED, psycopg.IsolationLevel.READ_UNCOMMITTED])
+def test_it_works_in_any_other(db: Session, name: str, level: psycopg.IsolationLevel) -> None:
+    db.isolation_level = level
+    with db.transaction():
+        call(db, CALLS[name]())

@@ -1,0 +1,12 @@
+"""`notify_wake`: telling workers that there may be work."""
+
+from horsies.db import calls_worker
+from tests.support.sessions import Ear, Session, call
+
+
+def test_whoever_listens_is_woken_at_commit(db: Session, other: Session) -> None:
+    ear = Ear(db, "wake")
+    with other.transaction():
+        call(other, calls_worker.notify_wake())
+        assert ear.heard() == []
+    assert ear.heard() == [""]

@@ -1,0 +1,146 @@
+"""`prune`: forgetting what is older than the retention."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from psycopg import errors
+
+from horsies.db import calls_worker
+from horsies.retry import RetryPolicy
+from tests.support.factories import DrivenWorker, done, ended_task, failed, reap, request, send
+from tests.support.sessions import NOON, Session, call, column, find, freeze_clock, move_clock, row, scalar
+
+DAY_S = 24 * 3600
+KEEP_HOURS = 48.0
+AGAIN = RetryPolicy.fixed([DAY_S, DAY_S], jitter=False, auto_retry_for=["BOOM"])
+
+
+@pytest.fixture(autouse=True)
+def _days(db: Session) -> None:
+    """Partitions of 2031-05-06 to 2031-05-12, and no others."""
+    for name in partitions(db):
+        db.execute(f"drop table {name}".encode())
+    freeze_clock(db)
+    call(db, calls_worker.add_partitions(6))
+
+
+def prune(db: Session, keep_hours: float = KEEP_HOURS) -> int:
+    return call(db, calls_worker.prune(keep_hours))
+
+
+def partitions(db: Session) -> list[str]:
+    return column(
+        db,
+        "select inhrelid::regclass::text from pg_inherits where inhparent = 'horsies.history'::regclass"
+        " and inhrelid <> 'horsies.history_default'::regclass order by 1",
+    )
+
+
+def task_that_failed_once(db: Session) -> UUID:
+    """Its first attempt is kept in attempts; a day later it is due again."""
+    task_id = send(db, request(retry=AGAIN))
+    worker = DrivenWorker(db)
+    worker.finish(failed(worker.claim_one()))
+    worker.stop()
+    return task_id
+
+
+def test_a_day_is_dropped_when_all_of_it_is_older_and_not_before(db: Session) -> None:
+    ended = ended_task(db)
+    move_clock(db, 2.5 * DAY_S - 0.001)
+    assert prune(db) == 0
+    assert find(db, "history", ended)
+    move_clock(db, 0.001)
+    assert prune(db) == 1
+    assert not find(db, "history", ended)
+    assert partitions(db)[0] == "horsies.history_20310507"
+
+
+def test_all_days_that_are_older_are_dropped_at_once_and_younger_ones_stay(db: Session) -> None:
+    kept = []
+    for _ in range(5):
+        kept.append(ended_task(db))
+        move_clock(db, DAY_S)
+    assert prune(db) == 3
+    assert [bool(find(db, "history", task_id)) for task_id in kept] == [False] * 3 + [True] * 2
+
+
+def test_the_retention_may_be_a_fraction_of_a_day(db: Session) -> None:
+    move_clock(db, DAY_S)
+    assert prune(db, 13) == 0
+    assert prune(db, 12) == 1
+
+
+def test_rows_that_the_default_caught_are_forgotten_with_their_day(db: Session) -> None:
+    freeze_clock(db, NOON - timedelta(days=1))
+    old = ended_task(db)
+    freeze_clock(db, NOON + timedelta(days=100))
+    young = ended_task(db)
+    freeze_clock(db, NOON + timedelta(days=1.5) - timedelta(milliseconds=1))
+    prune(db)
+    assert find(db, "history", old)
+    freeze_clock(db, NOON + timedelta(days=1.5))
+    prune(db)
+    assert not find(db, "history", old)
+    assert find(db, "history", young)
+
+
+def test_attempts_are_forgotten_with_their_task(db: Session) -> None:
+    task_id = task_that_failed_once(db)
+    move_clock(db, DAY_S)
+    worker = DrivenWorker(db)
+    worker.finish(done(worker.claim_one()))
+    assert row(db, "history", task_id)["attempt"] == 2
+    move_clock(db, 2 * DAY_S)
+    assert prune(db) == 1  # the day of the attempt; that of the task's end is younger
+    assert column(db, "select task_id from horsies.attempts") == [task_id]
+    move_clock(db, DAY_S)
+    assert prune(db) == 1
+    assert scalar(db, "select count(*) from horsies.attempts") == 0
+
+
+def test_attempts_of_a_task_that_is_still_alive_are_kept(db: Session) -> None:
+    task_id = task_that_failed_once(db)
+    move_clock(db, 6 * DAY_S)
+    assert prune(db) == 4
+    assert column(db, "select task_id from horsies.attempts") == [task_id]
+
+
+def test_live_tasks_and_workers_are_left_alone(db: Session) -> None:
+    waiting, worker = send(db), DrivenWorker(db)
+    move_clock(db, 30 * DAY_S)
+    prune(db, 0)
+    assert find(db, "tasks", waiting)
+    assert find(db, "workers", worker.id)
+
+
+def test_while_somebody_reads_history_it_gives_up_unharmed(db: Session, other: Session) -> None:
+    ended = ended_task(db)
+    task_that_failed_once(db)
+    move_clock(db, 3 * DAY_S)
+    before = partitions(db)
+    with other.transaction():
+        assert find(other, "history", ended)
+        with pytest.raises(errors.LockNotAvailable):
+            prune(db)
+    assert partitions(db) == before
+    assert find(db, "history", ended)
+    assert prune(db) == 1
+
+
+def test_days_to_come_and_tables_of_other_names_are_not_dropped(db: Session) -> None:
+    db.execute("create table horsies.history_old partition of horsies.history for values from ('2020-01-01')"
+               " to ('2020-01-02')")
+    assert prune(db, 0) == 0
+    assert "horsies.history_old" in partitions(db)
+
+
+def test_what_a_crash_left_is_reaped_and_pruned_like_any_other(db: Session) -> None:
+    send(db)
+    worker = DrivenWorker(db)
+    fence = worker.claim_one()
+    reap(db, proven_dead=worker.id)
+    move_clock(db, 3 * DAY_S)
+    assert prune(db) == 1
+    assert not find(db, "history", fence.task_id)

@@ -1,0 +1,77 @@
+"""`reconcile`: settling what a lost reply left open."""
+
+from dataclasses import replace
+
+import pytest
+from uuid_utils.compat import uuid7
+
+from horsies.db.calls_worker import Fence
+from tests.support.factories import DrivenWorker, done, prefetch, reap, send
+from tests.support.sessions import Ear, Session, row
+
+
+@pytest.fixture
+def worker(db: Session) -> DrivenWorker:
+    for _ in range(3):
+        send(db)
+    return DrivenWorker(db)
+
+
+def test_a_claim_whose_reply_got_lost_goes_back_with_its_attempt(db: Session, worker: DrivenWorker) -> None:
+    held, lost = worker.claim(2)
+    assert worker.reconcile(held) == set()
+    assert row(db, "tasks", held.task_id)["status"] == "RUNNING"
+    task = row(db, "tasks", lost.task_id)
+    assert (task["status"], task["attempt"], task["hand_backs"], task["started_at"]) == ("PENDING", 0, 0, None)
+
+
+def test_a_prefetched_claim_whose_reply_got_lost_goes_back_too(db: Session, worker: DrivenWorker) -> None:
+    lost = worker.claim_one()
+    prefetch(db, lost)
+    worker.reconcile()
+    task = row(db, "tasks", lost.task_id)
+    assert (task["status"], task["attempt"]) == ("PENDING", 0)
+
+
+def test_a_task_known_by_an_older_claim_only_goes_back_and_is_lost(db: Session, worker: DrivenWorker) -> None:
+    old = worker.claim_one()
+    worker.release(old)
+    new = worker.claim_one()
+    assert new.task_id == old.task_id
+    assert worker.reconcile(old) == {old.task_id}
+    assert row(db, "tasks", old.task_id)["status"] == "PENDING"
+
+
+def test_fences_that_the_database_lacks_are_returned(db: Session, worker: DrivenWorker) -> None:
+    held, ended, released = worker.claim(3)
+    worker.finish(done(ended))
+    worker.release(released)
+    stray = Fence(uuid7(), 1)
+    older = replace(held, exchange_no=0)
+    assert worker.reconcile(held, ended, released, stray) == {ended.task_id, released.task_id, stray.task_id}
+    assert worker.reconcile(older) == {held.task_id}
+
+
+def test_what_was_reaped_is_lost(db: Session, worker: DrivenWorker) -> None:
+    held = worker.claim_one()
+    reap(db, proven_dead=worker.id)
+    assert worker.reconcile(held) == {held.task_id}
+
+
+def test_the_tasks_of_other_workers_are_left_alone(db: Session, worker: DrivenWorker) -> None:
+    mine = worker.claim_one()
+    other = DrivenWorker(db)
+    theirs = other.claim_one()
+    assert worker.reconcile(mine, theirs) == {theirs.task_id}
+    assert row(db, "tasks", theirs.task_id)["worker_id"] == other.id
+
+
+def test_workers_are_woken_when_something_goes_back_and_only_then(
+    db: Session, other: Session, worker: DrivenWorker
+) -> None:
+    ear = Ear(other, "wake")
+    held, _lost = worker.claim(2)
+    worker.reconcile(held)
+    assert ear.heard() == [""]
+    worker.reconcile(held)
+    assert ear.heard() == []

@@ -1,0 +1,28 @@
+"""`worker_stop`: a worker leaves."""
+
+from tests.support.factories import DrivenWorker, reap, send
+from tests.support.sessions import Session, find, row
+
+
+def test_its_row_is_gone_and_the_others_stay(db: Session) -> None:
+    leaving, staying = DrivenWorker(db), DrivenWorker(db)
+    leaving.stop()
+    leaving.stop()
+    assert not find(db, "workers", leaving.id)
+    assert find(db, "workers", staying.id)
+
+
+def test_it_claims_nothing_any_more(db: Session) -> None:
+    send(db)
+    worker = DrivenWorker(db)
+    worker.stop()
+    assert worker.claim() == []
+
+
+def test_what_it_had_in_hand_is_handed_on(db: Session) -> None:
+    send(db)
+    worker = DrivenWorker(db)
+    fence = worker.claim_one()
+    worker.stop()
+    assert reap(db).crashed == 1
+    assert row(db, "history", fence.task_id)["error_code"] == "WORKER_CRASHED"

@@ -1,0 +1,188 @@
+"""Rows in consistent states, made by the server functions themselves: a task sent, claimed or ended, a worker."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from horsies.db import calls_tasks, calls_worker
+from horsies.db.calls_tasks import EnqueueRequest
+from horsies.db.calls_worker import Claim, Fence, Outcome, WorkerFacts
+from horsies.retry import RetryPolicy
+from tests.support.sessions import Session, call
+
+HOSTNAME = "host-1"
+PID = 4711
+CHILD_PID = 4712
+CHILD_NAME = "host-1/child-1"
+
+
+def numbered_id(number: int) -> UUID:
+    """A UUIDv7-shaped id; a greater number sorts behind."""
+    return UUID(int=(1_760_000_000_000 << 80) | (7 << 76) | (2 << 62) | number)
+
+
+def request(
+    task_id: UUID | None = None,
+    *,
+    name: str = "add",
+    queue: str = "default",
+    priority: int = 100,
+    args: bytes = b'{"a":1}',
+    fingerprint: bytes = b"\x01\x02",
+    delay: float = 0,
+    good_until: datetime | None = None,
+    retry: RetryPolicy | None = None,
+    timeout_ms: int | None = None,
+) -> EnqueueRequest:
+    """What a producer asks for; its own id and otherwise always the same task."""
+    return EnqueueRequest(
+        task_id=task_id or uuid7(),
+        task_name=name,
+        queue=queue,
+        priority=priority,
+        args=args,
+        fingerprint=fingerprint,
+        delay=delay,
+        good_until=good_until,
+        retry_policy=retry.to_json() if retry else None,
+        timeout_ms=timeout_ms,
+    )
+
+
+def enqueue(session: Session, wanted: EnqueueRequest, *, replay: bool = False) -> str:
+    """Send; answers ``sent``, ``known`` or ``mismatch``."""
+    return call(session, calls_tasks.enqueue(wanted, replay=replay))
+
+
+def send(session: Session, wanted: EnqueueRequest | None = None) -> UUID:
+    """Send a task that is accepted."""
+    wanted = wanted or request()
+    assert enqueue(session, wanted) == "sent"
+    return wanted.task_id
+
+
+def send_many(session: Session, count: int, *, queue: str = "default", delay: float = 0, first: int = 0) -> None:
+    """Send the same task many times in one statement, with the `numbered_id`s from ``first`` on."""
+    session.execute(
+        "select horsies.enqueue((%s || lpad(to_hex(n), 12, '0'))::uuid, 'add', %s, 100, '{}', 'x', %s, null, null,"
+        " null, false) from generate_series(%s::int, %s::int) as n",
+        (str(numbered_id(0))[:24], queue, delay, first, first + count - 1),
+    )
+
+
+def done(fence: Fence, result: bytes = b"1") -> Outcome:
+    """An attempt that succeeded."""
+    return Outcome(fence, ok=True, result=result, error_code=None, retry_after=None, **_child())
+
+
+def failed(fence: Fence, code: str = "BOOM", *, retry_after: float | None = None) -> Outcome:
+    """An attempt that failed."""
+    error = json.dumps({"error_code": code, "message": "it failed", "data": None, "exception": None}).encode()
+    return Outcome(fence, ok=False, result=error, error_code=code, retry_after=retry_after, **_child())
+
+
+def _child() -> dict[str, object]:
+    return {"worker_pid": CHILD_PID, "process_name": CHILD_NAME}
+
+
+class DrivenWorker:
+    """A worker that the test drives, call by call. The database knows it; it runs nothing."""
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        queues: Sequence[str] = ("default",),
+        names: Sequence[str] = ("add",),
+        stale_after_s: float = 300,
+    ) -> None:
+        """Make it known."""
+        self.session = session
+        self.queues = tuple(queues)
+        self.names = tuple(names)
+        self.id = uuid7()
+        self.exchange_no = 0
+        call(session, calls_worker.worker_start(self.id, self.facts(stale_after_s)))
+
+    def facts(self, stale_after_s: float) -> WorkerFacts:
+        """What it says of itself."""
+        return WorkerFacts(
+            hostname=HOSTNAME,
+            pid=PID,
+            process_name="host-1/worker",
+            boot_id="boot-1",
+            pid_namespace="4026531836",
+            process_start="123456",
+            library_version="0.1.0",
+            processes=2,
+            concurrency=1,
+            queues=self.queues,
+            task_names=self.names,
+            stale_after_s=stale_after_s,
+        )
+
+    def ask(self, wanted: int = 1) -> Claim:
+        """Claim, in an exchange of its own."""
+        self.exchange_no += 1
+        return call(self.session, calls_worker.claim(self.id, self.exchange_no, wanted, self.queues, self.names))
+
+    def claim(self, wanted: int = 1) -> list[Fence]:
+        """Claim, and keep what it takes to finish."""
+        return [Fence(task.id, self.exchange_no) for task in self.ask(wanted).tasks]
+
+    def claim_one(self) -> Fence:
+        """Claim a task that is there."""
+        (fence,) = self.claim()
+        return fence
+
+    def finish(self, *outcomes: Outcome) -> list[str]:
+        """Write outcomes; answers the verdicts in their order."""
+        verdicts = call(self.session, calls_worker.finish(self.id, HOSTNAME, outcomes))
+        return [verdicts[outcome.fence.task_id] for outcome in outcomes]
+
+    def release(self, *fences: Fence) -> int:
+        """Hand back; answers how many went back."""
+        return call(self.session, calls_worker.release(self.id, fences))
+
+    def reconcile(self, *held: Fence) -> set[UUID]:
+        """Say what is in hand; answers what of it is lost."""
+        return call(self.session, calls_worker.reconcile(self.id, held))
+
+    def heartbeat(self) -> bool:
+        """Say that it lives."""
+        return call(self.session, calls_worker.heartbeat(self.id))
+
+    def stop(self) -> None:
+        """Leave in good order."""
+        call(self.session, calls_worker.worker_stop(self.id))
+
+
+def prefetch(session: Session, fence: Fence) -> None:
+    """Make a claim one that waits in its worker. Raw, for no server function prefetches yet."""
+    session.execute(
+        "update horsies.tasks set status = 'CLAIMED', started_at = null, attempt = attempt - 1 where id = %s",
+        (fence.task_id,),
+    )
+
+
+def ended_task(session: Session, wanted: EnqueueRequest | None = None) -> UUID:
+    """A task that was sent, claimed by a worker of its own, and completed."""
+    wanted = wanted or request()
+    send(session, wanted)
+    worker = DrivenWorker(session, queues=(wanted.queue,), names=(wanted.task_name,))
+    assert worker.finish(done(worker.claim_one())) == ["accepted"]
+    worker.stop()
+    return wanted.task_id
+
+
+def reap(session: Session, proven_dead: UUID | None = None, most: int = 1000) -> calls_worker.ReapCounts:
+    """Hand on the work of dead workers."""
+    return call(session, calls_worker.reap(proven_dead, most))
+
+
+def expire(session: Session, most: int = 1000) -> int:
+    """End what was not started in time."""
+    return call(session, calls_worker.expire(most))

@@ -1,0 +1,21 @@
+"""What is wrong with a program, as a list."""
+
+from collections.abc import Callable
+
+import pytest
+
+from horsies.errors import ConfigurationError, HorsiesError, flatten
+
+
+def problems(make: Callable[[], object]) -> list[HorsiesError]:
+    """What a construction reports."""
+    with pytest.raises(HorsiesError) as raised:
+        make()
+    assert isinstance(raised.value, ValueError)
+    return list(flatten([raised.value]))
+
+
+def only_problem(make: Callable[[], object]) -> HorsiesError:
+    [problem] = problems(make)
+    assert isinstance(problem, ConfigurationError)
+    return problem

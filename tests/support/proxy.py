@@ -1,0 +1,136 @@
+"""A TCP proxy in front of PostgreSQL, to break connections the way networks do."""
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal
+from urllib.parse import urlsplit
+
+type Direction = Literal["to server", "to client"]
+type Link = tuple[socket.socket, socket.socket]
+
+_CHUNK = 65_536
+_POLL_S = 0.05
+
+
+class Proxy:
+    """Forwards connections on a port of its own until it is told to misbehave."""
+
+    def __init__(self, target_url: str) -> None:
+        """Listen, in front of the host and port of a URL."""
+        target = urlsplit(target_url)
+        assert target.hostname, f"no TCP host in {target_url}"
+        self._target = (target.hostname, target.port or 5432)
+        self._lock = threading.Lock()
+        self._links: set[Link] = set()
+        self._left: dict[Direction, int] = {}
+        self._is_flowing = threading.Event()
+        self._is_flowing.set()
+        self._listener = self._listen(0)
+        self.port: int = self._listener.getsockname()[1]
+        self.accepted = 0
+
+    def url(self, database_url: str) -> str:
+        """The same URL, through the proxy."""
+        parts = urlsplit(database_url)
+        user = parts.netloc.rpartition("@")[0]
+        return parts._replace(netloc=f"{user}@127.0.0.1:{self.port}").geturl()
+
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected."""
+        with self._lock:
+            return len(self._links)
+
+    def cut(self) -> None:
+        """End all connections now. New ones are accepted."""
+        with self._lock:
+            links = list(self._links)
+        for link in links:
+            self._end(link)
+
+    def cut_after(self, size: int, direction: Direction) -> None:
+        """Let ``size`` more bytes pass in one direction; end all connections, once, when another one comes."""
+        with self._lock:
+            self._left[direction] = size
+
+    def stall(self) -> None:
+        """Forward nothing any more, and close nothing: what a dead network looks like."""
+        self._is_flowing.clear()
+
+    def resume(self) -> None:
+        """End a stall; what waited is forwarded."""
+        self._is_flowing.set()
+
+    def refuse(self) -> None:
+        """Refuse new connections; the old ones live on."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        self._listener.close()
+
+    def accept(self) -> None:
+        """Accept new connections again."""
+        self._listener = self._listen(self.port)
+
+    def close(self) -> None:
+        """End everything."""
+        self.refuse()
+        self.cut()
+
+    def _listen(self, port: int) -> socket.socket:
+        listener = socket.create_server(("127.0.0.1", port))
+        _start(self._accept_all, listener)
+        return listener
+
+    def _accept_all(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                self.accepted += 1
+                self._connect(client)
+
+    def _connect(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(self._target)
+        except OSError:  # the server itself is down: the client is to see that
+            client.close()
+            return
+        link = (client, server)
+        with self._lock:
+            self._links.add(link)
+        _start(self._pump, link, client, server, "to server")
+        _start(self._pump, link, server, client, "to client")
+
+    def _pump(self, link: Link, source: socket.socket, target: socket.socket, direction: Direction) -> None:
+        with suppress(OSError):
+            while data := source.recv(_CHUNK):
+                while not self._is_flowing.wait(_POLL_S):
+                    if link not in self._links:
+                        return
+                allowed = self._allow(len(data), direction)
+                target.sendall(data[:allowed])
+                if allowed < len(data):
+                    self.cut()
+        self._end(link)
+
+    def _allow(self, size: int, direction: Direction) -> int:
+        with self._lock:
+            left = self._left.get(direction, size)
+            if left < size:
+                del self._left[direction]
+            elif direction in self._left:
+                self._left[direction] -= size
+            return min(left, size)
+
+    def _end(self, link: Link) -> None:
+        with self._lock:
+            self._links.discard(link)
+        for end in link:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)  # wakes the thread that receives
+            end.close()
+
+
+def _start(work: Callable[..., None], *args: object) -> None:
+    threading.Thread(target=work, args=args, daemon=True).start()

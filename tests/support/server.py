@@ -1,0 +1,123 @@
+"""The PostgreSQL server of a test run: an embedded one shared by all xdist workers, or one that is named.
+
+HORSIES_TEST_DATABASE_URL names another server, of any version, by a URL of a superuser over TCP.
+"""
+
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+
+from horsies import embedded
+from tests.support.waiting import wait_until
+
+PASSWORD = "correct-horse"
+_RUN_VARIABLE = "HORSIES_TEST_RUN"
+_URL_VARIABLE = "HORSIES_TEST_DATABASE_URL"
+_FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "500", "log_min_messages": "warning"}
+_LOCK_KEY = 4711
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server.
+
+    ``url`` is of its database postgres; ``tcp_url`` is the same over TCP on 127.0.0.1, with a password that is needed.
+    """
+
+    url: str
+    tcp_url: str
+
+    def database_url(self, name: str) -> str:
+        """The URL of one of its databases."""
+        return with_database(self.url, name)
+
+    def connect(self) -> psycopg.Connection:
+        """Connect as the superuser, to make and drop databases."""
+        return psycopg.connect(self.url, autocommit=True)
+
+
+def with_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+def database_name(url: str) -> str:
+    """The name of a URL's database."""
+    return urlsplit(url).path[1:]
+
+
+def begin_run() -> None:
+    """Name this run of pytest, for itself and for the workers that it starts."""
+    os.environ.setdefault(_RUN_VARIABLE, f"hrs{uuid.uuid4().hex[:10]}")
+
+
+def run_name() -> str:
+    """A prefix that no other run uses, for the names of databases."""
+    return os.environ[_RUN_VARIABLE]
+
+
+def end_run() -> None:
+    """Drop what this run left on a named server, or remove its own. Called when all workers are gone."""
+    if url := os.environ.get(_URL_VARIABLE):
+        with psycopg.connect(url, autocommit=True) as session:
+            left = session.execute("select datname from pg_database where starts_with(datname, %s)", (run_name(),))
+            for (name,) in left.fetchall():
+                drop_database(session, name)
+    elif (home := _home()).exists():
+        wait_until(lambda: not embedded.is_running(home), describe="the test server to stop")
+        shutil.rmtree(home)
+    del os.environ[_RUN_VARIABLE]
+
+
+def drop_database(session: psycopg.Connection, name: str) -> None:
+    """Drop a database, and end who is still connected to it."""
+    session.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+    session.execute(f"drop database if exists {name}".encode())
+
+
+@contextmanager
+def running_server() -> Generator[Server]:
+    """The server of this run; started if this is the first process to need it."""
+    if url := os.environ.get(_URL_VARIABLE):
+        yield Server(url, url)
+        return
+    with embedded_server(_home(), _FAST) as server:
+        yield server
+
+
+@contextmanager
+def embedded_server(home: Path, settings: dict[str, str]) -> Generator[Server]:
+    """A server in a folder, which listens on TCP too. Others that use the same folder share it."""
+    url = embedded.acquire(home, {"listen_addresses": "127.0.0.1", "port": str(_free_port()), **settings})
+    try:
+        with psycopg.connect(url) as session:
+            _create_password_user(session)
+            tcp_url = f"postgresql://tester:{PASSWORD}@127.0.0.1:{session.info.port}/postgres"
+        yield Server(url, tcp_url)
+    finally:
+        embedded.release(home)
+
+
+def _home() -> Path:
+    return Path(tempfile.gettempdir(), run_name())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _create_password_user(session: psycopg.Connection) -> None:
+    session.execute("select pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
+    if session.execute("select from pg_roles where rolname = 'tester'").fetchone() is None:
+        session.execute(f"create role tester superuser login password '{PASSWORD}'".encode())

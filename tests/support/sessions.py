@@ -1,0 +1,116 @@
+"""Sessions of a test: calls as the library makes them, a clock to move, and locks to wait for."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import psycopg
+from psycopg.rows import dict_row
+
+from horsies.db.adapt import ADAPT_CONTEXT
+from horsies.db.operations import Call
+from horsies.db.sqlfiles import DEFAULT_SCHEMA, bind, channel, listen
+from tests.support.waiting import wait_until
+
+type Session = psycopg.Connection[tuple[Any, ...]]
+type NewSession = Callable[[], Session]
+
+
+class InBackground(Protocol):
+    """Begins a call in a thread of its own."""
+
+    def __call__[R](self, wanted: Callable[[], R], /) -> Future[R]: ...
+
+
+NOON = datetime(2031, 5, 6, 12, tzinfo=UTC)
+"""What the clock says after `freeze_clock`: any moment would do."""
+
+_SET_CLOCK = """
+    insert into horsies.clock (frozen_at, shift) values (%s, make_interval(secs => %s))
+    on conflict ((true)) do update
+    set frozen_at = coalesce(excluded.frozen_at, clock.frozen_at), shift = clock.shift + excluded.shift
+"""
+
+
+def open_session(url: str) -> Session:
+    """Connect as the library does: autocommit, JSON as bytes."""
+    return psycopg.connect(url, autocommit=True, context=ADAPT_CONTEXT)
+
+
+def call[R](session: Session, called: Call[R]) -> R:
+    """Make a call and decode its answer."""
+    return called.decode(session.execute(bind(called.sql, DEFAULT_SCHEMA), called.params).fetchall())
+
+
+def scalar(session: Session, sql: str, *params: object) -> Any:
+    """The one value that a statement returns."""
+    row = session.execute(sql.encode(), params).fetchone()
+    assert row is not None, f"no row: {sql}"
+    return row[0]
+
+
+def column(session: Session, sql: str, *params: object) -> list[Any]:
+    """The first column of what a statement returns."""
+    return [row[0] for row in session.execute(sql.encode(), params)]
+
+
+def find(session: Session, table: str, task_id: object) -> dict[str, Any] | None:
+    """The row of a task in ``tasks`` or ``history``, by column name."""
+    with session.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(f"select * from horsies.{table} where id = %s".encode(), (task_id,)).fetchone()
+
+
+def row(session: Session, table: str, task_id: object) -> dict[str, Any]:
+    """The same, of a row that has to be there."""
+    found = find(session, table, task_id)
+    assert found is not None, f"no row in {table} for {task_id}"
+    return found
+
+
+def freeze_clock(session: Session, at: datetime = NOON) -> None:
+    """Stop the clock of this session, and of all that connect to its database from now on."""
+    _set_clock(session, at, 0)
+
+
+def move_clock(session: Session, seconds: float) -> None:
+    """Move the clock of this session, and of all that connect to its database from now on."""
+    _set_clock(session, None, seconds)
+
+
+def _set_clock(session: Session, frozen_at: datetime | None, seconds: float) -> None:
+    session.execute(f"alter database \"{session.info.dbname}\" set horsies_test.clock = 'on'".encode())
+    session.execute("set horsies_test.clock = 'on'")
+    session.execute(_SET_CLOCK, (frozen_at, seconds))
+
+
+def is_blocked(observer: Session, waiting: Session) -> bool:
+    """Whether a session waits for a lock that another one holds."""
+    return scalar(observer, "select cardinality(pg_blocking_pids(%s)) > 0", waiting.info.backend_pid)
+
+
+def wait_until_blocked(observer: Session, waiting: Session) -> None:
+    """Wait until a session, busy in another thread, waits for a lock that another one holds."""
+    wait_until(lambda: is_blocked(observer, waiting), describe="the session to wait for a lock")
+
+
+class Ear:
+    """Listens to a channel, ``wake`` or ``done``, of the session's database."""
+
+    def __init__(self, session: Session, kind: str) -> None:
+        """Begin to listen."""
+        self._session = session
+        self._channel = channel(kind, DEFAULT_SCHEMA)
+        session.execute(listen(self._channel))
+
+    def heard(self) -> list[str]:
+        """The payloads of all notices that were committed since the last look."""
+        end = "that is all"
+        self._session.execute("select pg_notify(%s, %s)", (self._channel, end))
+        payloads: list[str] = []
+        for notice in self._session.notifies(timeout=10):
+            if notice.payload == end:
+                return payloads
+            payloads.append(notice.payload)
+        message = f"not even our own notice came: {payloads}"
+        raise AssertionError(message)

@@ -1,0 +1,92 @@
+"""Real workers: `horsies worker …` as a user starts it, watched and ended by process id."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from tests.support.waiting import wait_until
+
+_MARK = "HORSIES_TEST_WORKER"
+_HORSIES = Path(sys.executable).with_name("horsies")
+
+
+class WorkerProcess:
+    """A command of horsies that runs until it is stopped. All it starts inherits a mark, by which it is found again."""
+
+    def __init__(self, args: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+        """Start ``horsies ARGS…`` in a folder, with its output in a file there."""
+        self._mark = uuid.uuid4().hex
+        self.log_file = folder / f"worker-{self._mark[:6]}.log"
+        environment = {**os.environ, **env, _MARK: self._mark}
+        with self.log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                [_HORSIES, *args], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self.pid = self._process.pid
+
+    def log(self) -> str:
+        """What it has written so far."""
+        return self.log_file.read_text(errors="replace")
+
+    def wait_for_log(self, pattern: str, timeout: float = 20) -> re.Match[str]:
+        """Wait until its output matches a regular expression; fails at once if it has ended without it."""
+
+        def look() -> re.Match[str] | bool | None:
+            has_ended = self._process.poll() is not None  # before the log is read: nothing comes after that
+            return re.search(pattern, self.log()) or has_ended
+
+        found = wait_until(look, timeout, lambda: f"{pattern!r} in the log:\n{self.log()}")
+        assert isinstance(found, re.Match), f"ended with {self._process.returncode}, log:\n{self.log()}"
+        return found
+
+    def wait_until_ready(self, timeout: float = 20) -> None:
+        """Wait until it claims work."""
+        self.wait_for_log(r"\bworker\.ready\b", timeout)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the supervisor alone."""
+        self._process.send_signal(number)
+
+    def wait(self, timeout: float = 20) -> int:
+        """Wait for its end; the exit code, negative for a signal."""
+        wait_until(lambda: self._process.poll() is not None, timeout, lambda: f"its end, log:\n{self.log()}")
+        return self._process.returncode
+
+    def stop(self, timeout: float = 20) -> int:
+        """SIGTERM, and wait; the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process that comes from this command, wherever it went; the command itself too."""
+        return [each for each in psutil.process_iter() if _mark_of(each) == self._mark]
+
+    def descendants(self) -> list[psutil.Process]:
+        """The same without the command itself: template process and children."""
+        return [each for each in self.processes() if each.pid != self.pid]
+
+    def assert_gone(self, timeout: float = 10) -> None:
+        """Fail if any of its processes stays."""
+        wait_until(lambda: not self.processes(), timeout, lambda: f"the end of {self.processes()}, log:\n{self.log()}")
+
+    def kill_all(self) -> None:
+        """SIGKILL for every process that comes from this command."""
+        for each in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        self._process.wait()
+
+
+def _mark_of(process: psutil.Process) -> str | None:
+    with suppress(psutil.Error):
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return process.environ().get(_MARK)
+    return None

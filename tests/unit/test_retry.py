@@ -1,0 +1,159 @@
+"""`RetryPolicy` as data, and the codes that exceptions become."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from horsies.codes import BUILT_IN_CODES, OperationalErrorCode, OutcomeCode
+from horsies.errors import ConfigurationError, ErrorCode
+from horsies.retry import RetryPolicy, code_for_exception, validate_exception_mapper
+
+
+class OwnCode(StrEnum):
+    LATE = "LATE"
+
+
+class LateError(TimeoutError):
+    pass
+
+
+def test_the_defaults_are_three_growing_intervals() -> None:
+    policy = RetryPolicy(auto_retry_for=["LATE", OperationalErrorCode.WORKER_CRASHED, "TASK_TIMEOUT", "LATE"])
+    assert json.loads(policy.to_json()) == {
+        "max_retries": 3,
+        "strategy": "fixed",
+        "intervals": [60.0, 300.0, 900.0],
+        "jitter": True,
+        "codes": ["LATE", "WORKER_CRASHED", "TASK_TIMEOUT"],
+    }
+    assert policy.auto_retry_for == ("LATE", OperationalErrorCode.WORKER_CRASHED, OutcomeCode.TASK_TIMEOUT)
+
+
+def test_fixed_takes_the_number_of_retries_from_the_intervals() -> None:
+    policy = RetryPolicy.fixed([1, 2.5], auto_retry_for=["A"], jitter=False)
+    assert policy == RetryPolicy(max_retries=2, intervals=[1, 2.5], jitter=False, auto_retry_for=["A"])
+    assert policy.to_json() == (
+        b'{"max_retries":2,"strategy":"fixed","intervals":[1.0,2.5],"jitter":false,"codes":["A"]}'
+    )
+
+
+def test_exponential_has_one_base() -> None:
+    policy = RetryPolicy.exponential(base_seconds=0.05, max_retries=20, auto_retry_for=["A"])
+    stored = json.loads(policy.to_json())
+    assert (stored["strategy"], stored["intervals"], stored["max_retries"]) == ("exponential", [0.05], 20)
+
+
+def test_policies_are_values() -> None:
+    policy = RetryPolicy(auto_retry_for=["A"])
+    assert policy == pickle.loads(pickle.dumps(policy))  # noqa: S301
+    assert hash(policy) == hash(RetryPolicy(auto_retry_for=["A"]))
+    with pytest.raises(ValidationError, match="frozen"):
+        policy.jitter = False  # type: ignore[misc]
+
+
+@given(st.lists(st.floats(min_value=0.001, max_value=86400) | st.integers(1, 86400), min_size=1, max_size=20))
+def test_any_intervals_in_range_are_taken(intervals: list[float]) -> None:
+    assert json.loads(RetryPolicy.fixed(intervals, auto_retry_for=["A"]).to_json())["intervals"] == intervals
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "auto_retry_for\n  Field required"),
+        ({"auto_retry_for": []}, "at least one error code"),
+        ({"auto_retry_for": "LATE"}, "must be a list of error codes"),
+        ({"auto_retry_for": None}, "must be a list of error codes"),
+        ({"auto_retry_for": ["TimeoutError"]}, "'TimeoutError' in auto_retry_for is no UPPER_SNAKE_CASE code"),
+        ({"auto_retry_for": ["late"]}, "no UPPER_SNAKE_CASE code"),
+        ({"auto_retry_for": ["A__B"]}, "no UPPER_SNAKE_CASE code"),
+        ({"auto_retry_for": [TimeoutError]}, "not exception classes: map TimeoutError in an exception_mapper"),
+        ({"auto_retry_for": [OwnCode.LATE]}, "takes error codes as strings"),
+        ({"auto_retry_for": [3]}, "takes error codes as strings"),
+        ({"max_retries": 0, "intervals": []}, "max_retries must be 1 to 20, got 0"),
+        ({"max_retries": 21, "intervals": [1] * 21}, "max_retries must be 1 to 20, got 21"),
+        ({"max_retries": True}, "valid integer"),
+        ({"max_retries": 5}, "fixed backoff needs one interval per retry: 5, got 3"),
+        ({"backoff_strategy": "exponential"}, "exponential backoff needs exactly one interval, its base: 1, got 3"),
+        ({"backoff_strategy": "linear"}, "'fixed' or 'exponential'"),
+        ({"intervals": [1, 2, 0]}, "an interval must be 1 s to 24 h (86400), got 0"),
+        ({"intervals": [1, 2, -1]}, "got -1"),
+        ({"intervals": [1, 2, 86401]}, "got 86401"),
+        ({"intervals": [1, 2, float("nan")]}, "got nan"),
+        ({"intervals": [1, 2, True]}, "got True"),
+        ({"intervals": [1, 2, "3"]}, "got '3'"),
+        ({"intervals": 60}, "must be a list of seconds"),
+        ({"jitter": 1}, "valid boolean"),
+        ({"interval": [1]}, "Extra inputs are not permitted"),
+    ],
+    ids=lambda each: repr(each)[:60],
+)
+def test_impossible_policies_are_refused(options: dict[str, Any], said: str) -> None:
+    given_options: dict[str, Any] = (
+        options if "auto_retry_for" in options or not options else options | {"auto_retry_for": ["A"]}
+    )
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
+        RetryPolicy(**given_options)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mapper", "codes"),
+    [
+        ({}, []),
+        ({TimeoutError: "SLOW", SystemExit: "LEFT", KeyError: "A1_B2"}, []),
+        ([(TimeoutError, "SLOW")], [ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER]),
+        ({"TimeoutError": "SLOW"}, [ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER]),
+        ({int: "SLOW"}, [ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER]),
+        ({TimeoutError(): "SLOW"}, [ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER]),
+        ({TimeoutError: 3}, [ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER]),
+        ({TimeoutError: ""}, [ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER]),
+        ({TimeoutError: "slow"}, [ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER]),
+        ({TimeoutError: OwnCode.LATE}, [ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER]),
+        ({TimeoutError: "BROKER_ERROR"}, [ErrorCode.CHECK_RESERVED_CODE_COLLISION]),
+        ({TimeoutError: OutcomeCode.TASK_TIMEOUT}, [ErrorCode.CHECK_RESERVED_CODE_COLLISION]),
+        (
+            {KeyError: "WORKER_CRASHED", int: "X"},
+            [ErrorCode.CHECK_RESERVED_CODE_COLLISION, ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER],
+        ),
+    ],
+    ids=str,
+)
+def test_mappers_are_checked(mapper: Any, codes: list[ErrorCode]) -> None:
+    found = validate_exception_mapper(mapper)
+    assert [error.code for error in found] == codes
+    assert all(isinstance(error, ConfigurationError) and error.help_text for error in found)
+
+
+TASK: Mapping[type[BaseException], str] = {TimeoutError: "TASK_SLOW"}
+APP: Mapping[type[BaseException], str] = {TimeoutError: "APP_SLOW", LateError: "APP_LATE"}
+
+
+@pytest.mark.parametrize(
+    ("exception", "task_default", "code"),
+    [
+        (TimeoutError(), None, "TASK_SLOW"),
+        (LateError(), None, "APP_LATE"),  # an exact class only: the task's mapper knows its base
+        (KeyError(), "TASK_OTHER", "TASK_OTHER"),
+        (KeyError(), None, "APP_OTHER"),
+        (SystemExit(), None, "APP_OTHER"),
+    ],
+    ids=["task mapper", "app mapper", "task default", "app default", "exit"],
+)
+def test_exceptions_become_codes_in_order(exception: BaseException, task_default: str | None, code: str) -> None:
+    found = code_for_exception(
+        exception, task_mapper=TASK, app_mapper=APP, task_default=task_default, app_default="APP_OTHER"
+    )
+    assert found == code
+
+
+@pytest.mark.parametrize("code", BUILT_IN_CODES)
+def test_a_default_of_the_librarys_own_is_a_member(code: str) -> None:
+    found = code_for_exception(KeyError(), task_mapper=None, app_mapper=None, task_default=None, app_default=code)
+    assert found is BUILT_IN_CODES[code]

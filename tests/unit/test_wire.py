@@ -1,0 +1,224 @@
+"""`ResultCodec`: what is stored of a result, and what comes of it when the types have moved on."""
+
+from datetime import date
+from typing import Annotated, Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from horsies.codec.adapters import CodecError, UnsupportedType
+from horsies.codec.wire import EncodedResult, ResultCodec, result_types
+from horsies.codes import BUILT_IN_CODES, ContractCode, OperationalErrorCode
+from horsies.errors import ErrorCode, TaskDefinitionError
+from horsies.outcome import TaskError, TaskResult
+
+
+class Page(BaseModel):
+    title: str
+    published: date
+
+
+class PaymentError(TaskError):
+    amount: int
+    due: date | None = None
+
+
+class RefundError(PaymentError):
+    pass
+
+
+type Outcome = TaskResult[int, PaymentError]
+type OutcomeOf[T] = TaskResult[T, TaskError]
+
+PAYMENT = PaymentError(error_code="CARD_EXPIRED", amount=3, due=date(2026, 1, 1))
+
+
+def test_a_value_is_stored_alone() -> None:
+    codec = ResultCodec(Page)
+    result = TaskResult(ok=Page(title="a", published=date(2026, 1, 1)))
+    encoded = codec.encode(result)
+    assert encoded == EncodedResult(is_ok=True, payload=b'{"title":"a","published":"2026-01-01"}', error_code=None)
+    assert codec.decode(encoded.is_ok, encoded.payload) == result
+
+
+def test_an_error_comes_back_as_its_declared_class() -> None:
+    codec = ResultCodec(int, PaymentError)
+    encoded = codec.encode(TaskResult(err=PAYMENT))
+    assert (encoded.is_ok, encoded.error_code) == (False, "CARD_EXPIRED")
+    assert codec.decode(encoded.is_ok, encoded.payload) == TaskResult(err=PAYMENT)
+
+
+def test_an_undeclared_class_comes_back_as_task_error_though_all_of_it_is_stored() -> None:
+    codec = ResultCodec(int)
+    encoded = codec.encode(TaskResult(err=PAYMENT))
+    assert b'"amount":3' in encoded.payload
+    assert codec.decode(encoded.is_ok, encoded.payload) == TaskResult(err=TaskError(error_code="CARD_EXPIRED"))
+
+
+@pytest.mark.parametrize("code", BUILT_IN_CODES.values())
+def test_members_come_back_as_members(code: Any) -> None:
+    codec = ResultCodec(None)
+    encoded = codec.encode(TaskResult(err=TaskError(error_code=code, message="m", exception=ValueError("x"))))
+    assert encoded.error_code == code
+    assert codec.decode(encoded.is_ok, encoded.payload).err_value.error_code is code
+
+
+@given(
+    st.text().filter(lambda code: code not in BUILT_IN_CODES),
+    st.none() | st.text(),
+    st.none() | st.dictionaries(st.text(), st.integers()),
+)
+def test_any_error_travels(code: str, message: str | None, data: dict[str, int] | None) -> None:
+    codec = ResultCodec(int)
+    result = TaskResult(err=TaskError(error_code=code, message=message, data=data))
+    encoded = codec.encode(result)
+    assert codec.decode(encoded.is_ok, encoded.payload) == result
+
+
+@pytest.mark.parametrize(
+    ("ok_type", "value", "said"),
+    [
+        (int, "x", "expected int, got str ('x')"),
+        (None, 0, "expected None, got int (0)"),
+        (list[int], [1, "x"], "expected list[int], got list ([1, 'x']): at [1]: input should be a valid integer"),
+        (Page, {"title": "a"}, "expected Page, got dict ({'title': 'a'}): at published: is missing"),
+        (Page, {"title": "a", "published": date(2026, 1, 1)}, "expected Page, got dict ("),
+        (int | None, "x", "expected int | None, got str ('x')"),
+    ],
+    ids=str,
+)
+def test_a_mismatch_names_expected_and_got(ok_type: Any, value: object, said: str) -> None:
+    found = ResultCodec(ok_type).check(TaskResult(ok=value))
+    assert found is not None
+    assert found.startswith(said)
+
+
+def test_what_fits_is_no_mismatch() -> None:
+    assert ResultCodec(int).check(TaskResult(ok=3)) is None
+    assert ResultCodec(int).check(TaskResult(err=PAYMENT)) is None
+    assert ResultCodec(int, PaymentError).check(TaskResult(err=RefundError(amount=1))) is None
+
+
+def test_an_error_of_another_class_is_a_mismatch() -> None:
+    found = ResultCodec(int, PaymentError).check(TaskResult(err=TaskError(error_code="X")))
+    assert found is not None
+    assert found.startswith("expected an error of type PaymentError, got TaskError (")
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        TaskResult(ok={"a": (1, 2)}),
+        TaskResult(ok="\ud800"),
+        TaskResult(ok=float("nan")),
+        TaskResult(err=TaskError(data={1, 2})),
+        TaskResult(err=TaskError(message="\ud800")),
+    ],
+    ids=["tuple", "surrogate", "nan", "data", "message"],
+)
+def test_what_would_not_come_back_is_refused(result: TaskResult[Any]) -> None:
+    with pytest.raises(CodecError):
+        ResultCodec(Any).encode(result)
+
+
+@pytest.mark.parametrize("is_ok", [True, False])
+@pytest.mark.parametrize("payload", [b"", b"{", b"\xff", "x"])
+def test_what_is_no_json_is_a_deserialization_error(payload: bytes | str, *, is_ok: bool) -> None:
+    error = ResultCodec(int).decode(is_ok, payload).err_value
+    assert error.error_code is OperationalErrorCode.RESULT_DESERIALIZATION_ERROR
+    assert error.message is not None
+
+
+@pytest.mark.parametrize(
+    ("is_ok", "payload", "said"),
+    [
+        (True, b'"x"', "expected int, got str ('x')"),
+        (False, b"3", "expected PaymentError"),
+        (False, b'{"error_code": "CARD_EXPIRED"}', "amount: is missing"),
+        (False, b'{"error_code": "CARD_EXPIRED", "amount": "x"}', "amount"),
+    ],
+    ids=str,
+)
+def test_what_no_longer_fits_is_a_hydration_error(payload: bytes, said: str, *, is_ok: bool) -> None:
+    error = ResultCodec(int, PaymentError).decode(is_ok, payload).err_value
+    assert error.error_code is ContractCode.PYDANTIC_HYDRATION_ERROR
+    assert said in str(error.message)
+
+
+def test_the_librarys_own_errors_need_not_have_the_fields_of_a_declared_class() -> None:
+    crashed = TaskError(error_code=OperationalErrorCode.WORKER_CRASHED, message="signal 9")
+    assert ResultCodec(int, PaymentError).decode(False, crashed.to_json()) == TaskResult(err=crashed)
+
+
+def test_types_are_read_off_the_annotation() -> None:
+    assert result_types(TaskResult[int, PaymentError]) == (int, PaymentError)
+    assert result_types(TaskResult[int]) == (int, TaskError)
+    assert result_types(TaskResult[None, TaskError])[0] is type(None)
+    assert result_types(Outcome) == (int, PaymentError)
+    assert result_types(OutcomeOf[str]) == (str, TaskError)
+    assert result_types(Annotated[TaskResult[int, TaskError], "note"]) == (int, TaskError)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        int,
+        None,
+        "int",
+        TaskResult,
+        list[TaskResult[int]],
+        TaskResult[int] | None,
+        TaskResult[int, PaymentError | RefundError],
+    ],
+    ids=repr,
+)
+def test_any_other_annotation_is_refused(annotation: Any) -> None:
+    with pytest.raises(TaskDefinitionError, match="not a TaskResult") as caught:
+        result_types(annotation, "f")
+    assert caught.value.code is ErrorCode.TASK_INVALID_RETURN_TYPE
+
+
+def test_types_of_a_function() -> None:
+    class Local(BaseModel):
+        x: int
+
+    def good() -> "TaskResult[Local, PaymentError]":
+        return TaskResult(ok=Local(x=1))
+
+    async def awaited() -> TaskResult[int, TaskError]:
+        return TaskResult(ok=1)
+
+    codec = ResultCodec.of(good, locals())
+    assert (codec.ok_type, codec.err_type) == (Local, PaymentError)
+    assert codec.decode(True, codec.encode(good()).payload) == good()
+    assert ResultCodec.of(awaited).ok_type is int
+
+
+def test_a_missing_annotation_is_refused_with_its_place() -> None:
+    def bare():  # type: ignore[no-untyped-def] # noqa: ANN202
+        return TaskResult(ok=1)
+
+    with pytest.raises(TaskDefinitionError, match="no return annotation") as caught:
+        ResultCodec.of(bare)
+    assert caught.value.code is ErrorCode.TASK_NO_RETURN_TYPE
+    assert caught.value.location is not None
+    assert caught.value.location.line == bare.__code__.co_firstlineno
+    assert caught.value.location.file == __file__
+
+
+def test_types_that_cannot_be_carried_or_found_are_refused() -> None:
+    def unknown() -> "TaskResult[Nowhere, TaskError]":  # type: ignore[name-defined] # noqa: F821 # pyright: ignore[reportUndefinedVariable, reportUnknownParameterType]
+        raise NotImplementedError
+
+    def uncarried() -> TaskResult[Exception, TaskError]:
+        raise NotImplementedError
+
+    cases = cast("list[tuple[Any, str]]", [(unknown, "Nowhere"), (uncarried, "result of uncarried")])
+    for fn, said in cases:
+        with pytest.raises(TaskDefinitionError, match=said) as caught:
+            ResultCodec.of(fn)
+        assert caught.value.code is ErrorCode.TASK_UNSUPPORTED_TYPE
+    with pytest.raises(UnsupportedType):
+        ResultCodec(Exception)
