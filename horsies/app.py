@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
-from typing import Any, Never, Protocol, cast, overload
+from typing import Any, Never, Protocol, Unpack, cast, overload
 from uuid import UUID
 
 from horsies.client.aio import AsyncDriver
@@ -29,6 +29,8 @@ from horsies.registry import Registry, TaskDefinition
 from horsies.retry import ExceptionMapper, RetryPolicy, validate_exception_mapper
 from horsies.sending import Producer, sends_suppressed
 from horsies.task import TaskFunction
+from horsies.worker.run import run_worker
+from horsies.worker.settings import WorkerKeywords, WorkerOptions
 
 _SHORTEST_TIMEOUT_MS = 100
 _ELSEWHERE = {
@@ -52,6 +54,19 @@ class TaskDecorator(Protocol):
     def __call__[**P, T, E: TaskError](
         self, fn: Callable[P, TaskResult[T, E]], /
     ) -> TaskFunction[P, T, TaskResult[T, E]]: ...
+
+
+class Worker:
+    """A worker that is run by the program itself; it must not have started threads or opened connections yet."""
+
+    def __init__(self, app: "Horsies", options: WorkerOptions) -> None:
+        """Made by `Horsies.worker`."""
+        self._app = app
+        self._options = options
+
+    def run(self) -> int:
+        """Work until told to stop by SIGTERM or SIGINT; the exit code."""
+        return run_worker(lambda: self._app, self._options)
 
 
 class _Drivers:
@@ -186,6 +201,13 @@ class Horsies:
     async def get_result_async(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
         """The same as `get_result`, awaited."""
         return await self.handle(task_id).get_async(timeout_ms)
+
+    def worker(self, **options: Unpack[WorkerKeywords]) -> "Worker":
+        """A worker of this app, for an entry point of your own: ``sys.exit(app.worker(processes=4).run())``.
+
+        The keywords are those of the command line; see `WorkerOptions`.
+        """
+        return Worker(self, WorkerOptions(**options))
 
     def close(self) -> None:
         """Close the connections of this process; they are opened again when needed."""

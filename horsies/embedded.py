@@ -48,6 +48,8 @@ _CAPABILITIES = "-all,+dac_override"
 _LONGEST_HOME_BYTES = 80  # a socket's path has room for 103 bytes on some systems
 _START_TIMEOUT_S = 120
 _POLL_S = 0.02
+_ANSWER_TIMEOUT_S = 1
+_SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # the shortest question that every server answers
 _LOG_TAIL_LINES = 12
 
 _held: dict[Path, int] = {}
@@ -176,11 +178,21 @@ def _url_if_ready(home: Path) -> str | None:
         *_, port, folder, _listen, _memory, status, _end = lines
     except (FileNotFoundError, ValueError):
         return None
-    # The file may be left over from a crash; the socket then answers no more.
-    with socket.socket(socket.AF_UNIX) as client:
-        if status.strip() != "ready" or client.connect_ex(f"{folder}/.s.PGSQL.{port}"):
-            return None
+    if status.strip() != "ready" or not _answers(f"{folder}/.s.PGSQL.{port}"):
+        return None
     return f"postgresql://postgres@/postgres?host={quote(folder)}&port={port}"
+
+
+def _answers(address: str) -> bool:
+    """Whether a server is behind a socket: the file that says so may be left over from a crash."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(_ANSWER_TIMEOUT_S)
+        try:
+            client.connect(address)
+            client.sendall(_SSL_REQUEST)
+            return client.recv(1) != b""
+        except OSError:
+            return False
 
 
 def _start(home: Path, log: int, settings: Mapping[str, str]) -> None:

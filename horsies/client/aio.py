@@ -15,6 +15,7 @@ from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Step, Wait, Watch
 
 type Pool = AsyncConnectionPool[PooledAsyncConnection]
+type Opened = weakref.WeakSet[PooledAsyncConnection]
 
 
 class AsyncWaiter:
@@ -129,21 +130,24 @@ class AsyncDriver:
             return pool
         if not self._database.is_prepared:
             await asyncio.to_thread(self._database.prepare)
-        pool = self._new_pool()
+        opened: Opened = weakref.WeakSet()
+        pool = self._new_pool(opened)
         await pool.open()
         if loop in self._pools and self._pools[loop][0] == os.getpid():  # another task was quicker
             await pool.close()
             return self._pools[loop][1]
         self._pools[loop] = (os.getpid(), pool)
-        await self._close_with_loop(loop, pool)
+        await self._close_with_loop(loop, pool, opened)
         return pool
 
-    async def _configure(self, connection: PooledAsyncConnection) -> None:
-        if self._database.limit_statements is not None:
-            await connection.execute(self._database.limit_statements)
-
-    def _new_pool(self) -> Pool:
+    def _new_pool(self, opened: Opened) -> Pool:
         config = self._database.config
+
+        async def configure(connection: PooledAsyncConnection) -> None:
+            opened.add(connection)
+            if self._database.limit_statements is not None:
+                await connection.execute(self._database.limit_statements)
+
         return AsyncConnectionPool(
             self._database.url,
             connection_class=PooledAsyncConnection,
@@ -153,13 +157,13 @@ class AsyncDriver:
             timeout=config.pool_timeout,
             max_lifetime=config.pool_recycle,
             num_workers=1,
-            configure=self._configure,
+            configure=configure,
             check=_check_idle if config.pool_pre_ping else None,
             open=False,
             name="horsies",
         )
 
-    async def _close_with_loop(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
+    async def _close_with_loop(self, loop: asyncio.AbstractEventLoop, pool: Pool, opened: Opened) -> None:
         """A loop finalises its asynchronous generators before it closes: the one moment to close a pool in."""
 
         async def closer() -> AsyncGenerator[None]:
@@ -167,11 +171,21 @@ class AsyncDriver:
                 yield
             finally:
                 self._pools.pop(loop, None)
-                await pool.close()
+                await _close(pool, opened)
 
         generator = closer()
         await anext(generator)
         self._closers[loop] = generator
+
+
+async def _close(pool: Pool, opened: Opened) -> None:
+    """Close a pool, also when the loop has ended the pool's own tasks, without which it cannot close itself."""
+    try:
+        await pool.close()
+    except asyncio.CancelledError:
+        for connection in list(opened):
+            await connection.close()
+        raise
 
 
 async def _check_idle(connection: PooledAsyncConnection) -> None:

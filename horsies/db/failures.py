@@ -14,6 +14,7 @@ RETRYABLE = (
     errors.DeadlockDetected,
     errors.ReadOnlySqlTransaction,  # a standby, after a fail-over
     PoolTimeout,
+    TimeoutError,  # no answer, though the connection seems to stand
 )
 # Subclasses of OperationalError that will not.
 FINAL = (
@@ -32,7 +33,7 @@ def is_retryable(error: BaseException) -> bool:
 def call_failed(error: Exception) -> CallFailedError:
     """Turn an error of the driver, the pool or the migration into the one that operations see."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, psycopg.Error | PoolTimeout):
+    if not isinstance(error, (psycopg.Error, PoolTimeout, TimeoutError)):
         return CallFailedError(text, retryable=False)
     failure = CallFailedError(f"{type(error).__name__}: {text}", retryable=is_retryable(error))
     failure.__cause__ = error

@@ -20,7 +20,7 @@ from horsies.telemetry import event
 from horsies.worker.link import Backoff, Link
 from horsies.worker.pool import ChildPool
 from horsies.worker.protocol import Job
-from horsies.worker.settings import WorkerOptions, WorkerSettings
+from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock
 
 _MOST_OUTCOMES = 1000
 _MOST_BYTES = 16 << 20
@@ -42,8 +42,7 @@ class Exchange:
         self._link = link
         self._identity = identity
         self._queues = options.queues or settings.queues
-        self._names = settings.task_names
-        self._resilience = settings.resilience
+        self._settings = settings
         self._most_per_claim = options.max_claim_batch or 1 << 30
         self._most_in_hand = options.max_claim_per_worker or 1 << 30
         self._outcomes: dict[Fence, Outcome] = {}
@@ -112,7 +111,7 @@ class Exchange:
 
     async def _recover(self, failure: CallFailedError) -> None:
         """Wait for the database, then settle what the lost reply left open."""
-        backoff = Backoff(self._resilience)
+        backoff = Backoff(self._settings.resilience)
         event("database.lost", level=logging.WARNING, reason=failure.message)
         while True:
             try:
@@ -152,13 +151,17 @@ class Exchange:
         if wanted:
             self._exchange_no += 1
             self._may_have_work = False
-            calls.append(calls_worker.claim(worker_id, self._exchange_no, wanted, self._queues, self._names))
+            calls.append(
+                calls_worker.claim(worker_id, self._exchange_no, wanted, self._queues, self._settings.task_names)
+            )
+        asked_at = suspend_clock()
         notices = [calls_worker.notify_done([outcome.fence.task_id for outcome in batch])] if batch else []
         (answers, *_) = await self._link.transactions(calls, *([notices] if notices else []))
         if batch:
             self._confirm(batch, answers[0])
         if wanted:
-            await self._begin(answers[-1], self._exchange_no)
+            is_fresh = suspend_clock() - asked_at < self._settings.stale_after_s / 2
+            await self._begin(answers[-1], self._exchange_no, is_fresh=is_fresh)
 
     def _confirm(self, batch: list[Outcome], verdicts: dict[UUID, str]) -> None:
         for outcome in batch:
@@ -169,13 +172,17 @@ class Exchange:
             event("outcomes.stale", count=stale)
         self._settled.set()
 
-    async def _begin(self, claim: Claim, exchange_no: int) -> None:
-        """Start what was claimed; what finds no place (a child died meanwhile) goes back unharmed."""
+    async def _begin(self, claim: Claim, exchange_no: int, *, is_fresh: bool) -> None:
+        """Start what was claimed; what finds no place (a child died meanwhile) goes back unharmed.
+
+        So does all of an answer that was long in coming (this process was stopped, say): others may have taken the
+        tasks for abandoned by now.
+        """
         homeless: list[Fence] = []
         for task in claim.tasks:
             fence = Fence(task.id, exchange_no)
             job = Job(fence, task.attempt, task.task_name, task.args, task.timeout_ms)
-            if not self._may_claim or not self._pool.assign(job):
+            if not (self._may_claim and is_fresh and self._pool.assign(job)):
                 homeless.append(fence)
         self._may_have_work |= claim.is_filled
         if claim.due_in is not None:

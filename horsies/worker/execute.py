@@ -99,8 +99,14 @@ class Executor:
             return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message)
         if encoded.is_ok:
             return Report(job.fence, ok=True, result=encoded.payload)
-        code = encoded.error_code or OperationalErrorCode.TASK_EXCEPTION.value
-        return Report(job.fence, ok=False, result=encoded.payload, error_code=code, retry_after=_retry_after(result))
+        code = encoded.error_code or OperationalErrorCode.TASK_EXCEPTION
+        return Report(
+            job.fence,
+            ok=False,
+            result=encoded.payload,
+            error_code=code.replace("\0", ""),  # the column is text, which can't hold it; the result still does
+            retry_after=_retry_after(result),
+        )
 
     def _raised(self, call: ReadyCall, exception: BaseException) -> Report:
         definition = call.definition

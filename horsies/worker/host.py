@@ -28,7 +28,7 @@ def worker_facts(settings: WorkerSettings, options: WorkerOptions) -> WorkerFact
         concurrency=options.concurrency,
         queues=settings.queues,
         task_names=settings.task_names,
-        stale_after_s=settings.recovery.running_stale_threshold_ms / 1000,
+        stale_after_s=settings.stale_after_s,
     )
 
 

@@ -13,6 +13,8 @@ from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError
 from horsies.telemetry import event
 
+_ANSWER_WITHIN_S = 60.0
+
 
 class Backoff:
     """Waits longer after each failure, and gives up after so many if told to."""
@@ -93,8 +95,9 @@ class Link:
             CallFailedError: some of it failed. What of it was committed is not known, and the connection is closed.
         """
         try:
-            return await self._transactions(groups)
-        except psycopg.Error as error:
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
+                return await self._transactions(groups)
+        except (psycopg.Error, TimeoutError) as error:
             await self.close()
             raise call_failed(error) from error
         except asyncio.CancelledError:

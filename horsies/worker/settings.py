@@ -1,9 +1,24 @@
 """What a worker is told: by the command line (`WorkerOptions`) and by its app (`WorkerSettings`)."""
 
+import time
 from dataclasses import dataclass
+from typing import TypedDict
 
 from horsies.config import PostgresConfig, RecoveryConfig, WorkerResilienceConfig
 from horsies.telemetry import LogFormat
+
+
+class WorkerKeywords(TypedDict, total=False):
+    """The fields of `WorkerOptions` as keywords."""
+
+    processes: int
+    concurrency: int
+    queues: tuple[str, ...]
+    max_claim_batch: int
+    max_claim_per_worker: int
+    shutdown_timeout: float | None
+    loglevel: str
+    log_format: LogFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +57,13 @@ class WorkerSettings:
     queues: tuple[str, ...]
     task_names: tuple[str, ...]
     async_names: frozenset[str]
+
+    @property
+    def stale_after_s(self) -> float:
+        """Seconds without a heartbeat after which the worker is taken for dead."""
+        return self.recovery.running_stale_threshold_ms / 1000
+
+
+def suspend_clock() -> float:
+    """Seconds by the clock that also counts while the machine sleeps, where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

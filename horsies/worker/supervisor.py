@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-import time
 import uuid
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -23,11 +22,12 @@ from horsies.worker.host import worker_facts
 from horsies.worker.link import Backoff, Link, insist
 from horsies.worker.pool import ChildPool
 from horsies.worker.protocol import Frame, Kind
-from horsies.worker.settings import WorkerOptions, WorkerSettings
+from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock
 from horsies.worker.template import TemplateProcess
 
 _WATCHDOG_MARGIN = 0.1
 _POLL_ONLY_S = 0.25
+_PING_EVERY_S = 10.0
 _FLUSH_AFTER_HURRY_S = 10.0
 
 
@@ -68,13 +68,15 @@ class Supervisor:
             begin.cancel()
             await self._pool.close()
             return
-        begin.result()
+        if begin.exception() is not None:
+            await self._pool.close()
+            begin.result()
         services = [asyncio.ensure_future(service) for service in self._services()]
         await self._pool.start()
         event("worker.ready", worker_id=self._identity.worker_id, processes=self._options.processes)
         ended = await _first_of(stop, self._pool.failed, *services)
         event("worker.stopping", running=self._pool.in_hand)
-        await self._wind_down()
+        await self._wind_down(services[0])
         await self._leave(services)
         ended.result()
 
@@ -88,7 +90,7 @@ class Supervisor:
 
     async def _register(self) -> None:
         worker_id = self._identity.worker_id
-        sent_at = time.monotonic()
+        sent_at = suspend_clock()
         await self._heart.call(calls_worker.worker_start(worker_id, self._facts))
         self._pool.tell_template(Frame(Kind.WORKER, worker_id.bytes))
         self._feed_watchdog(sent_at)
@@ -108,9 +110,12 @@ class Supervisor:
                     await connection.execute(statement)
                     backoff = Backoff(self._settings.resilience)
                     self._exchange.wake()
-                    async for _ in connection.notifies():
-                        self._exchange.wake()
-            except psycopg.Error as error:
+                    while True:
+                        async for _ in connection.notifies(timeout=_PING_EVERY_S):
+                            self._exchange.wake()
+                        async with asyncio.timeout(_PING_EVERY_S):
+                            await connection.execute(b"")  # a dead connection is silent, too
+            except (psycopg.Error, TimeoutError) as error:
                 await backoff.pause(call_failed(error))
 
     async def _poll(self) -> None:
@@ -132,7 +137,7 @@ class Supervisor:
                 event("heartbeat.failed", level=logging.WARNING, reason=failure.message)
 
     async def _beat_once(self) -> None:
-        sent_at = time.monotonic()
+        sent_at = suspend_clock()
         if await self._heart.call(calls_worker.heartbeat(self._identity.worker_id)):
             self._feed_watchdog(sent_at)
             await self._exchange.reconcile()
@@ -146,9 +151,9 @@ class Supervisor:
     def _feed_watchdog(self, sent_at: float) -> None:
         """A confirmed heartbeat: others leave our work alone until the threshold, counted from when it was sent."""
         threshold = self._facts.stale_after_s * (1 - _WATCHDOG_MARGIN)
-        self._pool.tell_template(protocol.tick(threshold - (time.monotonic() - sent_at)))
+        self._pool.tell_template(protocol.tick(threshold - (suspend_clock() - sent_at)))
 
-    async def _wind_down(self) -> None:
+    async def _wind_down(self, exchanging: asyncio.Future[None]) -> None:
         """Let running tasks end, as long as they may, and bring their outcomes home."""
         self._exchange.stop_claiming()
         idle = asyncio.ensure_future(self._pool.wait_idle())
@@ -159,8 +164,9 @@ class Supervisor:
             self._pool.kill_busy()
             await idle
         flush = asyncio.ensure_future(self._exchange.flush())
-        await _first_of(flush, hurry)
-        await asyncio.wait([flush], timeout=_FLUSH_AFTER_HURRY_S)
+        if await _first_of(flush, hurry, exchanging) is hurry:
+            await asyncio.wait([flush], timeout=_FLUSH_AFTER_HURRY_S)
+        flush.cancel()
         hurry.cancel()
 
     async def _leave(self, services: Sequence[asyncio.Future[None]]) -> None:

@@ -22,7 +22,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,6 +36,7 @@ from horsies.db.connect import Database
 from horsies.errors import ErrorCode, HorsiesError
 from horsies.worker import protocol
 from horsies.worker.protocol import Frame, FrameReader, Kind
+from horsies.worker.settings import suspend_clock
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -195,10 +195,10 @@ class _Loop:
             signal.signal(ignored, signal.SIG_IGN)
 
     def _patience(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - _now())
+        return None if self._deadline is None else max(0.0, self._deadline - suspend_clock())
 
     def _watch_the_clock(self) -> None:
-        if self._deadline is not None and _now() >= self._deadline:
+        if self._deadline is not None and suspend_clock() >= self._deadline:
             self._deadline = None
             self._kill_all()
 
@@ -223,7 +223,7 @@ class _Loop:
                 _, pid = protocol.unpack_pid(frame)
                 self._kill(pid)
             case Kind.TICK:
-                self._deadline = _now() + protocol.unpack_tick(frame)
+                self._deadline = suspend_clock() + protocol.unpack_tick(frame)
             case Kind.WORKER:
                 self._worker_id = UUID(bytes=frame.body)
             case _:
@@ -315,12 +315,6 @@ def _die_with_parent(parent_pid: int) -> None:
 def _kill_group(leader: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
-
-
-def _now() -> float:
-    """Seconds by the clock that also counts while the machine sleeps, where there is one."""
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(clock)
 
 
 def _do_nothing(_signal: int, _frame: "FrameType | None") -> None:

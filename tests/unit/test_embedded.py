@@ -167,9 +167,11 @@ def test_accepted_data_outlive_a_crash_of_everything(folder: Path, start_holder:
     holder = start_holder(home)
     with psycopg.connect(holder.url()) as connection:
         connection.execute("create table kept as select 42 as answer")
-    for process in [keeper_of(home), server_of(home)]:
+    server = server_of(home)
+    for process in [keeper_of(home), server]:
         process.kill()
     holder.kill()
+    server.wait(10)
     assert ask(embedded.acquire(home), b"select answer from kept") == 42
 
 

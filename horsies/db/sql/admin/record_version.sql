@@ -1,3 +1,5 @@
 -- Written last: in one transaction with what it records.
-with old as (delete from horsies.schema_version)
 insert into horsies.schema_version (version, functions_hash, library_version) values (%s, %s, %s)
+on conflict ((true)) do update
+set version = excluded.version, functions_hash = excluded.functions_hash,
+    library_version = excluded.library_version, migrated_at = clock_timestamp()

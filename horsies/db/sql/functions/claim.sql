@@ -18,7 +18,8 @@ create function horsies.claim(
     claiming_worker uuid, exchange bigint, wanted int, queue_names text[], known_names text[]
 ) returns table (id uuid, task_name text, args json, attempt int, timeout_ms int, due_in double precision)
 language plpgsql
-set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_sort = off set jit = off
 as $function$
 declare
     clock constant timestamptz := horsies.now();
