@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
 from typing import Any, Never, Protocol, Unpack, cast, overload
-from uuid import UUID
 
 from horsies.client.aio import AsyncDriver
 from horsies.client.sync import SyncDriver
@@ -192,7 +191,7 @@ class Horsies:
         Raises:
             ValueError: ``task_id`` is not a UUID.
         """
-        return TaskHandle(str(UUID(task_id)), self._drivers, self.registry.result_codec)
+        return TaskHandle(task_id, self._drivers, self.registry.result_codec)
 
     def get_result(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
         """Wait for the outcome of an id, blocking; see `TaskHandle.get`."""

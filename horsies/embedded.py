@@ -97,7 +97,11 @@ def acquire(path: Path | None = None, settings: Mapping[str, str] | None = None)
     try:
         _hold(home)
         return _wait_until_ready(home, settings or {})
+    except EmbeddedError:
+        release(home)
+        raise
     except OSError as error:
+        release(home)
         msg = f"the embedded PostgreSQL cannot use the folder {home}: {error}; name another one: embedded:///path"
         raise EmbeddedError(msg) from error
 

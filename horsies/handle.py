@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from horsies.db.rows import StoredResult
 
 _log = logging.getLogger("horsies")
-_FOREVER_S = 3600.0
+_LONGEST_WAIT_S = 3600.0
 _DATABASE_AWAY_S = 60.0
 _ASK_AGAIN_S = 0.25
 
@@ -62,7 +63,7 @@ class TaskHandle[T]:
         Raises:
             ValueError: ``task_id`` is not a UUID.
         """
-        self.task_id = str(UUID(task_id))
+        self.task_id = str(parse_id(task_id))
         self._runner = runner
         self._codec_for = codec_for
         self._outcome: TaskResult[T, TaskError] | None = None
@@ -82,7 +83,7 @@ class TaskHandle[T]:
             which is not: ask again. A database that is away is waited for, a minute at most.
         """
         if self._outcome is None and _in_event_loop():
-            _log.warning("get() blocks the running event loop; use `await handle.get_async()`")
+            _warn_that_it_blocks()
         return self._runner.run(self._get(timeout_ms))
 
     async def get_async(self, timeout_ms: int | None = None) -> TaskResult[T, TaskError]:
@@ -151,7 +152,7 @@ def await_outcome(
                     return _not_found(task_id), False
                 if stored.result is not None:
                     return _decode(stored.status, stored.result, codec_for(stored.task_name)), True
-            left = _FOREVER_S if deadline is None else deadline - time.monotonic()
+            left = _LONGEST_WAIT_S if deadline is None else min(deadline - time.monotonic(), _LONGEST_WAIT_S)
             if left <= 0:
                 return (_timed_out(task_id, timeout_ms) if failure is None else _no_answer(task_id, failure)), False
             yield Wait(ticket, left) if failure is None else Pause(min(left, _ASK_AGAIN_S))
@@ -178,6 +179,24 @@ def _no_answer(task_id: str, failure: CallFailedError) -> TaskResult[Any, TaskEr
 
 def _error(code: RetrievalCode | OperationalErrorCode, message: str) -> TaskResult[Any, TaskError]:
     return TaskResult(err=TaskError(error_code=code, message=message))
+
+
+def parse_id(task_id: str) -> UUID:
+    """Read a task's id.
+
+    Raises:
+        ValueError: it is not a UUID.
+    """
+    try:
+        return UUID(task_id)
+    except (ValueError, TypeError, AttributeError):
+        msg = f"{task_id!r} is no task's id: it must be a UUID, as text"
+        raise ValueError(msg) from None
+
+
+@cache
+def _warn_that_it_blocks() -> None:
+    _log.warning("get() blocks the running event loop; use `await handle.get_async()`")
 
 
 def _in_event_loop() -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from horsies.db.operations import Operation
-from horsies.handle import TaskHandle
+from horsies.handle import TaskHandle, parse_id
 from horsies.outcome import TaskError, TaskResult
 from horsies.registry import TaskDefinition
 from horsies.sending import (
@@ -112,7 +112,7 @@ class TaskFunction[**P, T, R = TaskResult[T, TaskError]](TaskSender[P, T]):
         Raises:
             ValueError: ``task_id`` is not a UUID.
         """
-        return self._handle(UUID(task_id))
+        return self._handle(parse_id(task_id))
 
     def retry_send(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T]]:
         """Replay a `send` that failed with ENQUEUE_FAILED; one task at most comes of it, however often."""

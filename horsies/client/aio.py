@@ -1,21 +1,21 @@
 """The asyncio driver: the same steps, awaited. Each event loop has a pool of its own, closed with the loop."""
 
 import asyncio
-import os
 import weakref
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from horsies.client.forks import renew_in_children
+from horsies.client.pool import AsyncPool
 from horsies.client.waiting import Waiters
-from horsies.db.connect import Database, PooledAsyncConnection, needs_ping
+from horsies.db.connect import Database, push_async
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Step, Wait, Watch
 
-type Pool = AsyncConnectionPool[PooledAsyncConnection]
-type Opened = weakref.WeakSet[PooledAsyncConnection]
+type ByLoop[V] = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, V]
 
 
 class AsyncWaiter:
@@ -30,7 +30,7 @@ class AsyncWaiter:
         self._waiter = waiters.watch(watch.task_id, self._wake)
 
     def _wake(self) -> None:
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
             self._loop.call_soon_threadsafe(self._ended.set)
 
     async def wait(self, seconds: float) -> None:
@@ -54,12 +54,15 @@ class AsyncDriver:
         """Nothing is opened yet."""
         self._database = database
         self._waiters = waiters
-        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[int, Pool]] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._closers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._pools: ByLoop[AsyncPool] = weakref.WeakKeyDictionary()
+        self._closers: ByLoop[AsyncGenerator[None]] = weakref.WeakKeyDictionary()
+        renew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Forget the pools: they belong to a fork's parent."""
+        for pool in list(self._pools.values()):
+            pool.disown()
+        self._pools.clear()
 
     async def run[R](self, operation: Operation[R]) -> R:
         """Carry an operation out."""
@@ -79,7 +82,7 @@ class AsyncDriver:
 
     async def close(self) -> None:
         """Close the pool of the running loop."""
-        closer = self._closers.pop(asyncio.get_running_loop(), None)
+        closer = self._closers.get(asyncio.get_running_loop())
         if closer is not None:
             await closer.aclose()
 
@@ -106,64 +109,24 @@ class AsyncDriver:
                     return call.decode(await cursor.fetchall())
                 async with connection.pipeline() as pipeline:
                     cursor = await connection.execute(self._database.statement(call), call.params)
+                    await push_async(connection)
                     await pipeline.sync()
                     await connection.execute(self._database.statement(call.hint))
                     return call.decode(await cursor.fetchall())
-        except PoolTimeout as error:
-            raise await self._why_no_connection(error) from error
         except psycopg.Error as error:
             raise call_failed(error) from error
 
-    async def _why_no_connection(self, pool_timeout: PoolTimeout) -> CallFailedError:
-        """The pool only says that time ran out: a connection of our own tells why."""
-        try:
-            connection = await self._database.connect_async()
-        except psycopg.Error as error:
-            return call_failed(error)
-        await connection.close()
-        return call_failed(pool_timeout)
-
-    async def _open_pool(self) -> Pool:
-        loop = asyncio.get_running_loop()
-        pid, pool = self._pools.get(loop, (0, None))
-        if pool is not None and pid == os.getpid():
-            return pool
+    async def _open_pool(self) -> AsyncPool:
         if not self._database.is_prepared:
             await asyncio.to_thread(self._database.prepare)
-        opened: Opened = weakref.WeakSet()
-        pool = self._new_pool(opened)
-        await pool.open()
-        if loop in self._pools and self._pools[loop][0] == os.getpid():  # another task was quicker
-            await pool.close()
-            return self._pools[loop][1]
-        self._pools[loop] = (os.getpid(), pool)
-        await self._close_with_loop(loop, pool, opened)
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        if pool is None:
+            pool = self._pools[loop] = AsyncPool(self._database)
+            await self._close_with_loop(loop, pool)
         return pool
 
-    def _new_pool(self, opened: Opened) -> Pool:
-        config = self._database.config
-
-        async def configure(connection: PooledAsyncConnection) -> None:
-            opened.add(connection)
-            if self._database.limit_statements is not None:
-                await connection.execute(self._database.limit_statements)
-
-        return AsyncConnectionPool(
-            self._database.url,
-            connection_class=PooledAsyncConnection,
-            kwargs=self._database.connect_kwargs(),
-            min_size=0,
-            max_size=config.pool_size + config.max_overflow,
-            timeout=config.pool_timeout,
-            max_lifetime=config.pool_recycle,
-            num_workers=1,
-            configure=configure,
-            check=_check_idle if config.pool_pre_ping else None,
-            open=False,
-            name="horsies",
-        )
-
-    async def _close_with_loop(self, loop: asyncio.AbstractEventLoop, pool: Pool, opened: Opened) -> None:
+    async def _close_with_loop(self, loop: asyncio.AbstractEventLoop, pool: AsyncPool) -> None:
         """A loop finalises its asynchronous generators before it closes: the one moment to close a pool in."""
 
         async def closer() -> AsyncGenerator[None]:
@@ -171,23 +134,9 @@ class AsyncDriver:
                 yield
             finally:
                 self._pools.pop(loop, None)
-                await _close(pool, opened)
+                self._closers.pop(loop, None)  # it holds the loop
+                await pool.close()
 
         generator = closer()
         await anext(generator)
         self._closers[loop] = generator
-
-
-async def _close(pool: Pool, opened: Opened) -> None:
-    """Close a pool, also when the loop has ended the pool's own tasks, without which it cannot close itself."""
-    try:
-        await pool.close()
-    except asyncio.CancelledError:
-        for connection in list(opened):
-            await connection.close()
-        raise
-
-
-async def _check_idle(connection: PooledAsyncConnection) -> None:
-    if needs_ping(connection):
-        await AsyncConnectionPool.check_connection(connection)

@@ -1,20 +1,18 @@
 """The blocking driver."""
 
-import os
 import threading
 import time
 import weakref
 from typing import Any
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
 
+from horsies.client.forks import renew_in_children
+from horsies.client.pool import SyncPool
 from horsies.client.waiting import Waiters
-from horsies.db.connect import Database, PooledConnection, needs_ping
+from horsies.db.connect import Database, push
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Step, Wait, Watch
-
-type Pool = ConnectionPool[PooledConnection]
 
 
 class SyncWaiter:
@@ -45,8 +43,15 @@ class SyncDriver:
         self._database = database
         self._waiters = waiters
         self._lock = threading.Lock()
-        self._pool: Pool | None = None
-        self._pid = 0
+        self._pool: SyncPool | None = None
+        renew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Forget the pool: it belongs to a fork's parent."""
+        self._lock = threading.Lock()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.disown()
 
     def run[R](self, operation: Operation[R]) -> R:
         """Carry an operation out."""
@@ -61,12 +66,14 @@ class SyncDriver:
                     step = operation.send(answer)
         except StopIteration as finished:
             return finished.value
+        finally:
+            operation.close()
 
     def close(self) -> None:
         """Close the pool."""
         with self._lock:
             pool, self._pool = self._pool, None
-        if pool is not None and self._pid == os.getpid():
+        if pool is not None:
             pool.close()
 
     def _take(self, step: Step) -> Any:
@@ -90,56 +97,17 @@ class SyncDriver:
                     return call.decode(connection.execute(self._database.statement(call), call.params).fetchall())
                 with connection.pipeline() as pipeline:
                     cursor = connection.execute(self._database.statement(call), call.params)
+                    push(connection)
                     pipeline.sync()
                     connection.execute(self._database.statement(call.hint))
                     return call.decode(cursor.fetchall())
-        except PoolTimeout as error:
-            raise self._why_no_connection(error) from error
         except psycopg.Error as error:
             raise call_failed(error) from error
 
-    def _why_no_connection(self, timeout: PoolTimeout) -> CallFailedError:
-        """The pool only says that time ran out: a connection of our own tells why."""
-        try:
-            self._database.connect().close()
-        except psycopg.Error as error:
-            return call_failed(error)
-        return call_failed(timeout)
-
-    def _open_pool(self) -> Pool:
-        if self._pool is not None and self._pid == os.getpid():
-            return self._pool
+    def _open_pool(self) -> SyncPool:
         self._database.prepare()
         with self._lock:
-            if self._pool is None or self._pid != os.getpid():
-                self._pool, self._pid = self._new_pool(), os.getpid()
+            if self._pool is None:
+                self._pool = SyncPool(self._database)
+                weakref.finalize(self, self._pool.close)
             return self._pool
-
-    def _configure(self, connection: PooledConnection) -> None:
-        if self._database.limit_statements is not None:
-            connection.execute(self._database.limit_statements)
-
-    def _new_pool(self) -> Pool:
-        config = self._database.config
-        pool = ConnectionPool(
-            self._database.url,
-            connection_class=PooledConnection,
-            kwargs=self._database.connect_kwargs(),
-            min_size=0,
-            max_size=config.pool_size + config.max_overflow,
-            timeout=config.pool_timeout,
-            max_lifetime=config.pool_recycle,
-            num_workers=1,
-            configure=self._configure,
-            check=check_idle if config.pool_pre_ping else None,
-            open=True,
-            name="horsies",
-        )
-        weakref.finalize(self, pool.close)
-        return pool
-
-
-def check_idle(connection: PooledConnection) -> None:
-    """Ping a connection that was idle for a while."""
-    if needs_ping(connection):
-        ConnectionPool.check_connection(connection)

@@ -1,6 +1,5 @@
 """Waiting for tasks to end: one listening thread and one connection for all waiters of a process."""
 
-import os
 import selectors
 import socket
 import threading
@@ -13,9 +12,11 @@ from uuid import UUID
 import psycopg
 from psycopg.pq.abc import PGconn
 
+from horsies.client.forks import renew_in_children
 from horsies.db import calls_tasks
 from horsies.db.connect import Database
 from horsies.db.sqlfiles import channel, listen
+from horsies.errors import HorsiesError
 
 _LINGER_S = 30.0
 _RECONNECT_FIRST_S = 0.1
@@ -43,33 +44,27 @@ class Waiter:
 
 
 class Waiters:
-    """All waiters of a process.
-
-    A notice is a hint that may be lost with its connection. So the thread also asks, after every (re)connect and
-    every ``poll_seconds``, which of the awaited tasks are no longer live. That question is the connection's ping too.
-    """
+    """All waiters of a process."""
 
     def __init__(self, database: Database, poll_seconds: float) -> None:
         """Nothing is opened before the first waiter."""
         self._database = database
         self._poll_seconds = poll_seconds
+        self.begin_anew()
+        renew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Forget everybody, and the thread: a fork's parent has them."""
         self._lock = threading.Lock()
         self._by_task: dict[UUID, set[Waiter]] = defaultdict(set)
-        self._thread: threading.Thread | None = None
-        self._pid = 0
-        self._stopping = False
-        self._nudges: tuple[socket.socket, socket.socket] | None = None
+        self._listener: _Listener | None = None
 
     def watch(self, task_id: UUID, wake: Callable[[], None]) -> Waiter:
-        """Add a waiter; the listening thread is started if it does not run (in this process)."""
+        """Add a waiter; the listening thread is started if it does not run."""
         waiter = Waiter(self, task_id, wake)
         with self._lock:
-            if self._pid != os.getpid():
-                self._begin_anew()
             self._by_task[task_id].add(waiter)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="horsies-listener", daemon=True)
-                self._thread.start()
+            self._listen()
         return waiter
 
     def forget(self, waiter: Waiter) -> None:
@@ -82,71 +77,22 @@ class Waiters:
                     del self._by_task[waiter.task_id]
 
     def close(self) -> None:
-        """End the thread and its connection."""
+        """End the thread and its connection. Who still waits gets a new one."""
         with self._lock:
-            thread, self._stopping = self._thread, True
-        if self._nudges is None or self._pid != os.getpid():
-            return
-        if thread is not None:
-            self._nudges[0].send(b"x")
-            thread.join()
-        for end in self._nudges:
-            end.close()
-
-    def _begin_anew(self) -> None:
-        """After a fork the parent's thread and connection are not ours; its waiters neither."""
-        self._pid = os.getpid()
-        self._thread = None
-        self._by_task.clear()
-        for end in self._nudges or ():
-            end.close()
-        self._nudges = socket.socketpair()
-
-    def _run(self) -> None:
-        delay = _RECONNECT_FIRST_S
-        while not self._is_over():
-            try:
-                with self._database.connect(to_listen=True) as connection:
-                    delay = _RECONNECT_FIRST_S
-                    self._listen(connection)
-                    return
-            except psycopg.Error:
-                self._sleep(delay)
-                delay = min(delay * 2, _RECONNECT_MAX_S)
-
-    def _listen(self, connection: Connection) -> None:
-        connection.add_notify_handler(lambda notice: self._wake(notice.payload))
-        if self._database.can_listen:
-            connection.execute(listen(channel("done", self._database.schema)))
-        last_needed = time.monotonic()
-        with selectors.DefaultSelector() as selector:
-            selector.register(connection, selectors.EVENT_READ)
-            self._register_nudge(selector)
-            while not self._stopping:
-                self._poll(connection)
+            listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.stop()
+            with self._lock:
                 if self._by_task:
-                    last_needed = time.monotonic()
-                elif self._leave(last_needed):
-                    return
-                self._read_notices(selector, connection.pgconn)
+                    self._listen()
 
-    def _read_notices(self, selector: selectors.BaseSelector, pgconn: PGconn) -> None:
-        """Read notices straight off libpq until it is time to poll."""
-        poll_at = time.monotonic() + (self._poll_seconds if self._database.can_listen else _POLL_ONLY_S)
-        while not self._stopping and (left := poll_at - time.monotonic()) > 0:
-            if selector.select(left):
-                pgconn.consume_input()
-                while notice := pgconn.notifies():
-                    self._wake(notice.extra.decode())
-
-    def _poll(self, connection: Connection) -> None:
+    def awaited(self) -> list[UUID]:
+        """The tasks that somebody waits for."""
         with self._lock:
-            awaited = list(self._by_task)
-        call = calls_tasks.ended_among(awaited)
-        for task_id in call.decode(connection.execute(self._database.statement(call), call.params).fetchall()):
-            self._wake(task_id.hex)
+            return list(self._by_task)
 
-    def _wake(self, packed_ids: str) -> None:
+    def wake(self, packed_ids: str) -> None:
+        """Wake those who wait for these tasks, given as in a notice."""
         for start in range(0, len(packed_ids), _HEX_DIGITS):
             task_id = UUID(hex=packed_ids[start : start + _HEX_DIGITS])
             with self._lock:
@@ -154,26 +100,87 @@ class Waiters:
             for waiter in waiters:
                 waiter.wake()
 
-    def _leave(self, last_needed: float) -> bool:
-        """End the thread when nobody has waited for a while."""
+    def leave(self, listener: "_Listener") -> bool:
+        """Whether a listener may go, for nobody waits: the next waiter starts another one."""
         with self._lock:
-            if self._by_task or time.monotonic() - last_needed < _LINGER_S:
+            if self._by_task or self._listener is not listener:
                 return False
-            self._thread = None
+            self._listener = None
             return True
 
-    def _is_over(self) -> bool:
-        with self._lock:
-            if self._stopping or not self._by_task:
-                self._thread = None
-                return True
-            return False
+    def _listen(self) -> None:
+        if self._listener is None:
+            self._listener = _Listener(self, self._database, self._poll_seconds)
+            self._listener.start()
 
-    def _sleep(self, seconds: float) -> None:
+
+class _Listener:
+    """The listening thread with its connection.
+
+    A notice is a hint that may be lost with its connection. So the thread also asks, after every (re)connect and
+    every ``poll_seconds``, which of the awaited tasks are no longer live. That question is the connection's ping too.
+    """
+
+    def __init__(self, waiters: Waiters, database: Database, poll_seconds: float) -> None:
+        self._waiters = waiters
+        self._database = database
+        self._poll_seconds = poll_seconds if database.can_listen else _POLL_ONLY_S
+        self._stop, self._stopped = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name="horsies-listener", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread. To close one end is seen at the other."""
+        self._stop.close()
+        self._thread.join()
+
+    def _run(self) -> None:
+        delay = _RECONNECT_FIRST_S
+        with self._stop, self._stopped, selectors.DefaultSelector() as selector:
+            selector.register(self._stopped, selectors.EVENT_READ)
+            while not self._waiters.leave(self):
+                try:
+                    with self._database.connect(to_listen=True) as connection:
+                        delay = _RECONNECT_FIRST_S
+                        self._listen(connection)
+                        return
+                except (psycopg.Error, HorsiesError):
+                    if selector.select(delay):
+                        return
+                    delay = min(delay * 2, _RECONNECT_MAX_S)
+
+    def _listen(self, connection: Connection) -> None:
+        """Wake who is to be woken until the thread is stopped or nobody has waited for a while."""
+        connection.add_notify_handler(lambda notice: self._waiters.wake(notice.payload))
+        if self._database.can_listen:
+            connection.execute(listen(channel("done", self._database.schema)))
+        last_needed = time.monotonic()
         with selectors.DefaultSelector() as selector:
-            self._register_nudge(selector)
-            selector.select(seconds)
+            selector.register(connection, selectors.EVENT_READ)
+            selector.register(self._stopped, selectors.EVENT_READ)
+            while self._read_notices(selector, connection.pgconn, self._poll(connection)):
+                if self._waiters.awaited():
+                    last_needed = time.monotonic()
+                elif time.monotonic() - last_needed > _LINGER_S and self._waiters.leave(self):
+                    return
 
-    def _register_nudge(self, selector: selectors.BaseSelector) -> None:
-        if self._nudges is not None:
-            selector.register(self._nudges[1], selectors.EVENT_READ)
+    def _poll(self, connection: Connection) -> float:
+        """Ask for the awaited tasks; answers when to ask again."""
+        call = calls_tasks.ended_among(self._waiters.awaited())
+        for task_id in call.decode(connection.execute(self._database.statement(call), call.params).fetchall()):
+            self._waiters.wake(task_id.hex)
+        return time.monotonic() + self._poll_seconds
+
+    def _read_notices(self, selector: selectors.BaseSelector, pgconn: PGconn, until: float) -> bool:
+        """Read notices straight off libpq; False: the thread is stopped."""
+        while (left := until - time.monotonic()) > 0:
+            while notice := pgconn.notifies():
+                self._waiters.wake(notice.extra.decode())
+            ready = {key.fileobj for key, _ in selector.select(left)}
+            if self._stopped in ready:
+                return False
+            if ready:
+                pgconn.consume_input()
+        return True

@@ -1,11 +1,10 @@
 """Connections: one description of the database, from which every connection of a process is made."""
 
 import threading
-import time
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, generators
 
 from horsies.db import migrate
 from horsies.db.adapt import ADAPT_CONTEXT
@@ -17,24 +16,7 @@ from horsies.errors import HorsiesError
 from horsies.postgres import PostgresConfig
 from horsies.telemetry import event
 
-_PING_AFTER_IDLE_S = 1.0
 _PREPARE_AFTER = 5
-
-
-class _Used(Protocol):
-    last_used: float
-
-
-class PooledConnection(Connection[tuple[Any, ...]]):
-    """A pooled connection that knows when it was last used."""
-
-    last_used = 0.0
-
-
-class PooledAsyncConnection(AsyncConnection[tuple[Any, ...]]):
-    """The same for asyncio."""
-
-    last_used = 0.0
 
 
 class Database:
@@ -131,9 +113,14 @@ class Database:
             raise CallFailedError(msg, retryable=False)
 
 
-def needs_ping(connection: _Used) -> bool:
-    """Whether a pooled connection was idle for so long that it may have died unseen."""
-    now = time.monotonic()
-    idle = now - connection.last_used
-    connection.last_used = now
-    return idle > _PING_AFTER_IDLE_S
+def push(connection: Connection[Any]) -> None:
+    """Wait until the socket has taken all that a pipeline was given.
+
+    psycopg pushes once, and then waits for the answer: for ever, if part of a big argument is still on this side.
+    """
+    connection.wait(generators.send(connection.pgconn))
+
+
+async def push_async(connection: AsyncConnection[Any]) -> None:
+    """The same, awaited."""
+    await connection.wait(generators.send(connection.pgconn))

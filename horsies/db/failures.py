@@ -1,8 +1,9 @@
 """Which database errors may go away by themselves."""
 
+import re
+
 import psycopg
 from psycopg import errors
-from psycopg_pool import PoolTimeout
 
 from horsies.db.operations import CallFailedError
 
@@ -13,7 +14,6 @@ RETRYABLE = (
     errors.SerializationFailure,
     errors.DeadlockDetected,
     errors.ReadOnlySqlTransaction,  # a standby, after a fail-over
-    PoolTimeout,
     TimeoutError,  # no answer, though the connection seems to stand
 )
 # Subclasses of OperationalError that will not.
@@ -22,18 +22,27 @@ FINAL = (
     errors.InvalidAuthorizationSpecification,
     errors.InvalidCatalogName,
     errors.ProgramLimitExceeded,
+    errors.StatementTooComplex,  # JSON nested too deep for the server's stack
+)
+# libpq hands on no SQLSTATE with a refused connection, only the server's words. Where those are not English, the
+# refusal counts as one that may go away.
+_REFUSAL = re.compile(
+    r"password authentication failed|no password supplied|no pg_hba\.conf entry|is not permitted to log in"
+    r'|(role|database) ".*" does not exist'
 )
 
 
 def is_retryable(error: BaseException) -> bool:
     """Whether the same call may succeed later."""
-    return isinstance(error, RETRYABLE) and not isinstance(error, FINAL)
+    if not isinstance(error, RETRYABLE) or isinstance(error, FINAL):
+        return False
+    return not (isinstance(error, psycopg.Error) and error.sqlstate is None and _REFUSAL.search(str(error)))
 
 
 def call_failed(error: Exception) -> CallFailedError:
-    """Turn an error of the driver, the pool or the migration into the one that operations see."""
+    """Turn an error of the driver or the migration into the one that operations see."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, (psycopg.Error, PoolTimeout, TimeoutError)):
+    if not isinstance(error, (psycopg.Error, TimeoutError)):
         return CallFailedError(text, retryable=False)
     failure = CallFailedError(f"{type(error).__name__}: {text}", retryable=is_retryable(error))
     failure.__cause__ = error

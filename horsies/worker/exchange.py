@@ -86,6 +86,14 @@ class Exchange:
             self._settled.clear()
             await self._settled.wait()
 
+    async def settle(self) -> None:
+        """Wait until every outcome is confirmed and no claim is under way; what was claimed and not begun goes back."""
+        await self.flush()
+        try:
+            await self.reconcile()
+        except CallFailedError as failure:
+            event("database.lost", level=logging.WARNING, reason=failure.message)
+
     async def run(self) -> None:
         """Exchange whenever there is something to bring or to take."""
         while True:

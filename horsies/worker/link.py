@@ -5,15 +5,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from horsies.config import WorkerResilienceConfig
-from horsies.db.connect import Database
+from horsies.db.connect import Database, push_async
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError
 from horsies.telemetry import event
 
 _ANSWER_WITHIN_S = 60.0
+
+type Connection = AsyncConnection[tuple[Any, ...]]
+type Cursor = AsyncCursor[tuple[Any, ...]]
 
 
 class Backoff:
@@ -58,14 +61,14 @@ class Link:
     def __init__(self, database: Database) -> None:
         """Closed at first."""
         self._database = database
-        self._connection: AsyncConnection[tuple[Any, ...]] | None = None
+        self._connection: Connection | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether calls can be made."""
         return self._connection is not None
 
-    async def open(self) -> AsyncConnection[tuple[Any, ...]]:
+    async def open(self) -> Connection:
         """Open the connection, once.
 
         Raises:
@@ -108,8 +111,9 @@ class Link:
         connection = self._connection or await self.open()
         statement = self._database.statement
         async with connection.pipeline() as pipeline:
-            cursors: list[list[tuple[Call[Any], psycopg.AsyncCursor[tuple[Any, ...]]]]] = []
+            cursors: list[list[tuple[Call[Any], Cursor]]] = []
             for group in groups:
                 cursors.append([(call, await connection.execute(statement(call), call.params)) for call in group])
+                await push_async(connection)
                 await pipeline.sync()
         return [[call.decode(await cursor.fetchall()) for call, cursor in group] for group in cursors]

@@ -28,7 +28,7 @@ from horsies.worker.template import TemplateProcess
 _WATCHDOG_MARGIN = 0.1
 _POLL_ONLY_S = 0.25
 _PING_EVERY_S = 10.0
-_FLUSH_AFTER_HURRY_S = 10.0
+_SETTLE_AFTER_HURRY_S = 10.0
 
 
 class Supervisor:
@@ -163,10 +163,10 @@ class Supervisor:
             event("worker.killing", running=self._pool.in_hand)
             self._pool.kill_busy()
             await idle
-        flush = asyncio.ensure_future(self._exchange.flush())
-        if await _first_of(flush, hurry, exchanging) is hurry:
-            await asyncio.wait([flush], timeout=_FLUSH_AFTER_HURRY_S)
-        flush.cancel()
+        settle = asyncio.ensure_future(self._exchange.settle())
+        if await _first_of(settle, hurry, exchanging) is hurry:
+            await asyncio.wait([settle], timeout=_SETTLE_AFTER_HURRY_S)
+        settle.cancel()
         hurry.cancel()
 
     async def _leave(self, services: Sequence[asyncio.Future[None]]) -> None:
@@ -175,6 +175,7 @@ class Supervisor:
             service.cancel()
         await asyncio.wait(services)
         try:
+            await self._heart.open()  # anew: the old connection may have died since the last heartbeat
             await self._heart.call(calls_worker.worker_stop(self._identity.worker_id))
         except CallFailedError as failure:
             event("worker.left_unnoticed", level=logging.WARNING, reason=failure.message)

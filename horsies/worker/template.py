@@ -126,10 +126,10 @@ def _be_template(channel: socket.socket, load: Callable[[], Template | StartErro
         loaded = load()
         if isinstance(loaded, Template):
             loaded = _refuse_threads() or loaded
-        if isinstance(loaded, StartErrors):
-            channel.sendall(Frame(Kind.LOADED, pickle.dumps(loaded)).encode())
-        else:
-            channel.sendall(Frame(Kind.LOADED, loaded.settings).encode())
+        message = pickle.dumps(loaded) if isinstance(loaded, StartErrors) else loaded.settings
+        with suppress(ConnectionError):  # a supervisor that died meanwhile is noticed by the end of its stream
+            channel.sendall(Frame(Kind.LOADED, message).encode())
+        if isinstance(loaded, Template):
             gc.collect()
             gc.freeze()
             _Loop(channel, loaded).run()

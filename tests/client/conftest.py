@@ -1,6 +1,7 @@
 """Every operation is tested in both styles, against a real server; no test may leave a connection behind."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import pytest
@@ -21,6 +22,20 @@ def connections(db: Session, name: str = "horsies") -> list[int]:
     """The backends that serve this library in the session's database."""
     asked = "select pid from pg_stat_activity where datname = current_database() and application_name = %s"
     return column(db, asked, name)
+
+
+def blocked(db: Session) -> int:
+    """How many sessions of the database wait for a lock."""
+    ours = "database = (select oid from pg_database where datname = current_database())"
+    return len(column(db, f"select pid from pg_locks where not granted and {ours}"))
+
+
+@contextmanager
+def locked_out(db: Session) -> Generator[None]:
+    """Every send waits."""
+    with db.transaction():
+        db.execute("lock table horsies.tasks in access exclusive mode")
+        yield
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """An app with a few tasks, calls of either style, and a worker driven by hand."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import MethodType
 from typing import Any, Literal, cast
 from uuid import UUID
@@ -64,6 +64,11 @@ class Do:
         bound = cast("MethodType", method)
         twin: Callable[P, Any] = getattr(bound.__self__, f"{bound.__name__}_async")
         return self._runner.run(twin(*args, **kwargs))
+
+    def run[R](self, coroutine: Coroutine[Any, Any, R]) -> R:
+        """Run something on the event loop of this style."""
+        assert self._runner is not None
+        return self._runner.run(coroutine)
 
     def close(self) -> None:
         if self._runner is not None:

@@ -1,12 +1,14 @@
 """Every way in which a database can be away, wrong or busy: an error as a value, that says so and keeps secrets."""
 
+import asyncio
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,13 +17,15 @@ from horsies import (
     Err,
     OperationalErrorCode,
     PostgresConfig,
+    TaskHandle,
     TaskResult,
     TaskSendErrorCode,
+    TaskSendResult,
 )
-from tests.client.conftest import NewShop
+from tests.client.conftest import NewShop, blocked, locked_out
 from tests.client.shop import PASSWORD, Do, Shop
 from tests.support.server import database_name, with_database
-from tests.support.sessions import Session, column
+from tests.support.sessions import Session
 from tests.support.waiting import wait_until
 
 SOME_ID = "01a20a74-694d-77ef-bb11-70dc4b4506ab"
@@ -116,8 +120,9 @@ def test_a_missing_schema_is_made(do: Do, new_shop: NewShop, empty_database_url:
 def test_no_right_to_make_the_schema(
     do: Do, new_shop: NewShop, server_role: str, empty_database_url: str, tcp_database_url: str
 ) -> None:
-    url = with_database(tcp_database_url, database_name(empty_database_url)).replace("tester", server_role)
-    check_all(do, new_shop(url), "permission denied", retryable=False)
+    url = with_database(tcp_database_url, database_name(empty_database_url))
+    user = str(urlsplit(url).username)
+    check_all(do, new_shop(url.replace(f"//{user}:", f"//{server_role}:")), "permission denied", retryable=False)
 
 
 @pytest.fixture
@@ -149,32 +154,25 @@ def test_a_read_only_standby(do: Do, shop: Shop, db: Session) -> None:
     assert do(shop.add.retry_send, error).is_ok()
 
 
-@contextmanager
-def locked_out(db: Session) -> Iterator[None]:
-    """Let every send wait."""
-    with db.transaction():
-        db.execute("lock table horsies.tasks in access exclusive mode")
-        yield
-
-
 def test_an_exhausted_pool(do: Do, new_shop: NewShop, database_url: str, db: Session) -> None:
     broker = PostgresConfig(database_url=database_url, pool_size=1, max_overflow=0, pool_timeout=0.2)
-    shop, other = new_shop(broker=broker), Do(do.style)
-    with ThreadPoolExecutor(1) as thread:
-        assert do(shop.add.send, 1).is_ok()
+    shop = new_shop(broker=broker)
+
+    async def send_both() -> list[TaskSendResult[TaskHandle[int]]]:
+        return await asyncio.gather(shop.add.send_async(1), shop.add.send_async(2))
+
+    assert do(shop.add.send, 0).is_ok()
+    with ThreadPoolExecutor(2) as threads:
         with locked_out(db):
-            blocked = thread.submit(shop.add.send, 2)
-            wait_until(lambda: waiting(db) == 1)
-            error = shop.add.send(3).unwrap_err()
-        assert blocked.result().is_ok()
-    other.close()
+            sends = [threads.submit(shop.add.send, n) for n in (1, 2)] if do.style == "sync" else []
+            both = threads.submit(do.run, send_both()) if do.style == "async" else None
+            wait_until(lambda: blocked(db) == 1)
+            time.sleep(0.3)
+        sent = [send.result() for send in sends] if both is None else both.result()
+    [error] = [each.error for each in sent if isinstance(each, Err)]
     assert (error.code, error.retryable) == (TaskSendErrorCode.ENQUEUE_FAILED, True)
-    assert "0.20 sec" in error.message
+    assert "within 0.2 s" in error.message
     assert do(shop.add.retry_send, error).is_ok()
-
-
-def waiting(db: Session) -> int:
-    return len(column(db, "select pid from pg_locks where not granted"))
 
 
 def test_a_database_that_comes_back(do: Do, new_shop: NewShop, db: Session, tcp_database_url: str) -> None:

@@ -1,11 +1,14 @@
 """What the server functions read: index scans, few rows and few buffers, however full the tables are."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg.errors import Diagnostic
 
 from horsies.db import calls_tasks
 from horsies.db.calls_worker import Fence
@@ -15,7 +18,15 @@ from tests.support.server import Server
 from tests.support.sessions import Session, call, open_session, scalar
 
 MANY = 100_000
-FUTURE, DUE, DAYS_AGO = 1_000_000, 2_000_000, 3_000_000
+FUTURE, DUE, ENDED, JUST_SENT, NEVER_SENT = range(1_000_000, 6_000_000, 1_000_000)
+_AUTO_EXPLAIN = {
+    "log_min_duration": "0",
+    "log_nested_statements": "on",
+    "log_analyze": "on",
+    "log_timing": "off",
+    "log_format": "json",
+    "log_level": "notice",
+}
 
 _FILL = """
     insert into horsies.tasks (id, task_name, queue, priority, args, run_at, sent_at, fingerprint)
@@ -66,39 +77,200 @@ def reading(session: Session) -> Iterator[Reads]:
                     reads.whole_tables.add(name)
 
 
-def fill(session: Session, first: int, *, queue: str = "default", due_in: float = 0, count: int = MANY) -> None:
+def fill(session: Session, first: int, *, queue: str = "default", due_in: float, count: int = MANY) -> None:
     session.execute(_FILL, (_PREFIX, queue, due_in - first, first, first + count - 1))
 
 
-@pytest.fixture(scope="module")
-def full(server: Server, template: str) -> Iterator[Session]:
-    """100,000 scheduled tasks, 100,000 ended ones, no statistics: what a worker finds after a night of sending."""
-    with new_database(server, template) as url, open_session(url) as session:
-        fill(session, FUTURE, due_in=3600)
-        session.execute(_FILL_HISTORY, (_PREFIX, DAYS_AGO, DAYS_AGO + MANY - 1))
-        yield session
+@pytest.fixture(scope="module", params=["without statistics", "with statistics"])
+def full_url(server: Server, template: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """100,000 scheduled tasks, 100,000 due ones in a queue of their own, 100,000 ended ones."""
+    with new_database(server, template) as url:
+        with open_session(url) as session:
+            session.execute("alter table horsies.tasks set (autovacuum_enabled = off)")
+            fill(session, FUTURE, due_in=3600)
+            fill(session, DUE, queue="busy", due_in=-2 * MANY)
+            session.execute(_FILL_HISTORY, (_PREFIX, ENDED, ENDED + MANY - 1))
+            if request.param == "with statistics":
+                session.execute("analyze")
+        yield url
+
+
+@pytest.fixture
+def full(full_url: str) -> Iterator[Session]:
+    """A new session, which has no plans yet. What it does is rolled back, and what others rolled back is gone."""
+    with open_session(full_url) as session:
+        session.execute("vacuum (index_cleanup true) horsies.tasks")
+        session.execute("vacuum horsies.workers")
+        with session.transaction(force_rollback=True):
+            yield session
 
 
 def send_due(session: Session, count: int = 20) -> None:
-    fill(session, DUE, due_in=-3600, count=count)
+    fill(session, JUST_SENT, due_in=-3600, count=count)
 
 
-def test_a_claim_reads_the_tasks_it_takes_and_no_scheduled_ones(full: Session) -> None:
-    worker = DrivenWorker(full)
+QUEUES = pytest.mark.parametrize("queues", [["default"], ["other", "default", "third"]], ids=["one queue", "three"])
+CLAIM_READS = {"tasks_to_claim", "tasks_pkey", "workers_pkey"}
+IN_HAND = {"tasks_in_hand", "tasks_pkey"}
+
+
+@QUEUES
+def test_a_claim_reads_the_tasks_it_takes_and_no_scheduled_ones(full: Session, queues: list[str]) -> None:
+    worker = DrivenWorker(full, queues=queues)
     send_due(full)
     with reading(full) as reads:
         assert len(worker.claim(10)) == 10
     assert reads.whole_tables == set()
-    assert reads.indexes.keys() <= {"tasks_to_claim", "tasks_pkey", "workers_pkey"}
+    assert reads.indexes.keys() <= CLAIM_READS
     assert reads.rows < 50
     assert reads.blocks < 300
 
 
-def test_an_idle_claim_reads_next_to_nothing(full: Session) -> None:
-    worker = DrivenWorker(full)
-    full.execute("delete from horsies.tasks where id < %s", (numbered_id(FUTURE),))
+@QUEUES
+def test_a_claim_from_a_long_queue_reads_its_head_only(full: Session, queues: list[str]) -> None:
+    worker = DrivenWorker(full, queues=[*queues[1:], "busy"])
     with reading(full) as reads:
-        assert worker.claim(10) == []
-    assert reads.indexes.keys() <= {"tasks_to_claim", "workers_pkey"}
+        assert len(worker.claim(100)) == 100
+    assert reads.whole_tables == set()
+    assert reads.indexes.keys() <= CLAIM_READS
+    assert reads.rows < 500
+    assert reads.blocks < 2000
+
+
+@QUEUES
+def test_an_idle_claim_reads_next_to_nothing(full: Session, queues: list[str]) -> None:
+    worker = DrivenWorker(full, queues=queues)
+    with reading(full) as reads:
+        claim = worker.ask(10)
+    assert claim.tasks == []
+    assert claim.due_in is not None
+    assert reads.whole_tables == set()
+    assert reads.indexes.keys() <= CLAIM_READS
     assert reads.rows < 10
+    assert reads.blocks < 150
+
+
+ON_CLAIMS: dict[str, Callable[[DrivenWorker, list[Fence]], object]] = {
+    "done": lambda worker, fences: worker.finish(*map(done, fences)),
+    "failed": lambda worker, fences: worker.finish(*map(failed, fences)),
+    "release": lambda worker, fences: worker.release(*fences),
+    "reconcile": lambda worker, _fences: worker.reconcile(),
+    "confirm": lambda worker, fences: worker.reconcile(*fences),
+}
+
+
+@pytest.mark.parametrize("name", ON_CLAIMS)
+@pytest.mark.parametrize("count", [1, 20])
+def test_what_is_done_to_claims_reads_them_by_key_and_no_history(full: Session, name: str, count: int) -> None:
+    worker = DrivenWorker(full)
+    send_due(full)
+    fences = worker.claim(count)
+    with reading(full) as reads:
+        ON_CLAIMS[name](worker, fences)
+    assert reads.whole_tables == set()
+    assert reads.indexes.keys() <= IN_HAND
+    assert reads.rows < 10 + 10 * count
+    assert reads.blocks < 100 + 30 * count
+
+
+def test_an_outcome_that_is_not_accepted_is_looked_for_by_key(full: Session) -> None:
+    worker = DrivenWorker(full)
+    with reading(full) as reads:
+        assert worker.finish(done(Fence(numbered_id(ENDED), 1))) == ["stale"]
+    assert reads.whole_tables == set()
+    assert reads.rows < 10
+    assert reads.blocks < 200
+
+
+def test_a_first_send_looks_nowhere_else(full: Session) -> None:
+    with reading(full) as reads:
+        assert enqueue(full, request()) == "sent"
+    assert reads.indexes.keys() == {"tasks_pkey"}
     assert reads.blocks < 30
+
+
+LOOKS: dict[str, Callable[[Session, UUID], object]] = {
+    "replay": lambda session, task_id: enqueue(session, request(task_id), replay=True),
+    "task_result": lambda session, task_id: call(session, calls_tasks.task_result(task_id)),
+    "task_info": lambda session, task_id: call(session, calls_tasks.task_info(task_id)),
+    "task_attempts": lambda session, task_id: call(session, calls_tasks.task_attempts(task_id)),
+    "ended_among": lambda session, task_id: call(session, calls_tasks.ended_among([task_id])),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+@pytest.mark.parametrize("number", [DUE, ENDED, NEVER_SENT], ids=["waiting", "ended", "unknown"])
+def test_one_task_is_looked_up_by_key(full: Session, name: str, number: int) -> None:
+    with reading(full) as reads:
+        LOOKS[name](full, numbered_id(number))
+    assert reads.whole_tables <= {"workers"}
+    assert all(index.endswith("_pkey") for index in reads.indexes)
+    assert reads.rows < 5
+    assert reads.blocks < 200
+
+
+def test_idle_duties_do_not_read_what_waits(full: Session) -> None:
+    full.execute("analyze horsies.tasks")  # a cluster that does duties has its statistics
+    with reading(full) as reads:
+        reap(full)
+        expire(full)
+    assert reads.whole_tables <= {"workers"}
+    assert reads.rows < 10
+    assert reads.blocks < 50
+
+
+@QUEUES
+def test_a_plan_made_for_an_empty_table_still_serves_when_it_is_full(db: Session, queues: list[str]) -> None:
+    db.execute("alter table horsies.tasks set (autovacuum_enabled = off)")
+    worker = DrivenWorker(db, queues=queues)
+    for _ in range(10):
+        send_due(db, 1)
+        assert worker.finish(done(worker.claim_one())) == ["accepted"]
+    fill(db, FUTURE, due_in=3600)
+    send_due(db)
+    with reading(db) as reads:
+        fences = worker.claim(10)
+        assert set(worker.finish(*map(done, fences))) == {"accepted"}
+    assert reads.whole_tables == set()
+    assert reads.indexes.keys() <= CLAIM_READS | IN_HAND
+    assert reads.rows < 150
+    assert reads.blocks < 600
+
+
+def plans(session: Session) -> list[dict[str, Any]]:
+    """The list to which the plan of every statement is added from now on, those inside functions too."""
+    found: list[dict[str, Any]] = []
+
+    def note(notice: Diagnostic) -> None:
+        _, _, plan = (notice.message_primary or "").partition("plan:\n")
+        if plan:
+            found.append(json.loads(plan)["Plan"])
+
+    session.execute("load 'auto_explain'")
+    for name, value in _AUTO_EXPLAIN.items():
+        session.execute(f"set auto_explain.{name} = {value}".encode())
+    session.add_notice_handler(note)
+    return found
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)
+
+
+@QUEUES
+def test_a_claim_walks_its_index_in_order_and_joins_by_key(full: Session, queues: list[str]) -> None:
+    worker = DrivenWorker(full, queues=queues)
+    send_due(full)
+    found = plans(full)
+    assert len(worker.claim(10)) == 10
+    of_tasks = [node for plan in found for node in nodes(plan) if node.get("Relation Name") == "tasks"]
+    scans = {(node["Node Type"], node.get("Index Name")) for node in of_tasks}
+    assert scans - {("ModifyTable", None)} == {
+        ("Index Scan", "tasks_to_claim"),
+        ("Index Only Scan", "tasks_to_claim"),
+        ("Index Scan", "tasks_pkey"),
+    }
+    sorts = [node for plan in found for node in nodes(plan) if node["Node Type"] == "Sort"]
+    assert all(node["Actual Rows"] <= 10 for node in sorts)

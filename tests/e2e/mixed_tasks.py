@@ -1,9 +1,11 @@
 """The tasks of the end-to-end tests: one for each way to end. Each start is written to a ledger outside the queue.
 
-Imported by real workers (from a copy in a folder of the test's own); the environment says where database and ledger are.
+Imported by real workers from a copy in a folder of the test's own, and by the test itself. The environment says where
+database and ledger are, and how patient workers are.
 """
 
 import asyncio
+import ctypes
 import os
 import signal
 import threading
@@ -14,20 +16,45 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from horsies import AppConfig, Err, Horsies, Ok, RecoveryConfig, RetryPolicy, TaskError, TaskResult
+from horsies import (
+    AppConfig,
+    Err,
+    Horsies,
+    Ok,
+    PostgresConfig,
+    RecoveryConfig,
+    RetryPolicy,
+    TaskError,
+    TaskResult,
+    WorkerResilienceConfig,
+)
+
+
+def _ms(name: str, default: int) -> int:
+    return int(os.environ.get(f"TEST_{name}_MS", default))
+
 
 app = Horsies(
     AppConfig(
+        broker=PostgresConfig(database_url=os.environ.get("HORSIES_DATABASE_URL")),
         recovery=RecoveryConfig(
-            running_stale_threshold_ms=int(os.environ.get("TEST_STALE_MS", "300000")),
-            runner_heartbeat_interval_ms=int(os.environ.get("TEST_HEARTBEAT_MS", "30000")),
-            claimer_heartbeat_interval_ms=int(os.environ.get("TEST_HEARTBEAT_MS", "30000")),
-            check_interval_ms=int(os.environ.get("TEST_CHECK_MS", "30000")),
+            running_stale_threshold_ms=_ms("STALE", 300_000),
+            runner_heartbeat_interval_ms=_ms("HEARTBEAT", 30_000),
+            claimer_heartbeat_interval_ms=_ms("HEARTBEAT", 30_000),
+            check_interval_ms=_ms("CHECK", 30_000),
+        ),
+        resilience=WorkerResilienceConfig(
+            db_retry_initial_ms=100,
+            db_retry_max_ms=_ms("RECONNECT", 500),
+            db_retry_max_attempts=int(os.environ.get("TEST_DB_ATTEMPTS", "0")),
+            notify_poll_interval_ms=_ms("POLL", 5_000),
         ),
         exception_mapper={LookupError: "NOT_THERE"},
     )
 )
 app.discover_tasks(["mixed_tasks"])
+
+AFTER_CRASH = RetryPolicy.fixed([1], auto_retry_for=["WORKER_CRASHED"], jitter=False)
 
 type Text = TaskResult[str, TaskError]
 
@@ -88,12 +115,38 @@ def boom_mapped(key: str) -> Text:
 async def boom_async(key: str) -> Text:
     note(key)
     await asyncio.sleep(0)
+    raise RuntimeError(f"boom {key}")
+
+
+@app.task("boom_own_mapper", exception_mapper={LookupError: "NOT_IN_SHOP"}, default_unhandled_error_code="SHOP_BROKEN")
+def boom_own_mapper(key: str, kind: str) -> Text:
+    note(key)
+    raise {"LookupError": LookupError, "KeyError": KeyError}[kind](key)
+
+
+@app.task("leave")
+def leave(key: str) -> Text:
+    note(key)
+    raise SystemExit(f"leaving {key}")
+
+
+@app.task("leave_async")
+async def leave_async(key: str) -> Text:
+    note(key)
+    await asyncio.sleep(0)
     raise SystemExit(f"leaving {key}")
 
 
 @app.task("interrupt")
 def interrupt(key: str) -> Text:
     note(key)
+    raise KeyboardInterrupt
+
+
+@app.task("interrupt_async")
+async def interrupt_async(key: str) -> Text:
+    note(key)
+    await asyncio.sleep(0)
     raise KeyboardInterrupt
 
 
@@ -107,6 +160,12 @@ def wrong_type(key: str) -> TaskResult[int, TaskError]:
 def no_result(key: str) -> Text:
     note(key)
     return None  # type: ignore[return-value] # the point of this task
+
+
+@app.task("bare_value")
+def bare_value(key: str) -> Text:
+    note(key)
+    return key  # type: ignore[return-value] # the point of this task
 
 
 @app.task("unserialisable")
@@ -132,6 +191,20 @@ def kill(key: str) -> Text:
     note(key)
     os.kill(os.getpid(), signal.SIGKILL)
     return TaskResult(ok="never")
+
+
+@app.task("segfault")
+def segfault(key: str) -> Text:
+    note(key)
+    ctypes.string_at(0)
+    return TaskResult(ok="never")
+
+
+@app.task("exit_async")
+async def exit_async(key: str) -> Text:
+    note(key)
+    await asyncio.sleep(0)
+    os._exit(0)
 
 
 @app.task("big")
@@ -161,7 +234,24 @@ async def sleep_async(key: str, seconds: float) -> Text:
     return TaskResult(ok=key)
 
 
-@app.task("survivor", retry_policy=RetryPolicy.fixed([1], auto_retry_for=["WORKER_CRASHED"], jitter=False))
+@app.task("sleep_again", retry_policy=AFTER_CRASH)
+def sleep_again(key: str, seconds: float) -> Text:
+    """Sleep, and if that is cut short by a crash, once more."""
+    note(key)
+    time.sleep(seconds)
+    note(f"{key}:end")
+    return TaskResult(ok=key)
+
+
+@app.task("sleep_again_async", retry_policy=AFTER_CRASH)
+async def sleep_again_async(key: str, seconds: float) -> Text:
+    note(key)
+    await asyncio.sleep(seconds)
+    note(f"{key}:end")
+    return TaskResult(ok=key)
+
+
+@app.task("survivor", retry_policy=AFTER_CRASH)
 def survivor(key: str, folder: str) -> Text:
     """Die in the first attempt, succeed in the second."""
     note(key)
@@ -187,7 +277,7 @@ def sender(key: str) -> Text:
 def spawn(key: str) -> TaskResult[int, TaskError]:
     """Leave a process of its own behind."""
     note(key)
-    pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], os.environ)
     return TaskResult(ok=pid)
 
 

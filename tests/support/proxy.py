@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 type Direction = Literal["to server", "to client"]
 type Link = tuple[socket.socket, socket.socket]
 
+_DIRECTIONS: tuple[Direction, ...] = ("to server", "to client")
 _CHUNK = 65_536
 _POLL_S = 0.05
 
@@ -25,8 +26,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._links: set[Link] = set()
         self._left: dict[Direction, int] = {}
-        self._is_flowing = threading.Event()
-        self._is_flowing.set()
+        self._is_flowing = {direction: threading.Event() for direction in _DIRECTIONS}
+        self.resume()
         self._listener = self._listen(0)
         self.port: int = self._listener.getsockname()[1]
         self.accepted = 0
@@ -55,13 +56,15 @@ class Proxy:
         with self._lock:
             self._left[direction] = size
 
-    def stall(self) -> None:
-        """Forward nothing any more, and close nothing: what a dead network looks like."""
-        self._is_flowing.clear()
+    def stall(self, *directions: Direction) -> None:
+        """Forward nothing any more, or nothing in one direction, and close nothing: what a dead network looks like."""
+        for direction in directions or _DIRECTIONS:
+            self._is_flowing[direction].clear()
 
     def resume(self) -> None:
         """End a stall; what waited is forwarded."""
-        self._is_flowing.set()
+        for flows in self._is_flowing.values():
+            flows.set()
 
     def refuse(self) -> None:
         """Refuse new connections; the old ones live on."""
@@ -105,7 +108,7 @@ class Proxy:
     def _pump(self, link: Link, source: socket.socket, target: socket.socket, direction: Direction) -> None:
         with suppress(OSError):
             while data := source.recv(_CHUNK):
-                while not self._is_flowing.wait(_POLL_S):
+                while not self._is_flowing[direction].wait(_POLL_S):
                     if link not in self._links:
                         return
                 allowed = self._allow(len(data), direction)

@@ -1,6 +1,7 @@
 """The PostgreSQL server of a test run: an embedded one shared by all xdist workers, or one that is named.
 
-HORSIES_TEST_DATABASE_URL names another server, of any version, by a URL of a superuser over TCP.
+HORSIES_TEST_DATABASE_URL names another server, of any version, by a URL of a superuser over TCP. It has to ask for
+passwords there, as PostgreSQL does by default.
 """
 
 import os
@@ -72,6 +73,7 @@ def end_run() -> None:
             left = session.execute("select datname from pg_database where starts_with(datname, %s)", (run_name(),))
             for (name,) in left.fetchall():
                 drop_database(session, name)
+            session.execute(f"drop role if exists {_user()}".encode())
     elif (home := _home()).exists():
         wait_until(lambda: not embedded.is_running(home), describe="the test server to stop")
         shutil.rmtree(home)
@@ -88,10 +90,10 @@ def drop_database(session: psycopg.Connection, name: str) -> None:
 def running_server() -> Generator[Server]:
     """The server of this run; started if this is the first process to need it."""
     if url := os.environ.get(_URL_VARIABLE):
-        yield Server(url, url)
-        return
-    with embedded_server(_home(), _FAST) as server:
-        yield server
+        yield _server(url)
+    else:
+        with embedded_server(_home(), _FAST) as server:
+            yield server
 
 
 @contextmanager
@@ -99,10 +101,7 @@ def embedded_server(home: Path, settings: dict[str, str]) -> Generator[Server]:
     """A server in a folder, which listens on TCP too. Others that use the same folder share it."""
     url = embedded.acquire(home, {"listen_addresses": "127.0.0.1", "port": str(_free_port()), **settings})
     try:
-        with psycopg.connect(url) as session:
-            _create_password_user(session)
-            tcp_url = f"postgresql://tester:{PASSWORD}@127.0.0.1:{session.info.port}/postgres"
-        yield Server(url, tcp_url)
+        yield _server(url)
     finally:
         embedded.release(home)
 
@@ -117,7 +116,14 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _create_password_user(session: psycopg.Connection) -> None:
-    session.execute("select pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
-    if session.execute("select from pg_roles where rolname = 'tester'").fetchone() is None:
-        session.execute(f"create role tester superuser login password '{PASSWORD}'".encode())
+def _user() -> str:
+    return f"{run_name()}_tester"
+
+
+def _server(url: str) -> Server:
+    with psycopg.connect(url) as session:
+        session.execute("select pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
+        if session.execute("select from pg_roles where rolname = %s", (_user(),)).fetchone() is None:
+            session.execute(f"create role {_user()} superuser login password '{PASSWORD}'".encode())
+        host = urlsplit(url).hostname or "127.0.0.1"
+        return Server(url, f"postgresql://{_user()}:{PASSWORD}@{host}:{session.info.port}/postgres")

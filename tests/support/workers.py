@@ -73,6 +73,15 @@ class WorkerProcess:
         """The same without the command itself: template process and children."""
         return [each for each in self.processes() if each.pid != self.pid]
 
+    def template(self) -> psutil.Process:
+        """The template process."""
+        [template] = psutil.Process(self.pid).children()
+        return template
+
+    def children(self) -> list[psutil.Process]:
+        """The children that live."""
+        return [child for child in self.template().children() if lives(child.pid)]
+
     def assert_gone(self, timeout: float = 10) -> None:
         """Fail if any of its processes stays."""
         wait_until(lambda: not self.processes(), timeout, lambda: f"the end of {self.processes()}, log:\n{self.log()}")
@@ -83,6 +92,13 @@ class WorkerProcess:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
         self._process.wait()
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that has ended and is only not yet waited for does not."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _mark_of(process: psutil.Process) -> str | None:

@@ -2,7 +2,9 @@
 -- hint), then once in all of history.
 -- Called by: enqueue (replays), task_result.
 create function horsies.find_ended(wanted uuid) returns setof horsies.history
-language plpgsql as $function$
+language plpgsql
+set enable_seqscan = off
+as $function$
 declare
     since constant timestamptz := horsies.uuid_time(wanted) - interval '1 day';
 begin

@@ -4,7 +4,9 @@ create function horsies.task_attempts(wanted uuid) returns table (
     attempt int, outcome text, will_retry boolean, started_at timestamptz, finished_at timestamptz,
     error_code text, error json, worker_hostname text, worker_pid int, worker_process_name text
 )
-language sql volatile as $function$
+language sql volatile
+set enable_seqscan = off
+as $function$
     select h.attempt,
            case when h.status = 'COMPLETED' then 'COMPLETED'
                 when h.error_code = 'WORKER_CRASHED' then 'WORKER_FAILURE' else 'FAILED' end,

@@ -1,0 +1,141 @@
+"""Tasks that are due later, and tasks that are due too late.
+
+Workers poll every five minutes here: what happens sooner happens because they know when it is due, or are told.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from horsies import OutcomeCode, TaskHandle, TaskInfo, TaskStatus
+from tests.support.scene import Scene
+from tests.support.waiting import wait_until
+
+NO_POLLING = {"TEST_POLL_MS": "300000"}
+FAR_S = 3600
+
+
+def ended(handle: TaskHandle[Any]) -> TaskInfo:
+    handle.get(timeout_ms=20_000)
+    info = handle.info().unwrap()
+    assert info is not None
+    assert info.status is TaskStatus.COMPLETED
+    return info
+
+
+def check_on_time(info: TaskInfo, delay: float) -> None:
+    """Due when it was said, and not begun before; all by the clock of the database."""
+    assert info.enqueued_at == info.sent_at + timedelta(seconds=delay)
+    assert info.started_at is not None
+    assert info.started_at >= info.enqueued_at
+
+
+@pytest.mark.parametrize("task", ["ok", "ok_async"])
+def test_a_scheduled_task_begins_when_it_is_due_and_not_before(scene: Scene, task: str) -> None:
+    scene.ready_worker(**NO_POLLING)
+    check_on_time(ended(getattr(scene.tasks, task).schedule(1.5, "later").unwrap()), 1.5)
+    assert scene.counts()["later"] == 1
+
+
+def test_a_task_scheduled_by_asynchronous_code_is_due_in_time_too(scene: Scene) -> None:
+    scene.ready_worker(**NO_POLLING)
+
+    async def send() -> TaskHandle[str]:
+        sent = (await scene.tasks.ok.with_options(priority=3).schedule_async(1, "later")).unwrap()
+        await scene.tasks.app.close_async()
+        return sent
+
+    info = ended(asyncio.run(send()))
+    check_on_time(info, 1)
+    assert info.priority == 3
+
+
+def test_a_worker_that_starts_later_still_knows_when_a_task_is_due(scene: Scene) -> None:
+    handle = scene.tasks.ok.with_options(delay=2).send("later").unwrap()
+    scene.ready_worker(**NO_POLLING)
+    check_on_time(ended(handle), 2)
+
+
+def test_a_task_delayed_far_does_not_hold_up_a_nearer_one(scene: Scene) -> None:
+    scene.ready_worker(**NO_POLLING)
+    scene.tasks.ok.schedule(FAR_S, "far").unwrap()
+    near = scene.tasks.ok.schedule(2, "near").unwrap()
+    nearer = scene.tasks.ok.schedule(1, "nearer").unwrap()
+    now = scene.send("ok", "now")
+    for handle, delay in ((now, 0), (nearer, 1), (near, 2)):
+        check_on_time(ended(handle), delay)
+    assert [entry.key for entry in scene.ledger()] == ["now", "nearer", "near"]
+    assert scene.live_tasks("PENDING") == 1
+
+
+def test_a_task_that_falls_due_while_all_children_are_busy_begins_after(scene: Scene) -> None:
+    scene.ready_worker(**NO_POLLING)
+    busy = scene.send("sleep", "busy", 2)
+    due = scene.tasks.ok.schedule(0.5, "due").unwrap()
+    check_on_time(ended(due), 0.5)
+    assert ended(busy).completed_at is not None
+    assert [entry.key for entry in scene.ledger()] == ["busy", "busy:end", "due"]
+
+
+def test_a_retry_begins_when_it_is_due(scene: Scene) -> None:
+    scene.ready_worker(**NO_POLLING)
+    handle = scene.send("survivor", "again", str(scene.folder))
+    assert handle.get(timeout_ms=20_000).ok_value == "second time"
+    info = handle.info(include_attempts=True).unwrap()
+    assert info is not None
+    assert info.attempts is not None
+    second, first = info.attempts
+    assert second.started_at >= info.enqueued_at == first.finished_at + timedelta(seconds=1)
+
+
+def check_expired(scene: Scene, handle: TaskHandle[Any]) -> None:
+    error = handle.get(timeout_ms=20_000).err_value
+    assert error.error_code is OutcomeCode.TASK_EXPIRED
+    info = handle.info(include_result=True, include_attempts=True).unwrap()
+    assert info is not None
+    assert (info.status, info.error_code) == (TaskStatus.EXPIRED, OutcomeCode.TASK_EXPIRED)
+    assert info.started_at is None
+    assert info.failed_at is not None
+    assert info.good_until is not None
+    assert info.failed_at >= info.good_until
+    assert not scene.counts()["too late"]
+
+
+def test_a_task_that_is_not_begun_by_its_good_until_expires(scene: Scene) -> None:
+    worker = scene.ready_worker(**NO_POLLING, TEST_CHECK_MS="1000")
+    busy = scene.send("sleep", "busy", 2.5)
+    scene.wait_for_note("busy")
+    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    check_expired(scene, scene.tasks.ok.with_options(good_until=soon).send("too late").unwrap())
+    assert busy.get(timeout_ms=20_000).is_ok()
+    assert worker.stop() == 0
+
+
+def test_a_task_whose_good_until_is_past_never_runs(scene: Scene) -> None:
+    """Not even before the duty has ended it: workers pass it by."""
+    scene.ready_worker(**NO_POLLING)
+    assert scene.send("ok", "first").get(timeout_ms=20_000).is_ok()
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    handle = scene.tasks.ok.with_options(good_until=past, priority=1).send("too late").unwrap()
+    assert scene.send("ok", "second").get(timeout_ms=20_000).is_ok()
+    scene.ready_worker(**NO_POLLING)  # does its duties first of all
+    check_expired(scene, handle)
+
+
+def test_a_task_whose_good_until_is_far_runs(scene: Scene) -> None:
+    scene.ready_worker(**NO_POLLING)
+    far = datetime.now(UTC) + timedelta(hours=1)
+    info = ended(scene.tasks.ok.with_options(good_until=far).send("in time").unwrap())
+    assert info.good_until == far
+
+
+def test_a_retry_at_or_past_good_until_is_not_made(scene: Scene) -> None:
+    scene.ready_worker(**NO_POLLING)
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    handle = scene.tasks.survivor.with_options(good_until=soon).send("once", str(scene.folder)).unwrap()
+    error = handle.get(timeout_ms=20_000).err_value
+    assert str(error.error_code) == "WORKER_CRASHED"
+    wait_until(lambda: scene.live_tasks() == 0, describe="no retry")
+    assert scene.counts()["once"] == 1

@@ -1,0 +1,239 @@
+"""Every way to end, in children that run one task at a time and in a child that runs several."""
+
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from horsies import TaskAttemptOutcome, TaskHandle, TaskInfo, TaskStatus
+from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
+from tests.support.databases import new_database
+from tests.support.scene import Scene, new_scene
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+from tests.support.workers import WorkerProcess, lives
+
+UNHANDLED = OperationalErrorCode.UNHANDLED_EXCEPTION
+NO_RESULT = OperationalErrorCode.TASK_EXCEPTION
+CRASHED = OperationalErrorCode.WORKER_CRASHED
+UNSTORABLE = OperationalErrorCode.WORKER_SERIALIZATION_ERROR
+MISMATCH = ContractCode.RETURN_TYPE_MISMATCH
+TIMED_OUT = OutcomeCode.TASK_TIMEOUT
+
+type Code = BuiltInTaskCode | str
+
+
+@pytest.fixture(scope="module", params=["--processes=2", "--concurrency=4"])
+def stage(
+    request: pytest.FixtureRequest, server: Server, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Scene, WorkerProcess]]:
+    """A scene and a worker that the tests share: each task has a key of its own."""
+    with new_database(server, template) as url, new_scene(url, tmp_path_factory.mktemp("outcomes")) as shared:
+        yield shared, shared.ready_worker(request.param)
+
+
+@pytest.fixture
+def scene(stage: tuple[Scene, WorkerProcess]) -> Scene:
+    return stage[0]
+
+
+@pytest.fixture
+def worker(stage: tuple[Scene, WorkerProcess]) -> WorkerProcess:
+    return stage[1]
+
+
+def outcome(handle: TaskHandle[Any]) -> Any:
+    result = handle.get(timeout_ms=30_000)
+    return result.ok_value if result.is_ok() else result.err_value
+
+
+def info_of(handle: TaskHandle[Any]) -> TaskInfo:
+    """All that is known of a task, once it has ended."""
+    outcome(handle)
+    info = handle.info(include_result=True, include_failed_reason=True, include_attempts=True).unwrap()
+    assert info is not None
+    return info
+
+
+@pytest.mark.parametrize("task", ["ok", "ok_async"])
+def test_a_value_completes_the_task(scene: Scene, task: str) -> None:
+    info = info_of(scene.send(task, f"{task} once"))
+    assert info.status is TaskStatus.COMPLETED
+    assert info.result is not None
+    assert info.result.ok_value == f"done {task} once"
+    assert (info.error_code, info.failed_reason, info.failed_at) == (None, None, None)
+    assert info.started_at is not None
+    assert info.completed_at is not None
+    assert info.sent_at <= info.started_at <= info.completed_at
+    assert scene.counts()[f"{task} once"] == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "code", "says"),
+    [
+        ("fail", "SHOP_CLOSED", ["no KEY"]),
+        ("boom", UNHANDLED, ["RuntimeError: boom KEY"]),
+        ("boom_async", UNHANDLED, ["RuntimeError: boom KEY"]),
+        ("leave", UNHANDLED, ["SystemExit: leaving KEY"]),
+        ("leave_async", UNHANDLED, ["SystemExit: leaving KEY"]),
+        ("interrupt", UNHANDLED, ["KeyboardInterrupt"]),
+        ("interrupt_async", UNHANDLED, ["KeyboardInterrupt"]),
+        ("wrong_type", MISMATCH, ["task wrong_type", "int", "'not a number: KEY'"]),
+        ("no_result", NO_RESULT, ["task no_result returned NoneType", "TaskResult(ok="]),
+        ("bare_value", NO_RESULT, ["task bare_value returned str", "TaskResult(ok="]),
+        ("unserialisable", UNSTORABLE, ["task unserialisable", "lock"]),
+        ("nan", UNSTORABLE, ["task nan", "no JSON"]),
+        ("exit_now", CRASHED, ["exited with code 7"]),
+        ("exit_async", CRASHED, ["exited with code 0"]),
+        ("kill", CRASHED, ["was killed by signal 9 (SIGKILL)"]),
+        ("segfault", CRASHED, ["was killed by signal 11 (SIGSEGV)"]),
+        ("slow", TIMED_OUT, ["task slow ", "300 ms"]),
+        ("slow_async", TIMED_OUT, ["task slow_async", "300 ms"]),
+        ("slow_deaf", TIMED_OUT, ["task slow_deaf", "300 ms"]),
+    ],
+)
+def test_a_failure_has_its_code_and_says_why(scene: Scene, task: str, code: Code, says: list[str]) -> None:
+    key = f"{task} failing"
+    info = info_of(scene.send(task, key))
+    assert info.status is TaskStatus.FAILED
+    assert info.result is not None
+    error = info.result.err_value
+    assert error.error_code is code if isinstance(code, BuiltInTaskCode.__value__) else error.error_code == code
+    assert info.error_code == code
+    assert info.failed_reason == error.message
+    assert [part for part in says if part.replace("KEY", key) not in str(error.message)] == []
+    assert info.completed_at is None
+    assert info.failed_at is not None
+    assert scene.counts()[key] == 1
+    check_only_attempt(info, TaskAttemptOutcome.WORKER_FAILURE if code is CRASHED else TaskAttemptOutcome.FAILED)
+
+
+def check_only_attempt(info: TaskInfo, expected: TaskAttemptOutcome) -> None:
+    """The one attempt says the same as the task."""
+    assert info.attempts is not None
+    [attempt] = info.attempts
+    assert (attempt.attempt, attempt.outcome, attempt.will_retry) == (1, expected, False)
+    assert attempt.error_code == info.error_code
+    assert attempt.error_message == attempt.failed_reason == info.failed_reason
+    assert attempt.started_at <= attempt.finished_at == (info.failed_at or info.completed_at)
+
+
+@pytest.mark.parametrize("task", ["ok", "boom", "exit_now", "slow"])
+def test_an_attempt_says_who_ran_it(scene: Scene, worker: WorkerProcess, task: str) -> None:
+    info = info_of(scene.send(task, f"{task} by whom"))
+    pid = scene.wait_for_note(f"{task} by whom").pid
+    assert info.attempts is not None
+    for told in (info, *info.attempts):
+        assert (told.worker_hostname, told.worker_pid) == (socket.gethostname(), pid)
+        assert str(told.worker_process_name).rpartition("/")[0] == f"{socket.gethostname()}:{worker.pid}"
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "message"),
+    [
+        ("boom", "RuntimeError", "boom KEY"),
+        ("boom_async", "RuntimeError", "boom KEY"),
+        ("boom_mapped", "LookupError", "KEY"),
+        ("leave", "SystemExit", "leaving KEY"),
+        ("interrupt_async", "KeyboardInterrupt", ""),
+    ],
+)
+def test_an_exception_is_kept_with_its_traceback(scene: Scene, task: str, kind: str, message: str) -> None:
+    key = f"{task} traced"
+    exception = outcome(scene.send(task, key)).exception
+    assert (exception["type"], exception["message"]) == (kind, message.replace("KEY", key))
+    assert f"mixed_tasks.py\", line" in exception["traceback"]
+    assert f"in {task}\n    raise {kind}" in exception["traceback"]
+
+
+@pytest.mark.parametrize("task", ["leave", "leave_async", "interrupt", "interrupt_async", "boom", "slow_async"])
+def test_a_child_goes_on_after_what_is_only_an_outcome(scene: Scene, worker: WorkerProcess, task: str) -> None:
+    living = worker.children()
+    outcome(scene.send(task, f"{task} and on"))
+    outcome(scene.send("ok", f"after {task}"))
+    assert worker.children() == living
+
+
+def test_exceptions_become_codes_by_the_mappers(scene: Scene) -> None:
+    def code(task: str, *args: str) -> object:
+        return outcome(scene.send(task, "mapped", *args)).error_code
+
+    assert code("boom_mapped") == "NOT_THERE"
+    assert code("boom_own_mapper", "LookupError") == "NOT_IN_SHOP"
+    assert code("boom_own_mapper", "KeyError") == "SHOP_BROKEN"  # a mapper knows the exact class only
+
+
+def test_an_error_class_of_the_users_comes_back_as_itself(scene: Scene) -> None:
+    error = outcome(scene.send("fail", "own class"))
+    assert type(error) is scene.tasks.ShopError
+    assert (error.shop, error.data) == ("side", {"key": "own class"})
+
+
+def test_models_and_times_come_back_as_they_were(scene: Scene) -> None:
+    order = scene.tasks.Order(number=2**70, lines=["ö", "\U0001f40e"])
+    when = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    answer = outcome(scene.send("order", order, when))
+    assert type(answer) is scene.tasks.Order
+    assert answer.number == 2**70 + 1
+    assert answer.lines == ["ö", "\U0001f40e", when.astimezone(UTC).isoformat()]
+
+
+def test_ten_megabytes_go_and_come_back(scene: Scene) -> None:
+    payload = "0123456789" * (1 << 20)
+    assert outcome(scene.send("big", "big", payload)) == payload[::-1]
+
+
+def test_arguments_that_no_longer_fit_name_the_parameter(scene: Scene) -> None:
+    sent = scene.tasks.ok.with_options(delay=3600).send("too late").unwrap()
+    changed = "update horsies.tasks set args = '{\"key\": 5}', run_at = now() where id = %s"
+    scene.session.execute(changed, (sent.task_id,))
+    scene.send("ok", "wakes the worker")
+    error = outcome(sent)
+    assert error.error_code is UNSTORABLE
+    assert "key" in str(error.message)
+    assert scene.counts()["too late"] == 0
+
+
+def test_a_task_sends_another_one_and_waits_for_it(scene: Scene) -> None:
+    assert outcome(scene.send("sender", "outer")) == "inner said done outer:inner"
+
+
+def test_a_crash_that_the_policy_names_is_tried_again(scene: Scene, tmp_path: Path) -> None:
+    info = info_of(scene.send("survivor", "survivor", str(tmp_path)))
+    assert info.status is TaskStatus.COMPLETED
+    assert info.result is not None
+    assert info.result.ok_value == "second time"
+    assert info.attempts is not None
+    second, first = info.attempts
+    assert (second.outcome, second.will_retry) == (TaskAttemptOutcome.COMPLETED, False)
+    assert (first.outcome, first.will_retry) == (TaskAttemptOutcome.WORKER_FAILURE, True)
+    assert "SIGKILL" in str(first.error_message)
+    assert scene.counts()["survivor"] == 2
+
+
+def test_a_timeout_that_the_policy_names_is_tried_again(scene: Scene, tmp_path: Path) -> None:
+    info = info_of(scene.send("slow_retried", "slow_retried", str(tmp_path)))
+    assert info.status is TaskStatus.COMPLETED
+    assert info.attempts is not None
+    assert [attempt.error_code for attempt in info.attempts] == [None, TIMED_OUT]
+
+
+@pytest.mark.parametrize("overdue", ["slow", "slow_async"])
+def test_a_timeout_does_not_harm_a_neighbour(scene: Scene, overdue: str) -> None:
+    neighbour = scene.send("sleep", f"beside {overdue}", 1.5)
+    scene.wait_for_note(f"beside {overdue}")
+    late = scene.send(overdue, f"{overdue} beside")
+    assert outcome(late).error_code is TIMED_OUT
+    assert outcome(neighbour) == f"beside {overdue}"
+
+
+def test_what_a_task_started_ends_with_its_child(scene: Scene) -> None:
+    grandchild = outcome(scene.send("spawn", "spawned"))
+    child = scene.wait_for_note("spawned").pid
+    assert lives(grandchild)
+    psutil.Process(child).kill()
+    wait_until(lambda: not lives(grandchild), describe="the end of the process that a task left behind")

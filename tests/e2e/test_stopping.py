@@ -1,0 +1,177 @@
+"""Stopping a worker: what runs may end, what has not begun waits for the next one, and the exit code is 0."""
+
+import signal
+
+import psycopg
+import pytest
+
+from horsies import TaskStatus
+from horsies.codes import OperationalErrorCode
+from horsies.db.sqlfiles import DEFAULT_SCHEMA, channel
+from tests.support.proxy import Proxy
+from tests.support.scene import URL_VARIABLE, Scene
+from tests.support.sessions import scalar
+from tests.support.waiting import wait_until
+from tests.support.workers import WorkerProcess
+
+CRASHED = OperationalErrorCode.WORKER_CRASHED
+STOP_SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+
+
+def check_left_in_order(scene: Scene, worker: WorkerProcess) -> None:
+    assert worker.wait() == 0
+    worker.assert_gone()
+    assert "worker.stopped" in worker.log()
+    assert "Traceback" not in worker.log()
+    assert scene.worker_rows() == 0
+
+
+@STOP_SIGNALS
+@pytest.mark.parametrize("options", [["--processes=2"], ["--concurrency=2"]], ids=" ".join)
+def test_running_tasks_end_and_the_others_wait_for_the_next_worker(
+    scene: Scene, number: signal.Signals, options: list[str]
+) -> None:
+    worker = scene.ready_worker(*options)
+    running = [scene.send("sleep", "running", 1.5), scene.send("sleep_async", "running async", 1.5)]
+    scene.wait_for_note("running")
+    scene.wait_for_note("running async")
+    waiting = [scene.send("ok", f"waiting-{n}") for n in range(10)]
+    worker.signal(number)
+    worker.wait_for_log(r"worker\.stopping running=2")
+    check_left_in_order(scene, worker)
+    assert [handle.get(timeout_ms=5_000).ok_value for handle in running] == ["running", "running async"]
+    assert scene.live_tasks("PENDING") == 10
+    assert scalar(scene.session, "select sum(attempt + hand_backs) from horsies.tasks") == 0
+
+    scene.ready_worker(*options)
+    assert [handle.get(timeout_ms=20_000).ok_value for handle in waiting] == [f"done waiting-{n}" for n in range(10)]
+    assert all(scene.counts()[f"waiting-{n}"] == 1 for n in range(10))
+
+
+@STOP_SIGNALS
+def test_a_second_signal_kills_what_runs(scene: Scene, number: signal.Signals) -> None:
+    worker = scene.ready_worker("--processes=2")
+    failing = scene.send("sleep", "failing", 60)
+    retried = scene.send("sleep_again", "retried", 60)
+    scene.wait_for_note("failing")
+    scene.wait_for_note("retried")
+    worker.signal(number)
+    worker.wait_for_log(r"worker\.stopping running=2")
+    worker.signal(number)
+    check_left_in_order(scene, worker)
+    error = failing.get(timeout_ms=5_000).err_value
+    assert error.error_code is CRASHED
+    assert "SIGKILL" in str(error.message)
+    info = retried.info().unwrap()
+    assert info is not None
+    assert (info.status, info.retry_count) == (TaskStatus.PENDING, 1)
+
+
+def test_running_tasks_have_so_long_as_the_shutdown_timeout_says(scene: Scene) -> None:
+    worker = scene.ready_worker("--processes=2", "--shutdown-timeout=2")
+    short = scene.send("sleep", "short", 0.5)
+    long = scene.send("sleep", "long", 60)
+    scene.wait_for_note("short")
+    scene.wait_for_note("long")
+    worker.signal(signal.SIGTERM)
+    check_left_in_order(scene, worker)
+    assert short.get(timeout_ms=5_000).ok_value == "short"
+    assert long.get(timeout_ms=5_000).err_value.error_code is CRASHED
+
+
+def test_a_claim_that_is_under_way_when_the_worker_stops_is_handed_back(scene: Scene) -> None:
+    """The claim waits for a lock while the worker is told to stop; what it then takes was never begun."""
+    worker = scene.ready_worker()
+    task = scene.tasks.ok.with_options(delay=3600).send("claimed late").unwrap()
+    with psycopg.connect(scene.url) as blocker:
+        blocker.execute("lock table horsies.tasks in access exclusive mode")
+        blocker.execute("update horsies.tasks set run_at = now()")
+        scene.session.execute("select pg_notify(%s, '')", (channel("wake", DEFAULT_SCHEMA),))
+        claiming = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and strpos(query, 'claim') > 0"
+        )
+        wait_until(lambda: scalar(scene.session, claiming), describe="a claim that waits for the lock")
+        worker.signal(signal.SIGTERM)
+        worker.wait_for_log(r"worker\.stopping")
+    check_left_in_order(scene, worker)
+    wait_until(lambda: not scalar(scene.session, claiming), describe="the end of the claim")
+    assert scene.live_tasks("PENDING") == 1
+    assert scalar(scene.session, "select attempt from horsies.tasks") == 0
+    scene.ready_worker()
+    assert task.get(timeout_ms=20_000).ok_value == "done claimed late"
+    assert scene.counts()["claimed late"] == 1
+
+
+def test_what_was_claimed_by_a_reply_that_comes_after_the_stop_is_handed_back(
+    scene: Scene, proxy: Proxy, tcp_database_url: str
+) -> None:
+    worker = scene.ready_worker(**{URL_VARIABLE: proxy.url(tcp_database_url), "TEST_POLL_MS": "1000"})
+    assert scene.send("ok", "before").get(timeout_ms=20_000).is_ok()
+    proxy.stall("to client")
+    task = scene.send("ok", "claimed late")
+    wait_until(lambda: scene.live_tasks("RUNNING"), describe="a claim whose reply is under way")
+    worker.signal(signal.SIGTERM)
+    worker.wait_for_log(r"worker\.stopping running=0")
+    proxy.resume()
+    check_left_in_order(scene, worker)
+    assert scene.live_tasks("PENDING") == 1
+    scene.ready_worker()
+    assert task.get(timeout_ms=20_000).ok_value == "done claimed late"
+    assert scene.counts()["claimed late"] == 1
+
+
+@STOP_SIGNALS
+def test_a_worker_that_still_waits_for_the_database_can_be_stopped(
+    scene: Scene, proxy: Proxy, tcp_database_url: str, number: signal.Signals
+) -> None:
+    proxy.refuse()
+    worker = scene.worker(**{URL_VARIABLE: proxy.url(tcp_database_url)})
+    worker.wait_for_log(r"database\.away")
+    worker.signal(number)
+    assert worker.wait() == 0
+    worker.assert_gone()
+    assert "Traceback" not in worker.log()
+
+
+def test_a_worker_is_stopped_while_the_database_is_away_and_loses_no_outcome(
+    scene: Scene, proxy: Proxy, tcp_database_url: str
+) -> None:
+    worker = scene.ready_worker(**{URL_VARIABLE: proxy.url(tcp_database_url)})
+    task = scene.send("sleep", "ended without a database", 0.5)
+    scene.wait_for_note("ended without a database")
+    proxy.refuse()
+    proxy.cut()
+    scene.wait_for_note("ended without a database:end")
+    worker.signal(signal.SIGTERM)
+    worker.wait_for_log(r"worker\.stopping")
+    worker.wait_for_log(r"database\.away")
+    proxy.accept()
+    check_left_in_order(scene, worker)
+    assert task.get(timeout_ms=5_000).ok_value == "ended without a database"
+
+
+def test_many_workers_come_and_go_under_load_and_every_task_runs_once(scene: Scene) -> None:
+    handles = [scene.send("ok", f"task-{n}") for n in range(400)]
+    steady = scene.ready_worker()
+    for _ in range(4):
+        visitor = scene.ready_worker("--processes=2")
+        visitor.stop()
+        assert visitor.wait() == 0
+    scene.wait_until_all_ended()
+    assert [handle.get(timeout_ms=5_000).ok_value for handle in handles] == [f"done task-{n}" for n in range(400)]
+    assert set(scene.counts().values()) == {1}
+    assert scene.worker_rows() == 1
+    steady.stop()
+    check_left_in_order(scene, steady)
+
+
+@STOP_SIGNALS
+def test_a_worker_that_is_stopped_while_it_imports_leaves_nothing(scene: Scene, number: signal.Signals) -> None:
+    slow = "import time\nprint('importing', flush=True)\ntime.sleep(3)\nfrom mixed_tasks import app\n"
+    (scene.folder / "slow_import.py").write_text(slow)
+    worker = scene.worker(app="slow_import:app")
+    worker.wait_for_log("importing")
+    worker.signal(number)
+    assert worker.wait() in {130, -number}
+    worker.assert_gone()
+    assert "Traceback" not in worker.log()

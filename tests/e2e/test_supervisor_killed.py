@@ -1,0 +1,146 @@
+"""kill -9, of every process of a worker in turn: nothing stays, nothing is lost, nothing runs twice by surprise."""
+
+import os
+import signal
+from collections import Counter
+
+import pytest
+
+from horsies import TaskStatus
+from horsies.codes import OperationalErrorCode
+from tests.support.scene import Scene
+from tests.support.waiting import wait_until
+from tests.support.workers import WorkerProcess, lives
+
+CRASHED = OperationalErrorCode.WORKER_CRASHED
+MANY = 150
+
+
+def send_load(scene: Scene) -> None:
+    """Short tasks, a task that leaves a process behind, and tasks that will be under way when the worker is killed."""
+    scene.send("spawn", "spawn")
+    for number in range(MANY):
+        scene.send("sleep", f"sleep-{number}", 0.05)
+        scene.send("sleep_again", f"again-{number}", 0.05)
+
+
+def begun(scene: Scene, prefix: str) -> Counter[str]:
+    """How often each task of a kind began."""
+    return Counter({key: n for key, n in scene.counts().items() if key.startswith(prefix) and not key.endswith(":end")})
+
+
+def check_nothing_was_lost(scene: Scene) -> None:
+    """Every task has ended; only what may be tried again began twice, and only if a crash cut it short."""
+    ended = scene.ended()
+    crashed = ended["sleep", "FAILED", "WORKER_CRASHED"]
+    assert ended["sleep", "COMPLETED", None] == MANY - crashed
+    assert ended["sleep_again", "COMPLETED", None] == MANY
+    assert sum(ended.values()) == 2 * MANY + 1
+    assert set(begun(scene, "sleep-").values()) == {1}
+    assert max(begun(scene, "again-").values()) <= 2
+    retried = {str(row[0]) for row in scene.session.execute("select task_id from horsies.attempts")}
+    assert sum(n > 1 for n in begun(scene, "again-").values()) <= len(retried) <= 4
+    assert crashed + len(retried) <= 4  # what four children had in hand
+
+
+@pytest.mark.parametrize("other", ["running", "started later"])
+def test_the_work_of_a_killed_supervisor_is_handed_on(scene: Scene, other: str) -> None:
+    doomed = scene.ready_worker("--processes=4")
+    send_load(scene)
+    scene.wait_for_note("spawn")
+    scene.wait_for_note("sleep-20")
+    helper = scene.ready_worker("--processes=4") if other == "running" else None
+
+    doomed.signal(signal.SIGKILL)
+    assert doomed.wait() == -signal.SIGKILL
+    doomed.assert_gone()  # nor does the process that the task `spawn` left behind
+    if helper is None:
+        scene.ready_worker("--processes=4")
+    scene.wait_until_all_ended(60)
+    check_nothing_was_lost(scene)
+    assert scene.worker_rows() == 1
+
+
+def test_what_ran_in_a_killed_worker_fails_without_waiting_for_a_threshold(scene: Scene) -> None:
+    """The template process tells the database, before anybody else is there to notice."""
+    doomed = scene.ready_worker()
+    handle = scene.send("sleep", "cut short", 60)
+    scene.wait_for_note("cut short")
+    doomed.signal(signal.SIGKILL)
+    error = handle.get(timeout_ms=20_000).err_value
+    assert error.error_code is CRASHED
+    assert "worker" in str(error.message)
+    assert scene.worker_rows() == 0
+    doomed.assert_gone()
+    assert scene.counts()["cut short:end"] == 0
+
+
+def test_without_its_template_process_a_worker_ends(scene: Scene) -> None:
+    worker = scene.ready_worker("--processes=2")
+    grandchild = scene.send("spawn", "spawn").get(timeout_ms=20_000).ok_value
+    running = scene.send("sleep", "cut short", 60)
+    scene.wait_for_note("cut short")
+    worker.template().kill()
+    assert running.get(timeout_ms=20_000).err_value.error_code is CRASHED
+    assert worker.wait() == 1
+    assert "the template process died" in worker.log()
+    worker.assert_gone()
+    assert not lives(grandchild)
+    assert scene.worker_rows() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_a_child_that_is_killed_costs_its_own_task_only(scene: Scene, number: signal.Signals) -> None:
+    worker = scene.ready_worker("--processes=3")
+    handles = {key: scene.send("sleep", key, 1.5) for key in ("first", "second", "third")}
+    victim = [scene.wait_for_note(key).pid for key in handles][1]
+    os.kill(victim, number)
+    error = handles["second"].get(timeout_ms=20_000).err_value
+    assert error.error_code is CRASHED
+    assert f"was killed by signal {number.value} ({number.name})" in str(error.message)
+    for key in ("first", "third"):
+        assert handles[key].get(timeout_ms=20_000).ok_value == key
+    wait_until(lambda: len(worker.children()) == 3, describe="another child in its place")
+    assert scene.send("ok", "and on").get(timeout_ms=20_000).ok_value == "done and on"
+
+
+def test_an_idle_child_that_is_killed_costs_nothing(scene: Scene) -> None:
+    worker = scene.ready_worker("--processes=2")
+    assert scene.send("ok", "before").get(timeout_ms=20_000).is_ok()
+    for child in worker.children():
+        child.kill()
+    handles = [scene.send("ok", f"after-{number}") for number in range(20)]
+    scene.wait_until_all_ended()
+    crashed = [handle for handle in handles if handle.get(timeout_ms=20_000).is_err()]
+    assert len(crashed) <= 2  # those given to a child whose death was not yet known
+    assert all(scene.counts()[f"after-{number}"] <= 1 for number in range(20))
+
+
+def kill_together(worker: WorkerProcess) -> None:
+    """SIGKILL for supervisor and template process, with no time for either to notice."""
+    template = worker.template()
+    os.kill(worker.pid, signal.SIGSTOP)
+    template.suspend()
+    template.kill()
+    worker.signal(signal.SIGKILL)
+
+
+def test_supervisor_and_template_killed_together_leave_nothing_and_are_missed(scene: Scene) -> None:
+    impatient = {"TEST_STALE_MS": "2000", "TEST_HEARTBEAT_MS": "1000", "TEST_CHECK_MS": "1000"}
+    doomed = scene.ready_worker("--processes=2", **impatient)
+    failing = scene.send("sleep", "cut short", 60)
+    again = scene.send("sleep_again", "again", 2)
+    scene.wait_for_note("cut short")
+    scene.wait_for_note("again")
+    kill_together(doomed)
+    doomed.assert_gone()
+    assert scene.live_tasks("RUNNING") == 2
+    scene.ready_worker(**impatient)
+    assert failing.get(timeout_ms=30_000).err_value.error_code is CRASHED
+    assert again.get(timeout_ms=30_000).ok_value == "again"
+    info = again.info().unwrap()
+    assert info is not None
+    assert (info.status, info.retry_count) == (TaskStatus.COMPLETED, 1)
+    assert scene.counts()["cut short"] == 1
+    assert scene.counts()["again:end"] == 1
+    assert scene.worker_rows() == 1
