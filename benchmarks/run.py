@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import bench_tasks
 import floor
 import psycopg
 from setting import database, facts, measure, wait_for, worker
@@ -45,7 +46,6 @@ def drain_async(url: str, size: Size) -> None:
 
 def send(url: str, size: Size) -> None:
     """Send one by one."""
-    import bench_tasks
 
     def once() -> float:
         empty(url)
@@ -61,7 +61,6 @@ def send(url: str, size: Size) -> None:
 
 def latency(url: str, size: Size) -> None:
     """From send to result on an idle worker."""
-    import bench_tasks
 
     def quantiles() -> list[float]:
         times: list[float] = []

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ def measure(name: str, unit: str, runs: int, once: Callable[[], float]) -> Measu
 
 
 @contextmanager
-def database() -> Iterator[str]:
+def database() -> Generator[str]:
     """An empty database of an embedded server with default durability; the environment points at it."""
     folder = Path(tempfile.mkdtemp(prefix="horsies-bench-"))
     server = embedded.acquire(folder / "pg")
@@ -66,7 +66,7 @@ def database() -> Iterator[str]:
 
 
 @contextmanager
-def worker(*options: str) -> Iterator[subprocess.Popen[bytes]]:
+def worker(*options: str) -> Generator[subprocess.Popen[bytes]]:
     """A worker of the benchmark's tasks, ready to claim."""
     command = [str(Path(sys.executable).parent / "horsies"), "worker", "bench_tasks:app", *options]
     with tempfile.NamedTemporaryFile(suffix=".log") as log:
@@ -90,8 +90,7 @@ def wait_for(condition: Callable[[], bool], poll_s: float = 0.005) -> None:
 
 def facts() -> str:
     """Commit, machine and versions."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE)
-    return (
-        f"commit {commit.stdout.strip() or 'unknown'}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}, psycopg {psycopg.__version__}"
-    )
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE)
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    versions = f"Python {platform.python_version()}, psycopg {psycopg.__version__}"
+    return f"commit {git.stdout.strip() or 'unknown'}, {machine}, {versions}"

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,13 @@ def prepare(folder: Path, database_url: str) -> None:
 
 
 @contextmanager
-def worker(folder: Path) -> Iterator[None]:
+def worker(folder: Path) -> Generator[None]:
     """Run a worker within the block; show its log, and see it leave in good order."""
     command = [str(Path(sys.executable).parent / "horsies"), "worker", "demo_tasks:app", "--processes=4"]
     console.print("$", " ".join(["horsies", *command[1:]]))
     log = folder / "worker.log"
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, cwd=folder, stderr=stream)  # noqa: S603 # our own command
+        process = subprocess.Popen(command, cwd=folder, stderr=stream)  # our own command
     try:
         until = time.monotonic() + READY_WITHIN_S
         while "worker.ready" not in log.read_text(encoding="utf-8"):
@@ -75,7 +75,7 @@ def run_seed_example() -> None:
     console.print("endpoint.py:", asyncio.run(endpoint()))
 
 
-def send_more(tasks: Any) -> Iterator[tuple[str, TaskSendResult[TaskHandle[Any]]]]:  # noqa: ANN401 # a module
+def send_more(tasks: Any) -> Iterator[tuple[str, TaskSendResult[TaskHandle[Any]]]]:  # a module
     """Send one task of each kind."""
     yield "process_data({})", tasks.instance.process_data.send({})
     yield "divide(1, 0)", tasks.demo_tasks.divide.send(1, 0)

@@ -8,7 +8,6 @@ from psycopg import errors
 from horsies.db import calls_worker
 from tests.support.factories import DrivenWorker, done, ended_task, send
 from tests.support.sessions import (
-    NOON,
     InBackground,
     NewSession,
     Session,

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from uuid import UUID
 
 import pytest
 from uuid_utils.compat import uuid7
@@ -202,7 +201,7 @@ def test_nothing_to_finish_is_nothing_done(worker: DrivenWorker) -> None:
 PAYLOADS = [
     b"null",
     b'{"b": 1,  "a": 2, "b": 3}',
-    b'[-0.0, 1e400, 0.1000, 1E5]',
+    b"[-0.0, 1e400, 0.1000, 1E5]",
     b"123456789012345678901234567890",
     b'"\\u0000 \\ud83d\\ude00 \\"quoted\\" \\/"',
     '"ü 😀"'.encode(),
@@ -223,7 +222,7 @@ def test_the_bytes_of_arguments_and_results_come_back_as_they_went_in(
 
 
 def test_a_batch_of_a_thousand_is_written_whole(db: Session, worker: DrivenWorker) -> None:
-    ids: list[UUID] = [send(db) for _ in range(1000)]
+    ids = [send(db) for _ in range(1000)]
     fences = worker.claim(1000)
     assert set(worker.finish(*map(done, fences))) == {"accepted"}
     assert scalar(db, "select count(*) from horsies.tasks") == 0

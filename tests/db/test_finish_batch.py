@@ -54,10 +54,9 @@ def test_the_attempt_that_failed_is_kept(db: Session, worker: DrivenWorker) -> N
     move_clock(db, 5)
     outcome = failed(fence)
     worker.finish(outcome)
-    kept = db.execute("select * from horsies.attempts").fetchall()
-    assert kept == [
-        (fence.task_id, 1, "FAILED", outcome.result, "BOOM", worker.id, fence.exchange_no, HOSTNAME, CHILD_PID)
-        + (CHILD_NAME, NOON, NOON + timedelta(seconds=5))
+    fence_and_child = (worker.id, fence.exchange_no, HOSTNAME, CHILD_PID, CHILD_NAME)
+    assert db.execute("select * from horsies.attempts").fetchall() == [
+        (fence.task_id, 1, "FAILED", outcome.result, "BOOM", *fence_and_child, NOON, NOON + timedelta(seconds=5))
     ]
 
 
@@ -106,7 +105,10 @@ def test_the_task_may_say_itself_when_it_is_tried_again(db: Session, worker: Dri
     ("deadline", "is_retried"), [(NOON + MINUTE, False), (NOON + MINUTE + timedelta(microseconds=1), True)]
 )
 def test_no_retry_falls_due_at_or_past_the_deadline(
-    db: Session, worker: DrivenWorker, deadline: datetime, is_retried: bool  # noqa: FBT001
+    db: Session,
+    worker: DrivenWorker,
+    deadline: datetime,
+    is_retried: bool,  # noqa: FBT001
 ) -> None:
     send(db, request(retry=POLICY, good_until=deadline))
     assert bool(find(db, "tasks", fail(worker).task_id)) is is_retried

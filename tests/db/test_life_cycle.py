@@ -25,6 +25,7 @@ STALE_S = 15.0
 CODES: dict[str, str | None] = {"never": None, "after BOOM": "BOOM", "after a crash": "WORKER_CRASHED"}
 OUTCOMES = [None, "BOOM", "WORKER_CRASHED"]
 
+_EMPTY = "truncate horsies.tasks, horsies.history, horsies.attempts, horsies.workers, horsies.clock"
 _LIVE = "select id, status, attempt, worker_id, exchange_no, run_at from horsies.tasks"
 _ENDED = "select id, status, attempt, finished_at, result::text, history::text from horsies.history"
 _OUTCOMES = """
@@ -49,7 +50,7 @@ class Task:
     status: str = "PENDING"
     attempt: int = 0
     holder: Holder | None = None
-    outcomes: dict[Holder, str | None] = field(default_factory=dict)
+    outcomes: dict[Holder, str | None] = field(default_factory=dict[Holder, str | None])
 
     @property
     def is_live(self) -> bool:
@@ -96,7 +97,7 @@ class LifeCycle(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.session.execute("truncate horsies.tasks, horsies.history, horsies.attempts, horsies.workers, horsies.clock")
+        self.session.execute(_EMPTY)
         freeze_clock(self.session)
         self.now = 0.0
         self.tasks: dict[UUID, Task] = {}

@@ -1,4 +1,4 @@
-"""The order in which locks are taken, shown with locks that are held: whoever meets on the same rows never deadlocks."""
+"""The order in which locks are taken, shown with locks that are held: nobody deadlocks on the same rows."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -245,5 +245,11 @@ def test_everything_at_once_on_the_same_rows_never_deadlocks(
         expire(duties)
     for one in working:
         one.result()
-    assert scalar(db, "select count(distinct id) from (select id from horsies.tasks union all"
-                  " select id from horsies.history) as every having count(*) = 300") == 300
+    assert (
+        scalar(
+            db,
+            "select count(distinct id) from (select id from horsies.tasks union all"
+            " select id from horsies.history) as every having count(*) = 300",
+        )
+        == 300
+    )

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import psycopg
 import pytest
@@ -80,7 +81,7 @@ def test_of_two_at_once_one_migrates_and_the_other_waits_for_it(
     with open_session(empty_database_url) as holder:
         with holder.transaction():
             holder.execute(admin("lock").encode())
-            both = [in_background(lambda session=session: migrate(session, DEFAULT_SCHEMA)) for session in (empty, second)]
+            both = [in_background(partial(migrate, session, DEFAULT_SCHEMA)) for session in (empty, second)]
             wait_until_blocked(holder, empty)
             wait_until_blocked(holder, second)
         assert sorted(one.result() for one in both) == [[], ["0001", "functions"]]
@@ -135,7 +136,7 @@ def test_a_name_that_cannot_be_used_is_refused_before_anything_is_done(db: Sessi
 
 def test_the_schema_of_a_newer_library_is_refused(db: Session) -> None:
     db.execute("update horsies.schema_version set version = 99")
-    with pytest.raises(SchemaTooNewError, match="'horsies'.* version 99, .* versions up to 1: upgrade horsies"):
+    with pytest.raises(SchemaTooNewError, match=r"'horsies'.* version 99, .* versions up to 1: upgrade horsies"):
         migrate(db, DEFAULT_SCHEMA)
     found = status(db, DEFAULT_SCHEMA)
     assert (found.current, found.latest, found.pending) == (99, LATEST, ())
@@ -158,8 +159,9 @@ def test_functions_of_another_release_are_made_anew(db: Session) -> None:
     fresh = describe(db, DEFAULT_SCHEMA)
     db.execute("update horsies.schema_version set functions_hash = 'another', library_version = '0.0.1'")
     db.execute("drop function horsies.expire")
-    db.execute("create or replace function horsies.heartbeat(living_worker uuid) returns boolean language sql as 'select false'")
-    db.execute("create function horsies.claim(of_an_old_release int) returns int language sql as 'select 1'")
+    db.execute("drop function horsies.heartbeat")
+    for signature in ("heartbeat(living_worker uuid)", "claim(of_an_old_release int)"):
+        db.execute(f"create function horsies.{signature} returns boolean language sql as 'select false'".encode())
     found = status(db, DEFAULT_SCHEMA)
     assert (found.pending, found.functions_current, found.is_current) == ((), False, False)
     assert migrate(db, DEFAULT_SCHEMA) == ["functions"]
@@ -258,7 +260,8 @@ def test_a_migration_does_not_depend_on_the_search_path_or_the_settings_of_the_s
     empty.execute("set timezone = 'Pacific/Kiritimati'")
     migrate(empty, DEFAULT_SCHEMA)
     assert column(empty, "select relname from pg_class where relnamespace = 'elsewhere'::regnamespace") == []
-    assert len(column(empty, "select proname from pg_proc where pronamespace = 'horsies'::regnamespace")) == len(functions())
+    made = column(empty, "select proname from pg_proc where pronamespace = 'horsies'::regnamespace order by 1")
+    assert made == sorted(functions())
 
 
 def test_connections_of_any_driver_of_psycopg_will_do(empty_database_url: str) -> None:

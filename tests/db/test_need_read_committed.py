@@ -1,6 +1,7 @@
 """`need_read_committed`: what has to see the latest commit refuses a transaction that cannot."""
 
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ from tests.support.factories import HOSTNAME, done, request
 from tests.support.sessions import Session, call
 
 FENCE = Fence(uuid7(), 1)
-CALLS: dict[str, Callable[[], Call[object]]] = {
+CALLS: dict[str, Callable[[], Call[Any]]] = {
     "replay": lambda: calls_tasks.enqueue(request(), replay=True),
     "claim": lambda: calls_worker.claim(uuid7(), 1, 1, ["default"], ["add"]),
     "finish": lambda: calls_worker.finish(uuid7(), HOSTNAME, [done(FENCE)]),

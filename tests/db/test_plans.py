@@ -1,7 +1,7 @@
 """What the server functions read: index scans, few rows and few buffers, however full the tables are."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from horsies.db.calls_worker import Fence
 from tests.support.databases import new_database
 from tests.support.factories import DrivenWorker, done, enqueue, expire, failed, numbered_id, reap, request
 from tests.support.server import Server
-from tests.support.sessions import Session, call, open_session, scalar
+from tests.support.sessions import Session, call, open_session
 
 MANY = 100_000
 FUTURE, DUE, ENDED, JUST_SENT, NEVER_SENT = range(1_000_000, 6_000_000, 1_000_000)
@@ -53,14 +53,14 @@ _PREFIX = str(numbered_id(0))[:24]
 class Reads:
     """What a transaction read: of each index or table its scans and the rows these returned, and blocks in all."""
 
-    indexes: dict[str, int] = field(default_factory=dict)
-    whole_tables: set[str] = field(default_factory=set)
+    indexes: dict[str, int] = field(default_factory=dict[str, int])
+    whole_tables: set[str] = field(default_factory=set[str])
     rows: int = 0
     blocks: int = 0
 
 
 @contextmanager
-def reading(session: Session) -> Iterator[Reads]:
+def reading(session: Session) -> Generator[Reads]:
     """Count what is read inside; nothing of it is kept."""
     reads = Reads()
     with session.transaction(force_rollback=True):

@@ -58,7 +58,7 @@ def test_a_day_is_dropped_when_all_of_it_is_older_and_not_before(db: Session) ->
 
 
 def test_all_days_that_are_older_are_dropped_at_once_and_younger_ones_stay(db: Session) -> None:
-    kept = []
+    kept: list[UUID] = []
     for _ in range(5):
         kept.append(ended_task(db))
         move_clock(db, DAY_S)
@@ -130,8 +130,9 @@ def test_while_somebody_reads_history_it_gives_up_unharmed(db: Session, other: S
 
 
 def test_days_to_come_and_tables_of_other_names_are_not_dropped(db: Session) -> None:
-    db.execute("create table horsies.history_old partition of horsies.history for values from ('2020-01-01')"
-               " to ('2020-01-02')")
+    db.execute(
+        "create table horsies.history_old partition of horsies.history for values from ('2020-01-01') to ('2020-01-02')"
+    )
     assert prune(db, 0) == 0
     assert "horsies.history_old" in partitions(db)
 

@@ -148,9 +148,7 @@ def test_a_claim_that_commits_after_its_worker_was_declared_dead_is_reaped_next(
     assert row(db, "history", fence.task_id)["error_code"] == "WORKER_CRASHED"
 
 
-def test_a_heartbeat_that_commits_first_saves_its_worker(
-    db: Session, other: Session, worker: DrivenWorker
-) -> None:
+def test_a_heartbeat_that_commits_first_saves_its_worker(db: Session, other: Session, worker: DrivenWorker) -> None:
     move_clock(db, 61)
     other.execute("set horsies_test.clock = 'on'")
     with db.transaction():

@@ -251,8 +251,7 @@ async def sleep_again_async(key: str, seconds: float) -> Text:
     return TaskResult(ok=key)
 
 
-@app.task("survivor", retry_policy=AFTER_CRASH)
-def survivor(key: str, folder: str) -> Text:
+def die_once(key: str, folder: str) -> Text:
     """Die in the first attempt, succeed in the second."""
     note(key)
     mark = Path(folder, key)
@@ -260,6 +259,16 @@ def survivor(key: str, folder: str) -> Text:
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return TaskResult(ok="second time")
+
+
+@app.task("survivor", retry_policy=AFTER_CRASH)
+def survivor(key: str, folder: str) -> Text:
+    return die_once(key, folder)
+
+
+@app.task("late_survivor", retry_policy=RetryPolicy.fixed([3600], auto_retry_for=["WORKER_CRASHED"], jitter=False))
+def late_survivor(key: str, folder: str) -> Text:
+    return die_once(key, folder)
 
 
 @app.task("sender")

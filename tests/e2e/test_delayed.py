@@ -131,11 +131,20 @@ def test_a_task_whose_good_until_is_far_runs(scene: Scene) -> None:
     assert info.good_until == far
 
 
-def test_a_retry_at_or_past_good_until_is_not_made(scene: Scene) -> None:
+@pytest.mark.parametrize(("good_for_s", "status"), [(3500, TaskStatus.FAILED), (3700, TaskStatus.PENDING)])
+def test_a_retry_at_or_past_good_until_is_not_made(scene: Scene, good_for_s: int, status: TaskStatus) -> None:
+    """The policy of `late_survivor` says: again in an hour."""
     scene.ready_worker(**NO_POLLING)
-    soon = datetime.now(UTC) + timedelta(seconds=1)
-    handle = scene.tasks.survivor.with_options(good_until=soon).send("once", str(scene.folder)).unwrap()
-    error = handle.get(timeout_ms=20_000).err_value
-    assert str(error.error_code) == "WORKER_CRASHED"
-    wait_until(lambda: scene.live_tasks() == 0, describe="no retry")
-    assert scene.counts()["once"] == 1
+    options = scene.tasks.late_survivor.with_options(good_until=datetime.now(UTC) + timedelta(seconds=good_for_s))
+    handle = options.send("late", str(scene.folder)).unwrap()
+
+    def settled() -> TaskInfo | None:
+        info = handle.info().unwrap()
+        return info if info and info.status is not TaskStatus.RUNNING and info.retry_count + bool(info.failed_at) else None
+
+    wait_until(settled, describe="the verdict over the first attempt")
+    info = handle.info(include_attempts=True).unwrap()
+    assert info is not None
+    assert info.status is status
+    assert info.attempts is not None
+    assert [attempt.will_retry for attempt in info.attempts] == [status is TaskStatus.PENDING]

@@ -75,17 +75,17 @@ def send_many(session: Session, count: int, *, queue: str = "default", delay: fl
 
 def done(fence: Fence, result: bytes = b"1") -> Outcome:
     """An attempt that succeeded."""
-    return Outcome(fence, ok=True, result=result, error_code=None, retry_after=None, **_child())
+    return _outcome(fence, result, None, None)
 
 
 def failed(fence: Fence, code: str = "BOOM", *, retry_after: float | None = None) -> Outcome:
     """An attempt that failed."""
     error = json.dumps({"error_code": code, "message": "it failed", "data": None, "exception": None}).encode()
-    return Outcome(fence, ok=False, result=error, error_code=code, retry_after=retry_after, **_child())
+    return _outcome(fence, error, code, retry_after)
 
 
-def _child() -> dict[str, object]:
-    return {"worker_pid": CHILD_PID, "process_name": CHILD_NAME}
+def _outcome(fence: Fence, result: bytes, code: str | None, retry_after: float | None) -> Outcome:
+    return Outcome(fence, code is None, result, code, retry_after, CHILD_PID, CHILD_NAME)
 
 
 class DrivenWorker:
