@@ -41,7 +41,9 @@ def is_retryable(error: BaseException) -> bool:
 
 def call_failed(error: Exception) -> CallFailedError:
     """Turn an error of the driver or the migration into the one that operations see."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    # What a server adds to its message (the row, the statement) may hold arguments, which no log is to show.
+    message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    text = " ".join((message or str(error)).split()) or type(error).__name__
     if not isinstance(error, (psycopg.Error, TimeoutError)):
         return CallFailedError(text, retryable=False)
     failure = CallFailedError(f"{type(error).__name__}: {text}", retryable=is_retryable(error))

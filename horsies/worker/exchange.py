@@ -53,6 +53,7 @@ class Exchange:
         self._settled = asyncio.Event()
         self._due: asyncio.TimerHandle | None = None
         self._alone = asyncio.Lock()
+        self._trouble: Backoff | None = None
         self.stale_outcomes = 0
 
     def serve(self, pool: ChildPool) -> None:
@@ -105,6 +106,8 @@ class Exchange:
                         await self._exchange()
                 except CallFailedError as failure:
                     await self._recover(failure)
+                else:
+                    self._trouble = None
 
     async def reconcile(self) -> None:
         """Compare what is in hand with the database, while no exchange is under way."""
@@ -118,15 +121,20 @@ class Exchange:
             self._pool.kill_tasks(strays)
 
     async def _recover(self, failure: CallFailedError) -> None:
-        """Wait for the database, then settle what the lost reply left open."""
-        backoff = Backoff(self._settings.resilience)
+        """Wait for the database, then settle what the lost reply left open.
+
+        The first try is made at once. Where exchanges fail again and again (the disk is full, say), pauses lengthen.
+        """
         event("database.lost", level=logging.WARNING, reason=failure.message)
+        if self._trouble is None:
+            self._trouble = Backoff(self._settings.resilience)
+        else:
+            await self._trouble.pause(failure)
         while True:
             try:
-                await self._link.open()
                 await self.reconcile()
             except CallFailedError as error:
-                await backoff.pause(error)
+                await self._trouble.pause(error)
             else:
                 event("database.back")
                 self._may_have_work = True

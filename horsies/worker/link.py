@@ -20,7 +20,7 @@ type Cursor = AsyncCursor[tuple[Any, ...]]
 
 
 class Backoff:
-    """Waits longer after each failure, and gives up after so many if told to."""
+    """Waits longer after each failure."""
 
     def __init__(self, config: WorkerResilienceConfig) -> None:
         """Begin with the first wait."""
@@ -28,29 +28,28 @@ class Backoff:
         self._failures = 0
 
     async def pause(self, failure: CallFailedError) -> None:
-        """Report a failure and wait.
-
-        Raises:
-            CallFailedError: the failure itself, when there are to be no more attempts.
-        """
+        """Report a failure and wait."""
+        doubled = self._config.db_retry_initial_ms * 2 ** min(self._failures, 30)
         self._failures += 1
-        most = self._config.db_retry_max_attempts
-        if most and self._failures >= most:
-            raise failure
-        doubled = self._config.db_retry_initial_ms * 2 ** min(self._failures - 1, 30)
         seconds = min(doubled, self._config.db_retry_max_ms) / 1000
         event("database.away", reason=failure.message, retry_in_s=seconds)
         await asyncio.sleep(seconds)
 
 
 async def insist[R](config: WorkerResilienceConfig, attempt: Callable[[], Awaitable[R]]) -> R:
-    """Try until the database answers; other failures than its absence are raised at once."""
+    """Try until the database answers, or so often as ``db_retry_max_attempts`` says.
+
+    Raises:
+        CallFailedError: the last try failed, or any in a way that another one would not change.
+    """
     backoff = Backoff(config)
+    tries = 0
     while True:
+        tries += 1
         try:
             return await attempt()
         except CallFailedError as failure:
-            if not failure.retryable:
+            if not failure.retryable or tries == config.db_retry_max_attempts:
                 raise
             await backoff.pause(failure)
 

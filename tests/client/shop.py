@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from types import MethodType
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import UUID
 
 from horsies import AppConfig, Horsies, PostgresConfig, RetryPolicy, TaskError, TaskHandle, TaskResult, TaskSendResult
@@ -12,6 +11,9 @@ from horsies.db import calls_worker
 from horsies.db.calls_worker import Fence, Outcome
 from tests.support.factories import DrivenWorker, done
 from tests.support.sessions import Session, call
+
+if TYPE_CHECKING:
+    from types import MethodType
 
 type Style = Literal["sync", "async"]
 

@@ -4,13 +4,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
 from horsies.db import calls_worker
 from tests.client.shop import Hand
 from tests.support.factories import done
 from tests.support.sessions import Session, call, column
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 ROOT = Path(__file__).parents[2]
 DEVELOPMENT = ["-X", "dev", "-W", "error", "-W", "ignore:This process"]  # that forking with threads is a risk

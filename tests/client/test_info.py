@@ -80,7 +80,9 @@ def test_scheduled_with_options(do: Do, shop: Shop, db: Session) -> None:
     freeze_clock(db)
     sender = shop.retried.with_options(good_until=NOON + 90 * SECOND, priority=4)
     handle = do(sender.schedule, 60, 1).unwrap()
-    expected = replace(pending(handle.task_id), enqueued_at=NOON + 60 * SECOND, good_until=NOON + 90 * SECOND, priority=4)
+    expected = replace(
+        pending(handle.task_id), enqueued_at=NOON + 60 * SECOND, good_until=NOON + 90 * SECOND, priority=4
+    )
     assert do(handle.info).unwrap() == expected
 
 

@@ -198,4 +198,3 @@ class TestRefusals:
             assert count(db) == 1
             if scalar(db, "select count(*) from horsies.tasks"):
                 hand.end(error.payload.request.task_id, notice=False)
-

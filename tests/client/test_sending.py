@@ -1,8 +1,7 @@
 """Sends that are accepted, and those that are refused before they leave the process."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from horsies import (
@@ -20,6 +19,9 @@ from horsies.sending import sends_suppressed
 from tests.client import shop as shops
 from tests.client.shop import Do, Shop, task_id
 from tests.support.sessions import NOON, Ear, Session, freeze_clock, row, scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def count(db: Session) -> int:

@@ -4,9 +4,8 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -22,6 +21,9 @@ from tests.support.factories import done, numbered_id, send_many
 from tests.support.proxy import Proxy
 from tests.support.sessions import Session, call, column
 from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RARELY = WorkerResilienceConfig(notify_poll_interval_ms=300_000)
 OFTEN = WorkerResilienceConfig(notify_poll_interval_ms=1_000)

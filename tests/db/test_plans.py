@@ -150,6 +150,19 @@ def test_an_idle_claim_reads_next_to_nothing(full: Session, queues: list[str]) -
     assert reads.blocks < 150
 
 
+@QUEUES
+@pytest.mark.parametrize("wanted", [1, 10])
+def test_a_claim_that_was_made_often_is_not_planned_worse(full: Session, queues: list[str], wanted: int) -> None:
+    worker = DrivenWorker(full, queues=[*queues[1:], "busy"])
+    for _ in range(30):
+        worker.claim(wanted)
+    with reading(full) as reads:
+        assert len(worker.claim(wanted)) == wanted
+    assert reads.indexes.keys() <= CLAIM_READS
+    assert reads.rows < 50 + 100 * wanted  # what it took before stands in the index while the transaction is open
+    assert reads.blocks < 150 + 50 * wanted
+
+
 ON_CLAIMS: dict[str, Callable[[DrivenWorker, list[Fence]], object]] = {
     "done": lambda worker, fences: worker.finish(*map(done, fences)),
     "failed": lambda worker, fences: worker.finish(*map(failed, fences)),

@@ -218,6 +218,11 @@ def order(request: Order, when: datetime) -> TaskResult[Order, TaskError]:
     return TaskResult(ok=Order(number=request.number + 1, lines=[*request.lines, when.astimezone(UTC).isoformat()]))
 
 
+@app.task("measure")
+def measure(value: float, unit: str = "m", *, exact: bool = False) -> TaskResult[float, TaskError]:
+    return TaskResult(ok=value if exact or unit == "m" else round(value))
+
+
 @app.task("sleep")
 def sleep(key: str, seconds: float) -> Text:
     note(key)

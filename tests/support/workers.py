@@ -15,20 +15,22 @@ import psutil
 from tests.support.waiting import wait_until
 
 _MARK = "HORSIES_TEST_WORKER"
-_HORSIES = Path(sys.executable).with_name("horsies")
+HORSIES = Path(sys.executable).with_name("horsies")
 
 
 class WorkerProcess:
     """A command of horsies that runs until it is stopped. All it starts inherits a mark, by which it is found again."""
 
-    def __init__(self, args: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, args: Sequence[str], folder: Path, env: Mapping[str, str], executable: Path = HORSIES
+    ) -> None:
         """Start ``horsies ARGS…`` in a folder, with its output in a file there."""
         self._mark = uuid.uuid4().hex
         self.log_file = folder / f"worker-{self._mark[:6]}.log"
         environment = {**os.environ, **env, _MARK: self._mark}
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                [_HORSIES, *args], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [executable, *args], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self.pid = self._process.pid
 

@@ -1,0 +1,256 @@
+"""What users get wrong, on the command line, in their modules and about their database: a clear refusal, no secret."""
+
+import re
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from tests.support.commands import horsies
+from tests.support.scene import URL_VARIABLE, Scene
+from tests.support.server import Server, database_name, with_database
+from tests.support.workers import WorkerProcess
+
+SECRET = "hunter2"
+NOBODY_HOME = f"postgresql://me:{SECRET}@127.0.0.1:1/jobs"
+
+APP = """
+from horsies import AppConfig, Horsies, PostgresConfig, TaskError, TaskResult
+
+app = Horsies(AppConfig())
+
+
+@app.task("add_numbers")
+def add_numbers(a: int, b: int) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=a + b)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "instance.py").write_text(APP)
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "__init__.py").touch()
+    (tmp_path / "pkg" / "mod.py").write_text(APP)
+    (tmp_path / "two.py").write_text(f"{APP}\nother = Horsies(AppConfig())\n")
+    (tmp_path / "none.py").write_text("import instance\n")
+    return tmp_path
+
+
+def check_refused(done: subprocess.CompletedProcess[str], code: str, *says: str) -> None:
+    """Exit code 1, and a rendered error with a code; no traceback, and nothing secret."""
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith(f"error[{code}]: "), done.stderr
+    assert [part for part in says if part not in done.stderr] == [], done.stderr
+    assert "Traceback" not in done.stderr
+    assert SECRET not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [["worker"], ["send"]], ids=str)
+@pytest.mark.parametrize(
+    ("locator", "code", "says"),
+    [
+        ("instanec:app", "HRS-207", "did you mean instance"),
+        ("instance:ap", "HRS-207", "did you mean instance:app?"),
+        ("instance:add_numbers", "HRS-207", "not a Horsies app"),
+        ("pkg.mod.py:app", "HRS-207", "write pkg.mod:app"),
+        ("pkg/mode.py:app", "HRS-207", "did you mean pkg/mod.py:app?"),
+        ("pkg.mode:app", "HRS-207", "did you mean pkg.mod"),
+        ("two", "HRS-206", "two:app, two:other"),
+        ("none", "HRS-206", "no Horsies app"),
+        (":app", "HRS-207", "MODULE:APP"),
+        ("instance:", "HRS-207", "MODULE:APP"),
+        ("two words:app", "HRS-207", "'two words' is not the name of a module"),
+    ],
+)
+def test_a_wrong_locator_is_refused_with_the_right_one(
+    project: Path, command: list[str], locator: str, code: str, says: str
+) -> None:
+    more = ["add_numbers", "1", "2"] if command == ["send"] else []
+    check_refused(horsies(project, *command, locator, *more), code, says)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("import os\n\n1 / 0\n", ["broken.py:3", "1 / 0", "ZeroDivisionError: division by zero"]),
+        ("import nothing_of_that_name\n", ["broken.py:1", "No module named 'nothing_of_that_name'"]),
+        ("def f(:\n", ["broken.py:1", "SyntaxError"]),
+        ("import sys\nsys.exit('bye')\n", ["broken.py:2", "SystemExit: bye"]),
+        (f"\nraise OSError('postgresql://me:{SECRET}@host/db')\n", ["broken.py:2", "OSError"]),
+        (f"import json\n\njson.loads('x')\n", ["broken.py:3", "JSONDecodeError"]),
+    ],
+)
+@pytest.mark.parametrize("is_discovered", [False, True], ids=["the app's module", "a module of tasks"])
+def test_a_module_that_raises_is_named_with_the_users_line(
+    project: Path, source: str, says: list[str], is_discovered: bool
+) -> None:
+    (project / "broken.py").write_text(source)
+    (project / "fine.py").write_text(f"{APP}\napp.discover_tasks(['broken'])\n")
+    check_refused(horsies(project, "worker", "fine:app" if is_discovered else "broken:app"), "HRS-210", *says)
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "says"),
+    [
+        (
+            "import threading, time\nthreading.Thread(target=time.sleep, args=[60], name='ticker', daemon=True).start()",
+            "HRS-210",
+            ["left threads running: ticker"],
+        ),
+        ("import os\nos._exit(3)", "HRS-210", ["died while importing it", "3"]),
+        ("@app.task('add_numbers')\ndef again() -> TaskResult[int, TaskError]: ...", "HRS-301", ["add_numbers"]),
+        ("@app.task('mute')\ndef mute(): ...", "HRS-100", ["mute", "fine.py:"]),
+        ("@app.task('lost', queue_name='mail')\ndef lost() -> TaskResult[int, TaskError]: ...", "HRS-103", ["mail"]),
+        ("app.discover_tasks(['not_there'])", "HRS-210", ["not_there"]),
+    ],
+)
+def test_an_app_that_cannot_be_served_is_refused(project: Path, source: str, code: str, says: list[str]) -> None:
+    (project / "fine.py").write_text(f"{APP}\n{source}\n")
+    worker = WorkerProcess(["worker", "fine:app"], project, {URL_VARIABLE: NOBODY_HOME})
+    try:
+        assert worker.wait() == 1
+        worker.assert_gone()
+    finally:
+        worker.kill_all()
+    assert f"error[{code}]: " in worker.log()
+    assert [part for part in says if part not in worker.log()] == [], worker.log()
+    assert "Traceback" not in worker.log()
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "says"),
+    [
+        ("cluster_wide_cap=3", "HRS-201", "cluster_wide_cap"),
+        ("prefetch_buffer=2, claim_lease_ms=1000", "HRS-202", "prefetch_buffer"),
+        ("queue_mode='custom', custom_queues=[CustomQueueConfig(name='mail')]", "HRS-200", "max_concurrency"),
+    ],
+)
+def test_settings_that_are_not_honoured_yet_are_refused(project: Path, config: str, code: str, says: str) -> None:
+    source = f"from horsies import AppConfig, CustomQueueConfig, Horsies\n\napp = Horsies(AppConfig({config}))\n"
+    (project / "capped.py").write_text(source)
+    check_refused(horsies(project, "worker", "capped:app", HORSIES_DATABASE_URL=NOBODY_HOME), code, says)
+
+
+def test_an_unknown_queue_is_refused_with_those_there_are(project: Path) -> None:
+    done = horsies(project, "worker", "instance:app", "--queues=mail,default", HORSIES_DATABASE_URL=NOBODY_HOME)
+    check_refused(done, "HRS-206", "'mail'", "its queues are default")
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("HORSIES_DATABASE_URL", f"mysql://me:{SECRET}@host/jobs"),
+        ("DATABASE_URL", f"postgresql+asyncpg://me:{SECRET}@host/jobs"),
+        ("HORSIES_DATABASE_URL", f"postgresql://me:{SECRET}@host:port/jobs"),
+        ("DATABASE_URL", "jobs"),
+    ],
+)
+@pytest.mark.parametrize("command", ["worker instance:app", "send instance:app add_numbers 1 2", "db migrate"])
+def test_a_wrong_url_in_the_environment_is_refused_with_the_variable(
+    project: Path, command: str, variable: str, url: str
+) -> None:
+    check_refused(horsies(project, *command.split(), **{variable: url}), "HRS-203", variable)
+
+
+@pytest.mark.parametrize("command", ["send instance:app add_numbers 1 2", "db migrate", "db status instance:app"])
+def test_a_command_without_a_database_says_so(project: Path, command: str) -> None:
+    done = horsies(project, *command.split(), HORSIES_DATABASE_URL=NOBODY_HOME)
+    check_refused(done, "HRS-211", "postgresql://me:***@127.0.0.1:1/jobs", "refused")
+
+
+def test_a_worker_without_a_database_waits_and_says_why(project: Path) -> None:
+    worker = WorkerProcess(["worker", "instance:app"], project, {URL_VARIABLE: NOBODY_HOME})
+    try:
+        worker.wait_for_log(r"(?s)database\.away .*refused.*retry_in_s=0\.5.*database\.away .*retry_in_s=1")
+        assert "postgresql://me:***@127.0.0.1:1/jobs" in worker.log()
+        assert SECRET not in worker.log()
+        assert worker.stop() == 0
+        worker.assert_gone()
+    finally:
+        worker.kill_all()
+
+
+def wrong_urls(tcp_url: str) -> dict[str, str]:
+    """Ways to reach a server that will not let us in, however often we ask."""
+    place = urlsplit(tcp_url)
+    host = f"{place.hostname}:{place.port}"
+    return {
+        "a wrong password": f"postgresql://tester:{SECRET}@{host}{place.path}",
+        "an unknown user": f"postgresql://nobody:{SECRET}@{host}{place.path}",
+        "no such database": with_database(tcp_url, "no_such_database"),
+    }
+
+
+@pytest.mark.parametrize("mistake", ["a wrong password", "an unknown user", "no such database"])
+@pytest.mark.parametrize("command", ["worker instance:app", "send instance:app add_numbers 1 2", "db migrate"])
+def test_what_waiting_cannot_mend_ends_the_command(
+    project: Path, tcp_database_url: str, command: str, mistake: str
+) -> None:
+    url = wrong_urls(tcp_database_url)[mistake]
+    done = horsies(project, *command.split(), HORSIES_DATABASE_URL=url)
+    assert done.returncode == 1
+    error = done.stderr[done.stderr.index("error[HRS-211]: ") :]
+    expected = "no_such_database" if mistake == "no such database" else "authentication failed"
+    assert expected in error
+    assert "cannot be used" in error
+    assert "correct-horse" not in done.stderr
+    assert SECRET not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_newer_schema_is_refused(project: Path, scene: Scene) -> None:
+    scene.session.execute(b"update horsies.schema_version set version = 999")
+    before = scene.session.execute(b"select * from horsies.schema_version").fetchall()
+    for command in ("worker instance:app", "send instance:app add_numbers 1 2", "db migrate", "db migrate instance:app"):
+        done = horsies(project, *command.split(), HORSIES_DATABASE_URL=scene.url)
+        assert done.returncode == 1
+        assert re.search(r"version 999.*newer horsies.*upgrade horsies", done.stderr), done.stderr
+        assert "Traceback" not in done.stderr
+    status = horsies(project, "db", "status", HORSIES_DATABASE_URL=scene.url)
+    assert status.returncode == 1
+    assert "version 999, made by a newer horsies" in status.stdout
+    error = scene.tasks.ok.send("refused").unwrap_err()
+    assert (str(error.code), error.retryable) == ("ENQUEUE_FAILED", False)
+    assert "version 999" in error.message
+    assert scene.session.execute(b"select * from horsies.schema_version").fetchall() == before
+
+
+def test_a_missing_schema_that_may_not_be_made_is_named(project: Path, server: Server, empty_database_url: str) -> None:
+    fixed = APP.replace("AppConfig()", "AppConfig(broker=PostgresConfig(auto_migrate=False))")
+    (project / "fixed.py").write_text(fixed)
+    done = horsies(project, "worker", "fixed:app", HORSIES_DATABASE_URL=empty_database_url)
+    assert done.returncode == 1
+    assert "horsies db migrate" in done.stderr
+    with psycopg.connect(server.database_url(database_name(empty_database_url))) as session:
+        assert session.execute("select from pg_namespace where nspname = 'horsies'").fetchone() is None
+
+
+def test_a_user_without_rights_is_told(project: Path, server: Server, tcp_database_url: str) -> None:
+    name = f"guest_{database_name(tcp_database_url)}"
+    with server.connect() as admin:
+        admin.execute(f"create role {name} login password '{SECRET}'".encode())
+    try:
+        url = urlsplit(tcp_database_url)
+        done = horsies(
+            project, "worker", "instance:app", HORSIES_DATABASE_URL=url._replace(netloc=f"{name}:{SECRET}@{url.hostname}:{url.port}").geturl()
+        )
+    finally:
+        with server.connect() as admin:
+            admin.execute(f"drop role {name}".encode())
+    assert done.returncode == 1
+    assert "permission denied" in done.stderr
+    assert SECRET not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_send_at_import_is_suppressed_in_a_worker(scene: Scene) -> None:
+    source = "from mixed_tasks import app, ok\n\nerror = ok.send('at import').unwrap_err()\nprint(error.code, error.message)\n"
+    (scene.folder / "sends.py").write_text(source)
+    worker = scene.worker(app="sends:app")
+    worker.wait_until_ready()
+    assert "SEND_SUPPRESSED ok was sent while task modules are imported" in worker.log()
+    assert scene.send("ok", "at run time").get(timeout_ms=20_000).is_ok()
+    assert set(scene.counts()) == {"at run time"}

@@ -1,0 +1,42 @@
+"""The page of the README runs as it is printed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.seed_page import COMMAND, PAGE, ROOT, SeedPage, readme_blocks, without_settings
+from tests.support.server import Server, database_name, with_database
+
+
+@pytest.fixture
+def page(
+    server: Server, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> SeedPage:
+    for name in without_settings(os.environ):
+        monkeypatch.delenv(name)
+    return SeedPage(tmp_path, with_database(server.tcp_url, database_name(empty_database_url)))
+
+
+def test_the_worker_the_producer_and_the_endpoint_run_as_printed(page: SeedPage) -> None:
+    with page.worker() as worker:
+        assert page.run_producer() == "do_something 8\n"
+        assert page.get_endpoint() == {"result": 30}
+        assert len(worker.children()) == 8
+        assert "correct-horse" not in worker.log()
+    results = page.python("-c", "from instance import *; print(process_data({}), process_data({'a': 1}).ok_value)")
+    assert "EMPTY_DATA" in results
+    assert results.endswith("Processed 1 items\n")
+
+
+def test_a_producer_that_comes_before_the_worker_waits_for_it(page: SeedPage) -> None:
+    sent = page.python("-c", "from instance import *; print(add_numbers.send(20, 22).unwrap().task_id)").strip()
+    with page.worker():
+        assert page.python("-c", f"from instance import *; print(app.get_result({sent!r}, 20_000).unwrap())") == "42\n"
+
+
+def test_the_readme_prints_what_is_run() -> None:
+    blocks = readme_blocks()
+    assert sorted(blocks) == sorted(str(file.relative_to(ROOT)) for file in PAGE.glob("*.py"))
+    assert [name for name, code in blocks.items() if (ROOT / name).read_text() != code] == []
+    assert f"```sh\n{COMMAND}\n```" in (ROOT / "README.md").read_text()

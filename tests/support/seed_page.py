@@ -1,0 +1,100 @@
+"""The page by which new users meet the library, walked through as they would: in a plain folder, as printed."""
+
+import os
+import re
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.support.workers import HORSIES, WorkerProcess
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "examples" / "seed"
+COMMAND = "horsies worker instance:app --processes=8 --loglevel=INFO"
+
+_PLACE = "user:password@localhost:5432/mydb"
+_RUN_PRODUCER = """
+import runpy
+runpy.run_path("producer.py", init_globals={
+    "do_something": lambda value: print("do_something", value),
+    "handle_error": lambda error: print("handle_error", error),
+})
+"""
+_SERVER = """
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from endpoint import my_endpoint
+
+
+async def view(request):
+    return JSONResponse(await my_endpoint())
+
+
+app = Starlette(routes=[Route("/", view)])
+"""
+
+
+class SeedPage:
+    """A copy of the page in a folder, for the ``horsies`` and the ``python`` of one environment."""
+
+    def __init__(self, folder: Path, tcp_url: str, programs: Path = HORSIES.parent) -> None:
+        """Copy the page; only host and credentials become those of a URL."""
+        self.folder = folder
+        self._programs = programs
+        for file in PAGE.glob("*.py"):
+            text = file.read_text()
+            assert (_PLACE in text) == (file.name == "instance.py")
+            (folder / file.name).write_text(text.replace(_PLACE, tcp_url.partition("://")[2]))
+
+    @contextmanager
+    def worker(self) -> Generator[WorkerProcess]:
+        """The printed shell command, ready for work; stopped in the end, and gone."""
+        program, *args = COMMAND.split()
+        worker = WorkerProcess(args, self.folder, {}, self._programs / program)
+        try:
+            worker.wait_until_ready()
+            yield worker
+            assert worker.stop() == 0
+            worker.assert_gone()
+        finally:
+            worker.kill_all()
+
+    def run_producer(self) -> str:
+        """Run the printed producer; what it prints."""
+        return self.python("-c", _RUN_PRODUCER)
+
+    def python(self, *args: str) -> str:
+        """Run Python in the folder; what it prints."""
+        command = [self._programs / "python", *args]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=50)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def get_endpoint(self) -> object:
+        """Serve the printed endpoint with Starlette and uvicorn, and call it over HTTP; its answer."""
+        (self.folder / "server.py").write_text(_SERVER)
+        args = ["-m", "uvicorn", "server:app", "--port", "0"]
+        server = WorkerProcess(args, self.folder, {}, self._programs / "python")
+        try:
+            url = server.wait_for_log(r"running on (http://\S+)")[1]
+            answer = httpx.get(url, timeout=30).raise_for_status().json()
+            server.stop()
+            return answer
+        finally:
+            server.kill_all()
+
+
+def readme_blocks() -> dict[str, str]:
+    """The blocks of code in README.md that say which file they are."""
+    text = (ROOT / "README.md").read_text()
+    return dict(re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", text, re.DOTALL))
+
+
+def without_settings(environ: "os._Environ[str]") -> list[str]:
+    """The variables that would change what the page does."""
+    return [name for name in environ if name == "PYTHONPATH" or name.endswith("DATABASE_URL")]
