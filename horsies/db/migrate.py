@@ -30,8 +30,8 @@ class SchemaStatus:
 
     @property
     def is_current(self) -> bool:
-        """Nothing is left to migrate."""
-        return not self.pending and self.functions_current
+        """Nothing is left to migrate, and no newer library has been here."""
+        return self.current == self.latest and self.functions_current
 
 
 def status(connection: psycopg.Connection, schema: str) -> SchemaStatus:

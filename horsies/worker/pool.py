@@ -15,7 +15,7 @@ from horsies.db.calls_worker import Fence, Outcome, WorkerFacts
 from horsies.telemetry import event
 from horsies.worker import protocol
 from horsies.worker.execute import failed, timed_out
-from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report
+from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report, describe_end
 from horsies.worker.settings import WorkerSettings
 from horsies.worker.template import TemplateProcess
 
@@ -298,15 +298,3 @@ class ChildPool:
 
 def _outcome(child: Child, report: Report) -> Outcome:
     return Outcome(report.fence, report.ok, report.result, report.error_code, report.retry_after, child.pid, child.name)
-
-
-def describe_end(wait_status: int) -> str:
-    """In words, what a wait status says: how a process ended."""
-    code = os.waitstatus_to_exitcode(wait_status)
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        name = f" ({signal.Signals(-code).name})"
-    except ValueError:
-        name = ""
-    return f"was killed by signal {-code}{name}"

@@ -20,6 +20,8 @@ Supervisor and template process:
 An end of the stream means that the other side is dead. Argument and result bytes pass through undecoded.
 """
 
+import os
+import signal
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -178,3 +180,15 @@ def tick(seconds: float) -> Frame:
 def unpack_tick(frame: Frame) -> float:
     """The seconds of a TICK."""
     return _SECONDS.unpack(frame.body)[0]
+
+
+def describe_end(wait_status: int) -> str:
+    """In words, what a wait status says: how a process ended."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = f" ({signal.Signals(-code).name})"
+    except ValueError:
+        name = ""
+    return f"was killed by signal {-code}{name}"

@@ -88,7 +88,7 @@ class TemplateProcess:
                 message = pickle.loads(frame.body)  # noqa: S301 - from our own fork
                 return message if isinstance(message, StartErrors) else frame.body
         status = os.waitpid(self.pid, 0)[1]
-        problem = f"the process that imports the app died while importing it (wait status {status})"
+        problem = f"the process that imports the app {protocol.describe_end(status)} while it did"
         return StartErrors((HorsiesError(ErrorCode.MODULE_EXEC_ERROR, problem),))
 
     async def wait(self) -> None:

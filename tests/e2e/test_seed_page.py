@@ -1,20 +1,15 @@
 """The page of the README runs as it is printed."""
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.support.seed_page import COMMAND, PAGE, ROOT, SeedPage, readme_blocks, without_settings
+from tests.support.seed_page import COMMAND, PAGE, ROOT, SeedPage, readme_blocks
 from tests.support.server import Server, database_name, with_database
 
 
 @pytest.fixture
-def page(
-    server: Server, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> SeedPage:
-    for name in without_settings(os.environ):
-        monkeypatch.delenv(name)
+def page(server: Server, empty_database_url: str, tmp_path: Path) -> SeedPage:
     return SeedPage(tmp_path, with_database(server.tcp_url, database_name(empty_database_url)))
 
 

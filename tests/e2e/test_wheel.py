@@ -1,6 +1,5 @@
 """The wheel, built and installed as it would be from an index, holds all that is needed."""
 
-import os
 import subprocess
 import sys
 import sysconfig
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.seed_page import ROOT, SeedPage, without_settings
+from tests.support.seed_page import ROOT, SeedPage
 from tests.support.server import Server, database_name, with_database
 
 
@@ -34,9 +33,7 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [packages] = home.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps", "--quiet"]
-    done = subprocess.run(
-        [*install, "--force-reinstall", "--ignore-installed", wheel], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*install, "--ignore-installed", wheel], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return home / "bin"
 
@@ -57,10 +54,8 @@ def test_everything_of_the_package_is_in_the_wheel(wheel: Path) -> None:
 
 
 def test_the_seed_page_runs_from_the_wheel(
-    programs: Path, server: Server, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    programs: Path, server: Server, empty_database_url: str, tmp_path: Path
 ) -> None:
-    for name in without_settings(os.environ):
-        monkeypatch.delenv(name)
     page = SeedPage(tmp_path, with_database(server.tcp_url, database_name(empty_database_url)), programs)
     assert page.python("-c", "import horsies; print(horsies.__file__)").startswith(str(programs.parent))
     with page.worker():

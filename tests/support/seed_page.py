@@ -1,6 +1,5 @@
 """The page by which new users meet the library, walked through as they would: in a plain folder, as printed."""
 
-import os
 import re
 import subprocess
 from collections.abc import Generator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.workers import HORSIES, WorkerProcess
+from tests.support.workers import HORSIES, WorkerProcess, clean_environment
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "examples" / "seed"
@@ -71,7 +70,9 @@ class SeedPage:
     def python(self, *args: str) -> str:
         """Run Python in the folder; what it prints."""
         command = [self._programs / "python", *args]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=50)
+        done = subprocess.run(
+            command, cwd=self.folder, env=clean_environment(), capture_output=True, text=True, check=False, timeout=50
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -93,8 +94,3 @@ def readme_blocks() -> dict[str, str]:
     """The blocks of code in README.md that say which file they are."""
     text = (ROOT / "README.md").read_text()
     return dict(re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", text, re.DOTALL))
-
-
-def without_settings(environ: "os._Environ[str]") -> list[str]:
-    """The variables that would change what the page does."""
-    return [name for name in environ if name == "PYTHONPATH" or name.endswith("DATABASE_URL")]

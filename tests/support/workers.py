@@ -18,6 +18,12 @@ _MARK = "HORSIES_TEST_WORKER"
 HORSIES = Path(sys.executable).with_name("horsies")
 
 
+def clean_environment(**more: str) -> dict[str, str]:
+    """The environment of this process without what would change what a command does, and with something more."""
+    unwanted = ("PYTHONPATH", "DATABASE_URL", "_COLOR")
+    return {name: value for name, value in os.environ.items() if not name.endswith(unwanted)} | more
+
+
 class WorkerProcess:
     """A command of horsies that runs until it is stopped. All it starts inherits a mark, by which it is found again."""
 
@@ -27,7 +33,7 @@ class WorkerProcess:
         """Start ``horsies ARGS…`` in a folder, with its output in a file there."""
         self._mark = uuid.uuid4().hex
         self.log_file = folder / f"worker-{self._mark[:6]}.log"
-        environment = {**os.environ, **env, _MARK: self._mark}
+        environment = clean_environment(**env, **{_MARK: self._mark})
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 [executable, *args], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
