@@ -1,0 +1,87 @@
+"""What a producer gets wrong is an `Err` that names the parameter, never an exception, and nothing is sent."""
+
+import asyncio
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from horsies import Err, TaskSendErrorCode
+from tests.support.scene import Scene
+
+NOW = datetime.now(UTC)
+
+
+def check_refused(scene: Scene, sent: Any, *says: str) -> None:
+    assert isinstance(sent, Err)
+    error = sent.err_value
+    assert error.code is TaskSendErrorCode.VALIDATION_FAILED
+    assert [part for part in says if part not in error.message] == [], error.message
+    assert (error.retryable, error.task_id, error.payload) == (False, None, None)
+    assert scene.live_tasks() == 0
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    ("args", "kwargs", "says"),
+    [
+        ((), {}, "value"),
+        ((1.0, "m", 3), {}, "3"),
+        ((1.0,), {"value": 2.0}, "value"),
+        ((1.0,), {"colour": "red"}, "colour"),
+        (("1.0",), {}, "value: "),
+        ((None,), {}, "value: "),
+        ((1.0, 5), {}, "unit: "),
+        ((1.0,), {"exact": 1}, "exact: "),
+        ((math.nan,), {}, "value: "),
+        ((-math.inf,), {}, "value: "),
+        ((1.0, "lone \ud800 surrogate"), {}, "unit: "),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_by_name(
+    scene: Scene, asynchronous: bool, args: tuple[object, ...], kwargs: dict[str, object], says: str
+) -> None:
+    async def send() -> Any:
+        return await scene.tasks.measure.send_async(*args, **kwargs)
+
+    sent = asyncio.run(send()) if asynchronous else scene.tasks.measure.send(*args, **kwargs)
+    check_refused(scene, sent, "measure", says)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"good_until": NOW.replace(tzinfo=None)}, "good_until must be an aware datetime"),
+        ({"good_until": "tomorrow"}, "good_until"),
+        ({"good_until": NOW.date()}, "good_until"),
+        ({"good_until": timedelta(hours=1)}, "good_until"),
+        ({"delay": -0.001}, "delay must be a number of seconds"),
+        ({"delay": math.nan}, "delay"),
+        ({"delay": math.inf}, "delay"),
+        ({"delay": "5"}, "delay"),
+        ({"delay": True}, "delay"),
+        ({"delay": timedelta(seconds=5)}, "delay"),
+        ({"delay": 1e12}, "delay"),
+        ({"priority": 0}, "priority must be a whole number from 1 (first) to 100"),
+        ({"priority": 101}, "priority"),
+        ({"priority": 1.5}, "priority"),
+        ({"priority": "1"}, "priority"),
+        ({"priority": True}, "priority"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_by_name(scene: Scene, options: dict[str, Any], says: str) -> None:
+    check_refused(scene, scene.tasks.ok.with_options(**options).send("key"), says)
+
+
+@pytest.mark.parametrize("delay", [-1, math.nan, "soon", None])
+def test_a_schedule_in_the_past_or_at_no_time_is_refused(scene: Scene, delay: Any) -> None:
+    check_refused(scene, scene.tasks.ok.schedule(delay, "key"), "delay", repr(delay))
+
+
+def test_the_edges_are_accepted(scene: Scene) -> None:
+    for options in ({"delay": 0}, {"delay": 0.0}, {"priority": 1}, {"priority": 100}, {"good_until": NOW}):
+        assert scene.tasks.ok.with_options(**options).send("key").is_ok()
+    assert scene.tasks.measure.send(1, exact=True).is_ok()  # an int is a float to everybody
+    assert scene.tasks.measure.send(-0.0).is_ok()
+    assert scene.live_tasks() == 7
