@@ -49,7 +49,12 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Format one record."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        document: dict[str, object] = {"time": moment, "level": record.levelname, "logger": record.name, "event": record.getMessage()}
+        document: dict[str, object] = {
+            "time": moment,
+            "level": record.levelname,
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
         document |= _fields(record)
         if record.exc_info:
             document["traceback"] = self.formatException(record.exc_info)

@@ -6,38 +6,60 @@ the loop runs all the time: asynchronous tasks side by side, the others in a poo
 """
 
 import asyncio
+import os
+import select
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
 from horsies.worker.execute import Executor, ReadyCall
-from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report
+from horsies.worker.protocol import RUN, Frame, FrameReader, Job, Kind, Report
 
 _READ_BYTES = 1 << 16
 
 
-def run_child(channel: socket.socket, executor: Executor, concurrency: int) -> None:
+def run_child(channel: socket.socket, permits: int, executor: Executor, concurrency: int) -> None:
     """Serve jobs until the supervisor closes the socket."""
     with suppress(ConnectionError):  # it did so while we were about to say something
         if concurrency == 1:
-            _serve_one_by_one(channel, executor)
+            _serve_one_by_one(channel, permits, executor)
         else:
             with asyncio.Runner() as runner:
                 runner.run(_Concurrent(channel, executor, concurrency).serve())
 
 
-def _serve_one_by_one(channel: socket.socket, executor: Executor) -> None:
+def _serve_one_by_one(channel: socket.socket, permits: int, executor: Executor) -> None:
     reader = FrameReader()
+    patience = select.poll()
+    patience.register(permits, select.POLLIN)
     with asyncio.Runner() as runner:
         runner.get_loop()
         channel.sendall(Frame(Kind.READY).encode())
         while data := channel.recv(_READ_BYTES):
             for frame in reader.feed(data):
-                call = executor.prepare(Job.decode(frame.body))
-                channel.sendall(Frame(Kind.DONE, _run_one(runner, executor, call).encode()).encode())
+                if _permit(permits, patience) == RUN:
+                    report = _run_one(runner, executor, Job.decode(frame.body))
+                    channel.sendall(Frame(Kind.DONE, report.encode()).encode())
 
 
-def _run_one(runner: asyncio.Runner, executor: Executor, call: ReadyCall | Report) -> Report:
+def _permit(permits: int, patience: select.poll) -> bytes:
+    """Wait for the permit of the next job. The pipe does not block, for the supervisor reads it, too."""
+    while True:
+        try:
+            return os.read(permits, 1)
+        except BlockingIOError:
+            patience.poll()
+
+
+def _run_one(runner: asyncio.Runner, executor: Executor, job: Job) -> Report:
+    start = time.perf_counter()
+    report = _outcome_of(runner, executor, executor.prepare(job))
+    return replace(report, seconds=time.perf_counter() - start)
+
+
+def _outcome_of(runner: asyncio.Runner, executor: Executor, call: ReadyCall | Report) -> Report:
     if isinstance(call, Report):
         return call
     if call.definition.is_async:

@@ -9,6 +9,7 @@ not confirmed. An outcome is sent until it is confirmed; its fence makes that ha
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -48,6 +49,8 @@ class Exchange:
         self._outcomes: dict[Fence, Outcome] = {}
         self._exchange_no = 0
         self._may_claim = True
+        self._may_run_ahead = True
+        self._unbegun: list[Fence] = []
         self._may_have_work = True
         self._nudge = asyncio.Event()
         self._settled = asyncio.Event()
@@ -70,6 +73,11 @@ class Exchange:
         """A child can take work."""
         self._nudge.set()
 
+    def hand_back(self, jobs: Sequence[Job]) -> None:
+        """These were claimed and have not begun: they go back to the queue."""
+        self._unbegun += [job.fence for job in jobs]
+        self._nudge.set()
+
     def wake(self) -> None:
         """There may be work."""
         self._may_have_work = True
@@ -83,7 +91,7 @@ class Exchange:
 
     async def flush(self) -> None:
         """Wait until every outcome is confirmed."""
-        while self._outcomes:
+        while self._outcomes or self._unbegun:
             self._settled.clear()
             await self._settled.wait()
 
@@ -100,7 +108,7 @@ class Exchange:
         while True:
             await self._nudge.wait()
             self._nudge.clear()
-            while self._outcomes or self._wanted():
+            while self._outcomes or self._unbegun or self._wanted():
                 try:
                     async with self._alone:
                         await self._exchange()
@@ -112,8 +120,8 @@ class Exchange:
     async def reconcile(self) -> None:
         """Compare what is in hand with the database, while no exchange is under way."""
         async with self._alone:
-            running = self._pool.running()
-            held = [*running, *self._outcomes]
+            running = self._pool.held()
+            held = [*running, *self._outcomes, *self._unbegun]
             lost = await self._link.call(calls_worker.reconcile(self._identity.worker_id, held))
         strays = lost.intersection(fence.task_id for fence in running)
         if strays:
@@ -144,7 +152,8 @@ class Exchange:
         """How many tasks to ask for."""
         if not (self._may_claim and self._may_have_work):
             return 0
-        room = min(self._pool.capacity, self._most_in_hand - self._pool.in_hand)
+        places = self._pool.capacity_ahead if self._may_run_ahead else self._pool.capacity
+        room = min(places, self._most_in_hand - self._pool.in_hand)
         return max(0, min(room, self._most_per_claim))
 
     def _batch(self) -> list[Outcome]:
@@ -172,12 +181,19 @@ class Exchange:
             )
         asked_at = suspend_clock()
         notices = [calls_worker.notify_done([outcome.fence.task_id for outcome in batch])] if batch else []
-        (answers, *_) = await self._link.transactions(calls, *([notices] if notices else []))
+        unbegun, self._unbegun = self._unbegun, []
+        returns = [calls_worker.release(worker_id, unbegun), calls_worker.notify_wake()] if unbegun else []
+        try:
+            answers, *_ = await self._link.transactions(*filter(None, (calls, notices, returns)))
+        except CallFailedError:
+            self._unbegun += unbegun
+            raise
+        self._settled.set()
         if batch:
             self._confirm(batch, answers[0])
         if wanted:
             is_fresh = suspend_clock() - asked_at < self._settings.stale_after_s / 2
-            await self._begin(answers[-1], self._exchange_no, is_fresh=is_fresh)
+            self._begin(answers[-1], self._exchange_no, is_fresh=is_fresh)
 
     def _confirm(self, batch: list[Outcome], verdicts: dict[UUID, str]) -> None:
         for outcome in batch:
@@ -188,24 +204,24 @@ class Exchange:
             event("outcomes.stale", count=stale)
         self._settled.set()
 
-    async def _begin(self, claim: Claim, exchange_no: int, *, is_fresh: bool) -> None:
+    def _begin(self, claim: Claim, exchange_no: int, *, is_fresh: bool) -> None:
         """Start what was claimed; what finds no place (a child died meanwhile) goes back unharmed.
 
         So does all of an answer that was long in coming (this process was stopped, say): others may have taken the
         tasks for abandoned by now.
         """
-        homeless: list[Fence] = []
+        homeless: list[Job] = []
         for task in claim.tasks:
             fence = Fence(task.id, exchange_no)
             job = Job(fence, task.attempt, task.task_name, task.args, task.timeout_ms)
             if not (self._may_claim and is_fresh and self._pool.assign(job)):
-                homeless.append(fence)
+                homeless.append(job)
         self._may_have_work |= claim.is_filled
         if claim.due_in is not None:
             self._wake_in(claim.due_in)
+        self._may_run_ahead = not homeless
         if homeless:
-            release = calls_worker.release(self._identity.worker_id, homeless)
-            await self._link.transactions([release], [calls_worker.notify_wake()])
+            self.hand_back(homeless)
             self._may_have_work = True
 
     def _wake_in(self, seconds: float) -> None:

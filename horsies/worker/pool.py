@@ -4,9 +4,8 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -14,7 +13,9 @@ from horsies.codes import OperationalErrorCode
 from horsies.db.calls_worker import Fence, Outcome, WorkerFacts
 from horsies.telemetry import event
 from horsies.worker import protocol
+from horsies.worker.children import Child, new_channel
 from horsies.worker.execute import failed, timed_out
+from horsies.worker.pace import Pace
 from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report, describe_end
 from horsies.worker.settings import WorkerSettings
 from horsies.worker.template import TemplateProcess
@@ -22,6 +23,7 @@ from horsies.worker.template import TemplateProcess
 _READ_BYTES = 1 << 16
 _EARLY_DEATHS_ALLOWED = 3
 _LEAVE_WITHIN_S = 2.0
+_SWEEP_S = 0.02
 _CANCEL_GRACE_S = 1.0  # for an asynchronous task to end itself when it is cancelled
 _OTHERS_GRACE_S = 10.0  # for the other tasks of a child that has to go because of one
 
@@ -45,29 +47,9 @@ class PoolListener(Protocol):
         """A child can take work."""
         ...
 
-
-@dataclass(eq=False, slots=True)
-class Child:
-    """One child process. It is judged dead when its stream has ended *and* its wait status is known."""
-
-    slot: int
-    name: str
-    transport: asyncio.Transport | None = None
-    pid: int | None = None
-    is_ready: bool = False
-    was_ready: bool = False
-    has_ended: bool = False
-    wait_status: int | None = None
-    running: dict[Fence, Job] = field(default_factory=dict[Fence, Job])
-    timers: dict[Fence, asyncio.TimerHandle] = field(default_factory=dict[Fence, asyncio.TimerHandle])
-    overdue: set[Fence] = field(default_factory=set[Fence])
-
-    def drop(self, fence: Fence) -> bool:
-        """Forget a job that ended; False: it is not this child's."""
-        timer = self.timers.pop(fence, None)
-        if timer is not None:
-            timer.cancel()
-        return self.running.pop(fence, None) is not None
+    def hand_back(self, jobs: Sequence[Job]) -> None:
+        """These were claimed, have not begun here, and are to go back."""
+        ...
 
 
 class _ChildChannel(asyncio.Protocol):
@@ -102,6 +84,8 @@ class ChildPool:
         self._listener = listener
         self._children: dict[int, Child] = {}
         self._by_pid: dict[int, Child] = {}
+        self._pace = Pace()
+        self._sweep: asyncio.TimerHandle | None = None
         self._early_deaths = 0
         self._forks: set[asyncio.Future[None]] = set()
         self._closing = False
@@ -118,42 +102,58 @@ class ChildPool:
     @property
     def capacity(self) -> int:
         """How many more jobs can begin now."""
-        return sum(self._concurrency - len(child.running) for child in self._children.values() if child.is_ready)
+        return sum(
+            self._concurrency - len(child.jobs) for child in self._ready() if len(child.jobs) < self._concurrency
+        )
+
+    @property
+    def capacity_ahead(self) -> int:
+        """How many more jobs the children may be given, if those are as quick as the last ones were."""
+        if self._concurrency > 1:
+            return self.capacity
+        most = 1 + self._pace.ahead
+        return sum(most - len(child.jobs) for child in self._ready() if len(child.jobs) < most)
 
     @property
     def in_hand(self) -> int:
-        """How many jobs run."""
-        return sum(len(child.running) for child in self._children.values())
+        """How many jobs run or wait in children."""
+        return sum(len(child.jobs) for child in self._children.values())
 
-    def running(self) -> list[Fence]:
-        """The fences of all jobs that run."""
-        return [fence for child in self._children.values() for fence in child.running]
+    def held(self) -> list[Fence]:
+        """The fences of all jobs that run or wait in children."""
+        return [fence for child in self._children.values() for fence in child.jobs]
 
     def assign(self, job: Job) -> bool:
-        """Give a job to the child with the most room; False: there is none."""
-        ready = [child for child in self._children.values() if child.is_ready and child.transport is not None]
-        child = min(ready, key=lambda child: len(child.running), default=None)
-        if child is None or child.transport is None or len(child.running) >= self._concurrency:
+        """Give a job to the child with the fewest; False: there is none that may take it."""
+        child = min(self._ready(), key=lambda child: len(child.jobs), default=None)
+        if child is None:
             return False
-        child.running[job.fence] = job
-        if job.timeout_ms is not None:
-            seconds = job.timeout_ms / 1000 + (_CANCEL_GRACE_S if job.task_name in self._async_names else 0)
-            timer = asyncio.get_running_loop().call_later(seconds, self._on_overdue, child, job.fence)
-            child.timers[job.fence] = timer
-        child.transport.write(Frame(Kind.START, job.encode()).encode())
+        behind = len(child.jobs)
+        if behind >= self._concurrency and not (child.has_permits and self._pace.fits(job, behind)):
+            return False
+        child.give(job)
+        if behind < self._concurrency:
+            self._on_begun(child, job)
+        elif self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._withdraw_behind_outliers)
         return True
+
+    def withdraw(self) -> None:
+        """Take back and hand on whatever has not begun."""
+        for child in self._children.values():
+            self._listener.hand_back(child.withdraw())
 
     def kill_tasks(self, task_ids: Iterable[UUID]) -> None:
         """Kill the children that run these tasks."""
         doomed = set(task_ids)
         for child in self._children.values():
-            if any(fence.task_id in doomed for fence in child.running):
+            if any(fence.task_id in doomed for fence in child.jobs):
                 self._kill(child)
 
     def kill_busy(self) -> None:
         """Kill every child that runs something."""
         for child in self._children.values():
-            if child.running:
+            if child.jobs:
                 self._kill(child)
 
     async def wait_idle(self) -> None:
@@ -190,10 +190,14 @@ class ChildPool:
             self._listener.room()
             return
         report = Report.decode(frame.body)
-        if child.drop(report.fence):
+        job = child.drop(report.fence)
+        if job is not None:
+            self._pace.observe(job.task_name, report.seconds)
             self._listener.report(_outcome(child, report))
             self._idle.set()
             self._retire(child)
+            for following in child.begun() if child.has_permits else ():
+                self._on_begun(child, following)
 
     def on_end_of_stream(self, child: Child) -> None:
         """A child's socket is closed: it is dead, or as good as dead."""
@@ -204,11 +208,10 @@ class ChildPool:
         self._judge(child)
 
     async def _fork(self, slot: int) -> None:
-        ours, theirs = socket.socketpair()
-        child = Child(slot, f"{self._name}/{slot}")
-        self._children[slot] = child
-        with theirs:
-            socket.send_fds(self._template.channel, [protocol.fork(slot).encode()], [theirs.fileno()])
+        name = f"{self._name}/{slot}"
+        with new_channel(slot, name, has_permits=self._concurrency == 1) as (child, ours, files):
+            self._children[slot] = child
+            socket.send_fds(self._template.channel, [protocol.fork(slot).encode()], files)
         loop = asyncio.get_running_loop()
         child.transport, _ = await loop.create_unix_connection(lambda: _ChildChannel(self, child), sock=ours)
 
@@ -246,7 +249,7 @@ class ChildPool:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
             child.wait_status = signal.SIGKILL
-            self._fail_running(child)
+            self._bury(child)
         self._by_pid.clear()
         self._fail(TemplateDiedError("the template process died, and its children with it"))
 
@@ -254,15 +257,40 @@ class ChildPool:
         if child.pid is not None and child.wait_status is None:
             self.tell_template(protocol.kill(child.pid))
 
+    def _ready(self) -> Iterator[Child]:
+        return (child for child in self._children.values() if child.is_ready and child.transport is not None)
+
+    def _on_begun(self, child: Child, job: Job) -> None:
+        """A job runs: its time-out counts from now."""
+        if job.timeout_ms is not None and job.fence not in child.timers:
+            seconds = job.timeout_ms / 1000 + (_CANCEL_GRACE_S if job.task_name in self._async_names else 0)
+            timer = asyncio.get_running_loop().call_later(seconds, self._on_overdue, child, job.fence)
+            child.timers[job.fence] = timer
+
+    def _withdraw_behind_outliers(self) -> None:
+        """Take back what waits in a child that has finished nothing since the last look; an idle child gets it."""
+        self._sweep = None
+        for child in list(self._children.values()):
+            if child.waiting and child.progress == child.progress_seen:
+                homeless = [job for job in child.withdraw() if not self._assign_to_idle(job)]
+                self._listener.hand_back(homeless)
+            child.progress_seen = child.progress
+        if any(child.waiting for child in self._children.values()):
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._withdraw_behind_outliers)
+
+    def _assign_to_idle(self, job: Job) -> bool:
+        return any(not child.jobs for child in self._ready()) and self.assign(job)
+
     def _on_overdue(self, child: Child, fence: Fence) -> None:
         """A task ran past its time-out: its child takes no more work, and ends when it runs nothing else."""
         child.overdue.add(fence)
         child.is_ready = False
+        self._listener.hand_back(child.withdraw())
         asyncio.get_running_loop().call_later(_OTHERS_GRACE_S, self._kill, child)
         self._retire(child)
 
     def _retire(self, child: Child) -> None:
-        if child.overdue and child.running.keys() <= child.overdue:
+        if child.overdue and child.jobs.keys() <= child.overdue:
             self._kill(child)
 
     def _judge(self, child: Child) -> None:
@@ -271,7 +299,7 @@ class ChildPool:
             return
         if not self._closing:
             event("child.died", slot=child.slot, pid=child.pid, cause=describe_end(child.wait_status))
-        self._fail_running(child)
+        self._bury(child)
         if self._closing:
             return
         self._early_deaths += not child.was_ready
@@ -283,9 +311,11 @@ class ChildPool:
         self._forks.add(fork)
         fork.add_done_callback(self._forks.discard)
 
-    def _fail_running(self, child: Child) -> None:
+    def _bury(self, child: Child) -> None:
+        """Hand back what a dead child had not begun, and fail what it ran."""
+        self._listener.hand_back(child.bury())
         message = f"the child process that ran this task {describe_end(child.wait_status or 0)}"
-        for fence, job in list(child.running.items()):
+        for fence, job in list(child.jobs.items()):
             crash = failed(job, OperationalErrorCode.WORKER_CRASHED, message)
             child.drop(fence)
             self._listener.report(_outcome(child, timed_out(job) if fence in child.overdue else crash))

@@ -3,14 +3,16 @@
 Supervisor and child:
 
     child       READY                       it can take work
-    supervisor  START  job                  run this
+    supervisor  START  job                  run this, with the next permit
     child       DONE   outcome              it ran
+
+Permits, a byte each, go through a pipe beside the socket (`horsies.worker.children`): RUN or DROP the next job.
 
 Supervisor and template process:
 
     template    LOADED  settings, or errors the app is imported and checked
     supervisor  WORKER  worker id           for the last will
-    supervisor  FORK    slot (+ a socket)   make a child that talks over this socket
+    supervisor  FORK    slot (+ 2 files)    make a child with this socket and this pipe
     template    FORKED  slot, pid
     template    EXITED  pid, wait status
     supervisor  KILL    pid
@@ -31,10 +33,13 @@ from horsies.db.calls_worker import Fence
 
 _HEAD = struct.Struct(">IB")
 _JOB = struct.Struct(">16sQIIH")
-_OUTCOME = struct.Struct(">16sQ?dH")
+_OUTCOME = struct.Struct(">16sQ?ddH")
 _PID = struct.Struct(">IQ")
 _SECONDS = struct.Struct(">d")
 _NO_RETRY_AFTER = -1.0
+
+RUN = b"R"
+DROP = b"D"
 
 
 class Kind(IntEnum):
@@ -117,25 +122,29 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How an attempt ended, as a child tells it. ``result`` is encoded: the value, or the TaskError."""
+    """How an attempt ended, as a child tells it, and how many ``seconds`` it ran.
+
+    ``result`` is encoded: the value, or the TaskError.
+    """
 
     fence: Fence
     ok: bool
     result: bytes
     error_code: str | None = None
     retry_after: float | None = None
+    seconds: float = 0.0
 
     def encode(self) -> bytes:
         """As the body of DONE."""
         code = (self.error_code or "").encode()
         after = _NO_RETRY_AFTER if self.retry_after is None else self.retry_after
-        head = _OUTCOME.pack(self.fence.task_id.bytes, self.fence.exchange_no, self.ok, after, len(code))
+        head = _OUTCOME.pack(self.fence.task_id.bytes, self.fence.exchange_no, self.ok, after, self.seconds, len(code))
         return head + code + self.result
 
     @classmethod
     def decode(cls, body: bytes) -> "Report":
         """From the body of DONE."""
-        task_id, exchange_no, ok, after, code_size = _OUTCOME.unpack_from(body)
+        task_id, exchange_no, ok, after, seconds, code_size = _OUTCOME.unpack_from(body)
         result_at = _OUTCOME.size + code_size
         code = body[_OUTCOME.size : result_at].decode() or None
         return cls(
@@ -144,6 +153,7 @@ class Report:
             body[result_at:],
             code,
             None if after == _NO_RETRY_AFTER else after,
+            seconds,
         )
 
 

@@ -156,6 +156,7 @@ class Supervisor:
     async def _wind_down(self, exchanging: asyncio.Future[None]) -> None:
         """Let running tasks end, as long as they may, and bring their outcomes home."""
         self._exchange.stop_claiming()
+        self._pool.withdraw()
         idle = asyncio.ensure_future(self._pool.wait_idle())
         hurry = asyncio.ensure_future(self._hurry.wait())
         await _first_of(idle, hurry, within_s=self._options.shutdown_timeout)

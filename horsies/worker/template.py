@@ -47,7 +47,7 @@ _LEAVE_WITHIN_S = 5.0
 _PR_SET_PDEATHSIG = 1
 _START_FAILED = 70
 
-type ChildMain = Callable[[socket.socket], None]
+type ChildMain = Callable[[socket.socket, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Template:
     Attributes:
         settings: pickled, for the supervisor.
         database: for the last will.
-        child_main: what a child does with its socket.
+        child_main: what a child does with its socket and its pipe of permits.
     """
 
     settings: bytes
@@ -165,7 +165,7 @@ class _Loop:
         self._channel = channel
         self._template = template
         self._reader = FrameReader()
-        self._sockets: list[socket.socket] = []
+        self._files: list[int] = []
         self._children: set[int] = set()
         self._worker_id: UUID | None = None
         self._deadline: float | None = None
@@ -208,7 +208,7 @@ class _Loop:
             data, fds, _flags, _address = socket.recv_fds(self._channel, _READ_BYTES, 64)
         except ConnectionError:
             data, fds = b"", []
-        self._sockets += [socket.socket(fileno=fd) for fd in fds]
+        self._files += fds
         if not data:
             self._last_will()
             return False
@@ -218,7 +218,7 @@ class _Loop:
         match frame.kind:
             case Kind.FORK:
                 slot, _ = protocol.unpack_pid(frame)
-                self._fork(slot, self._sockets.pop(0))
+                self._fork(slot, socket.socket(fileno=self._files.pop(0)), self._files.pop(0))
             case Kind.KILL:
                 _, pid = protocol.unpack_pid(frame)
                 self._kill(pid)
@@ -231,18 +231,19 @@ class _Loop:
                 return False
         return True
 
-    def _fork(self, slot: int, channel: socket.socket) -> None:
+    def _fork(self, slot: int, channel: socket.socket, permits: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         template_pid = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._be_child(channel, template_pid)
+            self._be_child(channel, permits, template_pid)
         self._children.add(pid)
         channel.close()
+        os.close(permits)
         self._tell(protocol.forked(slot, pid))
 
-    def _be_child(self, channel: socket.socket, template_pid: int) -> None:
+    def _be_child(self, channel: socket.socket, permits: int, template_pid: int) -> None:
         """The life of a child; never returns."""
         status = _START_FAILED
         try:
@@ -254,7 +255,7 @@ class _Loop:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             for inherited in (self._channel, self._wakeup, self._wakeup_in):
                 inherited.close()
-            self._template.child_main(channel)
+            self._template.child_main(channel, permits)
             status = 0
         except BaseException:  # noqa: BLE001 - the last frame of this process
             traceback.print_exc()

@@ -1,0 +1,107 @@
+"""One child process as the supervisor sees it, and the permits that make queued work safe to withdraw.
+
+A child that runs quick tasks is given a few more than the one it runs. Before each it must take a permit, one byte, out
+of a pipe whose reading end the supervisor holds too. So both can take it, and never both the same: what the supervisor
+takes back has not begun and will not begin. It then lies with the last jobs that the child was given, and the child is
+told to drop those when it comes to them.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from horsies.db.calls_worker import Fence
+from horsies.worker.protocol import DROP, RUN, Frame, Job, Kind
+
+_MOST_PERMITS = 1 << 16
+
+
+@dataclass(eq=False, slots=True)
+class Child:
+    """One child process. It is judged dead when its stream has ended *and* its wait status is known.
+
+    ``jobs`` holds what it was given, in that order. With permits, the first of them runs and the others wait; without,
+    all of them run.
+    """
+
+    slot: int
+    name: str
+    has_permits: bool
+    give_permits: int
+    take_permits: int
+    transport: asyncio.Transport | None = None
+    pid: int | None = None
+    is_ready: bool = False
+    was_ready: bool = False
+    has_ended: bool = False
+    is_buried: bool = False
+    wait_status: int | None = None
+    progress: int = 0
+    progress_seen: int = -1
+    jobs: dict[Fence, Job] = field(default_factory=dict[Fence, Job])
+    timers: dict[Fence, asyncio.TimerHandle] = field(default_factory=dict[Fence, asyncio.TimerHandle])
+    overdue: set[Fence] = field(default_factory=set[Fence])
+
+    @property
+    def waiting(self) -> int:
+        """How many of its jobs wait behind the one that runs."""
+        return max(0, len(self.jobs) - 1) if self.has_permits else 0
+
+    def begun(self) -> list[Job]:
+        """The jobs that run, as far as is known here."""
+        jobs = list(self.jobs.values())
+        return jobs[:1] if self.has_permits else jobs
+
+    def give(self, job: Job) -> None:
+        """Hand a job over."""
+        self.jobs[job.fence] = job
+        if self.transport is not None:
+            self.transport.write(Frame(Kind.START, job.encode()).encode())
+        if self.has_permits:
+            os.write(self.give_permits, RUN)
+
+    def withdraw(self) -> list[Job]:
+        """Take back what has not begun."""
+        if not self.has_permits:
+            return []
+        try:
+            permits = os.read(self.take_permits, _MOST_PERMITS)
+        except BlockingIOError:
+            return []
+        jobs = list(self.jobs.values())[len(self.jobs) - permits.count(RUN) :]
+        for job in jobs:
+            del self.jobs[job.fence]
+        os.write(self.give_permits, DROP * len(permits))  # among them those of jobs that were withdrawn before
+        return jobs
+
+    def drop(self, fence: Fence) -> Job | None:
+        """Forget a job that ended; None: it is not this child's."""
+        timer = self.timers.pop(fence, None)
+        if timer is not None:
+            timer.cancel()
+        self.progress += 1
+        return self.jobs.pop(fence, None)
+
+    def bury(self) -> list[Job]:
+        """The child is dead: take back what had not begun, and close the pipe. A second time does nothing."""
+        if self.is_buried:
+            return []
+        unbegun = self.withdraw()
+        self.is_buried = True
+        self.has_permits = False
+        for end in (self.give_permits, self.take_permits):
+            os.close(end)
+        return unbegun
+
+
+@contextmanager
+def new_channel(slot: int, name: str, *, has_permits: bool) -> Generator[tuple[Child, socket.socket, list[int]]]:
+    """A child to be: it, our end of its socket, and the descriptors to hand to it, which are closed here afterwards."""
+    ours, theirs = socket.socketpair()
+    take, give = os.pipe()
+    os.set_blocking(take, False)
+    with theirs:
+        yield Child(slot, name, has_permits, give, take), ours, [theirs.fileno(), take]

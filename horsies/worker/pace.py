@@ -1,0 +1,35 @@
+"""How long tasks take: the moving mean that says whether a child may be given more than it can run at once."""
+
+from horsies.worker.protocol import Job
+
+AHEAD_S = 0.010
+MOST_AHEAD = 50
+_WEIGHT = 0.1
+
+
+class Pace:
+    """Exponentially weighted moving means of run times in seconds, one a task name and one of all tasks."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._by_name: dict[str, float] = {}
+        self._overall: float | None = None
+
+    def observe(self, name: str, seconds: float) -> None:
+        """A task of that name has run for so long."""
+        known = self._by_name.get(name, seconds)
+        self._by_name[name] = known + _WEIGHT * (seconds - known)
+        overall = seconds if self._overall is None else self._overall
+        self._overall = overall + _WEIGHT * (seconds - overall)
+
+    def fits(self, job: Job, waiting: int) -> bool:
+        """Whether a job may wait in a child behind so many others: it and they are quick, and that is known."""
+        mean = self._by_name.get(job.task_name)
+        return mean is not None and waiting < MOST_AHEAD and (waiting + 1) * max(mean, self._overall or 0) <= AHEAD_S
+
+    @property
+    def ahead(self) -> int:
+        """How many tasks, as they have been of late, make up the time by which a child may be ahead."""
+        if self._overall is None:
+            return 0
+        return min(MOST_AHEAD, int(AHEAD_S / self._overall)) if self._overall > 0 else MOST_AHEAD

@@ -1,0 +1,91 @@
+"""Quick tasks wait in their child, and nothing that waits there is lost, repeated or held back."""
+
+import pytest
+
+from tests.support.scene import Scene
+from tests.support.waiting import wait_until
+
+QUICK = 500
+
+
+def quick_tasks(scene: Scene, name: str, count: int = QUICK) -> set[str]:
+    keys = {f"{name}-{number}" for number in range(count)}
+    for key in sorted(keys):
+        scene.send("ok", key)
+    return keys
+
+
+def attempts_of(scene: Scene, task: str) -> set[int]:
+    return {
+        attempt
+        for (attempt,) in scene.session.execute("select attempt from horsies.history where task_name = %s", (task,))
+    }
+
+
+@pytest.mark.timeout(120)
+def test_a_long_task_holds_back_no_quick_one(scene: Scene) -> None:
+    keys = quick_tasks(scene, "before")
+    scene.send("sleep", "long", 60.0)
+    keys |= quick_tasks(scene, "after")
+    worker = scene.ready_worker("--processes=2")
+
+    wait_until(
+        lambda: scene.ended()["ok", "COMPLETED", None] == len(keys), 60, lambda: f"the quick ones: {scene.ended()}"
+    )
+    assert scene.live_tasks() == scene.live_tasks("RUNNING") == 1
+    begun = scene.counts()
+    assert begun.pop("long") == 1
+    assert begun == dict.fromkeys(keys, 1)
+    assert attempts_of(scene, "ok") == {1}
+    worker.kill_all()
+
+
+@pytest.mark.timeout(120)
+def test_several_long_tasks_among_quick_ones_block_no_more_than_their_own_children(scene: Scene) -> None:
+    keys: set[str] = set()
+    for number in range(3):
+        keys |= quick_tasks(scene, f"part{number}", 300)
+        scene.send("sleep", f"long-{number}", 60.0)
+    keys |= quick_tasks(scene, "last", 300)
+    worker = scene.ready_worker("--processes=4")
+
+    wait_until(
+        lambda: scene.ended()["ok", "COMPLETED", None] == len(keys), 60, lambda: f"the quick ones: {scene.ended()}"
+    )
+    assert scene.counts() == dict.fromkeys([*keys, "long-0", "long-1", "long-2"], 1)
+    worker.kill_all()
+
+
+@pytest.mark.timeout(120)
+def test_a_stop_hands_on_what_waits_in_children(scene: Scene) -> None:
+    keys = quick_tasks(scene, "quick", 4 * QUICK)
+    worker = scene.ready_worker("--processes=2")
+    wait_until(lambda: len(scene.counts()) > QUICK, 60, "the first tasks to begin")
+    assert worker.stop() == 0
+
+    begun = scene.counts()
+    assert set(begun.values()) == {1}
+    assert scene.ended()["ok", "COMPLETED", None] == len(begun)
+    assert scene.live_tasks("PENDING") == scene.live_tasks() == len(keys) - len(begun)
+    untouched = scene.session.execute("select distinct attempt, worker_id from horsies.tasks").fetchall()
+    assert untouched in ([], [(0, None)])
+
+    scene.ready_worker("--processes=2")
+    scene.wait_until_all_ended(60)
+    assert scene.counts() == dict.fromkeys(keys, 1)
+    assert attempts_of(scene, "ok") == {1}
+
+
+@pytest.mark.timeout(120)
+def test_a_child_that_dies_takes_nothing_with_it_that_waited(scene: Scene) -> None:
+    keys: set[str] = set()
+    for number in range(10):
+        keys |= quick_tasks(scene, f"part{number}", 150)
+        scene.send("kill", f"deadly-{number}")
+    worker = scene.ready_worker("--processes=2")
+    scene.wait_until_all_ended(60)
+
+    assert scene.ended() == {("ok", "COMPLETED", None): len(keys), ("kill", "FAILED", "WORKER_CRASHED"): 10}
+    assert scene.counts() == dict.fromkeys([*keys, *(f"deadly-{number}" for number in range(10))], 1)
+    assert attempts_of(scene, "ok") == {1}
+    assert worker.stop() == 0
