@@ -16,9 +16,7 @@ from tests.support.scene import URL_VARIABLE, Scene, new_scene
 from tests.support.server import embedded_server
 from tests.support.waiting import wait_until
 
-END_OTHER_SESSIONS = (
-    "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-)
+END_OTHER_SESSIONS = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
 FILL_UP = """
     create function full_disk() returns trigger language plpgsql as $function$
     begin
@@ -71,7 +69,9 @@ def test_a_reply_that_is_lost_at_any_byte_loses_and_doubles_nothing(
     cuts = 0
     for size in range(0, 900, 23):
         begun = len(scene.ledger())
-        wait_until(lambda was=begun: len(scene.ledger()) > was or not scene.live_tasks(), 20, "another task, or the end")
+        wait_until(
+            lambda was=begun: len(scene.ledger()) > was or not scene.live_tasks(), 20, "another task, or the end"
+        )
         was_accepted = proxy.accepted
         proxy.cut_after(size, "to client")
         wait_until(lambda was=was_accepted: proxy.accepted > was or not scene.live_tasks(), 20, "a cut, or the end")

@@ -140,7 +140,9 @@ def test_a_retry_at_or_past_good_until_is_not_made(scene: Scene, good_for_s: int
 
     def settled() -> TaskInfo | None:
         info = handle.info().unwrap()
-        return info if info and info.status is not TaskStatus.RUNNING and info.retry_count + bool(info.failed_at) else None
+        return (
+            info if info and info.status is not TaskStatus.RUNNING and info.retry_count + bool(info.failed_at) else None
+        )
 
     wait_until(settled, describe="the verdict over the first attempt")
     info = handle.info(include_attempts=True).unwrap()

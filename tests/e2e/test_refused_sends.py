@@ -18,6 +18,7 @@ def check_refused(scene: Scene, sent: Any, *says: str) -> None:
     error = sent.err_value
     assert error.code is TaskSendErrorCode.VALIDATION_FAILED
     assert [part for part in says if part not in error.message] == [], error.message
+    assert error.message.encode()  # nothing in it that can't be printed
     assert (error.retryable, error.task_id, error.payload) == (False, None, None)
     assert scene.live_tasks() == 0
 
@@ -40,13 +41,13 @@ def check_refused(scene: Scene, sent: Any, *says: str) -> None:
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_by_name(
-    scene: Scene, asynchronous: bool, args: tuple[object, ...], kwargs: dict[str, object], says: str
+    scene: Scene, *, asynchronous: bool, args: tuple[object, ...], kwargs: dict[str, object], says: str
 ) -> None:
     async def send() -> Any:
         return await scene.tasks.measure.send_async(*args, **kwargs)
 
     sent = asyncio.run(send()) if asynchronous else scene.tasks.measure.send(*args, **kwargs)
-    check_refused(scene, sent, "measure", says)
+    check_refused(scene, sent, says)
 
 
 @pytest.mark.parametrize(

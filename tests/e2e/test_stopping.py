@@ -87,9 +87,7 @@ def test_a_claim_that_is_under_way_when_the_worker_stops_is_handed_back(scene: S
         blocker.execute("lock table horsies.tasks in access exclusive mode")
         blocker.execute("update horsies.tasks set run_at = now()")
         scene.session.execute("select pg_notify(%s, '')", (channel("wake", DEFAULT_SCHEMA),))
-        claiming = (
-            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and strpos(query, 'claim') > 0"
-        )
+        claiming = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and strpos(query, 'claim') > 0"
         wait_until(lambda: scalar(scene.session, claiming), describe="a claim that waits for the lock")
         worker.signal(signal.SIGTERM)
         worker.wait_for_log(r"worker\.stopping")

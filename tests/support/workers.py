@@ -27,9 +27,7 @@ def clean_environment(**more: str) -> dict[str, str]:
 class WorkerProcess:
     """A command of horsies that runs until it is stopped. All it starts inherits a mark, by which it is found again."""
 
-    def __init__(
-        self, args: Sequence[str], folder: Path, env: Mapping[str, str], executable: Path = HORSIES
-    ) -> None:
+    def __init__(self, args: Sequence[str], folder: Path, env: Mapping[str, str], executable: Path = HORSIES) -> None:
         """Start ``horsies ARGS…`` in a folder, with its output in a file there."""
         self._mark = uuid.uuid4().hex
         self.log_file = folder / f"worker-{self._mark[:6]}.log"
