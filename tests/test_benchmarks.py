@@ -14,5 +14,13 @@ def test_every_benchmark_runs_and_prints_its_numbers() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for name in ("drain, 2 processes", "drain, floor", "drain async", "send", "send, floor", "latency p50", "latency p99"):
+    for name in (
+        "drain, 2 processes",
+        "drain, floor",
+        "drain async",
+        "send",
+        "send, floor",
+        "latency p50",
+        "latency p99",
+    ):
         assert f"\n{name}" in done.stdout

@@ -194,11 +194,13 @@ def asserts(function: Function) -> bool:
 
 
 def is_check(node: ast.AST) -> bool:
-    """``pytest.raises(…)``, ``x.assert_gone()``, ``check_none(…)``, ``wait_until(…)``, ``assert_type(…)``."""
+    """``pytest.raises(…)``, ``x.assert_gone()``, ``check_none(…)``, ``wait_until(…)``, which may be passed on."""
+    if isinstance(node, ast.Name) and node.id == "wait_until":
+        return True
     if not isinstance(node, ast.Call):
         return False
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    return name in {"raises", "warns"} or name.startswith(("assert_", "check_", "wait_until", "wait_for"))
+    return name in {"raises", "warns"} or name.startswith(("assert_", "check", "wait_until", "wait_for"))
 
 
 def test_nothing_is_mocked() -> None:

@@ -1,12 +1,14 @@
 """Every operation is tested in both styles, against a real server; no test may leave a connection behind."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol
+from uuid import UUID
 
 import pytest
 
-from horsies import PostgresConfig
+from horsies import PostgresConfig, TaskError, TaskHandle, TaskResult
 from tests.client.shop import Do, Hand, Shop
 from tests.support.sessions import Session, column, open_session
 from tests.support.waiting import wait_until
@@ -36,6 +38,12 @@ def locked_out(db: Session) -> Generator[None]:
     with db.transaction():
         db.execute("lock table horsies.tasks in access exclusive mode")
         yield
+
+
+def listeners(db: Session) -> list[int]:
+    """The backends that serve a listening thread which has polled at least once."""
+    polled = "select pid from pg_stat_activity where query like '%%ended_among%%' and state = 'idle'"
+    return column(db, f"{polled} and datname = current_database() and pid <> pg_backend_pid()")
 
 
 @pytest.fixture
@@ -80,3 +88,26 @@ def shop(new_shop: NewShop) -> Shop:
 def hand(db: Session) -> Hand:
     """A worker driven by the test."""
     return Hand(db)
+
+
+class Wait:
+    """A `get` that has begun to wait, in a thread of its own."""
+
+    def __init__(self, do: Do, shop: Shop, db: Session, threads: ThreadPoolExecutor) -> None:
+        self.handle: TaskHandle[int] = do(shop.add.send, 1).unwrap()
+        self.task_id = UUID(self.handle.task_id)
+        self.result: Future[TaskResult[int, TaskError]] = threads.submit(do, self.handle.get)
+        wait_until(lambda: shop.waiters.awaited() and listeners(db), describe="a listener")
+
+    def check(self) -> None:
+        assert self.result.result(timeout=10).ok_value == 1
+
+
+type BeginWait = Callable[[Shop], Wait]
+
+
+@pytest.fixture
+def begin_wait(do: Do, db: Session) -> Iterator[BeginWait]:
+    """Begins a `get` that waits."""
+    with ThreadPoolExecutor() as threads:
+        yield lambda shop: Wait(do, shop, db, threads)

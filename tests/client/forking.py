@@ -1,4 +1,4 @@
-"""A producer that forks: run by test_fork.py with the database's URL. Prints what it saw as JSON, one line a process."""
+"""A producer that forks: run by test_fork.py with the database's URL. Prints what it saw, a line a process."""
 
 import asyncio
 import multiprocessing

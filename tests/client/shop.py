@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 type Style = Literal["sync", "async"]
 
 PASSWORD = "correct-horse"
+RARELY = WorkerResilienceConfig(notify_poll_interval_ms=300_000)
+OFTEN = WorkerResilienceConfig(notify_poll_interval_ms=1_000)
 
 
 class ShopError(TaskError):
@@ -50,6 +52,7 @@ class Shop:
         self.order = self.app.task("order", timeout_ms=5_000)(order)
         self.plain = self.app.task("plain")(plain)
         policy = RetryPolicy.fixed([5, 7], auto_retry_for=["BOOM"], jitter=False)
+        self.waiters = self.app._drivers._waiters
         self.retried = self.app.task("retried", retry_policy=policy)(add)
 
 
@@ -75,11 +78,6 @@ class Do:
     def close(self) -> None:
         if self._runner is not None:
             self._runner.close()
-
-
-def quick_polls() -> WorkerResilienceConfig:
-    """The listener asks every second by itself."""
-    return WorkerResilienceConfig(notify_poll_interval_ms=1_000)
 
 
 def task_id(sent: TaskSendResult[TaskHandle[Any]]) -> UUID:

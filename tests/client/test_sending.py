@@ -172,7 +172,7 @@ class TestRefused:
 
     def test_a_program_without_a_database_can_check_arguments(self, do: Do) -> None:
         away = Shop(PostgresConfig(database_url="postgresql://nowhere.invalid/jobs"))
-        assert do(away.add.send, "5").unwrap_err().code is TaskSendErrorCode.VALIDATION_FAILED
+        assert do(away.greet.send, "\ud800").unwrap_err().code is TaskSendErrorCode.VALIDATION_FAILED
 
 
 def test_options_are_data() -> None:

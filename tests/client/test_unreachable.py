@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -158,7 +158,7 @@ def test_an_exhausted_pool(do: Do, new_shop: NewShop, database_url: str, db: Ses
     broker = PostgresConfig(database_url=database_url, pool_size=1, max_overflow=0, pool_timeout=0.2)
     shop = new_shop(broker=broker)
 
-    async def send_both() -> list[TaskSendResult[TaskHandle[int]]]:
+    async def send_both() -> Sequence[TaskSendResult[TaskHandle[int]]]:
         return await asyncio.gather(shop.add.send_async(1), shop.add.send_async(2))
 
     assert do(shop.add.send, 0).is_ok()

@@ -19,6 +19,7 @@ from tests.support.sessions import (
     row,
     scalar,
 )
+from tests.support.waiting import wait_until
 
 DAY_S = 24 * 3600
 PARTITION_DAYS = 14
@@ -133,8 +134,7 @@ def test_an_outcome_that_commits_while_the_default_is_drained_is_drained_too(
         with finishing.transaction():
             worker.finish(done(fence))
             adding = in_background(lambda: add_partitions(db))
-            while not is_blocked(finishing, db) and not adding.done():
-                pass
+            wait_until(lambda adding=adding: is_blocked(finishing, db) or adding.done())
         ended.append(fence.task_id)
         try:
             made = adding.result()
@@ -154,8 +154,7 @@ def test_a_task_that_ends_while_its_day_gets_its_partition_ends_there(
     with db.transaction():
         add_partitions(db)
         verdict = in_background(lambda: worker.finish(done(fence)))
-        while not is_blocked(observing, finishing) and not verdict.done():
-            pass
+        wait_until(lambda: is_blocked(observing, finishing) or verdict.done())
     assert verdict.result() == ["accepted"]
     assert row(db, "history", fence.task_id)["status"] == "COMPLETED"
     assert scalar(db, _WHERE, fence.task_id) == f"horsies.{TODAY}"

@@ -94,9 +94,11 @@ class LifeCycle(RuleBasedStateMachine):
     """The events, and what has to be true after each."""
 
     session: Session
+    runs = 0
 
     def __init__(self) -> None:
         super().__init__()
+        type(self).runs += 1
         self.session.execute(_EMPTY)
         freeze_clock(self.session)
         self.now = 0.0
@@ -255,6 +257,9 @@ class LifeCycle(RuleBasedStateMachine):
 
 
 def test_any_order_of_events_is_survived(db: Session) -> None:
-    machine = type("LifeCycleHere", (LifeCycle,), {"session": db})
+    class Here(LifeCycle):
+        session = db
+
     limits = settings(max_examples=40, stateful_step_count=50, deadline=None, database=None)
-    run_state_machine_as_test(machine, settings=limits)
+    run_state_machine_as_test(Here, settings=limits)
+    assert Here.runs >= limits.max_examples

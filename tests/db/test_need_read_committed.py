@@ -12,7 +12,7 @@ from horsies.db import calls_tasks, calls_worker
 from horsies.db.calls_worker import Fence
 from horsies.db.operations import Call
 from tests.support.factories import HOSTNAME, done, request
-from tests.support.sessions import Session, call
+from tests.support.sessions import Session, call, scalar
 
 FENCE = Fence(uuid7(), 1)
 CALLS: dict[str, Callable[[], Call[Any]]] = {
@@ -39,3 +39,4 @@ def test_it_works_in_any_other(db: Session, name: str, level: psycopg.IsolationL
     db.isolation_level = level
     with db.transaction():
         call(db, CALLS[name]())
+        assert scalar(db, "show transaction_isolation") == level.name.replace("_", " ").lower()

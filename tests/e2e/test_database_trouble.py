@@ -2,7 +2,7 @@
 
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,7 +16,10 @@ from tests.support.scene import URL_VARIABLE, Scene, new_scene
 from tests.support.server import embedded_server
 from tests.support.waiting import wait_until
 
-END_OTHER_SESSIONS = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+END_OTHER_SESSIONS = """
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid()
+"""
 FILL_UP = """
     create function full_disk() returns trigger language plpgsql as $function$
     begin
@@ -158,7 +161,7 @@ def test_a_full_disk_keeps_outcomes_waiting_and_stops_claims(scene: Scene) -> No
 
 
 @contextmanager
-def own_server(home: Path, port: int) -> Iterator[str]:
+def own_server(home: Path, port: int) -> Generator[str]:
     """A server of the test's own, always at the same place; a URL of it."""
     with embedded_server(home, {"port": str(port), "fsync": "off"}) as server:
         yield server.url

@@ -146,7 +146,7 @@ def test_an_exception_is_kept_with_its_traceback(scene: Scene, task: str, kind: 
     key = f"{task} traced"
     exception = outcome(scene.send(task, key)).exception
     assert (exception["type"], exception["message"]) == (kind, message.replace("KEY", key))
-    assert f'mixed_tasks.py", line' in exception["traceback"]
+    assert 'mixed_tasks.py", line' in exception["traceback"]
     assert f"in {task}\n    raise {kind}" in exception["traceback"]
 
 

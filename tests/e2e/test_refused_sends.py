@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from horsies import Err, TaskSendErrorCode
+from horsies import TaskSendError, TaskSendErrorCode, TaskSendResult, is_err
 from tests.support.scene import Scene
 
 NOW = datetime.now(UTC)
 
 
-def check_refused(scene: Scene, sent: Any, *says: str) -> None:
-    assert isinstance(sent, Err)
-    error = sent.err_value
+def check_refused(scene: Scene, sent: TaskSendResult[Any], *says: str) -> None:
+    assert is_err(sent)
+    error: TaskSendError = sent.err_value
     assert error.code is TaskSendErrorCode.VALIDATION_FAILED
     assert [part for part in says if part not in error.message] == [], error.message
     assert error.message.encode()  # nothing in it that can't be printed

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -19,9 +19,12 @@ CHILD_PID = 4712
 CHILD_NAME = "host-1/child-1"
 
 
+NUMBERED_AT = datetime(2025, 10, 9, 8, 53, 20, tzinfo=UTC)
+
+
 def numbered_id(number: int) -> UUID:
-    """A UUIDv7-shaped id; a greater number sorts behind."""
-    return UUID(int=(1_760_000_000_000 << 80) | (7 << 76) | (2 << 62) | number)
+    """A UUIDv7-shaped id, made at ``NUMBERED_AT``; a greater number sorts behind."""
+    return UUID(int=(int(NUMBERED_AT.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | number)
 
 
 def request(

@@ -424,7 +424,7 @@ def test_a_validator_that_breaks_is_a_refusal() -> None:
 
 def test_equal_subclasses_of_scalars_travel_as_their_base() -> None:
     class Celsius(float):
-        pass
+        """A number of degrees."""
 
     back = TypeCodec(float).decode(TypeCodec(float).encode(Celsius(1.5)))
     assert (type(back), back) == (float, 1.5)

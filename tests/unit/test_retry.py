@@ -21,7 +21,7 @@ class OwnCode(StrEnum):
 
 
 class LateError(TimeoutError):
-    pass
+    """Raised by a task."""
 
 
 def test_the_defaults_are_three_growing_intervals() -> None:

@@ -26,7 +26,7 @@ class PaymentError(TaskError):
 
 
 class RefundError(PaymentError):
-    pass
+    """More special than what is declared."""
 
 
 type Outcome = TaskResult[int, PaymentError]

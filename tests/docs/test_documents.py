@@ -1,0 +1,144 @@
+"""What the documents show works: code is run, commands exist, links lead somewhere, tables hold."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from horsies import AppConfig, PostgresConfig, RecoveryConfig, WorkerResilienceConfig
+from tests.support.scene import URL_VARIABLE, load_tasks
+from tests.support.workers import WorkerProcess
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+EXECUTED = [ROOT / "docs" / "tasks.md", ROOT / "docs" / "results-and-errors.md"]
+BLOCK = re.compile(
+    r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
+MODELS: dict[str, type[BaseModel]] = {
+    "AppConfig": AppConfig,
+    "PostgresConfig": PostgresConfig,
+    "RecoveryConfig": RecoveryConfig,
+    "WorkerResilienceConfig": WorkerResilienceConfig,
+}
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return [found["code"] for found in BLOCK.finditer(page.read_text()) if found["kind"] == kind]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs(page: Path, database_url: str, tmp_path: Path) -> None:
+    name = page.stem.replace("-", "_")
+    file = tmp_path / f"{name}.py"
+    file.write_text("\n".join([*blocks(page, "python"), f"app.discover_tasks([{name!r}])"]))
+    worker = WorkerProcess(["worker", f"{name}:app", "--processes=2"], tmp_path, {URL_VARIABLE: database_url})
+    try:
+        worker.wait_until_ready()
+        module = load_tasks(file, {})
+        ran = run_as_producer(module, page, database_url)
+    finally:
+        worker.kill_all()
+    assert ran == len(blocks(page, "python run")) > 0
+
+
+def run_as_producer(module: ModuleType, page: Path, database_url: str) -> int:
+    """Run the blocks that send, in order and in one namespace; how many there were."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(URL_VARIABLE, database_url)
+        names: dict[str, Any] = vars(module)
+        try:
+            codes = [
+                compile(code, f"{page.name}, block {number}", "exec")
+                for number, code in enumerate(blocks(page, "python run"))
+            ]
+            for code in codes:
+                exec(code, names)  # noqa: S102 - the document's own code
+        finally:
+            module.app.close()
+    return len(codes)
+
+
+def test_blocks_that_show_a_file_are_that_file() -> None:
+    shown = [found for page in PAGES for found in BLOCK.finditer(page.read_text()) if found["file"]]
+    assert len(shown) == 3
+    for found in shown:
+        assert found["code"] == (ROOT / found["file"]).read_text()
+
+
+def test_every_python_block_is_run_or_is_a_file() -> None:
+    idle = [
+        f"{page.name}: {found['code'][:60]!r}"
+        for page in PAGES
+        if page not in EXECUTED
+        for found in BLOCK.finditer(page.read_text())
+        if found["kind"].startswith("python") and not found["file"]
+    ]
+    assert idle == [
+        f"README.md: {blocks(ROOT / 'README.md', 'python')[0][:60]!r}"
+    ]  # the glance at the top; the rest follows below it
+
+
+def commands() -> list[list[str]]:
+    lines = [line for page in PAGES for code in blocks(page, "sh") for line in code.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith(("horsies ", "make "))]
+
+
+def test_every_command_line_exists() -> None:
+    assert len(commands()) > 8
+    makefile = (ROOT / "Makefile").read_text()
+    for program, *arguments in commands():
+        if program == "make":
+            assert f"\n{arguments[0]}:" in makefile
+            continue
+        words = arguments[: 2 if arguments[0] == "db" else 1]
+        help_text = horsies_help(*words)
+        for option in (word.split("=")[0] for word in arguments if word.startswith("--")):
+            assert option in help_text, f"{option} of {words}"
+
+
+def test_the_options_of_the_worker_are_those_that_are_listed() -> None:
+    listed = set(re.findall(r"^\| `(--[a-z-]+)`", (ROOT / "docs" / "cli.md").read_text(), re.MULTILINE))
+    assert listed == set(re.findall(r"--[a-z][a-z-]+", horsies_help("worker"))) - {"--help"}
+
+
+def horsies_help(*words: str) -> str:
+    command = [str(Path(sys.executable).with_name("horsies")), *words, "--help"]
+    shown = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={"COLUMNS": "200", "PATH": "/usr/bin"}
+    ).stdout
+    return shown.split("Example:")[0] + shown.split("Options:")[-1]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_table_of_settings_is_that_of_the_model(model: str) -> None:
+    section = (ROOT / "docs" / "configuration.md").read_text().split(f"## {model}\n")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", section, re.MULTILINE))
+    fields = {field.alias or name: field for name, field in MODELS[model].model_fields.items()}
+    assert list(rows) == list(fields)
+    for name, field in fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        shown = f"{type(default).__name__}()" if isinstance(default, BaseModel) else str(default)
+        assert rows[name] == shown, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, heading in LINK.findall(page.read_text()):
+        file = (page.parent / target) if target else page
+        assert file.exists(), f"{page.name}: {target}"
+        if heading:
+            slugs = {slug(line) for line in file.read_text().splitlines() if line.startswith("#")}
+            assert heading in slugs, f"{page.name}: {target}#{heading}"
+
+
+def slug(line: str) -> str:
+    return re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")

@@ -1,0 +1,74 @@
+"""What type checkers infer for tasks, sends and results. Checked by pyright and mypy, never run."""
+
+from collections.abc import Coroutine
+from typing import Any, assert_type
+
+from horsies import (
+    AppConfig,
+    Err,
+    Horsies,
+    Ok,
+    TaskError,
+    TaskFunction,
+    TaskHandle,
+    TaskInfo,
+    TaskResult,
+    TaskSendError,
+    is_err,
+    is_ok,
+)
+
+app = Horsies(AppConfig())
+
+
+class ShopError(TaskError):
+    shop: str = "main"
+
+
+@app.task("add")
+def add(a: int, b: int = 1) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=a + b)
+
+
+@app.task("greet")
+async def greet(name: str, *, loud: bool = False) -> TaskResult[str, ShopError]:
+    return TaskResult(err=ShopError(error_code="MUTE")) if loud else TaskResult(ok=name)
+
+
+def a_call_is_the_function_itself() -> None:
+    assert_type(add(1, 2), TaskResult[int, TaskError])
+    assert_type(greet("Ada"), Coroutine[Any, Any, TaskResult[str, ShopError]]).close()
+
+
+def a_send_takes_the_parameters_and_gives_a_typed_handle() -> None:
+    match add.send(5, b=3):
+        case Ok(handle):
+            assert_type(handle, TaskHandle[int])
+            assert_type(handle.get(timeout_ms=5), TaskResult[int, TaskError])
+            assert_type(handle.get().ok_value, int)
+        case Err(error):
+            assert_type(error, TaskSendError)
+    sent = greet.with_options(priority=3).schedule(2.5, "Ada", loud=True)
+    if is_ok(sent):
+        assert_type(sent.value, TaskHandle[str])
+    if is_err(sent):
+        assert_type(sent.error, TaskSendError)
+        assert_type(greet.retry_schedule(sent.error).unwrap(), TaskHandle[str])
+
+
+async def the_same_awaited() -> None:
+    handle = (await greet.send_async("Ada")).unwrap()
+    assert_type(await handle.get_async(), TaskResult[str, TaskError])
+    info = await handle.info_async(include_result=True)
+    if is_ok(info):
+        assert_type(info.value, TaskInfo | None)
+
+
+def a_task_can_be_annotated(task: TaskFunction[[int, int], str]) -> None:
+    assert_type(task.send(1, 2).unwrap(), TaskHandle[str])
+    assert_type(task(1, 2), TaskResult[str, TaskError])
+
+
+def a_handle_of_an_id() -> None:
+    assert_type(add.handle("id"), TaskHandle[int])
+    assert_type(app.handle("id"), TaskHandle[Any])

