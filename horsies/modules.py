@@ -1,6 +1,7 @@
 """Importing the modules in which apps and tasks live, and saying clearly why one can't be imported."""
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,7 +50,7 @@ def import_file(path: Path) -> ModuleType:
     Raises:
         ConfigurationError: HRS-207: its name belongs to another module; HRS-210: no such file, or its code raised.
     """
-    file = path.absolute()
+    file = Path(os.path.abspath(path))  # noqa: PTH100 # ".." goes, symbolic links stay
     loaded = _loaded_from(file)
     if loaded is not None:
         return loaded
@@ -80,14 +81,17 @@ def expand_globs(patterns: Sequence[str]) -> list[str]:
 
 def _expand(pattern: str) -> Iterator[str]:
     if pattern.endswith(_SUFFIX):
-        yield from (str(file) for file in Path().glob(pattern))
+        path = Path(pattern)
+        yield from map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor))))
         return
     as_files = pattern.replace(".", "/")
+    if not as_files or as_files.startswith("/"):
+        return
     for entry in map(Path, sys.path):
-        for shape in (f"{as_files}{_SUFFIX}", f"{as_files}/__init__{_SUFFIX}"):
-            for file in entry.glob(shape):
-                parts = file.relative_to(entry).with_suffix("").parts
-                yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        modules = [file.with_suffix("") for file in entry.glob(f"{as_files}{_SUFFIX}") if file.stem != "__init__"]
+        packages = [file.parent for file in entry.glob(f"{as_files}/__init__{_SUFFIX}")]
+        for found in modules + packages:
+            yield ".".join(found.relative_to(entry).parts)
 
 
 def _loaded_from(file: Path) -> ModuleType | None:

@@ -1,5 +1,6 @@
 """Where tasks live: finding modules by pattern, and importing exactly those that are named."""
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,7 +46,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    importlib.invalidate_caches()
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:

@@ -1,7 +1,6 @@
 """A send, step by step: what it asks the database for, and what it makes of the answers."""
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -187,9 +186,8 @@ class TestSuppression:
 
     def test_it_is_the_importing_threads_alone(self) -> None:
         seen: list[bool] = []
-        look: Callable[[], None] = lambda: seen.append(self.is_suppressed())  # noqa: E731
         with sends_suppressed():
-            thread = threading.Thread(target=look)
+            thread = threading.Thread(target=lambda: seen.append(self.is_suppressed()))
             thread.start()
             thread.join()
         assert seen == [False]
