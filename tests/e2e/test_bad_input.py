@@ -90,7 +90,7 @@ def test_a_module_that_raises_is_named_with_the_users_line(
     ("source", "code", "says"),
     [
         (
-            "import threading, time\nthreading.Thread(target=time.sleep, args=[60], name='ticker', daemon=True).start()",
+            "import threading\nthreading.Timer(60, print).start()\nthreading.enumerate()[-1].name = 'ticker'",
             "HRS-210",
             ["left threads running: ticker"],
         ),
@@ -249,7 +249,8 @@ def test_a_user_without_rights_is_told(project: Path, server: Server, tcp_databa
 
 
 def test_a_send_at_import_is_suppressed_in_a_worker(scene: Scene) -> None:
-    source = "from mixed_tasks import app, ok\n\nerror = ok.send('at import').unwrap_err()\nprint(error.code, error.message)\n"
+    send = "error = ok.send('at import').unwrap_err()\nprint(error.code, error.message)"
+    source = f"from mixed_tasks import app, ok\n\n{send}\n"
     (scene.folder / "sends.py").write_text(source)
     worker = scene.worker(app="sends:app")
     worker.wait_until_ready()

@@ -22,7 +22,9 @@ import os
 from horsies import AppConfig, CustomQueueConfig, Horsies, PostgresConfig, TaskError, TaskResult
 
 app = Horsies(AppConfig(
-    broker=PostgresConfig(database_url=os.environ["HORSIES_DATABASE_URL"], schema=os.environ.get("SHOP_SCHEMA", "horsies")),
+    broker=PostgresConfig(
+        database_url=os.environ["HORSIES_DATABASE_URL"], schema=os.environ.get("SHOP_SCHEMA", "horsies")
+    ),
     queue_mode="custom",
     custom_queues=[
         CustomQueueConfig(name="mail", priority=1, max_concurrency=None),

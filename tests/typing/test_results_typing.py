@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable  # noqa: TC003 - test code is read as a user writes it
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, assert_type
 
