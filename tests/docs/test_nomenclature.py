@@ -43,7 +43,7 @@ def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
             case ast.Name(id=name, ctx=ast.Store()):
                 yield node.lineno, name
             case _:
-                pass
+                continue
 
 
 def words(name: str) -> set[str]:
