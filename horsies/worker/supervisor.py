@@ -25,7 +25,7 @@ from horsies.worker.protocol import Frame, Kind
 from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock
 from horsies.worker.template import TemplateProcess
 
-_WATCHDOG_MARGIN = 0.1
+_WATCHDOG_MARGIN = 0.25
 _POLL_ONLY_S = 0.25
 _PING_EVERY_S = 10.0
 _SETTLE_AFTER_HURRY_S = 10.0

@@ -1,6 +1,7 @@
 """A producer that forks: run by test_fork.py with the database's URL. Prints what it saw, a line a process."""
 
 import asyncio
+import json
 import multiprocessing
 import os
 import sys
@@ -25,6 +26,13 @@ def work(name: str) -> None:
         assert shop.add.send(number).unwrap().get(timeout_ms=20_000).ok_value == 1
     assert asyncio.run(work_async()) == [1] * 5
     assert backend() == before, "the connection was lost on the way"
+    say(name, before)
+
+
+def say(name: str, value: object) -> None:
+    """Print a line at once: forks share what is buffered."""
+    sys.stdout.write(json.dumps([name, value]) + "\n")
+    sys.stdout.flush()
 
 
 async def work_async() -> list[int]:
@@ -48,8 +56,9 @@ def main() -> None:
     process.start()
     for each in waits:
         each.join()
-    [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in (by_hand, idle)]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in (by_hand, idle)]
     process.join()
+    say("codes", [*codes, process.exitcode])
     work("last")
 
 
