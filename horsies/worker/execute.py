@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from horsies.codec.adapters import CodecError
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
 from horsies.errors import HorsiesError
-from horsies.outcome import TaskError, TaskResult
+from horsies.outcome import TaskError, TaskResult, printable
 from horsies.registry import Registry, TaskDefinition
 from horsies.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
 from horsies.worker.protocol import Job, Report
@@ -141,4 +141,4 @@ def failed(job: Job, code: BuiltInTaskCode | str, message: str, exception: BaseE
 
 
 def _one_line(exception: BaseException) -> str:
-    return "".join(traceback.format_exception_only(exception)).strip()
+    return printable("".join(traceback.format_exception_only(exception)).strip())

@@ -24,6 +24,7 @@ _READ_BYTES = 1 << 16
 _EARLY_DEATHS_ALLOWED = 3
 _LEAVE_WITHIN_S = 2.0
 _SWEEP_S = 0.02
+_LAST_WORDS_WITHIN_S = 1.0
 _CANCEL_GRACE_S = 1.0  # for an asynchronous task to end itself when it is cancelled
 _OTHERS_GRACE_S = 10.0  # for the other tasks of a child that has to go because of one
 
@@ -230,16 +231,21 @@ class ChildPool:
             if frame.kind is Kind.FORKED:
                 self._on_forked(self._children[number], pid)
             else:
-                child = self._by_pid.pop(pid)
-                child.wait_status = number
-                self._judge(child)
-                self._idle.set()
+                self._on_exited(self._by_pid.pop(pid), number)
 
     def _on_forked(self, child: Child, pid: int) -> None:
         child.pid = pid
         self._by_pid[pid] = child
         if child.has_ended and not self._closing:
             self._kill(child)
+
+    def _on_exited(self, child: Child, wait_status: int) -> None:
+        """A child is dead. Its stream ends behind its last words, unless a process it left behind holds it open."""
+        child.wait_status = wait_status
+        if child.transport is not None and not child.has_ended:
+            asyncio.get_running_loop().call_later(_LAST_WORDS_WITHIN_S, child.transport.abort)
+        self._judge(child)
+        self._idle.set()
 
     def _template_died(self) -> None:
         """The kernel kills the children of a dead template; what they left in their groups, we do."""

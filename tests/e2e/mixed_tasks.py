@@ -124,6 +124,38 @@ def boom_own_mapper(key: str, kind: str) -> Text:
     raise {"LookupError": LookupError, "KeyError": KeyError}[kind](key)
 
 
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+ODD: dict[str, BaseException] = {
+    "dirty": ValueError("nul \0, lone \ud800"),
+    "unprintable": UnprintableError(),
+    "cancelled": asyncio.CancelledError("by itself"),
+    "timeout": TimeoutError("of its own"),
+    "generator exit": GeneratorExit(),
+    "group": BaseExceptionGroup("two", [KeyError("one"), SystemExit("other")]),
+    "memory": MemoryError(),
+}
+
+
+@app.task("boom_odd")
+def boom_odd(key: str) -> Text:
+    raise ODD[key]
+
+
+@app.task("boom_odd_async")
+async def boom_odd_async(key: str) -> Text:
+    await asyncio.sleep(0)
+    raise ODD[key]
+
+
+@app.task("recurse")
+def recurse(key: str) -> Text:
+    return recurse(key)
+
+
 @app.task("leave")
 def leave(key: str) -> Text:
     note(key)
@@ -293,6 +325,19 @@ def spawn(key: str) -> TaskResult[int, TaskError]:
     note(key)
     pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], os.environ)
     return TaskResult(ok=pid)
+
+
+@app.task("desert")
+def desert(key: str) -> Text:
+    """Leave a process behind that went its own way with all that was open, and die."""
+    note(key)
+    here, there = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        os.write(there, b"gone")
+        time.sleep(60)
+    os.read(here, 4)
+    os._exit(9)
 
 
 @app.task("slow", timeout_ms=300)

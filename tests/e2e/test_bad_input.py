@@ -248,6 +248,29 @@ def test_a_user_without_rights_is_told(project: Path, server: Server, tcp_databa
     assert "Traceback" not in done.stderr
 
 
+def test_children_that_cannot_start_end_the_worker(scene: Scene) -> None:
+    source = "import os\nfrom mixed_tasks import app\n\nos.register_at_fork(after_in_child=lambda: os._exit(5))\n"
+    (scene.folder / "stillborn.py").write_text(source)
+    worker = scene.worker("--processes=2", app="stillborn:app")
+    assert worker.wait() == 1
+    worker.assert_gone()
+    assert "children keep dying before they can take work; the last one exited with code 5" in worker.log()
+    assert "Traceback" not in worker.log()
+
+
+def test_what_a_worker_does_not_know_it_leaves_to_others(scene: Scene) -> None:
+    source = "from horsies import AppConfig, Horsies, TaskError, TaskResult\n\napp = Horsies(AppConfig())\n\n\n"
+    task = "@app.task('measure')\ndef measure(value: float) -> TaskResult[float, TaskError]:\n    return TaskResult(ok=-value)\n"
+    (scene.folder / "other.py").write_text(source + task)
+    stranger = scene.worker(app="other:app")
+    stranger.wait_until_ready()
+    unknown = scene.send("ok", "unknown")
+    assert scene.send("measure", 1.0).get(timeout_ms=20_000).ok_value == -1.0
+    assert scene.live_tasks("PENDING") == 1
+    scene.ready_worker()
+    assert unknown.get(timeout_ms=20_000).ok_value == "done unknown"
+
+
 def test_a_send_at_import_is_suppressed_in_a_worker(scene: Scene) -> None:
     send = "error = ok.send('at import').unwrap_err()\nprint(error.code, error.message)"
     source = f"from mixed_tasks import app, ok\n\n{send}\n"

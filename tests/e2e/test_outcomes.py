@@ -150,12 +150,39 @@ def test_an_exception_is_kept_with_its_traceback(scene: Scene, task: str, kind: 
     assert f"in {task}\n    raise {kind}" in exception["traceback"]
 
 
+@pytest.mark.parametrize("task", ["boom_odd", "boom_odd_async"])
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("dirty", "ValueError: nul \0, lone \\ud800"),
+        ("unprintable", "Unprintable"),
+        ("cancelled", "CancelledError: by itself"),
+        ("timeout", "TimeoutError: of its own"),
+        ("generator exit", "GeneratorExit"),
+        ("group", "BaseExceptionGroup: two"),
+        ("memory", "MemoryError"),
+    ],
+)
+def test_odd_exceptions_are_outcomes_like_others(scene: Scene, task: str, kind: str, says: str) -> None:
+    handle = scene.send(task, kind)
+    error = outcome(handle)
+    assert error.error_code is UNHANDLED
+    assert says in error.message
+    assert says.partition(":")[0] in error.exception["traceback"]
+    assert lives(info_of(handle).worker_pid or 0)
+
+
+def test_an_endless_recursion_is_an_outcome(scene: Scene) -> None:
+    error = outcome(scene.send("recurse", "deep"))
+    assert error.error_code is UNHANDLED
+    assert "RecursionError" in error.message
+
+
 @pytest.mark.parametrize("task", ["leave", "leave_async", "interrupt", "interrupt_async", "boom", "slow_async"])
-def test_a_child_goes_on_after_what_is_only_an_outcome(scene: Scene, worker: WorkerProcess, task: str) -> None:
-    living = worker.children()
+def test_a_child_goes_on_after_what_is_only_an_outcome(scene: Scene, task: str) -> None:
     outcome(scene.send(task, f"{task} and on"))
     outcome(scene.send("ok", f"after {task}"))
-    assert worker.children() == living
+    assert lives(scene.wait_for_note(f"{task} and on").pid)
 
 
 def test_exceptions_become_codes_by_the_mappers(scene: Scene) -> None:
@@ -229,6 +256,13 @@ def test_a_timeout_does_not_harm_a_neighbour(scene: Scene, overdue: str) -> None
     late = scene.send(overdue, f"{overdue} beside")
     assert outcome(late).error_code is TIMED_OUT
     assert outcome(neighbour) == f"beside {overdue}"
+
+
+def test_a_child_is_missed_although_another_process_holds_its_socket(scene: Scene) -> None:
+    error = outcome(scene.send("desert", "deserted"))
+    assert error.error_code is CRASHED
+    assert "exited with code 9" in error.message
+    assert outcome(scene.send("ok", "after desert")) == "done after desert"
 
 
 def test_what_a_task_started_ends_with_its_child(scene: Scene) -> None:
