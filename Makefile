@@ -6,10 +6,10 @@ PYTEST_ARGS ?= -n auto
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NODE_NO_WARNINGS := 1
 
-.PHONY: help setup demo test lint types bench lock clean
+.PHONY: help setup demo test test-postgres-versions lint types bench lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-22s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Make .venv with the locked packages; the other targets do it too
 	@sh scripts/bootstrap
@@ -19,6 +19,10 @@ demo: setup ## Start an embedded PostgreSQL and a worker, send work, show what b
 
 test: lint types ## Run everything that CI runs; PYTEST_ARGS="-k name" narrows the tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.support.versions 12 -- -q $(PYTEST_ARGS) tests/db tests/e2e/test_outcomes.py
+
+test-postgres-versions: setup ## Run the tests of the database and of workers on PostgreSQL 12, 15 and 18
+	@$(BIN)/python -m tests.support.versions 12 15 18 -- -q $(PYTEST_ARGS) tests/db tests/e2e
 
 lint: setup ## Check style, format and import layers
 	@$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """horsies: a PostgreSQL-backed task queue with types that hold end to end and errors as values."""
 
 from horsies.app import Horsies
+from horsies.broker import Broker, WorkerStats
 from horsies.codes import (
     TASK_TERMINAL_STATES,
     BrokerErrorCode,
@@ -21,6 +22,7 @@ from horsies.config import (
     RecoveryConfig,
     WorkerResilienceConfig,
 )
+from horsies.current import CurrentTask, current_task
 from horsies.errors import (
     ConfigurationError,
     ErrorCode,
@@ -43,12 +45,14 @@ from horsies.version import __version__
 __all__ = [
     "TASK_TERMINAL_STATES",
     "AppConfig",
+    "Broker",
     "BrokerErrorCode",
     "BrokerOperationError",
     "BrokerResult",
     "BuiltInTaskCode",
     "ConfigurationError",
     "ContractCode",
+    "CurrentTask",
     "CustomQueueConfig",
     "Err",
     "ErrorCode",
@@ -82,8 +86,10 @@ __all__ = [
     "TaskStatus",
     "ValidationReport",
     "WorkerResilienceConfig",
+    "WorkerStats",
     "WorkflowValidationError",
     "__version__",
+    "current_task",
     "is_err",
     "is_ok",
 ]

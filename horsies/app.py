@@ -1,10 +1,14 @@
 """`Horsies`: one app, its tasks and its way to the database. The composition root: it alone knows everybody."""
 
 import inspect
+import sys
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, Never, Protocol, Unpack, cast, overload
 
+from horsies.broker import Broker, rerun
 from horsies.client.aio import AsyncDriver
 from horsies.client.sync import SyncDriver
 from horsies.client.waiting import Waiters
@@ -14,6 +18,7 @@ from horsies.config import DEFAULT_QUEUE, AppConfig, QueueMode, validate_default
 from horsies.db.connect import Database
 from horsies.db.operations import Operation
 from horsies.errors import (
+    ConfigurationError,
     ErrorCode,
     HorsiesError,
     SourceLocation,
@@ -21,10 +26,10 @@ from horsies.errors import (
     caller_location,
     raise_all,
 )
-from horsies.handle import TaskHandle
-from horsies.modules import expand_globs, import_tasks
+from horsies.handle import BrokerResult, TaskHandle
+from horsies.modules import expand_globs, import_file, import_module, import_tasks, place_of_main
 from horsies.outcome import TaskError, TaskResult
-from horsies.registry import Registry, TaskDefinition
+from horsies.registry import ChildHook, Registry, TaskDefinition
 from horsies.retry import ExceptionMapper, RetryPolicy, validate_exception_mapper
 from horsies.sending import Producer, sends_suppressed
 from horsies.task import TaskFunction
@@ -64,7 +69,14 @@ class Worker:
         self._options = options
 
     def run(self) -> int:
-        """Work until told to stop by SIGTERM or SIGINT; the exit code."""
+        """Work until told to stop by SIGTERM or SIGINT; the exit code.
+
+        Raises:
+            ConfigurationError: HRS-207, children are to import the app by themselves (``start_method="spawn"``), and
+                it is nowhere to be found by them.
+        """
+        if self._options.start_method == "spawn":
+            return run_worker(_way_to(self._app), self._options)
         return run_worker(lambda: self._app, self._options)
 
 
@@ -165,6 +177,18 @@ class Horsies:
 
         return cast("TaskDecorator", decorate)
 
+    def on_child_process_start[F: Callable[[], object]](self, hook: F) -> F:
+        """Run a function in each child of a worker before that takes work, to open clients, say, or to load a model.
+
+        It is synchronous and takes nothing. Children are replaced, so it runs again and again, in new processes. If it
+        raises, the worker stops and says so. Several run in the order in which they were registered.
+
+        Raises:
+            ConfigurationError: HRS-214, it is no such function.
+        """
+        self.registry.add_child_hook(ChildHook.of(hook))
+        return hook
+
     def discover_tasks(self, modules: Sequence[str]) -> None:
         """Record where tasks live: dotted module names or paths of ``.py`` files. Workers and checks import them.
 
@@ -201,6 +225,28 @@ class Horsies:
         """The same as `get_result`, awaited."""
         return await self.handle(task_id).get_async(timeout_ms)
 
+    def rerun(self, task_id: str) -> BrokerResult[TaskHandle[Any]]:
+        """Send a task that has ended once more, as a new task which records its origin (`TaskInfo.rerun_of`).
+
+        Name, queue, priority, arguments, retry policy and time-out are the same; a `good_until` is not.
+
+        Returns:
+            The new task's handle; or an error, with TASK_NOT_FOUND, or with ENQUEUE_FAILED if the task has not ended
+            or the database did not answer.
+
+        Raises:
+            ValueError: ``task_id`` is not a UUID.
+        """
+        return self._drivers.run(rerun(self.producer, task_id, self.registry.result_codec))
+
+    async def rerun_async(self, task_id: str) -> BrokerResult[TaskHandle[Any]]:
+        """The same as `rerun`, awaited."""
+        return await self._drivers.run_async(rerun(self.producer, task_id, self.registry.result_codec))
+
+    def get_broker(self) -> Broker:
+        """The queue as whoever watches over it sees it: all tasks and workers."""
+        return Broker(self._drivers, self.registry.result_codec)
+
     def worker(self, **options: Unpack[WorkerKeywords]) -> "Worker":
         """A worker of this app, for an entry point of your own: ``sys.exit(app.worker(processes=4).run())``.
 
@@ -227,6 +273,27 @@ class Horsies:
         else:
             return []
         return [TaskDefinitionError(ErrorCode.TASK_INVALID_QUEUE, problem, help_text=fix)]
+
+
+def _way_to(app: Horsies) -> Callable[[], Horsies]:
+    """How another process gets at an app: by the module it was made in, or that is run, and its name there."""
+    for name in (app.name, "__main__"):
+        module = sys.modules.get(name)
+        attribute = next((key for key, value in vars(module).items() if value is app), None) if module else None
+        place = place_of_main() if name == "__main__" else name
+        if attribute is not None and place is not None:
+            return partial(_import_app, place, attribute)
+    raise ConfigurationError(
+        ErrorCode.WORKER_INVALID_LOCATOR,
+        f"{app!r} can't be imported by children: no module has it as a global variable",
+        location=caller_location(),
+        help_text='assign it to a name at the top level of a module, or use start_method="fork"',
+    )
+
+
+def _import_app(place: str, attribute: str) -> Horsies:
+    module = import_file(Path(place)) if place.endswith(".py") else import_module(place)
+    return getattr(module, attribute)
 
 
 def _callers_frame() -> FrameType:

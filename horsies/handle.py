@@ -48,6 +48,16 @@ class BrokerOperationError:
 type BrokerResult[T] = Result[T, BrokerOperationError]
 
 
+def unanswered(code: BrokerErrorCode, failure: CallFailedError) -> Err[BrokerOperationError]:
+    """Say that the database did not answer."""
+    return Err(BrokerOperationError(code, failure.message, failure.retryable, failure.__cause__))
+
+
+def no_such_task(task_id: str) -> Err[BrokerOperationError]:
+    """Say that there is no task of that id."""
+    return Err(BrokerOperationError(BrokerErrorCode.TASK_NOT_FOUND, _missing(task_id), retryable=False))
+
+
 class TaskHandle[T]:
     """A task that was sent.
 
@@ -104,6 +114,19 @@ class TaskHandle[T]:
         operation = self._info(result=include_result, reason=include_failed_reason, attempts=include_attempts)
         return await self._runner.run_async(operation)
 
+    def cancel(self) -> BrokerResult[bool]:
+        """End the task, whatever it does; if it runs, the child that runs it is killed.
+
+        Returns:
+            ``Ok(True)``: this call ended it; ``Ok(False)``: it had ended before. An error with TASK_NOT_FOUND, or with
+            CLEANUP_FAILED if the database did not answer: whether the task was cancelled is not known then.
+        """
+        return self._runner.run(self._cancel())
+
+    async def cancel_async(self) -> BrokerResult[bool]:
+        """The same as `cancel`, awaited."""
+        return await self._runner.run_async(self._cancel())
+
     def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, TaskError]]:
         if self._outcome is not None:
             return self._outcome
@@ -118,12 +141,18 @@ class TaskHandle[T]:
             row = yield calls_tasks.task_info(task_id)
             attempt_rows = (yield calls_tasks.task_attempts(task_id)) if row is not None and attempts else None
         except CallFailedError as failure:
-            code = BrokerErrorCode.TASK_INFO_QUERY_FAILED
-            return Err(BrokerOperationError(code, failure.message, failure.retryable, failure.__cause__))
+            return unanswered(BrokerErrorCode.TASK_INFO_QUERY_FAILED, failure)
         if row is None:
             return Ok(None)
         codec = self._codec_for(row.task_name) if result else None
         return Ok(task_info(row, attempt_rows, codec, with_reason=reason))
+
+    def _cancel(self) -> Operation[BrokerResult[bool]]:
+        try:
+            verdict: str = yield calls_tasks.cancel(UUID(self.task_id))
+        except CallFailedError as failure:
+            return unanswered(BrokerErrorCode.CLEANUP_FAILED, failure)
+        return no_such_task(self.task_id) if verdict == "unknown" else Ok(verdict == "cancelled")
 
 
 def await_outcome(
@@ -135,12 +164,13 @@ def await_outcome(
     """
     deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
     ticket = yield Watch(UUID(task_id))
+    told: StoredResult | None = None
     away_since: float | None = None
     failure: CallFailedError | None = None
     try:
         while True:
             try:
-                stored: StoredResult | None = yield calls_tasks.task_result(UUID(task_id))
+                stored: StoredResult | None = told or (yield calls_tasks.task_result(UUID(task_id)))
             except CallFailedError as error:
                 failure = error
                 away_since = away_since or time.monotonic()
@@ -155,7 +185,7 @@ def await_outcome(
             left = _LONGEST_WAIT_S if deadline is None else min(deadline - time.monotonic(), _LONGEST_WAIT_S)
             if left <= 0:
                 return (_timed_out(task_id, timeout_ms) if failure is None else _no_answer(task_id, failure)), False
-            yield Wait(ticket, left) if failure is None else Pause(min(left, _ASK_AGAIN_S))
+            told = yield Wait(ticket, left) if failure is None else Pause(min(left, _ASK_AGAIN_S))
     finally:
         ticket.close()
 
@@ -165,7 +195,11 @@ def _decode(status: str, result: bytes, codec: ResultCodec) -> TaskResult[Any, T
 
 
 def _not_found(task_id: str) -> TaskResult[Any, TaskError]:
-    return _error(RetrievalCode.TASK_NOT_FOUND, f"there is no task {task_id}; its record may have been pruned")
+    return _error(RetrievalCode.TASK_NOT_FOUND, _missing(task_id))
+
+
+def _missing(task_id: str) -> str:
+    return f"there is no task {task_id}; its record may have been pruned"
 
 
 def _timed_out(task_id: str, timeout_ms: int | None) -> TaskResult[Any, TaskError]:

@@ -94,6 +94,15 @@ def _expand(pattern: str) -> Iterator[str]:
             yield ".".join(found.relative_to(entry).parts)
 
 
+def place_of_main() -> str | None:
+    """What other processes can import in place of the script that runs: a module or a file; None: there is nothing."""
+    main = sys.modules["__main__"]
+    if main.__spec__ is not None:
+        return main.__spec__.name
+    file = getattr(main, "__file__", None)
+    return str(Path(file).absolute()) if file and file.endswith(_SUFFIX) else None
+
+
 def _loaded_from(file: Path) -> ModuleType | None:
     for module in list(sys.modules.values()):
         origin = getattr(module, "__file__", None)

@@ -32,7 +32,7 @@ def describe_exception(exception: BaseException) -> dict[str, str]:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(exception)
-    except Exception as broken:  # noqa: BLE001 - a broken __str__ must not hide the exception it belongs to
+    except BaseException as broken:  # noqa: BLE001 - a broken __str__ must not hide the exception it belongs to
         message = f"<__str__ raised {type(broken).__name__}>"
     lines = traceback.format_exception(exception)
     return {"type": name, "message": printable(message), "traceback": printable("".join(lines))}

@@ -25,9 +25,10 @@ _LINUX_MOST_KEEPALIVES = 127
 
 def schema_name_problem(name: str) -> str | None:
     """Why a name cannot be that of the schema; None: it can."""
-    size = len(name.encode())
-    if not 0 < size <= _LONGEST_SCHEMA_BYTES:  # names of notification channels are built on it
-        return f"has {size} bytes, and must have 1 to {_LONGEST_SCHEMA_BYTES}"
+    doubled = ' with each " doubled' if '"' in name else ""
+    size = len(name.replace('"', '""').encode())
+    if not 0 < size <= _LONGEST_SCHEMA_BYTES:  # names of notification channels are built on the quoted name
+        return f"has {size} bytes{doubled}, and must have 1 to {_LONGEST_SCHEMA_BYTES}"
     wrong = " ".join(repr(char) for char in sorted(_BREAKS_SCHEMA.intersection(name)))
     return f"contains {wrong}" if wrong else None
 
@@ -140,7 +141,7 @@ class PostgresConfig(Settings):
         )
 
     def connect_kwargs(self) -> dict[str, Any]:
-        """Connection keywords of libpq: time-out, keepalives and name; one that the URL sets itself is left out."""
+        """Keywords of libpq: time-out, keepalives, name, unless the URL sets them; the encoding in any case."""
         place = self._place()
         written = place.keywords if isinstance(place, LibpqUrl) else frozenset[str]()
         ours = {
@@ -151,7 +152,10 @@ class PostgresConfig(Settings):
             "keepalives_interval": self.tcp_keepalives_interval,
             "keepalives_count": self.tcp_keepalives_count,
         }
-        return {keyword: value for keyword, value in ours.items() if keyword not in written}
+        return {
+            "client_encoding": "utf8",  # the server's own may be one that psycopg takes for bytes
+            **{keyword: value for keyword, value in ours.items() if keyword not in written},
+        }
 
     def _place(self) -> LibpqUrl | EmbeddedUrl:
         given = _reveal(self.database_url)

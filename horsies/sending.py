@@ -109,6 +109,11 @@ def sends_suppressed() -> Generator[None]:
         _suppression.depth -= 1
 
 
+def sends_are_suppressed() -> bool:
+    """Whether this thread is in such a block."""
+    return _suppression.depth > 0
+
+
 @dataclass(frozen=True, slots=True)
 class SendRequest:
     """A send as the program asks for it."""

@@ -59,9 +59,13 @@ def lines_of(function: Function) -> int:
 
 
 def source_lines() -> dict[Path, int]:
-    """Lines of the package's Python and SQL files; migrations grow with age and do not count."""
+    """Lines of the package's Python and SQL files that are not blank; migrations grow with age and do not count."""
     files = [*python_files(PACKAGE), *PACKAGE.rglob("*.sql")]
-    return {path: path.read_text().count("\n") for path in files if "migrations" not in path.parts}
+    return {
+        path: sum(not line.isspace() for line in path.read_text().splitlines(keepends=True))
+        for path in files
+        if "migrations" not in path.parts
+    }
 
 
 def strings(path: Path) -> Iterator[ast.Constant | ast.JoinedStr]:

@@ -31,6 +31,15 @@ def worker(  # noqa: PLR0913 - one parameter an option
     max_claim_per_worker: Annotated[
         int, typer.Option(min=0, help="Most tasks in hand; 0: as many as the children can run.")
     ] = 0,
+    max_tasks_per_child: Annotated[
+        int, typer.Option(min=0, help="Tasks after which a child is replaced; 0: no limit.")
+    ] = 0,
+    max_memory_per_child_mb: Annotated[
+        int, typer.Option(min=0, help="Resident memory over which a child is replaced; 0: no limit.")
+    ] = 0,
+    start_method: Annotated[
+        Literal["fork", "spawn"], typer.Option(help="Fork children, or have each one import the app by itself.")
+    ] = "fork",
     shutdown_timeout: Annotated[
         float | None,
         typer.Option(min=0, metavar="SECONDS", help="How long running tasks get when the worker stops; else no limit."),
@@ -54,6 +63,9 @@ def worker(  # noqa: PLR0913 - one parameter an option
         queues=tuple(name.strip() for name in queues.split(",") if name.strip()),
         max_claim_batch=max_claim_batch,
         max_claim_per_worker=max_claim_per_worker,
+        max_tasks_per_child=max_tasks_per_child,
+        max_memory_per_child_mb=max_memory_per_child_mb,
+        start_method=start_method,
         shutdown_timeout=shutdown_timeout,
         loglevel=loglevel.value,
         log_format=log_format,

@@ -14,6 +14,7 @@ from horsies.client.waiting import Waiters
 from horsies.db.connect import Database, push_async
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Step, Wait, Watch
+from horsies.db.rows import StoredResult
 
 type ByLoop[V] = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, V]
 
@@ -21,26 +22,29 @@ type ByLoop[V] = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, V]
 class AsyncWaiter:
     """A ticket that can be awaited."""
 
-    __slots__ = ("_ended", "_loop", "_waiter")
+    __slots__ = ("_ended", "_loop", "_told", "_waiter")
 
     def __init__(self, waiters: Waiters, watch: Watch) -> None:
         """Begin to watch."""
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._told: StoredResult | None = None
         self._waiter = waiters.watch(watch.task_id, self._wake)
 
-    def _wake(self) -> None:
+    def _wake(self, told: StoredResult | None) -> None:
+        self._told = told or self._told
         with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
             self._loop.call_soon_threadsafe(self._ended.set)
 
-    async def wait(self, seconds: float) -> None:
-        """Wait until a notice came since the last wait, or the seconds are over."""
+    async def wait(self, seconds: float) -> StoredResult | None:
+        """Wait until a notice came since the last wait, or the seconds are over; the result, if the notice has it."""
         try:
             async with asyncio.timeout(seconds):
                 await self._ended.wait()
         except TimeoutError:
-            return
+            return None
         self._ended.clear()
+        return self._told
 
     def close(self) -> None:
         """Stop watching."""
@@ -111,7 +115,7 @@ class AsyncDriver:
                     cursor = await connection.execute(self._database.statement(call), call.params)
                     await push_async(connection)
                     await pipeline.sync()
-                    await connection.execute(self._database.statement(call.hint))
+                    await connection.execute(self._database.statement(call.hint), call.hint.params)
                     return call.decode(await cursor.fetchall())
         except psycopg.Error as error:
             raise call_failed(error) from error

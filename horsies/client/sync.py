@@ -13,22 +13,29 @@ from horsies.client.waiting import Waiters
 from horsies.db.connect import Database, push
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Step, Wait, Watch
+from horsies.db.rows import StoredResult
 
 
 class SyncWaiter:
     """A ticket on which a thread can block."""
 
-    __slots__ = ("_waiter", "ended")
+    __slots__ = ("_told", "_waiter", "ended")
 
     def __init__(self, waiters: Waiters, watch: Watch) -> None:
         """Begin to watch."""
         self.ended = threading.Event()
-        self._waiter = waiters.watch(watch.task_id, self.ended.set)
+        self._told: StoredResult | None = None
+        self._waiter = waiters.watch(watch.task_id, self._wake)
 
-    def wait(self, seconds: float) -> None:
-        """Block until a notice came since the last wait, or the seconds are over."""
+    def _wake(self, told: StoredResult | None) -> None:
+        self._told = told or self._told
+        self.ended.set()
+
+    def wait(self, seconds: float) -> StoredResult | None:
+        """Block until a notice came since the last wait, or the seconds are over; the result, if the notice has it."""
         self.ended.wait(seconds)
         self.ended.clear()
+        return self._told
 
     def close(self) -> None:
         """Stop watching."""
@@ -99,7 +106,7 @@ class SyncDriver:
                     cursor = connection.execute(self._database.statement(call), call.params)
                     push(connection)
                     pipeline.sync()
-                    connection.execute(self._database.statement(call.hint))
+                    connection.execute(self._database.statement(call.hint), call.hint.params)
                     return call.decode(cursor.fetchall())
         except psycopg.Error as error:
             raise call_failed(error) from error

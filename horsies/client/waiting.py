@@ -15,6 +15,7 @@ from psycopg.pq.abc import PGconn
 from horsies.client.forks import renew_in_children
 from horsies.db import calls_tasks
 from horsies.db.connect import Database
+from horsies.db.rows import StoredResult
 from horsies.db.sqlfiles import channel, listen
 from horsies.errors import HorsiesError
 
@@ -24,6 +25,7 @@ _RECONNECT_MAX_S = 5.0
 _POLL_ONLY_S = 0.25
 _HEX_DIGITS = 32
 
+type Wake = Callable[[StoredResult | None], None]
 type Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -32,7 +34,7 @@ class Waiter:
 
     __slots__ = ("_waiters", "task_id", "wake")
 
-    def __init__(self, waiters: "Waiters", task_id: UUID, wake: Callable[[], None]) -> None:
+    def __init__(self, waiters: "Waiters", task_id: UUID, wake: Wake) -> None:
         """Made by `Waiters.watch`."""
         self._waiters = waiters
         self.task_id = task_id
@@ -59,7 +61,7 @@ class Waiters:
         self._by_task: dict[UUID, set[Waiter]] = defaultdict(set)
         self._listener: _Listener | None = None
 
-    def watch(self, task_id: UUID, wake: Callable[[], None]) -> Waiter:
+    def watch(self, task_id: UUID, wake: Wake) -> Waiter:
         """Add a waiter; the listening thread is started if it does not run."""
         waiter = Waiter(self, task_id, wake)
         with self._lock:
@@ -91,14 +93,23 @@ class Waiters:
         with self._lock:
             return list(self._by_task)
 
-    def wake(self, packed_ids: str) -> None:
-        """Wake those who wait for these tasks, given as in a notice."""
-        for start in range(0, len(packed_ids), _HEX_DIGITS):
-            task_id = UUID(hex=packed_ids[start : start + _HEX_DIGITS])
-            with self._lock:
-                waiters = list(self._by_task.get(task_id, ()))
-            for waiter in waiters:
-                waiter.wake()
+    def notice(self, payload: str) -> None:
+        """Wake those whom a notice of `horsies.notify_done` concerns."""
+        ids, is_told, told = payload.partition(" ")
+        if is_told:
+            head, _, result = told.partition("\n")
+            status, _, task_name = head.partition(" ")
+            self.wake(UUID(hex=ids), StoredResult(task_name, status, result.encode()))
+            return
+        for start in range(0, len(ids), _HEX_DIGITS):
+            self.wake(UUID(hex=ids[start : start + _HEX_DIGITS]))
+
+    def wake(self, task_id: UUID, told: StoredResult | None = None) -> None:
+        """Wake those who wait for a task, and hand them its result if that is known."""
+        with self._lock:
+            waiters = list(self._by_task.get(task_id, ()))
+        for waiter in waiters:
+            waiter.wake(told)
 
     def leave(self, listener: "_Listener") -> bool:
         """Whether a listener may go, for nobody waits: the next waiter starts another one."""
@@ -153,7 +164,7 @@ class _Listener:
 
     def _listen(self, connection: Connection) -> None:
         """Wake who is to be woken until the thread is stopped or nobody has waited for a while."""
-        connection.add_notify_handler(lambda notice: self._waiters.wake(notice.payload))
+        connection.add_notify_handler(lambda notice: self._waiters.notice(notice.payload))
         if self._database.can_listen:
             connection.execute(listen(channel("done", self._database.schema)))
         last_needed = time.monotonic()
@@ -170,14 +181,14 @@ class _Listener:
         """Ask for the awaited tasks; answers when to ask again."""
         call = calls_tasks.ended_among(self._waiters.awaited())
         for task_id in call.decode(connection.execute(self._database.statement(call), call.params).fetchall()):
-            self._waiters.wake(task_id.hex)
+            self._waiters.wake(task_id)
         return time.monotonic() + self._poll_seconds
 
     def _read_notices(self, selector: selectors.BaseSelector, pgconn: PGconn, until: float) -> bool:
         """Read notices straight off libpq; False: the thread is stopped."""
         while (left := until - time.monotonic()) > 0:
             while notice := pgconn.notifies():
-                self._waiters.wake(notice.extra.decode())
+                self._waiters.notice(notice.extra.decode())
             ready = {key.fileobj for key, _ in selector.select(left)}
             if self._stopped in ready:
                 return False

@@ -10,11 +10,15 @@ from horsies.db.operations import Call, Rows
 from horsies.db.rows import AttemptRow, StoredResult, TaskInfoRow
 
 _ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
-_NOTIFY_WAKE = "select horsies.notify_wake()"
+_NOTIFY_WAKE = "select horsies.relaxed(), horsies.notify_wake()"
 _RESULT = "select task_name, status, result from horsies.task_result(%s)"
 _ENDED_AMONG = "select * from horsies.ended_among(%s::uuid[])"
 _INFO = "select * from horsies.task_info(%s)"
 _ATTEMPTS = "select * from horsies.task_attempts(%s)"
+_CANCEL = "select horsies.cancel(%s)"
+_NOTIFY_CANCEL = "select horsies.relaxed(), horsies.notify_cancel(%s)"
+_PROGRESS = "select horsies.progress(%s, %s::int, %s::json)"
+_RERUN = "select horsies.rerun(%s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +80,24 @@ def task_info(task_id: UUID) -> Call[TaskInfoRow | None]:
 def task_attempts(task_id: UUID) -> Call[list[AttemptRow]]:
     """The finished attempts of a task, newest first."""
     return Call(_ATTEMPTS, (task_id,), lambda rows: [AttemptRow(*row) for row in rows])
+
+
+def cancel(task_id: UUID) -> Call[str]:
+    """End a task that has not ended; answers ``cancelled``, ``ended`` or ``unknown``."""
+    return Call(_CANCEL, (task_id,), _scalar, hint=notify_cancel(task_id))
+
+
+def notify_cancel(task_id: UUID) -> Call[None]:
+    """Tell workers and waiters that a task was cancelled; in a transaction of its own, which is not durable."""
+    return Call(_NOTIFY_CANCEL, (task_id,), lambda _rows: None)
+
+
+def progress(task_id: UUID, attempt: int, report: bytes | None) -> Call[bool]:
+    """Say how far an attempt has come, or with None only ask; answers whether it still runs."""
+    params = (task_id, attempt, None if report is None else RawJson(report))
+    return Call(_PROGRESS, params, lambda rows: rows[0][0])
+
+
+def rerun(origin: UUID, new_id: UUID) -> Call[str]:
+    """Send an ended task again; answers ``sent``, ``live`` or ``unknown``. It may be replayed with the same new id."""
+    return Call(_RERUN, (origin, new_id), _scalar, hint=_WAKE)

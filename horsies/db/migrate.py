@@ -6,9 +6,11 @@ import psycopg
 
 from horsies.db import sqlfiles
 from horsies.db.sqlfiles import admin, bind
+from horsies.errors import ConfigurationError, ErrorCode
 from horsies.version import __version__
 
 _PARTITION_DAYS = 14
+_ENCODINGS_OF_ANY_TEXT = ("UTF8", "SQL_ASCII", None)  # None: a pooler keeps it to itself
 
 
 class SchemaTooNewError(Exception):
@@ -35,7 +37,12 @@ class SchemaStatus:
 
 
 def status(connection: psycopg.Connection, schema: str) -> SchemaStatus:
-    """Read where the schema of a database stands; changes nothing."""
+    """Read where the schema of a database stands; changes nothing.
+
+    Raises:
+        ConfigurationError: HRS-211: the database has an encoding in which not every payload can be stored.
+    """
+    _check_encoding(connection)
     found = connection.execute(bind(admin("find_version"), schema)).fetchone()
     row = connection.execute(bind(admin("read_version"), schema)).fetchone() if found == (True,) else None
     current, functions_hash, library = row or (0, "", "0")
@@ -45,6 +52,14 @@ def status(connection: psycopg.Connection, schema: str) -> SchemaStatus:
         pending=tuple(number for number in sqlfiles.migrations() if number > current),
         functions_current=functions_hash == sqlfiles.functions_hash() or _release(library) > _release(__version__),
     )
+
+
+def _check_encoding(connection: psycopg.Connection) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in _ENCODINGS_OF_ANY_TEXT:
+        message = f"the database {connection.info.dbname!r} has the encoding {encoding}, which lacks most letters"
+        help_text = "make one with the encoding UTF8: create database … template template0 encoding 'UTF8'"
+        raise ConfigurationError(ErrorCode.BROKER_INIT_FAILED, message, help_text=help_text)
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -5,7 +5,8 @@ Every operation of a producer is one generator that yields steps and returns its
 
 - `Call`: ask the database; answers with the decoded rows, or raises `CallFailedError` into the generator.
 - `Watch`: begin listening for the end of a task; answers with a `Ticket` to be closed by the operation.
-- `Wait`: sleep until the ticket's task may have ended, or the seconds are over.
+- `Wait`: sleep until the ticket's task may have ended, or the seconds are over; answers with the stored result, if a
+  notice brought it.
 - `Pause`: sleep.
 """
 

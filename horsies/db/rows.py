@@ -62,3 +62,22 @@ class ClaimedTask(NamedTuple):
     args: bytes
     attempt: int
     timeout_ms: int | None
+
+
+class WorkerStatsRow(NamedTuple):
+    """A row of `horsies.worker_stats`."""
+
+    id: UUID
+    hostname: str
+    pid: int
+    process_name: str
+    library_version: str
+    processes: int
+    concurrency: int
+    queues: list[str]
+    task_names: list[str]
+    started_at: datetime
+    heartbeat_at: datetime
+    is_stale: bool
+    claimed: int
+    running: int

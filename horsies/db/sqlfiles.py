@@ -35,7 +35,7 @@ def bind(sql: str, schema: str) -> bytes:
 
 
 def channel(kind: str, schema: str) -> str:
-    """The notification channel ``wake`` or ``done`` of a schema, as the SQL functions name it."""
+    """The notification channel ``wake``, ``done`` or ``cancel`` of a schema, as the SQL functions name it."""
     return f"{qualifier(schema)}.{kind}"
 
 

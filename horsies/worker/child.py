@@ -6,42 +6,119 @@ the loop runs all the time: asynchronous tasks side by side, the others in a poo
 """
 
 import asyncio
+import inspect
+import logging
 import os
 import select
+import signal
 import socket
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
-from horsies.worker.execute import Executor, ReadyCall
+import psutil
+
+from horsies.errors import raised_at
+from horsies.masking import mask_secrets
+from horsies.registry import ChildHook
+from horsies.telemetry import event
+from horsies.worker.aftermath import ailment, drive, keep_copies_out
+from horsies.worker.execute import Executor, ReadyCall, one_line
+from horsies.worker.launch import START_FAILED
 from horsies.worker.protocol import RUN, Frame, FrameReader, Job, Kind, Report
+from horsies.worker.settings import WorkerOptions
 
 _READ_BYTES = 1 << 16
 
 
-def run_child(channel: socket.socket, permits: int, executor: Executor, concurrency: int) -> None:
-    """Serve jobs until the supervisor closes the socket."""
-    with suppress(ConnectionError):  # it did so while we were about to say something
-        if concurrency == 1:
-            _serve_one_by_one(channel, permits, executor)
+def run_child(
+    channel: socket.socket, permits: int, executor: Executor, options: WorkerOptions, hooks: Iterable[ChildHook]
+) -> None:
+    """Run the app's hooks, then serve jobs until the supervisor closes the socket."""
+    failure = next(filter(None, map(_failure, hooks)), None)
+    if failure is not None:
+        give_up(channel, failure)
+        return
+    with suppress(ConnectionError), asyncio.Runner() as runner:  # it did so while we were about to say something
+        loop = runner.get_loop()
+        keep_copies_out(loop)
+        health = Health(loop, channel, options.max_memory_per_child_mb)
+        if options.concurrency == 1:
+            _serve_one_by_one(channel, permits, executor, health)
         else:
-            with asyncio.Runner() as runner:
-                runner.run(_Concurrent(channel, executor, concurrency).serve())
+            drive(loop, _Concurrent(channel, executor, health, options.concurrency).serve())
 
 
-def _serve_one_by_one(channel: socket.socket, permits: int, executor: Executor) -> None:
+def give_up(channel: socket.socket, reason: str) -> None:
+    """Tell the supervisor that this child, and any like it, will never be ready."""
+    event("child.failed", level=logging.ERROR, reason=reason)
+    with suppress(ConnectionError):
+        channel.sendall(Frame(Kind.FAILED, reason.encode(errors="replace")).encode())
+
+
+def _failure(hook: ChildHook) -> str | None:
+    """Run a hook; what was wrong with it."""
+    try:
+        returned = hook.fn()
+    except BaseException as exception:  # noqa: BLE001 - whatever it raises
+        place = raised_at(exception)
+        where = "" if place is None else f", at {place}"
+        return f"the child hook {hook} raised {mask_secrets(one_line(exception))}{where}"
+    if inspect.iscoroutine(returned):
+        returned.close()
+        return f"the child hook {hook} returned a coroutine, which nobody awaits: a hook is synchronous"
+    return None
+
+
+class Health:
+    """Whether this process can go on."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: socket.socket, most_mb: int) -> None:
+        """Take what tasks may break, and the most memory to hold, in MB; 0: no limit."""
+        self.loop = loop
+        self._file = channel.fileno()
+        self._most_mb = most_mb
+        self._process = psutil.Process() if most_mb else None
+        self._is_over = False
+
+    def farewell(self) -> bytes:
+        """The frame to be sent, once, when this process can't go on, else nothing."""
+        reason = None if self._is_over else self._ailment()
+        if reason is None:
+            return b""
+        self._is_over = True
+        return Frame(Kind.RETIRE, reason.encode()).encode()
+
+    def _ailment(self) -> str | None:
+        if self._process is not None:
+            resident_mb = self._process.memory_info().rss >> 20
+            if resident_mb > self._most_mb:
+                return f"it holds {resident_mb} MB"
+        return ailment(self.loop, self._file)
+
+
+def _serve_one_by_one(channel: socket.socket, permits: int, executor: Executor, health: Health) -> None:
     reader = FrameReader()
     patience = select.poll()
     patience.register(permits, select.POLLIN)
-    with asyncio.Runner() as runner:
-        runner.get_loop()
-        channel.sendall(Frame(Kind.READY).encode())
-        while data := channel.recv(_READ_BYTES):
-            for frame in reader.feed(data):
-                if _permit(permits, patience) == RUN:
-                    report = _run_one(runner, executor, Job.decode(frame.body))
-                    channel.sendall(Frame(Kind.DONE, report.encode()).encode())
+    channel.sendall(Frame(Kind.READY).encode())
+    while data := channel.recv(_READ_BYTES):
+        for frame in reader.feed(data):
+            if _permit(permits, patience) == RUN:
+                report = _run_one(health.loop, executor, Job.decode(frame.body))
+                farewell = health.farewell()
+                channel.sendall(farewell + Frame(Kind.DONE, report.encode()).encode())
+                if farewell:
+                    _wait_for_end(channel)
+                    return
+
+
+def _wait_for_end(channel: socket.socket) -> None:
+    """Run nothing more: permits that are left in the pipe are the supervisor's to take back."""
+    while channel.recv(_READ_BYTES):
+        continue
 
 
 def _permit(permits: int, patience: select.poll) -> bytes:
@@ -53,39 +130,46 @@ def _permit(permits: int, patience: select.poll) -> bytes:
             patience.poll()
 
 
-def _run_one(runner: asyncio.Runner, executor: Executor, job: Job) -> Report:
+def _run_one(loop: asyncio.AbstractEventLoop, executor: Executor, job: Job) -> Report:
     start = time.perf_counter()
-    report = _outcome_of(runner, executor, executor.prepare(job))
+    report = _outcome_of(loop, executor, executor.prepare(job))
+    signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a task left behind would strike another one
     return replace(report, seconds=time.perf_counter() - start)
 
 
-def _outcome_of(runner: asyncio.Runner, executor: Executor, call: ReadyCall | Report) -> Report:
+def _outcome_of(loop: asyncio.AbstractEventLoop, executor: Executor, call: ReadyCall | Report) -> Report:
     if isinstance(call, Report):
         return call
-    if call.definition.is_async:
-        return runner.get_loop().run_until_complete(executor.run_async(call))
-    return executor.run(call)
+    return drive(loop, executor.run_async(call)) if call.definition.is_async else executor.run(call)
 
 
 class _Concurrent:
     """Serves up to ``concurrency`` jobs at a time on one event loop."""
 
-    def __init__(self, channel: socket.socket, executor: Executor, concurrency: int) -> None:
+    def __init__(self, channel: socket.socket, executor: Executor, health: Health, concurrency: int) -> None:
         self._channel = channel
         self._executor = executor
+        self._health = health
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="horsies-task")
         self._running: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
         """Read jobs until the end of the stream."""
-        reader, self._writer = await asyncio.open_connection(sock=self._channel, limit=_READ_BYTES)
+        self._reader, self._writer = await asyncio.open_connection(sock=self._channel, limit=_READ_BYTES)
         frames = FrameReader()
         self._writer.write(Frame(Kind.READY).encode())
-        while data := await reader.read(_READ_BYTES):
+        while data := await self._reader.read(_READ_BYTES):
             for frame in frames.feed(data):
                 task = asyncio.create_task(self._run(Job.decode(frame.body)))
                 self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not self._reader.at_eof() and (task.cancelled() or task.exception() is not None):
+            cause = "it was cancelled" if task.cancelled() else type(task.exception()).__name__
+            event("child.failed", level=logging.ERROR, reason=f"the outcome of a task is lost: {cause}")
+            os._exit(START_FAILED)  # so that the supervisor does not wait for it
 
     async def _run(self, job: Job) -> None:
         call = self._executor.prepare(job)
@@ -95,5 +179,5 @@ class _Concurrent:
             report = await self._executor.run_async(call)
         else:
             report = await asyncio.get_running_loop().run_in_executor(self._threads, self._executor.run, call)
-        self._writer.write(Frame(Kind.DONE, report.encode()).encode())
+        self._writer.write(self._health.farewell() + Frame(Kind.DONE, report.encode()).encode())
         await self._writer.drain()

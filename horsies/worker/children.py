@@ -17,21 +17,32 @@ from horsies.db.calls_worker import Fence
 from horsies.worker.protocol import DROP, RUN, Frame, Job, Kind
 
 _MOST_PERMITS = 1 << 16
+_UNLIMITED = 1 << 62
 
 
 @dataclass(eq=False, slots=True)
 class Child:
     """One child process. It is judged dead when its stream has ended *and* its wait status is known.
 
-    ``jobs`` holds what it was given, in that order. With permits, the first of them runs and the others wait; without,
-    all of them run.
+    Attributes:
+        jobs: what it was given, in that order. With permits, the first of them runs and the others wait; without, all
+            of them run.
+        left: how many more it may be given.
+        elders: those who had its slot before and still run something. It may take no more than they leave room for.
+        retired_for: why it takes no more work; another one has its slot then.
+        is_dismissed: it runs nothing, and was told to leave.
     """
 
+    number: int
     slot: int
     name: str
     has_permits: bool
     give_permits: int
     take_permits: int
+    left: int = _UNLIMITED
+    elders: list["Child"] = field(default_factory=list["Child"])
+    retired_for: str | None = None
+    is_dismissed: bool = False
     transport: asyncio.Transport | None = None
     pid: int | None = None
     is_ready: bool = False
@@ -46,6 +57,20 @@ class Child:
     overdue: set[Fence] = field(default_factory=set[Fence])
 
     @property
+    def elder_load(self) -> int:
+        """How many jobs its elders still run."""
+        return sum(len(elder.jobs) for elder in self.elders)
+
+    @property
+    def load(self) -> int:
+        """How many jobs there are in its slot."""
+        return len(self.jobs) + self.elder_load
+
+    def room(self, most: int) -> int:
+        """How many more it may be given, if its slot may have so many at most."""
+        return max(0, min(most - self.load, self.left))
+
+    @property
     def waiting(self) -> int:
         """How many of its jobs wait behind the one that runs."""
         return max(0, len(self.jobs) - 1) if self.has_permits else 0
@@ -58,6 +83,7 @@ class Child:
     def give(self, job: Job) -> None:
         """Hand a job over."""
         self.jobs[job.fence] = job
+        self.left -= 1
         if self.transport is not None:
             self.transport.write(Frame(Kind.START, job.encode()).encode())
         if self.has_permits:
@@ -74,14 +100,14 @@ class Child:
         jobs = list(self.jobs.values())[len(self.jobs) - permits.count(RUN) :]
         for job in jobs:
             del self.jobs[job.fence]
+            self._stop_timer(job.fence)  # the first of them may have been believed to run
+        self.left += len(jobs)
         os.write(self.give_permits, DROP * len(permits))  # among them those of jobs that were withdrawn before
         return jobs
 
     def drop(self, fence: Fence) -> Job | None:
         """Forget a job that ended; None: it is not this child's."""
-        timer = self.timers.pop(fence, None)
-        if timer is not None:
-            timer.cancel()
+        self._stop_timer(fence)
         self.progress += 1
         return self.jobs.pop(fence, None)
 
@@ -96,12 +122,19 @@ class Child:
             os.close(end)
         return unbegun
 
+    def _stop_timer(self, fence: Fence) -> None:
+        timer = self.timers.pop(fence, None)
+        if timer is not None:
+            timer.cancel()
+
 
 @contextmanager
-def new_channel(slot: int, name: str, *, has_permits: bool) -> Generator[tuple[Child, socket.socket, list[int]]]:
+def new_channel(
+    number: int, slot: int, name: str, *, has_permits: bool
+) -> Generator[tuple[Child, socket.socket, list[int]]]:
     """A child to be: it, our end of its socket, and the descriptors to hand to it, which are closed here afterwards."""
     ours, theirs = socket.socketpair()
     take, give = os.pipe()
     os.set_blocking(take, False)
     with theirs:
-        yield Child(slot, name, has_permits, give, take), ours, [theirs.fileno(), take]
+        yield Child(number, slot, name, has_permits, give, take), ours, [theirs.fileno(), take]

@@ -182,9 +182,10 @@ class Exchange:
         asked_at = suspend_clock()
         notices = [calls_worker.notify_done([outcome.fence.task_id for outcome in batch])] if batch else []
         unbegun, self._unbegun = self._unbegun, []
-        returns = [calls_worker.release(worker_id, unbegun), calls_worker.notify_wake()] if unbegun else []
+        returns = [calls_worker.release(worker_id, unbegun)] if unbegun else []
+        wakes = [calls_worker.notify_wake()] if unbegun else []
         try:
-            answers, *_ = await self._link.transactions(*filter(None, (calls, notices, returns)))
+            answers, *_ = await self._link.transactions(*filter(None, (calls, notices, returns, wakes)))
         except CallFailedError:
             self._unbegun += unbegun
             raise

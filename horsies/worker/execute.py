@@ -1,27 +1,24 @@
 """From a job to a report: decode the arguments, call the function, make an outcome of whatever it does."""
 
 import asyncio
+import os
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from horsies.codec.adapters import CodecError
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
+from horsies.current import CurrentTask, Reporter
+from horsies.db.operations import Runner
 from horsies.errors import HorsiesError
 from horsies.outcome import TaskError, TaskResult, printable
 from horsies.registry import Registry, TaskDefinition
 from horsies.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
+from horsies.worker.aftermath import Raised, put_right
 from horsies.worker.protocol import Job, Report
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """What user code raised; carried as a value, for SystemExit and KeyboardInterrupt must not leave a loop."""
-
-    exception: BaseException
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +34,10 @@ class ReadyCall:
 class Executor:
     """Runs jobs with the tasks of one app."""
 
-    def __init__(self, registry: Registry, app_mapper: ExceptionMapper, app_default: str) -> None:
-        """Take what the app says about tasks and exceptions."""
+    def __init__(self, registry: Registry, app_mapper: ExceptionMapper, app_default: str, runner: Runner) -> None:
+        """Take what the app says about tasks and exceptions, and its way to the database."""
         self._registry = registry
+        self._reporter = Reporter(runner)
         self._app_mapper = app_mapper
         self._app_default = app_default
 
@@ -52,18 +50,45 @@ class Executor:
             return failed(job, OperationalErrorCode.WORKER_RESOLUTION_ERROR, error.message)
         except CodecError as error:
             return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
+        except BaseException as exception:  # noqa: BLE001 - a validator of the user's may raise anything
+            message = f"the arguments of task {job.task_name} can't be read: {type(exception).__name__}"
+            return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message, exception)
         return ReadyCall(job, definition, args, kwargs)
 
     def run(self, call: ReadyCall) -> Report:
         """Run a ``def`` task in this thread."""
-        try:
-            returned = call.definition.fn(*call.args, **call.kwargs)
-        except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
-            returned = Raised(exception)
+        home = os.getpid()
+        task = self._current(call)
+        with self._reporter.running(task):
+            try:
+                returned = call.definition.fn(*call.args, **call.kwargs)
+            except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
+                returned = Raised(exception)
+        put_right(home, returned)
+        self._reporter.settle(task)
         return self.conclude(call, returned)
 
     async def run_async(self, call: ReadyCall) -> Report:
         """Run an ``async def`` task on this loop; past its time-out it is cancelled."""
+        task = self._current(call)
+        with self._reporter.running(task):
+            report = await self._await(call)
+        if self._reporter.owes(task):
+            await asyncio.to_thread(self._reporter.settle, task)
+        return report
+
+    def _current(self, call: ReadyCall) -> CurrentTask:
+        job = call.job
+        return CurrentTask(
+            self._reporter,
+            job.fence.task_id,
+            job.attempt,
+            queue=call.definition.queue_name,
+            timeout_ms=job.timeout_ms,
+        )
+
+    async def _await(self, call: ReadyCall) -> Report:
+        home = os.getpid()
         clock = asyncio.timeout(None if call.job.timeout_ms is None else call.job.timeout_ms / 1000)
         try:
             async with clock:
@@ -74,13 +99,22 @@ class Executor:
             returned = Raised(exception)
         except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
             returned = Raised(exception)
+        put_right(home, returned)
+        _forget_cancels()
         return self.conclude(call, returned)
 
     def conclude(self, call: ReadyCall, returned: object) -> Report:
         """Make a report of what the function returned or raised."""
+        try:
+            if isinstance(returned, Raised):
+                return self._raised(call, returned.exception)
+            return self._returned(call, returned)
+        except BaseException as exception:  # noqa: BLE001 - the user's objects may raise anything when looked at
+            message = f"the outcome of task {call.job.task_name} can't be told: {type(exception).__name__}"
+            return failed(call.job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message)
+
+    def _returned(self, call: ReadyCall, returned: object) -> Report:
         job, definition = call.job, call.definition
-        if isinstance(returned, Raised):
-            return self._raised(call, returned.exception)
         if not isinstance(returned, TaskResult):
             message = (
                 f"task {job.task_name} returned {type(returned).__name__}, not a TaskResult: "
@@ -117,7 +151,14 @@ class Executor:
             task_default=definition.default_unhandled_error_code,
             app_default=self._app_default,
         )
-        return failed(call.job, code, _one_line(exception), exception)
+        return failed(call.job, code, one_line(exception), exception)
+
+
+def _forget_cancels() -> None:
+    """Whoever cancelled this coroutine meant the task that has just ended."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 def timed_out(job: Job) -> Report:
@@ -140,5 +181,6 @@ def failed(job: Job, code: BuiltInTaskCode | str, message: str, exception: BaseE
     return Report(job.fence, ok=False, result=error.to_json(), error_code=str(code))
 
 
-def _one_line(exception: BaseException) -> str:
+def one_line(exception: BaseException) -> str:
+    """Type and text of an exception."""
     return printable("".join(traceback.format_exception_only(exception)).strip())

@@ -3,8 +3,10 @@
 Supervisor and child:
 
     child       READY                       it can take work
+    child       FAILED  text                it never will: a hook raised
     supervisor  START  job                  run this, with the next permit
     child       DONE   outcome              it ran
+    child       RETIRE text                 it has too much memory: what it runs is its last
 
 Permits, a byte each, go through a pipe beside the socket (`horsies.worker.children`): RUN or DROP the next job.
 
@@ -12,8 +14,8 @@ Supervisor and template process:
 
     template    LOADED  settings, or errors the app is imported and checked
     supervisor  WORKER  worker id           for the last will
-    supervisor  FORK    slot (+ 2 files)    make a child with this socket and this pipe
-    template    FORKED  slot, pid
+    supervisor  FORK    number (+ 2 files)  make a child with this socket and this pipe
+    template    FORKED  number, pid
     template    EXITED  pid, wait status
     supervisor  KILL    pid
     supervisor  TICK    seconds             the watchdog may sleep so long
@@ -33,7 +35,7 @@ from horsies.db.calls_worker import Fence
 
 _HEAD = struct.Struct(">IB")
 _JOB = struct.Struct(">16sQIIH")
-_OUTCOME = struct.Struct(">16sQ?ddH")
+_OUTCOME = struct.Struct(">16sQ?ddI")
 _PID = struct.Struct(">IQ")
 _SECONDS = struct.Struct(">d")
 _NO_RETRY_AFTER = -1.0
@@ -48,6 +50,8 @@ class Kind(IntEnum):
     READY = 1
     START = 2
     DONE = 3
+    FAILED = 4
+    RETIRE = 5
     LOADED = 10
     WORKER = 11
     FORK = 12
@@ -157,14 +161,14 @@ class Report:
         )
 
 
-def fork(slot: int) -> Frame:
+def fork(number: int) -> Frame:
     """Make a child; its socket travels beside the frame."""
-    return Frame(Kind.FORK, _PID.pack(slot, 0))
+    return Frame(Kind.FORK, _PID.pack(number, 0))
 
 
-def forked(slot: int, pid: int) -> Frame:
+def forked(number: int, pid: int) -> Frame:
     """A child was made."""
-    return Frame(Kind.FORKED, _PID.pack(slot, pid))
+    return Frame(Kind.FORKED, _PID.pack(number, pid))
 
 
 def exited(pid: int, wait_status: int) -> Frame:
@@ -178,7 +182,7 @@ def kill(pid: int) -> Frame:
 
 
 def unpack_pid(frame: Frame) -> tuple[int, int]:
-    """``(slot or wait status, pid)`` of FORK, FORKED, EXITED and KILL."""
+    """``(number or wait status, pid)`` of FORK, FORKED, EXITED and KILL."""
     return _PID.unpack(frame.body)
 
 

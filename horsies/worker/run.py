@@ -5,6 +5,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -14,18 +15,19 @@ from horsies.config import AppConfig
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
 from horsies.embedded import EmbeddedError
-from horsies.errors import ErrorCode, HorsiesError, flatten, raise_all
+from horsies.errors import ErrorCode, HorsiesError, caller_location, flatten, raise_all
 from horsies.registry import Registry
 from horsies.render import render_errors, use_color
-from horsies.sending import sends_suppressed
+from horsies.sending import Producer, sends_are_suppressed, sends_suppressed
 from horsies.telemetry import configure_logging, event
 from horsies.version import __version__
-from horsies.worker.child import run_child
+from horsies.worker.child import give_up, run_child
+from horsies.worker.crew import ChildrenCannotStartError, TemplateDiedError
 from horsies.worker.execute import Executor
-from horsies.worker.pool import ChildrenCannotStartError, TemplateDiedError
+from horsies.worker.launch import threads_left
 from horsies.worker.settings import WorkerOptions, WorkerSettings
 from horsies.worker.supervisor import Supervisor
-from horsies.worker.template import StartErrors, Template, TemplateProcess, fork_template
+from horsies.worker.template import StartErrors, Template, TemplateProcess, start_template
 
 _INTERRUPTED = 130
 
@@ -48,6 +50,11 @@ class ServableApp(Protocol):
         """Its tasks."""
         ...
 
+    @property
+    def producer(self) -> Producer:
+        """Its way to the database."""
+        ...
+
     def check(self) -> list[HorsiesError]:
         """Import all task modules; what is wrong with them and the configuration."""
         ...
@@ -57,14 +64,18 @@ def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
     """Run a worker until it is told to stop.
 
     Args:
-        load: gets the app; called in the template process, never in this one.
+        load: gets the app; called in the template process, never in this one, and with the start method ``spawn`` also
+            in each child: then it has to be a function that can be pickled.
         options: the command line.
 
     Returns:
         The exit code: 0 after a stop in good order, 1 if the worker could not start or had to give up.
     """
     configure_logging(options.loglevel, options.log_format)
-    template = fork_template(lambda: _load(load, options))
+    problem = _cannot_begin(options)
+    if problem is not None:
+        return _refuse([problem])
+    template = start_template(partial(_load, load, options), options.start_method)
     try:
         loaded = template.loaded()
     except KeyboardInterrupt:
@@ -84,11 +95,24 @@ def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
     return 0
 
 
+def _cannot_begin(options: WorkerOptions) -> HorsiesError | None:
+    """Why no worker can be run from here and now."""
+    if sends_are_suppressed():
+        return HorsiesError(
+            ErrorCode.MODULE_EXEC_ERROR,
+            "a worker is run while the app is imported",
+            location=caller_location(),
+            help_text='run it below: if __name__ == "__main__":',
+        )
+    if options.start_method == "spawn":
+        return None
+    return threads_left("this process has threads, so no worker can be forked from it")
+
+
 def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template | StartErrors:
     """In the template process: import the app and all its tasks, and check them."""
     try:
-        with sends_suppressed():
-            app = load()
+        app = _import(load, options)
         raise_all([*app.check(), *app.config.unsupported(), *_unknown_queues(app.config, options)])
         database = Database(app.config.broker)
         _ = database.url  # starts the embedded server, if it is that; what is wrong with it is said here
@@ -106,9 +130,34 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template |
         task_names=tuple(app.registry.names),
         async_names=frozenset(name for name in app.registry.names if app.registry.get(name).is_async),
     )
-    executor = Executor(app.registry, config.exception_mapper, config.default_unhandled_error_code)
-    child_main = partial(run_child, executor=executor, concurrency=options.concurrency)
-    return Template(pickle.dumps(settings), database, child_main)
+    source = partial(_spawned_child, load) if options.start_method == "spawn" else partial(_forked_child, app)
+    return Template(pickle.dumps(settings), database, partial(source, options))
+
+
+def _import(load: Callable[[], ServableApp], options: WorkerOptions) -> ServableApp:
+    configure_logging(options.loglevel, options.log_format)  # a fresh interpreter does not know yet
+    with sends_suppressed():
+        return load()
+
+
+def _forked_child(app: ServableApp, options: WorkerOptions, channel: socket.socket, permits: int) -> None:
+    """A child that has the app from the template process."""
+    config = app.config
+    executor = Executor(app.registry, config.exception_mapper, config.default_unhandled_error_code, app.producer.runner)
+    run_child(channel, permits, executor, options, app.registry.child_hooks)
+
+
+def _spawned_child(
+    load: Callable[[], ServableApp], options: WorkerOptions, channel: socket.socket, permits: int
+) -> None:
+    """A child that imports the app by itself."""
+    try:
+        app = _import(load, options)
+        raise_all(app.check())
+    except HorsiesError as error:
+        give_up(channel, f"a child could not import the app: {error}")
+    else:
+        _forked_child(app, options, channel, permits)
 
 
 def _unknown_queues(config: AppConfig, options: WorkerOptions) -> list[HorsiesError]:

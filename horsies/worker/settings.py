@@ -2,10 +2,22 @@
 
 import time
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict, get_args
 
 from horsies.config import PostgresConfig, RecoveryConfig, WorkerResilienceConfig
+from horsies.errors import ConfigurationError, ErrorCode, caller_location, raise_all
 from horsies.telemetry import LogFormat
+
+_LEAST = {
+    "processes": 1,
+    "concurrency": 1,
+    "max_claim_batch": 0,
+    "max_claim_per_worker": 0,
+    "max_tasks_per_child": 0,
+    "max_memory_per_child_mb": 0,
+}
+
+type StartMethod = Literal["fork", "spawn"]
 
 
 class WorkerKeywords(TypedDict, total=False):
@@ -16,6 +28,9 @@ class WorkerKeywords(TypedDict, total=False):
     queues: tuple[str, ...]
     max_claim_batch: int
     max_claim_per_worker: int
+    max_tasks_per_child: int
+    max_memory_per_child_mb: int
+    start_method: StartMethod
     shutdown_timeout: float | None
     loglevel: str
     log_format: LogFormat
@@ -31,6 +46,10 @@ class WorkerOptions:
         queues: work on these only; empty: on all the app has.
         max_claim_batch: tasks taken in one claim at most; 0: no limit.
         max_claim_per_worker: tasks in hand at most; 0: as many as the children can run.
+        max_tasks_per_child: tasks after which a child is replaced; 0: no limit.
+        max_memory_per_child_mb: resident memory, in MB of 2²⁰ bytes, over which a child is replaced; 0: no limit.
+        start_method: how children come to be: ``fork`` from a process that has imported the app, or ``spawn``, each a
+            fresh interpreter that imports it.
         shutdown_timeout: seconds that running tasks get when the worker stops; None: as long as they take.
         loglevel: a name of `logging`.
         log_format: ``text`` or ``json``.
@@ -41,9 +60,29 @@ class WorkerOptions:
     queues: tuple[str, ...] = ()
     max_claim_batch: int = 0
     max_claim_per_worker: int = 0
+    max_tasks_per_child: int = 0
+    max_memory_per_child_mb: int = 0
+    start_method: StartMethod = "fork"
     shutdown_timeout: float | None = None
     loglevel: str = "INFO"
     log_format: LogFormat = "text"
+
+    def __post_init__(self) -> None:
+        """Refuse what the command line would refuse.
+
+        Raises:
+            ConfigurationError: HRS-206; several at once as `MultipleValidationErrors`.
+        """
+        problems = [
+            f"{name} must be a whole number of at least {least}, got {value!r}"
+            for name, least in _LEAST.items()
+            if not isinstance(value := getattr(self, name), int) or value < least
+        ]
+        methods = get_args(StartMethod.__value__)
+        if self.start_method not in methods:
+            problems.append(f"start_method must be one of {', '.join(methods)}, got {self.start_method!r}")
+        where = caller_location()
+        raise_all(ConfigurationError(ErrorCode.CLI_INVALID_ARGS, problem, location=where) for problem in problems)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import signal
 import uuid
 from collections.abc import Coroutine, Sequence
@@ -16,6 +17,7 @@ from horsies.db.operations import CallFailedError
 from horsies.db.sqlfiles import channel, listen
 from horsies.telemetry import event
 from horsies.worker import protocol
+from horsies.worker.crew import Crew
 from horsies.worker.duties import DutyService
 from horsies.worker.exchange import Exchange, Identity
 from horsies.worker.host import worker_facts
@@ -26,6 +28,7 @@ from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock
 from horsies.worker.template import TemplateProcess
 
 _WATCHDOG_MARGIN = 0.25
+_IS_ID = re.compile(r"[0-9a-f]{32}")
 _POLL_ONLY_S = 0.25
 _PING_EVERY_S = 10.0
 _SETTLE_AFTER_HURRY_S = 10.0
@@ -45,7 +48,8 @@ class Supervisor:
         self._link = Link(self._database)
         self._heart = Link(self._database)
         self._exchange = Exchange(self._link, self._identity, settings, options)
-        self._pool = ChildPool(template, self._facts, settings, self._exchange)
+        self._crew = Crew(template, self._facts.process_name, options)
+        self._pool = ChildPool(self._crew, settings, options, self._exchange)
         self._exchange.serve(self._pool)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -66,15 +70,15 @@ class Supervisor:
         await _first_of(stop, begin)
         if not begin.done():
             begin.cancel()
-            await self._pool.close()
+            await self._crew.close()
             return
         if begin.exception() is not None:
-            await self._pool.close()
+            await self._crew.close()
             begin.result()
         services = [asyncio.ensure_future(service) for service in self._services()]
-        await self._pool.start()
+        await self._crew.start()
         event("worker.ready", worker_id=self._identity.worker_id, processes=self._options.processes)
-        ended = await _first_of(stop, self._pool.failed, *services)
+        ended = await _first_of(stop, self._crew.failed, *services)
         event("worker.stopping", running=self._pool.in_hand)
         await self._wind_down(services[0])
         await self._leave(services)
@@ -92,7 +96,7 @@ class Supervisor:
         worker_id = self._identity.worker_id
         sent_at = suspend_clock()
         await self._heart.call(calls_worker.worker_start(worker_id, self._facts))
-        self._pool.tell_template(Frame(Kind.WORKER, worker_id.bytes))
+        self._crew.tell_template(Frame(Kind.WORKER, worker_id.bytes))
         self._feed_watchdog(sent_at)
 
     def _services(self) -> Sequence[Coroutine[Any, Any, None]]:
@@ -101,18 +105,23 @@ class Supervisor:
         return [*services, self._listen()] if self._database.can_listen else services
 
     async def _listen(self) -> None:
-        """Wake the exchange at each notice that there may be work."""
+        """Wake the exchange at each notice that there may be work, and end tasks that were cancelled."""
         backoff = Backoff(self._settings.resilience)
-        statement = listen(channel("wake", self._database.schema))
+        cancel = channel("cancel", self._database.schema)
+        statements = [listen(channel("wake", self._database.schema)), listen(cancel)]
         while True:
             try:
                 async with await self._database.connect_async(to_listen=True) as connection:
-                    await connection.execute(statement)
+                    for statement in statements:
+                        await connection.execute(statement)
                     backoff = Backoff(self._settings.resilience)
                     self._exchange.wake()
                     while True:
-                        async for _ in connection.notifies(timeout=_PING_EVERY_S):
-                            self._exchange.wake()
+                        async for notice in connection.notifies(timeout=_PING_EVERY_S):
+                            if notice.channel != cancel:
+                                self._exchange.wake()
+                            elif _IS_ID.fullmatch(notice.payload):
+                                self._pool.cancel(uuid.UUID(hex=notice.payload))
                         async with asyncio.timeout(_PING_EVERY_S):
                             await connection.execute(b"")  # a dead connection is silent, too
             except (psycopg.Error, TimeoutError) as error:
@@ -151,7 +160,7 @@ class Supervisor:
     def _feed_watchdog(self, sent_at: float) -> None:
         """A confirmed heartbeat: others leave our work alone until the threshold, counted from when it was sent."""
         threshold = self._facts.stale_after_s * (1 - _WATCHDOG_MARGIN)
-        self._pool.tell_template(protocol.tick(threshold - (suspend_clock() - sent_at)))
+        self._crew.tell_template(protocol.tick(threshold - (suspend_clock() - sent_at)))
 
     async def _wind_down(self, exchanging: asyncio.Future[None]) -> None:
         """Let running tasks end, as long as they may, and bring their outcomes home."""
@@ -182,7 +191,7 @@ class Supervisor:
             event("worker.left_unnoticed", level=logging.WARNING, reason=failure.message)
         await self._heart.close()
         await self._link.close()
-        await self._pool.close()
+        await self._crew.close()
         event("worker.stopped")
 
 

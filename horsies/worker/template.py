@@ -3,6 +3,9 @@
 It is forked from the main process before that has threads, an event loop or a connection, and stays a plain loop over
 one socket, so forking from it is safe and quick, and children share its memory. It alone forks, reaps and kills.
 
+An app whose import leaves threads behind can't be forked. With the start method ``spawn`` the template process and the
+children are fresh interpreters, and each imports the app. All else stays as it is.
+
 It also guards the promise that nothing runs on unseen:
 
 - *Last will.* The end of the supervisor's stream means the supervisor is dead. The template kills all children, and
@@ -21,11 +24,10 @@ import selectors
 import signal
 import socket
 import sys
-import threading
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -35,8 +37,9 @@ from horsies.db import calls_worker
 from horsies.db.connect import Database
 from horsies.errors import ErrorCode, HorsiesError
 from horsies.worker import protocol
+from horsies.worker.launch import START_FAILED, start_process, threads_left
 from horsies.worker.protocol import Frame, FrameReader, Kind
-from horsies.worker.settings import suspend_clock
+from horsies.worker.settings import StartMethod, suspend_clock
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -45,7 +48,6 @@ _READ_BYTES = 1 << 16
 _REAP_MOST = 1000
 _LEAVE_WITHIN_S = 5.0
 _PR_SET_PDEATHSIG = 1
-_START_FAILED = 70
 
 type ChildMain = Callable[[socket.socket, int], None]
 
@@ -57,7 +59,7 @@ class Template:
     Attributes:
         settings: pickled, for the supervisor.
         database: for the last will.
-        child_main: what a child does with its socket and its pipe of permits.
+        child_main: what a child does with its socket and its pipe of permits; for a fresh interpreter it is pickled.
     """
 
     settings: bytes
@@ -76,7 +78,7 @@ class TemplateProcess:
     """The supervisor's end: the process and its socket."""
 
     def __init__(self, pid: int, channel: socket.socket) -> None:
-        """Made by `fork_template`."""
+        """Made by `start_template`."""
         self.pid = pid
         self.channel = channel
         self.reader = FrameReader()
@@ -101,69 +103,52 @@ class TemplateProcess:
         self.channel.close()
 
 
-def fork_template(load: Callable[[], Template | StartErrors]) -> TemplateProcess:
-    """Fork the template process from a process that has one thread.
+def start_template(load: Callable[[], Template | StartErrors], method: StartMethod) -> TemplateProcess:
+    """Start the template process; a fork needs a process that has one thread.
 
     Args:
         load: imports and checks the app; called in the new process.
+        method: how it and the children come to be.
     """
     ours, theirs = socket.socketpair()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        _be_template(theirs, load)
-    theirs.close()
+    with theirs:
+        pid = start_process(method, partial(_be_template, load, method), [theirs.fileno()], [ours])
     return TemplateProcess(pid, ours)
 
 
-def _be_template(channel: socket.socket, load: Callable[[], Template | StartErrors]) -> None:
-    """The life of the template process; never returns."""
-    status = _START_FAILED
-    try:
-        os.setsid()  # a Ctrl-C in the terminal is for the supervisor
-        loaded = load()
-        if isinstance(loaded, Template):
-            loaded = _refuse_threads() or loaded
-        message = pickle.dumps(loaded) if isinstance(loaded, StartErrors) else loaded.settings
-        with suppress(ConnectionError):  # a supervisor that died meanwhile is noticed by the end of its stream
-            channel.sendall(Frame(Kind.LOADED, message).encode())
-        if isinstance(loaded, Template):
-            gc.collect()
-            gc.freeze()
-            _Loop(channel, loaded).run()
-        status = 0
-    except BaseException:  # noqa: BLE001 - the last frame of this process
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+def _be_template(load: Callable[[], Template | StartErrors], method: StartMethod, file: int) -> None:
+    """The life of the template process."""
+    channel = socket.socket(fileno=file)
+    loaded = load()
+    threads = threads_left("importing the app left threads running") if method == "fork" else None
+    if threads is not None and isinstance(loaded, Template):
+        loaded = StartErrors((threads,))
+    message = pickle.dumps(loaded) if isinstance(loaded, StartErrors) else loaded.settings
+    with suppress(ConnectionError):  # a supervisor that died meanwhile is noticed by the end of its stream
+        channel.sendall(Frame(Kind.LOADED, message).encode())
+    if isinstance(loaded, Template):
+        gc.collect()
+        gc.freeze()
+        _Loop(channel, loaded, method).run()
 
 
-def _refuse_threads() -> StartErrors | None:
-    """A fork takes one thread with it: the others' locks would stay locked for ever in the children."""
-    others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    if not others:
-        return None
-    return StartErrors(
-        (
-            HorsiesError(
-                ErrorCode.MODULE_EXEC_ERROR,
-                f"importing the app left threads running: {', '.join(others)}",
-                help_text="start threads, pools and clients in tasks or at first use, not when a module is imported",
-            ),
-        )
-    )
+def _be_child(template_pid: int, child_main: ChildMain, channel: int, permits: int) -> None:
+    """The life of a child."""
+    _die_with_parent(template_pid)
+    signal.set_wakeup_fd(-1)
+    for reset in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(reset, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    child_main(socket.socket(fileno=channel), permits)
 
 
 class _Loop:
     """The template process after the import."""
 
-    def __init__(self, channel: socket.socket, template: Template) -> None:
+    def __init__(self, channel: socket.socket, template: Template, method: StartMethod) -> None:
         self._channel = channel
         self._template = template
+        self._method: StartMethod = method
         self._reader = FrameReader()
         self._files: list[int] = []
         self._children: set[int] = set()
@@ -208,6 +193,8 @@ class _Loop:
             data, fds, _flags, _address = socket.recv_fds(self._channel, _READ_BYTES, 64)
         except ConnectionError:
             data, fds = b"", []
+        for file in fds:
+            os.set_inheritable(file, False)
         self._files += fds
         if not data:
             self._last_will()
@@ -217,8 +204,8 @@ class _Loop:
     def _obey(self, frame: Frame) -> bool:
         match frame.kind:
             case Kind.FORK:
-                slot, _ = protocol.unpack_pid(frame)
-                self._fork(slot, socket.socket(fileno=self._files.pop(0)), self._files.pop(0))
+                number, _ = protocol.unpack_pid(frame)
+                self._start_child(number, [self._files.pop(0), self._files.pop(0)])
             case Kind.KILL:
                 _, pid = protocol.unpack_pid(frame)
                 self._kill(pid)
@@ -231,39 +218,13 @@ class _Loop:
                 return False
         return True
 
-    def _fork(self, slot: int, channel: socket.socket, permits: int) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        template_pid = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._be_child(channel, permits, template_pid)
+    def _start_child(self, number: int, files: list[int]) -> None:
+        life = partial(_be_child, os.getpid(), self._template.child_main)
+        pid = start_process(self._method, life, files, [self._channel, self._wakeup, self._wakeup_in])
         self._children.add(pid)
-        channel.close()
-        os.close(permits)
-        self._tell(protocol.forked(slot, pid))
-
-    def _be_child(self, channel: socket.socket, permits: int, template_pid: int) -> None:
-        """The life of a child; never returns."""
-        status = _START_FAILED
-        try:
-            os.setsid()
-            _die_with_parent(template_pid)
-            signal.set_wakeup_fd(-1)
-            for reset in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(reset, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            for inherited in (self._channel, self._wakeup, self._wakeup_in):
-                inherited.close()
-            self._template.child_main(channel, permits)
-            status = 0
-        except BaseException:  # noqa: BLE001 - the last frame of this process
-            traceback.print_exc()
-        finally:
-            with suppress(OSError, ValueError):  # user code may have closed them
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(status)
+        for file in files:
+            os.close(file)
+        self._tell(protocol.forked(number, pid))
 
     def _reap_children(self) -> None:
         while True:
@@ -310,7 +271,7 @@ def _die_with_parent(parent_pid: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:  # it died before we asked
-            os._exit(_START_FAILED)
+            os._exit(START_FAILED)
 
 
 def _kill_group(leader: int) -> None:

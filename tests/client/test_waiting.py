@@ -43,6 +43,15 @@ def test_a_notice_ends_it(begin_wait: BeginWait, quiet_shop: Shop, hand: Hand) -
     assert quiet_shop.waiters.awaited() == []
 
 
+def test_the_outcome_in_a_notice_is_not_asked_for_again(begin_wait: BeginWait, quiet_shop: Shop, db: Session) -> None:
+    wait = begin_wait(quiet_shop)
+    asked = "select pid from pg_stat_activity where query like '%%task_result%%' and state = 'idle'"
+    wait_until(lambda: column(db, f"{asked} and datname = current_database()"), describe="the first look")
+    db.execute("select pg_notify('horsies.done', %s)", (f"{wait.task_id.hex} COMPLETED add\n1",))
+    wait.check()
+    assert column(db, "select status from horsies.tasks") == ["PENDING"]
+
+
 def test_a_lost_notice_is_made_up_for(begin_wait: BeginWait, new_shop: NewShop, hand: Hand) -> None:
     wait = begin_wait(new_shop(resilience=OFTEN))
     hand.end(wait.task_id, notice=False)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from psycopg.errors import Diagnostic
+from uuid_utils.compat import uuid7
 
 from horsies.db import calls_tasks
 from horsies.db.calls_worker import Fence
@@ -18,7 +19,7 @@ from tests.support.server import Server
 from tests.support.sessions import Session, call, open_session
 
 MANY = 100_000
-FUTURE, DUE, ENDED, JUST_SENT, NEVER_SENT = range(1_000_000, 6_000_000, 1_000_000)
+FUTURE, DUE, ENDED, JUST_SENT, NEVER_SENT, FOREIGN, BEHIND = range(1_000_000, 8_000_000, 1_000_000)
 _AUTO_EXPLAIN = {
     "log_min_duration": "0",
     "log_nested_statements": "on",
@@ -30,7 +31,7 @@ _AUTO_EXPLAIN = {
 
 _FILL = """
     insert into horsies.tasks (id, task_name, queue, priority, args, run_at, sent_at, fingerprint)
-    select (%s || lpad(to_hex(n), 12, '0'))::uuid, 'add', %s, 100, '{}', horsies.now() + make_interval(secs => %s + n),
+    select (%s || lpad(to_hex(n), 12, '0'))::uuid, %s, %s, 100, '{}', horsies.now() + make_interval(secs => %s + n),
            horsies.now(), 'x'
     from generate_series(%s::int, %s::int) as n
 """
@@ -77,18 +78,21 @@ def reading(session: Session) -> Generator[Reads]:
                     reads.whole_tables.add(name)
 
 
-def fill(session: Session, first: int, *, queue: str = "default", due_in: float, count: int = MANY) -> None:
-    session.execute(_FILL, (_PREFIX, queue, due_in - first, first, first + count - 1))
+def fill(
+    session: Session, first: int, *, name: str = "add", queue: str = "default", due_in: float, count: int = MANY
+) -> None:
+    session.execute(_FILL, (_PREFIX, name, queue, due_in - first, first, first + count - 1))
 
 
 @pytest.fixture(scope="module", params=["without statistics", "with statistics"])
 def full_url(server: Server, template: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """100,000 scheduled tasks, 100,000 due ones in a queue of their own, 100,000 ended ones."""
+    """100,000 scheduled tasks, as many due ones in a queue of their own, as many of an unknown name, as many ended."""
     with new_database(server, template) as url:
         with open_session(url) as session:
             session.execute("alter table horsies.tasks set (autovacuum_enabled = off)")
             fill(session, FUTURE, due_in=3600)
             fill(session, DUE, queue="busy", due_in=-2 * MANY)
+            fill(session, FOREIGN, name="unknown", queue="mixed", due_in=-2 * MANY)
             session.execute(_FILL_HISTORY, (_PREFIX, ENDED, ENDED + MANY - 1))
             if request.param == "with statistics":
                 session.execute("analyze")
@@ -135,6 +139,19 @@ def test_a_claim_from_a_long_queue_reads_its_head_only(full: Session, queues: li
     assert reads.indexes.keys() <= CLAIM_READS
     assert reads.rows < 500
     assert reads.blocks < 2000
+
+
+@QUEUES
+@pytest.mark.parametrize("count", [0, 20])
+def test_a_claim_gets_by_a_backlog_of_names_it_does_not_know(full: Session, queues: list[str], count: int) -> None:
+    worker = DrivenWorker(full, queues=[*queues[1:], "mixed"], names=["add", "never sent", "neither"])
+    fill(full, BEHIND, queue="mixed", due_in=-3600, count=count)
+    with reading(full) as reads:
+        assert len(worker.claim(20)) == count
+    assert reads.whole_tables == set()
+    assert reads.indexes.keys() <= CLAIM_READS | {"tasks_by_name"}
+    assert reads.rows < 300
+    assert reads.blocks < 1000
 
 
 @QUEUES
@@ -208,6 +225,10 @@ LOOKS: dict[str, Callable[[Session, UUID], object]] = {
     "task_info": lambda session, task_id: call(session, calls_tasks.task_info(task_id)),
     "task_attempts": lambda session, task_id: call(session, calls_tasks.task_attempts(task_id)),
     "ended_among": lambda session, task_id: call(session, calls_tasks.ended_among([task_id])),
+    "cancel": lambda session, task_id: call(session, calls_tasks.cancel(task_id)),
+    "notify_cancel": lambda session, task_id: call(session, calls_tasks.notify_cancel(task_id)),
+    "progress": lambda session, task_id: call(session, calls_tasks.progress(task_id, 1, b"1")),
+    "rerun": lambda session, task_id: call(session, calls_tasks.rerun(task_id, uuid7())),
 }
 
 
@@ -218,7 +239,7 @@ def test_one_task_is_looked_up_by_key(full: Session, name: str, number: int) -> 
         LOOKS[name](full, numbered_id(number))
     assert reads.whole_tables <= {"workers"}
     assert all(index.endswith("_pkey") for index in reads.indexes)
-    assert reads.rows < 5
+    assert reads.rows <= 5
     assert reads.blocks < 200
 
 
@@ -286,4 +307,4 @@ def test_a_claim_walks_its_index_in_order_and_joins_by_key(full: Session, queues
         ("Index Scan", "tasks_pkey"),
     }
     sorts = [node for plan in found for node in nodes(plan) if node["Node Type"] == "Sort"]
-    assert all(node["Actual Rows"] <= 10 for node in sorts)
+    assert all(node["Actual Rows"] <= 60 for node in sorts)  # what a claim of ten looks at

@@ -81,8 +81,8 @@ def test_a_name_that_would_break_out_of_the_sql_is_refused(schema: str) -> None:
 
 
 def test_channels_are_named_as_the_functions_name_them() -> None:
-    for kind in ("done", "wake"):
-        (named,) = re.findall(r"pg_notify\('([^']*)'", sqlfiles.functions()[f"notify_{kind}"])
+    for kind in ("done", "wake", "cancel"):
+        (named,) = set(re.findall(r"pg_notify\('([^']*)'", sqlfiles.functions()[f"notify_{kind}"]))
         for schema in ("horsies", 'My "odd" schéma'):
             assert channel(kind, schema) == bind(named, schema).decode()
 

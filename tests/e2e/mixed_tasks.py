@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -370,3 +371,29 @@ def slow_retried(key: str, folder: str) -> Text:
         mark.touch()
         time.sleep(60)
     return TaskResult(ok="second time")
+
+
+HELD: list[object] = []
+
+
+@app.task("hog")
+def hog(key: str, megabytes: int) -> Text:
+    """Keep memory that is really there."""
+    note(key)
+    HELD.append(b"x" * (megabytes << 20))
+    return TaskResult(ok=key)
+
+
+async def _stay() -> None:
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+
+@app.task("clingy")
+async def clingy(key: str) -> Text:
+    """Leave something on the loop that does not let itself be cancelled."""
+    note(key)
+    HELD.append(asyncio.create_task(_stay()))
+    await asyncio.sleep(0)
+    return TaskResult(ok=key)

@@ -10,11 +10,16 @@ from horsies.codes import OperationalErrorCode
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, channel
 from tests.support.proxy import Proxy
 from tests.support.scene import URL_VARIABLE, Scene
-from tests.support.sessions import scalar
+from tests.support.sessions import column, scalar
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 
 CRASHED = OperationalErrorCode.WORKER_CRASHED
+ANSWERED_CLAIM = """
+    select pid from pg_stat_activity
+    where datname = current_database() and query like '%%horsies.claim%%' and state = 'idle'
+      and state_change < clock_timestamp() - interval '0.2 s'
+"""
 STOP_SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
 
@@ -105,6 +110,7 @@ def test_what_was_claimed_by_a_reply_that_comes_after_the_stop_is_handed_back(
 ) -> None:
     worker = scene.ready_worker(**{URL_VARIABLE: proxy.url(tcp_database_url), "TEST_POLL_MS": "1000"})
     assert scene.send("ok", "before").get(timeout_ms=20_000).is_ok()
+    wait_until(lambda: column(scene.session, ANSWERED_CLAIM), describe="a claim whose reply has long come")
     proxy.stall("to client")
     task = scene.send("ok", "claimed late")
     wait_until(lambda: scene.live_tasks("RUNNING"), describe="a claim whose reply is under way")

@@ -5,12 +5,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg.sql import SQL, Composed, Identifier
 
 from horsies.db.migrate import migrate
 from horsies.db.sqlfiles import DEFAULT_SCHEMA
 from tests.support.server import Server, drop_database, run_name
 
 _LOCK_KEY = 4712
+_HAS_LOCALE_PROVIDERS = 15_00_00
 
 
 def migrated_template(server: Server) -> str:
@@ -29,11 +31,20 @@ def migrated_template(server: Server) -> str:
 
 
 @contextmanager
-def new_database(server: Server, template: str = "template0") -> Generator[str]:
-    """A new database, dropped in the end; its URL."""
-    name = f"{run_name()}_{uuid.uuid4().hex[:10]}"
+def new_database(
+    server: Server, template: str = "template0", *, suffix: str = "", encoding: str | None = None
+) -> Generator[str]:
+    """A new database, dropped in the end; its URL. Its name ends with ``suffix``; with an encoding, its locale is C."""
+    name = f"{run_name()}_{uuid.uuid4().hex[:10]}{suffix}"
     with server.connect() as session:
-        session.execute(f"create database {name} template {template}".encode())
+        options = SQL("") if encoding is None else _encoded(encoding, session.info.server_version)
+        create = SQL("create database {} template {} {}")
+        session.execute(create.format(Identifier(name), Identifier(template), options))
     yield server.database_url(name)
     with server.connect() as session:
         drop_database(session, name)
+
+
+def _encoded(encoding: str, server_version: int) -> Composed:
+    provider = SQL("locale_provider libc" if server_version >= _HAS_LOCALE_PROVIDERS else "")
+    return SQL("encoding {} lc_collate 'C' lc_ctype 'C' {}").format(encoding, provider)

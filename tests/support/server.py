@@ -13,17 +13,18 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from horsies import embedded
 from tests.support.waiting import wait_until
 
 PASSWORD = "correct-horse"
+URL_VARIABLE = "HORSIES_TEST_DATABASE_URL"
+FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "500", "log_min_messages": "warning"}
 _RUN_VARIABLE = "HORSIES_TEST_RUN"
-_URL_VARIABLE = "HORSIES_TEST_DATABASE_URL"
-_FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "500", "log_min_messages": "warning"}
 _LOCK_KEY = 4711
 
 
@@ -48,12 +49,12 @@ class Server:
 
 def with_database(url: str, name: str) -> str:
     """The URL of another database of the same server."""
-    return urlsplit(url)._replace(path=f"/{name}").geturl()
+    return urlsplit(url)._replace(path=f"/{quote(name, safe='')}").geturl()
 
 
 def database_name(url: str) -> str:
     """The name of a URL's database."""
-    return urlsplit(url).path[1:]
+    return unquote(urlsplit(url).path[1:])
 
 
 def begin_run() -> None:
@@ -68,7 +69,7 @@ def run_name() -> str:
 
 def end_run() -> None:
     """Drop what this run left on a named server, or remove its own. Called when all workers are gone."""
-    if url := os.environ.get(_URL_VARIABLE):
+    if url := os.environ.get(URL_VARIABLE):
         with psycopg.connect(url, autocommit=True) as session:
             left = session.execute("select datname from pg_database where starts_with(datname, %s)", (run_name(),))
             for (name,) in left.fetchall():
@@ -83,23 +84,23 @@ def end_run() -> None:
 def drop_database(session: psycopg.Connection, name: str) -> None:
     """Drop a database, and end who is still connected to it."""
     session.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
-    session.execute(f"drop database if exists {name}".encode())
+    session.execute(SQL("drop database if exists {}").format(Identifier(name)))
 
 
 @contextmanager
 def running_server() -> Generator[Server]:
     """The server of this run; started if this is the first process to need it."""
-    if url := os.environ.get(_URL_VARIABLE):
+    if url := os.environ.get(URL_VARIABLE):
         yield _server(url)
     else:
-        with embedded_server(_home(), _FAST) as server:
+        with embedded_server(_home(), FAST) as server:
             yield server
 
 
 @contextmanager
 def embedded_server(home: Path, settings: dict[str, str]) -> Generator[Server]:
     """A server in a folder, which listens on TCP too. Others that use the same folder share it."""
-    url = embedded.acquire(home, {"listen_addresses": "127.0.0.1", "port": str(_free_port()), **settings})
+    url = embedded.acquire(home, {"listen_addresses": "127.0.0.1", "port": str(free_port()), **settings})
     try:
         yield _server(url)
     finally:
@@ -110,7 +111,8 @@ def _home() -> Path:
     return Path(tempfile.gettempdir(), run_name())
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

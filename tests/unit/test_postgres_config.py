@@ -171,6 +171,7 @@ class TestConnectKwargs:
             database_url=URL, tcp_keepalives_idle=11, tcp_keepalives_interval=12, tcp_keepalives_count=13
         )
         assert config.connect_kwargs() == {
+            "client_encoding": "utf8",
             "connect_timeout": 10,
             "fallback_application_name": "horsies",
             "keepalives": 1,
@@ -190,16 +191,20 @@ class TestConnectKwargs:
         config = PostgresConfig(database_url=f"{URL}?connect_timeout=3&keepalives=0")
         assert not {"connect_timeout", "keepalives"} & config.connect_kwargs().keys()
 
+    def test_but_not_on_the_encoding(self) -> None:
+        config = PostgresConfig(database_url=f"{URL}?client_encoding=latin1")
+        assert config.connect_kwargs()["client_encoding"] == "utf8"
+
 
 class TestSchema:
     """The name of the schema."""
 
-    @pytest.mark.parametrize("name", ["jobs", "Jobs and more", "select", 'with "quotes"', "x" * 48, "ü" * 24])
+    @pytest.mark.parametrize("name", ["jobs", "Jobs and more", "select", 'with "quotes"', "x" * 48, "ü" * 24, '"' * 24])
     def test_names_that_can_be_used(self, name: str) -> None:
         assert PostgresConfig(schema=name).schema_name == name
         assert schema_name_problem(name) is None
 
-    @pytest.mark.parametrize("name", ["", "x" * 49, "ü" * 25, "a\0b", "it's", "a\\b", "a%b", "a$b"])
+    @pytest.mark.parametrize("name", ["", "x" * 49, "ü" * 25, '"' * 25, "a\0b", "it's", "a\\b", "a%b", "a$b"])
     def test_names_that_cannot(self, name: str) -> None:
         problem = only_problem(lambda: PostgresConfig(schema=name))
         assert problem.code == ErrorCode.BROKER_INIT_FAILED

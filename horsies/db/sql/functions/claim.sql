@@ -5,29 +5,35 @@
 -- `workers` has been declared dead: it gets nothing.
 -- Locks: the rows it takes, SKIP LOCKED. Called by: workers, in an exchange.
 --
--- How it looks: the pairs (queue, priority) that have waiting rows are visited in order by a skip scan, each
--- step a probe of the index `tasks_to_claim`. Within a priority, rows are locked queue by queue, skipping those
--- that other workers hold; with several queues the first rows are read without a lock before, to learn how many
--- of the oldest stand in each queue. The look cannot see which of them others hold: where that left too few, it
--- reaches twice as far. A worker with one queue needs no such look.
+-- How it looks: the priorities that have waiting rows are visited in order by a skip scan, each step a probe of the
+-- index `tasks_to_claim` a queue. Within a priority it looks without a lock at the first rows of each queue, a few
+-- more than it wants, and then locks the oldest of them, skipping those that other workers hold and those that
+-- have changed since the look. Where that left too few, and there was more to see, it reaches twice as far. Where
+-- it saw mostly names that the worker does not know, it goes by name instead, a probe of `tasks_by_name` for each
+-- name it knows: another app's backlog at the head of the queue costs one look.
+--
+-- That a row is still waiting is asked as `worker_id is null`, which a constraint makes the same as being PENDING:
+-- the status itself would offer the planner the partial indexes, where it is to take the rows by their ids.
 --
 -- `now` is read once into a variable: a volatile call in the WHERE would be a filter on every scheduled row and
 -- not a bound of the index scan. The planner is pinned, for a plan made while the table was empty would
--- otherwise be kept, cached and generic, when it is full.
+-- otherwise be kept when it is full; and the plan is generic, for planning costs more than all the rest.
 create function horsies.claim(
     claiming_worker uuid, exchange bigint, wanted int, queue_names text[], known_names text[]
 ) returns table (id uuid, task_name text, args json, attempt int, timeout_ms int, due_in double precision)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
-set enable_sort = off set jit = off
+set enable_sort = off set jit = off set plan_cache_mode = force_generic_plan
 as $function$
 declare
+    slack constant int := 50;
     clock constant timestamptz := horsies.now();
     level smallint := 0;
     missing int := wanted;
     reach int;
-    quotas int[];
+    by_name boolean;
     seen int;
+    candidates uuid[];
     taken int;
     level_due timestamptz;
     next_due timestamptz;
@@ -47,58 +53,59 @@ begin
         ) as head;
         exit when level is null;
 
-        reach := missing;
+        reach := missing + slack;
+        by_name := false;
         loop
-            quotas := array[missing];
-            if cardinality(queue_names) > 1 then
-                select array_agg(coalesce(share.n, 0) order by q.place), coalesce(sum(share.n), 0) into quotas, seen
-                from unnest(queue_names) with ordinality as q (name, place)
-                left join (
-                    select oldest.queue, count(*)::int as n
-                    from (
-                        select due.queue
-                        from unnest(queue_names) as q (name)
-                        cross join lateral (
-                            select t.queue, t.run_at, t.id from horsies.tasks t
-                            where t.queue = q.name and t.priority = level and t.run_at <= clock
-                              and t.status = 'PENDING' and not t.held
-                              and t.task_name = any (known_names) and (t.good_until > clock) is not false
-                            order by t.run_at, t.id limit reach
-                        ) as due
-                        order by due.run_at, due.id limit reach
-                    ) as oldest
-                    group by oldest.queue
-                ) as share on share.queue = q.name;
-            end if;
-
-            return query
-            with locked as materialized (
-                select due.id, due.run_at
-                from unnest(queue_names, quotas) as q (name, quota)
+            if by_name then
+                select array_agg(due.id order by due.run_at, due.id)
+                           filter (where (due.good_until > clock) is not false), count(*)
+                into candidates, seen
+                from unnest(known_names) as k (name)
+                cross join unnest(queue_names) as q (name)
                 cross join lateral (
-                    select t.id, t.run_at from horsies.tasks t
+                    select t.id, t.run_at, t.good_until from horsies.tasks t
+                    where t.task_name = k.name and t.queue = q.name and t.priority = level and t.run_at <= clock
+                      and t.status = 'PENDING' and not t.held
+                    order by t.run_at, t.id limit reach
+                ) as due;
+            else
+                select array_agg(due.id order by due.run_at, due.id)
+                           filter (where due.task_name = any (known_names) and (due.good_until > clock) is not false),
+                       count(*)
+                into candidates, seen
+                from unnest(queue_names) as q (name)
+                cross join lateral (
+                    select t.id, t.run_at, t.task_name, t.good_until from horsies.tasks t
                     where t.queue = q.name and t.priority = level and t.run_at <= clock
                       and t.status = 'PENDING' and not t.held
-                      and t.task_name = any (known_names) and (t.good_until > clock) is not false
-                    order by t.run_at, t.id limit q.quota
-                    for update skip locked
-                ) as due
-            ),
-            oldest as materialized (
-                select l.id from locked l order by l.run_at, l.id limit missing
-            ),
-            begun as (
-                update horsies.tasks t
-                set status = 'RUNNING', worker_id = claiming_worker, exchange_no = exchange,
-                    attempt = t.attempt + 1, claimed_at = clock, started_at = clock
-                from oldest where t.id = oldest.id
-                returning t.*
-            )
-            select b.id, b.task_name, b.args, b.attempt, b.timeout_ms, null::double precision
-            from begun b order by b.run_at, b.id;
-            get diagnostics taken = row_count;
-            missing := missing - taken;
-            exit when missing = 0 or cardinality(queue_names) = 1 or seen < reach;
+                    order by t.run_at, t.id limit reach
+                ) as due;
+            end if;
+
+            if candidates is not null then
+                return query
+                with locked as materialized (
+                    select t.id, oldest.place
+                    from unnest(candidates) with ordinality as oldest (id, place)
+                    join horsies.tasks t on t.id = oldest.id
+                    where t.worker_id is null and not t.held and t.priority = level and t.run_at <= clock
+                    order by oldest.place limit missing
+                    for update of t skip locked
+                ),
+                begun as (
+                    update horsies.tasks t
+                    set status = 'RUNNING', worker_id = claiming_worker, exchange_no = exchange,
+                        attempt = t.attempt + 1, claimed_at = clock, started_at = clock
+                    from locked where t.id = locked.id
+                    returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, locked.place
+                )
+                select b.id, b.task_name, b.args, b.attempt, b.timeout_ms, null::double precision
+                from begun b order by b.place;
+                get diagnostics taken = row_count;
+                missing := missing - taken;
+            end if;
+            exit when missing = 0 or seen < reach;
+            by_name := by_name or coalesce(cardinality(candidates), 0) < reach / 2;
             reach := 2 * reach;
         end loop;
 

@@ -9,20 +9,20 @@ create function horsies.finish(
     retry_afters double precision[], hostname text, pids int[], process_names text[]
 ) returns table (id uuid, verdict text)
 language plpgsql
-set enable_seqscan = off set enable_bitmapscan = off set jit = off
+set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $function$
 declare
     accepted uuid[];
+    place int;
     refusal text;
 begin
     perform horsies.durable();
     perform horsies.need_read_committed();
-    perform from horsies.tasks t where t.id = any (ids) order by t.id for update;
     begin
         accepted := horsies.finish_batch(finishing_worker, ids, exchanges, oks, results, codes, retry_afters,
                                          hostname, pids, process_names);
     exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
-        for place in 1 .. cardinality(ids) loop
+        for place in select given.place from unnest(ids) with ordinality as given (id, place) order by given.id loop
             begin
                 accepted := accepted || horsies.finish_batch(
                     finishing_worker, ids[place:place], exchanges[place:place], oks[place:place],

@@ -1,6 +1,8 @@
 -- Purpose: one transaction step of `finish`: for each outcome whose fence still holds, retry the task or end it.
 -- Returns the ids that were accepted. A successful task with no retry costs one delete and one insert.
--- Locks: none of its own; its caller holds the task rows. Called by: finish.
+-- Locks: task rows in the order of their ids, here and not in `finish`: a row that is locked outside of a
+-- subtransaction and deleted inside costs a multixact, and those cost more than the rest.
+-- Called by: finish.
 create function horsies.finish_batch(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
     retry_afters double precision[], hostname text, pids int[], process_names text[]
@@ -10,6 +12,7 @@ declare
     clock constant timestamptz := horsies.now();
     accepted uuid[];
 begin
+    perform from horsies.tasks t where t.id = any (ids) order by t.id for update;
     with outcome as materialized (
         select t.id, given.ok, given.result::json as result, given.code, given.pid, given.process_name,
                case when not given.ok and t.retry_policy is not null then

@@ -56,6 +56,8 @@ create table horsies.tasks (
     autovacuum_analyze_threshold = 5000, autovacuum_vacuum_cost_delay = 0
 );
 create index tasks_to_claim on horsies.tasks (queue, priority, run_at, id) where status = 'PENDING' and not held;
+create index tasks_by_name on horsies.tasks (task_name, queue, priority, run_at, id)
+    where status = 'PENDING' and not held;
 create index tasks_in_hand on horsies.tasks (worker_id) where status <> 'PENDING';
 create index tasks_with_a_deadline on horsies.tasks (good_until) where good_until is not null;
 

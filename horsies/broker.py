@@ -1,0 +1,234 @@
+"""`Broker`: the queue as whoever watches over it sees it; and `rerun`."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from horsies.codes import BrokerErrorCode
+from horsies.db import calls_monitor, calls_tasks
+from horsies.db.operations import Call, CallFailedError, Operation, Pause, Runner
+from horsies.db.rows import TaskInfoRow, WorkerStatsRow
+from horsies.handle import (
+    BrokerOperationError,
+    BrokerResult,
+    CodecFor,
+    TaskHandle,
+    no_such_task,
+    parse_id,
+    unanswered,
+)
+from horsies.info import TaskInfo, task_info
+from horsies.outcome import TaskError, TaskResult
+from horsies.result import Err, Ok
+from horsies.sending import RESEND_PAUSES_S, Producer
+
+_MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """One worker that the database knows. Times are aware, in UTC and by the database's clock.
+
+    Attributes:
+        worker_id: new at each start.
+        hostname: of its machine.
+        pid: of its supervisor.
+        process_name: host and pid.
+        library_version: of horsies.
+        processes: its children.
+        concurrency: tasks at a time in each child.
+        queues: those of its app.
+        task_names: what it can run.
+        started_at: when it made itself known.
+        heartbeat_at: when it last said that it lives.
+        is_stale: that is longer ago than it allows itself; its work is about to be handed on.
+        claimed: tasks it has claimed and not begun.
+        running: tasks it runs.
+    """
+
+    worker_id: str
+    hostname: str
+    pid: int
+    process_name: str
+    library_version: str
+    processes: int
+    concurrency: int
+    queues: tuple[str, ...]
+    task_names: tuple[str, ...]
+    started_at: datetime
+    heartbeat_at: datetime
+    is_stale: bool
+    claimed: int
+    running: int
+
+
+class Broker:
+    """Questions about all tasks and workers, and what to do about dead ones. No method raises for a database error.
+
+    What only has an awaitable form is for programs that watch; they have an event loop.
+    """
+
+    def __init__(self, runner: Runner, codec_for: CodecFor) -> None:
+        """Made by `Horsies.get_broker`."""
+        self._runner = runner
+        self._codec_for = codec_for
+
+    def get_task_info(
+        self,
+        task_id: str,
+        *,
+        include_result: bool = False,
+        include_failed_reason: bool = False,
+        include_attempts: bool = False,
+    ) -> BrokerResult[TaskInfo | None]:
+        """Ask what is known about a task; see `TaskHandle.info`.
+
+        Raises:
+            ValueError: ``task_id`` is not a UUID.
+        """
+        return self._handle(task_id).info(
+            include_result=include_result,
+            include_failed_reason=include_failed_reason,
+            include_attempts=include_attempts,
+        )
+
+    async def get_task_info_async(
+        self,
+        task_id: str,
+        *,
+        include_result: bool = False,
+        include_failed_reason: bool = False,
+        include_attempts: bool = False,
+    ) -> BrokerResult[TaskInfo | None]:
+        """The same as `get_task_info`, awaited."""
+        return await self._handle(task_id).info_async(
+            include_result=include_result,
+            include_failed_reason=include_failed_reason,
+            include_attempts=include_attempts,
+        )
+
+    def get_result(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
+        """Wait for the outcome of a task, blocking; see `TaskHandle.get`.
+
+        Raises:
+            ValueError: ``task_id`` is not a UUID.
+        """
+        return self._handle(task_id).get(timeout_ms)
+
+    async def get_result_async(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
+        """The same as `get_result`, awaited."""
+        return await self._handle(task_id).get_async(timeout_ms)
+
+    async def get_stale_tasks(self, stale_threshold_minutes: float = 2) -> BrokerResult[list[TaskInfo]]:
+        """Tasks in the hands of workers that have been silent for so long; a thousand at most, oldest claim first."""
+        return await self._watch(calls_monitor.stale_tasks(stale_threshold_minutes * 60, _MOST), _infos)
+
+    async def get_expired_tasks(self) -> BrokerResult[list[TaskInfo]]:
+        """Tasks of the last day that were not started by their `good_until`; a thousand at most, latest first."""
+        return await self._watch(calls_monitor.expired_tasks(_MOST), _infos)
+
+    async def get_worker_stats(self) -> BrokerResult[list[WorkerStats]]:
+        """All workers that are known, and how much each has in hand; oldest first."""
+        return await self._watch(calls_monitor.worker_stats(), lambda rows: [_stats(row) for row in rows])
+
+    async def ping(self) -> BrokerResult[float]:
+        """How many milliseconds the database takes to answer, with opening a connection if there is none."""
+        started = time.perf_counter()
+        return await self._watch(calls_monitor.ping(), lambda _: (time.perf_counter() - started) * 1000)
+
+    async def mark_stale_tasks_as_failed(self, stale_threshold_ms: int = 300_000) -> BrokerResult[int]:
+        """Declare workers dead that have been silent for so long, as any worker does by itself in time.
+
+        Their running tasks fail with WORKER_CRASHED, or are retried if the policy names it; what they have not begun
+        goes back to the queue. A worker that lives after all kills its children once it learns of it: with a threshold
+        below the app's own, a retry may begin before that.
+
+        Returns:
+            How many running tasks that were.
+        """
+        return await self._clean(lambda: calls_monitor.reap_stale(stale_threshold_ms / 1000, _MOST))
+
+    async def requeue_stale_claimed(self, stale_threshold_ms: int = 120_000) -> BrokerResult[int]:
+        """Return to their queues what silent workers have claimed and not begun; how many."""
+        return await self._clean(lambda: calls_monitor.hand_back_stale(stale_threshold_ms / 1000, _MOST))
+
+    def _handle(self, task_id: str) -> TaskHandle[Any]:
+        return TaskHandle(task_id, self._runner, self._codec_for)
+
+    async def _watch[A, R](self, call: Call[A], read: Callable[[A], R]) -> BrokerResult[R]:
+        return await self._runner.run_async(_ask(call, read))
+
+    async def _clean(self, batch: Callable[[], Call[int]]) -> BrokerResult[int]:
+        return await self._runner.run_async(_clean(batch))
+
+
+def _ask[A, R](call: Call[A], read: Callable[[A], R]) -> Operation[BrokerResult[R]]:
+    try:
+        return Ok(read((yield call)))
+    except CallFailedError as failure:
+        return unanswered(BrokerErrorCode.MONITORING_QUERY_FAILED, failure)
+
+
+def _clean(batch: Callable[[], Call[int]]) -> Operation[BrokerResult[int]]:
+    total = 0
+    while True:
+        try:
+            count: int = yield batch()
+        except CallFailedError as failure:
+            return unanswered(BrokerErrorCode.CLEANUP_FAILED, failure)
+        total += count
+        if count < _MOST:
+            return Ok(total)
+
+
+def _infos(rows: list[TaskInfoRow]) -> list[TaskInfo]:
+    return [task_info(row, None, None, with_reason=False) for row in rows]
+
+
+def _stats(row: WorkerStatsRow) -> WorkerStats:
+    return WorkerStats(
+        worker_id=str(row.id),
+        hostname=row.hostname,
+        pid=row.pid,
+        process_name=row.process_name,
+        library_version=row.library_version,
+        processes=row.processes,
+        concurrency=row.concurrency,
+        queues=tuple(row.queues),
+        task_names=tuple(row.task_names),
+        started_at=row.started_at.astimezone(UTC),
+        heartbeat_at=row.heartbeat_at.astimezone(UTC),
+        is_stale=row.is_stale,
+        claimed=row.claimed,
+        running=row.running,
+    )
+
+
+def rerun(producer: Producer, task_id: str, codec_for: CodecFor) -> Operation[BrokerResult[TaskHandle[Any]]]:
+    """Send an ended task again; with ``resend_on_transient_err``, replay that up to three times."""
+    origin, new_id = parse_id(task_id), uuid7()
+    answer = yield from _rerun(origin, new_id, producer.runner, codec_for)
+    for pause in RESEND_PAUSES_S if producer.resend_on_transient_err else ():
+        if not (isinstance(answer, Err) and answer.err_value.retryable):
+            break
+        yield Pause(pause)
+        answer = yield from _rerun(origin, new_id, producer.runner, codec_for)
+    return answer
+
+
+def _rerun(origin: UUID, new_id: UUID, runner: Runner, codec_for: CodecFor) -> Operation[BrokerResult[TaskHandle[Any]]]:
+    try:
+        verdict: str = yield calls_tasks.rerun(origin, new_id)
+    except CallFailedError as failure:
+        return unanswered(BrokerErrorCode.ENQUEUE_FAILED, failure)
+    if verdict == "unknown":
+        return no_such_task(str(origin))
+    if verdict == "live":
+        message = f"task {origin} has not ended: wait for it, or cancel it first"
+        return Err(BrokerOperationError(BrokerErrorCode.ENQUEUE_FAILED, message, retryable=False))
+    return Ok(TaskHandle(str(new_id), runner, codec_for))

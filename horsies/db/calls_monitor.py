@@ -1,0 +1,50 @@
+"""The calls of who watches over the queue: what is stale or late, who works, and what to do about the dead."""
+
+from horsies.db.operations import Call, Rows
+from horsies.db.rows import TaskInfoRow, WorkerStatsRow
+
+_STALE_TASKS = (
+    "select info.* from horsies.stale_tasks(%s::float8, %s) as found (id)"
+    " cross join lateral horsies.task_info(found.id) as info"
+)
+_EXPIRED_TASKS = (
+    "select info.* from horsies.expired_tasks(%s) as found (id) cross join lateral horsies.task_info(found.id) as info"
+)
+_WORKER_STATS = "select * from horsies.worker_stats()"
+_REAP_STALE = "select horsies.reap_stale(%s::float8, %s)"
+_HAND_BACK_STALE = "select horsies.hand_back_stale(%s::float8, %s)"
+_PING = "select horsies.now()"
+
+
+def _tasks(rows: Rows) -> list[TaskInfoRow]:
+    return [TaskInfoRow(*row) for row in rows]
+
+
+def stale_tasks(stale_after_s: float, most: int) -> Call[list[TaskInfoRow]]:
+    """Tasks in hand of workers without a heartbeat for so many seconds, oldest claim first."""
+    return Call(_STALE_TASKS, (stale_after_s, most), _tasks)
+
+
+def expired_tasks(most: int) -> Call[list[TaskInfoRow]]:
+    """Tasks that were not started by their deadline, of a day, the latest deadline first."""
+    return Call(_EXPIRED_TASKS, (most,), _tasks)
+
+
+def worker_stats() -> Call[list[WorkerStatsRow]]:
+    """All workers that are known."""
+    return Call(_WORKER_STATS, (), lambda rows: [WorkerStatsRow(*row) for row in rows])
+
+
+def reap_stale(stale_after_s: float, most: int) -> Call[int]:
+    """Declare workers dead and reap their work; answers how many running tasks that were."""
+    return Call(_REAP_STALE, (stale_after_s, most), lambda rows: rows[0][0])
+
+
+def hand_back_stale(stale_after_s: float, most: int) -> Call[int]:
+    """Return to the queue what silent workers have claimed and not begun; answers how many."""
+    return Call(_HAND_BACK_STALE, (stale_after_s, most), lambda rows: rows[0][0])
+
+
+def ping() -> Call[None]:
+    """Have the database answer."""
+    return Call(_PING, (), lambda _rows: None)

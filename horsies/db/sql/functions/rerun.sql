@@ -1,0 +1,32 @@
+-- Purpose: send an ended task again, as a new task that records its origin. Returns 'sent', 'live' (the origin has not
+-- ended) or 'unknown'. What bound the origin to its time or its workflow stays behind: deadline, idempotency key, node.
+-- It may be replayed with the same `new_id`. As in `enqueue`, the new task is inserted first and looked for in history
+-- in a second statement, with a snapshot of its own, for it may have run and ended since the first call.
+-- Locks: the new task's row. Called by: producers.
+create function horsies.rerun(origin uuid, new_id uuid) returns text
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
+declare
+    clock constant timestamptz := horsies.now();
+begin
+    perform horsies.durable();
+    perform horsies.need_read_committed();
+    if exists (select from horsies.tasks t where t.id = origin) then
+        return 'live';
+    end if;
+    insert into horsies.tasks
+        (id, task_name, queue, priority, args, run_at, retry_policy, timeout_ms, sent_at, fingerprint, rerun_of)
+    select new_id, h.task_name, h.queue, h.priority, h.args, clock, h.retry_policy, h.timeout_ms, clock,
+           h.fingerprint, origin
+    from horsies.find_ended(origin) h
+    on conflict (id) do nothing;
+    if not found then
+        return case when exists (select from horsies.find_ended(origin)) then 'sent' else 'unknown' end;
+    end if;
+    if exists (select from horsies.find_ended(new_id)) then
+        delete from horsies.tasks t where t.id = new_id;
+    end if;
+    return 'sent';
+end
+$function$;

@@ -1,0 +1,54 @@
+"""`hand_back_stale`: what silent workers have claimed and not begun returns to the queue."""
+
+from horsies.db import calls_monitor
+from tests.support.factories import DrivenWorker, numbered_id, prefetch, request, send
+from tests.support.sessions import Ear, Session, call, find, freeze_clock, move_clock, row
+
+
+def hand_back_stale(db: Session, seconds: float, most: int = 100) -> int:
+    return call(db, calls_monitor.hand_back_stale(seconds, most))
+
+
+def test_claims_of_a_silent_worker_go_back_and_what_it_runs_stays(db: Session, other: Session) -> None:
+    freeze_clock(db)
+    silent, lively = DrivenWorker(db), DrivenWorker(db)
+    for number in range(3):
+        send(db, request(numbered_id(number)))
+    claimed, running = silent.claim(2)
+    kept = lively.claim_one()
+    for fence in (claimed, kept):
+        prefetch(db, fence)
+    move_clock(db, 60)
+    lively.heartbeat()
+    ear = Ear(other, "wake")
+    assert hand_back_stale(db, 61) == 0
+    assert ear.heard() == []
+    assert hand_back_stale(db, 60) == 1
+    assert ear.heard() == [""]
+    assert row(db, "tasks", claimed.task_id)["status"] == "PENDING"
+    assert row(db, "tasks", claimed.task_id)["hand_backs"] == 1
+    assert row(db, "tasks", kept.task_id)["status"] == "CLAIMED"
+    assert row(db, "tasks", running.task_id)["status"] == "RUNNING"
+    assert find(db, "workers", silent.id)
+
+
+def test_those_of_a_worker_that_is_gone_go_back(db: Session) -> None:
+    send(db)
+    worker = DrivenWorker(db)
+    prefetch(db, worker.claim_one())
+    worker.stop()
+    assert hand_back_stale(db, 3600) == 1
+
+
+def test_a_call_takes_a_bounded_number_and_waits_for_nobody(db: Session, other: Session) -> None:
+    freeze_clock(db)
+    for number in range(4):
+        send(db, request(numbered_id(number)))
+    for fence in DrivenWorker(db).claim(4):
+        prefetch(db, fence)
+    move_clock(db, 60)
+    with other.transaction():
+        other.execute("select from horsies.tasks where id = %s for update", (numbered_id(0),))
+        assert hand_back_stale(db, 60, most=2) == 2
+        assert hand_back_stale(db, 60, most=2) == 1
+    assert hand_back_stale(db, 60, most=2) == 1

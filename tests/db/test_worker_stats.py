@@ -1,0 +1,28 @@
+"""`worker_stats`: who works, and how much each has in hand."""
+
+from datetime import timedelta
+
+from horsies.db import calls_monitor
+from tests.support.factories import HOSTNAME, PID, DrivenWorker, prefetch, send
+from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock
+
+
+def test_each_worker_with_what_it_has_in_hand(db: Session) -> None:
+    freeze_clock(db)
+    assert call(db, calls_monitor.worker_stats()) == []
+    for _ in range(4):
+        send(db)
+    busy = DrivenWorker(db, queues=("default", "other"), stale_after_s=60)
+    prefetch(db, busy.claim(3)[0])
+    move_clock(db, 60)
+    idle = DrivenWorker(db)
+    first, second = call(db, calls_monitor.worker_stats())
+    assert (first.id, first.claimed, first.running, first.is_stale) == (busy.id, 1, 2, False)
+    assert (first.hostname, first.pid, first.process_name) == (HOSTNAME, PID, "host-1/worker")
+    assert (first.queues, first.task_names) == (["default", "other"], ["add"])
+    assert (first.processes, first.concurrency, first.library_version) == (2, 1, "0.1.0")
+    assert first.started_at == first.heartbeat_at == NOON
+    assert (second.id, second.claimed, second.running) == (idle.id, 0, 0)
+    assert second.started_at == NOON + timedelta(seconds=60)
+    move_clock(db, 1)
+    assert [found.is_stale for found in call(db, calls_monitor.worker_stats())] == [True, False]
