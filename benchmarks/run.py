@@ -8,11 +8,12 @@
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import bench_tasks
 import floor
+import psutil
 import psycopg
 from setting import database, facts, measure, wait_for, worker
 
@@ -26,10 +27,11 @@ class Size:
     runs: int
     drained: int
     sent: int
+    idle_s: float
 
 
-FULL = Size(runs=5, drained=3_000, sent=3_000)
-QUICK = Size(runs=1, drained=300, sent=100)
+FULL = Size(runs=5, drained=3_000, sent=3_000, idle_s=10.0)
+QUICK = Size(runs=1, drained=300, sent=100, idle_s=0.5)
 
 
 def drain_sync(url: str, size: Size) -> None:
@@ -77,6 +79,71 @@ def latency(url: str, size: Size) -> None:
     measure("latency p99, idle", "ms", size.runs, iter([run[98] for run in found]).__next__)
 
 
+def startup(url: str, size: Size) -> None:
+    """From the start of `horsies worker` to the end of the first task, which was waiting."""
+
+    def once() -> float:
+        empty(url)
+        floor.fill(url, 1, "noop")
+        start = time.perf_counter()
+        with worker("--processes=2", is_ready=False):
+            wait_for(lambda: ended(url) == 1)
+            return time.perf_counter() - start
+
+    measure("start to first result", "s", size.runs, once)
+
+
+def idle(url: str, size: Size) -> None:
+    """What a worker costs that has nothing to do: memory of a child of its own, statements, processor time."""
+    empty(url)
+    with worker("--processes=2") as process:
+        bench_tasks.noop.send(0).unwrap().get()
+        template, *children = psutil.Process(process.pid).children(recursive=True)
+        own = [each.memory_full_info().uss / 1e6 for each in children]
+        measure("memory of an idle child, not shared", "MB", len(own), iter(own).__next__)
+        family = [psutil.Process(process.pid), template, *children]
+
+        def once() -> tuple[float, float]:
+            before, busy_before = transactions(url), busy_seconds(family)
+            time.sleep(size.idle_s)
+            return (
+                (transactions(url) - before - 1) / size.idle_s,
+                100 * (busy_seconds(family) - busy_before) / size.idle_s,
+            )
+
+        found = [once() for _ in range(size.runs)]
+    measure("transactions of an idle worker", "/s", size.runs, iter([rate for rate, _ in found]).__next__)
+    measure("processor time of an idle worker", "%", size.runs, iter([share for _, share in found]).__next__)
+
+
+def transactions(url: str) -> int:
+    with psycopg.connect(url, autocommit=True) as connection:
+        asked = "select xact_commit from pg_stat_database where datname = current_database()"
+        row = connection.execute(asked).fetchone()
+        return 0 if row is None else int(row[0])
+
+
+def busy_seconds(processes: Sequence[psutil.Process]) -> float:
+    return sum(times.user + times.system for times in (each.cpu_times() for each in processes))
+
+
+def replacement(url: str, size: Size) -> None:
+    """From the death of a child that was busy to the end of a task that its successor ran."""
+
+    def once() -> float:
+        empty(url)
+        with worker("--processes=1") as process:
+            bench_tasks.noop.send(0).unwrap().get()
+            before = psutil.Process(process.pid).children(recursive=True)
+            start = time.perf_counter()
+            before[-1].kill()
+            wait_for(lambda: before[-1] not in psutil.Process(process.pid).children(recursive=True), 0.0005)
+            bench_tasks.noop.send(1).unwrap().get()
+            return (time.perf_counter() - start) * 1000
+
+    measure("death of a child to its successor's result", "ms", size.runs, once)
+
+
 def drained(url: str, count: int, task: str, *options: str) -> float:
     empty(url)
     floor.fill(url, count, task)
@@ -109,6 +176,9 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "drain_async": drain_async,
     "send": send,
     "latency": latency,
+    "startup": startup,
+    "replacement": replacement,
+    "idle": idle,
 }
 
 

@@ -66,13 +66,14 @@ def database() -> Generator[str]:
 
 
 @contextmanager
-def worker(*options: str) -> Generator[subprocess.Popen[bytes]]:
-    """A worker of the benchmark's tasks, ready to claim."""
+def worker(*options: str, is_ready: bool = True) -> Generator[subprocess.Popen[bytes]]:
+    """A worker of the benchmark's tasks, by default when it is ready to claim."""
     command = [str(Path(sys.executable).parent / "horsies"), "worker", "bench_tasks:app", *options]
     with tempfile.NamedTemporaryFile(suffix=".log") as log:
         process = subprocess.Popen(command, cwd=HERE, stderr=log)
         try:
-            wait_for(lambda: b"worker.ready" in Path(log.name).read_bytes() or process.poll() is not None)
+            if is_ready:
+                wait_for(lambda: b"worker.ready" in Path(log.name).read_bytes() or process.poll() is not None)
             yield process
         finally:
             process.terminate()

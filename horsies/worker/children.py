@@ -12,6 +12,7 @@ import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 from horsies.db.calls_worker import Fence
 from horsies.worker.protocol import DROP, RUN, Frame, Job, Kind
@@ -52,6 +53,7 @@ class Child:
     wait_status: int | None = None
     progress: int = 0
     progress_seen: int = -1
+    outbox: list[bytes] = field(default_factory=list[bytes])
     jobs: dict[Fence, Job] = field(default_factory=dict[Fence, Job])
     timers: dict[Fence, asyncio.TimerHandle] = field(default_factory=dict[Fence, asyncio.TimerHandle])
     overdue: set[Fence] = field(default_factory=set[Fence])
@@ -77,22 +79,29 @@ class Child:
 
     def begun(self) -> list[Job]:
         """The jobs that run, as far as is known here."""
-        jobs = list(self.jobs.values())
-        return jobs[:1] if self.has_permits else jobs
+        return list(islice(self.jobs.values(), 1 if self.has_permits else None))
 
     def give(self, job: Job) -> None:
-        """Hand a job over."""
+        """Hand a job over, together with all that are given in this turn of the loop."""
         self.jobs[job.fence] = job
         self.left -= 1
-        if self.transport is not None:
-            self.transport.write(Frame(Kind.START, job.encode()).encode())
-        if self.has_permits:
-            os.write(self.give_permits, RUN)
+        if not self.outbox:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self.outbox.append(Frame(Kind.START, job.encode()).encode())
+
+    def flush(self) -> None:
+        """Send what was given."""
+        given, self.outbox = self.outbox, []
+        if given and self.transport is not None:
+            self.transport.write(b"".join(given))
+        if given and self.has_permits:
+            os.write(self.give_permits, RUN * len(given))
 
     def withdraw(self) -> list[Job]:
         """Take back what has not begun."""
         if not self.has_permits:
             return []
+        self.flush()
         try:
             permits = os.read(self.take_permits, _MOST_PERMITS)
         except BlockingIOError:
