@@ -99,9 +99,10 @@ class Exchange:
         """Wait until every outcome is confirmed and no claim is under way; what was claimed and not begun goes back."""
         await self.flush()
         try:
-            await self.reconcile()
+            await self.reconcile()  # a claim that is under way is answered before
         except CallFailedError as failure:
             event("database.lost", level=logging.WARNING, reason=failure.message)
+        await self.flush()
 
     async def run(self) -> None:
         """Exchange whenever there is something to bring or to take."""

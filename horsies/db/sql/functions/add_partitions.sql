@@ -2,10 +2,11 @@
 -- default partition holds of its day (normally nothing), and attached. Returns how many were made.
 -- Locks: the default partition, against writers before it is drained (an outcome that commits in between would
 -- be in the way of the new partition), then exclusively and briefly; gives up after 100 ms, the next call tries again.
+-- The bounds are written out, so in a style and zone that say one thing: IST, for one, has several meanings.
 -- Called by: migrations; duties of any worker.
 create function horsies.add_partitions(days int) returns int
 language plpgsql
-set lock_timeout = '100ms'
+set lock_timeout = '100ms' set timezone = 'UTC' set datestyle = 'ISO'
 as $function$
 declare
     today constant date := (horsies.now() at time zone 'UTC')::date;
