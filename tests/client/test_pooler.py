@@ -34,7 +34,7 @@ def test_with_a_way_around_it_waiting_is_listening(
         database_url=tcp_database_url, session_database_url=database_url, pgbouncer_transaction_mode=True
     )
     wait = begin_wait(new_shop(broker=broker, resilience=RARELY))
-    came_by = "select client_addr::text from pg_stat_activity where pid = any (%s)"
-    assert column(db, came_by, listeners(db)) == [None], "not by the socket"
+    came_as = "select usename::text from pg_stat_activity where pid = any (%s)"
+    assert column(db, came_as, listeners(db)) == [db.info.user], "as who comes through the pooler"
     hand.end(wait.task_id)
     wait.check()
