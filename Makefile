@@ -21,8 +21,8 @@ test: lint types ## Run everything that CI runs; PYTEST_ARGS="-k name" narrows t
 	@$(BIN)/python -m tests.support.versions 12 -- -q $(PYTEST_ARGS) tests/db tests/e2e/test_outcomes.py tests/e2e/test_odd_names.py
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-postgres-versions: setup ## Run the tests of the database and of workers on PostgreSQL 12, 15 and 18
-	@$(BIN)/python -m tests.support.versions 12 15 18 -- -q $(PYTEST_ARGS) tests/db tests/e2e
+test-postgres-versions: setup ## Run the tests of the database, producers and workers on PostgreSQL 12, 15 and 18
+	@$(BIN)/python -m tests.support.versions 12 15 18 -- -q $(PYTEST_ARGS) tests/db tests/client tests/e2e
 
 lint: setup ## Check style, format and import layers
 	@$(BIN)/ruff check .
