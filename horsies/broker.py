@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from horsies.codes import BrokerErrorCode
 from horsies.db import calls_monitor, calls_tasks
-from horsies.db.operations import Call, CallFailedError, Operation, Pause, Runner
+from horsies.db.operations import Call, CallFailedError, Operation, Runner
 from horsies.db.rows import TaskInfoRow, WorkerStatsRow
 from horsies.handle import (
     BrokerOperationError,
@@ -25,7 +25,7 @@ from horsies.handle import (
 from horsies.info import TaskInfo, task_info
 from horsies.outcome import TaskError, TaskResult
 from horsies.result import Err, Ok
-from horsies.sending import RESEND_PAUSES_S, Producer
+from horsies.sending import Producer, insist
 
 _MOST = 1000
 
@@ -212,13 +212,11 @@ def _stats(row: WorkerStatsRow) -> WorkerStats:
 def rerun(producer: Producer, task_id: str, codec_for: CodecFor) -> Operation[BrokerResult[TaskHandle[Any]]]:
     """Send an ended task again; with ``resend_on_transient_err``, replay that up to three times."""
     origin, new_id = parse_id(task_id), uuid7()
-    answer = yield from _rerun(origin, new_id, producer.runner, codec_for)
-    for pause in RESEND_PAUSES_S if producer.resend_on_transient_err else ():
-        if not (isinstance(answer, Err) and answer.err_value.retryable):
-            break
-        yield Pause(pause)
-        answer = yield from _rerun(origin, new_id, producer.runner, codec_for)
-    return answer
+
+    def attempt() -> Operation[BrokerResult[TaskHandle[Any]]]:
+        return _rerun(origin, new_id, producer.runner, codec_for)
+
+    return (yield from insist(producer, attempt(), attempt))
 
 
 def _rerun(origin: UUID, new_id: UUID, runner: Runner, codec_for: CodecFor) -> Operation[BrokerResult[TaskHandle[Any]]]:

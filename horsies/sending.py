@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -79,6 +79,15 @@ class TaskSendError:
 
 
 type TaskSendResult[T] = Result[T, TaskSendError]
+
+
+class Retryable(Protocol):
+    """An error that says whether it may pass."""
+
+    @property
+    def retryable(self) -> bool:
+        """The same operation may succeed later."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +203,20 @@ def send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID]
     prepared = prepare(producer, asked)
     if isinstance(prepared, Err):
         return prepared
-    answer = yield from _enqueue(prepared.value, make_handle, replay=False)
+    first = _enqueue(prepared.value, make_handle, replay=False)
+    return (yield from insist(producer, first, lambda: _enqueue(prepared.value, make_handle, replay=True)))
+
+
+def insist[T, E: Retryable](
+    producer: Producer, first: Operation[Result[T, E]], replay: Callable[[], Operation[Result[T, E]]]
+) -> Operation[Result[T, E]]:
+    """Carry an operation out and, with ``resend_on_transient_err``, replay it while it fails with what may pass."""
+    answer = yield from first
     for pause in RESEND_PAUSES_S if producer.resend_on_transient_err else ():
         if not (isinstance(answer, Err) and answer.err_value.retryable):
             break
         yield Pause(pause)
-        answer = yield from _enqueue(prepared.value, make_handle, replay=True)
+        answer = yield from replay()
     return answer
 
 

@@ -6,17 +6,17 @@ from datetime import datetime
 from uuid import UUID
 
 from horsies.db.adapt import RawJson
+from horsies.db.calls_worker import notify_wake
 from horsies.db.operations import Call, Rows
 from horsies.db.rows import AttemptRow, StoredResult, TaskInfoRow
 
 _ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
-_NOTIFY_WAKE = "select horsies.relaxed(), horsies.notify_wake()"
 _RESULT = "select task_name, status, result from horsies.task_result(%s)"
 _ENDED_AMONG = "select * from horsies.ended_among(%s::uuid[])"
 _INFO = "select * from horsies.task_info(%s)"
 _ATTEMPTS = "select * from horsies.task_attempts(%s)"
 _CANCEL = "select horsies.cancel(%s)"
-_NOTIFY_CANCEL = "select horsies.relaxed(), horsies.notify_cancel(%s)"
+_NOTIFY_CANCEL = "select horsies.notify_cancel(%s)"
 _PROGRESS = "select horsies.progress(%s, %s::int, %s::json)"
 _RERUN = "select horsies.rerun(%s, %s)"
 
@@ -35,9 +35,6 @@ class EnqueueRequest:
     good_until: datetime | None
     retry_policy: bytes | None
     timeout_ms: int | None
-
-
-_WAKE: Call[None] = Call(_NOTIFY_WAKE, (), lambda _rows: None)
 
 
 def _scalar(rows: Rows) -> str:
@@ -59,7 +56,7 @@ def enqueue(request: EnqueueRequest, *, replay: bool) -> Call[str]:
         request.timeout_ms,
         replay,
     )
-    return Call(_ENQUEUE, params, _scalar, hint=_WAKE)
+    return Call(_ENQUEUE, params, _scalar, hint=notify_wake())
 
 
 def task_result(task_id: UUID) -> Call[StoredResult | None]:
@@ -100,4 +97,4 @@ def progress(task_id: UUID, attempt: int, report: bytes | None) -> Call[bool]:
 
 def rerun(origin: UUID, new_id: UUID) -> Call[str]:
     """Send an ended task again; answers ``sent``, ``live`` or ``unknown``. It may be replayed with the same new id."""
-    return Call(_RERUN, (origin, new_id), _scalar, hint=_WAKE)
+    return Call(_RERUN, (origin, new_id), _scalar, hint=notify_wake())

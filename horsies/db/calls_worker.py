@@ -12,8 +12,8 @@ _FINISH = (
     "select * from horsies.finish(%s, %s::uuid[], %s::bigint[], %s::boolean[], %s::text[], %s::text[],"
     " %s::float8[], %s, %s::int[], %s::text[])"
 )
-_NOTIFY_DONE = "select horsies.relaxed(), horsies.notify_done(%s::uuid[])"
-_NOTIFY_WAKE = "select horsies.relaxed(), horsies.notify_wake()"
+_NOTIFY_DONE = "select horsies.notify_done(%s::uuid[])"
+_NOTIFY_WAKE = "select horsies.notify_wake()"
 _RELEASE = "select horsies.release(%s, %s::uuid[], %s::bigint[])"
 _RECONCILE = "select * from horsies.reconcile(%s, %s::uuid[], %s::bigint[])"
 _HEARTBEAT = "select horsies.heartbeat(%s)"
@@ -125,12 +125,12 @@ def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[
 
 
 def notify_done(task_ids: Sequence[UUID]) -> Call[None]:
-    """Tell waiters that these tasks may have ended; in a transaction of its own, which is not durable."""
+    """Tell waiters that these tasks may have ended; in a transaction of its own."""
     return Call(_NOTIFY_DONE, (list(task_ids),), _nothing)
 
 
 def notify_wake() -> Call[None]:
-    """Tell workers that there may be work; in a transaction of its own, which is not durable."""
+    """Tell workers that there may be work; in a transaction of its own."""
     return Call(_NOTIFY_WAKE, (), _nothing)
 
 
