@@ -1,46 +1,89 @@
-"""horsies: a PostgreSQL-backed task queue with types that hold end to end and errors as values."""
+"""horsies: a PostgreSQL-backed task queue with types that hold end to end and errors as values.
 
-from horsies.app import Horsies
-from horsies.broker import Broker, WorkerStats
-from horsies.codes import (
-    TASK_TERMINAL_STATES,
-    BrokerErrorCode,
-    BuiltInTaskCode,
-    ContractCode,
-    OperationalErrorCode,
-    OutcomeCode,
-    RetrievalCode,
-    TaskAttemptOutcome,
-    TaskSendErrorCode,
-    TaskStatus,
-)
-from horsies.config import (
-    AppConfig,
-    CustomQueueConfig,
-    PostgresConfig,
-    QueueMode,
-    RecoveryConfig,
-    WorkerResilienceConfig,
-)
-from horsies.current import CurrentTask, current_task
-from horsies.errors import (
-    ConfigurationError,
-    ErrorCode,
-    HorsiesError,
-    MultipleValidationErrors,
-    SourceLocation,
-    TaskDefinitionError,
-    ValidationReport,
-    WorkflowValidationError,
-)
-from horsies.handle import BrokerOperationError, BrokerResult, TaskHandle
-from horsies.info import TaskAttemptInfo, TaskInfo
-from horsies.outcome import TaskError, TaskResult
-from horsies.result import Err, Ok, Result, is_err, is_ok
-from horsies.retry import ExceptionMapper, RetryPolicy
-from horsies.sending import TaskSendError, TaskSendOptions, TaskSendPayload, TaskSendResult
-from horsies.task import TaskFunction
+Names are imported from their modules at first use: who needs a few, such as the command line for its help, does not pay
+for the database's driver. Type checkers read plain imports.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from horsies.version import __version__
+
+if TYPE_CHECKING:
+    from horsies.app import Horsies
+    from horsies.broker import Broker, WorkerStats
+    from horsies.codes import (
+        TASK_TERMINAL_STATES,
+        BrokerErrorCode,
+        BuiltInTaskCode,
+        ContractCode,
+        OperationalErrorCode,
+        OutcomeCode,
+        RetrievalCode,
+        TaskAttemptOutcome,
+        TaskSendErrorCode,
+        TaskStatus,
+    )
+    from horsies.config import (
+        AppConfig,
+        CustomQueueConfig,
+        PostgresConfig,
+        QueueMode,
+        RecoveryConfig,
+        WorkerResilienceConfig,
+    )
+    from horsies.current import CurrentTask, current_task
+    from horsies.errors import (
+        ConfigurationError,
+        ErrorCode,
+        HorsiesError,
+        MultipleValidationErrors,
+        SourceLocation,
+        TaskDefinitionError,
+        ValidationReport,
+        WorkflowValidationError,
+    )
+    from horsies.handle import BrokerOperationError, BrokerResult, TaskHandle
+    from horsies.info import TaskAttemptInfo, TaskInfo
+    from horsies.outcome import TaskError, TaskResult
+    from horsies.result import Err, Ok, Result, is_err, is_ok
+    from horsies.retry import ExceptionMapper, RetryPolicy
+    from horsies.sending import TaskSendError, TaskSendOptions, TaskSendPayload, TaskSendResult
+    from horsies.task import TaskFunction
+else:
+    _NAMES_BY_MODULE = {
+        "app": "Horsies",
+        "broker": "Broker WorkerStats",
+        "codes": (
+            "TASK_TERMINAL_STATES BrokerErrorCode BuiltInTaskCode ContractCode OperationalErrorCode OutcomeCode "
+            "RetrievalCode TaskAttemptOutcome TaskSendErrorCode TaskStatus"
+        ),
+        "config": "AppConfig CustomQueueConfig PostgresConfig QueueMode RecoveryConfig WorkerResilienceConfig",
+        "current": "CurrentTask current_task",
+        "errors": (
+            "ConfigurationError ErrorCode HorsiesError MultipleValidationErrors SourceLocation "
+            "TaskDefinitionError ValidationReport WorkflowValidationError"
+        ),
+        "handle": "BrokerOperationError BrokerResult TaskHandle",
+        "info": "TaskAttemptInfo TaskInfo",
+        "outcome": "TaskError TaskResult",
+        "result": "Err Ok Result is_err is_ok",
+        "retry": "ExceptionMapper RetryPolicy",
+        "sending": "TaskSendError TaskSendOptions TaskSendPayload TaskSendResult",
+        "task": "TaskFunction",
+    }
+    _HOMES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "TASK_TERMINAL_STATES",

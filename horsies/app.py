@@ -33,7 +33,6 @@ from horsies.registry import ChildHook, Registry, TaskDefinition
 from horsies.retry import ExceptionMapper, RetryPolicy, validate_exception_mapper
 from horsies.sending import Producer, sends_suppressed
 from horsies.task import TaskFunction
-from horsies.worker.run import run_worker
 from horsies.worker.settings import WorkerKeywords, WorkerOptions
 
 _SHORTEST_TIMEOUT_MS = 100
@@ -75,6 +74,8 @@ class Worker:
             ConfigurationError: HRS-207, children are to import the app by themselves (``start_method="spawn"``), and
                 it is nowhere to be found by them.
         """
+        from horsies.worker.run import run_worker  # noqa: PLC0415 - producers never need it, and it takes long
+
         if self._options.start_method == "spawn":
             return run_worker(_way_to(self._app), self._options)
         return run_worker(lambda: self._app, self._options)

@@ -1,28 +1,60 @@
 """The console script ``horsies``: its commands, and how it ends."""
 
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from horsies.cli.db import db
-from horsies.cli.send import send
-from horsies.cli.worker import worker
 from horsies.errors import HorsiesError
 from horsies.render import render_error, use_color
 from horsies.version import __version__
 
+COMMANDS = {
+    "worker": ("worker:worker", "Run tasks until told to stop."),
+    "send": ("send:send", "Send a task; print its id or, with --wait, its result."),
+    "db": ("db:db", "Create, migrate and inspect the schema."),
+}
+"""Each command, where below `horsies.cli` it stands, and the first line of its help."""
+
+_STYLE: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+
+
+class _Commands(TyperGroup):
+    """Imports a command when it is used: ``horsies --help`` and completion need no database driver."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in COMMANDS:
+            self.add_command(load_command(args[0]))
+        return super().resolve_command(ctx, args)
+
+
+def load_command(name: str) -> Any:
+    """Import a command, be it a function or a group."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    found = getattr(import_module(f"horsies.cli.{module}"), attribute)
+    around = typer.Typer(**_STYLE)
+    if isinstance(found, typer.Typer):
+        around.add_typer(found, name=name)
+    else:
+        around.command(name)(found)
+    return typer.main.get_group(around).commands[name]
+
+
+def _not_loaded() -> None:
+    """Stands in the list of commands for one that is not used."""
+
+
 app = typer.Typer(
     name="horsies",
+    cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    **_STYLE,
 )
-app.command()(worker)
-app.command()(send)
-app.add_typer(db, name="db")
+for _name, (_place, _help) in COMMANDS.items():
+    app.command(_name, help=_help)(_not_loaded)
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer's calling convention

@@ -1,12 +1,17 @@
 """What `import horsies` gives, and what it does not do."""
 
+import ast
+import importlib
 import importlib.metadata
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import horsies
+from horsies.cli import main
 
 UPPER, CLASS, REST = range(3)
 NOT_AT_IMPORT = [
@@ -25,6 +30,7 @@ NOT_AT_IMPORT = [
 LOOK = """
 import json, logging, sys, threading
 import horsies
+[getattr(horsies, name) for name in horsies.__all__]
 print(json.dumps([sorted(sys.modules), threading.active_count(), len(logging.getLogger().handlers)]))
 """
 
@@ -40,9 +46,24 @@ def test_all_is_sorted_and_true() -> None:
 
 
 def test_all_is_complete() -> None:
-    modules = {name for name in vars(horsies) if f"horsies.{name}" in sys.modules}
-    public = {name for name in vars(horsies) if not name.startswith("_")} - modules
-    assert public | {"__version__"} == set(horsies.__all__)
+    tree = ast.parse(Path(horsies.__file__).read_text())
+    seen_by_checkers = {
+        (alias.name, node.module)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert {name for name, _ in seen_by_checkers} | {"__version__"} == set(horsies.__all__)
+    for name, module in seen_by_checkers:
+        assert getattr(importlib.import_module(str(module)), name) is getattr(horsies, name)
+
+
+def test_what_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'horsies' has no attribute 'Horses'"):
+        _ = horsies.Horses  # pyright: ignore[reportAttributeAccessIssue]
+    assert {"Horsies", "current_task"} <= set(dir(horsies))
 
 
 def test_error_families_and_enums_are_there() -> None:
@@ -72,3 +93,15 @@ def test_importing_it_is_cheap_and_has_no_effects() -> None:
     modules, threads, handlers = json.loads(seen.stdout)
     assert not {name for name in modules if name.split(".")[0] in NOT_AT_IMPORT}
     assert (threads, handlers, seen.stderr) == (1, 0, "")
+
+
+def test_the_help_of_the_command_line_needs_no_driver() -> None:
+    look = "import json, sys, horsies.cli.main; print(json.dumps(sorted(sys.modules)))"
+    modules = json.loads(subprocess.run([sys.executable, "-c", look], capture_output=True, check=True).stdout)
+    heavy = {"asyncio", "psycopg", "pydantic", "rich", "psutil", "multiprocessing", "horsies.app", "horsies.config"}
+    assert not heavy & set(modules)
+
+
+def test_the_list_of_commands_says_what_they_say() -> None:
+    for name, (_, first_line) in main.COMMANDS.items():
+        assert main.load_command(name).help.splitlines()[0] == first_line, name
