@@ -8,9 +8,9 @@ from typing import Any
 
 from horsies.config import RecoveryConfig
 from horsies.db import calls_worker
+from horsies.db.link import Link
 from horsies.db.operations import Call, CallFailedError
 from horsies.telemetry import event
-from horsies.worker.link import Link
 
 _MOST_ROWS = 1000
 _PARTITION_DAYS = 14

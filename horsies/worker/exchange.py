@@ -16,9 +16,9 @@ from uuid import UUID
 
 from horsies.db import calls_worker
 from horsies.db.calls_worker import Claim, Fence, Outcome
+from horsies.db.link import Backoff, Link
 from horsies.db.operations import Call, CallFailedError
 from horsies.telemetry import event
-from horsies.worker.link import Backoff, Link
 from horsies.worker.pool import ChildPool
 from horsies.worker.protocol import Job
 from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock

@@ -13,6 +13,7 @@ import psycopg
 from horsies.db import calls_worker
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
+from horsies.db.link import Backoff, Link, insist
 from horsies.db.operations import CallFailedError
 from horsies.db.sqlfiles import channel, listen
 from horsies.telemetry import event
@@ -21,7 +22,6 @@ from horsies.worker.crew import Crew
 from horsies.worker.duties import DutyService
 from horsies.worker.exchange import Exchange, Identity
 from horsies.worker.host import worker_facts
-from horsies.worker.link import Backoff, Link, insist
 from horsies.worker.pool import ChildPool
 from horsies.worker.protocol import Frame, Kind
 from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock

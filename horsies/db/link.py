@@ -1,4 +1,4 @@
-"""A worker's connections to the database: opened with back-off, reopened when they break."""
+"""Long-lived connections to the database: opened with back-off, reopened when they break."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
