@@ -11,9 +11,10 @@ import psycopg
 from horsies.client.forks import renew_in_children
 from horsies.client.pool import AsyncPool
 from horsies.client.waiting import Waiters
-from horsies.db.connect import Database, push_async
+from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Step, Wait, Watch
+from horsies.db.roundtrip import round_trip_async
 from horsies.db.rows import StoredResult
 
 type ByLoop[V] = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, V]
@@ -108,15 +109,7 @@ class AsyncDriver:
         try:
             pool = await self._open_pool()
             async with pool.connection() as connection:
-                if call.hint is None:
-                    cursor = await connection.execute(self._database.statement(call), call.params)
-                    return call.decode(await cursor.fetchall())
-                async with connection.pipeline() as pipeline:
-                    cursor = await connection.execute(self._database.statement(call), call.params)
-                    await push_async(connection)
-                    await pipeline.sync()
-                    await connection.execute(self._database.statement(call.hint), call.hint.params)
-                    return call.decode(await cursor.fetchall())
+                return (await round_trip_async(self._database, connection, *call.groups))[0][0]
         except psycopg.Error as error:
             raise call_failed(error) from error
 

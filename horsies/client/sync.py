@@ -10,9 +10,10 @@ import psycopg
 from horsies.client.forks import renew_in_children
 from horsies.client.pool import SyncPool
 from horsies.client.waiting import Waiters
-from horsies.db.connect import Database, push
+from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Step, Wait, Watch
+from horsies.db.roundtrip import round_trip
 from horsies.db.rows import StoredResult
 
 
@@ -100,14 +101,7 @@ class SyncDriver:
     def _call[R](self, call: Call[R]) -> R:
         try:
             with self._open_pool().connection() as connection:
-                if call.hint is None:
-                    return call.decode(connection.execute(self._database.statement(call), call.params).fetchall())
-                with connection.pipeline() as pipeline:
-                    cursor = connection.execute(self._database.statement(call), call.params)
-                    push(connection)
-                    pipeline.sync()
-                    connection.execute(self._database.statement(call.hint), call.hint.params)
-                    return call.decode(cursor.fetchall())
+                return round_trip(self._database, connection, *call.groups)[0][0]
         except psycopg.Error as error:
             raise call_failed(error) from error
 

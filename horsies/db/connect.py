@@ -4,19 +4,17 @@ import threading
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, Connection, generators
+from psycopg import AsyncConnection, Connection
 
 from horsies.db import migrate
 from horsies.db.adapt import ADAPT_CONTEXT
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError
-from horsies.db.sqlfiles import admin, bind
+from horsies.db.sqlfiles import admin, bind, numbered
 from horsies.embedded import EmbeddedError
 from horsies.errors import HorsiesError
 from horsies.postgres import PostgresConfig
 from horsies.telemetry import event
-
-_PREPARE_AFTER = 5
 
 
 class Database:
@@ -47,11 +45,10 @@ class Database:
         return self._is_prepared
 
     def connect_kwargs(self) -> dict[str, Any]:
-        """Keywords for psycopg: autocommit, keepalives, prepared statements where the pooler allows them."""
-        prepare = None if self.config.pgbouncer_transaction_mode else _PREPARE_AFTER
+        """Keywords for psycopg: autocommit, keepalives; what is worth preparing goes through `horsies.db.roundtrip`."""
         return {
             "autocommit": True,
-            "prepare_threshold": prepare,
+            "prepare_threshold": None,
             "context": ADAPT_CONTEXT,
             **self.config.connect_kwargs(),
         }
@@ -79,7 +76,13 @@ class Database:
 
     def statement(self, call: Call[Any]) -> bytes:
         """The SQL of a call, with the schema's name in it; logged if the configuration says ``echo``."""
-        sql = bind(call.sql, self.schema)
+        return self._shown(bind(call.sql, self.schema))
+
+    def numbered(self, call: Call[Any]) -> bytes:
+        """The same with its parameters as libpq has them, ``$1`` and so on."""
+        return self._shown(numbered(call.sql, self.schema))
+
+    def _shown(self, sql: bytes) -> bytes:
         if self.config.echo:
             event("sql", statement=sql.decode())
         return sql
@@ -111,16 +114,3 @@ class Database:
                 f"{found.latest}, and auto_migrate is off: run `horsies db migrate`"
             )
             raise CallFailedError(msg, retryable=False)
-
-
-def push(connection: Connection[Any]) -> None:
-    """Wait until the socket has taken all that a pipeline was given.
-
-    psycopg pushes once, and then waits for the answer: for ever, if part of a big argument is still on this side.
-    """
-    connection.wait(generators.send(connection.pgconn))
-
-
-async def push_async(connection: AsyncConnection[Any]) -> None:
-    """The same, awaited."""
-    await connection.wait(generators.send(connection.pgconn))

@@ -5,18 +5,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection
 
 from horsies.config import WorkerResilienceConfig
-from horsies.db.connect import Database, push_async
+from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError
+from horsies.db.roundtrip import round_trip_async
 from horsies.telemetry import event
 
 _ANSWER_WITHIN_S = 60.0
 
 type Connection = AsyncConnection[tuple[Any, ...]]
-type Cursor = AsyncCursor[tuple[Any, ...]]
 
 
 class Backoff:
@@ -98,21 +98,11 @@ class Link:
         """
         try:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
-                return await self._transactions(groups)
+                connection = self._connection or await self.open()
+                return await round_trip_async(self._database, connection, *groups)
         except (psycopg.Error, TimeoutError) as error:
             await self.close()
             raise call_failed(error) from error
         except asyncio.CancelledError:
             await self.close()
             raise
-
-    async def _transactions(self, groups: Sequence[Sequence[Call[Any]]]) -> list[list[Any]]:
-        connection = self._connection or await self.open()
-        statement = self._database.statement
-        async with connection.pipeline() as pipeline:
-            cursors: list[list[tuple[Call[Any], Cursor]]] = []
-            for group in groups:
-                cursors.append([(call, await connection.execute(statement(call), call.params)) for call in group])
-                await push_async(connection)
-                await pipeline.sync()
-        return [[call.decode(await cursor.fetchall()) for call, cursor in group] for group in cursors]

@@ -36,6 +36,11 @@ class Call[R]:
     decode: Callable[[Rows], R]
     hint: "Call[None] | None" = None
 
+    @property
+    def groups(self) -> "list[list[Call[Any]]]":
+        """The call and its hint, by transaction."""
+        return [[self]] if self.hint is None else [[self], [self.hint]]
+
 
 class Ticket(Protocol):
     """A place in the list of those who wait for a task."""

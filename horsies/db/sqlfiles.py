@@ -34,6 +34,13 @@ def bind(sql: str, schema: str) -> bytes:
     return _QUALIFIER.sub(lambda found: f"{name};" if found["end"] else f"{name}.", sql).encode()
 
 
+@cache
+def numbered(sql: str, schema: str) -> bytes:
+    """The same with ``$1``, ``$2``, … for each ``%s``."""
+    first, *others = bind(sql, schema).split(b"%s")
+    return first + b"".join(b"$%d%s" % (number, text) for number, text in enumerate(others, 1))
+
+
 def channel(kind: str, schema: str) -> str:
     """The notification channel ``wake``, ``done`` or ``cancel`` of a schema, as the SQL functions name it."""
     return f"{qualifier(schema)}.{kind}"

@@ -1,0 +1,81 @@
+"""A round trip: calls that are sent in one go, in one transaction or several, straight over libpq.
+
+psycopg's pipelines do the same with a cursor for each call and a wait for each step, which costs more than the server
+takes. What is sent is text of no declared type: the server knows the types of its functions.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from psycopg import AsyncConnection, BaseConnection, Connection, errors, generators
+from psycopg.abc import PQGen
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.pq import ExecStatus
+
+from horsies.db.connect import Database
+from horsies.db.operations import Call, Rows
+
+type Groups = Sequence[Sequence[Call[Any]]]
+
+_DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.PIPELINE_SYNC)
+_prepared: WeakKeyDictionary[BaseConnection[Any], dict[bytes, bytes]] = WeakKeyDictionary()
+
+
+def round_trip(database: Database, connection: Connection[Any], *groups: Sequence[Call[Any]]) -> list[list[Any]]:
+    """Make calls, blocking; each group is one transaction.
+
+    Raises:
+        psycopg.Error: some of it failed. What of it was committed is not known, and the connection is closed.
+    """
+    try:
+        return connection.wait(_converse(database, connection, groups))
+    except BaseException:
+        connection.close()
+        raise
+
+
+async def round_trip_async(
+    database: Database, connection: AsyncConnection[Any], *groups: Sequence[Call[Any]]
+) -> list[list[Any]]:
+    """The same, awaited."""
+    try:
+        return await connection.wait(_converse(database, connection, groups))
+    except BaseException:
+        await connection.close()
+        raise
+
+
+def _converse(database: Database, connection: BaseConnection[Any], groups: Groups) -> PQGen[list[list[Any]]]:
+    pgconn, adapt = connection.pgconn, Transformer(connection)
+    prepared = None if database.config.pgbouncer_transaction_mode else _prepared.setdefault(connection, {})
+    answers = 0
+    pgconn.enter_pipeline_mode()
+    for group in groups:
+        for call in group:
+            statement = database.numbered(call)
+            params = adapt.dump_sequence(call.params, [PyFormat.TEXT] * len(call.params))
+            if prepared is None:
+                pgconn.send_query_params(statement, params)
+            elif (name := prepared.get(statement)) is not None:
+                pgconn.send_query_prepared(name, params)
+            else:
+                name = prepared[statement] = b"horsies_%d" % len(prepared)
+                pgconn.send_prepare(name, statement)
+                pgconn.send_query_prepared(name, params)
+                answers += 1
+            answers += 1
+        pgconn.pipeline_sync()
+        answers += 1
+    yield from generators.send(pgconn)
+    rows: list[Rows] = []
+    for _ in range(answers):
+        [result] = yield from generators.fetch_many(pgconn)
+        if result.status not in _DONE:
+            raise errors.error_from_result(result)
+        if result.status == ExecStatus.TUPLES_OK:
+            adapt.set_pgresult(result)
+            rows.append(adapt.load_rows(0, result.ntuples, tuple))
+    pgconn.exit_pipeline_mode()
+    found = iter(rows)
+    return [[call.decode(next(found)) for call in group] for group in groups]

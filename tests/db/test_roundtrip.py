@@ -1,0 +1,86 @@
+"""`round_trip`: several transactions of calls at once, straight over libpq."""
+
+import asyncio
+
+import pytest
+from psycopg import errors
+from psycopg.pq import PipelineStatus
+
+from horsies.config import PostgresConfig
+from horsies.db import calls_tasks, calls_worker
+from horsies.db.connect import Database
+from horsies.db.operations import Call, Rows
+from horsies.db.roundtrip import round_trip, round_trip_async
+from tests.support.factories import request
+from tests.support.sessions import Session, column, scalar
+
+
+def database(url: str, **settings: object) -> Database:
+    return Database(PostgresConfig.model_validate({"database_url": url, **settings}))
+
+
+def rows(sql: str, *params: object) -> Call[Rows]:
+    return Call(sql, params, lambda rows: rows)
+
+
+def test_each_group_is_a_transaction_and_each_call_has_its_answer(database_url: str) -> None:
+    made = database(database_url)
+    number = "select txid_current(), %s::int"
+    with made.connect() as connection:
+        [[first, second], [third]] = round_trip(made, connection, [rows(number, 1), rows(number, 2)], [rows(number, 3)])
+        assert [first[0][1], second[0][1], third[0][1]] == [1, 2, 3]
+        assert first[0][0] == second[0][0] != third[0][0]
+        assert connection.pgconn.pipeline_status == PipelineStatus.OFF
+        assert scalar(connection, "select 1") == 1
+
+
+def test_an_error_undoes_its_own_transaction_and_closes_the_connection(database_url: str, db: Session) -> None:
+    made = database(database_url)
+    kept, lost = request(), request()
+    bad = rows("select 1 / %s::int", 0)
+    with made.connect() as connection:
+        groups = ([calls_tasks.enqueue(kept, replay=False)], [calls_tasks.enqueue(lost, replay=False), bad])
+        with pytest.raises(errors.DivisionByZero, match="division by zero"):
+            round_trip(made, connection, *groups)
+        assert connection.closed
+    assert column(db, "select id from horsies.tasks") == [kept.task_id]
+
+
+def test_large_arguments_and_answers_pass_each_other(database_url: str) -> None:
+    made = database(database_url)
+    large = "x" * (8 << 20)
+    with made.connect() as connection:
+        [answers, [echo]] = round_trip(made, connection, [rows("select %s::text", large)] * 3, [rows("select 7")])
+        assert [len(answer[0][0]) for answer in answers] == [len(large)] * 3
+        assert echo == [(7,)]
+
+
+@pytest.mark.parametrize(("pooled", "count"), [(False, 1), (True, 0)])
+def test_a_statement_is_prepared_once_unless_a_pooler_forbids_it(database_url: str, pooled: bool, count: int) -> None:  # noqa: FBT001
+    made = database(database_url, pgbouncer_transaction_mode=pooled)
+    with made.connect() as connection:
+        for _ in range(3):
+            round_trip(made, connection, [calls_worker.notify_wake()])
+        assert scalar(connection, "select count(*) from pg_prepared_statements") == count
+
+
+def test_a_connection_that_was_cut_says_so(database_url: str, db: Session) -> None:
+    made = database(database_url)
+    with made.connect() as connection:
+        db.execute("select pg_terminate_backend(%s)", (connection.info.backend_pid,))
+        with pytest.raises(errors.OperationalError):
+            round_trip(made, connection, [rows("select 1")])
+        assert connection.closed
+
+
+def test_a_round_trip_that_is_given_up_closes_its_connection(database_url: str) -> None:
+    made = database(database_url)
+
+    async def give_up() -> bool:
+        connection = await made.connect_async()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await round_trip_async(made, connection, [rows("select pg_sleep(%s)", 30)])
+        return connection.closed
+
+    assert asyncio.run(give_up())
