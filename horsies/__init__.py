@@ -46,8 +46,19 @@ if TYPE_CHECKING:
     from horsies.handle import BrokerOperationError, BrokerResult, TaskHandle
     from horsies.info import TaskAttemptInfo, TaskInfo
     from horsies.outcome import TaskError, TaskResult
+    from horsies.patterns import (
+        CronSchedule,
+        DailySchedule,
+        HourlySchedule,
+        IntervalSchedule,
+        MonthlySchedule,
+        SchedulePattern,
+        Weekday,
+        WeeklySchedule,
+    )
     from horsies.result import Err, Ok, Result, is_err, is_ok
     from horsies.retry import ExceptionMapper, RetryPolicy
+    from horsies.schedules import ScheduleConfig, TaskSchedule
     from horsies.sending import TaskSendError, TaskSendOptions, TaskSendPayload, TaskSendResult
     from horsies.task import TaskFunction
 else:
@@ -67,8 +78,13 @@ else:
         "handle": "BrokerOperationError BrokerResult TaskHandle",
         "info": "TaskAttemptInfo TaskInfo",
         "outcome": "TaskError TaskResult",
+        "patterns": (
+            "CronSchedule DailySchedule HourlySchedule IntervalSchedule MonthlySchedule SchedulePattern "
+            "Weekday WeeklySchedule"
+        ),
         "result": "Err Ok Result is_err is_ok",
         "retry": "ExceptionMapper RetryPolicy",
+        "schedules": "ScheduleConfig TaskSchedule",
         "sending": "TaskSendError TaskSendOptions TaskSendPayload TaskSendResult",
         "task": "TaskFunction",
     }
@@ -95,13 +111,18 @@ __all__ = [
     "BuiltInTaskCode",
     "ConfigurationError",
     "ContractCode",
+    "CronSchedule",
     "CurrentTask",
     "CustomQueueConfig",
+    "DailySchedule",
     "Err",
     "ErrorCode",
     "ExceptionMapper",
     "Horsies",
     "HorsiesError",
+    "HourlySchedule",
+    "IntervalSchedule",
+    "MonthlySchedule",
     "MultipleValidationErrors",
     "Ok",
     "OperationalErrorCode",
@@ -112,6 +133,8 @@ __all__ = [
     "Result",
     "RetrievalCode",
     "RetryPolicy",
+    "ScheduleConfig",
+    "SchedulePattern",
     "SourceLocation",
     "TaskAttemptInfo",
     "TaskAttemptOutcome",
@@ -121,6 +144,7 @@ __all__ = [
     "TaskHandle",
     "TaskInfo",
     "TaskResult",
+    "TaskSchedule",
     "TaskSendError",
     "TaskSendErrorCode",
     "TaskSendOptions",
@@ -128,6 +152,8 @@ __all__ = [
     "TaskSendResult",
     "TaskStatus",
     "ValidationReport",
+    "Weekday",
+    "WeeklySchedule",
     "WorkerResilienceConfig",
     "WorkerStats",
     "WorkflowValidationError",

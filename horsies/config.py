@@ -13,6 +13,7 @@ from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_al
 from horsies.masking import mask_secrets
 from horsies.postgres import PostgresConfig
 from horsies.retry import ExceptionMapper, validate_exception_mapper
+from horsies.schedules import ScheduleConfig
 from horsies.settings import Contradiction, Settings, show_value
 
 __all__ = [
@@ -154,6 +155,7 @@ class AppConfig(Settings):
         max_claim_renew_age_ms: age after which a lease is no longer renewed; milliseconds.
         recovery: dead workers and retention.
         resilience: times without a database.
+        schedule: tasks that are sent again and again; None: there are none.
         exception_mapper: error codes for exceptions that tasks raise, by exact class.
         default_unhandled_error_code: the code for exceptions that no mapper knows.
         resend_on_transient_err: replay a send up to three times when the database is away.
@@ -168,6 +170,7 @@ class AppConfig(Settings):
         "max_claim_renew_age_ms": ErrorCode.CONFIG_INVALID_PREFETCH,
         "recovery": ErrorCode.CONFIG_INVALID_RECOVERY,
         "resilience": ErrorCode.CONFIG_INVALID_RESILIENCE,
+        "schedule": ErrorCode.CONFIG_INVALID_SCHEDULE,
         "exception_mapper": ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER,
         "default_unhandled_error_code": ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER,
         "resend_on_transient_err": ErrorCode.BROKER_INIT_FAILED,
@@ -182,6 +185,7 @@ class AppConfig(Settings):
     max_claim_renew_age_ms: int = Field(default=180_000, ge=1)
     recovery: RecoveryConfig = Field(default_factory=RecoveryConfig)
     resilience: WorkerResilienceConfig = Field(default_factory=WorkerResilienceConfig)
+    schedule: ScheduleConfig | None = None
     exception_mapper: ExceptionMapper = Field(default_factory=dict[type[BaseException], str])
     default_unhandled_error_code: BuiltInTaskCode | str = OperationalErrorCode.UNHANDLED_EXCEPTION
     resend_on_transient_err: bool = False

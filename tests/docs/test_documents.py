@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from horsies import AppConfig, PostgresConfig, RecoveryConfig, WorkerResilienceConfig
+from horsies import AppConfig, PostgresConfig, RecoveryConfig, ScheduleConfig, WorkerResilienceConfig
 from tests.support.scene import URL_VARIABLE, load_tasks
 from tests.support.workers import WorkerProcess
 
@@ -27,6 +27,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "PostgresConfig": PostgresConfig,
     "RecoveryConfig": RecoveryConfig,
     "WorkerResilienceConfig": WorkerResilienceConfig,
+    "ScheduleConfig": ScheduleConfig,
 }
 
 

@@ -9,7 +9,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "nomenclature.md"
 NEVER = {
     "ack",
-    "cron",
     "dequeue",
     "dispatch",
     "forkserver",
