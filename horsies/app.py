@@ -9,12 +9,13 @@ from types import FrameType
 from typing import Any, Never, Protocol, Unpack, cast, overload
 
 from horsies.broker import Broker, rerun
+from horsies.checks import check_app, wrong_policies
 from horsies.client.aio import AsyncDriver
 from horsies.client.sync import SyncDriver
 from horsies.client.waiting import Waiters
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
-from horsies.config import DEFAULT_QUEUE, AppConfig, QueueMode, validate_default_code
+from horsies.config import DEFAULT_QUEUE, AppConfig, QueueMode
 from horsies.db.connect import Database
 from horsies.db.operations import Operation
 from horsies.errors import (
@@ -24,14 +25,15 @@ from horsies.errors import (
     SourceLocation,
     TaskDefinitionError,
     caller_location,
+    collect,
     raise_all,
 )
 from horsies.handle import BrokerResult, TaskHandle
-from horsies.modules import expand_globs, import_file, import_module, import_tasks, place_of_main
+from horsies.modules import expand_globs, import_file, import_module, place_of_main
 from horsies.outcome import TaskError, TaskResult
-from horsies.registry import ChildHook, Registry, TaskDefinition
-from horsies.retry import ExceptionMapper, RetryPolicy, validate_exception_mapper
-from horsies.sending import Producer, sends_suppressed
+from horsies.registry import STAND_IN, ChildHook, Registry, TaskDefinition
+from horsies.retry import ExceptionMapper, RetryPolicy
+from horsies.sending import Producer
 from horsies.task import TaskFunction
 from horsies.worker.settings import WorkerKeywords, WorkerOptions
 
@@ -150,17 +152,16 @@ class Horsies:
         """
         locals_of_caller = _callers_frame().f_locals  # annotations may name local classes
 
-        def decorate(fn: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
+        def define(fn: Callable[..., Any]) -> TaskDefinition:
             problems = [
                 *_wrong_options(task_name, fn, timeout_ms, cast("dict[str, object]", unknown)),
                 *self._wrong_queue(task_name, queue_name),
-                *(validate_exception_mapper(exception_mapper) if exception_mapper is not None else ()),
-                *(validate_default_code(default_unhandled_error_code) if default_unhandled_error_code else ()),
+                *wrong_policies(retry_policy, exception_mapper, default_unhandled_error_code),
             ]
             for problem in problems:
                 problem.location = problem.location or _location(fn)
             raise_all(problems)
-            definition = TaskDefinition(
+            return TaskDefinition(
                 name=task_name,
                 fn=fn,
                 is_async=inspect.iscoroutinefunction(fn),
@@ -173,10 +174,22 @@ class Horsies:
                 default_unhandled_error_code=default_unhandled_error_code,
                 timeout_ms=timeout_ms,
             )
-            self.registry.add(definition)
-            return TaskFunction(definition, self.producer)
+
+        def decorate(fn: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
+            return TaskFunction(self._add(lambda: define(fn)), self.producer)
 
         return cast("TaskDecorator", decorate)
+
+    def _add(self, define: Callable[[], TaskDefinition]) -> TaskDefinition:
+        """Define a task and register it; a check goes on with a stand-in for one that is wrong."""
+        try:
+            definition = define()
+            self.registry.add(definition)
+        except HorsiesError as error:
+            if not collect(error):
+                raise
+            return STAND_IN
+        return definition
 
     def on_child_process_start[F: Callable[[], object]](self, hook: F) -> F:
         """Run a function in each child of a worker before that takes work, to open clients, say, or to load a model.
@@ -187,7 +200,11 @@ class Horsies:
         Raises:
             ConfigurationError: HRS-214, it is no such function.
         """
-        self.registry.add_child_hook(ChildHook.of(hook))
+        try:
+            self.registry.add_child_hook(ChildHook.of(hook))
+        except HorsiesError as error:
+            if not collect(error):
+                raise
         return hook
 
     def discover_tasks(self, modules: Sequence[str]) -> None:
@@ -205,10 +222,19 @@ class Horsies:
         """The names of the tasks defined so far, sorted."""
         return self.registry.names
 
-    def check(self) -> list[HorsiesError]:
-        """Import every discovered module, with sends suppressed; what is wrong, or an empty list."""
-        with sends_suppressed():
-            return import_tasks(self._modules)
+    def check(self, *, live: bool = False) -> list[HorsiesError]:
+        """Look for mistakes, phase by phase: configuration, modules, workflows, policies. Sends nothing.
+
+        Every discovered module is imported, with sends suppressed. A phase that finds something is the last.
+
+        Args:
+            live: ask the database, too: can it be reached, is its schema this library's, are the rights there, and do
+                tasks wait under names that this app no longer has?
+
+        Returns:
+            All that is wrong, with the place in the source; nothing is raised.
+        """
+        return check_app(self.config, self.registry, self._modules, live=live)
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """A handle of an id: its result is decoded by the task of that name, or as plain JSON if there is none.

@@ -42,7 +42,7 @@ class WorkerStats:
         library_version: of horsies.
         processes: its children.
         concurrency: tasks at a time in each child.
-        queues: those of its app.
+        queues: those it works on.
         task_names: what it can run.
         started_at: when it made itself known.
         heartbeat_at: when it last said that it lives.

@@ -11,8 +11,10 @@ All are `HorsiesError` with a code, a place in the source and a way out. The tre
 
 import inspect
 import sysconfig
+import threading
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -234,3 +236,30 @@ def flatten(errors: Iterable[HorsiesError]) -> tuple[HorsiesError, ...]:
         for error in errors
         for single in (error.report.errors if isinstance(error, MultipleValidationErrors) else (error,))
     )
+
+
+class _Collection(threading.local):
+    """What a check under way in this thread has collected; None: there is none under way."""
+
+    found: list[HorsiesError] | None = None
+
+
+_collection = _Collection()
+
+
+@contextmanager
+def collecting(found: list[HorsiesError]) -> Generator[None]:
+    """Within this block `collect` puts errors of this thread into a list: a check reports all, not only the first."""
+    before, _collection.found = _collection.found, found
+    try:
+        yield
+    finally:
+        _collection.found = before
+
+
+def collect(error: HorsiesError) -> bool:
+    """Keep an error for the check that is under way. False: there is none, the error has to be raised."""
+    if _collection.found is None:
+        return False
+    _collection.found += flatten([error])
+    return True

@@ -8,8 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, flatten, raised_at
+from pydantic import ValidationError
+
+from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, TaskDefinitionError, flatten, raised_at
 from horsies.masking import mask_secrets
+from horsies.retry import RetryPolicy
 
 _SUFFIX = ".py"
 
@@ -30,6 +33,7 @@ def import_module(name: str) -> ModuleType:
 
     Raises:
         ConfigurationError: HRS-210: there is none of that name, or its code raised.
+        TaskDefinitionError: HRS-102: its code makes a wrong retry policy.
         HorsiesError: what its own code reports: a wrong task, a wrong setting.
     """
     if name == _name_of_main():
@@ -120,7 +124,12 @@ def _name_of_main() -> str | None:
     return Path(file).stem if file else None
 
 
-def _import_error(name: str, error: BaseException) -> ConfigurationError:
+def _import_error(name: str, error: BaseException) -> HorsiesError:
+    if isinstance(error, ValidationError) and error.title == RetryPolicy.__name__:
+        wrong = [detail["msg"].removeprefix("Value error, ") for detail in error.errors(include_url=False)]
+        return TaskDefinitionError(
+            ErrorCode.TASK_INVALID_OPTIONS, f"a RetryPolicy is wrong: {'; '.join(wrong)}", location=raised_at(error)
+        )
     text = mask_secrets(traceback.format_exception_only(error)[-1].rstrip())
     return ConfigurationError(
         ErrorCode.MODULE_EXEC_ERROR,

@@ -95,13 +95,33 @@ class ChildHook:
 PLAIN_RESULTS = ResultCodec(Any)
 
 
+def _stand_in() -> None:
+    """What a check goes on with in place of a task that is wrong."""
+
+
+STAND_IN = TaskDefinition(
+    "",
+    _stand_in,
+    is_async=False,
+    signature=SignatureCodec(_stand_in),
+    result=PLAIN_RESULTS,
+    location=function_location(_stand_in),
+)
+
+
 class Registry:
-    """Tasks by name; a name belongs to one place in the source."""
+    """Tasks by name; a name belongs to one place in the source.
+
+    Attributes:
+        child_hooks: what runs in each child before it takes work.
+        problems: what was collected while the app's own module was imported for a check.
+    """
 
     def __init__(self) -> None:
         """Start empty."""
         self._tasks: dict[str, TaskDefinition] = {}
         self.child_hooks: list[ChildHook] = []
+        self.problems: list[HorsiesError] = []
 
     def add(self, definition: TaskDefinition) -> None:
         """Add a task; the same function imported under a second module name replaces the first.

@@ -14,7 +14,6 @@ from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.postgres import DEFAULT_SCHEMA, PostgresConfig, schema_name_problem
-from horsies.sending import sends_suppressed
 from horsies.urls import parse_url
 
 db = typer.Typer(
@@ -58,7 +57,7 @@ def status(
     if as_json:
         typer.echo(json.dumps(asdict(found) | {"is_current": found.is_current}))
     else:
-        typer.echo(f"schema {config.schema_name!r} at {config.masked_url()}: {_describe(found)}")
+        typer.echo(f"schema {config.schema_name!r} at {config.masked_url()}: {found.describe()}")
     raise typer.Exit(0 if found.is_current else 1)
 
 
@@ -83,8 +82,7 @@ def _config(locator: str | None, database_url: str | None, schema: str | None) -
     if database_url is not None or schema is not None:
         message = "give an app, or --database-url and --schema, not both"
         raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text="the app knows its database")
-    with sends_suppressed():
-        return locate(locator).config.broker
+    return locate(locator).config.broker
 
 
 def _check_options(database_url: str | None, schema: str | None) -> None:
@@ -102,13 +100,3 @@ def _ask[T](config: PostgresConfig, question: Callable[[psycopg.Connection[Any],
             return question(connection, config.schema_name)
     except (psycopg.Error, migrations.SchemaTooNewError) as error:
         raise config.unusable(call_failed(error).message) from error
-
-
-def _describe(found: migrations.SchemaStatus) -> str:
-    if found.current == 0:
-        return "not there yet; `horsies db migrate` creates it"
-    if found.is_current:
-        return f"version {found.current}, up to date"
-    if found.current > found.latest:
-        return f"version {found.current}, made by a newer horsies; this one knows {found.latest}"
-    return f"version {found.current} of {found.latest}; `horsies db migrate` brings it up to date"

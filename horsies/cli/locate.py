@@ -7,22 +7,36 @@ from pathlib import Path
 from types import ModuleType
 
 from horsies.app import Horsies
-from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raised_at
+from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, collecting, raise_all, raised_at
 from horsies.modules import import_file, import_module, make_importable
+from horsies.sending import sends_suppressed
 
 _SUFFIX = ".py"
 
 
 def locate(locator: str) -> Horsies:
-    """Import the module that a locator names, and take the app out of it.
+    """Import the module that a locator names, with sends suppressed, and take the app out of it.
 
-    The working directory becomes importable, as does the directory of a file that is named by its path.
+    The working directory becomes importable, as does the directory of a file that is named by its path. What is wrong
+    with tasks of the module is not raised, so that it can be reported together: it is what `Horsies.check` begins with.
 
     Raises:
         ConfigurationError: HRS-207: nothing of that name, or no app; HRS-206: a module alone is named, and it does
             not have exactly one app; HRS-210: the module raised when it was imported.
-        HorsiesError: what the module itself reported when it was imported: a wrong task, a wrong setting.
+        HorsiesError: what the module itself reported when it was imported, such as a wrong setting.
     """
+    found: list[HorsiesError] = []
+    with sends_suppressed(), collecting(found):
+        try:
+            app = _locate(locator)
+        except HorsiesError as error:
+            raise_all([*found, error])
+            raise
+    app.registry.problems += found
+    return app
+
+
+def _locate(locator: str) -> Horsies:
     place, colon, attribute = locator.partition(":")
     if not place or (colon and not attribute):
         message = f"{locator!r} does not name an app"

@@ -17,7 +17,7 @@ from horsies.handle import TaskHandle
 from horsies.postgres import PostgresConfig
 from horsies.registry import TaskDefinition
 from horsies.result import Err
-from horsies.sending import TaskSendError, TaskSendOptions, sends_suppressed
+from horsies.sending import TaskSendError, TaskSendOptions
 from horsies.task import TaskSender
 
 
@@ -48,8 +48,7 @@ def send(  # noqa: PLR0913 - one parameter an option
     if timeout is not None and not wait:
         message = "needs --wait"
         raise typer.BadParameter(message, param_hint="--timeout")
-    with sends_suppressed():
-        app = locate(locator)
+    app = locate(locator)
     raise_all(app.check())
     definition = app.registry.get(task)
     given = arguments_by_name(definition.signature, arguments or [], json_object)

@@ -1,7 +1,9 @@
 """The calls of who watches over the queue: what is stale or late, who works, and what to do about the dead."""
 
+from collections.abc import Sequence
+
 from horsies.db.operations import Call, Rows
-from horsies.db.rows import TaskInfoRow, WorkerStatsRow
+from horsies.db.rows import TaskInfoRow, WaitingNameRow, WorkerStatsRow
 
 _STALE_TASKS = (
     "select info.* from horsies.stale_tasks(%s::float8, %s) as found (id)"
@@ -10,6 +12,11 @@ _STALE_TASKS = (
 _EXPIRED_TASKS = (
     "select info.* from horsies.expired_tasks(%s) as found (id) cross join lateral horsies.task_info(found.id) as info"
 )
+_LIST_TASKS = (
+    "select info.* from horsies.list_tasks(%s, %s, %s, %s) as found (id)"
+    " cross join lateral horsies.task_info(found.id) as info"
+)
+_WAITING_NAMES = "select * from horsies.waiting_names(%s)"
 _WORKER_STATS = "select * from horsies.worker_stats()"
 _REAP_STALE = "select horsies.reap_stale(%s::float8, %s)"
 _HAND_BACK_STALE = "select horsies.hand_back_stale(%s::float8, %s)"
@@ -28,6 +35,18 @@ def stale_tasks(stale_after_s: float, most: int) -> Call[list[TaskInfoRow]]:
 def expired_tasks(most: int) -> Call[list[TaskInfoRow]]:
     """Tasks that were not started by their deadline, of a day, the latest deadline first."""
     return Call(_EXPIRED_TASKS, (most,), _tasks)
+
+
+def list_tasks(
+    statuses: Sequence[str] | None, queue: str | None, name: str | None, most: int
+) -> Call[list[TaskInfoRow]]:
+    """Tasks of these statuses, of a queue, of a name (None: of all), the latest sent first."""
+    return Call(_LIST_TASKS, (None if statuses is None else list(statuses), queue, name, most), _tasks)
+
+
+def waiting_names(most: int) -> Call[list[WaitingNameRow]]:
+    """Names under which tasks wait, by queue: how many (counted up to ``most``), and whether a worker takes them."""
+    return Call(_WAITING_NAMES, (most,), lambda rows: [WaitingNameRow(*row) for row in rows])
 
 
 def worker_stats() -> Call[list[WorkerStatsRow]]:

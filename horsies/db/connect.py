@@ -87,6 +87,10 @@ class Database:
             event("sql", statement=sql.decode())
         return sql
 
+    def ask[R](self, connection: Connection[tuple[Any, ...]], call: Call[R]) -> R:
+        """Make one call on a connection, blocking; raises what psycopg raises."""
+        return call.decode(connection.execute(self.statement(call), call.params).fetchall())
+
     def prepare(self) -> None:
         """Create or migrate the schema (``auto_migrate``), or check that it is the one this library knows.
 

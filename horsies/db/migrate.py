@@ -35,6 +35,16 @@ class SchemaStatus:
         """Nothing is left to migrate, and no newer library has been here."""
         return self.current == self.latest and self.functions_current
 
+    def describe(self) -> str:
+        """Say it in words, with what to do."""
+        if self.current == 0:
+            return "not there yet; `horsies db migrate` creates it"
+        if self.is_current:
+            return f"version {self.current}, up to date"
+        if self.current > self.latest:
+            return f"version {self.current}, made by a newer horsies; this one knows {self.latest}"
+        return f"version {self.current} of {self.latest}; `horsies db migrate` brings it up to date"
+
 
 def status(connection: psycopg.Connection, schema: str) -> SchemaStatus:
     """Read where the schema of a database stands; changes nothing.
@@ -52,6 +62,11 @@ def status(connection: psycopg.Connection, schema: str) -> SchemaStatus:
         pending=tuple(number for number in sqlfiles.migrations() if number > current),
         functions_current=functions_hash == sqlfiles.functions_hash() or _release(library) > _release(__version__),
     )
+
+
+def lacking_rights(connection: psycopg.Connection, schema: str) -> list[str]:
+    """What the user of a connection may not do, and a worker must: ``["usage on schema jobs"]``."""
+    return [right for (right,) in connection.execute(admin("lacking_rights").encode(), {"schema": schema})]
 
 
 def _check_encoding(connection: psycopg.Connection) -> None:

@@ -81,3 +81,12 @@ class WorkerStatsRow(NamedTuple):
     is_stale: bool
     claimed: int
     running: int
+
+
+class WaitingNameRow(NamedTuple):
+    """A row of `horsies.waiting_names`."""
+
+    task_name: str
+    queue: str
+    waiting: int
+    is_served: bool

@@ -26,7 +26,7 @@ def worker_facts(settings: WorkerSettings, options: WorkerOptions) -> WorkerFact
         library_version=__version__,
         processes=options.processes,
         concurrency=options.concurrency,
-        queues=settings.queues,
+        queues=options.queues or settings.queues,
         task_names=settings.task_names,
         stale_after_s=settings.stale_after_s,
     )
