@@ -14,15 +14,22 @@ if TYPE_CHECKING:
     from horsies.broker import Broker, WorkerStats
     from horsies.codes import (
         TASK_TERMINAL_STATES,
+        WORKFLOW_TASK_TERMINAL_STATES,
+        WORKFLOW_TERMINAL_STATES,
         BrokerErrorCode,
         BuiltInTaskCode,
         ContractCode,
+        HandleErrorCode,
+        OnError,
         OperationalErrorCode,
         OutcomeCode,
         RetrievalCode,
         TaskAttemptOutcome,
         TaskSendErrorCode,
         TaskStatus,
+        WorkflowStartErrorCode,
+        WorkflowStatus,
+        WorkflowTaskStatus,
     )
     from horsies.config import (
         AppConfig,
@@ -61,13 +68,33 @@ if TYPE_CHECKING:
     from horsies.schedules import ScheduleConfig, TaskSchedule
     from horsies.sending import TaskSendError, TaskSendOptions, TaskSendPayload, TaskSendResult
     from horsies.task import TaskFunction
+    from horsies.workflows.context import WorkflowContext, WorkflowMeta
+    from horsies.workflows.definition import WorkflowDefinition
+    from horsies.workflows.nodes import (
+        AnyNode,
+        MapFactory,
+        MapNode,
+        Node,
+        NodeFactory,
+        NodeKey,
+        NodeOptions,
+        SubWorkflowNode,
+        TaskNode,
+        WorkflowContextMissingIdError,
+        from_node,
+    )
+    from horsies.workflows.spec import SuccessCase, SuccessPolicy, WorkflowSpec
+    from horsies.workflows.summary import SubWorkflowError, SubWorkflowSummary
+    from horsies.workflows.validate import slugify
 else:
     _NAMES_BY_MODULE = {
         "app": "Horsies",
         "broker": "Broker WorkerStats",
         "codes": (
-            "TASK_TERMINAL_STATES BrokerErrorCode BuiltInTaskCode ContractCode OperationalErrorCode OutcomeCode "
-            "RetrievalCode TaskAttemptOutcome TaskSendErrorCode TaskStatus"
+            "TASK_TERMINAL_STATES WORKFLOW_TASK_TERMINAL_STATES WORKFLOW_TERMINAL_STATES BrokerErrorCode "
+            "BuiltInTaskCode ContractCode HandleErrorCode OnError OperationalErrorCode OutcomeCode RetrievalCode "
+            "TaskAttemptOutcome TaskSendErrorCode TaskStatus WorkflowStartErrorCode WorkflowStatus "
+            "WorkflowTaskStatus"
         ),
         "config": "AppConfig CustomQueueConfig PostgresConfig QueueMode RecoveryConfig WorkerResilienceConfig",
         "current": "CurrentTask current_task",
@@ -79,14 +106,23 @@ else:
         "info": "TaskAttemptInfo TaskInfo",
         "outcome": "TaskError TaskResult",
         "patterns": (
-            "CronSchedule DailySchedule HourlySchedule IntervalSchedule MonthlySchedule SchedulePattern "
-            "Weekday WeeklySchedule"
+            "CronSchedule DailySchedule HourlySchedule IntervalSchedule MonthlySchedule SchedulePattern Weekday "
+            "WeeklySchedule"
         ),
         "result": "Err Ok Result is_err is_ok",
         "retry": "ExceptionMapper RetryPolicy",
         "schedules": "ScheduleConfig TaskSchedule",
         "sending": "TaskSendError TaskSendOptions TaskSendPayload TaskSendResult",
         "task": "TaskFunction",
+        "workflows.context": "WorkflowContext WorkflowMeta",
+        "workflows.definition": "WorkflowDefinition",
+        "workflows.nodes": (
+            "AnyNode MapFactory MapNode Node NodeFactory NodeKey NodeOptions SubWorkflowNode TaskNode "
+            "WorkflowContextMissingIdError from_node"
+        ),
+        "workflows.spec": "SuccessCase SuccessPolicy WorkflowSpec",
+        "workflows.summary": "SubWorkflowError SubWorkflowSummary",
+        "workflows.validate": "slugify",
     }
     _HOMES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
 
@@ -103,6 +139,9 @@ else:
 
 __all__ = [
     "TASK_TERMINAL_STATES",
+    "WORKFLOW_TASK_TERMINAL_STATES",
+    "WORKFLOW_TERMINAL_STATES",
+    "AnyNode",
     "AppConfig",
     "Broker",
     "BrokerErrorCode",
@@ -118,13 +157,21 @@ __all__ = [
     "Err",
     "ErrorCode",
     "ExceptionMapper",
+    "HandleErrorCode",
     "Horsies",
     "HorsiesError",
     "HourlySchedule",
     "IntervalSchedule",
+    "MapFactory",
+    "MapNode",
     "MonthlySchedule",
     "MultipleValidationErrors",
+    "Node",
+    "NodeFactory",
+    "NodeKey",
+    "NodeOptions",
     "Ok",
+    "OnError",
     "OperationalErrorCode",
     "OutcomeCode",
     "PostgresConfig",
@@ -136,6 +183,11 @@ __all__ = [
     "ScheduleConfig",
     "SchedulePattern",
     "SourceLocation",
+    "SubWorkflowError",
+    "SubWorkflowNode",
+    "SubWorkflowSummary",
+    "SuccessCase",
+    "SuccessPolicy",
     "TaskAttemptInfo",
     "TaskAttemptOutcome",
     "TaskDefinitionError",
@@ -143,6 +195,7 @@ __all__ = [
     "TaskFunction",
     "TaskHandle",
     "TaskInfo",
+    "TaskNode",
     "TaskResult",
     "TaskSchedule",
     "TaskSendError",
@@ -156,9 +209,19 @@ __all__ = [
     "WeeklySchedule",
     "WorkerResilienceConfig",
     "WorkerStats",
+    "WorkflowContext",
+    "WorkflowContextMissingIdError",
+    "WorkflowDefinition",
+    "WorkflowMeta",
+    "WorkflowSpec",
+    "WorkflowStartErrorCode",
+    "WorkflowStatus",
+    "WorkflowTaskStatus",
     "WorkflowValidationError",
     "__version__",
     "current_task",
+    "from_node",
     "is_err",
     "is_ok",
+    "slugify",
 ]

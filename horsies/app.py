@@ -15,6 +15,7 @@ from horsies.client.sync import SyncDriver
 from horsies.client.waiting import Waiters
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
+from horsies.codes import OnError
 from horsies.config import DEFAULT_QUEUE, AppConfig, QueueMode
 from horsies.db.connect import Database
 from horsies.db.operations import Operation
@@ -36,6 +37,8 @@ from horsies.retry import ExceptionMapper, RetryPolicy
 from horsies.sending import Producer
 from horsies.task import TaskFunction
 from horsies.worker.settings import WorkerKeywords, WorkerOptions
+from horsies.workflows.nodes import AnyNode, Node
+from horsies.workflows.spec import Outputs, SuccessPolicy, WorkflowSpec
 
 _SHORTEST_TIMEOUT_MS = 100
 _ELSEWHERE = {
@@ -235,6 +238,31 @@ class Horsies:
             All that is wrong, with the place in the source; nothing is raised.
         """
         return check_app(self.config, self.registry, self._modules, live=live)
+
+    def workflow[T = Outputs](  # noqa: PLR0913 - one keyword an option
+        self,
+        name: str,
+        tasks: Sequence[AnyNode],
+        *,
+        output: Node[T] | None = None,
+        on_error: OnError | str = OnError.FAIL,
+        success_policy: SuccessPolicy | None = None,
+        definition_key: str | None = None,
+    ) -> WorkflowSpec[T]:
+        """Describe a workflow of this app; see `WorkflowSpec`.
+
+        Raises:
+            WorkflowValidationError: it is not in order; several problems at once as `MultipleValidationErrors`.
+        """
+        return WorkflowSpec(
+            name,
+            tasks,
+            output=output,
+            on_error=on_error,
+            success_policy=success_policy,
+            definition_key=definition_key,
+            app=self,
+        )
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """A handle of an id: its result is decoded by the task of that name, or as plain JSON if there is none.

@@ -88,6 +88,73 @@ class TaskAttemptOutcome(StrEnum):
     WORKER_FAILURE = "WORKER_FAILURE"  # its process died under it
 
 
+class OnError(StrEnum):
+    """What a run does when one of its nodes fails."""
+
+    FAIL = "fail"  # go on until every node has ended, then FAILED
+    PAUSE = "pause"  # start nothing more until somebody resumes it
+
+
+class WorkflowStatus(StrEnum):
+    """Where a run of a workflow stands."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"  # by a failed node, or because somebody said so
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run has ended: it never changes again."""
+        return self in WORKFLOW_TERMINAL_STATES
+
+
+WORKFLOW_TERMINAL_STATES: Final = frozenset({WorkflowStatus.COMPLETED, WorkflowStatus.FAILED, WorkflowStatus.CANCELLED})
+
+
+class WorkflowTaskStatus(StrEnum):
+    """Where a node of a run stands."""
+
+    PENDING = "PENDING"  # waits for its dependencies
+    READY = "READY"  # they have ended; held, because the run is paused
+    ENQUEUED = "ENQUEUED"  # its task was sent
+    RUNNING = "RUNNING"  # and runs, or waits for a retry
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"  # also when its task was cancelled or expired
+    SKIPPED = "SKIPPED"  # a dependency failed, or the run was cancelled
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the node has ended: it never changes again."""
+        return self in WORKFLOW_TASK_TERMINAL_STATES
+
+
+WORKFLOW_TASK_TERMINAL_STATES: Final = frozenset(
+    {WorkflowTaskStatus.COMPLETED, WorkflowTaskStatus.FAILED, WorkflowTaskStatus.SKIPPED}
+)
+
+
+class WorkflowStartErrorCode(StrEnum):
+    """Why a workflow was not started."""
+
+    BROKER_NOT_CONFIGURED = "BROKER_NOT_CONFIGURED"  # the spec belongs to no app
+    VALIDATION_FAILED = "VALIDATION_FAILED"
+    ENQUEUE_FAILED = "ENQUEUE_FAILED"  # the only one that can be replayed
+    PAYLOAD_MISMATCH = "PAYLOAD_MISMATCH"  # the id belongs to a run of another spec
+    INTERNAL_FAILED = "INTERNAL_FAILED"
+
+
+class HandleErrorCode(StrEnum):
+    """Why a handle of a run has no answer."""
+
+    WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
+    DB_OPERATION_FAILED = "DB_OPERATION_FAILED"
+    LOOP_RUNNER_FAILED = "LOOP_RUNNER_FAILED"
+    INTERNAL_FAILED = "INTERNAL_FAILED"
+
+
 class TaskSendErrorCode(StrEnum):
     """Why a send was refused."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 from uuid import UUID
 
 from horsies.db.operations import Operation
@@ -19,6 +19,7 @@ from horsies.sending import (
     resend,
     send,
 )
+from horsies.workflows.nodes import MapFactory, NodeFactory, NodeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,6 +106,35 @@ class TaskFunction[**P, T, R = TaskResult[T, TaskError]](TaskSender[P, T]):
             priority: 1 (first) to 100.
         """
         return TaskSender(self.definition, self._producer, TaskSendOptions(good_until, delay, priority))
+
+    @property
+    def producer(self) -> Producer:
+        """What its app sends with."""
+        return self._producer
+
+    def node(self, **options: Unpack[NodeOptions]) -> NodeFactory[P, T]:
+        """Begin a node of a workflow: ``resize.node(node_id="small")(from_node(load), size=100)``.
+
+        The options are those of a `TaskNode`. What is returned takes the task's own arguments, any of which may be a
+        `from_node`.
+        """
+        return NodeFactory(self, options)
+
+    def map(
+        self, over: TaskResult[Any, TaskError], max_parallel: int | None = None, **options: Unpack[NodeOptions]
+    ) -> MapFactory[T]:
+        """Begin a node that runs the task once for each item of a list: ``resize.map(over=from_node(found))(size=9)``.
+
+        Args:
+            over: `from_node` of a node that returns a list.
+            max_parallel: so many of its tasks are live at once; None: all.
+            options: those of a `TaskNode`.
+
+        Returns:
+            What takes the arguments that all items share, by keyword. The one required parameter that is left out
+            gets the item.
+        """
+        return MapFactory(self, over, max_parallel, options)
 
     def handle(self, task_id: str) -> TaskHandle[T]:
         """A handle, typed by this task, of an id.

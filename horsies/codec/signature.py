@@ -60,27 +60,32 @@ class SignatureCodec:
     Only arguments that are passed are stored: a default is taken from the code that runs the task.
 
     Attributes:
+        name: of the function.
         parameters: the function's parameters by name, with resolved annotations; `Any` where there is none.
+        required: the names of those without a default.
     """
 
-    def __init__(self, fn: Callable[..., Any], localns: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, fn: Callable[..., Any], localns: Mapping[str, Any] | None = None, *, skip: int = 0) -> None:
         """Read the signature.
 
         Args:
             fn: the function.
             localns: the local names at its definition, for annotations given as strings.
+            skip: so many of its first parameters are no arguments of the call.
 
         Raises:
             TaskDefinitionError: HRS-105, a parameter can't be carried.
         """
-        self._name = fn.__name__
-        self.parameters = _parameters(fn, localns)
+        self.name = fn.__name__
+        self.parameters = _parameters(fn, localns, skip)
         self._codec = _CallCodec(fn, self.parameters, localns)
+        self._localns = localns
+        self._alone: dict[str, TypeCodec] = {}
         kinds = {name: parameter.kind for name, parameter in self.parameters.items()}
         self._positional = [name for name, kind in kinds.items() if kind is not Parameter.KEYWORD_ONLY]
         self._positional_only = [name for name, kind in kinds.items() if kind is Parameter.POSITIONAL_ONLY]
         self._by_keyword = kinds.keys() - self._positional_only
-        self._required = {name for name, each in self.parameters.items() if each.default is _MISSING}
+        self.required = frozenset(name for name, each in self.parameters.items() if each.default is _MISSING)
 
     def encode_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Write the arguments of a call.
@@ -89,6 +94,20 @@ class SignatureCodec:
             CodecError: they do not bind or do not fit; `CodecError.parameter` says which.
         """
         return self._codec.encode(self._bind(args, kwargs))
+
+    def encode_argument(self, name: str, value: Any) -> bytes:
+        """Write one argument alone, for a call whose other arguments are not known yet.
+
+        Raises:
+            CodecError: it does not fit; the path begins with the parameter.
+        """
+        codec = self._alone.get(name)
+        if codec is None:
+            codec = self._alone[name] = TypeCodec(self.parameters[name].annotation, self._localns)
+        try:
+            return codec.encode(value)
+        except CodecError as error:
+            raise CodecError((name, *error.path), error.message) from error
 
     def decode_call(self, data: bytes | str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Read positional and keyword arguments.
@@ -109,7 +128,7 @@ class SignatureCodec:
             self._check_keywords(call, kwargs)
             named = {**call, **kwargs}
             call = {name: named[name] for name in self.parameters if name in named}
-        missing = self._required - call.keys()
+        missing = self.required - call.keys()
         if missing:
             first = next(name for name in self.parameters if name in missing)
             raise self._unbound(first, f"is missing the argument {first!r}")
@@ -125,7 +144,7 @@ class SignatureCodec:
                 raise self._unbound(name, f"got multiple values for the argument {name!r}")
 
     def _unbound(self, name: str | None, problem: str) -> CodecError:
-        return BindingError(() if name is None else (name,), f"{self._name}() {problem}")
+        return BindingError(() if name is None else (name,), f"{self.name}() {problem}")
 
 
 class BindingError(CodecError):
@@ -180,9 +199,9 @@ class _CallCodec(TypeCodec):
         self._compare(value, checked)
 
 
-def _parameters(fn: Callable[..., Any], localns: Mapping[str, Any] | None) -> dict[str, Parameter]:
+def _parameters(fn: Callable[..., Any], localns: Mapping[str, Any] | None, skip: int) -> dict[str, Parameter]:
     parameters: dict[str, Parameter] = {}
-    for name, parameter in inspect.signature(fn).parameters.items():
+    for name, parameter in list(inspect.signature(fn).parameters.items())[skip:]:
         if parameter.kind in {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}:
             raise TaskDefinitionError(
                 ErrorCode.TASK_UNSUPPORTED_TYPE,

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, TypeAliasType, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from horsies.codec.adapters import CodecError, InvalidJson, TypeCodec, UnsupportedType
+from horsies.codec.fits import without_aliases
 from horsies.codec.problems import show_type, show_value
 from horsies.codec.signature import function_location, resolve_annotation, unsupported
 from horsies.codec.text import decode_json, encode_json
@@ -44,6 +45,7 @@ class ResultCodec:
         """
         self.ok_type = ok_type
         self.err_type = err_type
+        self.annotation: Any = cast("Any", TaskResult)[ok_type, err_type]
         self._ok = TypeCodec(ok_type, localns)
         self._err = _error_codec(TaskError) if err_type is TaskError else TypeCodec(err_type, localns)
 
@@ -159,7 +161,7 @@ def result_types(
     if annotation is _MISSING:
         message = f"{name}() has no return annotation"
         raise TaskDefinitionError(ErrorCode.TASK_NO_RETURN_TYPE, message, location=location, help_text=help_text)
-    plain = _without_aliases(annotation)
+    plain = without_aliases(annotation)
     if get_origin(plain) is TaskResult:
         ok_type, err_type = get_args(plain)
         if isinstance(err_type, type) and issubclass(err_type, TaskError):
@@ -167,13 +169,3 @@ def result_types(
         help_text = "E is TaskError or a subclass of it"
     message = f"{name}() is annotated to return {show_type(annotation)}, which is not a TaskResult[T, E]"
     raise TaskDefinitionError(ErrorCode.TASK_INVALID_RETURN_TYPE, message, location=location, help_text=help_text)
-
-
-def _without_aliases(annotation: Any) -> Any:
-    """Follow ``type X = …``, also with parameters, and Annotated to what they stand for."""
-    origin = get_origin(annotation)
-    if isinstance(annotation, TypeAliasType):
-        return _without_aliases(annotation.__value__)
-    if isinstance(origin, TypeAliasType):
-        return _without_aliases(origin.__value__[get_args(annotation)])
-    return _without_aliases(get_args(annotation)[0]) if origin is Annotated else annotation

@@ -5,14 +5,21 @@ import pytest
 from horsies.codes import (
     BUILT_IN_CODES,
     TASK_TERMINAL_STATES,
+    WORKFLOW_TASK_TERMINAL_STATES,
+    WORKFLOW_TERMINAL_STATES,
     BrokerErrorCode,
     ContractCode,
+    HandleErrorCode,
+    OnError,
     OperationalErrorCode,
     OutcomeCode,
     RetrievalCode,
     TaskAttemptOutcome,
     TaskSendErrorCode,
     TaskStatus,
+    WorkflowStartErrorCode,
+    WorkflowStatus,
+    WorkflowTaskStatus,
 )
 
 FAMILIES = {
@@ -28,6 +35,10 @@ FAMILIES = {
     ),
     TaskSendErrorCode: "SEND_SUPPRESSED VALIDATION_FAILED PAYLOAD_TOO_LARGE ENQUEUE_FAILED PAYLOAD_MISMATCH",
     TaskAttemptOutcome: "COMPLETED FAILED WORKER_FAILURE",
+    WorkflowStatus: "PENDING RUNNING PAUSED COMPLETED FAILED CANCELLED",
+    WorkflowTaskStatus: "PENDING READY ENQUEUED RUNNING COMPLETED FAILED SKIPPED",
+    WorkflowStartErrorCode: ("BROKER_NOT_CONFIGURED VALIDATION_FAILED ENQUEUE_FAILED PAYLOAD_MISMATCH INTERNAL_FAILED"),
+    HandleErrorCode: "WORKFLOW_NOT_FOUND DB_OPERATION_FAILED LOOP_RUNNER_FAILED INTERNAL_FAILED",
     TaskStatus: "PENDING CLAIMED RUNNING COMPLETED FAILED CANCELLED EXPIRED",
     BrokerErrorCode: (
         "SCHEMA_INIT_FAILED ENQUEUE_FAILED PAYLOAD_MISMATCH TASK_NOT_FOUND TASK_INFO_QUERY_FAILED "
@@ -54,3 +65,14 @@ def test_terminal_states_are_the_four_ends() -> None:
     ends = {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED}
     assert ends == TASK_TERMINAL_STATES
     assert {status for status in TaskStatus if status.is_terminal} == ends
+
+
+def test_runs_and_nodes_of_workflows_have_three_ends_each() -> None:
+    assert {str(status) for status in WORKFLOW_TERMINAL_STATES} == {"COMPLETED", "FAILED", "CANCELLED"}
+    assert {status for status in WorkflowStatus if status.is_terminal} == WORKFLOW_TERMINAL_STATES
+    assert {str(status) for status in WORKFLOW_TASK_TERMINAL_STATES} == {"COMPLETED", "FAILED", "SKIPPED"}
+    assert {status for status in WorkflowTaskStatus if status.is_terminal} == WORKFLOW_TASK_TERMINAL_STATES
+
+
+def test_what_a_failed_node_does_is_written_small() -> None:
+    assert (OnError("fail"), OnError("pause")) == (OnError.FAIL, OnError.PAUSE)

@@ -1,0 +1,1 @@
+"""Describing workflows, checking what was described, and starting, watching and steering their runs."""

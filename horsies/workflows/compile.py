@@ -1,0 +1,89 @@
+"""From a spec to the one document that the database makes a run of."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from horsies.codec.wire import encode_json
+from horsies.codes import OnError
+from horsies.workflows.nodes import CONTEXT_PARAMETER, META_PARAMETER, AnyNode, is_map
+from horsies.workflows.validate_nodes import PlannedNode
+
+if TYPE_CHECKING:
+    from horsies.workflows.spec import WorkflowSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRun:
+    """A workflow as it goes to the database.
+
+    Attributes:
+        name: of the workflow.
+        definition_key: of the workflow.
+        document: JSON; nodes are named in it by their indexes.
+        fingerprint: SHA-256 of the document: two starts with one id must agree in it.
+    """
+
+    name: str
+    definition_key: str
+    document: bytes
+    fingerprint: bytes
+
+
+def compile_run(spec: "WorkflowSpec[Any]") -> CompiledRun:
+    """Write a spec down; takes some 10 µs a node."""
+    places = spec.index
+    policy = spec.success_policy
+    head = {
+        "name": spec.name,
+        "definition_key": spec.definition_key,
+        "on_error": OnError(spec.on_error),
+        "output": None if spec.output is None else places[spec.output],
+        "cases": None if policy is None else [[places[node] for node in case.required] for case in policy.cases],
+        "optional": [] if policy is None else [places[node] for node in policy.optional],
+    }
+    nodes = (_write(node, planned, places) for node, planned in zip(spec.tasks, spec.plan, strict=True))
+    document = _with_member(encode_json(head), b"nodes", b"[" + b",".join(nodes) + b"]")
+    key = spec.definition_key or ""
+    return CompiledRun(spec.name, key, document, hashlib.sha256(document).digest())
+
+
+def _write(node: AnyNode, planned: PlannedNode, places: dict[AnyNode, int]) -> bytes:
+    task, signature = node.task, node.signature()
+    over = node if is_map(node) else None
+    declared = () if signature is None else signature.parameters
+    policy = None if task is None else task.retry_policy
+    timeout_ms = task.timeout_ms if task is not None and node.timeout_ms is None else node.timeout_ms
+    row = {
+        "node_id": planned.node_id,
+        "kind": node.kind,
+        "task_name": node.task_name,
+        "queue": planned.queue,
+        "priority": planned.priority,
+        "args_from": {parameter: places[source] for parameter, source in node.args_from.items()},
+        "ctx_from": None if node.workflow_ctx_from is None else _indexes(node.workflow_ctx_from, places),
+        "wants_ctx": CONTEXT_PARAMETER in declared,
+        "wants_meta": META_PARAMETER in declared,
+        "waits_for": _indexes(dict.fromkeys(node.waits_for), places),
+        "join": node.join,
+        "min_success": node.min_success,
+        "allow_failed_deps": node.allow_failed_deps,
+        "good_until": None if node.good_until is None else node.good_until.isoformat(),
+        "timeout_ms": timeout_ms,
+        "retry_policy": None if policy is None else json.loads(policy.to_json()),
+        "over": None if over is None else places[over.over],
+        "item_parameter": planned.item_parameter,
+        "max_parallel": None if over is None else over.max_parallel,
+    }
+    return _with_member(encode_json(row), b"args", planned.args)
+
+
+def _indexes(nodes: Iterable[AnyNode], places: dict[AnyNode, int]) -> list[int]:
+    return [places[node] for node in nodes]
+
+
+def _with_member(json_object: bytes, name: bytes, value: bytes) -> bytes:
+    """Append a member that is JSON already: arguments stay the bytes that the codec made of them."""
+    return b'%s,"%s":%s}' % (json_object[:-1], name, value)

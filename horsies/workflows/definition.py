@@ -1,0 +1,290 @@
+"""`WorkflowDefinition`: a workflow as a class, to be built again and again, also by other workflows."""
+
+import copy
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, wraps
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
+
+from horsies.codec.fits import fits
+from horsies.codec.problems import show_type, show_value
+from horsies.codec.signature import SignatureCodec
+from horsies.codes import OnError
+from horsies.errors import (
+    ErrorCode,
+    HorsiesError,
+    SourceLocation,
+    WorkflowValidationError,
+    caller_location,
+    raise_all,
+)
+from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node
+from horsies.workflows.spec import BUILDING, SuccessCase, SuccessPolicy, WorkflowSpec
+
+_definitions: dict[str, "AnyDefinition"] = {}
+
+
+def definitions() -> Mapping[str, "AnyDefinition"]:
+    """Every definition that was imported so far, by its key."""
+    return types.MappingProxyType(_definitions)
+
+
+class _Body(dict[str, Any]):
+    """What stands in a definition. Python hides its names from the class in it, and `Meta` is there to name them.
+
+    So nodes are lent to the module until `Meta` is there, unless it has something of the name itself.
+    """
+
+    def __init__(self, module: dict[str, Any]) -> None:
+        self._module = module
+        self._lent: set[str] = set()
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        if is_node(value) and (name in self._lent or name not in self._module):
+            self._module[name] = value
+            self._lent.add(name)
+        if name == "Meta":
+            self.take_back()
+
+    def take_back(self) -> None:
+        while self._lent:
+            self._module.pop(self._lent.pop(), None)
+
+
+class _DefinitionType(type):
+    @classmethod
+    def __prepare__(mcs, name: str, bases: tuple[type, ...], /, **_: Any) -> _Body:  # noqa: N804
+        here = inspect.currentframe()
+        return _Body(here.f_back.f_globals if here is not None and here.f_back is not None else {})
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], body: _Body, **kwargs: Any) -> "_DefinitionType":
+        body.take_back()
+        return super().__new__(mcs, name, bases, dict(body), **kwargs)
+
+
+class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP046 - its variance is declared
+    """A workflow with an output of type ``T``. A subclass has nodes for attributes, whose names become their ids.
+
+    Attributes:
+        name: for people.
+        definition_key: unique, and the same for as long as runs of it may exist.
+        Meta: ``output``, ``on_error`` and ``success_policy``, as of a `WorkflowSpec`; all may be left out. Nodes are
+            named as they stand, or as the text of their attributes' names, which type checkers can follow.
+    """
+
+    name: ClassVar[str] = ""
+    definition_key: ClassVar[str]
+    location: ClassVar[SourceLocation | None] = None
+    _nodes: ClassVar[dict[str, AnyNode]] = {}
+    _renewed: ClassVar[dict[AnyNode, AnyNode]] = {}
+    _met: ClassVar[set["AnyDefinition"]] = set()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Take the nodes in.
+
+        Raises:
+            WorkflowValidationError: HRS-017, another definition has the key.
+        """
+        super().__init_subclass__(**kwargs)
+        cls.location = caller_location()
+        cls._met = set()
+        cls._take_nodes_in()
+        own = vars(cls).get("build_with")
+        if isinstance(own, classmethod):
+            type.__setattr__(cls, "build_with", classmethod(_building(cast("Any", own).__func__)))
+        if cls._nodes or own is not None:
+            cls._register()
+
+    @classmethod
+    def build(cls, app: Any) -> WorkflowSpec[T_co]:
+        """The workflow, for an app.
+
+        Raises:
+            WorkflowValidationError: it is not in order; several problems at once as `MultipleValidationErrors`.
+        """
+        meta = getattr(cls, "Meta", None)
+        output = cls._one(getattr(meta, "output", None))
+        problems = [] if cls._nodes and output not in cls._nodes.values() and output else cls.check_output(output)
+        token = BUILDING.set(cls)
+        try:
+            spec = WorkflowSpec[T_co](
+                cls.name,
+                list(cls._nodes.values()),
+                output=output,
+                on_error=getattr(meta, "on_error", OnError.FAIL),
+                success_policy=cls._policy(getattr(meta, "success_policy", None)),
+                app=app,
+                location=cls.location,
+            )
+        except HorsiesError as error:
+            problems.insert(0, error)
+            raise_all(problems)
+            raise
+        finally:
+            BUILDING.reset(token)
+        raise_all(problems)
+        return spec
+
+    @classmethod
+    def build_with(cls, app: Any, *args: Any, **params: Any) -> WorkflowSpec[T_co]:
+        """The workflow with parameters: override it, and make the spec by ``app.workflow(…)``.
+
+        Raises:
+            WorkflowValidationError: HRS-022, it is not overridden and got parameters.
+        """
+        if args or params:
+            raise WorkflowValidationError(
+                ErrorCode.WORKFLOW_SUBWORKFLOW_PARAMS_REQUIRE_BUILD_WITH,
+                f"{cls.__name__} got parameters, and has no build_with of its own to take them",
+                location=cls.location,
+                help_text=f"define build_with(cls, app, {', '.join(params) or '…'}) in it",
+            )
+        return cls.build(app)
+
+    @classmethod
+    def signature(cls) -> SignatureCodec | None:
+        """The parameters of its own ``build_with``, without the app; None if it has none.
+
+        Raises:
+            TaskDefinitionError: HRS-105, one of them can't be carried.
+        """
+        wrapped = getattr(cls.build_with, "__wrapped__", None)
+        return None if wrapped is None else _signature(wrapped)
+
+    @classmethod
+    def output_type(cls) -> Any:
+        """The type of its output, ``T``; `Any` if it does not say."""
+        for base in (base for each in cls.__mro__ for base in types.get_original_bases(each)):
+            if get_origin(base) is WorkflowDefinition:
+                [found] = get_args(base)
+                return Any if isinstance(found, TypeVar) else found
+        return Any
+
+    @classmethod
+    def contents(cls) -> list["AnyDefinition"]:
+        """The definitions that it contains, as far as that is known before it is built."""
+        cls.note_contents(list(cls._nodes.values()))
+        return sorted(cls._met, key=lambda each: each.definition_key)
+
+    @classmethod
+    def note_contents(cls, nodes: Sequence[AnyNode]) -> None:
+        """Remember which definitions a spec of this one contains."""
+        cls._met |= {node.workflow_def for node in nodes if isinstance(node, SubWorkflowNode)}
+
+    @classmethod
+    def check_output(cls, output: AnyNode | None) -> list[HorsiesError]:
+        """Say if an output is not what the definition declares: HRS-025."""
+        wanted = cls.output_type()
+        if wanted in (Any, None, types.NoneType) or (output is not None and fits(_result_type(output), wanted)):
+            return []
+        what = "it has no output" if output is None else f"{output!r} returns {show_type(_result_type(output))}"
+        fix = f"WorkflowDefinition[{'None' if output is None else show_type(_result_type(output))}]"
+        return [
+            WorkflowValidationError(
+                ErrorCode.WORKFLOW_OUTPUT_TYPE_MISMATCH,
+                f"{cls.__name__} is a WorkflowDefinition[{show_type(wanted)}], and {what}",
+                location=cls.location,
+                help_text=f"name an output node of that type in Meta, or derive it from {fix}",
+            )
+        ]
+
+    @classmethod
+    def _take_nodes_in(cls) -> None:
+        """Copy nodes that have no id yet, with the attribute's name, and let what waits for them wait for the copies.
+
+        The nodes themselves stay as they are: others may use them, too.
+        """
+        attributes = {name: value for each in reversed(cls.__mro__) for name, value in vars(each).items()}
+        nodes = {name: value for name, value in attributes.items() if is_node(value)}
+        cls._renewed = dict(cls._renewed)
+        for name, node in nodes.items():
+            if node not in cls._renewed:
+                cls._renewed[node] = copy.copy(node)
+                _set(cls._renewed[node], node_id=name if node.node_id is None else node.node_id)
+        cls._nodes = {name: cls._renewed[node] for name, node in nodes.items()}
+        for name, node in cls._nodes.items():
+            _set(node, waits_for=cls._of(node.waits_for), args_from={k: cls._one(v) for k, v in node.args_from.items()})
+            if node.workflow_ctx_from is not None:
+                _set(node, workflow_ctx_from=cls._of(node.workflow_ctx_from))
+            if is_map(node):
+                _set(node, over=cls._one(node.over))
+            type.__setattr__(cls, name, node)
+
+    @classmethod
+    def _one(cls, node: Any) -> Any:
+        found = cls._nodes.get(node, node) if isinstance(node, str) else node
+        while is_node(found) and found in cls._renewed:  # a subclass copies the copies of its base
+            found = cls._renewed[found]
+        return found
+
+    @classmethod
+    def _of(cls, nodes: Any) -> Any:
+        return (
+            [cls._one(node) for node in cast("Sequence[object]", nodes)] if isinstance(nodes, list | tuple) else nodes
+        )
+
+    @classmethod
+    def _policy(cls, policy: SuccessPolicy | None) -> SuccessPolicy | None:
+        if policy is None:
+            return None
+        return SuccessPolicy([SuccessCase(cls._of(case.required)) for case in policy.cases], cls._of(policy.optional))
+
+    @classmethod
+    def _register(cls) -> None:
+        key = getattr(cls, "definition_key", None)
+        if not isinstance(key, str) or not key:
+            return  # which is said when it is built
+        known = _definitions.get(key)
+        if known is not None and (known.location, known.__qualname__) != (cls.location, cls.__qualname__):
+            raise WorkflowValidationError(
+                ErrorCode.WORKFLOW_DUPLICATE_DEFINITION_KEY,
+                f"two definitions have the key {key!r}: {known.__name__} and {cls.__name__}",
+                location=cls.location,
+                notes=[f"the other one is at {known.location}"],
+                help_text=f"give {cls.__name__} a definition_key of its own",
+            )
+        _definitions[key] = cls
+
+
+type AnyDefinition = type[WorkflowDefinition[Any]]
+"""A definition of whatever output."""
+
+
+def _set(node: AnyNode, **values: object) -> None:
+    """Change a copy that nobody else has yet."""
+    for name, value in values.items():
+        object.__setattr__(node, name, value)
+
+
+@lru_cache(maxsize=1024)
+def _signature(build_with: Callable[..., Any]) -> SignatureCodec:
+    return SignatureCodec(build_with, skip=2)
+
+
+def _result_type(node: AnyNode) -> Any:
+    return node.result_codec().ok_type
+
+
+def _building(function: Callable[..., WorkflowSpec[Any]]) -> Callable[..., WorkflowSpec[Any]]:
+    """Let specs that a ``build_with`` makes inherit the definition's key, and look at what it returns."""
+
+    @wraps(function)
+    def build_with(cls: "AnyDefinition", app: Any, *args: Any, **params: Any) -> WorkflowSpec[Any]:
+        token = BUILDING.set(cls)
+        try:
+            spec = function(cls, app, *args, **params)
+        finally:
+            BUILDING.reset(token)
+        if not isinstance(cast("object", spec), WorkflowSpec):
+            raise WorkflowValidationError(
+                ErrorCode.WORKFLOW_CHECK_BUILDER_EXCEPTION,
+                f"{cls.__name__}.build_with() returned {show_value(spec)}, which is no WorkflowSpec",
+                location=cls.location,
+                help_text="return app.workflow(…)",
+            )
+        raise_all(cls.check_output(spec.output))
+        return spec
+
+    return build_with

@@ -1,0 +1,143 @@
+"""`WorkflowSpec`: a workflow that was described and found to be in order."""
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from horsies.codes import OnError
+from horsies.errors import SourceLocation, caller_location, raise_all
+from horsies.outcome import TaskError, TaskResult
+from horsies.registry import Registry
+from horsies.sending import Producer
+from horsies.workflows.nodes import AnyNode, Node, NodeKey
+from horsies.workflows.validate import Validation
+
+if TYPE_CHECKING:
+    from horsies.workflows.definition import AnyDefinition
+
+type Outputs = dict[str, TaskResult[Any, TaskError]]
+"""What comes out of a run without an output node: the results of the nodes without dependents, by their ids."""
+
+Out_co = TypeVar("Out_co", covariant=True, default=Outputs)
+
+
+class App(Protocol):
+    """What a workflow needs of its app: a `Horsies` has it."""
+
+    @property
+    def registry(self) -> Registry:
+        """The tasks."""
+        ...
+
+    @property
+    def producer(self) -> Producer:
+        """What it sends with."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessCase:
+    """One way for a run to succeed.
+
+    Attributes:
+        required: the nodes that have to complete.
+    """
+
+    required: Sequence[AnyNode]
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessPolicy:
+    """What makes a run COMPLETED although nodes failed: all required nodes of any case.
+
+    Attributes:
+        cases: at least one.
+        optional: nodes whose failure does not pause a run with ``OnError.PAUSE``.
+    """
+
+    cases: Sequence[SuccessCase]
+    optional: Sequence[AnyNode] = ()
+
+
+BUILDING: ContextVar["AnyDefinition | None"] = ContextVar("horsies_building", default=None)
+"""The definition whose `build` or `build_with` runs."""
+
+
+class WorkflowSpec(Generic[Out_co]):
+    """A workflow with an output of type ``T``, in order and ready to be started, any number of times.
+
+    Attributes:
+        name: for people.
+        tasks: its nodes; the place of one is its index.
+        output: the node whose result is that of the run.
+        on_error: what a failed node does to the run.
+        success_policy: what makes a run succeed; None: every node has to.
+        definition_key: what runs of this workflow are known by.
+        app: where it runs.
+        location: where it was made.
+        node_ids: of the nodes, in their order.
+    """
+
+    def __init__(  # noqa: PLR0913 - one keyword an option
+        self,
+        name: str,
+        tasks: Sequence[AnyNode],
+        *,
+        output: Node[Out_co] | None = None,
+        on_error: OnError | str = OnError.FAIL,
+        success_policy: SuccessPolicy | None = None,
+        definition_key: str | None = None,
+        app: App | None = None,
+        location: SourceLocation | None = None,
+    ) -> None:
+        """Describe and check a workflow.
+
+        Args:
+            name: for people; part of the ids of nodes that have none.
+            tasks: the nodes, in any order.
+            output: the node whose result is that of the run; None: a dict of the results of nodes without dependents.
+            on_error: ``"fail"`` or ``"pause"``, or the member.
+            success_policy: what makes a run succeed although nodes failed.
+            definition_key: unique, and the same for as long as runs of it may exist; within ``build_with`` that of
+                the definition.
+            app: where it runs; `Horsies.workflow` passes itself.
+            location: where it is described, if that is not the line of the call.
+
+        Raises:
+            WorkflowValidationError: HRS-001 to HRS-026 or HRS-031, with the place of the node in the source; several
+                at once as `MultipleValidationErrors`.
+        """
+        building = BUILDING.get()
+        self.name = name
+        self.tasks = tuple(tasks)
+        self.output = output
+        self.on_error = on_error
+        self.success_policy = success_policy
+        self.definition_key = definition_key or getattr(building, "definition_key", None)
+        self.app = app
+        self.location = location or caller_location()
+        if building is not None:
+            building.note_contents(self.tasks)
+        validation = Validation(self)
+        raise_all(validation.problems())
+        self.node_ids = validation.node_ids
+        self.index = validation.index
+        self.plan = validation.plan
+
+    def __repr__(self) -> str:
+        """Show the name and how many nodes there are."""
+        return f"<workflow {self.name!r} of {len(self.tasks)} nodes>"
+
+    def index_of(self, node: AnyNode | NodeKey[Any]) -> int:
+        """The place of a node: one of the spec's own, or one with an id.
+
+        Raises:
+            KeyError: the spec has no such node.
+        """
+        if isinstance(node, Node) and node in self.index:
+            return self.index[node]
+        if node.node_id in self.node_ids:
+            return self.node_ids.index(node.node_id)
+        msg = f"workflow {self.name!r} has no {node!r}"
+        raise KeyError(msg)

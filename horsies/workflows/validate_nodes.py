@@ -1,0 +1,324 @@
+"""What can be wrong with one node of a workflow: dependencies, arguments, types, queue."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any, cast
+
+from horsies.codec.adapters import CodecError
+from horsies.codec.fits import fits, item_type
+from horsies.codec.problems import show_type, show_value
+from horsies.codec.signature import SignatureCodec
+from horsies.codec.wire import ResultCodec, encode_json
+from horsies.errors import ErrorCode, HorsiesError, TaskDefinitionError, WorkflowValidationError
+from horsies.registry import TaskDefinition
+from horsies.workflows.cycles import find_cycle
+from horsies.workflows.nodes import (
+    CONTEXT_PARAMETER,
+    FILLED_IN,
+    AnyNode,
+    MapNode,
+    Node,
+    Source,
+    SubWorkflowNode,
+    is_map,
+    is_node,
+)
+
+if TYPE_CHECKING:
+    from horsies.workflows.definition import AnyDefinition
+    from horsies.workflows.spec import WorkflowSpec
+
+_LAST_PRIORITY = 100
+_SHORTEST_TIMEOUT_MS = 100
+
+
+def listed(nodes: object) -> Sequence[Any]:
+    """What should be a list of nodes; anything else counts as one entry, which then is found to be no node."""
+    return cast("Sequence[Any]", nodes) if isinstance(nodes, list | tuple) else [nodes]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedNode:
+    """What was worked out about a node while it was looked through.
+
+    Attributes:
+        node_id: its id.
+        args: its encoded arguments: a JSON object by parameter.
+        queue: where its task goes.
+        priority: and with which.
+        item_parameter: of a map, the parameter that gets the item.
+    """
+
+    node_id: str
+    args: bytes
+    queue: str
+    priority: int
+    item_parameter: str | None
+
+
+class NodeValidation:
+    """Looks one node of a spec through."""
+
+    def __init__(self, spec: "WorkflowSpec[Any]", node: AnyNode, ids: Mapping[AnyNode, str]) -> None:
+        """Take a node that is not known to be in order, and the ids of all nodes of the spec."""
+        self._spec = spec
+        self._node = node
+        self._ids = ids
+        self._what = f"node {ids[node]!r}"
+        self._callee = ""
+        self._args: list[bytes] = []
+        self._queue = ""
+        self._priority = _LAST_PRIORITY
+        self._item: str | None = None
+
+    def planned(self) -> PlannedNode:
+        """What was found out, once `problems` has found none."""
+        args = b"{" + b",".join(self._args) + b"}"
+        return PlannedNode(self._ids[self._node], args, self._queue, self._priority, self._item)
+
+    def problems(self) -> Iterator[HorsiesError]:
+        """All that is wrong."""
+        node = self._node
+        yield from self._dependencies()
+        yield from self._join()
+        yield from self._options()
+        if isinstance(node, SubWorkflowNode):
+            yield from self._sub_workflow(node)
+        elif isinstance(getattr(cast("Any", node).fn, "definition", None), TaskDefinition):
+            yield from self._placing(node.task)
+            yield from self._parameters(node.signature())
+        else:
+            message = f"{self._what} runs {show_value(cast('Any', node).fn)}, which is no task"
+            yield self._problem(ErrorCode.TASK_NOT_REGISTERED, message, "decorate the function: @app.task(…)")
+
+    def _problem(self, code: ErrorCode, message: str, help_text: str, *notes: str) -> HorsiesError:
+        return WorkflowValidationError(code, message, location=self._node.location, notes=notes, help_text=help_text)
+
+    def _dependencies(self) -> Iterator[HorsiesError]:
+        node = self._node
+        before = {id(each) for each in listed(node.waits_for)}
+        for parameter, source in node.args_from.items():
+            if id(source) not in before:
+                yield self._not_before(ErrorCode.WORKFLOW_INVALID_ARGS_FROM, f"takes {parameter!r} from", source)
+        for source in listed(node.workflow_ctx_from or ()):
+            if id(source) not in before:
+                yield self._not_before(ErrorCode.WORKFLOW_INVALID_CTX_FROM, "has in workflow_ctx_from", source)
+        if is_map(node) and not is_node(node.over):
+            message = f"{self._what} runs over {show_value(node.over)}, which is no node"
+            help_text = "write task.map(over=from_node(node))(…)"
+            yield self._problem(ErrorCode.WORKFLOW_INVALID_ARGS_FROM, message, help_text)
+
+    def _not_before(self, code: ErrorCode, how: str, source: object) -> HorsiesError:
+        if is_node(source):
+            message = f"{self._what} {how} {self._named(source)}, for which it does not wait"
+            return self._problem(code, message, "add it to waits_for")
+        return self._problem(code, f"{self._what} {how} {show_value(source)}, which is no node", "name a node")
+
+    def _join(self) -> Iterator[HorsiesError]:
+        node, count = self._node, len(listed(self._node.waits_for))
+        code, needed = ErrorCode.WORKFLOW_INVALID_JOIN, node.min_success
+        if node.join not in {"all", "any", "quorum"}:
+            message = f"{self._what} has the join {show_value(node.join)}"
+            yield self._problem(code, message, 'use "all", "any" or "quorum"')
+        elif node.join != "all" and not count:
+            message = f"{self._what} has join={node.join!r} and waits for nothing"
+            yield self._problem(code, message, "leave join out, or name dependencies in waits_for")
+        elif node.join == "quorum" and (type(needed) is not int or not 1 <= needed <= count):
+            message = f'{self._what} has join="quorum" and the min_success {show_value(needed)}'
+            yield self._problem(code, message, f"it waits for {count}: give min_success= 1 to {count}")
+        elif node.join != "quorum" and needed is not None:
+            message = f'{self._what} has min_success={needed!r}, which belongs to join="quorum"'
+            yield self._problem(code, message, 'write join="quorum", or leave min_success out')
+        if node.join != "all" and is_map(node):
+            message = f"{self._what} runs over a list, and join={node.join!r} may start it before the list is there"
+            yield self._problem(code, message, "leave join out")
+
+    def _options(self) -> Iterator[HorsiesError]:
+        node, code = self._node, ErrorCode.TASK_INVALID_OPTIONS
+        until = node.good_until
+        if until is not None and (not isinstance(cast("object", until), datetime) or until.utcoffset() is None):
+            message = f"{self._what} has the good_until {show_value(until)}, which is no aware datetime"
+            yield self._problem(code, message, "give it a tzinfo, as in datetime.now(UTC)")
+        limits = [("timeout_ms", node.timeout_ms, _SHORTEST_TIMEOUT_MS)]
+        if is_map(node):
+            limits.append(("max_parallel", node.max_parallel, 1))
+        for name, value, least in limits:
+            if value is not None and (type(value) is not int or value < least):
+                message = f"{self._what} has the {name} {show_value(value)}"
+                yield self._problem(code, message, f"it is a whole number of at least {least}")
+
+    def _placing(self, task: TaskDefinition | None) -> Iterator[HorsiesError]:
+        node, app = self._node, self._spec.app
+        priorities = (cast("Any", node).fn if app is None else app).producer.queue_priorities
+        default = next(iter(priorities)) if task is None else task.queue_name
+        self._queue = default if node.queue is None else node.queue
+        if self._queue not in priorities:
+            message = f"{self._what} goes to the queue {self._queue!r}, which its app does not have"
+            help_text = f"the app has {', '.join(priorities)}"
+            yield self._problem(ErrorCode.WORKFLOW_UNRESOLVED_QUEUE, message, help_text)
+        priority = priorities.get(self._queue, _LAST_PRIORITY) if node.priority is None else node.priority
+        if type(priority) is not int or not 1 <= priority <= _LAST_PRIORITY:
+            message = f"{self._what} has the priority {show_value(priority)}"
+            help_text = f"use a whole number from 1 (first) to {_LAST_PRIORITY}, or leave it out for the queue's"
+            yield self._problem(ErrorCode.WORKFLOW_UNRESOLVED_PRIORITY, message, help_text)
+        self._priority = priority
+
+    def _sub_workflow(self, node: SubWorkflowNode[Any]) -> Iterator[HorsiesError]:
+        definition = node.workflow_def
+        if self._spec.app is None:
+            message = f"{self._what} is a sub-workflow, and workflow {self._spec.name!r} belongs to no app"
+            yield self._problem(
+                ErrorCode.WORKFLOW_SUBWORKFLOW_APP_MISSING, message, "make it by app.workflow(…), or pass app="
+            )
+        else:
+            yield from self._placing(None)
+        if not isinstance(getattr(definition, "definition_key", None), str):
+            message = f"{self._what} runs {show_value(definition)}, which has no definition_key"
+            help_text = "pass a subclass of WorkflowDefinition that has a definition_key"
+            yield self._problem(ErrorCode.WORKFLOW_NO_DEFINITION_KEY, message, help_text)
+            return
+        yield from self._containment(definition)
+        try:
+            signature = node.signature()
+        except TaskDefinitionError as error:
+            message = f"{self._what}: the parameters of {definition.__name__}.build_with() can't be carried"
+            yield self._problem(
+                ErrorCode.WORKFLOW_SUBWORKFLOW_BUILD_WITH_BINDING, message, error.help_text or "", error.message
+            )
+            return
+        bound = [*node.kwargs, *node.args_from]
+        if signature is not None:
+            yield from self._parameters(signature)
+        elif bound:
+            message = f"{self._what} passes {', '.join(map(repr, bound))} to {definition.__name__}, which takes nothing"
+            help_text = f"give {definition.__name__} a build_with(cls, app, {', '.join(bound)}) of its own"
+            yield self._problem(ErrorCode.WORKFLOW_SUBWORKFLOW_PARAMS_REQUIRE_BUILD_WITH, message, help_text)
+
+    def _containment(self, definition: "AnyDefinition") -> Iterator[HorsiesError]:
+        cycle = find_cycle([definition], lambda each: each.contents())
+        if cycle:
+            names = " -> ".join(each.__name__ for each in cycle)
+            message = f"{self._what} runs {definition.__name__}, which would never end: {names}"
+            yield self._problem(
+                ErrorCode.WORKFLOW_CYCLE_DETECTED, message, "a workflow can't contain itself, however deep down"
+            )
+
+    def _parameters(self, signature: SignatureCodec | None) -> Iterator[HorsiesError]:
+        if signature is None:
+            return
+        node = self._node
+        self._callee = f"{signature.name}()"
+        if isinstance(node, SubWorkflowNode):
+            self._callee = f"{node.workflow_def.__name__}.{self._callee}"
+        yield from self._binding(signature)
+        if node.workflow_ctx_from is not None and CONTEXT_PARAMETER not in signature.parameters:
+            message = f"{self._what} has workflow_ctx_from, and {self._callee} has no parameter {CONTEXT_PARAMETER!r}"
+            help_text = f"declare {CONTEXT_PARAMETER}: WorkflowContext | None = None"
+            yield self._problem(ErrorCode.WORKFLOW_CTX_PARAM_MISSING, message, help_text)
+        for parameter, value in node.kwargs.items():
+            if parameter in signature.parameters and parameter not in node.args_from:
+                yield from self._encode(signature, parameter, value)
+        for parameter, source in node.args_from.items():
+            codec = self._result_codec(source)
+            if parameter in signature.parameters and codec is not None:
+                yield from self._passed_on(signature, parameter, source, codec)
+
+    def _binding(self, signature: SignatureCodec) -> Iterator[HorsiesError]:
+        node, what = self._node, self._what
+        unknown, missing = (
+            (ErrorCode.WORKFLOW_INVALID_KWARG_KEY, ErrorCode.WORKFLOW_MISSING_REQUIRED_PARAMS)
+            if node.task is not None
+            else (ErrorCode.WORKFLOW_SUBWORKFLOW_BUILD_WITH_BINDING,) * 2
+        )
+        for name in (*node.kwargs, *node.args_from):
+            if name in FILLED_IN:
+                message = f"{what} binds {name!r}, which the worker fills in"
+                yield self._problem(unknown, message, f"leave {name!r} out")
+            elif name not in signature.parameters:
+                near = difflib.get_close_matches(str(name), signature.parameters, n=1)
+                takes = f"it takes {', '.join(signature.parameters) or 'nothing'}"
+                message = f"{what} binds {name!r}, and {self._callee} has no such parameter"
+                yield self._problem(unknown, message, f"did you mean {near[0]!r}?" if near else takes)
+        for name in node.kwargs.keys() & node.args_from.keys():
+            message = f"{what} binds {name!r} twice, in kwargs and in args_from"
+            yield self._problem(ErrorCode.WORKFLOW_KWARGS_ARGS_FROM_OVERLAP, message, "leave one of them out")
+        surplus = cast("Sequence[object]", getattr(node, "args", ()))
+        if surplus:
+            message = f"{what} has arguments by position: {', '.join(map(show_value, surplus))}"
+            help_text = "bind them by name, in kwargs, or write task.node()(…)"
+            yield self._problem(ErrorCode.WORKFLOW_POSITIONAL_ARGS_NOT_SUPPORTED, message, help_text)
+            return
+        free = signature.required - node.kwargs.keys() - node.args_from.keys() - FILLED_IN
+        left = [name for name in signature.parameters if name in free]
+        if is_map(node):
+            yield from self._item_parameter(node, signature, left)
+        elif left:
+            message = f"{what} leaves {', '.join(map(repr, left))} of {self._callee} without an argument"
+            yield self._problem(missing, message, "bind it in kwargs or args_from, or give it a default")
+
+    def _item_parameter(
+        self, node: MapNode[Any], signature: SignatureCodec, left: Sequence[str]
+    ) -> Iterator[HorsiesError]:
+        if len(left) != 1:
+            message = f"{self._what} leaves {', '.join(map(repr, left)) or 'nothing'} of {self._callee} to the item"
+            help_text = "bind all but one of the parameters without a default: the one that is left gets the item"
+            yield self._problem(ErrorCode.WORKFLOW_MISSING_REQUIRED_PARAMS, message, help_text)
+            return
+        self._item = left[0]
+        codec = self._result_codec(node.over)
+        if codec is None:
+            return
+        given = codec.ok_type
+        item, wanted = item_type(given), signature.parameters[self._item].annotation
+        if item is None or not fits(item, wanted):
+            message = f"{self._what} runs over {show_type(given)}, and the item {self._item!r} of {self._callee}"
+            help_text = f"make one fit the other: {self._item}: {show_type(given if item is None else item)}"
+            yield self._problem(
+                ErrorCode.WORKFLOW_ARGS_FROM_TYPE_MISMATCH, f"{message} is {show_type(wanted)}", help_text
+            )
+
+    def _encode(self, signature: SignatureCodec, parameter: str, value: object) -> Iterator[HorsiesError]:
+        try:
+            encoded = signature.encode_argument(parameter, value)
+        except CodecError as error:
+            message = f"{self._what} can't pass its argument to {self._callee}: {error}"
+            is_source = isinstance(value, Source | Node)
+            help_text = f"write args_from={{{parameter!r}: node}}" if is_source else "pass data of the declared type"
+            yield self._problem(ErrorCode.WORKFLOW_KWARGS_NOT_SERIALIZABLE, message, help_text)
+        else:
+            self._args.append(encode_json(parameter) + b":" + encoded)
+
+    def _passed_on(
+        self, signature: SignatureCodec, name: str, source: AnyNode, codec: ResultCodec
+    ) -> Iterator[HorsiesError]:
+        parameter, what = signature.parameters[name], self._named(source)
+        if not _fits(codec, signature, name):
+            given, wanted = show_type(codec.annotation), show_type(parameter.annotation)
+            message = f"{self._what} gets {given} from {what}, and the parameter {name!r} of {self._callee} is {wanted}"
+            yield self._problem(ErrorCode.WORKFLOW_ARGS_FROM_TYPE_MISMATCH, message, f"declare {name}: {given}")
+        if self._node.join != "all" and parameter.default is Parameter.empty:
+            message = (
+                f"{self._what} has join={self._node.join!r}: {what} may still run when it starts, and the parameter "
+                f"{name!r} of {self._callee} has no default"
+            )
+            yield self._problem(ErrorCode.WORKFLOW_INVALID_JOIN, message, f"write {name}: … | None = None")
+
+    def _named(self, node: AnyNode) -> str:
+        return f"node {self._ids[node]!r}" if node in self._ids else repr(node)
+
+    def _result_codec(self, node: object) -> ResultCodec | None:
+        """How results of a node are read, if it is in order so far."""
+        if not is_node(node) or node not in self._ids:
+            return None
+        runs = getattr(getattr(node, "fn", None), "definition", getattr(node, "workflow_def", None))
+        return node.result_codec() if hasattr(runs, "location") else None
+
+
+@lru_cache(maxsize=4096)
+def _fits(codec: ResultCodec, signature: SignatureCodec, name: str) -> bool:
+    """Whether a result may be passed on; asked of ten thousand nodes, it is one question."""
+    return fits(codec.annotation, signature.parameters[name].annotation)
