@@ -6,7 +6,7 @@ PYTEST_ARGS ?= -n auto
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NODE_NO_WARNINGS := 1
 
-.PHONY: help setup demo test test-postgres-versions lint types bench lock clean
+.PHONY: help setup demo test test-postgres-versions chaos lint types bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-22s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ test: lint types ## Run everything that CI runs; PYTEST_ARGS="-k name" narrows t
 
 test-postgres-versions: setup ## Run the tests of the database, producers and workers on PostgreSQL 12, 15 and 18
 	@$(BIN)/python -m tests.support.versions 12 15 18 -- -q $(PYTEST_ARGS) tests/db tests/client tests/e2e
+
+chaos: setup ## Break everything on purpose for half an hour; SEED=x replays a plan, SCALE=0.1 is shorter
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
 
 lint: setup ## Check style, format and import layers
 	@$(BIN)/ruff check .

@@ -100,6 +100,8 @@ class Proxy:
             client.close()
             return
         link = (client, server)
+        for end in link:
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each small answer waits 40 ms
         with self._lock:
             self._links.add(link)
         _start(self._pump, link, client, server, "to server")

@@ -1,0 +1,87 @@
+"""``python -m tests.chaos``: the full run, and the broken builds; the last line says whether all promises held."""
+
+import argparse
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.chaos.report import report
+from tests.chaos.runs import (
+    BITES,
+    FAIL_OVERS,
+    FILLED_DISKS,
+    FULL_SECONDS,
+    Run,
+    Setting,
+    bite,
+    failing_over,
+    full_disk,
+    mixed,
+    scaled,
+)
+
+PARTS = ("mixed", "disk", "fail-over", "broken")
+
+
+def main() -> int:
+    """Run, and say how it went."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", default="", help="replays the plan of an earlier run")
+    parser.add_argument("--scale", type=float, default=1.0, help="the share of the full run; 1 takes 25 minutes")
+    parser.add_argument("--part", choices=PARTS, action="append", help="run these parts only")
+    parser.add_argument("--only", help="of the broken builds, this one only")
+    parser.add_argument("--report", type=Path, help="write the report here, too")
+    parser.add_argument("--keep", action="store_true", help="keep ledgers and logs")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that servers and workers are stopped
+    seed = args.seed or secrets.token_hex(4)
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    folder.chmod(0o755)
+    sys.stdout.write(f"SEED={seed} in {folder}\n")
+    begin = time.monotonic()
+    runs: list[Run] = []
+    broken: list[Run] = []
+    for part in args.part or PARTS:
+        if part == "broken":
+            chosen = [each for each in BITES if args.only in {None, each.patch}]
+            broken += [_told(bite(folder / each.patch, each, seed)) for each in chosen]
+        else:
+            runs.append(_told(_run(part, folder / part, seed, args.scale)))
+    text = report(runs, broken, args.scale, time.monotonic() - begin)
+    sys.stdout.write(text)
+    if args.report is not None:
+        args.report.write_text(text)
+    held = not any(run.violations for run in runs) and all(run.violations and not run.remarks for run in broken)
+    if held and not args.keep:
+        shutil.rmtree(folder)
+    sys.stdout.write(f"{'all promises held' if held else f'NOT all promises held; see {folder}'}; SEED={seed}\n")
+    return 0 if held else 1
+
+
+def _run(part: str, folder: Path, seed: str, scale: float) -> Run:
+    if part == "mixed":
+        return mixed(folder, Setting(seed, scaled(scale), FULL_SECONDS * scale))
+    if part == "disk":
+        return full_disk(folder, Setting(seed, {"disk filled up": max(1, round(FILLED_DISKS * scale))}, 5.0))
+    return failing_over(folder, Setting(seed, {"fail-over": max(1, round(FAIL_OVERS * scale))}, 5.0))
+
+
+def _told(run: Run) -> Run:
+    sys.stdout.write(
+        f"{run.name}: {run.seconds:.0f} s, {run.faults.total()} faults, {run.tasks['ended']:,} tasks, "
+        f"{len(run.violations)} violations\n"
+    )
+    for violation in run.violations[:10]:
+        sys.stdout.write(f"  {violation}\n")
+    for remark in run.remarks:
+        sys.stdout.write(f"  {remark}\n")
+    sys.stdout.flush()
+    return run
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,329 @@
+"""The arena of a run: a server, workers that are started again whenever they end, producers, and the ledger."""
+
+import ctypes.util
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+from tests.chaos.checker import Attempt, Evidence, Final, Kind, Note, Sent, Timing
+from tests.support.proxy import Proxy
+from tests.support.server import PASSWORD
+from tests.support.waiting import wait_until
+from tests.support.workers import HORSIES, WorkerProcess, clean_environment
+
+LOAD = Path(__file__).with_name("load")
+SECRETS = (PASSWORD, "s3cret-argument")
+MOST_WAITING = 250
+_WATCH_S = 0.1
+_MOST_STRETCH = 4.0
+FAKETIME = next(
+    (str(path) for path in sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))),
+    ctypes.util.find_library("faketime"),
+)
+RETRIED = frozenset({"WORKER_CRASHED"})
+DONE: frozenset[str | None] = frozenset({None})
+
+
+def kinds(cap: int) -> dict[str, Kind]:
+    """What is promised for the tasks of `chaos_tasks`."""
+    return {
+        "quick": Kind(DONE),
+        "quick_again": Kind(DONE, RETRIED),
+        "nap": Kind(DONE),
+        "nap_again": Kind(DONE, RETRIED),
+        "nap_async": Kind(DONE),
+        "flaky": Kind(DONE, frozenset({"FLAKY"})),
+        "failing": Kind(frozenset({"ALWAYS"})),
+        "capped": Kind(DONE, cap=cap or None),
+        "offspring": Kind(DONE),
+        "sender": Kind(DONE),
+    }
+
+
+@dataclass(slots=True)
+class Place:
+    """Where one worker runs, again and again.
+
+    Attributes:
+        url: how it reaches the database.
+        env: what its environment has besides.
+        worker: the one that runs now.
+        ended: those before.
+    """
+
+    name: str
+    url: str
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    worker: WorkerProcess | None = None
+    ended: list[WorkerProcess] = field(default_factory=list[WorkerProcess])
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(slots=True)
+class Deaths:
+    """What faults brought about, written by many threads."""
+
+    counts: Counter[str] = field(default_factory=Counter[str])
+    handovers: list[Timing] = field(default_factory=list[Timing])
+
+
+class Arena:
+    """Everything of a run but the faults."""
+
+    def __init__(
+        self, folder: Path, seed: str, *, cap: int = 0, stale_ms: int = 4000, package: Path | None = None
+    ) -> None:
+        """Take where all of it goes, and which package is to be tried: None is the one that is installed."""
+        self.folder = folder
+        self.seed = seed
+        self.cap = cap
+        self.stale_s = stale_ms / 1000
+        self.done = Deaths()
+        self.calm_since = 0.0  # the database and the ways to it are in order since then
+        self.settled_s = 0.0
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in LOAD.glob("*.py"):
+            shutil.copy(file, folder)
+        self.env = {"CHAOS_LEDGER": str(folder), "CHAOS_CAP": str(cap), "CHAOS_STALE_MS": str(stale_ms)}
+        if package is not None:
+            self.env["PYTHONPATH"] = str(package)
+        self.places: list[Place] = []
+        self.proxies: list[Proxy] = []
+        self._producers: list[subprocess.Popen[bytes]] = []
+        self._closing = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._url = ""
+
+    def open(self, url: str, observer_url: str, places: Sequence[Place]) -> None:
+        """Begin to keep workers; ``url`` is the producers' way to the database, the other one ours."""
+        self._url = url
+        self.observer_url = observer_url
+        self.places = list(places)
+        self._run_producer("burst", "1")  # makes the schema, once
+        for work in (*(lambda place=place: self._keep(place) for place in places), self._hold_producers_back):
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def wait_until_ready(self, timeout: float = 60) -> None:
+        """Wait until every worker claims work."""
+        for place in self.places:
+            wait_until(lambda place=place: is_ready(place.worker), timeout, lambda place=place: self._sorrow(place))
+
+    def connect(self) -> psycopg.Connection:
+        """A session for looks and for faults."""
+        return psycopg.connect(self.observer_url, autocommit=True, connect_timeout=3, application_name="harness")
+
+    def produce(self, count: int, per_second: float) -> None:
+        """Start producers that send until they are told to stop."""
+        for number in range(count):
+            command = [sys.executable, "producer.py", "load", f"{self.seed}-{number}", str(per_second)]
+            self._producers.append(self._start(command))
+
+    def burst(self, count: int) -> float:
+        """Send many quick tasks at once and wait for them; tasks a second."""
+        return count / float(self._run_producer("burst", str(count)))
+
+    def live(self) -> int:
+        """How many tasks have not ended."""
+        with self.connect() as session:
+            row = session.execute("select count(*) from horsies.tasks").fetchone()
+        assert row is not None
+        return row[0]
+
+    def settle(self, within_s: float) -> None:
+        """Stop the producers and wait until every task has ended; how long that took is kept."""
+        begin = time.monotonic()
+        for producer in self._producers:
+            producer.send_signal(signal.SIGTERM)
+        for producer in self._producers:
+            producer.wait(within_s)
+        with suppress(AssertionError):  # the checker sees what is still live
+            wait_until(self._is_drained, within_s - (time.monotonic() - begin))
+        self.settled_s = time.monotonic() - begin
+
+    def close(self) -> list[str]:
+        """Stop all workers in good order; what they left behind."""
+        self._closing.set()
+        for thread in self._threads:
+            thread.join()
+        left: list[str] = []
+        for place in self.places:
+            worker = place.worker
+            if worker is not None:
+                with suppress(AssertionError):
+                    left += [
+                        f"exit code {code} after SIGTERM of {worker.log_file.name}"
+                        for code in [worker.stop(30)]
+                        if code
+                    ]
+        with suppress(AssertionError):
+            wait_until(lambda: not self._processes(), 10)
+        left += [f"process {each.pid} {' '.join(each.cmdline())[:80]}" for each in self._processes()]
+        with self.connect() as session:
+            with suppress(AssertionError):
+                wait_until(lambda: not session.execute(_SESSIONS).fetchall(), 10)
+            left += [f"connection {row}" for row in session.execute(_SESSIONS)]
+            left += [f"lock {row}" for row in session.execute("select pid from pg_locks where locktype = 'advisory'")]
+        for proxy in self.proxies:
+            proxy.close()
+        return left
+
+    def kill(self) -> None:
+        """End whatever still runs, after a failure of the harness itself."""
+        self._closing.set()
+        for producer in self._producers:
+            if producer.poll() is None:
+                producer.kill()
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def evidence(self) -> Evidence:
+        """All that is to be judged, after `close`."""
+        found = Evidence(kinds(self.cap))
+        found.sent = [Sent(task_id, kind, verdict) for verdict, kind, task_id in self._lines("sent")]
+        found.sent += [Sent(code, kind, "accepted") for kind, code, *_ in self._lines("refused")]
+        found.notes = [
+            Note(event, task_id, int(attempt), int(pid), float(at))
+            for event, task_id, attempt, pid, at in self._lines("notes")
+        ]
+        with self.connect() as session:
+            found.finals = [_final(row) for row in session.execute(_FINALS)]
+            found.attempts = [_attempt(row) for row in session.execute(_ATTEMPTS)]
+            found.live = [row[0] for row in session.execute("select id::text from horsies.tasks")]
+        found.timings = self.done.handovers
+        found.secrets = [
+            f"{secret!r} in {log.name}"
+            for log in self.logs()
+            for secret in SECRETS
+            if secret in log.read_text(errors="replace")
+        ]
+        return found
+
+    def logs(self) -> list[Path]:
+        """The logs of workers and producers."""
+        return sorted(self.folder.glob("*.log"))
+
+    def events(self) -> Counter[str]:
+        """How often each event of interest stands in the workers' logs; outcomes that were rejected by number."""
+        found: Counter[str] = Counter()
+        for log in self.logs():
+            text = log.read_text(errors="replace")
+            found["stale outcomes rejected"] += sum(map(int, re.findall(r"outcomes\.stale count=(\d+)", text)))
+            for name in ("worker.fenced", "tasks.lost", "database.lost", "child.died", "worker.ready", "child.hung"):
+                found[name] += len(re.findall(rf"\b{re.escape(name)}\b", text))
+        found["replays"] = len(self._lines("replays"))
+        return found
+
+    def _lines(self, name: str) -> list[list[str]]:
+        path = self.folder / name
+        return [line.split(" ") for line in path.read_text().splitlines()] if path.exists() else []
+
+    def _start(self, command: Sequence[str], stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        environment = clean_environment(**self.env, HORSIES_DATABASE_URL=self._url)
+        with (self.folder / "producer.log").open("ab") as log:
+            return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=stdout, stderr=log)
+
+    def _run_producer(self, *args: str) -> str:
+        done = self._start([sys.executable, "producer.py", *args], subprocess.PIPE)
+        output, _ = done.communicate(timeout=120)
+        assert done.returncode == 0, (self.folder / "producer.log").read_text()[-3000:]
+        return output.decode()
+
+    def _keep(self, place: Place) -> None:
+        """Start a worker, and another one whenever it ends."""
+        while not self._closing.wait(_WATCH_S):
+            if place.worker is None or place.worker._process.poll() is not None:
+                env = {**self.env, **place.env, "HORSIES_DATABASE_URL": place.url}
+                with place.lock:
+                    if place.worker is not None:
+                        place.ended.append(place.worker)
+                    place.worker = WorkerProcess(
+                        ["worker", "chaos_tasks:app", "--processes=2"], self.folder, env, HORSIES
+                    )
+
+    def _hold_producers_back(self) -> None:
+        """Have producers pause while there is more work than the workers get done."""
+        pause = self.folder / "pause"
+        while not self._closing.wait(5 * _WATCH_S):
+            with suppress(psycopg.Error):
+                pause.touch() if self.live() > MOST_WAITING else pause.unlink(missing_ok=True)
+
+    def _is_drained(self) -> bool:
+        with suppress(psycopg.Error):
+            return self.live() == 0
+        return False
+
+    def _processes(self) -> list[psutil.Process]:
+        """All processes that come from this run's workers, by the mark of each."""
+        marks = {worker._mark for place in self.places for worker in [*place.ended, place.worker] if worker is not None}
+        return [each for each in psutil.process_iter() if _mark(each) in marks]
+
+    def _sorrow(self, place: Place) -> str:
+        return f"{place.name} to be ready: {place.worker.log()[-3000:] if place.worker else 'never started'}"
+
+
+def is_ready(worker: WorkerProcess | None) -> bool:
+    """Whether it claims work."""
+    return worker is not None and "worker.ready" in worker.log()
+
+
+def skewed(hours: int) -> dict[str, str]:
+    """The environment of a process whose clock is wrong by so many hours; empty where that can't be had."""
+    if FAKETIME is None:
+        return {}
+    return {"LD_PRELOAD": FAKETIME, "FAKETIME": f"{hours:+d}h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+def pressure() -> float:
+    """By how much this machine is overloaded; 1: not at all. Limits of time are stretched by it."""
+    return min(_MOST_STRETCH, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+
+
+def choice[T](rng: random.Random, things: Sequence[T]) -> T | None:
+    """One of them, if there is any."""
+    return rng.choice(things) if things else None
+
+
+def _mark(process: psutil.Process) -> str | None:
+    with suppress(psutil.Error):
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return process.environ().get("HORSIES_TEST_WORKER")
+    return None
+
+
+_SESSIONS = "select pid, state, query from pg_stat_activity where application_name like 'horsies%'"
+_FINALS = """
+    select id::text, task_name, status, error_code, attempt, worker_pid, worker_id::text, exchange_no,
+           case when status = 'COMPLETED' then result #>> '{}' end,
+           case when task_name = 'offspring' then args ->> 'origin' end, (args ->> 'attempt')::int
+    from horsies.history
+"""
+_ATTEMPTS = "select task_id::text, attempt, error_code, worker_pid, worker_id::text, exchange_no from horsies.attempts"
+
+
+def _final(row: tuple[Any, ...]) -> Final:
+    *own, worker, exchange, result, origin, origin_attempt = row
+    fence = None if worker is None else (worker, exchange)
+    return Final(*own, fence, result, None if origin is None else (origin, origin_attempt))
+
+
+def _attempt(row: tuple[Any, ...]) -> Attempt:
+    *own, worker, exchange = row
+    return Attempt(*own, (worker, exchange))

@@ -1,0 +1,86 @@
+"""A producer of the chaos harness: sends until it is told to stop, replays what failed, writes down what was accepted.
+
+producer.py load SEED PER_SECOND    until SIGTERM
+producer.py burst COUNT             sends so many at once, waits for them if they are several, and prints the seconds
+"""
+
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import chaos_tasks as tasks
+
+from horsies import Err
+
+SECRET = "s3cret-argument"
+PAUSE = Path("pause")
+MAKERS: list[tuple[int, Callable[[random.Random], tuple[str, tuple[object, ...]]]]] = [
+    (30, lambda _: ("quick", (SECRET,))),
+    (15, lambda _: ("quick_again", (SECRET,))),
+    (10, lambda rng: ("nap", (rng.uniform(0.02, 0.4),))),
+    (15, lambda rng: ("nap_again", (rng.choice([0.05, 0.2, 1.5, 3]),))),
+    (8, lambda rng: ("nap_async", (rng.uniform(0.02, 0.4),))),
+    (8, lambda rng: ("flaky", (rng.randrange(3),))),
+    (5, lambda _: ("failing", ())),
+    (5, lambda rng: ("capped", (rng.uniform(0.02, 0.3),))),
+    (4, lambda _: ("sender", ())),
+]
+
+
+def send(name: str, args: tuple[object, ...], rng: random.Random, stop: list[int]) -> str | None:
+    """Send with replays until it is accepted; the id. Who is told to stop gives up, but not at once."""
+    task = getattr(tasks, name)
+    answer = task.send(*args)
+    give_up_at = None
+    while isinstance(answer, Err):
+        if not answer.err_value.retryable:
+            tasks.write("refused", f"{name} {answer.err_value.code} {answer.err_value.message}")
+            return None
+        if stop and give_up_at is None:
+            give_up_at = time.monotonic() + 30
+        if give_up_at is not None and time.monotonic() > give_up_at:
+            tasks.write("sent", f"unsure {name} {answer.err_value.task_id}")
+            return None
+        time.sleep(rng.uniform(0.0, 0.5))  # by then the first send may have been accepted, and the task have ended
+        tasks.write("replays", f"{answer.err_value.task_id}")
+        answer = task.retry_send(answer.err_value)
+    tasks.write("sent", f"accepted {name} {answer.ok_value.task_id}")
+    return answer.ok_value.task_id
+
+
+def load(seed: str, per_second: float) -> None:
+    """Send at random moments."""
+    stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
+    rng = random.Random(seed)  # noqa: S311
+    weights, makers = zip(*MAKERS, strict=True)
+    while not stop:
+        if PAUSE.exists():
+            time.sleep(0.2)
+            continue
+        [make] = rng.choices(makers, weights)
+        send(*make(rng), rng, stop)
+        time.sleep(rng.expovariate(per_second))
+    tasks.app.close()
+
+
+def burst(count: int) -> None:
+    """How long many quick tasks take, from the first send to the last result."""
+    rng = random.Random(0)  # noqa: S311
+    start = time.monotonic()
+    ids = [send("quick", (SECRET,), rng, [1]) for _ in range(count)]
+    for task_id in filter(None, ids) if count > 1 else ():
+        tasks.app.get_result(task_id, timeout_ms=60_000)
+    sys.stdout.write(f"{time.monotonic() - start}\n")
+    tasks.app.close()
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["load", seed, rate]:
+            load(seed, float(rate))
+        case ["burst", count]:
+            burst(int(count))

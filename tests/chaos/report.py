@@ -1,0 +1,82 @@
+"""The report of a full run: docs/reliability.md is what this writes."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from tests.chaos.checker import Timing, bound
+from tests.chaos.runs import Run
+
+
+def report(runs: Sequence[Run], broken: Sequence[Run], scale: float, seconds: float) -> str:
+    """As Markdown."""
+    return "\n".join([*_head(runs, scale, seconds), *_faults(runs), *_tasks(runs), *_times(runs), *_broken(broken), ""])
+
+
+def _head(runs: Sequence[Run], scale: float, seconds: float) -> list[str]:
+    violations = [violation for run in runs for violation in run.violations]
+    faults = sum((run.faults for run in runs), Counter[str]()).total()
+    attempts = sum(run.tasks["attempts begun"] for run in runs)
+    seed = runs[0].seed if runs else "none"
+    verdict = "No promise was broken." if not violations else f"{len(violations)} times a promise was broken:"
+    return [
+        f"Run of {datetime.now(UTC):%Y-%m-%d}, `SEED={seed}`, scale {scale:g}, {seconds / 60:.0f} minutes.",
+        "",
+        verdict,
+        *([""] if violations else []),
+        *(f"- {violation}" for violation in violations[:50]),
+        "",
+        f"With 95 % confidence (rule of three: none in n trials bounds the rate by 3/n), {faults:,} faults without a "
+        f"violation bound the share of such faults that break a promise by {bound(faults):.2%}, and {attempts:,} attempts "
+        f"bound the share of attempts that do by {bound(attempts):.4%}."
+        if not violations
+        else "No bound follows from a run with violations.",
+        "",
+        *(f"- {run.name}: {remark}" for run in runs for remark in run.remarks),
+    ]
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
+
+
+def _faults(runs: Sequence[Run]) -> list[str]:
+    rows = [(run.name, name, f"{count:,}") for run in runs for name, count in sorted(run.faults.items())]
+    return ["", "### Faults", "", *_table(["run", "fault", "times"], rows)]
+
+
+def _tasks(runs: Sequence[Run]) -> list[str]:
+    rows = [(run.name, name, f"{count:,}") for run in runs for name, count in sorted(run.tasks.items()) if count]
+    rows += [(run.name, name, f"{count:,}") for run in runs for name, count in sorted(run.events.items()) if count]
+    return ["", "### Tasks and events", "", *_table(["run", "what", "count"], rows)]
+
+
+def _times(runs: Sequence[Run]) -> list[str]:
+    rows: list[Sequence[object]] = []
+    for run in runs:
+        before, after = run.rates
+        rows.append((run.name, "quick tasks a second, before and after", f"{before:.0f}, {after:.0f}"))
+        for what in sorted({timing.what for timing in run.timings}):
+            found = sorted(timing.seconds for timing in run.timings if timing.what == what)
+            rows.append((run.name, _said(what, run.timings), _spread(found)))
+    return ["", "### Times", "", *_table(["run", "what", "seconds"], rows)]
+
+
+def _said(what: str, timings: Sequence[Timing]) -> str:
+    limits = [timing.limit for timing in timings if timing.what == what]
+    return f"{what} (limit {min(limits):.0f} s)"
+
+
+def _spread(found: Sequence[float]) -> str:
+    if len(found) == 1:
+        return f"{found[0]:.1f}"
+    return f"median {found[len(found) // 2]:.2f}, longest {found[-1]:.2f} of {len(found)}"
+
+
+def _broken(broken: Sequence[Run]) -> list[str]:
+    rows = [
+        (f"`{run.name}`", f"{len(run.violations):,}", str(run.violations[0]) if run.violations else "NOT FOUND OUT")
+        for run in broken
+    ]
+    return ["", "### Broken builds", "", *_table(["build", "violations", "the first of them"], rows)]

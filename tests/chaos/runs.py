@@ -1,0 +1,293 @@
+"""The runs of the harness: which servers, workers and faults, and what is looked at in the end."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos.arena import Arena, Place, pressure, skewed
+from tests.chaos.checker import Evidence, Timing, Violation, check
+from tests.chaos.faults import Breaker, fail_over, plan
+from tests.chaos.servers import PostgresServer, SmallDisk
+from tests.support.proxy import Proxy
+from tests.support.server import PASSWORD
+
+ROOT = Path(__file__).parents[2]
+BROKEN = Path(__file__).with_name("broken")
+END_WITHIN_S = 60.0
+THROUGHPUT_BACK = 0.95
+THROUGHPUT_WITHIN_S = 60.0
+
+FULL: dict[str, int] = {
+    "child killed": 1000,
+    "supervisor killed": 100,
+    "template process killed": 50,
+    "supervisor and template process killed": 20,
+    "supervisor stopped": 30,
+    "child stopped": 20,
+    "backend terminated": 500,
+    "server restarted": 20,
+    "connections cut": 300,
+    "reply to COMMIT cut off": 100,
+    "network stalled": 50,
+}
+FULL_SECONDS = 900.0
+FILLED_DISKS = 5
+FAIL_OVERS = 5
+
+
+@dataclass(slots=True)
+class Run:
+    """What a run is, and what it showed.
+
+    Attributes:
+        faults: how often each was carried out.
+        events: what workers and producers reported.
+        tasks: how many ended, by name and how.
+        rates: quick tasks a second, before and after.
+    """
+
+    name: str
+    seed: str
+    seconds: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter[str])
+    events: Counter[str] = field(default_factory=Counter[str])
+    tasks: Counter[str] = field(default_factory=Counter[str])
+    rates: tuple[float, float] = (0.0, 0.0)
+    settled_s: float = 0.0
+    timings: list[Timing] = field(default_factory=list[Timing])
+    violations: list[Violation] = field(default_factory=list[Violation])
+    remarks: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How large a run is."""
+
+    seed: str
+    counts: Mapping[str, int]
+    seconds: float
+    per_second: float = 25.0
+    bursts: int = 300
+    end_within_s: float = END_WITHIN_S
+    cap: int = 0
+    package: Path | None = None
+
+
+def mixed(folder: Path, setting: Setting, name: str = "mixed") -> Run:
+    """All faults of processes, connections and the server at once."""
+    server = PostgresServer(folder / "server")
+    server.create()
+    server.start()
+    arena = Arena(folder / "arena", setting.seed, cap=setting.cap, package=setting.package)
+    arena.proxies = [Proxy(server.url), Proxy(server.url)]
+    to_workers, to_producers = (proxy.url(server.url) for proxy in arena.proxies)
+    places = [
+        Place("direct", server.url),
+        Place("through a proxy", to_workers),
+        Place("an hour late, through a proxy", to_workers, skewed(-1)),
+        Place("an hour early", server.url, skewed(+1)),
+    ]
+    breaker = Breaker(arena, server)
+    planned = plan(setting.seed, setting.counts, setting.seconds)
+
+    def faults() -> None:
+        breaker.carry_out(planned)
+
+    try:
+        arena.open(to_producers, server.url, places)
+        run = _carry_through(arena, setting, Run(name, setting.seed), faults)
+    finally:
+        arena.kill()
+        server.stop()
+    if not skewed(1):
+        run.remarks.append("libfaketime is not installed, so no clock was wrong")
+    else:
+        run.faults["worker with a clock that is an hour off"] = 2
+    return run
+
+
+def full_disk(folder: Path, setting: Setting) -> Run:
+    """The server's file system has no byte left, again and again."""
+    disk = SmallDisk(folder / "disk", 500)
+    run = Run("full disk", setting.seed)
+    if not disk.is_mounted:
+        run.remarks.append("left out: no file system can be mounted here")
+        return run
+    server = PostgresServer(disk.place / "server")
+    server.create()
+    server.start()
+    arena = Arena(folder / "arena", setting.seed, package=setting.package)
+
+    def faults() -> None:
+        for _ in range(setting.counts["disk filled up"]):
+            time.sleep(setting.seconds)
+            disk.fill()
+            time.sleep(setting.seconds)
+            disk.free()
+            server.start()  # it may have given up
+            arena.done.counts["disk filled up"] += 1
+
+    try:
+        arena.open(server.url, server.url, [Place("one", server.url), Place("two", server.url)])
+        return _carry_through(arena, setting, run, faults)
+    finally:
+        arena.kill()
+        server.stop()
+        disk.close()
+
+
+def failing_over(folder: Path, setting: Setting) -> Run:
+    """The primary is lost and its synchronous standby takes over, again and again."""
+    primary, standby = PostgresServer(folder / "server-0"), PostgresServer(folder / "server-1")
+    primary.create()
+    primary.start()
+    standby.copy(primary)
+    standby.start()
+    primary.wait_for_copies(1)
+    hosts = ",".join(f"127.0.0.1:{server.port}" for server in (primary, standby))
+    url = f"postgresql://postgres:{PASSWORD}@{hosts}/postgres?target_session_attrs=read-write"
+    arena = Arena(folder / "arena", setting.seed, package=setting.package)
+    pair = [primary, standby]
+
+    def faults() -> None:
+        for number in range(setting.counts["fail-over"]):
+            time.sleep(setting.seconds)
+            lost, heir = pair
+            spare = PostgresServer(folder / f"server-{number + 2}")
+            spare.port = lost.port
+            fail_over(lost, heir, spare)
+            pair[:] = [heir, spare]
+            arena.done.counts["fail-over"] += 1
+
+    try:
+        arena.open(url, url, [Place("one", url), Place("two", url)])
+        return _carry_through(arena, setting, Run("fail-over", setting.seed), faults)
+    finally:
+        arena.kill()
+        for server in reversed(pair):
+            server.stop()
+
+
+def _carry_through(arena: Arena, setting: Setting, run: Run, faults: Callable[[], None]) -> Run:
+    """The course of every run: calm, faults under load, calm again, and a judgement."""
+    begin = time.monotonic()
+
+    def say(what: str) -> None:
+        sys.stderr.write(f"{run.name} {time.monotonic() - begin:6.1f} s: {what}\n")
+
+    arena.wait_until_ready()
+    say("workers are ready")
+    before = sorted(arena.burst(setting.bursts) for _ in range(3))[1] if setting.bursts else 0.0
+    arena.produce(2, setting.per_second)
+    say(f"faults begin; {before:.0f} quick tasks a second before them")
+    faults()
+    say("faults are over")
+    arena.settle(setting.end_within_s * pressure())
+    say("work is done")
+    after, back_after = _recover(arena, setting, before)
+    say(f"{after:.0f} quick tasks a second again")
+    leftovers = arena.close()
+    say("workers have stopped")
+    evidence = arena.evidence()
+    evidence.leftovers = leftovers
+    evidence.timings = [
+        *evidence.timings,
+        Timing("the last task", arena.settled_s, setting.end_within_s * pressure()),
+        Timing(f"{THROUGHPUT_BACK:.0%} of the throughput", back_after, THROUGHPUT_WITHIN_S),
+    ]
+    run.seconds = time.monotonic() - begin
+    run.settled_s = arena.settled_s
+    run.faults = arena.done.counts
+    run.events = arena.events()
+    run.tasks = count_tasks(evidence)
+    run.rates = (before, after)
+    run.timings = evidence.timings
+    run.violations = check(evidence)
+    return run
+
+
+def _recover(arena: Arena, setting: Setting, before: float) -> tuple[float, float]:
+    """Quick tasks a second once that is what it was before, and after how many seconds it was."""
+    if not setting.bursts or arena.settled_s >= setting.end_within_s:
+        return 0.0, 0.0
+    begin = time.monotonic()
+    best = 0.0
+    while best < THROUGHPUT_BACK * before and time.monotonic() - begin < THROUGHPUT_WITHIN_S:
+        with suppress(AssertionError):
+            best = max(best, arena.burst(setting.bursts))
+    if best < THROUGHPUT_BACK * before:
+        return best, THROUGHPUT_WITHIN_S + 1
+    return best, time.monotonic() - begin
+
+
+def count_tasks(evidence: Evidence) -> Counter[str]:
+    """How many tasks there were, and how they ended."""
+    found: Counter[str] = Counter()
+    found["accepted from producers"] = sum(each.verdict == "accepted" for each in evidence.sent)
+    found["given up by producers"] = sum(each.verdict == "unsure" for each in evidence.sent)
+    found["ended"] = len(evidence.finals)
+    found["attempts begun"] = sum(note.event == "begin" for note in evidence.notes)
+    found["attempts that did not end their task"] = len(evidence.attempts)
+    for final in evidence.finals:
+        found[f"ended {final.status}{f' {final.code}' if final.code else ''}"] += 1
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Bite:
+    """A broken build, the faults that bring it out, and the promises one of which has to be found broken."""
+
+    patch: str
+    counts: Mapping[str, int]
+    promises: frozenset[str]
+
+
+BITES = [
+    Bite(
+        "fence_check_removed",
+        {"supervisor stopped": 10},
+        frozenset({"outcomes come from their attempt", "never twice by surprise", "attempts do not overlap"}),
+    ),
+    Bite(
+        "running_written_late",
+        {"supervisor killed": 8, "supervisor and template process killed": 2},
+        frozenset({"never twice by surprise"}),
+    ),
+    Bite("reconcile_missing", {"reply to COMMIT cut off": 60}, frozenset({"every task ends"})),
+    Bite("replay_without_second_look", {"reply to COMMIT cut off": 60}, frozenset({"never twice by surprise"})),
+]
+BITE_SECONDS = 20.0
+BITE_TRIES = 3
+
+
+def broken_package(patch: str, folder: Path) -> Path:
+    """A copy of the package with a patch applied: the folder to put into PYTHONPATH."""
+    shutil.copytree(ROOT / "horsies", folder / "horsies", ignore=shutil.ignore_patterns("__pycache__"))
+    command = ["git", "apply", "--whitespace=nowarn", str(BROKEN / f"{patch}.patch")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{patch} does not apply any more: {done.stderr}"
+    return folder
+
+
+def bite(folder: Path, each: Bite, seed: str) -> Run:
+    """Try a broken build until it is found out."""
+    package = broken_package(each.patch, folder / "package")
+    run = Run(each.patch, seed)
+    for number in range(BITE_TRIES):
+        setting = Setting(f"{seed}-{number}", each.counts, BITE_SECONDS, bursts=0, end_within_s=15.0, package=package)
+        run = mixed(folder / str(number), setting, each.patch)
+        if any(violation.promise in each.promises for violation in run.violations):
+            return run
+    run.remarks.append("NOT FOUND OUT")
+    return run
+
+
+def scaled(scale: float) -> dict[str, int]:
+    """The faults of a full run, fewer of each."""
+    return {name: max(1, round(count * scale)) for name, count in FULL.items()}

@@ -1,0 +1,161 @@
+"""PostgreSQL servers of a run's own: real ones, started, crashed, filled up, copied and promoted."""
+
+import os
+import pwd
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+
+from horsies import embedded
+from tests.support.server import PASSWORD, free_port
+from tests.support.waiting import wait_until
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "wal_keep_size": "64MB",
+    "hot_standby": "on",
+    "log_min_messages": "warning",
+}
+_BALLAST_CHUNK = 1 << 20
+
+
+class PostgresServer:
+    """One server: its data folder, its port, its process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name a place; nothing is made yet."""
+        self.folder = folder
+        self.data = folder / "data"
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL of its superuser."""
+        return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+    def create(self) -> None:
+        """Make an empty database cluster."""
+        self._make_folder()
+        password = self.folder / "password"
+        password.write_text(PASSWORD)
+        self._run("initdb", "--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
+                  "--no-sync", f"--pgdata={self.data}", f"--pwfile={password}")  # fmt: skip
+        with (self.data / "pg_hba.conf").open("a") as rules:
+            rules.write("host replication postgres 127.0.0.1/32 scram-sha-256\n")
+
+    def copy(self, primary: "PostgresServer") -> None:
+        """Become a standby of another server."""
+        self._make_folder()
+        source = f"host=127.0.0.1 port={primary.port} user=postgres password={PASSWORD}"
+        self._run("pg_basebackup", f"--pgdata={self.data}", "--write-recovery-conf", "--checkpoint=fast",
+                  "--no-sync", f"--dbname={source}")  # fmt: skip
+
+    def start(self, timeout: float = 60) -> None:
+        """Start, and wait until it answers. One that stops at once, on a full disk say, is started again."""
+
+        def is_up() -> bool:
+            if self._process is None or self._process.poll() is not None:
+                self._process = self._launch()
+            with suppress(psycopg.Error), self.connect():
+                return True
+            return False
+
+        wait_until(is_up, timeout, lambda: f"the server to start: {self.log()[-2000:]}")
+
+    def connect(self) -> psycopg.Connection:
+        """A session of the superuser."""
+        return psycopg.connect(self.url, autocommit=True, connect_timeout=5, application_name="harness")
+
+    def crash(self) -> None:
+        """What `pg_ctl stop --mode=immediate` does: no good-bye to anybody, no checkpoint."""
+        self._end(signal.SIGQUIT)
+
+    def stop(self) -> None:
+        """Stop in good order."""
+        self._end(signal.SIGINT)
+
+    def promote(self) -> None:
+        """Make a standby the primary. From then on nobody follows it, so it waits for nobody."""
+        with self.connect() as session:
+            session.execute("select pg_promote(true, 60)")
+        self.wait_for_copies(0)
+
+    def wait_for_copies(self, count: int) -> None:
+        """Commit only what a standby has too (1), or alone (0); waits until a standby is there."""
+        with self.connect() as session:
+            names = b"'*'" if count else b"''"
+            session.execute(b"alter system set synchronous_standby_names = " + names)
+            session.execute("select pg_reload_conf()")
+            if count:
+                wait_until(
+                    lambda: session.execute("select from pg_stat_replication where sync_state = 'sync'").fetchone(),
+                    60,
+                    "a synchronous standby",
+                )
+
+    def log(self) -> str:
+        """What the server has written."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+            self._process.wait(60)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        options = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(self.port)}.items()]
+        command = [*embedded._as_server_user(), str(embedded.binaries() / "postgres"), "-D", str(self.data), *options]
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=_environment()
+            )
+
+    def _make_folder(self) -> None:
+        self.data.mkdir(mode=0o700, parents=True)
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(self.data, nobody.pw_uid, nobody.pw_gid)
+
+    def _run(self, program: str, *args: str) -> None:
+        with (self.folder / "log").open("ab") as log:
+            status = embedded._run([str(embedded.binaries() / program), *args], log.fileno())
+        assert status == 0, f"{program} failed: {self.log()[-2000:]}"
+
+
+class SmallDisk:
+    """A file system of its own, which can be filled up; only root can mount one."""
+
+    def __init__(self, place: Path, megabytes: int) -> None:
+        """Mount it."""
+        self.place = place
+        place.mkdir(parents=True)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "chaos", str(place)]
+        done = subprocess.run(mount, capture_output=True, check=False)
+        self.is_mounted = done.returncode == 0
+
+    def fill(self) -> None:
+        """Leave no byte free."""
+        with suppress(OSError), (self.place / "ballast").open("ab", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(_BALLAST_CHUNK))
+
+    def free(self) -> None:
+        """Give the room back."""
+        (self.place / "ballast").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Unmount it."""
+        if self.is_mounted:
+            subprocess.run(["umount", "-l", str(self.place)], check=False)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}

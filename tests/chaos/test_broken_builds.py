@@ -1,0 +1,19 @@
+"""The broken builds can still be made; whether they are found out is for `make chaos` to show."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.runs import BITES, BROKEN, broken_package
+
+
+@pytest.mark.parametrize("patch", [each.patch for each in BITES])
+def test_each_patch_still_applies(tmp_path: Path, patch: str) -> None:
+    package = broken_package(patch, tmp_path)
+    originals = Path(__file__).parents[2]
+    files = [path.relative_to(package) for path in package.rglob("*.*") if path.is_file()]
+    assert any((package / file).read_bytes() != (originals / file).read_bytes() for file in files)
+
+
+def test_no_patch_is_forgotten() -> None:
+    assert {path.stem for path in BROKEN.glob("*.patch")} == {each.patch for each in BITES}

@@ -1,0 +1,24 @@
+"""A small share of `make chaos`, in CI: all faults of processes, connections and the server in a quarter of a minute."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.faults import plan
+from tests.chaos.runs import FULL, Setting, mixed, scaled
+
+SECONDS = 12.0
+
+
+@pytest.mark.timeout(180)
+def test_a_small_run_breaks_no_promise(tmp_path: Path) -> None:
+    run = mixed(tmp_path, Setting("ci", scaled(0.01), SECONDS, bursts=0))
+    assert run.violations == []
+    assert run.faults.total() >= 15, run.faults
+    assert run.tasks["ended"] > 100
+
+
+def test_a_seed_makes_the_same_plan_again() -> None:
+    assert plan("x", FULL, 900.0) == plan("x", FULL, 900.0)
+    assert plan("x", FULL, 900.0) != plan("y", FULL, 900.0)
+    assert len(plan("x", FULL, 900.0)) == sum(FULL.values())
