@@ -25,7 +25,13 @@ _REAP = "select * from horsies.reap(%s::uuid, %s::int)"
 _EXPIRE = "select horsies.expire(%s::int)"
 _ADD_PARTITIONS = "select horsies.add_partitions(%s::int)"
 _PRUNE = "select horsies.prune(%s::float8)"
+_FORGET_WORKERS = "select horsies.forget_workers(%s::float8)"
+_NEIGHBOURS = "select * from horsies.neighbours(%s, %s)"
 _DUTY_LOCK = "select horsies.duty_lock()"
+_DUTY = (
+    "select done.* from (select horsies.duty_lock() as is_mine offset 0) as lock"
+    " cross join lateral (CALL where lock.is_mine) as done"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,15 @@ class WorkerFacts:
     queues: tuple[str, ...]
     task_names: tuple[str, ...]
     stale_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A worker of the same host; ``process_start`` is its `WorkerFacts.process_start`."""
+
+    worker_id: UUID
+    pid: int
+    process_start: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +209,27 @@ def prune(keep_hours: float) -> Call[int]:
     return Call(_PRUNE, (keep_hours,), _scalar_int)
 
 
+def forget_workers(keep_hours: float) -> Call[int]:
+    """Forget workers that have been dead for so long; answers how many."""
+    return Call(_FORGET_WORKERS, (keep_hours,), _scalar_int)
+
+
+def neighbours(boot_id: str, pid_namespace: str) -> Call[list[Neighbour]]:
+    """List the workers of this host whose processes can be seen from here, the caller's own too."""
+    return Call(_NEIGHBOURS, (boot_id, pid_namespace), lambda rows: [Neighbour(*row) for row in rows])
+
+
 def duty_lock() -> Call[bool]:
     """Take the lock of the duties for this transaction; False: another worker is at them."""
     return Call(_DUTY_LOCK, (), lambda rows: rows[0][0])
+
+
+def duty[R](call: Call[R]) -> Call[R | None]:
+    """Make a call under the lock of the duties, in one statement; None: it is not made, for another worker is at them.
+
+    The lock is asked for first: what comes behind it refers to its answer.
+    """
+    return Call(_DUTY.replace("CALL", call.sql), call.params, lambda rows: call.decode(rows) if rows else None)
 
 
 def _scalar_int(rows: Rows) -> int:

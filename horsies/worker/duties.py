@@ -35,6 +35,9 @@ def duties(recovery: RecoveryConfig) -> list[Duty]:
     keep_hours = recovery.terminal_record_retention_hours
     if keep_hours is not None:
         found.append(Duty("prune", lambda: calls_worker.prune(keep_hours)))
+    keep_workers = recovery.heartbeat_retention_hours
+    if keep_workers is not None:
+        found.append(Duty("forget_workers", lambda: calls_worker.forget_workers(keep_workers)))
     return found
 
 
@@ -64,8 +67,8 @@ class DutyService:
             event("duty.failed", level=logging.WARNING, duty=duty.name, reason=failure.message)
 
     async def run_once(self, duty: Duty) -> Any:
-        """Do one batch of a duty, unless another worker is at it; answers its counts."""
-        (is_mine, counts), *_ = await self._link.transactions([calls_worker.duty_lock(), duty.call()])
-        if counts and is_mine:
+        """Do one batch of a duty; answers its counts, or None if another worker is at the duties."""
+        counts = await self._link.call(calls_worker.duty(duty.call()))
+        if counts:
             event("duty.done", level=logging.DEBUG, duty=duty.name, counts=counts)
         return counts
