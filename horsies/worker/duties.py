@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from horsies.config import RecoveryConfig
-from horsies.db import calls_worker
+from horsies.db import calls_monitor, calls_worker
 from horsies.db.link import Link
 from horsies.db.operations import Call, CallFailedError
 from horsies.telemetry import event
@@ -32,6 +32,9 @@ def duties(recovery: RecoveryConfig) -> list[Duty]:
     ]
     if recovery.auto_fail_stale_running:
         found.insert(0, Duty("reap", lambda: calls_worker.reap(None, _MOST_ROWS)))
+    if recovery.auto_requeue_stale_claimed:
+        stale_s = recovery.claimed_stale_threshold_ms / 1000
+        found.insert(0, Duty("hand_back_stale", lambda: calls_monitor.hand_back_stale(stale_s, _MOST_ROWS)))
     keep_hours = recovery.terminal_record_retention_hours
     if keep_hours is not None:
         found.append(Duty("prune", lambda: calls_worker.prune(keep_hours)))

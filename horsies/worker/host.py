@@ -27,7 +27,8 @@ def worker_facts(settings: WorkerSettings, options: WorkerOptions, template_pid:
         library_version=__version__,
         processes=options.processes,
         concurrency=options.concurrency,
-        queues=options.queues or settings.queues,
+        queues={name: settings.queues[name] for name in options.queues or settings.queues},
+        cluster_cap=settings.cluster_cap,
         task_names=settings.task_names,
         stale_after_s=settings.stale_after_s,
     )

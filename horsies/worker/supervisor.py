@@ -110,6 +110,8 @@ class Supervisor:
     def _services(self) -> Sequence[Coroutine[Any, Any, None]]:
         duties = DutyService(Link(self._database), self._settings.recovery)
         services = [self._exchange.run(), self._beat(), self._poll(), duties.run()]
+        if self._settings.lease_s is not None:
+            services.append(self._exchange.keep_leases(self._settings.lease_s))
         return [*services, self._listen()] if self._database.can_listen else services
 
     async def _listen(self) -> None:

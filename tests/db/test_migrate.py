@@ -118,9 +118,9 @@ def test_a_schema_of_any_name_is_the_same_and_works(db: Session, schema: str) ->
     assert describe(db, schema) == describe(db, DEFAULT_SCHEMA)
     worker, task = uuid.uuid4(), uuid.uuid4()
     db.execute(listen(migrations.sqlfiles.channel("done", schema)))
-    run("select horsies.worker_start(%s, 'h', 1, 'n', 'b', 'p', 's', 'v', 1, 1, '{q}', '{add}', 60)", worker)
+    run("select horsies.worker_start(%s, 'h', 1, 'n', 'b', 'p', 's', 'v', 1, 1, '{q}', '{2}', 9, '{add}', 60)", worker)
     run("select horsies.enqueue(%s, 'add', 'q', 1, '{}', 'x', 0, null, null, null, true)", task)
-    assert run("select id, attempt from horsies.claim(%s, 1, 1, '{q}', '{add}')", worker) == [(task, 1)]
+    assert run("select id, attempt from horsies.claim(%s, 1, 1, 1, null, '{q}', '{add}')", worker) == [(task, 1)]
     run("select horsies.reap(%s, 10)", worker)
     assert run("select task_name, status from horsies.task_result(%s)", task) == [("add", "FAILED")]
     assert run("select horsies.duty_lock(), horsies.add_partitions(15), horsies.prune(0)") == [(True, 1, 0)]
