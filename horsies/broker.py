@@ -1,7 +1,7 @@
 """`Broker`: the queue as whoever watches over it sees it; and `rerun`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,10 +9,10 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from horsies.codes import BrokerErrorCode
+from horsies.codes import BrokerErrorCode, TaskStatus
 from horsies.db import calls_monitor, calls_tasks
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
-from horsies.db.rows import TaskInfoRow, WorkerStatsRow
+from horsies.db.rows import TaskInfoRow, WaitingNameRow, WorkerStatsRow
 from horsies.handle import (
     BrokerOperationError,
     BrokerResult,
@@ -123,6 +123,24 @@ class Broker:
     async def get_result_async(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
         """The same as `get_result`, awaited."""
         return await self._handle(task_id).get_async(timeout_ms)
+
+    async def list_tasks(
+        self,
+        statuses: Sequence[TaskStatus] | None = None,
+        *,
+        queue_name: str | None = None,
+        task_name: str | None = None,
+        limit: int = 100,
+    ) -> BrokerResult[list[TaskInfo]]:
+        """Tasks of these statuses, of a queue, of a name (None: of all), the latest sent first.
+
+        Of ended tasks the latest 100,000 are looked at.
+        """
+        return await self._watch(calls_monitor.list_tasks(statuses, queue_name, task_name, limit), _infos)
+
+    async def get_waiting_names(self) -> BrokerResult[list[WaitingNameRow]]:
+        """Names under which tasks wait, by queue: how many (a thousand at most), and whether a live worker has them."""
+        return await self._watch(calls_monitor.waiting_names(_MOST), lambda rows: rows)
 
     async def get_stale_tasks(self, stale_threshold_minutes: float = 2) -> BrokerResult[list[TaskInfo]]:
         """Tasks in the hands of workers that have been silent for so long; a thousand at most, oldest claim first."""

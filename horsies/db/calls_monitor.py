@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from horsies.db.operations import Call, Rows
-from horsies.db.rows import TaskInfoRow, WaitingNameRow, WorkerStatsRow
+from horsies.db.rows import HealthRow, TaskInfoRow, WaitingNameRow, WorkerStatsRow
 
 _STALE_TASKS = (
     "select info.* from horsies.stale_tasks(%s::float8, %s) as found (id)"
@@ -12,6 +12,7 @@ _STALE_TASKS = (
 _EXPIRED_TASKS = (
     "select info.* from horsies.expired_tasks(%s) as found (id) cross join lateral horsies.task_info(found.id) as info"
 )
+_HEALTH = "select * from horsies.health()"
 _LIST_TASKS = (
     "select info.* from horsies.list_tasks(%s, %s, %s, %s) as found (id)"
     " cross join lateral horsies.task_info(found.id) as info"
@@ -35,6 +36,11 @@ def stale_tasks(stale_after_s: float, most: int) -> Call[list[TaskInfoRow]]:
 def expired_tasks(most: int) -> Call[list[TaskInfoRow]]:
     """Tasks that were not started by their deadline, of a day, the latest deadline first."""
     return Call(_EXPIRED_TASKS, (most,), _tasks)
+
+
+def health() -> Call[HealthRow]:
+    """What may go wrong with a server in use, in numbers."""
+    return Call(_HEALTH, (), lambda rows: HealthRow(*rows[0]))
 
 
 def list_tasks(

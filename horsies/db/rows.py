@@ -62,8 +62,6 @@ class ClaimedTask(NamedTuple):
     args: bytes
     attempt: int
     timeout_ms: int | None
-    queue: str
-    capped: bool
 
 
 class WorkerStatsRow(NamedTuple):
@@ -92,3 +90,16 @@ class WaitingNameRow(NamedTuple):
     queue: str
     waiting: int
     is_served: bool
+
+
+class HealthRow(NamedTuple):
+    """The row of `horsies.health`."""
+
+    clock: datetime
+    oldest_seconds: float | None
+    oldest: str | None
+    live_rows: int
+    dead_rows: int
+    days_ahead: int
+    has_strays: bool
+    sender_skew_seconds: float | None

@@ -83,7 +83,7 @@ class Executor:
             self._reporter,
             job.fence.task_id,
             job.attempt,
-            queue=job.queue,
+            queue=call.definition.queue_name,
             timeout_ms=job.timeout_ms,
         )
 

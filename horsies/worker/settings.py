@@ -1,7 +1,6 @@
 """What a worker is told: by the command line (`WorkerOptions`) and by its app (`WorkerSettings`)."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
@@ -88,17 +87,13 @@ class WorkerOptions:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What the supervisor must know of the app; it never imports user code itself. ``queues`` maps names to caps."""
+    """What the supervisor must know of the app; it never imports user code itself."""
 
     app_name: str
     broker: PostgresConfig
     recovery: RecoveryConfig
     resilience: WorkerResilienceConfig
-    queues: Mapping[str, int | None]
-    cluster_cap: int | None
-    prefetch_buffer: int
-    lease_s: float | None
-    most_lease_s: float
+    queues: tuple[str, ...]
     task_names: tuple[str, ...]
     async_names: frozenset[str]
 

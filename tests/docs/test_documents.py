@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from typer.core import TyperGroup
 
 from horsies import AppConfig, PostgresConfig, RecoveryConfig, ScheduleConfig, WorkerResilienceConfig
+from horsies.cli.main import load_command
 from tests.support.scene import URL_VARIABLE, load_tasks
 from tests.support.workers import WorkerProcess
 
@@ -100,7 +102,7 @@ def test_every_command_line_exists() -> None:
         if program == "make":
             assert f"\n{arguments[0]}:" in makefile
             continue
-        words = arguments[: 2 if arguments[0] == "db" else 1]
+        words = arguments[: 2 if isinstance(load_command(arguments[0]), TyperGroup) else 1]
         help_text = horsies_help(*words)
         for option in (word.split("=")[0] for word in arguments if word.startswith("--")):
             assert option in help_text, f"{option} of {words}"

@@ -2,10 +2,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from horsies.cli.main import COMMANDS, load_command
 from horsies.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -50,14 +52,52 @@ def test_the_version(tmp_path: Path, arguments: list[str]) -> None:
     assert (done.returncode, done.stdout) == (0, f"horsies {__version__}\n")
 
 
+def every_help() -> Iterator[tuple[str, str]]:
+    """Each command with its help."""
+    for name in COMMANDS:
+        command = load_command(name)
+        yield name, command.help
+        for sub_name, sub_command in getattr(command, "commands", {}).items():
+            yield f"{name} {sub_name}", sub_command.help
+
+
+def test_every_help_has_an_example_on_one_line(tmp_path: Path) -> None:
+    helps = dict(every_help())
+    assert len(helps) > 12
+    for command, text in {**helps, "worker": horsies(tmp_path, "worker", "--help").stdout}.items():
+        [example, *_] = [line for line in text.splitlines() if "Example: " in line]
+        assert example.split("Example: ")[1].startswith(f"horsies {command}"), command
+
+
+def test_whoever_reads_can_have_json() -> None:
+    acting = {"worker", "scheduler", "send", "dev", "db migrate", "db sql", "tasks cancel", "tasks rerun"}
+    groups = {name.split()[0] for name, _ in every_help() if " " in name}
+    for name in {name for name, _ in every_help()} - acting - groups:
+        command = load_command(name.split()[0])
+        reading = command.commands[name.split()[1]] if " " in name else command
+        assert "--json" in [option for each in reading.params for option in each.opts], name
+
+
 @pytest.mark.parametrize(
-    "command", [[], ["worker"], ["send"], ["db"], ["db", "migrate"], ["db", "status"], ["db", "sql"]]
+    ("arguments", "hint"),
+    [
+        (["wroker"], "Did you mean 'worker'"),
+        (["tasks", "lst"], "Did you mean 'list'?"),
+        (["worker", "instance:app", "--proceses", "2"], "--processes"),
+        (["tasks", "list", "--nam", "x"], "--name"),
+    ],
 )
-def test_every_help_has_an_example_on_one_line(tmp_path: Path, command: list[str]) -> None:
-    done = horsies(tmp_path, *command, "--help")
-    assert done.returncode == 0
-    [example, *_] = [line for line in done.stdout.splitlines() if "Example: " in line]
-    assert example.split("Example: ")[1].startswith(" ".join(["horsies", *command]))
+def test_what_is_spelled_wrong_gets_a_suggestion(tmp_path: Path, arguments: list[str], hint: str) -> None:
+    done = horsies(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert hint in done.stderr
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("horsies wo", ["worker", "workers"]), ("horsies tasks re", ["rerun"])])
+def test_the_shell_completes(tmp_path: Path, typed: str, offered: list[str]) -> None:
+    place = str(len(typed.split()) - 1)
+    done = horsies(tmp_path, COMP_WORDS=typed, COMP_CWORD=place, _HORSIES_COMPLETE="complete_bash")
+    assert set(offered) <= set(done.stdout.split())
 
 
 @pytest.mark.parametrize(

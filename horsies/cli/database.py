@@ -1,0 +1,108 @@
+"""Which database a command is about, and asking it: by an app, by options, or by the environment."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from difflib import get_close_matches
+from uuid import UUID
+
+import typer
+
+from horsies.app import Horsies
+from horsies.broker import Broker
+from horsies.cli.locate import locate
+from horsies.config import AppConfig
+from horsies.errors import ConfigurationError, ErrorCode
+from horsies.handle import BrokerResult
+from horsies.postgres import DEFAULT_SCHEMA, PostgresConfig, schema_name_problem
+from horsies.result import Err
+from horsies.urls import parse_url
+
+_LIKE_AN_APP = re.compile(r"[A-Za-z_./][\w./ ]*(:\w+)?")
+
+LOCATOR = typer.Argument(metavar="MODULE:APP", help="The app whose database is meant.")
+URL = typer.Option(metavar="URL", help="The database, instead of an app's; else the environment's.")
+SCHEMA = typer.Option(help="The schema in that database, if it has another name.")
+AS_JSON = typer.Option("--json", help="Print JSON.")
+IDS = typer.Argument(metavar="[MODULE:APP] TASK_ID", help="The app whose database is meant, and tasks.")
+
+
+def database_config(locator: str | None, database_url: str | None, schema: str | None) -> PostgresConfig:
+    """The database of an app, or the one that options or the environment name.
+
+    Raises:
+        ConfigurationError: HRS-206, both are given; or what is wrong with either.
+    """
+    if locator is None:
+        _check_options(database_url, schema)
+        return PostgresConfig(database_url=database_url, schema=schema or DEFAULT_SCHEMA)
+    if database_url is not None or schema is not None:
+        message = "give an app, or --database-url and --schema, not both"
+        raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text="the app knows its database")
+    return locate(locator).config.broker
+
+
+def _check_options(database_url: str | None, schema: str | None) -> None:
+    """Refuse what `PostgresConfig` would refuse, in terms of the command line."""
+    if database_url is not None:
+        parse_url(database_url, "--database-url")
+    problem = None if schema is None else schema_name_problem(schema)
+    if problem is not None:
+        raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, f"--schema {problem}")
+
+
+def viewer(locator: str | None) -> Horsies:
+    """An app without tasks on a database: what looks at it makes no schema, and needs nobody's modules."""
+    config = database_config(locator, None, None)
+    return Horsies(AppConfig(broker=config.model_copy(update={"auto_migrate": False})))
+
+
+def ask[R](app: Horsies, question: Callable[[Broker], Awaitable[BrokerResult[R]]]) -> R:
+    """Have the broker of an app answer.
+
+    Raises:
+        ConfigurationError: HRS-211, it can't.
+    """
+
+    async def answer() -> BrokerResult[R]:
+        try:
+            return await question(app.get_broker())
+        finally:
+            await app.close_async()
+
+    return granted(app, asyncio.run(answer()))
+
+
+def granted[R](app: Horsies, answer: BrokerResult[R]) -> R:
+    """The answer itself; an error is raised as what is wrong with the database."""
+    if isinstance(answer, Err):
+        raise app.config.broker.unusable(answer.err_value.message)
+    return answer.ok_value
+
+
+def split_ids(arguments: Iterable[str]) -> tuple[str | None, list[str]]:
+    """Tell an app from ids of tasks, which may stand in any order.
+
+    Raises:
+        ConfigurationError: HRS-206, what is no id is not one app.
+    """
+    ids = [each for each in arguments if _is_id(each)]
+    others = [each for each in arguments if not _is_id(each)]
+    if len(others) > 1 or not all(map(_LIKE_AN_APP.fullmatch, others)):
+        message = f"{others[-1]!r} is neither the id of a task nor an app"
+        raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text="write [MODULE:APP] TASK_ID")
+    return next(iter(others), None), ids
+
+
+def _is_id(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(UUID(text))
+    return False
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """``; did you mean 'mail'?``, or nothing, if nothing that is known is like it, or it is known itself."""
+    names = sorted(set(known))
+    near = [] if given in names else get_close_matches(given, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,121 @@
+"""``horsies doctor``: what is wrong, or about to be, with a database in use, and what to do about it."""
+
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any, NamedTuple
+
+import psycopg
+import typer
+
+from horsies.cli.database import AS_JSON, LOCATOR, database_config
+from horsies.cli.output import ago, print_json
+from horsies.db import calls_monitor, health, migrate
+from horsies.db.connect import Database
+from horsies.db.failures import call_failed
+from horsies.db.rows import HealthRow
+from horsies.embedded import EmbeddedError
+from horsies.version import __version__
+
+_OLD_SNAPSHOT_S = 600
+_MANY_DEAD_ROWS = 20_000
+_DAYS_AHEAD = 3
+_NOTICE_WITHIN_S = 2.0
+_CLOCKS_DIFFER_S = 5.0
+_COUNTED = 1000
+
+type Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class Finding(NamedTuple):
+    """What one look found. ``fix`` is None where all is well."""
+
+    look: str
+    found: str
+    fix: str | None = None
+
+
+def doctor(
+    locator: Annotated[str | None, LOCATOR] = None,
+    *,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Look for what is wrong with the database, and say what to do.
+
+    Exits with 1 if there is something.
+
+    Example: horsies doctor instance:app
+    """
+    config = database_config(locator, None, None)
+    database = Database(config)
+    try:
+        with database.connect() as connection:
+            findings = list(_examine(database, connection))
+    except (psycopg.Error, EmbeddedError) as error:
+        raise config.unusable(call_failed(error).message) from error
+    if as_json:
+        print_json([finding._asdict() for finding in findings])
+    for look, found, fix in [] if as_json else findings:
+        typer.echo(f"{'ok ' if fix is None else '!! '} {look:<12} {found}" + (f"\n    fix: {fix}" if fix else ""))
+    raise typer.Exit(1 if any(finding.fix for finding in findings) else 0)
+
+
+def _examine(database: Database, connection: Connection) -> Iterator[Finding]:
+    status = migrate.status(connection, database.schema)
+    if not status.is_current:
+        fix = "horsies db migrate" if status.current <= status.latest else "upgrade horsies"
+        yield Finding("schema", status.describe(), fix)
+        return
+    differing = health.drift(connection, database.schema)
+    yield Finding(
+        "schema",
+        f"differs from its version {status.current}: {', '.join(differing)}" if differing else status.describe(),
+        "undo what was changed by hand, or compare with: horsies db sql" if differing else None,
+    )
+    yield from _examine_server(database.ask(connection, calls_monitor.health()))
+    yield _examine_notices(database, connection)
+    yield from _examine_workers(database, connection)
+
+
+def _examine_server(seen: HealthRow) -> Iterator[Finding]:
+    old = seen.oldest_seconds is not None and seen.oldest_seconds > _OLD_SNAPSHOT_S
+    age = "none" if seen.oldest_seconds is None else f"{ago(seen.oldest_seconds)}, {seen.oldest}"
+    fix = "end it (select pg_terminate_backend(PID)), and set idle_in_transaction_session_timeout; it keeps dead rows"
+    yield Finding("snapshots", f"oldest: {age}", fix if old else None)
+    many = seen.dead_rows > max(_MANY_DEAD_ROWS, seen.live_rows)
+    fix = "end what holds an old snapshot, then: vacuum tasks; look whether autovacuum is on and keeps up"
+    yield Finding("dead rows", f"{seen.dead_rows:,} beside {seen.live_rows:,} live tasks", fix if many else None)
+    fix = "start a worker: they make them; look for duty.failed in its log"
+    found = f"history has {seen.days_ahead} days from today on" + (", and strays" if seen.has_strays else "")
+    yield Finding("partitions", found, fix if seen.days_ahead < _DAYS_AHEAD or seen.has_strays else None)
+    here = abs(time.time() - seen.clock.timestamp())
+    ahead = seen.sender_skew_seconds or 0.0
+    skewed = max(here, ahead) > _CLOCKS_DIFFER_S
+    found = f"this machine is {here:.1f} s from the server's clock, senders are up to {max(ahead, 0.0):.1f} s ahead"
+    yield Finding("clocks", found, "run a time service (chrony, systemd-timesyncd) on all machines" if skewed else None)
+
+
+def _examine_notices(database: Database, connection: Connection) -> Finding:
+    if not database.can_listen:
+        fix = "give PostgresConfig(session_database_url=…), a way around PgBouncer"
+        return Finding("notices", "none through PgBouncer: workers and waiters poll", fix)
+    took = health.notice_seconds(database, connection, _NOTICE_WITHIN_S)
+    if took is not None:
+        return Finding("notices", f"take {took * 1000:.1f} ms from one connection to another")
+    fix = "if a PgBouncer in transaction mode is between, say so: pgbouncer_transaction_mode, session_database_url"
+    return Finding("notices", f"do not come within {_NOTICE_WITHIN_S:.0f} s", fix)
+
+
+def _examine_workers(database: Database, connection: Connection) -> Iterator[Finding]:
+    workers = database.ask(connection, calls_monitor.worker_stats())
+    versions = sorted({worker.library_version for worker in workers} | {__version__})
+    silent = [worker.process_name for worker in workers if worker.is_stale]
+    found = f"{len(workers)}, with {', '.join(versions)}" if workers else "none"
+    fix = "finish the roll-out: all should have one version" if len(versions) > 1 else None
+    yield Finding("workers", found, fix)
+    if silent:
+        fix = "look after the machine; any other worker hands their work on"
+        yield Finding("heartbeats", f"silent: {', '.join(silent)}", fix)
+    unserved = [each for each in database.ask(connection, calls_monitor.waiting_names(_COUNTED)) if not each.is_served]
+    listed = ", ".join(f"{each.task_name} ({each.waiting} in {each.queue})" for each in unserved)
+    fix = "start a worker that has them and works on their queue, or: horsies tasks cancel --name NAME"
+    yield Finding("unclaimable", listed or "no tasks", fix if unserved else None)

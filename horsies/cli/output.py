@@ -1,0 +1,78 @@
+"""What commands print: a table for people, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import cast
+
+import typer
+from pydantic_core import to_jsonable_python
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from horsies.outcome import TaskError, TaskResult
+from horsies.render import use_color
+
+_ANY_WIDTH = 10_000
+_WORTH_A_BAR = 10
+
+
+def print_json(value: object) -> None:
+    """Print JSON, indented for a terminal, on one line for a program: times in ISO 8601, results by side."""
+    indent = 2 if sys.stdout.isatty() else None
+    typer.echo(json.dumps(to_jsonable_python(value, fallback=_by_side), ensure_ascii=False, indent=indent))
+
+
+def _by_side(value: object) -> object:
+    if not isinstance(value, TaskResult):
+        return str(value)
+    result = cast("TaskResult[object, TaskError]", value)
+    return {"ok": result.ok_value} if result.is_ok() else {"err": result.err_value}
+
+
+def print_table(rows: Sequence[object], columns: str) -> None:
+    """Print attributes of rows, named with spaces between: as wide as the terminal, as wide as it needs elsewhere."""
+    table = Table(box=None, pad_edge=False)
+    for name in columns.split():
+        table.add_column(name.replace("_", " ").upper(), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(text(getattr(row, name))) for name in columns.split()))
+    width = None if sys.stdout.isatty() else _ANY_WIDTH
+    Console(width=width, no_color=not use_color(sys.stdout), highlight=False).print(table, crop=width is None)
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Print names and values one below the other; those that are None are left out."""
+    shown = {name: text(value) for name, value in facts.items() if value is not None}
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        typer.echo(f"{name:<{width}}  " + value.replace("\n", "\n" + " " * (width + 2)))
+
+
+def text(value: object) -> str:
+    """A value as a person reads it: times in UTC to the second, lists with commas."""
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, cast("tuple[object, ...]", value)))
+    return "" if value is None else str(value)
+
+
+def ago(seconds: float) -> str:
+    """A duration in the largest unit that leaves a whole number of it: ``3 min``."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def with_bar[T](items: Sequence[T], doing: str) -> Iterator[T]:
+    """Go through items with a progress bar on a terminal, if there are many."""
+    wanted = sys.stderr.isatty() and len(items) > _WORTH_A_BAR
+    return iter(track(items, doing, console=Console(stderr=True), transient=True) if wanted else items)

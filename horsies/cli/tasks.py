@@ -1,0 +1,192 @@
+"""``horsies tasks``: look at tasks, cancel them, send them again."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from horsies.app import Horsies
+from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, did_you_mean, granted, split_ids, viewer
+from horsies.cli.output import print_facts, print_json, print_table, with_bar
+from horsies.codes import BrokerErrorCode, TaskStatus
+from horsies.errors import ConfigurationError, ErrorCode
+from horsies.handle import BrokerResult
+from horsies.info import TaskInfo
+from horsies.result import Err
+
+tasks = typer.Typer(
+    no_args_is_help=True,
+    help="Look at tasks, cancel them, send them again.\n\nExample: horsies tasks list instance:app --status FAILED",
+)
+
+_STATUS = typer.Option("--status", case_sensitive=False, help="Only tasks of this status; may be repeated.")
+_QUEUE = typer.Option("--queue", help="Only tasks of this queue.")
+_NAME = typer.Option("--name", help="Only tasks of this name.")
+_LIMIT = typer.Option("--limit", min=1, max=1000, help="How many at most.")
+_YES = typer.Option("--yes", help="Do not ask.")
+
+_COLUMNS = "task_id task_name status queue_name sent_at completed_at failed_at retry_count error_code"
+_ATTEMPTS = "attempt outcome started_at finished_at worker_process_name error_code error_message"
+
+
+@tasks.command("list")
+def list_(  # noqa: PLR0913 - one parameter an option
+    locator: Annotated[str | None, LOCATOR] = None,
+    *,
+    status: Annotated[list[TaskStatus] | None, _STATUS] = None,
+    queue: Annotated[str | None, _QUEUE] = None,
+    name: Annotated[str | None, _NAME] = None,
+    limit: Annotated[int, _LIMIT] = 20,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """List tasks, the latest sent first. Of ended tasks the latest 100,000 are looked at.
+
+    Example: horsies tasks list instance:app --status FAILED --name add_numbers
+    """
+    app = viewer(locator)
+    found = _find(app, status, queue, name, limit)
+    if as_json:
+        print_json(found)
+    elif found:
+        print_table(found, _COLUMNS)
+    else:
+        typer.echo(f"no such tasks{_suggestion(app, queue, name)}", err=True)
+
+
+@tasks.command()
+def show(
+    arguments: Annotated[list[str], IDS],
+    *,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Show all that is known of a task: where it stands, its result, its attempts. Exits with 1 if there is none.
+
+    Example: horsies tasks show instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
+    """
+    locator, ids = split_ids(arguments)
+    app = viewer(locator)
+    if not ids:
+        message = "name a task by its id"
+        raise typer.BadParameter(message, param_hint="TASK_ID")
+    for task_id in ids:
+        info = granted(app, app.handle(task_id).info(include_result=True, include_attempts=True))
+        if info is None:
+            raise _no_task(task_id)
+        if as_json:
+            print_json(info)
+        else:
+            _print_task(info)
+    app.close()
+
+
+def _print_task(info: TaskInfo) -> None:
+    facts = {name: getattr(info, name) for name in TaskInfo.__slots__ if name not in {"attempts", "result"}}
+    result = info.result
+    if result is not None:
+        if result.is_ok():
+            facts["result"] = json.dumps(result.ok_value, ensure_ascii=False)
+        else:
+            error = result.err_value
+            facts["message"] = error.message
+            facts["exception"] = (
+                str(error.exception["traceback"]).rstrip() if isinstance(error.exception, dict) else None
+            )
+    print_facts(facts)
+    if info.attempts:
+        typer.echo()
+        print_table(info.attempts, _ATTEMPTS)
+
+
+@tasks.command()
+def cancel(
+    arguments: Annotated[list[str] | None, IDS] = None,
+    *,
+    queue: Annotated[str | None, _QUEUE] = None,
+    name: Annotated[str | None, _NAME] = None,
+    yes: Annotated[bool, _YES] = False,
+) -> None:
+    """End tasks that have not ended: those that are named, or all of a queue or a name. Running ones are killed.
+
+    Example: horsies tasks cancel instance:app --name add_numbers
+    """
+    locator, ids = split_ids(arguments or [])
+    app = viewer(locator)
+    live = [TaskStatus.PENDING, TaskStatus.CLAIMED, TaskStatus.RUNNING]
+    chosen = ids or _choose(app, live, queue, name, "cancel", yes=yes)
+    ended = sum(_answer(app, task_id, app.handle(task_id).cancel()) for task_id in with_bar(chosen, "cancelling"))
+    if chosen:
+        typer.echo(f"cancelled {ended} of {len(chosen)}")
+    app.close()
+
+
+@tasks.command()
+def rerun(  # noqa: PLR0913 - one parameter an option
+    arguments: Annotated[list[str] | None, IDS] = None,
+    *,
+    status: Annotated[list[TaskStatus] | None, _STATUS] = None,
+    queue: Annotated[str | None, _QUEUE] = None,
+    name: Annotated[str | None, _NAME] = None,
+    limit: Annotated[int, _LIMIT] = 1000,
+    yes: Annotated[bool, _YES] = False,
+) -> None:
+    """Send ended tasks again, as new tasks: those that are named, or all of a status, a queue or a name.
+
+    Prints the new ids. Without --status, those that failed are meant.
+
+    Example: horsies tasks rerun instance:app --status FAILED --name add_numbers
+    """
+    locator, ids = split_ids(arguments or [])
+    app = viewer(locator)
+    chosen = ids or _choose(app, status or [TaskStatus.FAILED], queue, name, "rerun", yes=yes, limit=limit)
+    for task_id in with_bar(chosen, "sending"):
+        typer.echo(_answer(app, task_id, app.rerun(task_id)).task_id)
+    app.close()
+
+
+def _find(
+    app: Horsies, status: Sequence[TaskStatus] | None, queue: str | None, name: str | None, limit: int
+) -> list[TaskInfo]:
+    return ask(app, lambda broker: broker.list_tasks(status, queue_name=queue, task_name=name, limit=limit))
+
+
+def _suggestion(app: Horsies, queue: str | None, name: str | None) -> str:
+    """What may have been meant by a queue or a name under which there is nothing."""
+    workers = ask(app, lambda broker: broker.get_worker_stats())
+    waiting = ask(app, lambda broker: broker.get_waiting_names())
+    names = {each.task_name for each in waiting}.union(*(worker.task_names for worker in workers))
+    queues = {each.queue for each in waiting}.union(*(worker.queues for worker in workers))
+    return (did_you_mean(name, names) if name else "") or (did_you_mean(queue, queues) if queue else "")
+
+
+def _choose(  # noqa: PLR0913 - one parameter an option
+    app: Horsies,
+    status: Sequence[TaskStatus],
+    queue: str | None,
+    name: str | None,
+    doing: str,
+    *,
+    yes: bool,
+    limit: int = 1000,
+) -> list[str]:
+    """The ids of all tasks that fit, after a question; a queue or a name has to be given."""
+    if queue is None and name is None:
+        message = "name tasks by their ids, or give --queue or --name"
+        raise typer.BadParameter(message, param_hint="TASK_ID")
+    found = _find(app, status, queue, name, limit)
+    if not found:
+        typer.echo(f"no such tasks{_suggestion(app, queue, name)}", err=True)
+    elif not yes:
+        typer.confirm(f"{doing} {len(found)} tasks?", abort=True, err=True)
+    return [info.task_id for info in found]
+
+
+def _answer[R](app: Horsies, task_id: str, answer: BrokerResult[R]) -> R:
+    if isinstance(answer, Err) and answer.err_value.code is BrokerErrorCode.TASK_NOT_FOUND:
+        raise _no_task(task_id)
+    return granted(app, answer)
+
+
+def _no_task(task_id: str) -> ConfigurationError:
+    message = f"there is no task {task_id}; its record may have been pruned"
+    return ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text="see: horsies tasks list")

@@ -1,0 +1,45 @@
+"""Looking for what is wrong with a database in use: drift of its schema, and whether notices come through."""
+
+import re
+import time
+from typing import Any
+
+import psycopg
+
+from horsies.db import calls_worker, sqlfiles
+from horsies.db.connect import Database
+from horsies.db.sqlfiles import admin, bind, channel, listen
+
+_NAMED = re.compile(r"(?<!drop )\b(index|constraint)\s+(?:if not exists\s+)?(\w+)\s+(?:on|check|unique)\b")
+_DROPPED = re.compile(r"\bdrop (?:index|constraint)\s+(?:if exists\s+)?(?:horsies\.)?(\w+)")
+_BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
+
+type Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def drift(connection: Connection, schema: str) -> list[str]:
+    """Where a schema of the current version differs from what its files say: functions, indexes, named constraints."""
+    found: dict[tuple[str, str], str] = {
+        (kind, name): body for kind, name, body in connection.execute(admin("objects").encode(), {"schema": schema})
+    }
+    expected = {("function", name): bind(sql, schema).decode() for name, sql in sqlfiles.functions().items()}
+    differing = [
+        f"function {name}"
+        for (kind, name), sql in expected.items()
+        if (body := _BODY.search(sql)) is None or found.get((kind, name)) != body[1]
+    ]
+    tables = "\n".join(sql for _, sql in sorted(sqlfiles.migrations().items()))
+    dropped = set(_DROPPED.findall(tables))
+    named = {(kind, name) for kind, name in _NAMED.findall(tables) if name not in dropped}
+    return [*differing, *sorted(f"{kind} {name}" for kind, name in named if (kind, name) not in found)]
+
+
+def notice_seconds(database: Database, connection: Connection, patience_s: float) -> float | None:
+    """How long a notice takes from one connection to another; None: it did not come."""
+    with database.connect(to_listen=True) as ear:
+        ear.execute(listen(channel("wake", database.schema)))
+        started = time.perf_counter()
+        database.ask(connection, calls_worker.notify_wake())
+        for _ in ear.notifies(timeout=patience_s, stop_after=1):
+            return time.perf_counter() - started
+    return None

@@ -1,0 +1,58 @@
+"""`health` and the drift of a schema: what the doctor judges."""
+
+import pytest
+from uuid_utils.compat import uuid7
+
+from horsies.db import calls_monitor, health
+from horsies.db.sqlfiles import DEFAULT_SCHEMA
+from tests.support.factories import numbered_id, request, send
+from tests.support.sessions import Session, call
+
+
+def test_a_new_schema_is_well(db: Session) -> None:
+    found = call(db, calls_monitor.health())
+    assert (found.days_ahead, found.has_strays, found.sender_skew_seconds) == (15, False, None)
+    assert found.dead_rows == 0
+    assert health.drift(db, DEFAULT_SCHEMA) == []
+
+
+def test_the_oldest_transaction(db: Session, other: Session) -> None:
+    with other.transaction():
+        other.execute("set local application_name = 'dreamer'")
+        send(other)
+        found = call(db, calls_monitor.health())
+    assert found.oldest is not None
+    assert "dreamer" in found.oldest
+    assert found.oldest_seconds is not None
+    assert found.oldest_seconds >= 0
+    assert "dreamer" not in str(call(db, calls_monitor.health()).oldest)
+
+
+def test_the_clocks_of_senders_that_are_ahead(db: Session) -> None:
+    send(db, request(numbered_id(1)))  # of long ago, as by a replay
+    assert (call(db, calls_monitor.health()).sender_skew_seconds or 0) < 0
+    late = uuid7().int + (60_000 << 80)
+    db.execute("select horsies.enqueue(%s, 'add', 'default', 100, '{}', 'x', 0, null, null, null, false)", (_id(late),))
+    assert call(db, calls_monitor.health()).sender_skew_seconds == pytest.approx(60, abs=5)
+
+
+def _id(number: int) -> str:
+    digits = f"{number:032x}"
+    return "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("drop index horsies.tasks_to_claim", "index tasks_to_claim"),
+        ("alter table horsies.tasks drop constraint running_has_begun", "constraint running_has_begun"),
+        ("drop function horsies.finish_batch", "function finish_batch"),
+        (
+            "create or replace function horsies.notify_wake() returns void language sql as 'select'",
+            "function notify_wake",
+        ),
+    ],
+)
+def test_drift_is_named(db: Session, change: str, expected: str) -> None:
+    db.execute(change.encode())
+    assert health.drift(db, DEFAULT_SCHEMA) == [expected]

@@ -1,0 +1,163 @@
+"""`horsies tasks`, `workers` and `doctor`: looking at a queue from a shell, and doing something about it."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.support.commands import horsies
+from tests.support.factories import DrivenWorker, done, failed, request, send
+from tests.support.scene import URL_VARIABLE
+from tests.support.sessions import Session, open_session, scalar
+
+
+class Shell:
+    """A shell in a folder, whose environment names the test's database."""
+
+    def __init__(self, folder: Path, url: str, session: Session) -> None:
+        self.folder = folder
+        self.url = url
+        self.session = session
+
+    def run(self, *args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        ended = horsies(self.folder, *map(str, args), **{URL_VARIABLE: self.url})
+        assert ended.returncode == code, ended.stderr + ended.stdout
+        assert "Traceback" not in ended.stderr
+        return ended
+
+    def json(self, *args: object, code: int = 0) -> list[dict[str, object]]:
+        return json.loads(self.run(*args, "--json", code=code).stdout)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, database_url: str) -> Iterator[Shell]:
+    with open_session(database_url) as session:
+        yield Shell(tmp_path, database_url, session)
+
+
+@pytest.fixture
+def ids(shell: Shell) -> list[UUID]:
+    """Completed, failed, running, waiting."""
+    sent = [send(shell.session, request(name="add_numbers")) for _ in range(4)]
+    worker = DrivenWorker(shell.session, names=["add_numbers", "send_mail"])
+    first, second, _ = worker.claim(3)
+    worker.finish(done(first, b'{"sum": 8}'), failed(second))
+    return sent
+
+
+def test_the_list_is_a_table_of_the_latest(shell: Shell, ids: list[UUID]) -> None:
+    head, *rows = shell.run("tasks", "list").stdout.splitlines()
+    assert head.startswith("TASK ID   ")
+    assert head.endswith("COMPLETED AT         FAILED AT            RETRY COUNT  ERROR CODE")
+    assert [row.split()[0] for row in rows] == [str(each) for each in ids[::-1]]
+    assert [row.split()[2] for row in rows] == ["PENDING", "RUNNING", "FAILED", "COMPLETED"]
+    assert len(shell.json("tasks", "list", "--limit=2")) == 2
+
+
+def test_the_list_can_be_filtered(shell: Shell, ids: list[UUID]) -> None:
+    send(shell.session, request(name="send_mail", queue="mail"))
+    listed = shell.json("tasks", "list", "--status=failed", "--status=running", "--name=add_numbers", "--queue=default")
+    assert [each["task_id"] for each in listed] == [str(ids[2]), str(ids[1])]
+    assert shell.json("tasks", "list", "--queue=mail")[0]["task_name"] == "send_mail"
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [(["--name=ad_numbers"], "; did you mean 'add_numbers'?"), (["--queue=defualt"], "; did you mean 'default'?")],
+)
+def test_what_is_like_nothing_gets_a_suggestion(shell: Shell, ids: list[UUID], options: list[str], hint: str) -> None:
+    assert ids
+    assert shell.run("tasks", "list", *options).stderr == f"no such tasks{hint}\n"
+
+
+def test_one_task_is_shown_with_result_and_attempts(shell: Shell, ids: list[UUID]) -> None:
+    shown = shell.run("tasks", "show", ids[0]).stdout
+    assert "status               COMPLETED" in shown
+    assert 'result               {"sum": 8}' in shown
+    assert "ATTEMPT  OUTCOME" in shown
+    assert "it failed" in shell.run("tasks", "show", ids[1]).stdout
+    found = json.loads(shell.run("tasks", "show", ids[1], "--json").stdout)
+    assert (found["status"], found["result"]["err"]["error_code"]) == ("FAILED", "BOOM")
+    assert json.loads(shell.run("tasks", "show", ids[0], "--json").stdout)["result"] == {"ok": {"sum": 8}}
+
+
+def test_tasks_are_cancelled_by_their_ids(shell: Shell, ids: list[UUID]) -> None:
+    assert shell.run("tasks", "cancel", ids[0], ids[2], ids[3]).stdout == "cancelled 2 of 3\n"
+    assert scalar(shell.session, "select count(*) from horsies.tasks") == 0
+
+
+def test_or_by_their_name_after_a_question(shell: Shell, ids: list[UUID]) -> None:
+    send(shell.session, request(name="other"))
+    asked = shell.run("tasks", "cancel", "--name=add_numbers", code=1)
+    assert "cancel 2 tasks? [y/N]" in asked.stderr
+    assert scalar(shell.session, "select count(*) from horsies.tasks") == 3
+    assert shell.run("tasks", "cancel", "--name=add_numbers", "--yes").stdout == "cancelled 2 of 2\n"
+    assert scalar(shell.session, "select task_name from horsies.tasks") == "other"
+
+
+def test_tasks_are_sent_again(shell: Shell, ids: list[UUID]) -> None:
+    new = shell.run("tasks", "rerun", ids[0]).stdout.strip()
+    assert json.loads(shell.run("tasks", "show", new, "--json").stdout)["rerun_of"] == str(ids[0])
+    [again] = shell.run("tasks", "rerun", "--name=add_numbers", "--yes").stdout.split()
+    assert json.loads(shell.run("tasks", "show", again, "--json").stdout)["rerun_of"] == str(ids[1])
+    assert "has not ended" in shell.run("tasks", "rerun", ids[3], code=1).stderr
+
+
+def test_what_is_not_there_is_said(shell: Shell) -> None:
+    missing = "01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e"
+    for command in ("show", "cancel", "rerun"):
+        assert f"there is no task {missing}" in shell.run("tasks", command, missing, code=1).stderr
+        assert "neither the id" in shell.run("tasks", command, "01931c2e-nonsense", code=1).stderr
+        assert "Usage:" in shell.run("tasks", command, code=2).stderr
+    assert shell.run("tasks", "list").stderr == "no such tasks\n"
+    assert "is not one of 'pending'" in shell.run("tasks", "list", "--status=late", code=2).stderr
+
+
+def test_the_database_may_be_that_of_an_app(shell: Shell, ids: list[UUID]) -> None:
+    (shell.folder / "shop.py").write_text("from horsies import *\napp = Horsies(AppConfig())\n")
+    assert (
+        shell.run("tasks", "show", "shop:app", ids[0]).stdout == shell.run("tasks", "show", ids[0], "shop:app").stdout
+    )
+    assert len(shell.json("tasks", "list", "shop:app")) == 4
+
+
+def test_workers_are_listed(shell: Shell, ids: list[UUID]) -> None:
+    assert ids
+    [row] = shell.run("workers").stdout.splitlines()[1:]
+    assert row.split()[:7] == ["host-1/worker", "0.1.0", "default", "2", "1", "1", "0"]
+    [found] = shell.json("workers")
+    assert (found["running"], found["is_stale"], found["task_names"]) == (1, False, ["add_numbers", "send_mail"])
+
+
+def test_the_doctor_is_content(shell: Shell) -> None:
+    said = shell.run("doctor").stdout
+    assert [line.split()[0] for line in said.splitlines()] == ["ok"] * 8
+    assert "notices" in said
+    assert all(finding["fix"] is None for finding in shell.json("doctor"))
+
+
+def test_the_doctor_names_what_is_wrong_and_the_fix(shell: Shell) -> None:
+    send(shell.session, request(name="nobody_has_it"))
+    shell.session.execute("drop index horsies.tasks_by_name")
+    shell.session.execute("insert into horsies.clock (shift) values ('20 days')")
+    DrivenWorker(shell.session, stale_after_s=0)
+    shell.session.execute("update horsies.workers set library_version = '9.9.9'")
+    shell.session.execute(f"alter database {shell.session.info.dbname} set horsies_test.clock = 'on'".encode())
+    wrong = {str(each["look"]): each for each in shell.json("doctor", code=1) if each["fix"]}
+    assert set(wrong) == {"schema", "partitions", "workers", "heartbeats", "unclaimable"}
+    assert "index tasks_by_name" in str(wrong["schema"]["found"])
+    assert "nobody_has_it (1 in default)" in str(wrong["unclaimable"]["found"])
+    assert "9.9.9" in str(wrong["workers"]["found"])
+    said = shell.run("doctor", code=1).stdout
+    assert said.count("    fix: ") == 5
+
+
+def test_the_doctor_without_a_schema(shell: Shell, empty_database_url: str) -> None:
+    ended = horsies(shell.folder, "doctor", **{URL_VARIABLE: empty_database_url})
+    assert (ended.returncode, ended.stdout.splitlines()[1]) == (1, "    fix: horsies db migrate")
+    with psycopg.connect(empty_database_url) as session:
+        assert session.execute("select to_regnamespace('horsies')").fetchone() == (None,)
