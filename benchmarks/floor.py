@@ -16,7 +16,9 @@ from horsies.db.calls_tasks import EnqueueRequest
 from horsies.db.calls_worker import Fence, Outcome, WorkerFacts
 from horsies.db.operations import Call
 
-FACTS = WorkerFacts("floor", 1, "floor:1", "boot", "namespace", "start", "0", 1, 1, ("default",), ("noop",), 300.0)
+FACTS = WorkerFacts(
+    "floor", 1, "floor:1", "boot", "namespace", "start", "0", 1, 1, {"default": None}, None, ("noop",), 300.0
+)
 
 
 def connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
@@ -53,7 +55,7 @@ def drain(url: str, count: int, batch: int, connections: int = 2) -> float:
             outcomes: list[Outcome] = []
             while left > 0:
                 number += 1
-                claim = calls_worker.claim(worker_id, number, batch, ["default"], ["noop"])
+                claim = calls_worker.claim(worker_id, number, batch, ["default"], ["noop"], free=batch)
                 if outcomes:
                     finish = calls_worker.finish(worker_id, "floor", outcomes)
                     with connection.pipeline():

@@ -254,29 +254,6 @@ class AppConfig(Settings):
                 message = f"AppConfig.custom_queues has {count} queues named {name!r}"
                 yield _contradiction(code, message, "give each queue a name of its own", "custom_queues")
 
-    def unsupported(self) -> list[ConfigurationError]:
-        """Settings that this version accepts and does not honour yet: a worker refuses to start with them."""
-        asked = [
-            (ErrorCode.CONFIG_INVALID_PREFETCH, "prefetch_buffer", self.prefetch_buffer > 0, "0"),
-            (ErrorCode.CONFIG_INVALID_CLUSTER_CAP, "cluster_wide_cap", self.cluster_wide_cap is not None, "None"),
-            *(
-                (
-                    self.default_code,
-                    f"max_concurrency of queue {queue.name!r}",
-                    queue.max_concurrency is not None,
-                    "None",
-                )
-                for queue in self.queues
-            ),
-        ]
-        return [
-            ConfigurationError(
-                code, f"this version of horsies does not honour {setting} yet", help_text=f"set it to {neutral}"
-            )
-            for code, setting, is_asked, neutral in asked
-            if is_asked
-        ]
-
     def log_config(self, logger: logging.Logger) -> None:
         """Log all settings at INFO, one line a section, passwords masked."""
         sections = {name: dict(value) for name, value in self if isinstance(value, Settings)}

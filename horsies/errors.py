@@ -263,6 +263,19 @@ def collecting(found: list[HorsiesError]) -> Generator[None]:
         _collection.found = before
 
 
+def raise_or_collect(errors: Iterable[HorsiesError]) -> None:
+    """Report problems together; while a check is under way they are kept for it, and the program goes on.
+
+    Raises:
+        HorsiesError: as `raise_all`, if no check is under way.
+    """
+    try:
+        raise_all(errors)
+    except HorsiesError as error:
+        if not collect(error):
+            raise
+
+
 def collect(error: HorsiesError) -> bool:
     """Keep an error for the check that is under way. False: there is none, the error has to be raised."""
     if _collection.found is None:

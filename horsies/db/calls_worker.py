@@ -1,31 +1,41 @@
 """The calls a worker makes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from horsies.db.operations import Call, Rows
 from horsies.db.rows import ClaimedTask
 
-_CLAIM = "select * from horsies.claim(%s, %s::bigint, %s::int, %s::text[], %s::text[])"
+_CLAIM = "select * from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[])"
+_START = "select * from horsies.start(%s, %s::uuid[], %s::bigint[])"
+_RENEW = "select * from horsies.renew(%s, %s::uuid[], %s::bigint[], %s::float8, %s::float8)"
 _FINISH = (
     "select * from horsies.finish(%s, %s::uuid[], %s::bigint[], %s::boolean[], %s::text[], %s::text[],"
     " %s::float8[], %s, %s::int[], %s::text[])"
 )
 _NOTIFY_DONE = "select horsies.notify_done(%s::uuid[])"
 _NOTIFY_WAKE = "select horsies.notify_wake()"
+_NOTIFY_ROOM = "select horsies.notify_room(%s, %s::text[])"
 _RELEASE = "select horsies.release(%s, %s::uuid[], %s::bigint[])"
 _RECONCILE = "select * from horsies.reconcile(%s, %s::uuid[], %s::bigint[])"
 _HEARTBEAT = "select horsies.heartbeat(%s)"
 _WORKER_START = (
-    "select horsies.worker_start(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::text[], %s::float8)"
+    "select horsies.worker_start(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::int[],"
+    " %s::int, %s::text[], %s::float8)"
 )
 _WORKER_STOP = "select horsies.worker_stop(%s)"
 _REAP = "select * from horsies.reap(%s::uuid, %s::int)"
 _EXPIRE = "select horsies.expire(%s::int)"
 _ADD_PARTITIONS = "select horsies.add_partitions(%s::int)"
 _PRUNE = "select horsies.prune(%s::float8)"
+_FORGET_WORKERS = "select horsies.forget_workers(%s::float8)"
+_NEIGHBOURS = "select * from horsies.neighbours(%s, %s)"
 _DUTY_LOCK = "select horsies.duty_lock()"
+_DUTY = (
+    "select done.* from (select horsies.duty_lock() as is_mine offset 0) as lock"
+    " cross join lateral (CALL where lock.is_mine) as done"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +66,19 @@ class Claim:
     Attributes:
         tasks: to be begun, in this order.
         is_filled: there were as many as wanted, so there may be more.
+        is_governed: caps or pauses of queues applied; not said by a filled claim.
         due_in: unless filled, in how many seconds the next task falls due; None: none is scheduled.
     """
 
     tasks: list[ClaimedTask]
     is_filled: bool
+    is_governed: bool
     due_in: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """What a worker says of itself when it starts; the names are those of the table `workers`."""
+    """What a worker says of itself when it starts, as in the table `workers`. ``queues`` maps names to caps."""
 
     hostname: str
     pid: int
@@ -77,9 +89,19 @@ class WorkerFacts:
     library_version: str
     processes: int
     concurrency: int
-    queues: tuple[str, ...]
+    queues: Mapping[str, int | None]
+    cluster_cap: int | None
     task_names: tuple[str, ...]
     stale_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A worker of the same host; ``process_start`` is its `WorkerFacts.process_start`."""
+
+    worker_id: UUID
+    pid: int
+    process_start: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +118,33 @@ def _fences(fences: Sequence[Fence]) -> tuple[list[UUID], list[int]]:
 
 
 def _claim(rows: Rows) -> Claim:
-    tasks = [ClaimedTask(*row[:5]) for row in rows if row[0] is not None]
-    is_filled = bool(tasks) and len(tasks) == len(rows)
-    return Claim(tasks, is_filled, rows[-1][5] if len(tasks) < len(rows) else None)
+    tasks = [ClaimedTask(*row[:7]) for row in rows if row[0] is not None]
+    *_, is_governed, due_in = rows[-1] if len(tasks) < len(rows) else (False, None)
+    return Claim(tasks, bool(tasks) and len(tasks) == len(rows), is_governed, due_in)
 
 
-def claim(worker_id: UUID, exchange_no: int, wanted: int, queues: Sequence[str], names: Sequence[str]) -> Call[Claim]:
-    """Take up to ``wanted`` due tasks."""
-    return Call(_CLAIM, (worker_id, exchange_no, wanted, list(queues), list(names)), _claim)
+def claim(  # noqa: PLR0913 - the server function's own parameters
+    worker_id: UUID,
+    exchange_no: int,
+    wanted: int,
+    queues: Iterable[str],
+    names: Iterable[str],
+    *,
+    free: int,
+    lease_s: float | None = None,
+) -> Call[Claim]:
+    """Take up to ``wanted`` due tasks, of capped queues no more than can begin at once; with a lease, prefetch them."""
+    return Call(_CLAIM, (worker_id, exchange_no, wanted, free, lease_s, list(queues), list(names)), _claim)
+
+
+def start(worker_id: UUID, fences: Sequence[Fence]) -> Call[dict[UUID, int]]:
+    """Let prefetched tasks begin; answers the number of the attempt for each that may."""
+    return Call(_START, (worker_id, *_fences(fences)), dict)
+
+
+def renew(worker_id: UUID, fences: Sequence[Fence], lease_s: float, most_s: float) -> Call[set[UUID]]:
+    """Keep prefetched tasks for another lease; answers which are kept: none that was claimed ``most_s`` ago."""
+    return Call(_RENEW, (worker_id, *_fences(fences), lease_s, most_s), lambda rows: {row[0] for row in rows})
 
 
 def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[dict[UUID, str]]:
@@ -134,6 +175,11 @@ def notify_wake() -> Call[None]:
     return Call(_NOTIFY_WAKE, (), _nothing)
 
 
+def notify_room(worker_id: UUID, queues: Iterable[str]) -> Call[None]:
+    """Tell workers, if there is work for it, that queues have a task less in hand; in a transaction of its own."""
+    return Call(_NOTIFY_ROOM, (worker_id, list(queues)), _nothing)
+
+
 def release(worker_id: UUID, fences: Sequence[Fence]) -> Call[int]:
     """Hand back claims that have not begun; answers how many went back."""
     return Call(_RELEASE, (worker_id, *_fences(fences)), _scalar_int)
@@ -151,6 +197,7 @@ def heartbeat(worker_id: UUID) -> Call[bool]:
 
 def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[None]:
     """Make a worker known."""
+    caps = list(facts.queues.values())
     params = (
         worker_id,
         facts.hostname,
@@ -163,6 +210,8 @@ def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[None]:
         facts.processes,
         facts.concurrency,
         list(facts.queues),
+        caps if any(cap is not None for cap in caps) else None,
+        facts.cluster_cap,
         list(facts.task_names),
         facts.stale_after_s,
     )
@@ -194,9 +243,27 @@ def prune(keep_hours: float) -> Call[int]:
     return Call(_PRUNE, (keep_hours,), _scalar_int)
 
 
+def forget_workers(keep_hours: float) -> Call[int]:
+    """Forget workers that have been dead for so long; answers how many."""
+    return Call(_FORGET_WORKERS, (keep_hours,), _scalar_int)
+
+
+def neighbours(boot_id: str, pid_namespace: str) -> Call[list[Neighbour]]:
+    """List the workers of this host whose processes can be seen from here, the caller's own too."""
+    return Call(_NEIGHBOURS, (boot_id, pid_namespace), lambda rows: [Neighbour(*row) for row in rows])
+
+
 def duty_lock() -> Call[bool]:
     """Take the lock of the duties for this transaction; False: another worker is at them."""
     return Call(_DUTY_LOCK, (), lambda rows: rows[0][0])
+
+
+def duty[R](call: Call[R]) -> Call[R | None]:
+    """Make a call under the lock of the duties, in one statement; None: it is not made, for another worker is at them.
+
+    The lock is asked for first: what comes behind it refers to its answer.
+    """
+    return Call(_DUTY.replace("CALL", call.sql), call.params, lambda rows: call.decode(rows) if rows else None)
 
 
 def _scalar_int(rows: Rows) -> int:

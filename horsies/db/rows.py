@@ -62,6 +62,8 @@ class ClaimedTask(NamedTuple):
     args: bytes
     attempt: int
     timeout_ms: int | None
+    queue: str
+    capped: bool
 
 
 class WorkerStatsRow(NamedTuple):

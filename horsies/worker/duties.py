@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from horsies.config import RecoveryConfig
-from horsies.db import calls_worker
+from horsies.db import calls_monitor, calls_worker
 from horsies.db.link import Link
 from horsies.db.operations import Call, CallFailedError
 from horsies.telemetry import event
@@ -32,9 +32,15 @@ def duties(recovery: RecoveryConfig) -> list[Duty]:
     ]
     if recovery.auto_fail_stale_running:
         found.insert(0, Duty("reap", lambda: calls_worker.reap(None, _MOST_ROWS)))
+    if recovery.auto_requeue_stale_claimed:
+        stale_s = recovery.claimed_stale_threshold_ms / 1000
+        found.insert(0, Duty("hand_back_stale", lambda: calls_monitor.hand_back_stale(stale_s, _MOST_ROWS)))
     keep_hours = recovery.terminal_record_retention_hours
     if keep_hours is not None:
         found.append(Duty("prune", lambda: calls_worker.prune(keep_hours)))
+    keep_workers = recovery.heartbeat_retention_hours
+    if keep_workers is not None:
+        found.append(Duty("forget_workers", lambda: calls_worker.forget_workers(keep_workers)))
     return found
 
 
@@ -64,8 +70,8 @@ class DutyService:
             event("duty.failed", level=logging.WARNING, duty=duty.name, reason=failure.message)
 
     async def run_once(self, duty: Duty) -> Any:
-        """Do one batch of a duty, unless another worker is at it; answers its counts."""
-        (is_mine, counts), *_ = await self._link.transactions([calls_worker.duty_lock(), duty.call()])
-        if counts and is_mine:
+        """Do one batch of a duty; answers its counts, or None if another worker is at the duties."""
+        counts = await self._link.call(calls_worker.duty(duty.call()))
+        if counts:
             event("duty.done", level=logging.DEBUG, duty=duty.name, counts=counts)
         return counts

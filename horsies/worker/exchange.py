@@ -3,21 +3,28 @@
 While one exchange is under way, outcomes gather for the next: batches grow by themselves with the load. Finish and
 claim share a round trip and a commit; the notice to waiters goes behind them in a transaction of its own.
 
-What a worker holds is always in one of two places: running in the pool, or here as an outcome that the database has
-not confirmed. An outcome is sent until it is confirmed; its fence makes that harmless.
+What a worker holds is always in one of three places: running in the pool, prefetched here, or here as an outcome that
+the database has not confirmed. An outcome is sent until it is confirmed; its fence makes that harmless.
+
+What is prefetched (``prefetch_buffer``) waits CLAIMED under a lease. It passes `start` in an exchange before it begins.
+
+Where queues are capped, claims go in a transaction of their own, for they may have to wait for other workers' claims,
+and behind it goes a notice that there is room, if this worker's own claim has left some.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain, islice
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from horsies.db import calls_worker
 from horsies.db.calls_worker import Claim, Fence, Outcome
 from horsies.db.link import Backoff, Link
 from horsies.db.operations import Call, CallFailedError
+from horsies.db.rows import ClaimedTask
 from horsies.telemetry import event
 from horsies.worker.pool import ChildPool
 from horsies.worker.protocol import Job
@@ -33,6 +40,14 @@ class Identity:
 
     worker_id: UUID
     hostname: str
+
+
+class _Wish(NamedTuple):
+    """What the next exchange is to bring: prefetched tasks that begin, tasks to begin, tasks to prefetch."""
+
+    start: list[Fence]
+    run: int
+    prefetch: int
 
 
 class Exchange:
@@ -51,6 +66,10 @@ class Exchange:
         self._may_claim = True
         self._may_run_ahead = True
         self._unbegun: list[Fence] = []
+        self._prefetched: dict[Fence, ClaimedTask] = {}
+        self._capped: dict[Fence, str] = {}  # tasks of capped queues, and these
+        self._freed: set[str] = set()
+        self._is_governed = False
         self._may_have_work = True
         self._nudge = asyncio.Event()
         self._settled = asyncio.Event()
@@ -66,7 +85,10 @@ class Exchange:
     def report(self, outcome: Outcome) -> None:
         """An attempt has ended. A failed one may be retried: a claim in the same exchange tells when."""
         self._outcomes[outcome.fence] = outcome
-        self._may_have_work |= not outcome.ok
+        self._may_have_work |= not outcome.ok or self._is_governed
+        queue = self._capped.pop(outcome.fence, None)
+        if queue is not None:
+            self._freed.add(queue)
         self._nudge.set()
 
     def room(self) -> None:
@@ -76,6 +98,8 @@ class Exchange:
     def hand_back(self, jobs: Sequence[Job]) -> None:
         """These were claimed and have not begun: they go back to the queue."""
         self._unbegun += [job.fence for job in jobs]
+        for job in jobs:
+            self._capped.pop(job.fence, None)
         self._nudge.set()
 
     def wake(self) -> None:
@@ -84,10 +108,16 @@ class Exchange:
         self._nudge.set()
 
     def stop_claiming(self) -> None:
-        """From now on only bring outcomes home."""
+        """From now on only bring outcomes home, and hand back what is prefetched."""
         self._may_claim = False
+        self._hand_back_prefetched()
         if self._due is not None:
             self._due.cancel()
+
+    def _hand_back_prefetched(self) -> None:
+        self._unbegun += self._prefetched
+        self._prefetched.clear()
+        self._nudge.set()
 
     async def flush(self) -> None:
         """Wait until every outcome is confirmed."""
@@ -109,7 +139,7 @@ class Exchange:
         while True:
             await self._nudge.wait()
             self._nudge.clear()
-            while self._outcomes or self._unbegun or self._wanted():
+            while self._outcomes or self._unbegun or any(self._wish()):
                 try:
                     async with self._alone:
                         await self._exchange()
@@ -122,12 +152,28 @@ class Exchange:
         """Compare what is in hand with the database, while no exchange is under way."""
         async with self._alone:
             running = self._pool.held()
-            held = [*running, *self._outcomes, *self._unbegun]
+            held = [*running, *self._outcomes, *self._unbegun, *self._prefetched]
             lost = await self._link.call(calls_worker.reconcile(self._identity.worker_id, held))
         strays = lost.intersection(fence.task_id for fence in running)
         if strays:
             event("tasks.lost", count=len(strays))
             self._pool.kill_tasks(strays)
+
+    async def keep_leases(self, lease_s: float) -> None:
+        """Renew the leases of what is prefetched, for ever; what is lost or has waited too long is forgotten."""
+        while True:
+            await asyncio.sleep(lease_s / 3)
+            async with self._alone:
+                fences = list(self._prefetched)
+                call = calls_worker.renew(self._identity.worker_id, fences, lease_s, self._settings.most_lease_s)
+                try:
+                    kept = await self._link.call(call) if fences else set[UUID]()
+                except CallFailedError as failure:
+                    event("database.lost", level=logging.WARNING, reason=failure.message)
+                    continue
+                for fence in fences:
+                    if fence.task_id not in kept:
+                        self._prefetched.pop(fence, None)
 
     async def _recover(self, failure: CallFailedError) -> None:
         """Wait for the database, then settle what the lost reply left open.
@@ -149,13 +195,18 @@ class Exchange:
                 self._may_have_work = True
                 return
 
-    def _wanted(self) -> int:
-        """How many tasks to ask for."""
-        if not (self._may_claim and self._may_have_work):
-            return 0
+    def _wish(self) -> _Wish:
+        """What to ask for."""
+        if not self._may_claim:
+            return _Wish([], 0, 0)
         places = self._pool.capacity_ahead if self._may_run_ahead else self._pool.capacity
-        room = min(places, self._most_in_hand - self._pool.in_hand)
-        return max(0, min(room, self._most_per_claim))
+        start = list(islice(self._prefetched, places)) if self._prefetched else []
+        if not self._may_have_work:
+            return _Wish(start, 0, 0)
+        room = min(self._most_in_hand - self._pool.in_hand - len(self._prefetched), self._most_per_claim)
+        run = max(0, min(places - len(start), room))
+        waiting = len(self._prefetched) - len(start)
+        return _Wish(start, run, max(0, min(self._settings.prefetch_buffer - waiting, room - run)))
 
     def _batch(self) -> list[Outcome]:
         """The outcomes of the next exchange, bounded in number and size."""
@@ -169,33 +220,68 @@ class Exchange:
         return batch
 
     async def _exchange(self) -> None:
-        batch, wanted = self._batch(), self._wanted()
+        batch, wish = self._batch(), self._wish()
         worker_id = self._identity.worker_id
         calls: list[Call[Any]] = []
         if batch:
             calls.append(calls_worker.finish(worker_id, self._identity.hostname, batch))
-        if wanted:
-            self._exchange_no += 1
-            self._may_have_work = False
-            calls.append(
-                calls_worker.claim(worker_id, self._exchange_no, wanted, self._queues, self._settings.task_names)
-            )
-        asked_at = suspend_clock()
-        notices = [calls_worker.notify_done([outcome.fence.task_id for outcome in batch])] if batch else []
+        if wish.start:
+            calls.append(calls_worker.start(worker_id, wish.start))
+        claims = self._claims(wish)
+        behind = [calls_worker.notify_done([outcome.fence.task_id for outcome in batch])] if batch else []
+        freed, self._freed = self._freed, set()
+        if freed:
+            behind.append(calls_worker.notify_room(worker_id, freed))
         unbegun, self._unbegun = self._unbegun, []
         returns = [calls_worker.release(worker_id, unbegun)] if unbegun else []
         wakes = [calls_worker.notify_wake()] if unbegun else []
+        first = (calls, claims) if self._is_governed else (calls + claims,)
+        starting = {fence: self._prefetched.pop(fence) for fence in wish.start}
+        asked_at = suspend_clock()
         try:
-            answers, *_ = await self._link.transactions(*filter(None, (calls, notices, returns, wakes)))
+            answers = await self._link.transactions(*filter(None, (*first, behind, returns, wakes)))
         except CallFailedError:
             self._unbegun += unbegun
+            self._freed |= freed
             raise
         self._settled.set()
+        replies = chain.from_iterable(answers)
         if batch:
-            self._confirm(batch, answers[0])
-        if wanted:
-            is_fresh = suspend_clock() - asked_at < self._settings.stale_after_s / 2
-            self._begin(answers[-1], self._exchange_no, is_fresh=is_fresh)
+            self._confirm(batch, next(replies))
+        attempts: dict[UUID, int] = next(replies) if wish.start else {}
+        jobs = [_job(fence, task, attempts[task.id]) for fence, task in starting.items() if task.id in attempts]
+        if wish.run:
+            fences = self._read(next(replies))
+            self._capped |= {fence: task.queue for fence, task in fences.items() if task.capped}
+            jobs += [_job(fence, task, task.attempt) for fence, task in fences.items()]
+        if wish.prefetch:
+            self._prefetched |= self._read(next(replies))
+        if wish.start or claims:
+            self._begin(jobs, is_fresh=suspend_clock() - asked_at < self._settings.stale_after_s / 2)
+
+    def _claims(self, wish: _Wish) -> list[Call[Claim]]:
+        """Ask for tasks to begin, and for tasks to prefetch, under one exchange number."""
+        asked = [
+            (wish.run, min(wish.run, self._pool.capacity - len(wish.start)), None),
+            (wish.prefetch, 0, self._settings.lease_s),
+        ]
+        claims = [
+            calls_worker.claim(
+                self._identity.worker_id,
+                self._exchange_no + 1,
+                wanted,
+                self._queues,
+                self._settings.task_names,
+                free=free,
+                lease_s=lease_s,
+            )
+            for wanted, free, lease_s in asked
+            if wanted
+        ]
+        if claims:
+            self._exchange_no += 1
+            self._may_have_work = False
+        return claims
 
     def _confirm(self, batch: list[Outcome], verdicts: dict[UUID, str]) -> None:
         for outcome in batch:
@@ -206,27 +292,33 @@ class Exchange:
             event("outcomes.stale", count=stale)
         self._settled.set()
 
-    def _begin(self, claim: Claim, exchange_no: int, *, is_fresh: bool) -> None:
+    def _read(self, claim: Claim) -> dict[Fence, ClaimedTask]:
+        """Note what a claim says; its tasks."""
+        self._may_have_work |= claim.is_filled
+        self._is_governed |= claim.is_governed or any(task.capped for task in claim.tasks)
+        if claim.due_in is not None:
+            self._wake_in(claim.due_in)
+        return {Fence(task.id, self._exchange_no): task for task in claim.tasks}
+
+    def _begin(self, jobs: list[Job], *, is_fresh: bool) -> None:
         """Start what was claimed; what finds no place (a child died meanwhile) goes back unharmed.
 
         So does all of an answer that was long in coming (this process was stopped, say): others may have taken the
         tasks for abandoned by now.
         """
-        homeless: list[Job] = []
-        for task in claim.tasks:
-            fence = Fence(task.id, exchange_no)
-            job = Job(fence, task.attempt, task.task_name, task.args, task.timeout_ms)
-            if not (self._may_claim and is_fresh and self._pool.assign(job)):
-                homeless.append(job)
-        self._may_have_work |= claim.is_filled
-        if claim.due_in is not None:
-            self._wake_in(claim.due_in)
+        homeless = [job for job in jobs if not (self._may_claim and is_fresh and self._pool.assign(job))]
         self._may_run_ahead = not homeless
         if homeless:
             self.hand_back(homeless)
             self._may_have_work = True
+        if not self._may_claim:  # it was answered during the stop
+            self._hand_back_prefetched()
 
     def _wake_in(self, seconds: float) -> None:
         if self._due is not None:
             self._due.cancel()
         self._due = asyncio.get_running_loop().call_later(seconds, self.wake)
+
+
+def _job(fence: Fence, task: ClaimedTask, attempt: int) -> Job:
+    return Job(fence, attempt, task.task_name, task.queue, task.args, task.timeout_ms, task.capped)

@@ -83,7 +83,7 @@ class Executor:
             self._reporter,
             job.fence.task_id,
             job.attempt,
-            queue=call.definition.queue_name,
+            queue=job.queue,
             timeout_ms=job.timeout_ms,
         )
 

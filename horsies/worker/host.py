@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from horsies.version import __version__
 from horsies.worker.settings import WorkerOptions, WorkerSettings
 
 
-def worker_facts(settings: WorkerSettings, options: WorkerOptions) -> WorkerFacts:
+def worker_facts(settings: WorkerSettings, options: WorkerOptions, template_pid: int) -> WorkerFacts:
     """What this process says of itself in the table of workers."""
     hostname = socket.gethostname()
     pid = os.getpid()
@@ -22,14 +23,52 @@ def worker_facts(settings: WorkerSettings, options: WorkerOptions) -> WorkerFact
         process_name=f"{hostname}:{pid}",
         boot_id=_boot_id(),
         pid_namespace=_pid_namespace(),
-        process_start=repr(psutil.Process(pid).create_time()),
+        process_start=_starts(pid, template_pid),
         library_version=__version__,
         processes=options.processes,
         concurrency=options.concurrency,
-        queues=options.queues or settings.queues,
+        queues={name: settings.queues[name] for name in options.queues or settings.queues},
+        cluster_cap=settings.cluster_cap,
         task_names=settings.task_names,
         stale_after_s=settings.stale_after_s,
     )
+
+
+def is_dead(pid: int, process_start: str) -> bool:
+    """Whether a worker that was started on this host, since its last boot, is surely gone: supervisor and template.
+
+    While the template process lives, children may; when it dies, the kernel kills them. Elsewhere than on Linux, and
+    so where that is not so, nothing is sure.
+    """
+    start, _, template = process_start.partition(" ")
+    template_pid, _, template_start = template.partition(":")
+    if not template_pid.isdecimal():
+        return False
+    return _is_gone(pid, start) and _is_gone(int(template_pid), template_start)
+
+
+def _starts(pid: int, template_pid: int) -> str:
+    """When supervisor and template process began, as the kernel counts: ``start template_pid:start``."""
+    return f"{_start_of(pid)} {template_pid}:{_start_of(template_pid)}" if sys.platform == "linux" else ""
+
+
+def _start_of(pid: int) -> str | None:
+    """In ticks since the boot, which no clock that is set changes; None: it can't be seen; empty: it has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
+    return "" if state in {"Z", "X"} else fields[18]
+
+
+def _is_gone(pid: int, start: str) -> bool:
+    with suppress(PermissionError):  # it is another user's
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+    return _start_of(pid) not in {None, start}  # /proc may hide it, which says nothing
 
 
 def _boot_id() -> str:

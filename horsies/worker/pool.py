@@ -78,7 +78,7 @@ class ChildPool:
         if child is None:
             return False
         behind = child.load
-        may_wait = child.has_permits and not child.elder_load
+        may_wait = child.has_permits and not (child.elder_load or job.capped)
         if behind >= self._concurrency and not (may_wait and self._pace.fits(job, behind)):
             return False
         child.give(job)

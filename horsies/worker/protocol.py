@@ -34,7 +34,7 @@ from uuid import UUID
 from horsies.db.calls_worker import Fence
 
 _HEAD = struct.Struct(">IB")
-_JOB = struct.Struct(">16sQIIH")
+_JOB = struct.Struct(">16sQIIHH")
 _OUTCOME = struct.Struct(">16sQ?ddI")
 _PID = struct.Struct(">IQ")
 _SECONDS = struct.Struct(">d")
@@ -100,28 +100,31 @@ class FrameReader:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt to run."""
+    """One attempt to run. ``capped``: its queue has a cap, so it must not wait in a child; the child need not know."""
 
     fence: Fence
     attempt: int
     task_name: str
+    queue: str
     args: bytes
     timeout_ms: int | None = None
+    capped: bool = False
 
     def encode(self) -> bytes:
         """As the body of START."""
-        name = self.task_name.encode()
+        name, queue = self.task_name.encode(), self.queue.encode()
         fence, timeout_ms = self.fence, self.timeout_ms or 0
-        head = _JOB.pack(fence.task_id.bytes, fence.exchange_no, self.attempt, timeout_ms, len(name))
-        return head + name + self.args
+        head = _JOB.pack(fence.task_id.bytes, fence.exchange_no, self.attempt, timeout_ms, len(name), len(queue))
+        return b"".join((head, name, queue, self.args))
 
     @classmethod
     def decode(cls, body: bytes) -> "Job":
         """From the body of START."""
-        task_id, exchange_no, attempt, timeout_ms, name_size = _JOB.unpack_from(body)
-        args_at = _JOB.size + name_size
-        name = body[_JOB.size : args_at].decode()
-        return cls(Fence(UUID(bytes=task_id), exchange_no), attempt, name, body[args_at:], timeout_ms or None)
+        task_id, exchange_no, attempt, timeout_ms, name_size, queue_size = _JOB.unpack_from(body)
+        queue_at = _JOB.size + name_size
+        args_at = queue_at + queue_size
+        name, queue = body[_JOB.size : queue_at].decode(), body[queue_at:args_at].decode()
+        return cls(Fence(UUID(bytes=task_id), exchange_no), attempt, name, queue, body[args_at:], timeout_ms or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template |
     """In the template process: import the app and all its tasks, and check them."""
     try:
         app = _import(load, options)
-        raise_all([*app.check(), *app.config.unsupported(), *_unknown_queues(app.config, options)])
+        raise_all([*app.check(), *_unknown_queues(app.config, options)])
         database = Database(app.config.broker)
         _ = database.url  # starts the embedded server, if it is that; what is wrong with it is said here
     except HorsiesError as error:
@@ -126,7 +126,11 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template |
         broker=config.broker,
         recovery=config.recovery,
         resilience=config.resilience,
-        queues=config.queue_names(),
+        queues={queue.name: queue.max_concurrency for queue in config.queues},
+        cluster_cap=config.cluster_wide_cap,
+        prefetch_buffer=config.prefetch_buffer,
+        lease_s=None if config.claim_lease_ms is None else config.claim_lease_ms / 1000,
+        most_lease_s=config.max_claim_renew_age_ms / 1000,
         task_names=tuple(app.registry.names),
         async_names=frozenset(name for name in app.registry.names if app.registry.get(name).is_async),
     )
@@ -183,11 +187,16 @@ def _banner(settings: WorkerSettings, options: WorkerOptions) -> None:
         app=settings.app_name,
         version=__version__,
         database=settings.broker.masked_url(),
-        queues=",".join(options.queues or settings.queues),
+        queues=",".join(_with_cap(name, settings.queues[name]) for name in options.queues or settings.queues),
+        cluster_cap=settings.cluster_cap,
         processes=options.processes,
         concurrency=options.concurrency,
         tasks=",".join(settings.task_names),
     )
+
+
+def _with_cap(queue: str, cap: int | None) -> str:
+    return queue if cap is None else f"{queue}({cap})"
 
 
 def _refuse(errors: Iterable[HorsiesError]) -> int:

@@ -1,6 +1,7 @@
 """What a worker is told: by the command line (`WorkerOptions`) and by its app (`WorkerSettings`)."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
@@ -87,13 +88,17 @@ class WorkerOptions:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What the supervisor must know of the app; it never imports user code itself."""
+    """What the supervisor must know of the app; it never imports user code itself. ``queues`` maps names to caps."""
 
     app_name: str
     broker: PostgresConfig
     recovery: RecoveryConfig
     resilience: WorkerResilienceConfig
-    queues: tuple[str, ...]
+    queues: Mapping[str, int | None]
+    cluster_cap: int | None
+    prefetch_buffer: int
+    lease_s: float | None
+    most_lease_s: float
     task_names: tuple[str, ...]
     async_names: frozenset[str]
 

@@ -21,11 +21,11 @@ from horsies.worker import protocol
 from horsies.worker.crew import Crew
 from horsies.worker.duties import DutyService
 from horsies.worker.exchange import Exchange, Identity
-from horsies.worker.host import worker_facts
+from horsies.worker.host import is_dead, worker_facts
 from horsies.worker.pool import ChildPool
 from horsies.worker.protocol import Frame, Kind
 from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock
-from horsies.worker.template import TemplateProcess
+from horsies.worker.template import REAP_MOST, TemplateProcess
 
 _WATCHDOG_MARGIN = 0.25
 _IS_ID = re.compile(r"[0-9a-f]{32}")
@@ -43,7 +43,7 @@ class Supervisor:
         self._options = options
         self._template = template
         self._database = Database(settings.broker)
-        self._facts = worker_facts(settings, options)
+        self._facts = worker_facts(settings, options, template.pid)
         self._identity = Identity(uuid.uuid4(), self._facts.hostname)
         self._link = Link(self._database)
         self._heart = Link(self._database)
@@ -91,6 +91,14 @@ class Supervisor:
         """Wait for the database, see to its schema, and make the worker known."""
         await insist(self._settings.resilience, lambda: asyncio.to_thread(self._database.prepare))
         await insist(self._settings.resilience, self._register)
+        await insist(self._settings.resilience, self._reap_neighbours)
+
+    async def _reap_neighbours(self) -> None:
+        """Hand on the work of workers of this host that died without a last will: they are seen to be gone."""
+        for known in await self._heart.call(calls_worker.neighbours(self._facts.boot_id, self._facts.pid_namespace)):
+            if is_dead(known.pid, known.process_start):
+                event("worker.found_dead", worker_id=known.worker_id, pid=known.pid)
+                await self._heart.call(calls_worker.reap(known.worker_id, REAP_MOST))
 
     async def _register(self) -> None:
         worker_id = self._identity.worker_id
@@ -102,6 +110,8 @@ class Supervisor:
     def _services(self) -> Sequence[Coroutine[Any, Any, None]]:
         duties = DutyService(Link(self._database), self._settings.recovery)
         services = [self._exchange.run(), self._beat(), self._poll(), duties.run()]
+        if self._settings.lease_s is not None:
+            services.append(self._exchange.keep_leases(self._settings.lease_s))
         return [*services, self._listen()] if self._database.can_listen else services
 
     async def _listen(self) -> None:

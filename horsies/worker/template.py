@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _READ_BYTES = 1 << 16
-_REAP_MOST = 1000
+REAP_MOST = 1000
 _LEAVE_WITHIN_S = 5.0
 _PR_SET_PDEATHSIG = 1
 
@@ -262,7 +262,7 @@ class _Loop:
         if self._worker_id is None:
             return
         with suppress(psycopg.Error), self._template.database.connect() as connection:
-            call = calls_worker.reap(self._worker_id, _REAP_MOST)
+            call = calls_worker.reap(self._worker_id, REAP_MOST)
             connection.execute(self._template.database.statement(call), call.params)
 
 

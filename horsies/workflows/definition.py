@@ -6,6 +6,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, wraps
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
+from weakref import WeakSet
 
 from horsies.codec.fits import fits
 from horsies.codec.problems import show_type, show_value
@@ -18,6 +19,7 @@ from horsies.errors import (
     WorkflowValidationError,
     caller_location,
     raise_all,
+    raise_or_collect,
 )
 from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node
 from horsies.workflows.spec import BUILDING, SuccessCase, SuccessPolicy, WorkflowSpec
@@ -28,6 +30,10 @@ _definitions: dict[str, "AnyDefinition"] = {}
 def definitions() -> Mapping[str, "AnyDefinition"]:
     """Every definition that was imported so far, by its key."""
     return types.MappingProxyType(_definitions)
+
+
+_lent_nodes: WeakSet[AnyNode] = WeakSet()
+"""Of a body that failed some may still stand in the module."""
 
 
 class _Body(dict[str, Any]):
@@ -42,9 +48,11 @@ class _Body(dict[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
-        if is_node(value) and (name in self._lent or name not in self._module):
+        there = self._module.get(name)
+        if is_node(value) and (name not in self._module or (is_node(there) and there in _lent_nodes)):
             self._module[name] = value
             self._lent.add(name)
+            _lent_nodes.add(value)
         if name == "Meta":
             self.take_back()
 
@@ -119,12 +127,11 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
                 location=cls.location,
             )
         except HorsiesError as error:
-            problems.insert(0, error)
-            raise_all(problems)
+            raise_all([error, *problems])
             raise
         finally:
             BUILDING.reset(token)
-        raise_all(problems)
+        raise_or_collect(problems)
         return spec
 
     @classmethod
@@ -238,13 +245,14 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
             return  # which is said when it is built
         known = _definitions.get(key)
         if known is not None and (known.location, known.__qualname__) != (cls.location, cls.__qualname__):
-            raise WorkflowValidationError(
+            problem = WorkflowValidationError(
                 ErrorCode.WORKFLOW_DUPLICATE_DEFINITION_KEY,
                 f"two definitions have the key {key!r}: {known.__name__} and {cls.__name__}",
                 location=cls.location,
                 notes=[f"the other one is at {known.location}"],
                 help_text=f"give {cls.__name__} a definition_key of its own",
             )
+            raise_or_collect([problem])
         _definitions[key] = cls
 
 
@@ -284,7 +292,7 @@ def _building(function: Callable[..., WorkflowSpec[Any]]) -> Callable[..., Workf
                 location=cls.location,
                 help_text="return app.workflow(…)",
             )
-        raise_all(cls.check_output(spec.output))
+        raise_or_collect(cls.check_output(spec.output))
         return spec
 
     return build_with

@@ -140,6 +140,11 @@ def is_node(value: object) -> TypeIs[AnyNode]:
     return isinstance(value, Node)
 
 
+def listed(nodes: object) -> Sequence[Any]:
+    """What should be a list of nodes; anything else counts as one entry, which then is found to be no node."""
+    return cast("Sequence[Any]", nodes) if isinstance(nodes, list | tuple) else [nodes]
+
+
 def required_id(node: AnyNode | NodeKey[Any]) -> str:
     """The id of a node or key.
 
@@ -322,5 +327,6 @@ def _wired(arguments: Mapping[str, Any], options: NodeOptions, *first: AnyNode) 
         for name, value in arguments.items()
         if name not in args_from and not (value is None and name in FILLED_IN)
     }
-    waits_for = tuple(dict.fromkeys([*options.get("waits_for", ()), *first, *args_from.values()]))
+    before = (*listed(options.get("waits_for", ())), *first, *args_from.values())
+    waits_for = tuple({id(node): node for node in before}.values())
     return {**options, "kwargs": kwargs, "args_from": args_from, "waits_for": waits_for}

@@ -10,8 +10,8 @@ from horsies.codec.problems import show_value
 from horsies.codes import OnError
 from horsies.errors import ErrorCode, HorsiesError, WorkflowValidationError, caller_location
 from horsies.workflows.cycles import find_cycle
-from horsies.workflows.nodes import AnyNode, is_node
-from horsies.workflows.validate_nodes import NodeValidation, PlannedNode, listed
+from horsies.workflows.nodes import AnyNode, is_node, listed
+from horsies.workflows.validate_nodes import NodeValidation, PlannedNode
 
 if TYPE_CHECKING:
     from horsies.workflows.spec import WorkflowSpec
@@ -40,7 +40,10 @@ class Validation:
         """Take a spec that is not known to be in order."""
         self._spec = spec
         self._nodes = [node for node in spec.tasks if is_node(node)]
-        self.index: dict[AnyNode, int] = {node: place for place, node in enumerate(spec.tasks)}
+        self.index: dict[AnyNode, int] = {}
+        for place, node in enumerate(spec.tasks):
+            if is_node(node):
+                self.index.setdefault(node, place)
         slug = slugify(str(spec.name))[:_LONGEST_SLUG]
         self.node_ids = tuple(
             node.node_id if is_node(node) and node.node_id is not None else f"{slug}:{place}"
@@ -98,6 +101,7 @@ class Validation:
 
     def _ids(self) -> Iterator[HorsiesError]:
         seen: dict[str, AnyNode] = {}
+        what = f"workflow {self._spec.name!r}"
         for place, node in enumerate(self._spec.tasks):
             if not is_node(node):
                 continue
@@ -106,12 +110,12 @@ class Validation:
                 message = f"{show_value(node_id)} can't be the id of a node"
                 help_text = "use 1 to 128 of the characters A-Z a-z 0-9 _ - : ."
                 yield self._problem(ErrorCode.WORKFLOW_INVALID_NODE_ID, message, help_text, node)
-            if node_id in seen or self.index[node] != place:
-                other = seen.get(node_id, node)
-                same = "the same node is listed twice" if other is node else f"the other one is at {other.location}"
-                message = f"two nodes of workflow {self._spec.name!r} have the id {node_id!r}"
-                help_text = "list it once" if other is node else "give one of them another node_id"
-                yield self._problem(ErrorCode.WORKFLOW_DUPLICATE_NODE_ID, message, help_text, node, [same])
+            other, code = seen.get(node_id), ErrorCode.WORKFLOW_DUPLICATE_NODE_ID
+            if self.index[node] != place:
+                yield self._problem(code, f"{what} lists {self._named(node)} twice", "list it once", node)
+            elif other is not None:
+                message, note = f"two nodes of {what} have the id {node_id!r}", f"the other one is at {other.location}"
+                yield self._problem(code, message, "give one of them another node_id", node, [note])
             seen.setdefault(node_id, node)
 
     def _graph(self) -> Iterator[HorsiesError]:
@@ -121,13 +125,13 @@ class Validation:
             yield self._problem(ErrorCode.WORKFLOW_NO_ROOT_TASKS, message, "one node at least has no waits_for")
         for node in self._nodes:
             for other in listed(node.waits_for):
-                if not is_node(other) or other not in self.index:
+                if not self._has(other):
                     where = f" (made at {other.location})" if is_node(other) else ""
                     kind = "none of its nodes" if is_node(other) else "no node"
                     message = f"{self._named(node)} of {what} waits for {other!r}{where}, which is {kind}"
                     help_text = "add it to the workflow's tasks, or leave it out of waits_for"
                     yield self._problem(ErrorCode.WORKFLOW_INVALID_DEPENDENCY, message, help_text, node)
-        cycle = find_cycle(self._nodes, lambda node: [each for each in listed(node.waits_for) if each in self.index])
+        cycle = find_cycle(self._nodes, lambda node: [each for each in listed(node.waits_for) if self._has(each)])
         if cycle:
             names = [self.node_ids[self.index[node]] for node in cycle]
             notes = [f"{name} waits for {after}" for name, after in pairwise(names)]
@@ -144,9 +148,11 @@ class Validation:
     def _ends(self) -> Iterator[HorsiesError]:
         spec = self._spec
         what = f"workflow {spec.name!r}"
-        if spec.output is not None and spec.output not in self.index:
+        if spec.output is not None and not self._has(spec.output):
             message = f"the output of {what} is {spec.output!r}, which is none of its nodes"
-            yield self._problem(ErrorCode.WORKFLOW_INVALID_OUTPUT, message, "add it to the workflow's tasks")
+            text = 'name a node; where its name is hidden, as text: output = "…"'
+            help_text = "add it to the workflow's tasks" if is_node(spec.output) else text
+            yield self._problem(ErrorCode.WORKFLOW_INVALID_OUTPUT, message, help_text)
         if spec.success_policy is None:
             return
         cases = [case.required for case in spec.success_policy.cases]
@@ -155,11 +161,14 @@ class Validation:
             help_text = "write SuccessPolicy(cases=[SuccessCase(required=[node])])"
             yield self._problem(ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, help_text)
         for node in (node for group in (*cases, spec.success_policy.optional) for node in group):
-            if node not in self.index:
+            if not self._has(node):
                 message = f"the success policy of {what} names {node!r}, which is none of its nodes"
                 yield self._problem(
                     ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, "add it to the workflow's tasks"
                 )
+
+    def _has(self, value: object) -> bool:
+        return is_node(value) and value in self.index
 
     def _named(self, node: AnyNode) -> str:
         return f"node {self.node_ids[self.index[node]]!r}"

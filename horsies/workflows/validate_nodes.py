@@ -14,7 +14,7 @@ from horsies.codec.problems import show_type, show_value
 from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import ResultCodec, encode_json
 from horsies.errors import ErrorCode, HorsiesError, TaskDefinitionError, WorkflowValidationError
-from horsies.registry import TaskDefinition
+from horsies.registry import STAND_IN, TaskDefinition
 from horsies.workflows.cycles import find_cycle
 from horsies.workflows.nodes import (
     CONTEXT_PARAMETER,
@@ -26,6 +26,7 @@ from horsies.workflows.nodes import (
     SubWorkflowNode,
     is_map,
     is_node,
+    listed,
 )
 
 if TYPE_CHECKING:
@@ -34,11 +35,6 @@ if TYPE_CHECKING:
 
 _LAST_PRIORITY = 100
 _SHORTEST_TIMEOUT_MS = 100
-
-
-def listed(nodes: object) -> Sequence[Any]:
-    """What should be a list of nodes; anything else counts as one entry, which then is found to be no node."""
-    return cast("Sequence[Any]", nodes) if isinstance(nodes, list | tuple) else [nodes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +84,12 @@ class NodeValidation:
         yield from self._options()
         if isinstance(node, SubWorkflowNode):
             yield from self._sub_workflow(node)
-        elif isinstance(getattr(cast("Any", node).fn, "definition", None), TaskDefinition):
-            yield from self._placing(node.task)
-            yield from self._parameters(node.signature())
+            return
+        task = getattr(cast("Any", node).fn, "definition", None)
+        if isinstance(task, TaskDefinition):
+            yield from self._placing(task)
+            if task is not STAND_IN:  # what is wrong with the task itself is said elsewhere
+                yield from self._parameters(task.signature)
         else:
             message = f"{self._what} runs {show_value(cast('Any', node).fn)}, which is no task"
             yield self._problem(ErrorCode.TASK_NOT_REGISTERED, message, "decorate the function: @app.task(…)")
@@ -207,9 +206,7 @@ class NodeValidation:
                 ErrorCode.WORKFLOW_CYCLE_DETECTED, message, "a workflow can't contain itself, however deep down"
             )
 
-    def _parameters(self, signature: SignatureCodec | None) -> Iterator[HorsiesError]:
-        if signature is None:
-            return
+    def _parameters(self, signature: SignatureCodec) -> Iterator[HorsiesError]:
         node = self._node
         self._callee = f"{signature.name}()"
         if isinstance(node, SubWorkflowNode):
@@ -220,7 +217,7 @@ class NodeValidation:
             help_text = f"declare {CONTEXT_PARAMETER}: WorkflowContext | None = None"
             yield self._problem(ErrorCode.WORKFLOW_CTX_PARAM_MISSING, message, help_text)
         for parameter, value in node.kwargs.items():
-            if parameter in signature.parameters and parameter not in node.args_from:
+            if parameter in signature.parameters.keys() - node.args_from.keys() - FILLED_IN:
                 yield from self._encode(signature, parameter, value)
         for parameter, source in node.args_from.items():
             codec = self._result_codec(source)
@@ -274,12 +271,16 @@ class NodeValidation:
             return
         given = codec.ok_type
         item, wanted = item_type(given), signature.parameters[self._item].annotation
-        if item is None or not fits(item, wanted):
-            message = f"{self._what} runs over {show_type(given)}, and the item {self._item!r} of {self._callee}"
-            help_text = f"make one fit the other: {self._item}: {show_type(given if item is None else item)}"
-            yield self._problem(
-                ErrorCode.WORKFLOW_ARGS_FROM_TYPE_MISMATCH, f"{message} is {show_type(wanted)}", help_text
-            )
+        message = f"{self._what} runs over {show_type(given)}, "
+        if item is None:
+            message += f"which is no list, to give its items to {self._item!r} of {self._callee}"
+            help_text = f"let the node before it return a list[{show_type(wanted)}]"
+        elif not fits(item, wanted):
+            message += f"and the item {self._item!r} of {self._callee} is {show_type(wanted)}"
+            help_text = f"make one fit the other: {self._item}: {show_type(item)}"
+        else:
+            return
+        yield self._problem(ErrorCode.WORKFLOW_ARGS_FROM_TYPE_MISMATCH, message, help_text)
 
     def _encode(self, signature: SignatureCodec, parameter: str, value: object) -> Iterator[HorsiesError]:
         try:

@@ -43,7 +43,7 @@ def test_a_claimed_task_runs_under_the_fence_of_its_claim(db: Session) -> None:
     move_clock(db, 5)
     worker = DrivenWorker(db)
     (given,) = worker.ask().tasks
-    assert given == (task_id, "add", b'{"a":1}', 1, 500)
+    assert given == (task_id, "add", b'{"a":1}', 1, 500, "default", False)
     task = row(db, "tasks", task_id)
     assert (task["status"], task["worker_id"], task["exchange_no"]) == ("RUNNING", worker.id, worker.exchange_no)
     assert task["claimed_at"] == task["started_at"] == NOON + timedelta(seconds=5)
@@ -257,5 +257,5 @@ def test_claims_and_outcomes_go_on_while_tasks_are_sent(
 def test_the_call_names_no_task_twice_and_passes_lists_of_any_length(db: Session) -> None:
     send_many(db, 1000)
     worker = DrivenWorker(db, names=[f"task {number}" for number in range(500)] + ["add"])
-    claim = call(db, calls_worker.claim(worker.id, 1, 5000, ["default"], worker.names))
+    claim = call(db, calls_worker.claim(worker.id, 1, 5000, ["default"], worker.names, free=5000))
     assert len({task.id for task in claim.tasks}) == 1000

@@ -1,9 +1,17 @@
 """`duty_lock`: one worker at a time does the duties."""
 
+from datetime import timedelta
+
+from horsies.config import RecoveryConfig
 from horsies.db import calls_worker
+from horsies.db.calls_worker import ReapCounts
 from horsies.db.migrate import migrate
 from horsies.db.sqlfiles import bind
-from tests.support.sessions import Session, call
+from horsies.worker.duties import duties
+from tests.support.factories import DrivenWorker, request, send
+from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock, scalar
+
+DUTIES = duties(RecoveryConfig())
 
 
 def test_one_worker_at_a_time_has_it_until_its_transaction_ends(db: Session, other: Session) -> None:
@@ -18,3 +26,20 @@ def test_another_schema_has_a_lock_of_its_own(db: Session, other: Session) -> No
     with db.transaction():
         assert call(db, calls_worker.duty_lock())
         assert other.execute(bind("select horsies.duty_lock()", "second")).fetchone() == (True,)
+
+
+def test_a_duty_is_not_done_while_another_worker_is_at_them(db: Session, other: Session) -> None:
+    gone = DrivenWorker(db)
+    gone.stop()
+    freeze_clock(db)
+    send(db, request(good_until=NOON + timedelta(seconds=1)))
+    move_clock(db, 2)
+    with other.transaction():
+        assert call(other, calls_worker.duty_lock())
+        for each in DUTIES:
+            assert call(db, calls_worker.duty(each.call())) is None
+        assert scalar(db, "select count(*) from horsies.tasks") == 1
+    answers = {each.name: call(db, calls_worker.duty(each.call())) for each in DUTIES}
+    assert answers["reap"] == ReapCounts(0, 0, 0)
+    assert answers["expire"] == 1
+    assert all(answer is not None for answer in answers.values())

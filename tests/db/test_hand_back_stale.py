@@ -40,6 +40,19 @@ def test_those_of_a_worker_that_is_gone_go_back(db: Session) -> None:
     assert hand_back_stale(db, 3600) == 1
 
 
+def test_those_whose_lease_has_passed_go_back_and_nobody_has_died(db: Session) -> None:
+    freeze_clock(db)
+    for number in range(2):
+        send(db, request(numbered_id(number)))
+    worker = DrivenWorker(db)
+    (short,), (long,) = worker.prefetch(lease_s=10), worker.prefetch(lease_s=11)
+    move_clock(db, 10)
+    assert hand_back_stale(db, 60) == 1
+    assert (row(db, "tasks", short.task_id)["status"], row(db, "tasks", short.task_id)["hand_backs"]) == ("PENDING", 0)
+    assert row(db, "tasks", long.task_id)["status"] == "CLAIMED"
+    assert worker.start(short, long).keys() == {long.task_id}
+
+
 def test_a_call_takes_a_bounded_number_and_waits_for_nobody(db: Session, other: Session) -> None:
     freeze_clock(db)
     for number in range(4):

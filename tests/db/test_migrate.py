@@ -9,6 +9,7 @@ import pytest
 from psycopg import errors
 
 from horsies.db import migrate as migrations
+from horsies.db import sqlfiles
 from horsies.db.migrate import SchemaTooNewError, migrate, plain_sql, status
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, admin, bind, functions, listen
 from horsies.version import __version__
@@ -26,7 +27,8 @@ from tests.support.sessions import (
 )
 
 ODD = 'My "odd" schéma'
-LATEST = 1
+LATEST = max(sqlfiles.migrations())
+EVERYTHING = [*(f"{number:04}" for number in sqlfiles.migrations()), "functions"]
 
 
 @pytest.fixture
@@ -57,8 +59,13 @@ def role(db: Session) -> Iterator[str]:
 
 def test_an_empty_database_gets_everything(empty: Session) -> None:
     before = status(empty, DEFAULT_SCHEMA)
-    assert (before.current, before.latest, before.pending, before.is_current) == (0, LATEST, (1,), False)
-    assert migrate(empty, DEFAULT_SCHEMA) == ["0001", "functions"]
+    assert (before.current, before.latest, before.pending, before.is_current) == (
+        0,
+        LATEST,
+        tuple(sqlfiles.migrations()),
+        False,
+    )
+    assert migrate(empty, DEFAULT_SCHEMA) == EVERYTHING
     after = status(empty, DEFAULT_SCHEMA)
     assert (after.current, after.pending, after.functions_current, after.is_current) == (LATEST, (), True, True)
     assert scalar(empty, "select library_version from horsies.schema_version") == __version__
@@ -84,7 +91,7 @@ def test_of_two_at_once_one_migrates_and_the_other_waits_for_it(
             both = [in_background(partial(migrate, session, DEFAULT_SCHEMA)) for session in (empty, second)]
             wait_until_blocked(holder, empty)
             wait_until_blocked(holder, second)
-        assert sorted(one.result() for one in both) == [[], ["0001", "functions"]]
+        assert sorted(one.result() for one in both) == [[], EVERYTHING]
 
 
 def test_what_fails_leaves_nothing_behind(empty: Session) -> None:
@@ -94,7 +101,7 @@ def test_what_fails_leaves_nothing_behind(empty: Session) -> None:
         migrate(empty, DEFAULT_SCHEMA)
     assert column(empty, "select relname from pg_class where relnamespace = 'horsies'::regnamespace") == ["workers"]
     empty.execute("drop table horsies.workers")
-    assert migrate(empty, DEFAULT_SCHEMA) == ["0001", "functions"]
+    assert migrate(empty, DEFAULT_SCHEMA) == EVERYTHING
 
 
 NAMES = [ODD, "UPPER", "select", "a.b", "semi;colon", "--comment", "horsies.tasks", "x" * 48]
@@ -106,14 +113,14 @@ def test_a_schema_of_any_name_is_the_same_and_works(db: Session, schema: str) ->
         cursor = db.execute(bind(sql, schema), params)
         return cursor.fetchall() if cursor.description else []
 
-    assert migrate(db, schema) == ["0001", "functions"]
+    assert migrate(db, schema) == EVERYTHING
     assert migrate(db, schema) == []
     assert describe(db, schema) == describe(db, DEFAULT_SCHEMA)
     worker, task = uuid.uuid4(), uuid.uuid4()
     db.execute(listen(migrations.sqlfiles.channel("done", schema)))
-    run("select horsies.worker_start(%s, 'h', 1, 'n', 'b', 'p', 's', 'v', 1, 1, '{q}', '{add}', 60)", worker)
+    run("select horsies.worker_start(%s, 'h', 1, 'n', 'b', 'p', 's', 'v', 1, 1, '{q}', '{2}', 9, '{add}', 60)", worker)
     run("select horsies.enqueue(%s, 'add', 'q', 1, '{}', 'x', 0, null, null, null, true)", task)
-    assert run("select id, attempt from horsies.claim(%s, 1, 1, '{q}', '{add}')", worker) == [(task, 1)]
+    assert run("select id, attempt from horsies.claim(%s, 1, 1, 1, null, '{q}', '{add}')", worker) == [(task, 1)]
     run("select horsies.reap(%s, 10)", worker)
     assert run("select task_name, status from horsies.task_result(%s)", task) == [("add", "FAILED")]
     assert run("select horsies.duty_lock(), horsies.add_partitions(15), horsies.prune(0)") == [(True, 1, 0)]
@@ -136,7 +143,9 @@ def test_a_name_that_cannot_be_used_is_refused_before_anything_is_done(db: Sessi
 
 def test_the_schema_of_a_newer_library_is_refused(db: Session) -> None:
     db.execute("update horsies.schema_version set version = 99")
-    with pytest.raises(SchemaTooNewError, match=r"'horsies'.* version 99, .* versions up to 1: upgrade horsies"):
+    with pytest.raises(
+        SchemaTooNewError, match=rf"'horsies'.* version 99, .* versions up to {LATEST}: upgrade horsies"
+    ):
         migrate(db, DEFAULT_SCHEMA)
     found = status(db, DEFAULT_SCHEMA)
     assert (found.current, found.latest, found.pending) == (99, LATEST, ())
@@ -248,7 +257,7 @@ def test_a_role_that_may_create_nothing_is_told_so_when_there_is_something_to_do
 def test_a_role_may_migrate_a_schema_that_was_made_for_it(db: Session, role: str) -> None:
     db.execute(f"create schema mine authorization {role}".encode())
     db.execute(f"set role {role}".encode())
-    assert migrate(db, "mine") == ["0001", "functions"]
+    assert migrate(db, "mine") == EVERYTHING
     assert describe(db, "mine") == describe(db, DEFAULT_SCHEMA)
 
 
@@ -266,4 +275,4 @@ def test_a_migration_does_not_depend_on_the_search_path_or_the_settings_of_the_s
 
 def test_connections_of_any_driver_of_psycopg_will_do(empty_database_url: str) -> None:
     with psycopg.connect(empty_database_url, autocommit=True) as plain:
-        assert migrate(plain, DEFAULT_SCHEMA) == ["0001", "functions"]
+        assert migrate(plain, DEFAULT_SCHEMA) == EVERYTHING

@@ -17,7 +17,9 @@ from tests.support.sessions import Session, call, scalar
 FENCE = Fence(uuid7(), 1)
 CALLS: dict[str, Callable[[], Call[Any]]] = {
     "replay": lambda: calls_tasks.enqueue(request(), replay=True),
-    "claim": lambda: calls_worker.claim(uuid7(), 1, 1, ["default"], ["add"]),
+    "claim": lambda: calls_worker.claim(uuid7(), 1, 1, ["default"], ["add"], free=1),
+    "start": lambda: calls_worker.start(uuid7(), [FENCE]),
+    "renew": lambda: calls_worker.renew(uuid7(), [FENCE], 1, 1),
     "finish": lambda: calls_worker.finish(uuid7(), HOSTNAME, [done(FENCE)]),
     "release": lambda: calls_worker.release(uuid7(), [FENCE]),
     "reconcile": lambda: calls_worker.reconcile(uuid7(), [FENCE]),

@@ -114,7 +114,7 @@ def send_due(session: Session, count: int = 20) -> None:
 
 
 QUEUES = pytest.mark.parametrize("queues", [["default"], ["other", "default", "third"]], ids=["one queue", "three"])
-CLAIM_READS = {"tasks_to_claim", "tasks_pkey", "workers_pkey"}
+CLAIM_READS = {"tasks_to_claim", "tasks_pkey", "workers_pkey", "queues_pkey"}
 IN_HAND = {"tasks_in_hand", "tasks_pkey"}
 
 

@@ -178,3 +178,27 @@ def test_those_who_wait_and_those_who_work_are_told(db: Session, new_session: Ne
     assert wake.heard() == [""]
     reap(db)
     assert (done.heard(), wake.heard()) == ([], [])
+
+
+def test_what_is_handed_back_for_the_fifth_time_fails_and_no_policy_helps(db: Session) -> None:
+    """It never began, and each worker that claimed it died: it may be what kills them."""
+    task_id = send(db, request(retry=AFTER_CRASH))
+    for handed_back in (1, 1, 1, 1, 0):
+        victim = DrivenWorker(db)
+        prefetch(db, victim.claim_one())
+        counts = reap(db, proven_dead=victim.id)
+        assert (counts.handed_back, counts.crashed) == (handed_back, 1 - handed_back)
+    ended = row(db, "history", task_id)
+    assert (ended["status"], ended["error_code"], ended["attempt"]) == ("FAILED", "WORKER_CRASHED", 1)
+    assert b"5 workers that had claimed this task died before it began" in ended["result"]
+
+
+def test_what_began_is_not_counted_as_handed_back(db: Session, worker: DrivenWorker) -> None:
+    policy = RetryPolicy.fixed([1] * 6, jitter=False, auto_retry_for=["WORKER_CRASHED"])
+    task_id = send(db, request(retry=policy))
+    for _ in range(6):
+        victim = DrivenWorker(db)
+        victim.claim_one()
+        assert reap(db, proven_dead=victim.id).crashed == 1
+        move_clock(db, 1)
+    assert row(db, "tasks", task_id)["hand_backs"] == 0

@@ -114,20 +114,6 @@ def test_an_app_that_cannot_be_served_is_refused(project: Path, source: str, cod
     assert "Traceback" not in worker.log()
 
 
-@pytest.mark.parametrize(
-    ("config", "code", "says"),
-    [
-        ("cluster_wide_cap=3", "HRS-201", "cluster_wide_cap"),
-        ("prefetch_buffer=2, claim_lease_ms=1000", "HRS-202", "prefetch_buffer"),
-        ("queue_mode='custom', custom_queues=[CustomQueueConfig(name='mail')]", "HRS-200", "max_concurrency"),
-    ],
-)
-def test_settings_that_are_not_honoured_yet_are_refused(project: Path, config: str, code: str, says: str) -> None:
-    source = f"from horsies import AppConfig, CustomQueueConfig, Horsies\n\napp = Horsies(AppConfig({config}))\n"
-    (project / "capped.py").write_text(source)
-    check_refused(horsies(project, "worker", "capped:app", HORSIES_DATABASE_URL=NOBODY_HOME), code, says)
-
-
 def test_an_unknown_queue_is_refused_with_those_there_are(project: Path) -> None:
     done = horsies(project, "worker", "instance:app", "--queues=mail,default", HORSIES_DATABASE_URL=NOBODY_HOME)
     check_refused(done, "HRS-206", "'mail'", "its queues are default")

@@ -144,3 +144,37 @@ def test_supervisor_and_template_killed_together_leave_nothing_and_are_missed(sc
     assert scene.counts()["cut short"] == 1
     assert scene.counts()["again:end"] == 1
     assert scene.worker_rows() == 1
+
+
+def test_the_next_worker_on_this_host_proves_the_death_of_both(scene: Scene) -> None:
+    """Nobody has to wait for the threshold, which is minutes away."""
+    doomed = scene.ready_worker("--processes=2")
+    failing = scene.send("sleep", "cut short", 60)
+    again = scene.send("sleep_again", "again", 2)
+    scene.wait_for_note("cut short")
+    scene.wait_for_note("again")
+    kill_together(doomed)
+    doomed.assert_gone()
+    assert scene.live_tasks("RUNNING") == 2
+    following = scene.ready_worker()
+    assert failing.get(timeout_ms=20_000).err_value.error_code is CRASHED
+    assert again.get(timeout_ms=20_000).ok_value == "again"
+    assert "worker.found_dead" in following.log()
+    assert scene.worker_rows() == 1
+
+
+def test_a_worker_whose_template_process_still_lives_is_not_proven_dead(scene: Scene) -> None:
+    """Its children may be running: stopped as it is, the template process cannot end them yet."""
+    doomed = scene.ready_worker()
+    running = scene.send("sleep", "runs on", 3)
+    scene.wait_for_note("runs on")
+    template = doomed.template()
+    template.suspend()
+    doomed.signal(signal.SIGKILL)
+    following = scene.ready_worker()
+    scene.wait_for_note("runs on:end")
+    assert "worker.found_dead" not in following.log()
+    assert scene.worker_rows() == 2
+    template.resume()
+    assert running.get(timeout_ms=20_000).err_value.error_code is CRASHED
+    assert scene.counts()["runs on"] == 1

@@ -1,7 +1,7 @@
 """Rows in consistent states, made by the server functions themselves: a task sent, claimed or ended, a worker."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -101,10 +101,14 @@ class DrivenWorker:
         queues: Sequence[str] = ("default",),
         names: Sequence[str] = ("add",),
         stale_after_s: float = 300,
+        caps: Mapping[str, int | None] | None = None,
+        cluster_cap: int | None = None,
     ) -> None:
-        """Make it known."""
+        """Make it known. ``caps``, where given, names the queues, too."""
         self.session = session
-        self.queues = tuple(queues)
+        self.caps = dict.fromkeys(queues) if caps is None else dict(caps)
+        self.cluster_cap = cluster_cap
+        self.queues = tuple(queues if caps is None else caps)
         self.names = tuple(names)
         self.id = uuid7()
         self.exchange_no = 0
@@ -122,19 +126,32 @@ class DrivenWorker:
             library_version="0.1.0",
             processes=2,
             concurrency=1,
-            queues=self.queues,
+            queues=self.caps,
+            cluster_cap=self.cluster_cap,
             task_names=self.names,
             stale_after_s=stale_after_s,
         )
 
-    def ask(self, wanted: int = 1) -> Claim:
-        """Claim, in an exchange of its own."""
+    def ask(self, wanted: int = 1, *, free: int | None = None, lease_s: float | None = None) -> Claim:
+        """Claim, in an exchange of its own; ``free`` is as many as wanted unless given."""
         self.exchange_no += 1
-        return call(self.session, calls_worker.claim(self.id, self.exchange_no, wanted, self.queues, self.names))
+        free = wanted if free is None else free
+        asked = calls_worker.claim(
+            self.id, self.exchange_no, wanted, self.queues, self.names, free=free, lease_s=lease_s
+        )
+        return call(self.session, asked)
 
     def claim(self, wanted: int = 1) -> list[Fence]:
         """Claim, and keep what it takes to finish."""
         return [Fence(task.id, self.exchange_no) for task in self.ask(wanted).tasks]
+
+    def prefetch(self, wanted: int = 1, lease_s: float = 60) -> list[Fence]:
+        """Claim what is to wait for its start."""
+        return [Fence(task.id, self.exchange_no) for task in self.ask(wanted, free=0, lease_s=lease_s).tasks]
+
+    def start(self, *fences: Fence) -> dict[UUID, int]:
+        """Let prefetched tasks begin; answers the attempt of each that may."""
+        return call(self.session, calls_worker.start(self.id, fences))
 
     def claim_one(self) -> Fence:
         """Claim a task that is there."""
@@ -169,6 +186,18 @@ def prefetch(session: Session, fence: Fence) -> None:
         "update horsies.tasks set status = 'CLAIMED', started_at = null, attempt = attempt - 1 where id = %s",
         (fence.task_id,),
     )
+
+
+def pause_queue(session: Session, name: str) -> None:
+    """Nothing is to be claimed from a queue."""
+    session.execute("insert into horsies.queues (name, paused) values (%s, true)", (name,))
+
+
+def cap_queue(session: Session, name: str, most: int | None) -> None:
+    """A cap in place of what workers declare; None: none."""
+    session.execute("delete from horsies.queues where name = %s", (name,))
+    if most is not None:
+        session.execute("insert into horsies.queues (name, max_concurrency) values (%s, %s)", (name, most))
 
 
 def ended_task(session: Session, wanted: EnqueueRequest | None = None) -> UUID:

@@ -47,6 +47,53 @@ def wrong_value() -> TaskResult[int, TaskError]:
 def misplaced() -> TaskResult[int, TaskError]:
     return TaskResult(ok=1)
 """
+WORKFLOWS = """
+from horsies import TaskNode, WorkflowSpec, from_node
+
+
+@app.task("double")
+def double(number: TaskResult[int, TaskError], times: int = 1) -> TaskResult[int, TaskError]:
+    return number
+
+
+@app.task("listing")
+def listing() -> TaskResult[list[str], TaskError]:
+    return TaskResult(ok=[])
+
+
+@app.task("total")
+def total(numbers: TaskResult[list[TaskResult[int, TaskError]], TaskError]) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=0)
+
+
+@app.task("size")
+def size(name: str, factor: int) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=factor)
+
+
+one = add.node()(1, b=2)
+hello = greet.node()("Ada")
+each = size.map(over=from_node(listing.node()()))(factor=2)
+"""
+WRONG_WORKFLOWS = """
+wrong1 = add.node()("5", 3)
+wrong2 = add.node()(5)
+wrong3 = add.node()(5, c=3)
+wrong4 = add.node(colour="red")
+wrong5 = add.node(join="most")
+wrong6 = double.node()(from_node(hello))
+wrong7 = double.node()(one)
+wrong8 = double.node()(number=from_node(one), times="2")
+wrong9: TaskNode[str] = add.node()(1, 2)
+wrong10 = total.node()(from_node(one))
+wrong11 = double.node()(from_node(each))
+wrong12: WorkflowSpec[str] = app.workflow("w", [one], output=one, definition_key="w")
+wrong13 = size.map(over=[1, 2])
+right1 = total.node()(from_node(each))
+right2 = double.node(join="any", waits_for=[one, hello])(from_node(one))
+right3: WorkflowSpec[float] = app.workflow("w", [one], output=one, definition_key="w")
+right4: TaskNode[object] = TaskNode(fn=greet, kwargs={"name": "x"})
+"""
 WRONG_LINES = {number for number, line in enumerate(WRONG.split("\n")) if line.startswith(("add", "greet", "text"))} | {
     number for number, line in enumerate(WRONG.split("\n")) if "wrong" not in line and ('"x"' in line)
 }
@@ -62,19 +109,29 @@ def check(tool: str, *files: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_inferred_types_are_those_that_are_asserted(tool: str) -> None:
-    checked = check(tool, HERE / "task_types.py", HERE / "test_results_typing.py")
+    checked = check(tool, HERE / "task_types.py", HERE / "workflow_types.py", HERE / "test_results_typing.py")
     assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("tool", TOOLS)
 def test_each_wrong_line_is_refused_and_no_other(tool: str, tmp_path: Path) -> None:
-    file = tmp_path / "wrong.py"
-    file.write_text(PREAMBLE + WRONG)
-    before = PREAMBLE.count("\n")
-    refused = {
+    assert refused_lines(tool, tmp_path / "wrong.py", PREAMBLE, WRONG) == WRONG_LINES
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("tool", TOOLS)
+def test_each_wrong_line_of_a_workflow_is_refused_and_no_other(tool: str, tmp_path: Path) -> None:
+    expected = {number for number, line in enumerate(WRONG_WORKFLOWS.split("\n")) if line.startswith("wrong")}
+    assert refused_lines(tool, tmp_path / "workflows.py", PREAMBLE + WORKFLOWS, WRONG_WORKFLOWS) == expected
+
+
+def refused_lines(tool: str, file: Path, preamble: str, wrong: str) -> set[int]:
+    """The lines of what is wrong that a checker finds something about."""
+    file.write_text(preamble + wrong)
+    before = preamble.count("\n")
+    return {
         int(line.split(f"{file.name}:")[1].split(":")[0]) - before - 1
         for line in check(tool, file).stdout.splitlines()
         if f"{file.name}:" in line and " error" in line
     }
-    assert refused == WRONG_LINES

@@ -332,21 +332,6 @@ class TestClaiming:
         problem = only_problem(lambda: AppConfig(prefetch_buffer=5, claim_lease_ms=60_000, cluster_wide_cap=3))
         assert problem.code == ErrorCode.CONFIG_INVALID_CLUSTER_CAP
 
-    def test_what_is_not_honoured_yet_is_listed(self) -> None:
-        queues = [CustomQueueConfig(name="mail"), CustomQueueConfig(name="free", max_concurrency=None)]
-        capped = AppConfig(queue_mode=QueueMode.CUSTOM, custom_queues=queues, cluster_wide_cap=3)
-        assert [(error.code, error.message) for error in capped.unsupported()] == [
-            ("HRS-201", "this version of horsies does not honour cluster_wide_cap yet"),
-            ("HRS-200", "this version of horsies does not honour max_concurrency of queue 'mail' yet"),
-        ]
-        prefetching = AppConfig(prefetch_buffer=5, claim_lease_ms=60_000)
-        assert [error.code for error in prefetching.unsupported()] == ["HRS-202"]
-
-    def test_priorities_are_honoured(self) -> None:
-        queues = [CustomQueueConfig(name="mail", priority=7, max_concurrency=None)]
-        assert AppConfig(queue_mode=QueueMode.CUSTOM, custom_queues=queues).unsupported() == []
-        assert AppConfig().unsupported() == []
-
 
 class TestThresholds:
     """A threshold of recovery is at least twice its interval."""

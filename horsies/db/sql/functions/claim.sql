@@ -1,9 +1,16 @@
 -- Purpose: hand up to `wanted` due tasks to a worker and mark them RUNNING, in the order priority (1 first),
--- then due time, then id, across all of its queues. Only names the worker has registered are taken.
+-- then due time, then id, across all of its queues. Only names the worker has registered are taken. With a lease they
+-- are prefetched: marked CLAIMED for so many seconds, to be passed to `start` before they begin.
 -- Returns the tasks, and, when there were fewer than wanted, one last row without id whose `due_in` says in how
--- many seconds the next task of these queues falls due (null: none is scheduled). A worker without a row in
--- `workers` has been declared dead: it gets nothing.
--- Locks: the rows it takes, SKIP LOCKED. Called by: workers, in an exchange.
+-- many seconds the next task of these queues falls due (null: none is scheduled), and `capped` whether queues are capped
+-- or paused. A worker without a row in `workers` has been declared dead: it gets nothing.
+-- Locks: where caps apply, advisory ones until the end of the transaction, the cluster's and then the queues' in the
+-- order of their keys; then the rows it takes, SKIP LOCKED. Called by: workers, in an exchange.
+--
+-- Caps and pauses are looked at only where a worker has declared caps or the table `queues` has rows. A first look,
+-- without locks, leaves out for good what is paused or full; the rest is locked, and counted in a later statement,
+-- whose snapshot has the claims of whoever held the locks before. Of capped queues no more is taken than can begin at once
+-- (`free` of the `wanted`): run ahead or prefetched, it would fill the cap without running.
 --
 -- How it looks: the priorities that have waiting rows are visited in order by a skip scan, each step a probe of the
 -- index `tasks_to_claim` a queue. Within a priority it looks without a lock at the first rows of each queue, a few
@@ -19,8 +26,12 @@
 -- not a bound of the index scan. The planner is pinned, for a plan made while the table was empty would
 -- otherwise be kept when it is full; and the plan is generic, for planning costs more than all the rest.
 create function horsies.claim(
-    claiming_worker uuid, exchange bigint, wanted int, queue_names text[], known_names text[]
-) returns table (id uuid, task_name text, args json, attempt int, timeout_ms int, due_in double precision)
+    claiming_worker uuid, exchange bigint, wanted int, free int, lease_seconds double precision, queue_names text[],
+    known_names text[]
+) returns table (
+    id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean,
+    due_in double precision
+)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set enable_sort = off set jit = off set plan_cache_mode = force_generic_plan
@@ -37,15 +48,38 @@ declare
     taken int;
     level_due timestamptz;
     next_due timestamptz;
+    is_governed boolean;
+    open_names text[] := queue_names;
+    rooms int[];
+    capped_names text[] := '{}';
+    left_free int := free;
+    key_of_cluster constant int := -2147483648;     -- the first in order
+    keys int[];
+    lock_key int;
 begin
     perform horsies.durable();
     perform horsies.need_read_committed();
-    if not exists (select from horsies.workers w where w.id = claiming_worker) then
+    select w.caps is not null or w.cluster_cap is not null or exists (select from horsies.queues) into is_governed
+    from horsies.workers w where w.id = claiming_worker;
+    if not found then
         return;
+    end if;
+    if is_governed then
+        select array_agg(c.name), array_agg(hashtext(c.name)) filter (where c.room is not null)
+                   || case when min(c.cluster_room) is not null then key_of_cluster end
+        into open_names, keys
+        from horsies.claimable(claiming_worker, queue_names, free) as c;
+        for lock_key in select distinct key from unnest(keys) as key where key is not null order by key loop
+            perform pg_advisory_xact_lock(to_regclass('horsies.tasks')::oid::int, lock_key);
+        end loop;
+        select coalesce(array_agg(c.name), '{}'), array_agg(c.room), least(missing, min(c.cluster_room)),
+               coalesce(array_agg(c.name) filter (where c.room is not null), '{}')
+        into open_names, rooms, missing, capped_names
+        from horsies.claimable(claiming_worker, open_names, free) as c;
     end if;
     while missing > 0 loop
         select min(head.priority) into level
-        from unnest(queue_names) as q (name)
+        from unnest(open_names) as q (name)
         cross join lateral (
             select t.priority from horsies.tasks t
             where t.queue = q.name and t.priority > level and t.status = 'PENDING' and not t.held
@@ -61,7 +95,7 @@ begin
                            filter (where (due.good_until > clock) is not false), count(*)
                 into candidates, seen
                 from unnest(known_names) as k (name)
-                cross join unnest(queue_names) as q (name)
+                cross join unnest(open_names) as q (name)
                 cross join lateral (
                     select t.id, t.run_at, t.good_until from horsies.tasks t
                     where t.task_name = k.name and t.queue = q.name and t.priority = level and t.run_at <= clock
@@ -73,7 +107,7 @@ begin
                            filter (where due.task_name = any (known_names) and (due.good_until > clock) is not false),
                        count(*)
                 into candidates, seen
-                from unnest(queue_names) as q (name)
+                from unnest(open_names) as q (name)
                 cross join lateral (
                     select t.id, t.run_at, t.task_name, t.good_until from horsies.tasks t
                     where t.queue = q.name and t.priority = level and t.run_at <= clock
@@ -82,6 +116,10 @@ begin
                 ) as due;
             end if;
 
+            by_name := by_name or coalesce(cardinality(candidates), 0) < reach / 2;
+            if cardinality(capped_names) > 0 then
+                candidates := horsies.within_caps(candidates, open_names, rooms, left_free);
+            end if;
             if candidates is not null then
                 return query
                 with locked as materialized (
@@ -94,24 +132,32 @@ begin
                 ),
                 begun as (
                     update horsies.tasks t
-                    set status = 'RUNNING', worker_id = claiming_worker, exchange_no = exchange,
-                        attempt = t.attempt + 1, claimed_at = clock, started_at = clock
+                    set status = case when lease_seconds is null then 'RUNNING' else 'CLAIMED' end,
+                        worker_id = claiming_worker, exchange_no = exchange, claimed_at = clock,
+                        attempt = t.attempt + (lease_seconds is null)::int,
+                        started_at = case when lease_seconds is null then clock end,
+                        lease_until = clock + make_interval(secs => lease_seconds)
                     from locked where t.id = locked.id
-                    returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, locked.place
+                    returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, t.queue, locked.place
                 )
-                select b.id, b.task_name, b.args, b.attempt, b.timeout_ms, null::double precision
+                select b.id, b.task_name, b.args, b.attempt, b.timeout_ms, b.queue, b.queue = any (capped_names),
+                       null::double precision
                 from begun b order by b.place;
                 get diagnostics taken = row_count;
                 missing := missing - taken;
+                left_free := left_free - taken;
+                if cardinality(capped_names) > 0 then
+                    select coalesce(array_agg(c.name), '{}'), array_agg(c.room) into open_names, rooms
+                    from horsies.claimable(claiming_worker, open_names, left_free) as c;
+                end if;
             end if;
             exit when missing = 0 or seen < reach;
-            by_name := by_name or coalesce(cardinality(candidates), 0) < reach / 2;
             reach := 2 * reach;
         end loop;
 
         if missing > 0 then
             select min(due.run_at) into level_due
-            from unnest(queue_names) as q (name)
+            from unnest(open_names) as q (name)
             cross join lateral (
                 select t.run_at from horsies.tasks t
                 where t.queue = q.name and t.priority = level and t.run_at > clock
@@ -122,7 +168,7 @@ begin
         end if;
     end loop;
     if missing > 0 then
-        return query select null::uuid, null::text, null::json, null::int, null::int,
+        return query select null::uuid, null::text, null::json, null::int, null::int, null::text, is_governed,
                             extract(epoch from next_due - clock)::double precision;
     end if;
 end

@@ -1,25 +1,29 @@
 -- Purpose: return to the queue what is claimed and not begun by workers that have not sent a heartbeat for so many
--- seconds. What they have begun stays theirs. Returns how many went back; at most `most`.
--- Locks: task rows in the order of their ids, SKIP LOCKED. Called by: the broker object.
+-- seconds, or have let its lease pass. What they have begun stays theirs. Returns how many went back; at most `most`.
+-- Locks: task rows in the order of their ids, SKIP LOCKED. Called by: duties of any worker; the broker object.
 create function horsies.hand_back_stale(stale_after_seconds double precision, most int) returns int
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$
 declare
-    latest constant timestamptz := horsies.now() - make_interval(secs => stale_after_seconds);
+    clock constant timestamptz := horsies.now();
+    latest constant timestamptz := clock - make_interval(secs => stale_after_seconds);
     stale uuid[];
+    passed uuid[];
     returned int;
 begin
     perform horsies.need_read_committed();
-    select array_agg(locked.id) into stale
+    select array_agg(locked.id) filter (where locked.is_stale), array_agg(locked.id) filter (where not locked.is_stale)
+    into stale, passed
     from (
-        select t.id from horsies.tasks t
-        where t.status = 'CLAIMED'
-          and not exists (select from horsies.workers w where w.id = t.worker_id and w.heartbeat_at > latest)
+        select t.id, w.id is null as is_stale
+        from horsies.tasks t
+        left join horsies.workers w on w.id = t.worker_id and w.heartbeat_at > latest
+        where t.status = 'CLAIMED' and (w.id is null or t.lease_until <= clock)
         order by t.id limit most
-        for update skip locked
+        for update of t skip locked
     ) as locked;
-    returned := horsies.hand_back(stale, true);
+    returned := horsies.hand_back(stale, true) + horsies.hand_back(passed, false);
     if returned > 0 then
         perform horsies.notify_wake();
     end if;

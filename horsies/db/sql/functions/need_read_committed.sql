@@ -1,6 +1,7 @@
 -- Refuses a transaction that cannot see what was committed after it began: in it the second look that makes
 -- replays, claims and outcomes safe would see nothing.
--- Called by: enqueue (replays only), claim, finish, release, reconcile, reap, hand_back_stale, expire, cancel, rerun.
+-- Called by: enqueue (replays only), claim, start, renew, finish, release, reconcile, reap, hand_back_stale, expire,
+-- cancel, rerun.
 create function horsies.need_read_committed() returns void
 language plpgsql as $function$
 begin

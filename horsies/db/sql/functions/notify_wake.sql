@@ -1,6 +1,6 @@
 -- Purpose: tell workers that there may be work. A hint: they also poll, slowly.
--- Called by: producers and workers in a transaction of their own; reap, reconcile, hand_back_stale and notify_cancel
--- inside theirs.
+-- Called by: producers and workers in a transaction of their own; start, renew, reap, reconcile, hand_back_stale,
+-- notify_cancel and notify_room inside theirs.
 create function horsies.notify_wake() returns void
 language sql as $function$
     select pg_notify('horsies.wake', '')

@@ -1,7 +1,8 @@
 -- Purpose: hand on the work of dead workers. Dead is: no heartbeat for the worker's own `stale_after`, or named
 -- by `proven_dead` (somebody saw it die). Every row in hand without a living worker row is then taken: CLAIMED
 -- goes back to the queue, RUNNING goes through `finish` as a failed attempt with WORKER_CRASHED, so that recovery
--- is the normal path and the retry policy decides.
+-- is the normal path and the retry policy decides. A row that is handed back for the fifth time because its worker
+-- died before it began seems to be what kills them: it fails with WORKER_CRASHED, too, and no policy retries it.
 -- The rows are looked for in a statement of their own, after the workers are gone: it sees every claim that
 -- committed before. Bounded: `most` rows a call; call again while it returns that many.
 -- Locks: worker rows, SKIP LOCKED; then task rows in the order of their ids, SKIP LOCKED.
@@ -11,11 +12,15 @@ language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$
 declare
+    most_hand_backs constant int := 5;
     dead horsies.workers[];
     dead_hands record;
     its_worker horsies.workers;
     crash constant text := json_build_object('error_code', 'WORKER_CRASHED',
         'message', 'the worker that ran this task died', 'data', null, 'exception', null)::text;
+    spent constant text := json_build_object('error_code', 'WORKER_CRASHED',
+        'message', most_hand_backs || ' workers that had claimed this task died before it began', 'data', null,
+        'exception', null)::text;
 begin
     perform horsies.need_read_committed();
     with found as (
@@ -28,16 +33,26 @@ begin
     )
     select array_agg(gone.worker) into dead from gone;
     workers := coalesce(cardinality(dead), 0);
+    insert into horsies.dead_workers
+    select d.id, d.hostname, d.pid, d.process_name, d.library_version, d.started_at, d.heartbeat_at, horsies.now()
+    from unnest(dead) as d
+    on conflict (id) do nothing;
 
     handed_back := 0;
     crashed := 0;
     for dead_hands in
         select locked.worker_id,
-               coalesce(array_agg(locked.id) filter (where locked.status = 'CLAIMED'), '{}') as claimed,
-               coalesce(array_agg(locked.id) filter (where locked.status = 'RUNNING'), '{}') as running,
-               coalesce(array_agg(locked.exchange_no) filter (where locked.status = 'RUNNING'), '{}') as exchanges
+               coalesce(array_agg(locked.id) filter (where locked.goes_back), '{}') as claimed,
+               coalesce(array_agg(locked.id) filter (where locked.is_spent), '{}') as spent,
+               coalesce(array_agg(locked.id) filter (where not locked.goes_back), '{}') as running,
+               coalesce(array_agg(locked.exchange_no) filter (where not locked.goes_back), '{}') as exchanges,
+               array_agg(case when locked.is_spent then spent else crash end)
+                   filter (where not locked.goes_back) as errors
         from (
-            select t.worker_id, t.id, t.exchange_no, t.status from horsies.tasks t
+            select t.worker_id, t.id, t.exchange_no,
+                   t.status = 'CLAIMED' and t.hand_backs + 1 < most_hand_backs as goes_back,
+                   t.status = 'CLAIMED' and t.hand_backs + 1 >= most_hand_backs as is_spent
+            from horsies.tasks t
             where t.status <> 'PENDING' and not exists (select from horsies.workers w where w.id = t.worker_id)
             order by t.id limit most
             for update skip locked
@@ -47,11 +62,14 @@ begin
         -- Who has nothing but its id left was found dead by an earlier call.
         select d.* into its_worker from unnest(dead) as d where d.id = dead_hands.worker_id;
         handed_back := handed_back + horsies.hand_back(dead_hands.claimed, true);
+        update horsies.tasks t
+        set status = 'RUNNING', started_at = horsies.now(), attempt = t.attempt + 1, retry_policy = null
+        where t.id = any (dead_hands.spent);
         crashed := crashed + (
             select count(*) from horsies.finish(
                 dead_hands.worker_id, dead_hands.running, dead_hands.exchanges,
                 array_fill(false, array[cardinality(dead_hands.running)]),
-                array_fill(crash, array[cardinality(dead_hands.running)]),
+                dead_hands.errors,
                 array_fill('WORKER_CRASHED'::text, array[cardinality(dead_hands.running)]),
                 array_fill(null::double precision, array[cardinality(dead_hands.running)]),
                 its_worker.hostname, array_fill(its_worker.pid, array[cardinality(dead_hands.running)]),

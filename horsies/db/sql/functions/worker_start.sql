@@ -1,15 +1,16 @@
--- Purpose: a worker makes itself known. From here on it may claim, and must send heartbeats.
--- Locks: its own new row. Called by: workers, at start and after they were declared dead.
+-- Purpose: a worker makes itself known. From here on it may claim, and must send heartbeats. `queue_caps` has an item for
+-- each queue it works on, null for one without a cap.
+-- Locks: its own new row. Called by: workers, first thing, and after they were declared dead.
 create function horsies.worker_start(
     new_id uuid, host text, supervisor_pid int, name text, host_boot_id text, host_pid_namespace text,
     host_process_start text, version text, process_count int, tasks_per_process int, queue_names text[],
-    known_names text[], stale_after_seconds double precision
+    queue_caps int[], cap_of_cluster int, known_names text[], stale_after_seconds double precision
 ) returns void
 language sql as $function$
     insert into horsies.workers
         (id, hostname, pid, process_name, boot_id, pid_namespace, process_start, library_version, processes,
-         concurrency, queues, task_names, stale_after, started_at, heartbeat_at)
+         concurrency, queues, caps, cluster_cap, task_names, stale_after, started_at, heartbeat_at)
     values (new_id, host, supervisor_pid, name, host_boot_id, host_pid_namespace, host_process_start, version,
-            process_count, tasks_per_process, queue_names, known_names,
+            process_count, tasks_per_process, queue_names, queue_caps, cap_of_cluster, known_names,
             make_interval(secs => stale_after_seconds), horsies.now(), horsies.now())
 $function$;

@@ -1,0 +1,32 @@
+-- Purpose: a worker keeps what it has prefetched, for another lease. Returns the tasks that it keeps. What was claimed
+-- longer ago than `most_seconds` goes back to the queue: whoever has room may take it.
+-- Locks: task rows in the order of their ids. Called by: workers that prefetch.
+create function horsies.renew(
+    renewing_worker uuid, ids uuid[], exchanges bigint[], lease_seconds double precision, most_seconds double precision
+) returns setof uuid
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
+declare
+    clock constant timestamptz := horsies.now();
+    mine uuid[];
+    old uuid[];
+begin
+    perform horsies.need_read_committed();
+    select array_agg(locked.id), array_agg(locked.id) filter (where locked.is_old) into mine, old
+    from (
+        select t.id, t.claimed_at <= clock - make_interval(secs => most_seconds) as is_old
+        from horsies.tasks t
+        join unnest(ids, exchanges) as given (id, exchange_no) on given.id = t.id and given.exchange_no = t.exchange_no
+        where t.worker_id = renewing_worker and t.status = 'CLAIMED'
+        order by t.id for update of t
+    ) as locked;
+    if horsies.hand_back(old, false) > 0 then
+        perform horsies.notify_wake();
+    end if;
+    return query
+    update horsies.tasks t set lease_until = clock + make_interval(secs => lease_seconds)
+    where t.id = any (mine) and t.worker_id = renewing_worker
+    returning t.id;
+end
+$function$;

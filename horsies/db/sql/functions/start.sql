@@ -1,0 +1,38 @@
+-- Purpose: prefetched tasks begin: CLAIMED becomes RUNNING, and that is committed before their code starts. Returns those
+-- that may begin, with the number of the attempt. What may not any more, for it is overdue or held, or its queue is paused
+-- or capped by now, goes back to the queue; what is not this worker's any more is left alone.
+-- Locks: task rows in the order of their ids. Called by: workers, in an exchange.
+create function horsies.start(starting_worker uuid, ids uuid[], exchanges bigint[])
+returns table (id uuid, attempt int)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
+declare
+    clock timestamptz;
+    mine uuid[];
+    open_names text[];
+begin
+    perform horsies.durable();
+    perform horsies.need_read_committed();
+    select array_agg(locked.id) into mine
+    from (
+        select t.id from horsies.tasks t
+        join unnest(ids, exchanges) as given (id, exchange_no) on given.id = t.id and given.exchange_no = t.exchange_no
+        where t.worker_id = starting_worker and t.status = 'CLAIMED'
+          and exists (select from horsies.workers w where w.id = starting_worker)
+        order by t.id for update of t
+    ) as locked;
+    clock := horsies.now();
+    select array_agg(c.name) into open_names
+    from horsies.claimable(starting_worker, array(select t.queue from horsies.tasks t where t.id = any (mine)), 0) as c;
+    return query
+    update horsies.tasks t
+    set status = 'RUNNING', attempt = t.attempt + 1, started_at = clock, lease_until = null
+    where t.id = any (mine) and t.queue = any (open_names) and not t.held and (t.good_until > clock) is not false
+    returning t.id, t.attempt;
+    if horsies.hand_back(array(select t.id from horsies.tasks t where t.id = any (mine) and t.started_at is null), false) > 0
+    then
+        perform horsies.notify_wake();
+    end if;
+end
+$function$;

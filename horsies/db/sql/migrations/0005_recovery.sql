@@ -1,0 +1,12 @@
+-- What dead workers were, for those who look for the reason afterwards.
+
+create table horsies.dead_workers (
+    id uuid primary key,
+    hostname text not null,
+    pid int not null,
+    process_name text not null,
+    library_version text not null,
+    started_at timestamptz not null,
+    heartbeat_at timestamptz not null,                  -- the last one
+    died_at timestamptz not null                        -- when it was found dead
+);

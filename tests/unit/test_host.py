@@ -1,0 +1,49 @@
+"""Whether a worker of this host is surely dead: its supervisor and its template process are gone, or others by now."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from horsies.worker.host import _start_of, _starts, is_dead
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is sure")
+ME = os.getpid()
+
+
+@pytest.fixture
+def ended() -> int:
+    """The id of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_who_lives_is_not_dead() -> None:
+    assert not is_dead(ME, _starts(ME, os.getppid()))
+
+
+def test_who_is_gone_with_its_template_process_is_dead(ended: int) -> None:
+    assert is_dead(ended, f"1 {ended}:2")
+
+
+def test_while_its_template_process_lives_children_may_run(ended: int) -> None:
+    assert not is_dead(ended, f"1 {ME}:{_start_of(ME)}")
+    assert not is_dead(ME, f"{_start_of(ME)} {ended}:1")
+
+
+def test_a_number_that_is_another_process_by_now_is_dead() -> None:
+    assert is_dead(ME, f"1 {ME}:2")
+
+
+def test_a_zombie_is_dead(ended: int) -> None:
+    with subprocess.Popen(["true"]) as zombie:
+        wait_until(lambda: _start_of(zombie.pid) == "")
+        assert is_dead(zombie.pid, f"5 {ended}:5")
+
+
+@pytest.mark.parametrize("unknown", ["", "123456", "1 x:2", "1754000.25"])
+def test_who_says_nothing_that_can_be_looked_up_is_not_proven_dead(ended: int, unknown: str) -> None:
+    assert not is_dead(ended, unknown)
