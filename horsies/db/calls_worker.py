@@ -118,8 +118,8 @@ def _fences(fences: Sequence[Fence]) -> tuple[list[UUID], list[int]]:
 
 
 def _claim(rows: Rows) -> Claim:
-    tasks = [ClaimedTask(*row[:7]) for row in rows if row[0] is not None]
-    *_, is_governed, due_in = rows[-1] if len(tasks) < len(rows) else (False, None)
+    tasks = [ClaimedTask(*row[:9]) for row in rows if row[0] is not None]
+    *_, is_governed, _, _, due_in = rows[-1] if len(tasks) < len(rows) else (False, None, None, None)
     return Claim(tasks, bool(tasks) and len(tasks) == len(rows), is_governed, due_in)
 
 

@@ -55,7 +55,7 @@ class StoredResult(NamedTuple):
 
 
 class ClaimedTask(NamedTuple):
-    """A row of `horsies.claim` that is a task."""
+    """A row of `horsies.claim` that is a task; ``root_id`` and ``inputs`` are of one that is on a node of a run."""
 
     id: UUID
     task_name: str
@@ -64,6 +64,47 @@ class ClaimedTask(NamedTuple):
     timeout_ms: int | None
     queue: str
     capped: bool
+    root_id: UUID | None
+    inputs: bytes | None
+
+
+class RunRow(NamedTuple):
+    """A row of `horsies.workflow_state`. The output is that of a COMPLETED run."""
+
+    id: UUID
+    name: str
+    status: str
+    error: bytes | None
+    output_index: int | None
+    output_status: str | None
+    output_result: bytes | None
+    output_kind: str | None
+    output_task: str | None
+    total: int
+    completed: int
+    failed: int
+    skipped: int
+    started_at: datetime
+    finished_at: datetime | None
+
+
+class RunTaskRow(NamedTuple):
+    """A row of `horsies.workflow_tasks`. ``result_kind`` and ``result_task`` say what reads the result."""
+
+    node_index: int
+    node_id: str
+    kind: str
+    task_name: str
+    status: str
+    result: bytes | None
+    error_code: str | None
+    result_kind: str
+    result_task: str
+    waits_for: list[int]
+    is_leaf: bool
+    child_id: UUID | None
+    started_at: datetime | None
+    finished_at: datetime | None
 
 
 class WorkerStatsRow(NamedTuple):

@@ -69,6 +69,7 @@ class Exchange:
         self._prefetched: dict[Fence, ClaimedTask] = {}
         self._capped: dict[Fence, str] = {}  # tasks of capped queues, and these
         self._freed: set[str] = set()
+        self._on_nodes: set[Fence] = set()
         self._is_governed = False
         self._may_have_work = True
         self._nudge = asyncio.Event()
@@ -83,9 +84,13 @@ class Exchange:
         self._pool = pool
 
     def report(self, outcome: Outcome) -> None:
-        """An attempt has ended. A failed one may be retried: a claim in the same exchange tells when."""
+        """An attempt has ended.
+
+        A failed one may be retried, and one on a node may make others ready: a claim in the same exchange takes them.
+        """
         self._outcomes[outcome.fence] = outcome
-        self._may_have_work |= not outcome.ok or self._is_governed
+        self._may_have_work |= not outcome.ok or self._is_governed or outcome.fence in self._on_nodes
+        self._on_nodes.discard(outcome.fence)
         queue = self._capped.pop(outcome.fence, None)
         if queue is not None:
             self._freed.add(queue)
@@ -98,6 +103,7 @@ class Exchange:
     def hand_back(self, jobs: Sequence[Job]) -> None:
         """These were claimed and have not begun: they go back to the queue."""
         self._unbegun += [job.fence for job in jobs]
+        self._on_nodes.difference_update(self._unbegun)
         for job in jobs:
             self._capped.pop(job.fence, None)
         self._nudge.set()
@@ -298,6 +304,7 @@ class Exchange:
         self._is_governed |= claim.is_governed or any(task.capped for task in claim.tasks)
         if claim.due_in is not None:
             self._wake_in(claim.due_in)
+        self._on_nodes |= {Fence(task.id, self._exchange_no) for task in claim.tasks if task.root_id is not None}
         return {Fence(task.id, self._exchange_no): task for task in claim.tasks}
 
     def _begin(self, jobs: list[Job], *, is_fresh: bool) -> None:
@@ -321,4 +328,5 @@ class Exchange:
 
 
 def _job(fence: Fence, task: ClaimedTask, attempt: int) -> Job:
-    return Job(fence, attempt, task.task_name, task.queue, task.args, task.timeout_ms, task.capped)
+    inputs = task.inputs or b""
+    return Job(fence, attempt, task.task_name, task.queue, task.args, task.timeout_ms, task.capped, inputs)

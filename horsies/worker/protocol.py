@@ -34,7 +34,7 @@ from uuid import UUID
 from horsies.db.calls_worker import Fence
 
 _HEAD = struct.Struct(">IB")
-_JOB = struct.Struct(">16sQIIHH")
+_JOB = struct.Struct(">16sQIIHHI")
 _OUTCOME = struct.Struct(">16sQ?ddI")
 _PID = struct.Struct(">IQ")
 _SECONDS = struct.Struct(">d")
@@ -100,7 +100,10 @@ class FrameReader:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt to run. ``capped``: its queue has a cap, so it must not wait in a child; the child need not know."""
+    """One attempt to run. ``capped``: its queue has a cap, so it must not wait in a child; the child need not know.
+
+    ``inputs`` is JSON from the run whose node it is on.
+    """
 
     fence: Fence
     attempt: int
@@ -109,22 +112,30 @@ class Job:
     args: bytes
     timeout_ms: int | None = None
     capped: bool = False
+    inputs: bytes = b""
 
     def encode(self) -> bytes:
         """As the body of START."""
         name, queue = self.task_name.encode(), self.queue.encode()
         fence, timeout_ms = self.fence, self.timeout_ms or 0
-        head = _JOB.pack(fence.task_id.bytes, fence.exchange_no, self.attempt, timeout_ms, len(name), len(queue))
-        return b"".join((head, name, queue, self.args))
+        sizes = (len(name), len(queue), len(self.inputs))
+        head = _JOB.pack(fence.task_id.bytes, fence.exchange_no, self.attempt, timeout_ms, *sizes)
+        return b"".join((head, name, queue, self.inputs, self.args))
 
     @classmethod
     def decode(cls, body: bytes) -> "Job":
         """From the body of START."""
-        task_id, exchange_no, attempt, timeout_ms, name_size, queue_size = _JOB.unpack_from(body)
+        task_id, exchange_no, attempt, timeout_ms, name_size, queue_size, inputs_size = _JOB.unpack_from(body)
         queue_at = _JOB.size + name_size
-        args_at = queue_at + queue_size
-        name, queue = body[_JOB.size : queue_at].decode(), body[queue_at:args_at].decode()
-        return cls(Fence(UUID(bytes=task_id), exchange_no), attempt, name, queue, body[args_at:], timeout_ms or None)
+        inputs_at = queue_at + queue_size
+        args_at = inputs_at + inputs_size
+        fence, name, queue = (
+            Fence(UUID(bytes=task_id), exchange_no),
+            body[_JOB.size : queue_at],
+            body[queue_at:inputs_at],
+        )
+        texts = (name.decode(), queue.decode())
+        return cls(fence, attempt, *texts, body[args_at:], timeout_ms or None, inputs=body[inputs_at:args_at])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 -- are prefetched: marked CLAIMED for so many seconds, to be passed to `start` before they begin.
 -- Returns the tasks, and, when there were fewer than wanted, one last row without id whose `due_in` says in how
 -- many seconds the next task of these queues falls due (null: none is scheduled), and `capped` whether queues are capped
--- or paused. A worker without a row in `workers` has been declared dead: it gets nothing.
+-- or paused. A worker without a row in `workers` has been declared dead: it gets nothing. With the task of a node come its
+-- root run and what it gets of its run.
 -- Locks: where caps apply, advisory ones until the end of the transaction, the cluster's and then the queues' in the
 -- order of their keys; then the rows it takes, SKIP LOCKED. Called by: workers, in an exchange.
 --
@@ -29,7 +30,7 @@ create function horsies.claim(
     claiming_worker uuid, exchange bigint, wanted int, free int, lease_seconds double precision, queue_names text[],
     known_names text[]
 ) returns table (
-    id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean,
+    id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid, inputs json,
     due_in double precision
 )
 language plpgsql
@@ -38,6 +39,7 @@ set enable_sort = off set jit = off set plan_cache_mode = force_generic_plan
 as $function$
 declare
     slack constant int := 50;
+    most_inputs constant int := 65536;              -- bytes for one task
     clock constant timestamptz := horsies.now();
     level smallint := 0;
     missing int := wanted;
@@ -138,10 +140,12 @@ begin
                         started_at = case when lease_seconds is null then clock end,
                         lease_until = clock + make_interval(secs => lease_seconds)
                     from locked where t.id = locked.id
-                    returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, t.queue, locked.place
+                    returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, t.queue, t.root_id,
+                              t.workflow_id, t.node_index, locked.place
                 )
                 select b.id, b.task_name, b.args, b.attempt, b.timeout_ms, b.queue, b.queue = any (capped_names),
-                       null::double precision
+                       b.root_id, case when b.root_id is not null then
+                           horsies.workflow_inputs(b.workflow_id, b.node_index, most_inputs) end, null::double precision
                 from begun b order by b.place;
                 get diagnostics taken = row_count;
                 missing := missing - taken;
@@ -168,8 +172,8 @@ begin
         end if;
     end loop;
     if missing > 0 then
-        return query select null::uuid, null::text, null::json, null::int, null::int, null::text, is_governed,
-                            extract(epoch from next_due - clock)::double precision;
+        return query select null::uuid, null::text, null::json, null::int, null::int, null::text, is_governed, null::uuid,
+                            null::json, extract(epoch from next_due - clock)::double precision;
     end if;
 end
 $function$;

@@ -3,7 +3,7 @@
 -- a claim that others ended is in history too, say after `reap`: only the same code makes it the same outcome.
 -- A batch is written in one go; if a row of it is refused as data, each is written by itself, and the refused one
 -- ends FAILED with WORKER_SERIALIZATION_ERROR and the server's reason, so that it fails alone.
--- Locks: task rows in the order of their ids. Called by: workers, in an exchange; reap.
+-- Locks: root runs, then task rows, both in the order of their ids. Called by: workers, in an exchange; reap.
 create function horsies.finish(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
     retry_afters double precision[], hostname text, pids int[], process_names text[]
@@ -22,6 +22,7 @@ begin
         accepted := horsies.finish_batch(finishing_worker, ids, exchanges, oks, results, codes, retry_afters,
                                          hostname, pids, process_names);
     exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
+        perform horsies.lock_roots(ids);  -- all of them before the first task row
         for place in select given.place from unnest(ids) with ordinality as given (id, place) order by given.id loop
             begin
                 accepted := accepted || horsies.finish_batch(

@@ -1,7 +1,7 @@
 -- Purpose: one transaction step of `finish`: for each outcome whose fence still holds, retry the task or end it.
 -- Returns the ids that were accepted. A successful task with no retry costs one delete and one insert.
--- Locks: task rows in the order of their ids, here and not in `finish`: a row that is locked outside of a
--- subtransaction and deleted inside costs a multixact, and those cost more than the rest.
+-- Locks: root runs, then task rows, both in the order of their ids; here and not in `finish`: a row that is locked
+-- outside of a subtransaction and deleted inside costs a multixact, and those cost more than the rest.
 -- Called by: finish.
 create function horsies.finish_batch(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
@@ -11,7 +11,9 @@ language plpgsql as $function$
 declare
     clock constant timestamptz := horsies.now();
     accepted uuid[];
+    nodes uuid[];
 begin
+    perform horsies.lock_roots(ids);
     perform from horsies.tasks t where t.id = any (ids) order by t.id for update;
     with outcome as materialized (
         select t.id, given.ok, given.result::json as result, given.code, given.pid, given.process_name,
@@ -50,17 +52,20 @@ begin
             (id, task_name, queue, priority, args, status, result, error_code, run_at, good_until, attempt,
              retry_policy, timeout_ms, worker_id, exchange_no, worker_hostname, worker_pid, worker_process_name,
              sent_at, claimed_at, started_at, finished_at, fingerprint, idempotency_key, progress, workflow_id,
-             node_index, root_id, rerun_of)
+             node_index, root_id, item, rerun_of)
         select e.id, e.task_name, e.queue, e.priority, e.args, case when e.ok then 'COMPLETED' else 'FAILED' end,
                e.result, case when not e.ok then e.code end, e.run_at, e.good_until, e.attempt,
                e.retry_policy, e.timeout_ms, e.worker_id, e.exchange_no, hostname, e.pid, e.process_name,
                e.sent_at, e.claimed_at, e.started_at, clock, e.fingerprint, e.idempotency_key, e.progress,
-               e.workflow_id, e.node_index, e.root_id, e.rerun_of
+               e.workflow_id, e.node_index, e.root_id, e.item, e.rerun_of
         from ended e
-        returning id
+        returning id, workflow_id
     )
-    select array_agg(done.id) into accepted
-    from (select id from retried union all select id from kept) as done;
+    select array_agg(done.id), array_agg(done.id) filter (where done.workflow_id is not null) into accepted, nodes
+    from (select id, null::uuid as workflow_id from retried union all select id, workflow_id from kept) as done;
+    if nodes is not null then
+        perform horsies.workflow_note(nodes, clock);
+    end if;
     return accepted;
 end
 $function$;

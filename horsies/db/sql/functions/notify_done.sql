@@ -1,7 +1,8 @@
 -- Purpose: tell waiters that these tasks ended, or may have. A hint: waiters also poll, slowly.
 -- Few ids come a notice each, with status, task name and result behind the id where they fit, which spares an idle
 -- system a round trip; many come packed, 200 ids of 32 hex digits to a notice, for who is busy has no time for that.
--- Called by: workers in a transaction of their own; reap, expire and notify_cancel inside theirs.
+-- Called by: workers in a transaction of their own; reap, expire, notify_cancel, workflow_settle,
+-- workflow_pause and workflow_cancel inside theirs.
 create function horsies.notify_done(ids uuid[]) returns void
 language plpgsql
 set enable_seqscan = off set plan_cache_mode = force_generic_plan

@@ -5,7 +5,7 @@
 -- died before it began seems to be what kills them: it fails with WORKER_CRASHED, too, and no policy retries it.
 -- The rows are looked for in a statement of their own, after the workers are gone: it sees every claim that
 -- committed before. Bounded: `most` rows a call; call again while it returns that many.
--- Locks: worker rows, SKIP LOCKED; then task rows in the order of their ids, SKIP LOCKED.
+-- Locks: worker rows, SKIP LOCKED; root runs in the order of their ids; task rows in the order of theirs, SKIP LOCKED.
 -- Called by: duties of any worker; the template process of a worker whose supervisor died.
 create function horsies.reap(proven_dead uuid, most int) returns table (workers int, handed_back int, crashed int)
 language plpgsql
@@ -14,13 +14,12 @@ as $function$
 declare
     most_hand_backs constant int := 5;
     dead horsies.workers[];
+    abandoned uuid[];
     dead_hands record;
     its_worker horsies.workers;
-    crash constant text := json_build_object('error_code', 'WORKER_CRASHED',
-        'message', 'the worker that ran this task died', 'data', null, 'exception', null)::text;
-    spent constant text := json_build_object('error_code', 'WORKER_CRASHED',
-        'message', most_hand_backs || ' workers that had claimed this task died before it began', 'data', null,
-        'exception', null)::text;
+    crash constant text := horsies.task_error('WORKER_CRASHED', 'the worker that ran this task died')::text;
+    spent constant text := horsies.task_error('WORKER_CRASHED',
+        most_hand_backs || ' workers that had claimed this task died before it began')::text;
 begin
     perform horsies.need_read_committed();
     with found as (
@@ -40,6 +39,11 @@ begin
 
     handed_back := 0;
     crashed := 0;
+    abandoned := array(
+        select t.id from horsies.tasks t
+        where t.status <> 'PENDING' and not exists (select from horsies.workers w where w.id = t.worker_id)
+        order by t.id limit most);
+    perform horsies.lock_roots(abandoned);
     for dead_hands in
         select locked.worker_id,
                coalesce(array_agg(locked.id) filter (where locked.goes_back), '{}') as claimed,
@@ -53,8 +57,9 @@ begin
                    t.status = 'CLAIMED' and t.hand_backs + 1 < most_hand_backs as goes_back,
                    t.status = 'CLAIMED' and t.hand_backs + 1 >= most_hand_backs as is_spent
             from horsies.tasks t
-            where t.status <> 'PENDING' and not exists (select from horsies.workers w where w.id = t.worker_id)
-            order by t.id limit most
+            where t.id = any (abandoned) and t.worker_id is not null
+              and not exists (select from horsies.workers w where w.id = t.worker_id)
+            order by t.id
             for update skip locked
         ) as locked
         group by locked.worker_id

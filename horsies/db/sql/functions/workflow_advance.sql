@@ -1,0 +1,93 @@
+-- Purpose: nodes have ended: move their runs as far as that takes them. In waves: count the ended nodes, pause runs that
+-- want it, tell the dependents along the edges, whereupon some become ready and others are skipped, and settle the runs in
+-- which nothing is left. The skipped, and the nodes of parent runs that settled runs are, make the next wave.
+-- Each wave is a few statements for all runs together; a join is told once a wave, however many of its dependencies
+-- ended; so a wave costs as much as its nodes have dependents, however large the runs are.
+-- `needed` says how many dependencies must complete, and decides as soon as it can; null is all of them, and decides when
+-- the last has ended. What became ready is enqueued at the end, for a later wave may have paused its run.
+-- Locks: none of its own; its caller holds the root runs, under which alone nodes change.
+-- Called by: workflow_note, workflow_resume, workflow_cancel, workflow_map.
+create function horsies.workflow_advance(runs uuid[], indexes int[]) returns void
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set plan_cache_mode = force_generic_plan as $function$
+declare
+    clock constant timestamptz := horsies.now();
+    touched uuid[]; alarmed uuid[];
+    skipped_runs uuid[]; skipped_indexes int[];
+    found_runs uuid[]; found_indexes int[];
+    ready_runs uuid[]; ready_indexes int[];
+begin
+    while cardinality(runs) > 0 loop
+        with wave as (
+            select n.workflow_id, count(*) filter (where n.status = 'COMPLETED') as completed,
+                   count(*) filter (where n.status = 'SKIPPED') as skipped,
+                   array_agg(n.index order by n.index) filter (where n.status = 'FAILED') as failures
+            from unnest(runs, indexes) as given (run, index)
+            join horsies.workflow_nodes n on n.workflow_id = given.run and n.index = given.index
+            group by n.workflow_id
+        ),
+        counted as (
+            update horsies.workflows w
+            set completed = w.completed + wave.completed, skipped = w.skipped + wave.skipped,
+                failed = w.failed + coalesce(cardinality(wave.failures), 0),
+                failed_index = coalesce(w.failed_index, wave.failures[1])
+            from wave where w.id = wave.workflow_id
+            returning w.id, w.status = 'RUNNING' and w.on_error = 'pause' and not wave.failures <@ w.optional as is_alarmed
+        )
+        select array_agg(counted.id), array_agg(counted.id) filter (where counted.is_alarmed) into touched, alarmed
+        from counted;
+        if alarmed is not null then
+            perform horsies.workflow_pause(alarmed);
+        end if;
+
+        with told as (
+            select e.workflow_id, e.target, count(*)::int as ended,
+                   (count(*) filter (where s.status = 'COMPLETED'))::int as completed,
+                   min(e.place) filter (where s.status <> 'COMPLETED') as blamed
+            from unnest(runs, indexes) as given (run, index)
+            join horsies.workflow_nodes s on s.workflow_id = given.run and s.index = given.index
+            join horsies.workflow_edges e on e.workflow_id = given.run and e.source = given.index
+            group by e.workflow_id, e.target
+        ),
+        known as (
+            select n.workflow_id, n.index, n.status, n.needed, n.allow_failed_deps, least(n.blamed, told.blamed) as blamed,
+                   n.open_deps - told.ended as open, n.completed_deps + told.completed as completed,
+                   cardinality(n.waits_for) as deps
+            from told join horsies.workflow_nodes n on n.workflow_id = told.workflow_id and n.index = told.target
+        ),
+        decided as (
+            select k.*, case
+                when k.status <> 'PENDING' or k.needed is null and k.open > 0 then null
+                when k.needed is null and not k.allow_failed_deps and k.completed < k.deps then 'SKIPPED'
+                when k.needed is null or k.completed >= k.needed then 'READY'
+                when k.completed + k.open < k.needed then 'SKIPPED'
+            end as becomes
+            from known k
+        ),
+        moved as (
+            update horsies.workflow_nodes n
+            set open_deps = d.open, completed_deps = d.completed, blamed = d.blamed, status = coalesce(d.becomes, n.status),
+                result = case d.becomes when 'SKIPPED' then horsies.task_error('UPSTREAM_SKIPPED',
+                    'a dependency did not complete', json_build_object('dependency_index', d.blamed)) else n.result end,
+                error_code = case d.becomes when 'SKIPPED' then 'UPSTREAM_SKIPPED' else n.error_code end,
+                finished_at = case d.becomes when 'SKIPPED' then clock else n.finished_at end
+            from decided d where n.workflow_id = d.workflow_id and n.index = d.index
+            returning n.workflow_id as run, n.index, d.becomes
+        )
+        select array_agg(m.run) filter (where m.becomes = 'SKIPPED'), array_agg(m.index) filter (where m.becomes = 'SKIPPED'),
+               array_agg(m.run) filter (where m.becomes = 'READY'), array_agg(m.index) filter (where m.becomes = 'READY')
+        into skipped_runs, skipped_indexes, found_runs, found_indexes
+        from moved m;
+        ready_runs := ready_runs || found_runs;
+        ready_indexes := ready_indexes || found_indexes;
+
+        select array_agg(parent.run), array_agg(parent.index) into found_runs, found_indexes
+        from horsies.workflow_settle(touched) as parent;
+        runs := skipped_runs || found_runs;
+        indexes := skipped_indexes || found_indexes;
+    end loop;
+    if horsies.workflow_enqueue(ready_runs, ready_indexes) > 0 then
+        perform horsies.notify_wake();
+    end if;
+end
+$function$;

@@ -1,0 +1,38 @@
+-- Purpose: the run that a node is has been built: start it below the node's run. Returns 'attached', 'known' (it was
+-- attached before: the answer got lost), 'lost' (the building task is not this attempt's any more, or its run has ended) or
+-- 'endless' (a run of the same definition is above it). A child of a paused run begins paused.
+-- Locks: the root run. Called by: children, that run the task which builds the run.
+create function horsies.workflow_attach(
+    building_task uuid, running_attempt int, new_id uuid, document json, new_fingerprint bytea
+) returns text
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $function$
+declare
+    node horsies.workflow_nodes;
+    parent horsies.workflows;
+begin
+    perform horsies.durable();
+    perform horsies.need_read_committed();
+    perform horsies.lock_roots(array[building_task]);
+    select n.* into node
+    from horsies.tasks t join horsies.workflow_nodes n on n.workflow_id = t.workflow_id and n.index = t.node_index
+    where t.id = building_task and t.attempt = running_attempt and t.started_at is not null and n.status = 'ENQUEUED';
+    if not found or node.child_id is not null then
+        return case when node.child_id is null then 'lost' else 'known' end;
+    end if;
+    with recursive above as (
+        select w.* from horsies.workflows w where w.id = node.workflow_id
+        union all
+        select w.* from above join horsies.workflows w on w.id = above.parent_id
+    )
+    select above.* into parent from above where above.definition_key = document ->> 'definition_key' limit 1;
+    if found then
+        return 'endless';
+    end if;
+    select w.* into parent from horsies.workflows w where w.id = node.workflow_id;
+    update horsies.workflow_nodes n set child_id = new_id, started_at = horsies.now()
+    where n.workflow_id = node.workflow_id and n.index = node.index;
+    perform horsies.workflow_insert(new_id, parent.root_id, parent.id, node.index, parent.status, document, new_fingerprint);
+    perform horsies.notify_wake();
+    return 'attached';
+end
+$function$;

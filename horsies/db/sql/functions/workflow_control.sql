@@ -1,0 +1,16 @@
+-- Purpose: 'pause', 'resume' or 'cancel' a run, with all runs below it. Returns 'changed', 'unchanged' or 'unknown'.
+-- Locks: the root run, then task rows in the order of their ids. Called by: producers, CLI.
+create function horsies.workflow_control(run uuid, action text) returns text
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $function$
+begin
+    perform horsies.durable();
+    perform horsies.need_read_committed();
+    perform from horsies.workflows w
+    where w.id = (select r.root_id from horsies.workflows r where r.id = run) for update;
+    return case when not found then 'unknown' when case action
+        when 'pause' then horsies.workflow_pause(array[run])
+        when 'resume' then horsies.workflow_resume(array[run])
+        when 'cancel' then horsies.workflow_cancel(array[run])
+    end then 'changed' else 'unchanged' end;
+end
+$function$;

@@ -1,0 +1,53 @@
+-- Purpose: expand a map into an item for each element of its source's list, or collect the results of its items: whatever
+-- is next. Returns 'done' or 'lost' (the task is not this attempt's any more). Each is a transaction of its own, for it may
+-- be long. The task it is done for is an ordinary one, so that it is repeated if its worker dies.
+-- Locks: the root run. Called by: children, that run the task `horsies.map`.
+create function horsies.workflow_map(mapping_task uuid, running_attempt int) returns text
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $function$
+declare
+    node horsies.workflow_nodes; source horsies.workflow_nodes;
+    failure json; collected json;
+begin
+    perform horsies.durable();
+    perform horsies.need_read_committed();
+    perform horsies.lock_roots(array[mapping_task]);
+    select n.* into node
+    from horsies.tasks t join horsies.workflow_nodes n on n.workflow_id = t.workflow_id and n.index = t.node_index
+    where t.id = mapping_task and t.attempt = running_attempt and t.started_at is not null
+      and n.task_id = mapping_task and n.status = 'ENQUEUED' and coalesce(n.open_items, 0) = 0;
+    if not found then
+        return 'lost';
+    end if;
+    select s.* into source from horsies.workflow_nodes s
+    where s.workflow_id = node.workflow_id and s.index = node.over_index;
+    if node.open_items = 0 then
+        select ('[' || string_agg(case when i.is_ok then '{"ok":' else '{"err":' end || i.result || '}', ',' order by i.item)
+                || ']')::json into collected
+        from horsies.workflow_items i where i.workflow_id = node.workflow_id and i.index = node.index;
+        delete from horsies.workflow_items i where i.workflow_id = node.workflow_id and i.index = node.index;
+    elsif source.status <> 'COMPLETED' then
+        failure := source.result;
+    elsif json_typeof(source.result) <> 'array' then
+        failure := horsies.task_error('WORKFLOW_ENQUEUE_FAILED',
+            format('node %s is to be mapped over, and its result is no list', source.node_id));
+    elsif json_array_length(source.result) = 0 then
+        collected := '[]';
+    else
+        insert into horsies.workflow_items (workflow_id, index, item, value)
+        select node.workflow_id, node.index, (element.place - 1)::int, element.value
+        from json_array_elements(source.result) with ordinality as element (value, place);
+        update horsies.workflow_nodes n
+        set items = json_array_length(source.result), open_items = json_array_length(source.result), started_at = horsies.now()
+        where n.workflow_id = node.workflow_id and n.index = node.index;
+        perform horsies.workflow_send_items(array[node.workflow_id], array[node.index]);
+        return 'done';
+    end if;
+    update horsies.workflow_nodes n
+    set status = case when failure is null then 'COMPLETED' else 'FAILED' end, result = coalesce(failure, collected),
+        error_code = case when failure is not null then coalesce(source.error_code, 'WORKFLOW_ENQUEUE_FAILED') end,
+        finished_at = horsies.now()
+    where n.workflow_id = node.workflow_id and n.index = node.index;
+    perform horsies.workflow_advance(array[node.workflow_id], array[node.index]);
+    return 'done';
+end
+$function$;

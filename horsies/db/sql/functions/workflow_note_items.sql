@@ -1,0 +1,25 @@
+-- Purpose: tasks of items of maps are among those that have ended, at this very time: note it on the items and count them,
+-- send the next, and where that was the last, the task that collects them.
+-- Locks: none of its own; its caller holds the root runs. Called by: workflow_note.
+create function horsies.workflow_note_items(ended uuid[], at timestamptz) returns void
+language plpgsql as $function$
+declare
+    runs uuid[]; indexes int[];
+begin
+    with noted as (
+        update horsies.workflow_items i set is_ok = h.status = 'COMPLETED', result = h.result
+        from horsies.history h
+        where h.id = any (ended) and h.finished_at = at and h.item is not null and i.workflow_id = h.workflow_id
+          and i.index = h.node_index and i.item = h.item and i.is_ok is null
+        returning i.workflow_id, i.index
+    ),
+    counted as (
+        update horsies.workflow_nodes n set open_items = n.open_items - done.count
+        from (select noted.workflow_id, noted.index, count(*) from noted group by 1, 2) as done
+        where n.workflow_id = done.workflow_id and n.index = done.index and n.status = 'ENQUEUED'
+        returning n.workflow_id, n.index
+    )
+    select array_agg(counted.workflow_id), array_agg(counted.index) into runs, indexes from counted;
+    perform horsies.workflow_send_items(runs, indexes);
+end
+$function$;

@@ -1,0 +1,22 @@
+-- Purpose: pause runs and those below them. Running tasks finish; what waits is held, and so is what comes back to the
+-- queue later (a retry, a claim that is handed back), for `held` is set on all of their tasks. What workers prefetched
+-- goes back. Returns whether that changed a run.
+-- Locks: task rows in the order of their ids; its caller holds the root runs.
+-- Called by: workflow_control, workflow_advance.
+create function horsies.workflow_pause(tops uuid[]) returns boolean
+language plpgsql as $function$
+declare
+    paused uuid[]; held_tasks uuid[];
+begin
+    with stopped as (
+        update horsies.workflows w set status = 'PAUSED'
+        where w.id = any (horsies.run_tree(tops)) and w.status = 'RUNNING' returning w.id
+    )
+    select array_agg(stopped.id) into paused from stopped;
+    held_tasks := array(select t.id from horsies.tasks t where t.workflow_id = any (paused) order by t.id for update);
+    update horsies.tasks t set held = true where t.id = any (held_tasks);
+    perform horsies.hand_back(array(select t.id from horsies.tasks t where t.id = any (held_tasks) and t.status = 'CLAIMED'), false);
+    perform horsies.notify_done(paused);
+    return paused is not null;
+end
+$function$;

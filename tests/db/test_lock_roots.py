@@ -1,0 +1,96 @@
+"""`lock_roots`: who moves runs locks their roots, in the order of their ids, before any task row."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+from psycopg import errors
+
+from horsies.db import calls_tasks, calls_worker, calls_workflows
+from horsies.db.calls_worker import Fence
+from tests.support.factories import HOSTNAME, DrivenWorker, done, expire, numbered_id, reap
+from tests.support.runs import control, node, request
+from tests.support.sessions import InBackground, NewSession, Session, call, column, wait_until_blocked
+
+LOCK_RUN = b"select from horsies.workflows where id = %s for update nowait"
+LOCK_TASK = b"select from horsies.tasks where workflow_id = %s for update nowait"
+LATE = "2001-01-01T00:00:00+00:00"
+
+
+def is_free(session: Session, sql: bytes, run: UUID) -> bool:
+    try:
+        session.execute(sql, (run,))
+    except errors.LockNotAvailable:
+        return False
+    return True
+
+
+def started(session: Session, number: int, **options: object) -> UUID:
+    wanted = request([node(**options)], numbered_id(number))
+    assert call(session, calls_workflows.workflow_start(wanted)) == "started"
+    return wanted.run_id
+
+
+def finish(session: Session, worker: UUID, fences: list[Fence]) -> object:
+    return call(session, calls_worker.finish(worker, HOSTNAME, [done(fence) for fence in fences]))
+
+
+MOVES: dict[str, Callable[[Session, UUID, list[Fence]], object]] = {
+    "finish": finish,
+    "reap": lambda session, worker, _fences: reap(session, worker),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("held", [0, 1, 2])
+def test_roots_are_locked_in_the_order_of_their_ids_and_before_tasks(
+    db: Session, new_session: NewSession, in_background: InBackground, name: str, held: int
+) -> None:
+    runs = [started(db, number) for number in (2, 0, 1)]
+    worker = DrivenWorker(db)
+    fences = worker.claim(3)
+    calling, observing = new_session(), new_session()
+    with db.transaction():
+        assert is_free(db, LOCK_RUN, numbered_id(held))
+        moving = in_background(lambda: MOVES[name](calling, worker.id, fences))
+        wait_until_blocked(observing, calling)
+        assert [is_free(observing, LOCK_RUN, numbered_id(number)) for number in range(3) if number != held] == [
+            number > held for number in range(3) if number != held
+        ]
+        assert all(is_free(observing, LOCK_TASK, run) for run in runs)
+    moving.result()
+    assert column(db, "select distinct status from horsies.workflows") == [
+        "COMPLETED" if name == "finish" else "FAILED"
+    ]
+
+
+SINGLE: dict[str, Callable[[Session, UUID, UUID], object]] = {
+    "cancel": lambda session, _run, task: call(session, calls_tasks.cancel(task)),
+    "expire": lambda session, _run, _task: expire(session),
+    "workflow_cancel": lambda session, run, _task: control(session, run, "cancel"),
+    "workflow_pause": lambda session, run, _task: control(session, run, "pause"),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_whoever_ends_or_holds_a_task_of_a_node_waits_for_its_root_first(
+    db: Session, new_session: NewSession, in_background: InBackground, name: str
+) -> None:
+    run = started(db, 1, good_until=LATE)
+    (task,) = column(db, "select id from horsies.tasks")
+    calling, observing = new_session(), new_session()
+    with db.transaction():
+        assert is_free(db, LOCK_RUN, run)
+        moving = in_background(lambda: SINGLE[name](calling, run, task))
+        wait_until_blocked(observing, calling)
+        assert is_free(observing, LOCK_TASK, run)
+    moving.result()
+    assert column(db, "select status from horsies.workflows") != ["RUNNING"]
+
+
+def test_a_plain_task_waits_for_no_run(db: Session, other: Session) -> None:
+    run = started(db, 1)
+    with db.transaction():
+        assert is_free(db, LOCK_RUN, run)
+        other.execute("set lock_timeout = '5s'")
+        assert call(other, calls_tasks.cancel(numbered_id(7))) == "unknown"
