@@ -3,9 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -104,6 +102,24 @@ class CurrentTask:
         self._is_wanted = wanted
 
 
+class Running:
+    """What runs inside is this task's. A generator would do, and takes longer than the rest of a small task."""
+
+    __slots__ = ("_task", "_token")
+
+    def __init__(self, task: CurrentTask) -> None:
+        """Take the task."""
+        self._task = task
+
+    def __enter__(self) -> None:
+        """Make it the current one."""
+        self._token: Token[CurrentTask | None] = _current.set(self._task)
+
+    def __exit__(self, *_raised: object) -> None:
+        """Go back to what was before."""
+        _current.reset(self._token)
+
+
 def _plain(number: float) -> float:
     return number if isinstance(number, int) else float(number)
 
@@ -123,15 +139,6 @@ class Reporter:
         self._is_hurried = False
         self._thread: threading.Thread | None = None
 
-    @contextmanager
-    def running(self, task: CurrentTask) -> Generator[None]:
-        """What runs inside is this task's."""
-        token = _current.set(task)
-        try:
-            yield
-        finally:
-            _current.reset(token)
-
     def tell(self, task: CurrentTask, report: bytes | None) -> None:
         """Take a task's report, or with None a question whether it is still wanted."""
         with self._changed:
@@ -147,6 +154,8 @@ class Reporter:
 
     def settle(self, task: CurrentTask) -> None:
         """The task has ended: wait for its last report to be written, two seconds at most."""
+        if task not in self._waiting and task not in self._writing:
+            return  # as nearly always: it has said nothing
         with self._changed:
             if self.owes(task):
                 self._is_hurried = True

@@ -66,13 +66,18 @@ class TypeCodec:
         Raises:
             CodecError: it does not fit, or would not come back the same.
         """
-        checked = self._validated(value)
+        return self.write(value, self.check(value))
+
+    def write(self, value: Any, checked: Any) -> bytes:
+        """Write as JSON what `check` made of a value.
+
+        Raises:
+            CodecError: it would not come back the same.
+        """
         if self.is_exact(value):
             data = encode_json(checked)
             if len(data) <= _ALWAYS_EXACT_BYTES:
                 return data
-        else:
-            self._confirm(value, checked)
         data = encode_json(self._plain(checked))
         self._verify(checked, data)
         return data

@@ -1,9 +1,8 @@
 """What is stored of a task's outcome, as JSON."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast, get_args, get_origin
+from typing import Any, NamedTuple, cast, get_args, get_origin
 
 from horsies.codec.adapters import CodecError, InvalidJson, TypeCodec, UnsupportedType
 from horsies.codec.fits import without_aliases
@@ -14,11 +13,10 @@ from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError
 from horsies.outcome import TaskError, TaskResult
 
-__all__ = ["EncodedResult", "ResultCodec", "decode_json", "encode_json", "result_types"]
+__all__ = ["EncodedResult", "Misfit", "ResultCodec", "decode_json", "encode_json", "result_types"]
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedResult:
+class EncodedResult(NamedTuple):
     """A result as it is stored.
 
     Attributes:
@@ -30,6 +28,10 @@ class EncodedResult:
     is_ok: bool
     payload: bytes
     error_code: str | None
+
+
+class Misfit(CodecError):  # noqa: N818 - named like its kind
+    """A result that is not of the declared types."""
 
 
 class ResultCodec:
@@ -71,28 +73,22 @@ class ResultCodec:
         except UnsupportedType as error:
             raise unsupported(fn, "return", annotation, str(error)) from error
 
-    def check(self, result: TaskResult[Any, TaskError]) -> str | None:
-        """Say what does not fit the declared types, naming expected and got; None if all does."""
-        if result.is_err():
-            error = result.err_value
-            if isinstance(error, self.err_type):
-                return None
-            return f"expected an error of type {show_type(self.err_type)}, got {show_value(error)}"
-        try:
-            self._ok.check(result.ok)
-        except CodecError as error:
-            return str(error)
-        return None
-
     def encode(self, result: TaskResult[Any, TaskError]) -> EncodedResult:
         """Write a result; an error is written with the fields of its own class.
 
         Raises:
-            CodecError: it does not fit, or would not come back the same.
+            Misfit: it does not fit the declared types; the message names expected and got.
+            CodecError: it would not come back the same.
         """
         if result.is_ok():
-            return EncodedResult(is_ok=True, payload=self._ok.encode(result.ok), error_code=None)
+            try:
+                checked = self._ok.check(result.ok)
+            except CodecError as misfit:
+                raise Misfit(misfit.path, misfit.message) from misfit
+            return EncodedResult(is_ok=True, payload=self._ok.write(result.ok, checked), error_code=None)
         error = result.err_value
+        if not isinstance(error, self.err_type):
+            raise Misfit((), f"expected an error of type {show_type(self.err_type)}, got {show_value(error)}")
         try:
             codec = self._err if type(error) is self.err_type else _error_codec(type(error))
         except UnsupportedType as unsupported_error:

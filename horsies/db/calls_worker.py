@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from horsies.db.operations import Call, Rows
@@ -38,16 +39,14 @@ _DUTY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(NamedTuple):
     """What a claim is known by: the task and the number of the exchange in which its worker claimed it."""
 
     task_id: UUID
     exchange_no: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an attempt ended, ready for the database. ``result`` is encoded JSON: the value, or the TaskError."""
 
     fence: Fence

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 
 import psutil
 
@@ -134,7 +133,8 @@ def _run_one(loop: asyncio.AbstractEventLoop, executor: Executor, job: Job) -> R
     start = time.perf_counter()
     report = _outcome_of(loop, executor, executor.prepare(job))
     signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a task left behind would strike another one
-    return replace(report, seconds=time.perf_counter() - start)
+    report.seconds = time.perf_counter() - start
+    return report
 
 
 def _outcome_of(loop: asyncio.AbstractEventLoop, executor: Executor, call: ReadyCall | Report) -> Report:
@@ -152,6 +152,7 @@ class _Concurrent:
         self._health = health
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="horsies-task")
         self._running: set[asyncio.Task[None]] = set()
+        self._outbox: list[bytes] = []
 
     async def serve(self) -> None:
         """Read jobs until the end of the stream."""
@@ -179,5 +180,11 @@ class _Concurrent:
             report = await self._executor.run_async(call)
         else:
             report = await asyncio.get_running_loop().run_in_executor(self._threads, self._executor.run, call)
-        self._writer.write(self._health.farewell() + Frame(Kind.DONE, report.encode()).encode())
-        await self._writer.drain()
+        if not self._outbox:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outbox += [self._health.farewell(), Frame(Kind.DONE, report.encode()).encode()]
+
+    def _flush(self) -> None:
+        """Tell of all that ended in this turn of the loop."""
+        told, self._outbox = self._outbox, []
+        self._writer.write(b"".join(told))

@@ -61,7 +61,7 @@ class Child:
     @property
     def elder_load(self) -> int:
         """How many jobs its elders still run."""
-        return sum(len(elder.jobs) for elder in self.elders)
+        return sum(len(elder.jobs) for elder in self.elders) if self.elders else 0
 
     @property
     def load(self) -> int:

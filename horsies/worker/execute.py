@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from horsies.codec.adapters import CodecError
+from horsies.codec.wire import Misfit
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
-from horsies.current import CurrentTask, Reporter
+from horsies.current import CurrentTask, Reporter, Running
 from horsies.db.operations import Runner
 from horsies.errors import HorsiesError
 from horsies.outcome import TaskError, TaskResult, printable
@@ -59,7 +60,7 @@ class Executor:
         """Run a ``def`` task in this thread."""
         home = os.getpid()
         task = self._current(call)
-        with self._reporter.running(task):
+        with Running(task):
             try:
                 returned = call.definition.fn(*call.args, **call.kwargs)
             except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
@@ -71,7 +72,7 @@ class Executor:
     async def run_async(self, call: ReadyCall) -> Report:
         """Run an ``async def`` task on this loop; past its time-out it is cancelled."""
         task = self._current(call)
-        with self._reporter.running(task):
+        with Running(task):
             report = await self._await(call)
         if self._reporter.owes(task):
             await asyncio.to_thread(self._reporter.settle, task)
@@ -122,12 +123,11 @@ class Executor:
             )
             return failed(job, OperationalErrorCode.TASK_EXCEPTION, message)
         result = cast("TaskResult[Any, TaskError]", returned)
-        mismatch = definition.result.check(result)
-        if mismatch is not None:
-            message = f"task {job.task_name} returned a result that does not fit its annotation: {mismatch}"
-            return failed(job, ContractCode.RETURN_TYPE_MISMATCH, message)
         try:
             encoded = definition.result.encode(result)
+        except Misfit as misfit:
+            message = f"task {job.task_name} returned a result that does not fit its annotation: {misfit}"
+            return failed(job, ContractCode.RETURN_TYPE_MISMATCH, message)
         except CodecError as error:
             message = f"the result of task {job.task_name} can't be stored: {error}"
             return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message)

@@ -3,7 +3,7 @@
 from horsies.worker.protocol import Job
 
 AHEAD_S = 0.010
-MOST_AHEAD = 50
+MOST_AHEAD = 100
 _WEIGHT = 0.1
 
 

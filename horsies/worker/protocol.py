@@ -29,6 +29,7 @@ import signal
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from horsies.db.calls_worker import Fence
@@ -62,8 +63,7 @@ class Kind(IntEnum):
     BYE = 17
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One message."""
 
     kind: Kind
@@ -98,8 +98,7 @@ class FrameReader:
         return frames
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One attempt to run. ``capped``: its queue has a cap, so it must not wait in a child; the child need not know.
 
     ``inputs`` is JSON from the run whose node it is on.
@@ -138,7 +137,7 @@ class Job:
         return cls(fence, attempt, *texts, body[args_at:], timeout_ms or None, inputs=body[inputs_at:args_at])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Report:
     """How an attempt ended, as a child tells it, and how many ``seconds`` it ran.
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from horsies import current_task
-from horsies.current import CurrentTask, Reporter
+from horsies.current import CurrentTask, Reporter, Running
 from horsies.db.calls_worker import Fence
 from tests.client.conftest import NewShop, blocked, locked_out
 from tests.client.shop import Hand, Shop
@@ -34,7 +34,7 @@ def reporter(shop: Shop) -> Reporter:
 def task(reporter: Reporter, fence: Fence) -> Iterator[CurrentTask]:
     """It, from inside."""
     task = CurrentTask(reporter, fence.task_id, 1, queue="default", timeout_ms=None)
-    with reporter.running(task):
+    with Running(task):
         yield task
     reporter.settle(task)
 

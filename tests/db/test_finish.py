@@ -1,7 +1,7 @@
 """`finish`: one accepted outcome for each attempt."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from copy import replace
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,7 @@
 """`finish_batch`: retry or end, and how a bad row fails alone."""
 
 import json
-from dataclasses import replace
+from copy import replace
 from datetime import datetime, timedelta
 
 import pytest

@@ -1,10 +1,8 @@
 """`notify_cancel`: telling workers, and who waits, that a task was cancelled."""
 
-from uuid_utils.compat import uuid7
-
 from horsies.db import calls_tasks
 from tests.support.factories import DrivenWorker, send
-from tests.support.sessions import Ear, Session, call, scalar
+from tests.support.sessions import Ear, Session, call
 
 
 def test_workers_and_waiters_are_told(db: Session, other: Session) -> None:
@@ -26,9 +24,3 @@ def test_a_live_task_is_left_in_peace(db: Session, other: Session) -> None:
     call(db, calls_tasks.notify_cancel(waiting))
     call(db, calls_tasks.notify_cancel(running))
     assert ears[0].heard() == []
-
-
-def test_nobody_waits_for_the_disk(db: Session) -> None:
-    with db.transaction():
-        call(db, calls_tasks.notify_cancel(uuid7()))
-        assert scalar(db, "show synchronous_commit") == "off"

@@ -1,6 +1,6 @@
 """`reconcile`: settling what a lost reply left open."""
 
-from dataclasses import replace
+from copy import replace
 
 import pytest
 from uuid_utils.compat import uuid7

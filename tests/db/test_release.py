@@ -1,6 +1,6 @@
 """`release`: a worker hands back claims that it has not begun."""
 
-from dataclasses import replace
+from copy import replace
 
 import pytest
 from uuid_utils.compat import uuid7

@@ -1,5 +1,6 @@
 """`ResultCodec`: what is stored of a result, and what comes of it when the types have moved on."""
 
+import math
 from datetime import date
 from typing import Annotated, Any, cast
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from horsies.codec.adapters import CodecError, UnsupportedType
-from horsies.codec.wire import EncodedResult, ResultCodec, result_types
+from horsies.codec.wire import EncodedResult, Misfit, ResultCodec, result_types
 from horsies.codes import BUILT_IN_CODES, ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, TaskDefinitionError
 from horsies.outcome import TaskError, TaskResult
@@ -89,22 +90,22 @@ def test_any_error_travels(code: str, message: str | None, data: dict[str, int] 
     ],
     ids=str,
 )
-def test_a_mismatch_names_expected_and_got(ok_type: Any, value: object, said: str) -> None:
-    found = ResultCodec(ok_type).check(TaskResult(ok=value))
-    assert found is not None
-    assert found.startswith(said)
+def test_a_misfit_names_expected_and_got(ok_type: Any, value: object, said: str) -> None:
+    with pytest.raises(Misfit) as caught:
+        ResultCodec(ok_type).encode(TaskResult(ok=value))
+    assert str(caught.value).startswith(said)
 
 
-def test_what_fits_is_no_mismatch() -> None:
-    assert ResultCodec(int).check(TaskResult(ok=3)) is None
-    assert ResultCodec(int).check(TaskResult(err=PAYMENT)) is None
-    assert ResultCodec(int, PaymentError).check(TaskResult(err=RefundError(amount=1))) is None
+def test_what_fits_and_would_not_come_back_is_no_misfit() -> None:
+    with pytest.raises(CodecError, match="NaN|nan") as caught:
+        ResultCodec(float).encode(TaskResult(ok=math.nan))
+    assert not isinstance(caught.value, Misfit)
+    assert not ResultCodec(int, PaymentError).encode(TaskResult(err=RefundError(amount=1))).is_ok
 
 
-def test_an_error_of_another_class_is_a_mismatch() -> None:
-    found = ResultCodec(int, PaymentError).check(TaskResult(err=TaskError(error_code="X")))
-    assert found is not None
-    assert found.startswith("expected an error of type PaymentError, got TaskError (")
+def test_an_error_of_another_class_is_a_misfit() -> None:
+    with pytest.raises(Misfit, match=r"expected an error of type PaymentError, got TaskError \("):
+        ResultCodec(int, PaymentError).encode(TaskResult(err=TaskError(error_code="X")))
 
 
 @pytest.mark.parametrize(
