@@ -226,7 +226,7 @@ class Horsies:
         return self.registry.names
 
     def check(self, *, live: bool = False) -> list[HorsiesError]:
-        """Look for mistakes, phase by phase: configuration, modules, workflows, policies. Sends nothing.
+        """Look for mistakes, phase by phase: configuration, modules, workflows, policies, schedules. Sends nothing.
 
         Every discovered module is imported, with sends suppressed. A phase that finds something is the last.
 

@@ -12,10 +12,11 @@ from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.rows import WaitingNameRow
 from horsies.embedded import EmbeddedError
-from horsies.errors import ErrorCode, HorsiesError, TaskDefinitionError, WorkflowValidationError, collecting
+from horsies.errors import ErrorCode, HorsiesError, TaskDefinitionError, WorkflowValidationError, collecting, flatten
 from horsies.modules import import_tasks
 from horsies.registry import Registry
 from horsies.retry import RetryPolicy, validate_exception_mapper
+from horsies.scheduler.plan import plan_schedules
 from horsies.sending import sends_suppressed
 from horsies.settings import Settings
 
@@ -33,6 +34,7 @@ def check_app(config: AppConfig, registry: Registry, modules: Sequence[str], *, 
             partial(_import, modules, found),
             lambda: found,  # workflow specs that were met on the way
             partial(_check_policies, config, registry),
+            partial(_check_schedules, config, registry),
         ]
         if live:
             phases.append(partial(_check_database, config, registry))
@@ -61,6 +63,14 @@ def _check_policies(config: AppConfig, registry: Registry) -> Iterator[HorsiesEr
         for problem in wrong_policies(task.retry_policy, task.exception_mapper, task.default_unhandled_error_code):
             problem.location = problem.location or task.location
             yield problem
+
+
+def _check_schedules(config: AppConfig, registry: Registry) -> Iterable[HorsiesError]:
+    try:
+        plan_schedules(config, registry)
+    except HorsiesError as error:
+        return flatten([error])
+    return ()
 
 
 def wrong_policies(retry_policy: object, exception_mapper: object, default_code: object) -> Iterator[HorsiesError]:

@@ -13,6 +13,7 @@ from horsies.version import __version__
 
 COMMANDS = {
     "worker": ("worker:worker", "Run tasks until told to stop."),
+    "scheduler": ("scheduler:scheduler", "Send the tasks of the app's schedules when they are due."),
     "check": ("check:check", "Look for mistakes in an app, its tasks, workflows and schedules."),
     "send": ("send:send", "Send a task; print its id or, with --wait, its result."),
     "tasks": ("tasks:tasks", "Look at tasks, cancel them, send them again."),

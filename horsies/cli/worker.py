@@ -40,6 +40,7 @@ def worker(  # noqa: PLR0913 - one parameter an option
     start_method: Annotated[
         Literal["fork", "spawn"], typer.Option(help="Fork children, or have each one import the app by itself.")
     ] = "fork",
+    scheduler: Annotated[bool, typer.Option("--scheduler", help="Run the app's schedules, too.")] = False,
     shutdown_timeout: Annotated[
         float | None,
         typer.Option(min=0, metavar="SECONDS", help="How long running tasks get when the worker stops; else no limit."),
@@ -66,6 +67,7 @@ def worker(  # noqa: PLR0913 - one parameter an option
         max_tasks_per_child=max_tasks_per_child,
         max_memory_per_child_mb=max_memory_per_child_mb,
         start_method=start_method,
+        scheduler=scheduler,
         shutdown_timeout=shutdown_timeout,
         loglevel=loglevel.value,
         log_format=log_format,

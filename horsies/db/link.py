@@ -80,6 +80,19 @@ class Link:
             raise call_failed(error) from error
         return self._connection
 
+    async def begin(self) -> None:
+        """Open the connection anew, and with it a transaction that is left open.
+
+        Raises:
+            CallFailedError: it can't be opened.
+        """
+        connection = await self.open()
+        try:
+            await connection.execute("begin;")
+        except psycopg.Error as error:
+            await self.close()
+            raise call_failed(error) from error
+
     async def close(self) -> None:
         """Close the connection."""
         connection, self._connection = self._connection, None

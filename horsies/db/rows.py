@@ -146,3 +146,21 @@ class HealthRow(NamedTuple):
     days_ahead: int
     has_strays: bool
     sender_skew_seconds: float | None
+
+
+class ScheduleRow(NamedTuple):
+    """A row of `horsies.schedule_states`, without the clock; times are in UTC."""
+
+    name: str
+    config_hash: str
+    fingerprint: bytes
+    pattern: str
+    timezone: str
+    task_name: str
+    queue: str
+    next_run_at: datetime | None
+    last_run_at: datetime | None
+    last_task_id: UUID | None
+    run_count: int
+    paused: bool
+    resumed_at: datetime | None

@@ -18,6 +18,7 @@ from horsies.embedded import EmbeddedError
 from horsies.errors import ErrorCode, HorsiesError, caller_location, flatten, raise_all
 from horsies.registry import Registry
 from horsies.render import render_errors, use_color
+from horsies.scheduler.plan import plan_schedules
 from horsies.sending import Producer, sends_are_suppressed, sends_suppressed
 from horsies.telemetry import configure_logging, event
 from horsies.version import __version__
@@ -133,6 +134,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template |
         most_lease_s=config.max_claim_renew_age_ms / 1000,
         task_names=tuple(app.registry.names),
         async_names=frozenset(name for name in app.registry.names if app.registry.get(name).is_async),
+        schedules=plan_schedules(config, app.registry),
     )
     source = partial(_spawned_child, load) if options.start_method == "spawn" else partial(_forked_child, app)
     return Template(pickle.dumps(settings), database, partial(source, options))

@@ -7,6 +7,7 @@ from typing import Literal, TypedDict, get_args
 
 from horsies.config import PostgresConfig, RecoveryConfig, WorkerResilienceConfig
 from horsies.errors import ConfigurationError, ErrorCode, caller_location, raise_all
+from horsies.scheduler.plan import Schedules
 from horsies.telemetry import LogFormat
 
 _LEAST = {
@@ -33,6 +34,7 @@ class WorkerKeywords(TypedDict, total=False):
     max_memory_per_child_mb: int
     start_method: StartMethod
     shutdown_timeout: float | None
+    scheduler: bool
     loglevel: str
     log_format: LogFormat
 
@@ -51,6 +53,7 @@ class WorkerOptions:
         max_memory_per_child_mb: resident memory, in MB of 2²⁰ bytes, over which a child is replaced; 0: no limit.
         start_method: how children come to be: ``fork`` from a process that has imported the app, or ``spawn``, each a
             fresh interpreter that imports it.
+        scheduler: whether it runs the app's schedules, too.
         shutdown_timeout: seconds that running tasks get when the worker stops; None: as long as they take.
         loglevel: a name of `logging`.
         log_format: ``text`` or ``json``.
@@ -65,6 +68,7 @@ class WorkerOptions:
     max_memory_per_child_mb: int = 0
     start_method: StartMethod = "fork"
     shutdown_timeout: float | None = None
+    scheduler: bool = False
     loglevel: str = "INFO"
     log_format: LogFormat = "text"
 
@@ -101,6 +105,7 @@ class WorkerSettings:
     most_lease_s: float
     task_names: tuple[str, ...]
     async_names: frozenset[str]
+    schedules: Schedules
 
     @property
     def stale_after_s(self) -> float:

@@ -16,6 +16,7 @@ from horsies.db.failures import call_failed
 from horsies.db.link import Backoff, Link, insist
 from horsies.db.operations import CallFailedError
 from horsies.db.sqlfiles import channel, listen
+from horsies.scheduler.service import Scheduler
 from horsies.telemetry import event
 from horsies.worker import protocol
 from horsies.worker.crew import Crew
@@ -112,6 +113,9 @@ class Supervisor:
         services = [self._exchange.run(), self._beat(), self._poll(), duties.run()]
         if self._settings.lease_s is not None:
             services.append(self._exchange.keep_leases(self._settings.lease_s))
+        if self._options.scheduler:
+            settings = self._settings
+            services.append(Scheduler(self._database, settings.resilience, settings.schedules).run())
         return [*services, self._listen()] if self._database.can_listen else services
 
     async def _listen(self) -> None:

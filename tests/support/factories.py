@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_tasks, calls_worker
+from horsies.db import calls_schedules, calls_tasks, calls_worker
 from horsies.db.calls_tasks import EnqueueRequest
 from horsies.db.calls_worker import Claim, Fence, Outcome, WorkerFacts
+from horsies.db.rows import ScheduleRow
 from horsies.retry import RetryPolicy
 from tests.support.sessions import Session, call
 
@@ -218,3 +220,32 @@ def reap(session: Session, proven_dead: UUID | None = None, most: int = 1000) ->
 def expire(session: Session, most: int = 1000) -> int:
     """End what was not started in time."""
     return call(session, calls_worker.expire(most))
+
+
+def define(
+    session: Session, name: str = "nightly", *, due: datetime | None = None, config_hash: str = "h1", **wanted: Any
+) -> None:
+    """Make a schedule known that sends what `request` says, first at ``due``."""
+    words = "At 03:00 every day"
+    call(
+        session,
+        calls_schedules.schedule_define(name, config_hash, words, "UTC", request(**wanted), first_due=due),
+    )
+
+
+def tick(
+    session: Session,
+    due: datetime,
+    due_times: Sequence[datetime],
+    following: datetime,
+    *,
+    name: str = "nightly",
+    config_hash: str = "h1",
+) -> int | None:
+    """Send a schedule's tasks for some due times, as a scheduler does."""
+    return call(session, calls_schedules.schedule_tick(name, config_hash, due, due_times, following))
+
+
+def schedule_state(session: Session, name: str = "nightly") -> ScheduleRow:
+    """What the database has on a schedule."""
+    return call(session, calls_schedules.schedule_states())[1][name]

@@ -1,0 +1,44 @@
+"""``horsies scheduler``."""
+
+import asyncio
+from typing import Annotated, Literal
+
+import typer
+
+from horsies.cli.locate import locate
+from horsies.cli.worker import LogLevel
+from horsies.db.connect import Database
+from horsies.db.operations import CallFailedError
+from horsies.errors import raise_all
+from horsies.scheduler.plan import plan_schedules
+from horsies.scheduler.service import serve
+from horsies.telemetry import configure_logging, event
+from horsies.version import __version__
+
+
+def scheduler(
+    locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
+    *,
+    loglevel: Annotated[
+        LogLevel, typer.Option(case_sensitive=False, help="Least level that is logged.")
+    ] = LogLevel.INFO,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="One line an event, or one JSON object.")
+    ] = "text",
+) -> None:
+    """Send the tasks of the app's schedules when they are due.
+
+    Any number may run: each schedule is led by one of them, and another takes over within five seconds.
+
+    Example: horsies scheduler instance:app
+    """
+    configure_logging(loglevel.value, log_format)
+    app = locate(locator)
+    raise_all(app.check())
+    config = app.config
+    schedules = plan_schedules(config, app.registry)
+    event("scheduler.starting", app=app.name, version=__version__, database=config.broker.masked_url())
+    try:
+        asyncio.run(serve(Database(config.broker), config.resilience, schedules))
+    except CallFailedError as failure:
+        raise config.broker.unusable(failure.message) from failure

@@ -1,0 +1,77 @@
+"""The calls of schedulers, and of who watches over schedules."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from horsies.db.adapt import RawJson
+from horsies.db.calls_tasks import EnqueueRequest
+from horsies.db.calls_worker import notify_wake
+from horsies.db.operations import Call, Rows
+from horsies.db.rows import ScheduleRow
+
+_LEAD = "select * from horsies.schedule_lead(%s::text[], %s::interval)"
+_STATES = "select * from horsies.schedule_states()"
+_DEFINE = "select horsies.schedule_define(%s, %s, %s, %s, %s, %s, %s, %s::json, %s::json, %s::int, %s, %s::timestamptz)"
+_TICK = "select horsies.schedule_tick(%s, %s, %s::timestamptz, %s::timestamptz[], %s::timestamptz)"
+_PAUSE = "select horsies.schedule_pause(%s, %s)"
+_RUN = "select horsies.schedule_run(%s, %s)"
+
+
+def schedule_lead(names: Sequence[str], silence: timedelta) -> Call[list[str]]:
+    """Take the lead of schedules until the end of the transaction; answers which of them were free."""
+    return Call(_LEAD, (list(names), silence), lambda rows: [row[0] for row in rows])
+
+
+def schedule_states() -> Call[tuple[datetime, dict[str, ScheduleRow]]]:
+    """What the clock says, and all schedules by name."""
+    return Call(_STATES, (), _states)
+
+
+def schedule_define(  # noqa: PLR0913 - one parameter a column
+    name: str, config_hash: str, words: str, timezone: str, request: EnqueueRequest, *, first_due: datetime | None
+) -> Call[None]:
+    """Make a schedule known, or what it sends; ``first_due`` counts if the hash is another one than it was."""
+    params = (
+        name,
+        config_hash,
+        words,
+        timezone,
+        request.task_name,
+        request.queue,
+        request.priority,
+        RawJson(request.args),
+        None if request.retry_policy is None else RawJson(request.retry_policy),
+        request.timeout_ms,
+        request.fingerprint,
+        first_due,
+    )
+    return Call(_DEFINE, params, lambda _rows: None)
+
+
+def schedule_tick(
+    name: str, config_hash: str, due: datetime, due_times: Sequence[datetime], following: datetime
+) -> Call[int | None]:
+    """Send a task for each due time, and go on to the following one; None: another scheduler was quicker."""
+    params = (name, config_hash, due, list(due_times), following)
+    return Call(_TICK, params, lambda rows: rows[0][0], hint=notify_wake())
+
+
+def schedule_pause(name: str, *, paused: bool) -> Call[bool]:
+    """Pause or resume a schedule; False: it is not known."""
+    return Call(_PAUSE, (name, paused), lambda rows: rows[0][0])
+
+
+def schedule_run(name: str, task_id: UUID) -> Call[bool]:
+    """Send a schedule's task now; False: it is not known."""
+    return Call(_RUN, (name, task_id), lambda rows: rows[0][0], hint=notify_wake())
+
+
+def _states(rows: Rows) -> tuple[datetime, dict[str, ScheduleRow]]:
+    known = [ScheduleRow(*map(_in_utc, row[1:])) for row in rows if row[1] is not None]
+    return _in_utc(rows[0][0]), {state.name: state for state in known}
+
+
+def _in_utc[T](value: T) -> T:
+    """Times as instants: two in the same zone would be compared by what its clocks show."""
+    return value.astimezone(UTC) if isinstance(value, datetime) else value

@@ -1,0 +1,19 @@
+-- Purpose: make a schedule known, or bring what is known of it up to date. Only another `config_hash` changes when it
+-- runs next, to `first_due`; null means that it is not enabled.
+-- Locks: the schedule's row. Called by: schedulers.
+create function horsies.schedule_define(
+    schedule_name text, hash text, words text, zone text, name_of_task text, queue_name text, task_priority int,
+    arguments json, retries json, timeout int, request_fingerprint bytea, first_due timestamptz
+) returns void
+language sql as $function$
+    insert into horsies.schedules as s
+        (name, config_hash, pattern, timezone, task_name, queue, priority, args, retry_policy, timeout_ms, fingerprint,
+         next_run_at)
+    values (schedule_name, hash, words, zone, name_of_task, queue_name, task_priority, arguments, retries, timeout,
+            request_fingerprint, first_due)
+    on conflict (name) do update set
+        config_hash = excluded.config_hash, pattern = excluded.pattern, timezone = excluded.timezone,
+        task_name = excluded.task_name, queue = excluded.queue, priority = excluded.priority, args = excluded.args,
+        retry_policy = excluded.retry_policy, timeout_ms = excluded.timeout_ms, fingerprint = excluded.fingerprint,
+        next_run_at = case when s.config_hash = excluded.config_hash then s.next_run_at else excluded.next_run_at end
+$function$;

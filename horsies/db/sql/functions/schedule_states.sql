@@ -1,0 +1,13 @@
+-- All schedules and what the clock says, which is said also where there is none.
+-- Called by: schedulers, whoever watches.
+create function horsies.schedule_states() returns table (
+    clock timestamptz, name text, config_hash text, fingerprint bytea, pattern text, timezone text, task_name text,
+    queue text, next_run_at timestamptz, last_run_at timestamptz, last_task_id uuid, run_count bigint, paused boolean,
+    resumed_at timestamptz
+)
+language sql as $function$
+    select horsies.now(), s.name, s.config_hash, s.fingerprint, s.pattern, s.timezone, s.task_name, s.queue,
+           s.next_run_at, s.last_run_at, s.last_task_id, s.run_count, s.paused, s.resumed_at
+    from (select) as always left join horsies.schedules s on true
+    order by s.name
+$function$;

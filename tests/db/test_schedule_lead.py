@@ -1,0 +1,44 @@
+"""`schedule_lead`: each schedule has one leader, until that goes or falls silent."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from horsies.db import calls_schedules
+from tests.support.sessions import Session, call, scalar
+from tests.support.waiting import wait_until
+
+
+def lead(session: Session, names: Sequence[str], silence_s: float = 60) -> list[str]:
+    return call(session, calls_schedules.schedule_lead(names, timedelta(seconds=silence_s)))
+
+
+def test_each_schedule_is_led_by_the_first_that_asks(db: Session, other: Session) -> None:
+    with db.transaction():
+        assert lead(db, ["a", "b"]) == ["a", "b"]
+        with other.transaction():
+            assert lead(other, ["b", "c", "a"]) == ["c"]  # another version of the app has one more
+            assert lead(db, ["c"]) == []
+        assert lead(db, ["c"]) == ["c"]
+        assert lead(db, []) == []
+    assert lead(other, ["a", "b", "c"]) == ["a", "b", "c"]
+
+
+def test_who_falls_silent_loses_the_lead(db: Session, other: Session) -> None:
+    other.execute("begin")
+    assert lead(other, ["a"], silence_s=0.3) == ["a"]
+    assert lead(db, ["a"]) == []
+    wait_until(lambda: lead(db, ["a"]) == ["a"], timeout=5)
+    other.close()
+
+
+def test_who_comes_back_in_time_keeps_it_and_holds_nobody_up(db: Session, other: Session) -> None:
+    other.execute("begin")
+    assert lead(other, ["a"], silence_s=0.5) == ["a"]
+    oldest = "select backend_xmin::text::bigint from pg_stat_activity where pid = %s and backend_xid is null"
+    before = scalar(db, oldest, other.info.backend_pid)
+    for _ in range(10):
+        db.execute("select txid_current(), pg_sleep(0.1)")
+        assert lead(other, [], silence_s=0.5) == []
+    assert lead(db, ["a"]) == []
+    assert scalar(db, oldest, other.info.backend_pid) >= before + 10  # vacuum goes on
+    other.execute("rollback")

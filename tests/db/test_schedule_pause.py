@@ -1,0 +1,30 @@
+"""`schedule_pause`: pausing and resuming."""
+
+from horsies.db import calls_schedules
+from tests.support.factories import define, schedule_state
+from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock
+
+
+def pause(session: Session, *, paused: bool, name: str = "nightly") -> bool:
+    return call(session, calls_schedules.schedule_pause(name, paused=paused))
+
+
+def test_pausing_and_resuming_are_remembered(db: Session) -> None:
+    freeze_clock(db)
+    define(db, due=NOON)
+    assert pause(db, paused=True)
+    assert (schedule_state(db).paused, schedule_state(db).resumed_at) == (True, None)
+    move_clock(db, 60)
+    assert pause(db, paused=False)
+    resumed_at = schedule_state(db).resumed_at
+    assert (schedule_state(db).paused, resumed_at is not None and (resumed_at - NOON).total_seconds()) == (False, 60)
+
+
+def test_resuming_what_is_not_paused_changes_nothing(db: Session) -> None:
+    define(db, due=NOON)
+    assert pause(db, paused=False)
+    assert schedule_state(db).resumed_at is None
+
+
+def test_one_that_is_not_known(db: Session) -> None:
+    assert not pause(db, paused=True)
