@@ -263,17 +263,9 @@ def collecting(found: list[HorsiesError]) -> Generator[None]:
         _collection.found = before
 
 
-def raise_or_collect(errors: Iterable[HorsiesError]) -> None:
-    """Report problems together; while a check is under way they are kept for it, and the program goes on.
-
-    Raises:
-        HorsiesError: as `raise_all`, if no check is under way.
-    """
-    try:
-        raise_all(errors)
-    except HorsiesError as error:
-        if not collect(error):
-            raise
+def report(errors: Iterable[HorsiesError]) -> None:
+    """Raise problems together, as `raise_all` does, or keep them for the check that is under way."""
+    raise_all(error for error in errors if not collect(error))
 
 
 def collect(error: HorsiesError) -> bool:

@@ -19,7 +19,7 @@ from horsies.errors import (
     WorkflowValidationError,
     caller_location,
     raise_all,
-    raise_or_collect,
+    report,
 )
 from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node
 from horsies.workflows.spec import BUILDING, SuccessCase, SuccessPolicy, WorkflowSpec
@@ -114,7 +114,7 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         """
         meta = getattr(cls, "Meta", None)
         output = cls._one(getattr(meta, "output", None))
-        problems = [] if cls._nodes and output not in cls._nodes.values() and output else cls.check_output(output)
+        problems = cls.check_output(output) if output is None or output in cls._nodes.values() else []
         token = BUILDING.set(cls)
         try:
             spec = WorkflowSpec[T_co](
@@ -131,7 +131,7 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
             raise
         finally:
             BUILDING.reset(token)
-        raise_or_collect(problems)
+        report(problems)
         return spec
 
     @classmethod
@@ -252,7 +252,7 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
                 notes=[f"the other one is at {known.location}"],
                 help_text=f"give {cls.__name__} a definition_key of its own",
             )
-            raise_or_collect([problem])
+            report([problem])
         _definitions[key] = cls
 
 
@@ -292,7 +292,7 @@ def _building(function: Callable[..., WorkflowSpec[Any]]) -> Callable[..., Workf
                 location=cls.location,
                 help_text="return app.workflow(…)",
             )
-        raise_or_collect(cls.check_output(spec.output))
+        report(cls.check_output(spec.output))
         return spec
 
     return build_with

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from horsies.codes import OnError
-from horsies.errors import SourceLocation, caller_location, raise_or_collect
+from horsies.errors import SourceLocation, caller_location, report
 from horsies.outcome import TaskError, TaskResult
 from horsies.registry import Registry
 from horsies.sending import Producer
@@ -120,7 +120,7 @@ class WorkflowSpec(Generic[Out_co]):
         if building is not None:
             building.note_contents(self.tasks)
         validation = Validation(self)
-        raise_or_collect(validation.problems())
+        report(validation.problems())
         self.node_ids = validation.node_ids
         self.index = validation.index
         self.plan = validation.plan

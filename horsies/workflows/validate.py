@@ -1,7 +1,7 @@
 """What can be wrong with a workflow, all of it at once: HRS-001 to HRS-026 and HRS-031."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -27,6 +27,10 @@ def slugify(text: str) -> str:
     return _NOT_IN_IDS.sub("_", text).strip("_")
 
 
+type Found = tuple[ErrorCode, str, str, AnyNode | None, *tuple[str, ...]]
+"""What is wrong, what to do about it, the node whose line is shown, or None for that of the spec, and notes."""
+
+
 class Validation:
     """Looks one spec through.
 
@@ -40,6 +44,7 @@ class Validation:
         """Take a spec that is not known to be in order."""
         self._spec = spec
         self._nodes = [node for node in spec.tasks if is_node(node)]
+        self._what = f"workflow {spec.name!r}"
         self.index: dict[AnyNode, int] = {}
         for place, node in enumerate(spec.tasks):
             if is_node(node):
@@ -53,7 +58,10 @@ class Validation:
 
     def problems(self) -> list[HorsiesError]:
         """All that is wrong."""
-        found = [*self._shape(), *self._ids(), *self._graph(), *self._ends()]
+        found: list[HorsiesError] = []
+        for code, message, help_text, node, *notes in (*self._shape(), *self._ids(), *self._graph(), *self._ends()):
+            location = self._spec.location if node is None else node.location
+            found.append(WorkflowValidationError(code, message, location=location, notes=notes, help_text=help_text))
         planned: list[PlannedNode] = []
         ids = {node: self.node_ids[self.index[node]] for node in self._nodes}
         for node in self._nodes:
@@ -63,109 +71,90 @@ class Validation:
         self.plan = tuple(planned)
         return found
 
-    def _problem(
-        self,
-        code: ErrorCode,
-        message: str,
-        help_text: str,
-        node: AnyNode | None = None,
-        notes: Sequence[str] = (),
-    ) -> HorsiesError:
-        location = self._spec.location if node is None else node.location
-        return WorkflowValidationError(code, message, location=location, notes=notes, help_text=help_text)
-
-    def _shape(self) -> Iterator[HorsiesError]:
-        spec = self._spec
-        what = f"workflow {spec.name!r}"
+    def _shape(self) -> Iterator[Found]:
+        spec, what = self._spec, self._what
         if not _is_text(spec.name):
-            yield self._problem(
-                ErrorCode.WORKFLOW_NO_NAME, "a workflow has no name", 'give it one for people: name="ingest"'
-            )
+            yield ErrorCode.WORKFLOW_NO_NAME, "a workflow has no name", 'give it one for people: name="ingest"', None
         if not spec.tasks:
-            yield self._problem(ErrorCode.WORKFLOW_NO_NODES, f"{what} has no nodes", "list them: tasks=[…]")
+            yield ErrorCode.WORKFLOW_NO_NODES, f"{what} has no nodes", "list them: tasks=[…]", None
         for place, node in enumerate(spec.tasks):
             if not is_node(node):
                 message = f"{what} has {show_value(node)} in place {place}, which is no node"
-                yield self._problem(
-                    ErrorCode.WORKFLOW_NO_NODES, message, "make one of a task: TaskNode(fn=task) or task.node()(…)"
-                )
+                help_text = "make one of a task: TaskNode(fn=task) or task.node()(…)"
+                yield ErrorCode.WORKFLOW_NO_NODES, message, help_text, None
         if not _is_text(spec.definition_key):
-            yield self._problem(
-                ErrorCode.WORKFLOW_NO_DEFINITION_KEY,
-                f"{what} has no definition_key",
-                'give it one that stays the same for as long as runs of it may exist: definition_key="shop.ingest.v1"',
-            )
+            stays = "give it one that stays the same for as long as runs of it may exist"
+            help_text = f'{stays}: definition_key="shop.ingest.v1"'
+            yield ErrorCode.WORKFLOW_NO_DEFINITION_KEY, f"{what} has no definition_key", help_text, None
         if spec.on_error not in list(OnError):
-            message = f"{what} has the on_error {show_value(spec.on_error)}"
-            yield self._problem(ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, "use OnError.FAIL or OnError.PAUSE")
+            message, help_text = (
+                f"{what} has the on_error {show_value(spec.on_error)}",
+                "use OnError.FAIL or OnError.PAUSE",
+            )
+            yield ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, help_text, None
 
-    def _ids(self) -> Iterator[HorsiesError]:
+    def _ids(self) -> Iterator[Found]:
         seen: dict[str, AnyNode] = {}
-        what = f"workflow {self._spec.name!r}"
-        for place, node in enumerate(self._spec.tasks):
+        for place, (node, node_id) in enumerate(zip(self._spec.tasks, self.node_ids, strict=True)):
             if not is_node(node):
                 continue
-            node_id = self.node_ids[place]
             if not _is_text(node_id) or not _NODE_ID.fullmatch(node_id):
                 message = f"{show_value(node_id)} can't be the id of a node"
                 help_text = "use 1 to 128 of the characters A-Z a-z 0-9 _ - : ."
-                yield self._problem(ErrorCode.WORKFLOW_INVALID_NODE_ID, message, help_text, node)
+                yield ErrorCode.WORKFLOW_INVALID_NODE_ID, message, help_text, node
             other, code = seen.get(node_id), ErrorCode.WORKFLOW_DUPLICATE_NODE_ID
             if self.index[node] != place:
-                yield self._problem(code, f"{what} lists {self._named(node)} twice", "list it once", node)
+                yield code, f"{self._what} lists {self._named(node)} twice", "list it once", node
             elif other is not None:
-                message, note = f"two nodes of {what} have the id {node_id!r}", f"the other one is at {other.location}"
-                yield self._problem(code, message, "give one of them another node_id", node, [note])
+                message, note = (
+                    f"two nodes of {self._what} have the id {node_id!r}",
+                    f"the other one is at {other.location}",
+                )
+                yield code, message, "give one of them another node_id", node, note
             seen.setdefault(node_id, node)
 
-    def _graph(self) -> Iterator[HorsiesError]:
-        what = f"workflow {self._spec.name!r}"
+    def _graph(self) -> Iterator[Found]:
         if self._nodes and all(listed(node.waits_for) for node in self._nodes):
-            message = f"every node of {what} waits for another one: none can be the first"
-            yield self._problem(ErrorCode.WORKFLOW_NO_ROOT_TASKS, message, "one node at least has no waits_for")
+            message = f"every node of {self._what} waits for another one: none can be the first"
+            yield ErrorCode.WORKFLOW_NO_ROOT_TASKS, message, "one node at least has no waits_for", None
         for node in self._nodes:
             for other in listed(node.waits_for):
                 if not self._has(other):
-                    where = f" (made at {other.location})" if is_node(other) else ""
-                    kind = "none of its nodes" if is_node(other) else "no node"
-                    message = f"{self._named(node)} of {what} waits for {other!r}{where}, which is {kind}"
+                    where = f"{other!r}, which is no node"
+                    if is_node(other):
+                        where = f"{other!r} (made at {other.location}), which is none of its nodes"
+                    message = f"{self._named(node)} of {self._what} waits for {where}"
                     help_text = "add it to the workflow's tasks, or leave it out of waits_for"
-                    yield self._problem(ErrorCode.WORKFLOW_INVALID_DEPENDENCY, message, help_text, node)
+                    yield ErrorCode.WORKFLOW_INVALID_DEPENDENCY, message, help_text, node
         cycle = find_cycle(self._nodes, lambda node: [each for each in listed(node.waits_for) if self._has(each)])
         if cycle:
             names = [self.node_ids[self.index[node]] for node in cycle]
             notes = [f"{name} waits for {after}" for name, after in pairwise(names)]
             hidden = [f"and so on: {len(notes)} in all"] if len(notes) > _SHOWN_OF_CYCLE else []
             shown = names if not hidden else [*names[:_SHOWN_OF_CYCLE], "…", names[-1]]
-            yield self._problem(
-                ErrorCode.WORKFLOW_CYCLE_DETECTED,
-                f"nodes of {what} wait for each other: {' -> '.join(shown)}",
-                "leave one of these dependencies out",
-                cycle[0],
-                notes[:_SHOWN_OF_CYCLE] + hidden,
-            )
+            message = f"nodes of {self._what} wait for each other: {' -> '.join(shown)}"
+            help_text = "leave one of these dependencies out"
+            note = "\n".join([*notes[:_SHOWN_OF_CYCLE], *hidden])
+            yield ErrorCode.WORKFLOW_CYCLE_DETECTED, message, help_text, cycle[0], note
 
-    def _ends(self) -> Iterator[HorsiesError]:
-        spec = self._spec
-        what = f"workflow {spec.name!r}"
+    def _ends(self) -> Iterator[Found]:
+        spec, what, policy = self._spec, self._what, self._spec.success_policy
+        add = "add it to the workflow's tasks"
         if spec.output is not None and not self._has(spec.output):
-            message = f"the output of {what} is {spec.output!r}, which is none of its nodes"
             text = 'name a node; where its name is hidden, as text: output = "…"'
-            help_text = "add it to the workflow's tasks" if is_node(spec.output) else text
-            yield self._problem(ErrorCode.WORKFLOW_INVALID_OUTPUT, message, help_text)
-        if spec.success_policy is None:
+            message = f"the output of {what} is {spec.output!r}, which is none of its nodes"
+            yield ErrorCode.WORKFLOW_INVALID_OUTPUT, message, add if is_node(spec.output) else text, None
+        if policy is None:
             return
-        cases = [case.required for case in spec.success_policy.cases]
+        cases = [case.required for case in policy.cases]
         if not cases or not all(cases):
             message = f"the success policy of {what} has no case, or a case without a required node"
             help_text = "write SuccessPolicy(cases=[SuccessCase(required=[node])])"
-            yield self._problem(ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, help_text)
-        for node in (node for group in (*cases, spec.success_policy.optional) for node in group):
+            yield ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, help_text, None
+        for node in (node for group in (*cases, policy.optional) for node in group):
             if not self._has(node):
                 message = f"the success policy of {what} names {node!r}, which is none of its nodes"
-                yield self._problem(
-                    ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, "add it to the workflow's tasks"
-                )
+                yield ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, add, None
 
     def _has(self, value: object) -> bool:
         return is_node(value) and value in self.index

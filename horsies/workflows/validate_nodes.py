@@ -30,7 +30,6 @@ from horsies.workflows.nodes import (
 )
 
 if TYPE_CHECKING:
-    from horsies.workflows.definition import AnyDefinition
     from horsies.workflows.spec import WorkflowSpec
 
 _LAST_PRIORITY = 100
@@ -56,6 +55,10 @@ class PlannedNode:
     item_parameter: str | None
 
 
+type Found = tuple[ErrorCode, str, str, *tuple[str, ...]]
+"""What is wrong with the node, what to do about it, and notes."""
+
+
 class NodeValidation:
     """Looks one node of a spec through."""
 
@@ -64,8 +67,6 @@ class NodeValidation:
         self._spec = spec
         self._node = node
         self._ids = ids
-        self._what = f"node {ids[node]!r}"
-        self._callee = ""
         self._args: list[bytes] = []
         self._queue = ""
         self._priority = _LAST_PRIORITY
@@ -78,6 +79,11 @@ class NodeValidation:
 
     def problems(self) -> Iterator[HorsiesError]:
         """All that is wrong."""
+        for code, message, help_text, *notes in self._found():
+            said = f"node {self._ids[self._node]!r} {message}"
+            yield WorkflowValidationError(code, said, location=self._node.location, notes=notes, help_text=help_text)
+
+    def _found(self) -> Iterator[Found]:
         node = self._node
         yield from self._dependencies()
         yield from self._join()
@@ -89,224 +95,189 @@ class NodeValidation:
         if isinstance(task, TaskDefinition):
             yield from self._placing(task)
             if task is not STAND_IN:  # what is wrong with the task itself is said elsewhere
-                yield from self._parameters(task.signature)
+                yield from self._parameters(task.signature, f"{task.signature.name}()")
         else:
-            message = f"{self._what} runs {show_value(cast('Any', node).fn)}, which is no task"
-            yield self._problem(ErrorCode.TASK_NOT_REGISTERED, message, "decorate the function: @app.task(…)")
+            message = f"runs {show_value(cast('Any', node).fn)}, which is no task"
+            yield ErrorCode.TASK_NOT_REGISTERED, message, "decorate the function: @app.task(…)"
 
-    def _problem(self, code: ErrorCode, message: str, help_text: str, *notes: str) -> HorsiesError:
-        return WorkflowValidationError(code, message, location=self._node.location, notes=notes, help_text=help_text)
-
-    def _dependencies(self) -> Iterator[HorsiesError]:
+    def _dependencies(self) -> Iterator[Found]:
         node = self._node
         before = {id(each) for each in listed(node.waits_for)}
-        for parameter, source in node.args_from.items():
-            if id(source) not in before:
-                yield self._not_before(ErrorCode.WORKFLOW_INVALID_ARGS_FROM, f"takes {parameter!r} from", source)
-        for source in listed(node.workflow_ctx_from or ()):
-            if id(source) not in before:
-                yield self._not_before(ErrorCode.WORKFLOW_INVALID_CTX_FROM, "has in workflow_ctx_from", source)
+        sources = [(ErrorCode.WORKFLOW_INVALID_ARGS_FROM, f"takes {k!r} from", v) for k, v in node.args_from.items()]
+        context = listed(node.workflow_ctx_from or ())
+        sources += [(ErrorCode.WORKFLOW_INVALID_CTX_FROM, "has in workflow_ctx_from", each) for each in context]
+        for code, how, source in sources:
+            if id(source) not in before and is_node(source):
+                yield code, f"{how} {self._named(source)}, for which it does not wait", "add it to waits_for"
+            elif id(source) not in before:
+                yield code, f"{how} {show_value(source)}, which is no node", "name a node"
         if is_map(node) and not is_node(node.over):
-            message = f"{self._what} runs over {show_value(node.over)}, which is no node"
-            help_text = "write task.map(over=from_node(node))(…)"
-            yield self._problem(ErrorCode.WORKFLOW_INVALID_ARGS_FROM, message, help_text)
+            message, help_text = f"runs over {show_value(node.over)}, which is no node", "write over=from_node(node)"
+            yield ErrorCode.WORKFLOW_INVALID_ARGS_FROM, message, help_text
 
-    def _not_before(self, code: ErrorCode, how: str, source: object) -> HorsiesError:
-        if is_node(source):
-            message = f"{self._what} {how} {self._named(source)}, for which it does not wait"
-            return self._problem(code, message, "add it to waits_for")
-        return self._problem(code, f"{self._what} {how} {show_value(source)}, which is no node", "name a node")
-
-    def _join(self) -> Iterator[HorsiesError]:
+    def _join(self) -> Iterator[Found]:
         node, count = self._node, len(listed(self._node.waits_for))
-        code, needed = ErrorCode.WORKFLOW_INVALID_JOIN, node.min_success
-        if node.join not in {"all", "any", "quorum"}:
-            message = f"{self._what} has the join {show_value(node.join)}"
-            yield self._problem(code, message, 'use "all", "any" or "quorum"')
-        elif node.join != "all" and not count:
-            message = f"{self._what} has join={node.join!r} and waits for nothing"
-            yield self._problem(code, message, "leave join out, or name dependencies in waits_for")
-        elif node.join == "quorum" and (type(needed) is not int or not 1 <= needed <= count):
-            message = f'{self._what} has join="quorum" and the min_success {show_value(needed)}'
-            yield self._problem(code, message, f"it waits for {count}: give min_success= 1 to {count}")
-        elif node.join != "quorum" and needed is not None:
-            message = f'{self._what} has min_success={needed!r}, which belongs to join="quorum"'
-            yield self._problem(code, message, 'write join="quorum", or leave min_success out')
-        if node.join != "all" and is_map(node):
-            message = f"{self._what} runs over a list, and join={node.join!r} may start it before the list is there"
-            yield self._problem(code, message, "leave join out")
+        code, join, needed = ErrorCode.WORKFLOW_INVALID_JOIN, node.join, node.min_success
+        if join not in {"all", "any", "quorum"}:
+            yield code, f"has the join {show_value(join)}", 'use "all", "any" or "quorum"'
+        elif join != "all" and not count:
+            help_text = "leave join out, or name dependencies in waits_for"
+            yield code, f"has join={join!r} and waits for nothing", help_text
+        elif join == "quorum" and (type(needed) is not int or not 1 <= needed <= count):
+            message = f'has join="quorum" and the min_success {show_value(needed)}'
+            yield code, message, f"it waits for {count}: give min_success= 1 to {count}"
+        elif join != "quorum" and needed is not None:
+            message = f'has min_success={needed!r}, which belongs to join="quorum"'
+            yield code, message, 'write join="quorum", or leave min_success out'
+        if join != "all" and is_map(node):
+            message = f"runs over a list, and join={join!r} may start it before the list is there"
+            yield code, message, "leave join out"
 
-    def _options(self) -> Iterator[HorsiesError]:
+    def _options(self) -> Iterator[Found]:
         node, code = self._node, ErrorCode.TASK_INVALID_OPTIONS
         until = node.good_until
         if until is not None and (not isinstance(cast("object", until), datetime) or until.utcoffset() is None):
-            message = f"{self._what} has the good_until {show_value(until)}, which is no aware datetime"
-            yield self._problem(code, message, "give it a tzinfo, as in datetime.now(UTC)")
+            message = f"has the good_until {show_value(until)}, which is no aware datetime"
+            yield code, message, "give it a tzinfo, as in datetime.now(UTC)"
         limits = [("timeout_ms", node.timeout_ms, _SHORTEST_TIMEOUT_MS)]
         if is_map(node):
             limits.append(("max_parallel", node.max_parallel, 1))
         for name, value, least in limits:
             if value is not None and (type(value) is not int or value < least):
-                message = f"{self._what} has the {name} {show_value(value)}"
-                yield self._problem(code, message, f"it is a whole number of at least {least}")
+                yield code, f"has the {name} {show_value(value)}", f"it is a whole number of at least {least}"
 
-    def _placing(self, task: TaskDefinition | None) -> Iterator[HorsiesError]:
+    def _placing(self, task: TaskDefinition | None) -> Iterator[Found]:
         node, app = self._node, self._spec.app
         priorities = (cast("Any", node).fn if app is None else app).producer.queue_priorities
         default = next(iter(priorities)) if task is None else task.queue_name
         self._queue = default if node.queue is None else node.queue
         if self._queue not in priorities:
-            message = f"{self._what} goes to the queue {self._queue!r}, which its app does not have"
-            help_text = f"the app has {', '.join(priorities)}"
-            yield self._problem(ErrorCode.WORKFLOW_UNRESOLVED_QUEUE, message, help_text)
+            message = f"goes to the queue {self._queue!r}, which its app does not have"
+            yield ErrorCode.WORKFLOW_UNRESOLVED_QUEUE, message, f"the app has {', '.join(priorities)}"
         priority = priorities.get(self._queue, _LAST_PRIORITY) if node.priority is None else node.priority
         if type(priority) is not int or not 1 <= priority <= _LAST_PRIORITY:
-            message = f"{self._what} has the priority {show_value(priority)}"
             help_text = f"use a whole number from 1 (first) to {_LAST_PRIORITY}, or leave it out for the queue's"
-            yield self._problem(ErrorCode.WORKFLOW_UNRESOLVED_PRIORITY, message, help_text)
+            yield ErrorCode.WORKFLOW_UNRESOLVED_PRIORITY, f"has the priority {show_value(priority)}", help_text
         self._priority = priority
 
-    def _sub_workflow(self, node: SubWorkflowNode[Any]) -> Iterator[HorsiesError]:
+    def _sub_workflow(self, node: SubWorkflowNode[Any]) -> Iterator[Found]:
         definition = node.workflow_def
         if self._spec.app is None:
-            message = f"{self._what} is a sub-workflow, and workflow {self._spec.name!r} belongs to no app"
-            yield self._problem(
-                ErrorCode.WORKFLOW_SUBWORKFLOW_APP_MISSING, message, "make it by app.workflow(…), or pass app="
-            )
+            message = f"is a sub-workflow, and workflow {self._spec.name!r} belongs to no app"
+            yield ErrorCode.WORKFLOW_SUBWORKFLOW_APP_MISSING, message, "make it by app.workflow(…), or pass app="
         else:
             yield from self._placing(None)
         if not isinstance(getattr(definition, "definition_key", None), str):
-            message = f"{self._what} runs {show_value(definition)}, which has no definition_key"
+            message = f"runs {show_value(definition)}, which has no definition_key"
             help_text = "pass a subclass of WorkflowDefinition that has a definition_key"
-            yield self._problem(ErrorCode.WORKFLOW_NO_DEFINITION_KEY, message, help_text)
+            yield ErrorCode.WORKFLOW_NO_DEFINITION_KEY, message, help_text
             return
-        yield from self._containment(definition)
+        name = definition.__name__
+        if cycle := find_cycle([definition], lambda each: each.contents()):
+            message = f"runs {name}, which would never end: {' -> '.join(each.__name__ for each in cycle)}"
+            yield ErrorCode.WORKFLOW_CYCLE_DETECTED, message, "a workflow can't contain itself, however deep down"
         try:
             signature = node.signature()
         except TaskDefinitionError as error:
-            message = f"{self._what}: the parameters of {definition.__name__}.build_with() can't be carried"
-            yield self._problem(
-                ErrorCode.WORKFLOW_SUBWORKFLOW_BUILD_WITH_BINDING, message, error.help_text or "", error.message
-            )
+            message = f"has parameters for {name}.build_with() that can't be carried"
+            code = ErrorCode.WORKFLOW_SUBWORKFLOW_BUILD_WITH_BINDING
+            yield code, message, error.help_text or "", error.message
             return
         bound = [*node.kwargs, *node.args_from]
         if signature is not None:
-            yield from self._parameters(signature)
+            yield from self._parameters(signature, f"{name}.build_with()")
         elif bound:
-            message = f"{self._what} passes {', '.join(map(repr, bound))} to {definition.__name__}, which takes nothing"
-            help_text = f"give {definition.__name__} a build_with(cls, app, {', '.join(bound)}) of its own"
-            yield self._problem(ErrorCode.WORKFLOW_SUBWORKFLOW_PARAMS_REQUIRE_BUILD_WITH, message, help_text)
+            message = f"passes {', '.join(map(repr, bound))} to {name}, which takes nothing"
+            help_text = f"give {name} a build_with(cls, app, {', '.join(bound)}) of its own"
+            yield ErrorCode.WORKFLOW_SUBWORKFLOW_PARAMS_REQUIRE_BUILD_WITH, message, help_text
 
-    def _containment(self, definition: "AnyDefinition") -> Iterator[HorsiesError]:
-        cycle = find_cycle([definition], lambda each: each.contents())
-        if cycle:
-            names = " -> ".join(each.__name__ for each in cycle)
-            message = f"{self._what} runs {definition.__name__}, which would never end: {names}"
-            yield self._problem(
-                ErrorCode.WORKFLOW_CYCLE_DETECTED, message, "a workflow can't contain itself, however deep down"
-            )
-
-    def _parameters(self, signature: SignatureCodec) -> Iterator[HorsiesError]:
+    def _parameters(self, signature: SignatureCodec, callee: str) -> Iterator[Found]:
         node = self._node
-        self._callee = f"{signature.name}()"
-        if isinstance(node, SubWorkflowNode):
-            self._callee = f"{node.workflow_def.__name__}.{self._callee}"
-        yield from self._binding(signature)
+        yield from self._binding(signature, callee)
         if node.workflow_ctx_from is not None and CONTEXT_PARAMETER not in signature.parameters:
-            message = f"{self._what} has workflow_ctx_from, and {self._callee} has no parameter {CONTEXT_PARAMETER!r}"
+            message = f"has workflow_ctx_from, and {callee} has no parameter {CONTEXT_PARAMETER!r}"
             help_text = f"declare {CONTEXT_PARAMETER}: WorkflowContext | None = None"
-            yield self._problem(ErrorCode.WORKFLOW_CTX_PARAM_MISSING, message, help_text)
-        for parameter, value in node.kwargs.items():
-            if parameter in signature.parameters.keys() - node.args_from.keys() - FILLED_IN:
-                yield from self._encode(signature, parameter, value)
-        for parameter, source in node.args_from.items():
+            yield ErrorCode.WORKFLOW_CTX_PARAM_MISSING, message, help_text
+        for name in node.kwargs:
+            if name in signature.parameters.keys() - node.args_from.keys() - FILLED_IN:
+                yield from self._encode(signature, name, callee)
+        for name, source in node.args_from.items():
             codec = self._result_codec(source)
-            if parameter in signature.parameters and codec is not None:
-                yield from self._passed_on(signature, parameter, source, codec)
+            if name in signature.parameters and codec is not None:
+                yield from self._passed_on(signature, name, codec, f"{name!r} of {callee}")
 
-    def _binding(self, signature: SignatureCodec) -> Iterator[HorsiesError]:
-        node, what = self._node, self._what
-        unknown, missing = (
-            (ErrorCode.WORKFLOW_INVALID_KWARG_KEY, ErrorCode.WORKFLOW_MISSING_REQUIRED_PARAMS)
-            if node.task is not None
-            else (ErrorCode.WORKFLOW_SUBWORKFLOW_BUILD_WITH_BINDING,) * 2
-        )
+    def _binding(self, signature: SignatureCodec, callee: str) -> Iterator[Found]:
+        node = self._node
+        unknown = missing = ErrorCode.WORKFLOW_SUBWORKFLOW_BUILD_WITH_BINDING
+        if node.task is not None:
+            unknown, missing = ErrorCode.WORKFLOW_INVALID_KWARG_KEY, ErrorCode.WORKFLOW_MISSING_REQUIRED_PARAMS
         for name in (*node.kwargs, *node.args_from):
             if name in FILLED_IN:
-                message = f"{what} binds {name!r}, which the worker fills in"
-                yield self._problem(unknown, message, f"leave {name!r} out")
+                yield unknown, f"binds {name!r}, which the worker fills in", f"leave {name!r} out"
             elif name not in signature.parameters:
                 near = difflib.get_close_matches(str(name), signature.parameters, n=1)
                 takes = f"it takes {', '.join(signature.parameters) or 'nothing'}"
-                message = f"{what} binds {name!r}, and {self._callee} has no such parameter"
-                yield self._problem(unknown, message, f"did you mean {near[0]!r}?" if near else takes)
+                message = f"binds {name!r}, and {callee} has no such parameter"
+                yield unknown, message, f"did you mean {near[0]!r}?" if near else takes
         for name in node.kwargs.keys() & node.args_from.keys():
-            message = f"{what} binds {name!r} twice, in kwargs and in args_from"
-            yield self._problem(ErrorCode.WORKFLOW_KWARGS_ARGS_FROM_OVERLAP, message, "leave one of them out")
-        surplus = cast("Sequence[object]", getattr(node, "args", ()))
-        if surplus:
-            message = f"{what} has arguments by position: {', '.join(map(show_value, surplus))}"
+            message = f"binds {name!r} twice, in kwargs and in args_from"
+            yield ErrorCode.WORKFLOW_KWARGS_ARGS_FROM_OVERLAP, message, "leave one of them out"
+        if surplus := cast("Sequence[object]", getattr(node, "args", ())):
+            message = f"has arguments by position: {', '.join(map(show_value, surplus))}"
             help_text = "bind them by name, in kwargs, or write task.node()(…)"
-            yield self._problem(ErrorCode.WORKFLOW_POSITIONAL_ARGS_NOT_SUPPORTED, message, help_text)
+            yield ErrorCode.WORKFLOW_POSITIONAL_ARGS_NOT_SUPPORTED, message, help_text
             return
         free = signature.required - node.kwargs.keys() - node.args_from.keys() - FILLED_IN
         left = [name for name in signature.parameters if name in free]
         if is_map(node):
-            yield from self._item_parameter(node, signature, left)
+            yield from self._item_parameter(node, signature, left, callee)
         elif left:
-            message = f"{what} leaves {', '.join(map(repr, left))} of {self._callee} without an argument"
-            yield self._problem(missing, message, "bind it in kwargs or args_from, or give it a default")
+            message = f"leaves {', '.join(map(repr, left))} of {callee} without an argument"
+            yield missing, message, "bind it in kwargs or args_from, or give it a default"
 
     def _item_parameter(
-        self, node: MapNode[Any], signature: SignatureCodec, left: Sequence[str]
-    ) -> Iterator[HorsiesError]:
+        self, node: MapNode[Any], signature: SignatureCodec, left: Sequence[str], callee: str
+    ) -> Iterator[Found]:
         if len(left) != 1:
-            message = f"{self._what} leaves {', '.join(map(repr, left)) or 'nothing'} of {self._callee} to the item"
+            message = f"leaves {', '.join(map(repr, left)) or 'nothing'} of {callee} to the item"
             help_text = "bind all but one of the parameters without a default: the one that is left gets the item"
-            yield self._problem(ErrorCode.WORKFLOW_MISSING_REQUIRED_PARAMS, message, help_text)
+            yield ErrorCode.WORKFLOW_MISSING_REQUIRED_PARAMS, message, help_text
             return
         self._item = left[0]
-        codec = self._result_codec(node.over)
-        if codec is None:
+        codec, wanted = self._result_codec(node.over), signature.parameters[self._item].annotation
+        item = item_type(Any if codec is None else codec.ok_type)
+        if codec is None or (item is not None and fits(item, wanted)):
             return
-        given = codec.ok_type
-        item, wanted = item_type(given), signature.parameters[self._item].annotation
-        message = f"{self._what} runs over {show_type(given)}, "
+        message = f"runs over {show_type(codec.ok_type)}, "
         if item is None:
-            message += f"which is no list, to give its items to {self._item!r} of {self._callee}"
+            message += f"which is no list, to give its items to {self._item!r} of {callee}"
             help_text = f"let the node before it return a list[{show_type(wanted)}]"
-        elif not fits(item, wanted):
-            message += f"and the item {self._item!r} of {self._callee} is {show_type(wanted)}"
+        else:
+            message += f"and the item {self._item!r} of {callee} is {show_type(wanted)}"
             help_text = f"make one fit the other: {self._item}: {show_type(item)}"
-        else:
-            return
-        yield self._problem(ErrorCode.WORKFLOW_ARGS_FROM_TYPE_MISMATCH, message, help_text)
+        yield ErrorCode.WORKFLOW_ARGS_FROM_TYPE_MISMATCH, message, help_text
 
-    def _encode(self, signature: SignatureCodec, parameter: str, value: object) -> Iterator[HorsiesError]:
+    def _encode(self, signature: SignatureCodec, name: str, callee: str) -> Iterator[Found]:
+        value = self._node.kwargs[name]
         try:
-            encoded = signature.encode_argument(parameter, value)
+            self._args.append(encode_json(name) + b":" + signature.encode_argument(name, value))
         except CodecError as error:
-            message = f"{self._what} can't pass its argument to {self._callee}: {error}"
             is_source = isinstance(value, Source | Node)
-            help_text = f"write args_from={{{parameter!r}: node}}" if is_source else "pass data of the declared type"
-            yield self._problem(ErrorCode.WORKFLOW_KWARGS_NOT_SERIALIZABLE, message, help_text)
-        else:
-            self._args.append(encode_json(parameter) + b":" + encoded)
+            help_text = f"write args_from={{{name!r}: node}}" if is_source else "pass data of the declared type"
+            message = f"can't pass its argument to {callee}: {error}"
+            yield ErrorCode.WORKFLOW_KWARGS_NOT_SERIALIZABLE, message, help_text
 
-    def _passed_on(
-        self, signature: SignatureCodec, name: str, source: AnyNode, codec: ResultCodec
-    ) -> Iterator[HorsiesError]:
-        parameter, what = signature.parameters[name], self._named(source)
+    def _passed_on(self, signature: SignatureCodec, name: str, codec: ResultCodec, which: str) -> Iterator[Found]:
+        parameter, source, join = signature.parameters[name], self._named(self._node.args_from[name]), self._node.join
         if not _fits(codec, signature, name):
             given, wanted = show_type(codec.annotation), show_type(parameter.annotation)
-            message = f"{self._what} gets {given} from {what}, and the parameter {name!r} of {self._callee} is {wanted}"
-            yield self._problem(ErrorCode.WORKFLOW_ARGS_FROM_TYPE_MISMATCH, message, f"declare {name}: {given}")
-        if self._node.join != "all" and parameter.default is Parameter.empty:
+            message = f"gets {given} from {source}, and the parameter {which} is {wanted}"
+            yield ErrorCode.WORKFLOW_ARGS_FROM_TYPE_MISMATCH, message, f"declare {name}: {given}"
+        if join != "all" and parameter.default is Parameter.empty:
             message = (
-                f"{self._what} has join={self._node.join!r}: {what} may still run when it starts, and the parameter "
-                f"{name!r} of {self._callee} has no default"
+                f"has join={join!r}: {source} may still run when it starts, and the parameter {which} has no default"
             )
-            yield self._problem(ErrorCode.WORKFLOW_INVALID_JOIN, message, f"write {name}: … | None = None")
+            yield ErrorCode.WORKFLOW_INVALID_JOIN, message, f"write {name}: … | None = None"
 
     def _named(self, node: AnyNode) -> str:
         return f"node {self._ids[node]!r}" if node in self._ids else repr(node)

@@ -45,7 +45,7 @@ def said(make: Callable[[], object]) -> str:
     rendered = render_errors(problems, color=False)
     shown, places = PLACE.subn("", rendered)
     assert places == len(problems), rendered
-    return re.sub(r"^ +(= )", r"\1", HERE.sub("HERE", shown), flags=re.MULTILINE).strip()
+    return re.sub(r"^ +", "", HERE.sub("HERE", shown), flags=re.MULTILINE).strip()
 
 
 def workflow(*nodes: Any, **options: Any) -> WorkflowSpec[Any]:
@@ -139,8 +139,8 @@ def test_007_a_cycle_is_printed() -> None:
     assert said(lambda: workflow(root, a, b, c)) == (
         "error[HRS-007]: nodes of workflow 'w' wait for each other: a -> c -> b -> a\n"
         "= note: a waits for c\n"
-        "= note: c waits for b\n"
-        "= note: b waits for a\n"
+        "c waits for b\n"
+        "b waits for a\n"
         "= help: leave one of these dependencies out"
     )
 
@@ -154,7 +154,7 @@ def test_007_a_long_cycle_is_printed_in_part() -> None:
     [_, cycle] = failing(lambda: workflow(*nodes))
     assert cycle.message.endswith("n0 -> n4999 -> n4998 -> n4997 -> n4996 -> n4995 -> n4994 -> n4993 -> n4992 -> "
                                   "n4991 -> n4990 -> n4989 -> … -> n0")  # fmt: skip
-    assert cycle.notes[-1] == "and so on: 5000 in all"
+    assert cycle.notes[0].splitlines()[-1] == "and so on: 5000 in all"
 
 
 def test_008_a_source_that_is_not_waited_for() -> None:
@@ -496,7 +496,7 @@ def test_023_parameters_that_cannot_be_carried() -> None:
             return app.workflow("open", [page], output=page)
 
     assert said(lambda: workflow(sub(Open, kwargs={"url": "x"}))) == (
-        "error[HRS-023]: node 'a': the parameters of Open.build_with() can't be carried\n"
+        "error[HRS-023]: node 'a' has parameters for Open.build_with() that can't be carried\n"
         "= note: build_with() takes **params: Any: a task's parameters are fixed and named\n"
         "= help: declare a parameter that is a list or a dict"
     )
