@@ -147,6 +147,7 @@ class PostgresConfig(Settings):
         ours = {
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "fallback_application_name": "horsies",
+            "target_session_attrs": "read-write",  # not a standby: after a fail-over, of several hosts the new primary
             "keepalives": int(self.tcp_keepalives),
             "keepalives_idle": self.tcp_keepalives_idle,
             "keepalives_interval": self.tcp_keepalives_interval,

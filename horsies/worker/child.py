@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,19 @@ def run_child(
             _serve_one_by_one(channel, permits, executor, health)
         else:
             drive(loop, _Concurrent(channel, executor, health, options.concurrency).serve())
+
+
+def keep_pulse(pulse: int, every_s: float) -> None:
+    """Say, now and then, that this interpreter runs; in a thread, for a task may take as long as it likes."""
+    threading.Thread(target=_beat, args=(pulse, os.fstat(pulse).st_ino, every_s), daemon=True, name="pulse").start()
+
+
+def _beat(pulse: int, inode: int, every_s: float) -> None:
+    with suppress(OSError):  # the supervisor is gone, or a task closed the pipe and its number may be another file's
+        while os.fstat(pulse).st_ino == inode:
+            with suppress(BlockingIOError):  # nobody has looked for long: it is full of beats
+                os.write(pulse, b".")
+            time.sleep(every_s)
 
 
 def give_up(channel: socket.socket, reason: str) -> None:

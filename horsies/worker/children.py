@@ -30,6 +30,7 @@ class Child:
             of them run.
         left: how many more it may be given.
         elders: those who had its slot before and still run something. It may take no more than they leave room for.
+        pulse: where it says, now and then, that its interpreter runs.
         retired_for: why it takes no more work; another one has its slot then.
         is_dismissed: it runs nothing, and was told to leave.
     """
@@ -40,6 +41,7 @@ class Child:
     has_permits: bool
     give_permits: int
     take_permits: int
+    pulse: int
     left: int = _UNLIMITED
     elders: list["Child"] = field(default_factory=list["Child"])
     retired_for: str | None = None
@@ -53,6 +55,7 @@ class Child:
     wait_status: int | None = None
     progress: int = 0
     progress_seen: int = -1
+    silent_looks: int = 0
     outbox: list[bytes] = field(default_factory=list[bytes])
     jobs: dict[Fence, Job] = field(default_factory=dict[Fence, Job])
     timers: dict[Fence, asyncio.TimerHandle] = field(default_factory=dict[Fence, asyncio.TimerHandle])
@@ -127,9 +130,18 @@ class Child:
         unbegun = self.withdraw()
         self.is_buried = True
         self.has_permits = False
-        for end in (self.give_permits, self.take_permits):
+        for end in (self.give_permits, self.take_permits, self.pulse):
             os.close(end)
         return unbegun
+
+    def look(self) -> int:
+        """For how many looks nothing has been heard of its interpreter, this one included."""
+        try:
+            has_beaten = bool(os.read(self.pulse, _MOST_PERMITS))
+        except BlockingIOError:
+            has_beaten = False
+        self.silent_looks = 0 if has_beaten or not self.was_ready else self.silent_looks + 1
+        return self.silent_looks
 
     def _stop_timer(self, fence: Fence) -> None:
         timer = self.timers.pop(fence, None)
@@ -144,6 +156,8 @@ def new_channel(
     """A child to be: it, our end of its socket, and the descriptors to hand to it, which are closed here afterwards."""
     ours, theirs = socket.socketpair()
     take, give = os.pipe()
-    os.set_blocking(take, False)
-    with theirs:
-        yield Child(number, slot, name, has_permits, give, take), ours, [theirs.fileno(), take]
+    hear, beat = os.pipe()
+    for end in (take, hear, beat):
+        os.set_blocking(end, False)
+    with theirs, os.fdopen(beat, "wb"):
+        yield Child(number, slot, name, has_permits, give, take, hear), ours, [theirs.fileno(), take, beat]

@@ -6,6 +6,7 @@ belong to one slot, and the successor counts what its elders still run as its ow
 
 import asyncio
 import itertools
+import logging
 import os
 import signal
 import socket
@@ -123,6 +124,13 @@ class Crew:
         """Have a child killed."""
         if child.pid is not None and child.wait_status is None:
             self.tell_template(protocol.kill(child.pid))
+
+    def kill_silent(self, looks: int) -> None:
+        """Have children killed of whose interpreter nothing was heard for so many looks: stopped, or stuck."""
+        for child in self:
+            if child.look() >= looks:
+                event("child.hung", slot=child.slot, pid=child.pid, level=logging.WARNING)
+                self.kill(child)
 
     def succeed(self, child: Child) -> None:
         """Put another child in the slot of one that takes no more work, or is dead."""

@@ -32,6 +32,7 @@ from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock
 
 _MOST_OUTCOMES = 1000
 _MOST_BYTES = 16 << 20
+_MOST_HELD_BYTES = 64 << 20
 
 
 @dataclass(slots=True)
@@ -62,6 +63,7 @@ class Exchange:
         self._most_per_claim = options.max_claim_batch or 1 << 30
         self._most_in_hand = options.max_claim_per_worker or 1 << 30
         self._outcomes: dict[Fence, Outcome] = {}
+        self._held_bytes = 0
         self._exchange_no = 0
         self._may_claim = True
         self._may_run_ahead = True
@@ -89,6 +91,9 @@ class Exchange:
         A failed one may be retried, and one on a node may make others ready: a claim in the same exchange takes them.
         """
         self._outcomes[outcome.fence] = outcome
+        self._held_bytes += len(outcome.result)
+        if self._is_full:
+            self._pool.withdraw()
         self._may_have_work |= not outcome.ok or self._is_governed or outcome.fence in self._on_nodes
         self._on_nodes.discard(outcome.fence)
         queue = self._capped.pop(outcome.fence, None)
@@ -201,9 +206,14 @@ class Exchange:
                 self._may_have_work = True
                 return
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether so much waits for the database that nothing more is to be begun."""
+        return self._held_bytes > _MOST_HELD_BYTES
+
     def _wish(self) -> _Wish:
         """What to ask for."""
-        if not self._may_claim:
+        if not self._may_claim or self._is_full:
             return _Wish([], 0, 0)
         places = self._pool.capacity_ahead if self._may_run_ahead else self._pool.capacity
         start = list(islice(self._prefetched, places)) if self._prefetched else []
@@ -292,6 +302,7 @@ class Exchange:
     def _confirm(self, batch: list[Outcome], verdicts: dict[UUID, str]) -> None:
         for outcome in batch:
             del self._outcomes[outcome.fence]
+            self._held_bytes -= len(outcome.result)
         stale = sum(verdict == "stale" for verdict in verdicts.values())
         if stale:
             self.stale_outcomes += stale

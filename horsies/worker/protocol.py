@@ -10,15 +10,18 @@ Supervisor and child:
 
 Permits, a byte each, go through a pipe beside the socket (`horsies.worker.children`): RUN or DROP the next job.
 
+A pipe the other way carries the child's pulse: a byte now and then, for as long as its interpreter runs.
+
 Supervisor and template process:
 
     template    LOADED  settings, or errors the app is imported and checked
     supervisor  WORKER  worker id           for the last will
-    supervisor  FORK    number (+ 2 files)  make a child with this socket and this pipe
+    supervisor  FORK    number (+ 3 files)  make a child with this socket and these pipes
     template    FORKED  number, pid
     template    EXITED  pid, wait status
     supervisor  KILL    pid
     supervisor  TICK    seconds             the watchdog may sleep so long
+    supervisor  STACKS                      say where you and your children are
     supervisor  BYE                         all is in order: leave without a last will
 
 An end of the stream means that the other side is dead. Argument and result bytes pass through undecoded.
@@ -61,6 +64,7 @@ class Kind(IntEnum):
     KILL = 15
     TICK = 16
     BYE = 17
+    STACKS = 18
 
 
 class Frame(NamedTuple):

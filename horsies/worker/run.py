@@ -22,7 +22,7 @@ from horsies.scheduler.plan import plan_schedules
 from horsies.sending import Producer, sends_are_suppressed, sends_suppressed
 from horsies.telemetry import configure_logging, event
 from horsies.version import __version__
-from horsies.worker.child import give_up, run_child
+from horsies.worker.child import give_up, keep_pulse, run_child
 from horsies.worker.crew import ChildrenCannotStartError, TemplateDiedError
 from horsies.worker.execute import Executor
 from horsies.worker.launch import threads_left
@@ -31,6 +31,7 @@ from horsies.worker.supervisor import Supervisor
 from horsies.worker.template import StartErrors, Template, TemplateProcess, start_template
 
 _INTERRUPTED = 130
+_BEATS_WITHIN_THRESHOLD = 8
 
 
 class ServableApp(Protocol):
@@ -146,15 +147,16 @@ def _import(load: Callable[[], ServableApp], options: WorkerOptions) -> Servable
         return load()
 
 
-def _forked_child(app: ServableApp, options: WorkerOptions, channel: socket.socket, permits: int) -> None:
+def _forked_child(app: ServableApp, options: WorkerOptions, channel: socket.socket, permits: int, pulse: int) -> None:
     """A child that has the app from the template process."""
     config = app.config
     executor = Executor(app.registry, config.exception_mapper, config.default_unhandled_error_code, app.producer.runner)
+    keep_pulse(pulse, config.recovery.running_stale_threshold_ms / 1000 / _BEATS_WITHIN_THRESHOLD)
     run_child(channel, permits, executor, options, app.registry.child_hooks)
 
 
 def _spawned_child(
-    load: Callable[[], ServableApp], options: WorkerOptions, channel: socket.socket, permits: int
+    load: Callable[[], ServableApp], options: WorkerOptions, channel: socket.socket, permits: int, pulse: int
 ) -> None:
     """A child that imports the app by itself."""
     try:
@@ -163,7 +165,7 @@ def _spawned_child(
     except HorsiesError as error:
         give_up(channel, f"a child could not import the app: {error}")
     else:
-        _forked_child(app, options, channel, permits)
+        _forked_child(app, options, channel, permits, pulse)
 
 
 def _unknown_queues(config: AppConfig, options: WorkerOptions) -> list[HorsiesError]:

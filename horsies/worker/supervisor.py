@@ -1,7 +1,9 @@
 """The supervisor: one event loop that holds the worker's connections, its children and its services."""
 
 import asyncio
+import faulthandler
 import logging
+import math
 import re
 import signal
 import uuid
@@ -66,6 +68,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._on_stop_signal)
+        loop.add_signal_handler(signal.SIGQUIT, self._crew.tell_template, Frame(Kind.STACKS))
+        faulthandler.register(signal.SIGQUIT, file=2, chain=True)
         stop = asyncio.ensure_future(self._stop.wait())
         begin = asyncio.ensure_future(self._begin())
         await _first_of(stop, begin)
@@ -142,11 +146,15 @@ class Supervisor:
                 await backoff.pause(call_failed(error))
 
     async def _poll(self) -> None:
-        """Look for work also when no notice came: notices are hints."""
-        interval = self._settings.resilience.notify_poll_interval_ms / 1000
+        """Look for work also when no notice came: notices are hints; and look whether all children are well."""
+        interval = (
+            self._settings.resilience.notify_poll_interval_ms / 1000 if self._database.can_listen else _POLL_ONLY_S
+        )
+        looks = max(2, math.ceil(self._settings.stale_after_s / interval))
         while True:
-            await asyncio.sleep(interval if self._database.can_listen else _POLL_ONLY_S)
+            await asyncio.sleep(interval)
             self._exchange.wake()
+            self._crew.kill_silent(looks)
 
     async def _beat(self) -> None:
         """Send heartbeats; compare what is in hand with the database at each."""

@@ -17,6 +17,7 @@ It also guards the promise that nothing runs on unseen:
 
 import asyncio
 import ctypes
+import faulthandler
 import gc
 import os
 import pickle
@@ -24,6 +25,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,9 +49,10 @@ if TYPE_CHECKING:
 _READ_BYTES = 1 << 16
 REAP_MOST = 1000
 _LEAVE_WITHIN_S = 5.0
+_WILL_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0)  # the database may be what killed the supervisor
 _PR_SET_PDEATHSIG = 1
 
-type ChildMain = Callable[[socket.socket, int], None]
+type ChildMain = Callable[[socket.socket, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class Template:
     Attributes:
         settings: pickled, for the supervisor.
         database: for the last will.
-        child_main: what a child does with its socket and its pipe of permits; for a fresh interpreter it is pickled.
+        child_main: what a child does with its socket and its pipes of permits and of pulse; for a fresh interpreter it
+            is pickled.
     """
 
     settings: bytes
@@ -132,14 +136,15 @@ def _be_template(load: Callable[[], Template | StartErrors], method: StartMethod
         _Loop(channel, loaded, method).run()
 
 
-def _be_child(template_pid: int, child_main: ChildMain, channel: int, permits: int) -> None:
+def _be_child(template_pid: int, child_main: ChildMain, channel: int, permits: int, pulse: int) -> None:
     """The life of a child."""
     _die_with_parent(template_pid)
     signal.set_wakeup_fd(-1)
     for reset in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
         signal.signal(reset, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    child_main(socket.socket(fileno=channel), permits)
+    faulthandler.register(signal.SIGQUIT, file=2)
+    child_main(socket.socket(fileno=channel), permits, pulse)
 
 
 class _Loop:
@@ -176,7 +181,7 @@ class _Loop:
         wakeup_in.setblocking(False)
         signal.set_wakeup_fd(wakeup_in.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _do_nothing)
-        for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(ignored, signal.SIG_IGN)
 
     def _patience(self) -> float | None:
@@ -205,12 +210,16 @@ class _Loop:
         match frame.kind:
             case Kind.FORK:
                 number, _ = protocol.unpack_pid(frame)
-                self._start_child(number, [self._files.pop(0), self._files.pop(0)])
+                self._start_child(number, [self._files.pop(0) for _ in range(3)])
             case Kind.KILL:
                 _, pid = protocol.unpack_pid(frame)
                 self._kill(pid)
             case Kind.TICK:
                 self._deadline = suspend_clock() + protocol.unpack_tick(frame)
+            case Kind.STACKS:
+                faulthandler.dump_traceback(file=2)
+                for child in self._children:
+                    os.kill(child, signal.SIGQUIT)
             case Kind.WORKER:
                 self._worker_id = UUID(bytes=frame.body)
             case _:
@@ -261,9 +270,12 @@ class _Loop:
                 os.waitpid(pid, 0)
         if self._worker_id is None:
             return
-        with suppress(psycopg.Error), self._template.database.connect() as connection:
-            call = calls_worker.reap(self._worker_id, REAP_MOST)
-            connection.execute(self._template.database.statement(call), call.params)
+        for pause in _WILL_PAUSES_S:
+            time.sleep(pause)
+            with suppress(psycopg.Error), self._template.database.connect() as connection:
+                call = calls_worker.reap(self._worker_id, REAP_MOST)
+                connection.execute(self._template.database.statement(call), call.params)
+                return
 
 
 def _die_with_parent(parent_pid: int) -> None:

@@ -95,7 +95,7 @@ class PostgresServer:
             session.execute("select pg_reload_conf()")
             if count:
                 wait_until(
-                    lambda: session.execute("select from pg_stat_replication where sync_state = 'sync'").fetchone(),
+                    lambda: session.execute("select 1 from pg_stat_replication where sync_state = 'sync'").fetchone(),
                     60,
                     "a synchronous standby",
                 )

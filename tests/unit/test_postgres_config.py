@@ -174,6 +174,7 @@ class TestConnectKwargs:
             "client_encoding": "utf8",
             "connect_timeout": 10,
             "fallback_application_name": "horsies",
+            "target_session_attrs": "read-write",
             "keepalives": 1,
             "keepalives_idle": 11,
             "keepalives_interval": 12,
@@ -188,8 +189,8 @@ class TestConnectKwargs:
         assert "keepalives_idle=30" in make_conninfo(config.resolve_url(), **config.connect_kwargs())
 
     def test_the_url_has_the_last_word(self) -> None:
-        config = PostgresConfig(database_url=f"{URL}?connect_timeout=3&keepalives=0")
-        assert not {"connect_timeout", "keepalives"} & config.connect_kwargs().keys()
+        config = PostgresConfig(database_url=f"{URL}?connect_timeout=3&keepalives=0&target_session_attrs=any")
+        assert not {"connect_timeout", "keepalives", "target_session_attrs"} & config.connect_kwargs().keys()
 
     def test_but_not_on_the_encoding(self) -> None:
         config = PostgresConfig(database_url=f"{URL}?client_encoding=latin1")

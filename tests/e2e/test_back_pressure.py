@@ -1,0 +1,40 @@
+"""Outcomes that the database has not confirmed are kept in bounded memory: beyond the bound nothing more is begun."""
+
+import sys
+
+from tests.e2e.test_database_trouble import FILL_UP
+from tests.support.scene import URL_VARIABLE, Scene
+from tests.support.workers import WorkerProcess
+
+PROGRAM = """
+import horsies.worker.exchange
+from mixed_tasks import app
+
+horsies.worker.exchange._MOST_HELD_BYTES = 1 << 20  # 64 MB would take a while to fill
+if __name__ == "__main__":
+    raise SystemExit(app.worker(processes=2).run())
+"""
+
+
+def test_work_goes_on_when_the_database_takes_outcomes_again(scene: Scene) -> None:
+    (scene.folder / "bounded.py").write_text(PROGRAM)
+    env = {URL_VARIABLE: scene.url, "TEST_LEDGER": str(scene.ledger_file)}
+    worker = WorkerProcess(["bounded.py"], scene.folder, env, sys.executable)
+    scene._stack.callback(worker.assert_gone)
+    scene._stack.callback(worker.kill_all)
+    worker.wait_until_ready()
+    keys = [f"big-{number}" for number in range(60)]
+    for key in keys[:30]:
+        scene.send("big", key, "x" * (1 << 18))
+    scene.session.execute(FILL_UP)
+    for key in keys[30:]:
+        scene.send("big", key, "x" * (1 << 18))
+    worker.wait_for_log(r"(?s)(database\.away .*no space left.*){3}")
+    begun = len(scene.ledger())
+    assert begun < 60
+    worker.wait_for_log(r"(?s)(database\.away .*no space left.*){5}")
+    assert len(scene.ledger()) == begun
+    scene.session.execute(b"drop trigger full_disk on horsies.history")
+    scene.wait_until_all_ended()
+    assert {key: scene.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
+    assert worker.stop() == 0

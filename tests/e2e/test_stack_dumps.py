@@ -1,0 +1,23 @@
+"""SIGQUIT to a supervisor: all of the worker's processes write to the log where they are, and go on."""
+
+import signal
+
+import pytest
+
+from tests.support.scene import Scene
+from tests.support.waiting import wait_until
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_all_processes_say_where_they_are(scene: Scene, method: str) -> None:
+    worker = scene.ready_worker("--processes=2", f"--start-method={method}")
+    running = [scene.send("sleep", key, 3) for key in ("first", "second")]
+    for key in ("first", "second"):
+        scene.wait_for_note(key)
+    worker.signal(signal.SIGQUIT)
+    wait_until(lambda: worker.log().count("mixed_tasks.py") >= 2, describe="the stacks of both tasks")
+    assert "in sleep" in worker.log()
+    assert "template.py" in worker.log()
+    assert "supervisor.py" in worker.log() or "asyncio" in worker.log()
+    assert [handle.get(timeout_ms=20_000).ok_value for handle in running] == ["first", "second"]
+    assert worker.stop() == 0
