@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -32,7 +32,7 @@ from horsies.errors import (
 from horsies.handle import BrokerResult, TaskHandle
 from horsies.modules import expand_globs, import_file, import_module, place_of_main
 from horsies.outcome import TaskError, TaskResult
-from horsies.registry import STAND_IN, ChildHook, Registry, TaskDefinition
+from horsies.registry import STAND_IN, ChildHook, Registry, TaskDefinition, WorkflowBuilder
 from horsies.retry import ExceptionMapper, RetryPolicy
 from horsies.sending import Producer
 from horsies.task import TaskFunction
@@ -237,7 +237,22 @@ class Horsies:
         Returns:
             All that is wrong, with the place in the source; nothing is raised.
         """
-        return check_app(self.config, self.registry, self._modules, live=live)
+        return check_app(self.config, self.registry, self.name, self._modules, live=live)
+
+    def workflow_builder[F: Callable[..., object]](
+        self, *, cases: Sequence[Mapping[str, object]] = ()
+    ) -> Callable[[F], F]:
+        """Say of a function that it makes a workflow: `check` calls it with each of the cases, with sends suppressed.
+
+        Args:
+            cases: arguments by name; may be left out if the function has no required ones.
+        """
+
+        def decorate(fn: F) -> F:
+            self.registry.builders.append(WorkflowBuilder(fn, cases, function_location(fn)))
+            return fn
+
+        return decorate
 
     def workflow[T = Outputs](  # noqa: PLR0913 - one keyword an option
         self,

@@ -1,38 +1,68 @@
 """Checking an app before it is served: phases, each gated on the one before, which report all they find."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
+from typing import Any, cast, get_origin
 
 import psycopg
 
+from horsies.codec.problems import show_value
+from horsies.codec.signature import function_location
 from horsies.config import AppConfig, validate_default_code
 from horsies.db import calls_monitor, migrate
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.rows import WaitingNameRow
 from horsies.embedded import EmbeddedError
-from horsies.errors import ErrorCode, HorsiesError, TaskDefinitionError, WorkflowValidationError, collecting, flatten
-from horsies.modules import import_tasks
-from horsies.registry import Registry
+from horsies.errors import (
+    ErrorCode,
+    HorsiesError,
+    SourceLocation,
+    TaskDefinitionError,
+    WorkflowValidationError,
+    collecting,
+    flatten,
+    raised_at,
+    report,
+)
+from horsies.masking import mask_secrets
+from horsies.modules import import_tasks, loaded_module
+from horsies.registry import Registry, WorkflowBuilder
 from horsies.retry import RetryPolicy, validate_exception_mapper
 from horsies.scheduler.plan import plan_schedules
 from horsies.sending import sends_suppressed
 from horsies.settings import Settings
+from horsies.workflows.definition import AnyDefinition, WorkflowDefinition
+from horsies.workflows.spec import WorkflowSpec
 
 _MOST = 1000
 
 type Phase = Callable[[], Iterable[HorsiesError]]
 
 
-def check_app(config: AppConfig, registry: Registry, modules: Sequence[str], *, live: bool) -> list[HorsiesError]:
-    """Go through the phases; what the first that finds something found, or an empty list."""
-    found = registry.problems  # modules are imported once: what was collected while they were stays known
-    with sends_suppressed(), collecting(found):
+def check_app(
+    config: AppConfig, registry: Registry, home: str, modules: Sequence[str], *, live: bool
+) -> list[HorsiesError]:
+    """Go through the phases; what the first that finds something found, or an empty list.
+
+    Args:
+        config: of the app.
+        registry: what was registered; its ``problems`` stay known, for modules are imported once.
+        home: the module that made the app.
+        modules: those it discovers.
+        live: ask the database, too.
+    """
+    met: list[HorsiesError] = []
+    with sends_suppressed(), collecting(registry.problems):
         phases: list[Phase] = [
             partial(_check_config, config),
-            partial(_import, modules, found),
-            lambda: found,  # workflow specs that were met on the way
+            partial(_import, modules, registry, met),
+            lambda: met,  # what is wrong with workflow specs that were met on the way
+            _check_keys,
+            partial(_check_builders, registry),
+            partial(_check_undecorated, registry, [home, *modules]),
             partial(_check_policies, config, registry),
             partial(_check_schedules, config, registry),
         ]
@@ -50,10 +80,87 @@ def _check_config(config: AppConfig) -> Iterator[HorsiesError]:
         yield from (wrong.error for wrong in settings.contradictions())
 
 
-def _import(modules: Sequence[str], found: list[HorsiesError]) -> list[HorsiesError]:
+def _import(modules: Sequence[str], registry: Registry, met: list[HorsiesError]) -> list[HorsiesError]:
     """Import all modules. A wrong task makes workflows wrong that have it, so these come later."""
-    problems = import_tasks(modules)
-    return [error for error in (*found, *problems) if not isinstance(error, WorkflowValidationError)]
+    raised = import_tasks(modules)  # a module that raised is imported again by the next check
+    met += {str(error): error for error in (*registry.problems, *raised)}.values()
+    return [error for error in met if not isinstance(error, WorkflowValidationError)]
+
+
+def _check_keys() -> Iterator[HorsiesError]:
+    """Definitions without a key, which nothing has built yet."""
+    classes = cast("AnyDefinition", WorkflowDefinition).__subclasses__()
+    for each in classes:  # which grows meanwhile
+        classes.extend(each.__subclasses__())
+        if each.can_be_built() and not each.__subclasses__() and not getattr(each, "definition_key", None):
+            fix = f'add definition_key = "{each.__name__.lower()}.v1", which must not change while runs of it exist'
+            yield WorkflowValidationError(
+                ErrorCode.WORKFLOW_NO_DEFINITION_KEY,
+                f"{each.__name__} has no definition_key",
+                location=each.location,
+                help_text=fix,
+            )
+
+
+def _check_builders(registry: Registry) -> list[HorsiesError]:
+    found: list[HorsiesError] = []
+    with collecting(found):
+        for builder in registry.builders:
+            for case in builder.cases or [{}]:
+                _try_builder(builder, case)
+    return found
+
+
+def _try_builder(builder: WorkflowBuilder, case: object) -> None:
+    """Call a builder; what is wrong with it or with its spec is collected."""
+    name = getattr(builder.fn, "__qualname__", repr(builder.fn))
+
+    def wrong(code: ErrorCode, message: str, fix: str, at: SourceLocation | None = None) -> None:
+        report([WorkflowValidationError(code, message, location=at or builder.location, help_text=fix)])
+
+    try:
+        bound = inspect.signature(builder.fn).bind(**cast("Mapping[str, Any]", case))
+    except TypeError as error:
+        if builder.cases:
+            message = f"{name}() can't be called with the case {show_value(case)}: {error}"
+            wrong(ErrorCode.WORKFLOW_CHECK_CASE_INVALID, message, "a case is a dict of its arguments by name")
+        else:
+            message, fix = f"{name}() needs cases: {error}", "write @app.workflow_builder(cases=[{…}])"
+            wrong(ErrorCode.WORKFLOW_CHECK_CASES_REQUIRED, message, fix)
+        return
+    code = ErrorCode.WORKFLOW_CHECK_BUILDER_EXCEPTION
+    try:
+        built = builder.fn(*bound.args, **bound.kwargs)
+    except HorsiesError as error:
+        report([error])
+    except Exception as error:  # noqa: BLE001 - user code
+        message = f"{name}() raised {type(error).__name__} with the case {show_value(case)}: {error}"
+        wrong(code, mask_secrets(message), "mend it, or the case", raised_at(error))
+    else:
+        if not isinstance(built, WorkflowSpec):
+            wrong(code, f"{name}() returned {show_value(built)}, which is no WorkflowSpec", "return app.workflow(…)")
+
+
+def _check_undecorated(registry: Registry, modules: Sequence[str]) -> Iterator[HorsiesError]:
+    """Functions that say they return a `WorkflowSpec`, and that no check calls."""
+    known = {id(builder.fn) for builder in registry.builders}
+    for module in dict.fromkeys(map(loaded_module, modules)):
+        for name, fn in vars(module).items() if module is not None else ():
+            is_own = inspect.isfunction(fn) and fn.__module__ == getattr(module, "__name__", None)
+            if is_own and id(fn) not in known and _returns_spec(fn):
+                yield WorkflowValidationError(
+                    ErrorCode.WORKFLOW_CHECK_UNDECORATED_BUILDER,
+                    f"{name}() returns a WorkflowSpec, and is not checked",
+                    location=function_location(fn),
+                    help_text="put @app.workflow_builder(cases=[…]) on it",
+                )
+
+
+def _returns_spec(fn: Callable[..., object]) -> bool:
+    returned = fn.__annotations__.get("return")
+    if isinstance(returned, str):
+        return returned.partition("[")[0].rpartition(".")[2] == WorkflowSpec.__name__
+    return (get_origin(returned) or returned) is WorkflowSpec
 
 
 def _check_policies(config: AppConfig, registry: Registry) -> Iterator[HorsiesError]:

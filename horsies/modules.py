@@ -71,6 +71,13 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
+def loaded_module(module: str) -> ModuleType | None:
+    """The module that was imported for a name or a file; None: it was not."""
+    if module.endswith(_SUFFIX):
+        return _loaded_from(Path(os.path.abspath(module)))  # noqa: PTH100 # ".." goes, symbolic links stay
+    return sys.modules.get("__main__" if module == _name_of_main() else module)
+
+
 def make_importable(folder: Path) -> None:
     """Put a folder first on the path."""
     if sys.path[:1] != [str(folder)]:

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,15 @@ class ChildHook:
         return _name_of(self.fn) + (f" ({self.location})" if self.location is not None else "")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class WorkflowBuilder:
+    """A function that makes a workflow, and the arguments with which a check calls it."""
+
+    fn: Callable[..., object]
+    cases: Sequence[Mapping[str, object]]
+    location: SourceLocation
+
+
 PLAIN_RESULTS = ResultCodec(Any)
 
 
@@ -114,6 +123,7 @@ class Registry:
 
     Attributes:
         child_hooks: what runs in each child before it takes work.
+        builders: functions that make workflows.
         problems: what was collected while the app's own module was imported for a check.
     """
 
@@ -121,6 +131,7 @@ class Registry:
         """Start empty."""
         self._tasks: dict[str, TaskDefinition] = {}
         self.child_hooks: list[ChildHook] = []
+        self.builders: list[WorkflowBuilder] = []
         self.problems: list[HorsiesError] = []
 
     def add(self, definition: TaskDefinition) -> None:

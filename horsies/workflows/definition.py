@@ -102,8 +102,13 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         own = vars(cls).get("build_with")
         if isinstance(own, classmethod):
             type.__setattr__(cls, "build_with", classmethod(_building(cast("Any", own).__func__)))
-        if cls._nodes or own is not None:
+        if cls.can_be_built():
             cls._register()
+
+    @classmethod
+    def can_be_built(cls) -> bool:
+        """Whether it has nodes, or a ``build_with`` of its own: else it is a base for others."""
+        return bool(cls._nodes) or "build_with" in vars(cls)
 
     @classmethod
     def build(cls, app: Any) -> WorkflowSpec[T_co]:

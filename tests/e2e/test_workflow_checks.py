@@ -1,0 +1,115 @@
+"""`horsies check` on workflows: specs met on the way, keys, builders; in this order, each phase behind the one before."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import horsies
+
+HEAD = """\
+from typing import Any
+
+from horsies import *
+
+app = Horsies(AppConfig(broker=PostgresConfig(database_url="postgresql://me:hunter2@127.0.0.1:1/jobs")))
+
+
+@app.task("fetch")
+def fetch(url: str) -> TaskResult[str, TaskError]:
+    return TaskResult(ok=url)
+
+
+class Good(WorkflowDefinition[str]):
+    name = "good"
+    definition_key = "good.v1"
+    page = TaskNode(fn=fetch, kwargs={"url": "x"})
+
+    class Meta:
+        output = "page"
+
+
+class Base(WorkflowDefinition[str]):
+    page = TaskNode(fn=fetch, kwargs={"url": "x"})
+
+
+class Child(Base):
+    name = "child"
+    definition_key = "child.v1"
+
+    class Meta:
+        output = "page"
+
+
+@app.workflow_builder(cases=[{"url": "x"}, {"url": "y"}])
+def good(url: str) -> WorkflowSpec[Any]:
+    fetch.send(url).unwrap_err()
+    return app.workflow("good", [TaskNode(fn=fetch, kwargs={"url": url})], definition_key="built.v1")
+
+
+"""
+
+
+def check(folder: Path, *parts: str) -> list[tuple[str, int]]:
+    """Check a module; the codes and lines that are found."""
+    (folder / "flows.py").write_text(HEAD + "\n\n".join(parts) + "\n")
+    done = horsies(folder, "check", "flows:app", "--json")
+    assert done.stderr == ""
+    found = [(error["code"], error["line"]) for error in json.loads(done.stdout)]
+    assert done.returncode == bool(found)
+    return found
+
+
+def line(text: str, *parts: str) -> int:
+    return next(n for n, each in enumerate((HEAD + "\n\n".join(parts)).splitlines(), 1) if text in each)
+
+
+def test_good_workflows_are_silent(tmp_path: Path) -> None:
+    assert check(tmp_path) == []
+
+
+def test_specs_that_are_met_during_import_are_all_reported(tmp_path: Path) -> None:
+    parts = [
+        "app.workflow('', [TaskNode(fn=fetch, kwargs={'url': 'x'})], definition_key='a')  # first",
+        "app.workflow('b', [], definition_key='b')  # second",
+        "class Twin(WorkflowDefinition[str]):  # third\n    definition_key = 'good.v1'\n    page = Good.page",
+    ]
+    found = check(tmp_path, *parts)
+    assert [code for code, _ in found] == ["HRS-001", "HRS-002", "HRS-017"]
+    assert [number for _, number in found[:2]] == [line("# first", *parts), line("# second", *parts)]
+
+
+def test_a_wrong_task_hides_the_workflows_that_have_it(tmp_path: Path) -> None:
+    wrong = "@app.task('wrong')\ndef wrong(a: int): ..."
+    assert check(tmp_path, wrong, "app.workflow('', [TaskNode(fn=wrong, kwargs={'b': 1})])") == [
+        ("HRS-100", line("@app.task('wrong')", wrong))
+    ]
+
+
+def test_a_definition_without_a_key(tmp_path: Path) -> None:
+    part = "class Keyless(WorkflowDefinition[str]):\n    name = 'keyless'\n    page = TaskNode(fn=fetch)"
+    assert [code for code, _ in check(tmp_path, part)] == ["HRS-016"]
+
+
+@pytest.mark.parametrize(
+    ("code", "decorator", "body"),
+    [
+        ("HRS-027", "@app.workflow_builder()", "return None"),
+        ("HRS-028", "@app.workflow_builder(cases=[{'link': 'x'}])", "return None"),
+        ("HRS-028", "@app.workflow_builder(cases=['x'])", "return None"),
+        ("HRS-029", "@app.workflow_builder(cases=[{'url': 'x'}])", "return None"),
+        ("HRS-029", "@app.workflow_builder(cases=[{'url': 'x'}])", "return 1 / 0"),
+        ("HRS-002", "@app.workflow_builder(cases=[{'url': 'x'}])", "return app.workflow('a', [], definition_key='k')"),
+    ],
+    ids=["no cases", "unknown argument", "no dict", "no spec", "raises", "wrong spec"],
+)
+def test_builders_are_called_with_their_cases(tmp_path: Path, code: str, decorator: str, body: str) -> None:
+    part = f"{decorator}\ndef build(url: str) -> Any:\n    {body}"
+    raises = code != "HRS-028" and ("1 / 0" in body or "workflow(" in body)
+    assert check(tmp_path, part) == [(code, line(body if raises else decorator, part))]
+
+
+@pytest.mark.parametrize("annotation", ["WorkflowSpec", "WorkflowSpec[str]", "'WorkflowSpec[str]'"])
+def test_a_builder_that_is_not_decorated(tmp_path: Path, annotation: str) -> None:
+    part = f"def build() -> {annotation}: ..."
+    assert check(tmp_path, part) == [("HRS-030", line("def build", part))]
