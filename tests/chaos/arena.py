@@ -129,10 +129,10 @@ class Arena:
         """A session for looks and for faults."""
         return psycopg.connect(self.observer_url, autocommit=True, connect_timeout=3, application_name="harness")
 
-    def produce(self, count: int, per_second: float) -> None:
-        """Start producers that send until they are told to stop."""
+    def produce(self, count: int, per_second: float, names: str) -> None:
+        """Start producers that send, tasks of these names, until they are told to stop."""
         for number in range(count):
-            command = [sys.executable, "producer.py", "load", f"{self.seed}-{number}", str(per_second)]
+            command = [sys.executable, "producer.py", "load", f"{self.seed}-{number}", str(per_second), names]
             self._producers.append(self._start(command))
 
     def burst(self, count: int) -> float:

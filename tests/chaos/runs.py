@@ -75,7 +75,8 @@ class Setting:
     per_second: float = 25.0
     bursts: int = 300
     end_within_s: float = END_WITHIN_S
-    cap: int = 0
+    cap: int = 2
+    names: str = ""
     package: Path | None = None
 
 
@@ -91,7 +92,7 @@ def mixed(folder: Path, setting: Setting, name: str = "mixed") -> Run:
         Place("direct", server.url),
         Place("through a proxy", to_workers),
         Place("an hour late, through a proxy", to_workers, skewed(-1)),
-        Place("an hour early", server.url, skewed(+1)),
+        Place("an hour early, prefetching", server.url, {"CHAOS_PREFETCH": "4"} | skewed(+1)),
     ]
     breaker = Breaker(arena, server)
     planned = plan(setting.seed, setting.counts, setting.seconds)
@@ -122,7 +123,7 @@ def full_disk(folder: Path, setting: Setting) -> Run:
     server = PostgresServer(disk.place / "server")
     server.create()
     server.start()
-    arena = Arena(folder / "arena", setting.seed, package=setting.package)
+    arena = Arena(folder / "arena", setting.seed, cap=setting.cap, package=setting.package)
 
     def faults() -> None:
         for _ in range(setting.counts["disk filled up"]):
@@ -152,7 +153,7 @@ def failing_over(folder: Path, setting: Setting) -> Run:
     primary.wait_for_copies(1)
     hosts = ",".join(f"127.0.0.1:{server.port}" for server in (primary, standby))
     url = f"postgresql://postgres:{PASSWORD}@{hosts}/postgres?target_session_attrs=read-write"
-    arena = Arena(folder / "arena", setting.seed, package=setting.package)
+    arena = Arena(folder / "arena", setting.seed, cap=setting.cap, package=setting.package)
     pair = [primary, standby]
 
     def faults() -> None:
@@ -184,7 +185,7 @@ def _carry_through(arena: Arena, setting: Setting, run: Run, faults: Callable[[]
     arena.wait_until_ready()
     say("workers are ready")
     before = sorted(arena.burst(setting.bursts) for _ in range(3))[1] if setting.bursts else 0.0
-    arena.produce(2, setting.per_second)
+    arena.produce(2, setting.per_second, setting.names)
     say(f"faults begin; {before:.0f} quick tasks a second before them")
     faults()
     say("faults are over")
@@ -246,13 +247,19 @@ class Bite:
     patch: str
     counts: Mapping[str, int]
     promises: frozenset[str]
+    names: str = ""
+    per_second: float = 25.0
+    seconds: float = 20.0
 
 
 BITES = [
     Bite(
         "fence_check_removed",
-        {"supervisor stopped": 10},
+        {"supervisor stopped": 7},
         frozenset({"outcomes come from their attempt", "never twice by surprise", "attempts do not overlap"}),
+        "nap_again",
+        1.5,
+        30.0,
     ),
     Bite(
         "running_written_late",
@@ -262,7 +269,6 @@ BITES = [
     Bite("reconcile_missing", {"reply to COMMIT cut off": 60}, frozenset({"every task ends"})),
     Bite("replay_without_second_look", {"reply to COMMIT cut off": 60}, frozenset({"never twice by surprise"})),
 ]
-BITE_SECONDS = 20.0
 BITE_TRIES = 3
 
 
@@ -280,7 +286,10 @@ def bite(folder: Path, each: Bite, seed: str) -> Run:
     package = broken_package(each.patch, folder / "package")
     run = Run(each.patch, seed)
     for number in range(BITE_TRIES):
-        setting = Setting(f"{seed}-{number}", each.counts, BITE_SECONDS, bursts=0, end_within_s=15.0, package=package)
+        setting = Setting(
+            f"{seed}-{number}", each.counts, each.seconds, each.per_second, bursts=0, end_within_s=15.0,
+            names=each.names, package=package,
+        )  # fmt: skip
         run = mixed(folder / str(number), setting, each.patch)
         if any(violation.promise in each.promises for violation in run.violations):
             return run

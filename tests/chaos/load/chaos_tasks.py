@@ -26,6 +26,7 @@ from horsies import (
 
 STALE_MS = int(os.environ.get("CHAOS_STALE_MS", "4000"))
 CAP = int(os.environ.get("CHAOS_CAP", "0"))
+PREFETCH = int(os.environ.get("CHAOS_PREFETCH", "0"))
 
 app = Horsies(
     AppConfig(
@@ -35,6 +36,8 @@ app = Horsies(
             CustomQueueConfig(name="main", priority=2, max_concurrency=None),
             CustomQueueConfig(name="capped", priority=1, max_concurrency=CAP or None),
         ],
+        prefetch_buffer=PREFETCH,
+        claim_lease_ms=3_000 if PREFETCH else None,
         recovery=RecoveryConfig(
             running_stale_threshold_ms=STALE_MS,
             claimed_stale_threshold_ms=STALE_MS,

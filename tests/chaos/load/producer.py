@@ -1,7 +1,7 @@
 """A producer of the chaos harness: sends until it is told to stop, replays what failed, writes down what was accepted.
 
-producer.py load SEED PER_SECOND    until SIGTERM
-producer.py burst COUNT             sends so many at once, waits for them if they are several, and prints the seconds
+producer.py load SEED PER_SECOND NAMES  until SIGTERM; of these tasks only, if they are named (a,b,c)
+producer.py burst COUNT                 sends so many at once, waits for them if they are several, and prints the seconds
 """
 
 import random
@@ -51,7 +51,7 @@ def send(name: str, args: tuple[object, ...], rng: random.Random, stop: list[int
     return answer.ok_value.task_id
 
 
-def load(seed: str, per_second: float) -> None:
+def load(seed: str, per_second: float, names: str) -> None:
     """Send at random moments."""
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
@@ -62,8 +62,10 @@ def load(seed: str, per_second: float) -> None:
             time.sleep(0.2)
             continue
         [make] = rng.choices(makers, weights)
-        send(*make(rng), rng, stop)
-        time.sleep(rng.expovariate(per_second))
+        name, args = make(rng)
+        if not names or name in names.split(","):
+            send(name, args, rng, stop)
+            time.sleep(rng.expovariate(per_second))
     tasks.app.close()
 
 
@@ -80,7 +82,7 @@ def burst(count: int) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["load", seed, rate]:
-            load(seed, float(rate))
+        case ["load", seed, rate, names]:
+            load(seed, float(rate), names)
         case ["burst", count]:
             burst(int(count))
