@@ -34,11 +34,16 @@ _NAMES_BY_MODULE = {
     "task": "TaskFunction",
     "workflows.context": "WorkflowContext WorkflowMeta",
     "workflows.definition": "WorkflowDefinition",
+    "workflows.handle": (
+        "HandleOperationError HandleResult WorkflowHandle WorkflowTaskInfo pause_workflow pause_workflow_sync "
+        "resume_workflow resume_workflow_sync"
+    ),
     "workflows.nodes": (
         "AnyNode MapFactory MapNode Node NodeFactory NodeKey NodeOptions SubWorkflowNode TaskNode "
         "WorkflowContextMissingIdError from_node"
     ),
     "workflows.spec": "SuccessCase SuccessPolicy WorkflowSpec",
+    "workflows.starting": "WorkflowStartError WorkflowStartResult start_workflow start_workflow_async",
     "workflows.summary": "SubWorkflowError SubWorkflowSummary",
     "workflows.validate": "slugify",
     "version": "__version__",

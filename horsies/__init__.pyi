@@ -59,6 +59,16 @@ from horsies.task import TaskFunction
 from horsies.version import __version__
 from horsies.workflows.context import WorkflowContext, WorkflowMeta
 from horsies.workflows.definition import WorkflowDefinition
+from horsies.workflows.handle import (
+    HandleOperationError,
+    HandleResult,
+    WorkflowHandle,
+    WorkflowTaskInfo,
+    pause_workflow,
+    pause_workflow_sync,
+    resume_workflow,
+    resume_workflow_sync,
+)
 from horsies.workflows.nodes import (
     AnyNode,
     MapFactory,
@@ -73,6 +83,12 @@ from horsies.workflows.nodes import (
     from_node,
 )
 from horsies.workflows.spec import SuccessCase, SuccessPolicy, WorkflowSpec
+from horsies.workflows.starting import (
+    WorkflowStartError,
+    WorkflowStartResult,
+    start_workflow,
+    start_workflow_async,
+)
 from horsies.workflows.summary import SubWorkflowError, SubWorkflowSummary
 from horsies.workflows.validate import slugify
 
@@ -97,6 +113,8 @@ __all__ = [
     "ErrorCode",
     "ExceptionMapper",
     "HandleErrorCode",
+    "HandleOperationError",
+    "HandleResult",
     "Horsies",
     "HorsiesError",
     "HourlySchedule",
@@ -151,10 +169,14 @@ __all__ = [
     "WorkflowContext",
     "WorkflowContextMissingIdError",
     "WorkflowDefinition",
+    "WorkflowHandle",
     "WorkflowMeta",
     "WorkflowSpec",
+    "WorkflowStartError",
     "WorkflowStartErrorCode",
+    "WorkflowStartResult",
     "WorkflowStatus",
+    "WorkflowTaskInfo",
     "WorkflowTaskStatus",
     "WorkflowValidationError",
     "__version__",
@@ -162,5 +184,11 @@ __all__ = [
     "from_node",
     "is_err",
     "is_ok",
+    "pause_workflow",
+    "pause_workflow_sync",
+    "resume_workflow",
+    "resume_workflow_sync",
     "slugify",
+    "start_workflow",
+    "start_workflow_async",
 ]

@@ -75,8 +75,8 @@ class Broker:
 
     def __init__(self, runner: Runner, codec_for: CodecFor) -> None:
         """Made by `Horsies.get_broker`."""
-        self._runner = runner
-        self._codec_for = codec_for
+        self.runner = runner
+        self.codec_for = codec_for
 
     def get_task_info(
         self,
@@ -176,13 +176,13 @@ class Broker:
         return await self._clean(lambda: calls_monitor.hand_back_stale(stale_threshold_ms / 1000, _MOST))
 
     def _handle(self, task_id: str) -> TaskHandle[Any]:
-        return TaskHandle(task_id, self._runner, self._codec_for)
+        return TaskHandle(task_id, self.runner, self.codec_for)
 
     async def _watch[A, R](self, call: Call[A], read: Callable[[A], R]) -> BrokerResult[R]:
-        return await self._runner.run_async(_ask(call, read))
+        return await self.runner.run_async(_ask(call, read))
 
     async def _clean(self, batch: Callable[[], Call[int]]) -> BrokerResult[int]:
-        return await self._runner.run_async(_clean(batch))
+        return await self.runner.run_async(_clean(batch))
 
 
 def _ask[A, R](call: Call[A], read: Callable[[A], R]) -> Operation[BrokerResult[R]]:

@@ -158,33 +158,56 @@ class TaskHandle[T]:
 def await_outcome(
     task_id: str, timeout_ms: int | None, codec_for: CodecFor
 ) -> Operation[tuple[TaskResult[Any, TaskError], bool]]:
-    """Wait for a task to end: its outcome, and whether that is final.
+    """Wait for a task to end: its outcome, and whether that is final."""
+
+    def look(told: "StoredResult | None") -> Operation[Answer | None]:
+        stored: StoredResult | None = told or (yield calls_tasks.task_result(UUID(task_id)))
+        if stored is None:
+            return _not_found(task_id), False
+        if stored.result is not None:
+            return _decode(stored.status, stored.result, codec_for(stored.task_name)), True
+        return None
+
+    return await_answer(UUID(task_id), f"task {task_id}", timeout_ms, look)
+
+
+type Answer = tuple[TaskResult[Any, TaskError], bool]
+
+
+def await_answer(
+    awaited: UUID, what: str, timeout_ms: int | None, look: "Callable[[StoredResult | None], Operation[Answer | None]]"
+) -> Operation[Answer]:
+    """Look again at each notice until there is an outcome, or time runs out: it, and whether it is final.
 
     The ticket is taken before the first look, so that an end between a look and a wait is not missed.
+
+    Args:
+        awaited: the task or run that notices are about.
+        what: the same in words.
+        timeout_ms: None: as long as it takes.
+        look: what there is by now; None: nothing final. It is given the result that a notice brought.
     """
     deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
-    ticket = yield Watch(UUID(task_id))
+    ticket = yield Watch(awaited)
     told: StoredResult | None = None
     away_since: float | None = None
     failure: CallFailedError | None = None
     try:
         while True:
             try:
-                stored: StoredResult | None = told or (yield calls_tasks.task_result(UUID(task_id)))
+                answer = yield from look(told)
             except CallFailedError as error:
                 failure = error
                 away_since = away_since or time.monotonic()
                 if not error.retryable or time.monotonic() - away_since > _DATABASE_AWAY_S:
-                    return _no_answer(task_id, error), False
+                    return _no_answer(what, error), False
             else:
                 failure = away_since = None
-                if stored is None:
-                    return _not_found(task_id), False
-                if stored.result is not None:
-                    return _decode(stored.status, stored.result, codec_for(stored.task_name)), True
+                if answer is not None:
+                    return answer
             left = _LONGEST_WAIT_S if deadline is None else min(deadline - time.monotonic(), _LONGEST_WAIT_S)
             if left <= 0:
-                return (_timed_out(task_id, timeout_ms) if failure is None else _no_answer(task_id, failure)), False
+                return (_timed_out(what, timeout_ms) if failure is None else _no_answer(what, failure)), False
             told = yield Wait(ticket, left) if failure is None else Pause(min(left, _ASK_AGAIN_S))
     finally:
         ticket.close()
@@ -202,12 +225,12 @@ def _missing(task_id: str) -> str:
     return f"there is no task {task_id}; its record may have been pruned"
 
 
-def _timed_out(task_id: str, timeout_ms: int | None) -> TaskResult[Any, TaskError]:
-    return _error(RetrievalCode.WAIT_TIMEOUT, f"task {task_id} has not ended within {timeout_ms} ms; it goes on")
+def _timed_out(what: str, timeout_ms: int | None) -> TaskResult[Any, TaskError]:
+    return _error(RetrievalCode.WAIT_TIMEOUT, f"{what} has not ended within {timeout_ms} ms; it goes on")
 
 
-def _no_answer(task_id: str, failure: CallFailedError) -> TaskResult[Any, TaskError]:
-    message = f"the database did not answer for task {task_id}: {failure.message}"
+def _no_answer(what: str, failure: CallFailedError) -> TaskResult[Any, TaskError]:
+    message = f"the database did not answer for {what}: {failure.message}"
     return _error(OperationalErrorCode.BROKER_ERROR, message)
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from horsies.config import RecoveryConfig
-from horsies.db import calls_monitor, calls_worker
+from horsies.db import calls_monitor, calls_worker, calls_workflows
 from horsies.db.link import Link
 from horsies.db.operations import Call, CallFailedError
 from horsies.telemetry import event
 
 _MOST_ROWS = 1000
+_MOST_RUNS = 20
 _PARTITION_DAYS = 14
 
 
@@ -38,6 +39,7 @@ def duties(recovery: RecoveryConfig) -> list[Duty]:
     keep_hours = recovery.terminal_record_retention_hours
     if keep_hours is not None:
         found.append(Duty("prune", lambda: calls_worker.prune(keep_hours)))
+        found.append(Duty("prune_runs", lambda: calls_workflows.workflow_prune(keep_hours, _MOST_RUNS)))
     keep_workers = recovery.heartbeat_retention_hours
     if keep_workers is not None:
         found.append(Duty("forget_workers", lambda: calls_worker.forget_workers(keep_workers)))

@@ -10,13 +10,15 @@ from horsies.codec.adapters import CodecError
 from horsies.codec.wire import Misfit
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
 from horsies.current import CurrentTask, Reporter, Running
-from horsies.db.operations import Runner
+from horsies.db.operations import CallFailedError, Runner
 from horsies.errors import HorsiesError
 from horsies.outcome import TaskError, TaskResult, printable
 from horsies.registry import Registry, TaskDefinition
 from horsies.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
 from horsies.worker.aftermath import Raised, put_right
+from horsies.worker.inputs import decode_call
 from horsies.worker.protocol import Job, Report
+from horsies.workflows.nodes import WorkflowContextMissingIdError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -38,6 +40,7 @@ class Executor:
     def __init__(self, registry: Registry, app_mapper: ExceptionMapper, app_default: str, runner: Runner) -> None:
         """Take what the app says about tasks and exceptions, and its way to the database."""
         self._registry = registry
+        self._runner = runner
         self._reporter = Reporter(runner)
         self._app_mapper = app_mapper
         self._app_default = app_default
@@ -46,11 +49,13 @@ class Executor:
         """Find the task and decode the arguments, or report why that can't be done."""
         try:
             definition = self._registry.get(job.task_name)
-            args, kwargs = definition.signature.decode_call(job.args)
+            args, kwargs = decode_call(job, definition, self._registry, self._runner)
         except HorsiesError as error:
             return failed(job, OperationalErrorCode.WORKER_RESOLUTION_ERROR, error.message)
         except CodecError as error:
             return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
+        except CallFailedError as error:
+            return failed(job, OperationalErrorCode.BROKER_ERROR, f"the results it depends on: {error.message}")
         except BaseException as exception:  # noqa: BLE001 - a validator of the user's may raise anything
             message = f"the arguments of task {job.task_name} can't be read: {type(exception).__name__}"
             return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message, exception)
@@ -144,6 +149,8 @@ class Executor:
 
     def _raised(self, call: ReadyCall, exception: BaseException) -> Report:
         definition = call.definition
+        if isinstance(exception, WorkflowContextMissingIdError):
+            return failed(call.job, ContractCode.WORKFLOW_CTX_MISSING_ID, one_line(exception), exception)
         code = code_for_exception(
             exception,
             task_mapper=definition.exception_mapper,

@@ -29,6 +29,7 @@ from horsies.worker.launch import threads_left
 from horsies.worker.settings import WorkerOptions, WorkerSettings
 from horsies.worker.supervisor import Supervisor
 from horsies.worker.template import StartErrors, Template, TemplateProcess, start_template
+from horsies.workflows.inner import inner_tasks
 
 _INTERRUPTED = 130
 _BEATS_WITHIN_THRESHOLD = 8
@@ -116,6 +117,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template |
     try:
         app = _import(load, options)
         raise_all([*app.check(), *_unknown_queues(app.config, options)])
+        _add_inner_tasks(app)
         database = Database(app.config.broker)
         _ = database.url  # starts the embedded server, if it is that; what is wrong with it is said here
     except HorsiesError as error:
@@ -162,10 +164,17 @@ def _spawned_child(
     try:
         app = _import(load, options)
         raise_all(app.check())
+        _add_inner_tasks(app)
     except HorsiesError as error:
         give_up(channel, f"a child could not import the app: {error}")
     else:
         _forked_child(app, options, channel, permits, pulse)
+
+
+def _add_inner_tasks(app: ServableApp) -> None:
+    """Have the worker run what workflows need besides the app's own tasks."""
+    for definition in inner_tasks(app):
+        app.registry.add(definition)
 
 
 def _unknown_queues(config: AppConfig, options: WorkerOptions) -> list[HorsiesError]:

@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from uuid import UUID
 
 from horsies.codes import OnError
+from horsies.db.operations import Operation
 from horsies.errors import SourceLocation, caller_location, report
 from horsies.outcome import TaskError, TaskResult
 from horsies.registry import Registry
 from horsies.sending import Producer
+from horsies.workflows.handle import WorkflowHandle
 from horsies.workflows.nodes import AnyNode, Node, NodeKey
+from horsies.workflows.starting import WorkflowStartError, WorkflowStartResult, retry_start, start, without_app
 from horsies.workflows.validate import Validation
 
 if TYPE_CHECKING:
@@ -128,6 +132,35 @@ class WorkflowSpec(Generic[Out_co]):
     def __repr__(self) -> str:
         """Show the name and how many nodes there are."""
         return f"<workflow {self.name!r} of {len(self.tasks)} nodes>"
+
+    def start(self, workflow_id: str | UUID | None = None) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
+        """Start a run.
+
+        Args:
+            workflow_id: a UUID; the same id starts one run at most, however often. Default: a new one.
+
+        Returns:
+            Its handle; or an error, of which ENQUEUE_FAILED can be given to `retry_start`. Nothing is raised.
+        """
+        return self._run(start(self, workflow_id))
+
+    async def start_async(self, workflow_id: str | UUID | None = None) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
+        """The same as `start`, awaited."""
+        return await self._run_async(start(self, workflow_id))
+
+    def retry_start(self, error: WorkflowStartError) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
+        """Replay a `start` that failed with ENQUEUE_FAILED; one run at most comes of it, however often."""
+        return self._run(retry_start(self, error))
+
+    async def retry_start_async(self, error: WorkflowStartError) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
+        """The same as `retry_start`, awaited."""
+        return await self._run_async(retry_start(self, error))
+
+    def _run[R](self, operation: Operation[R]) -> R:
+        return without_app(operation) if self.app is None else self.app.producer.runner.run(operation)
+
+    async def _run_async[R](self, operation: Operation[R]) -> R:
+        return without_app(operation) if self.app is None else await self.app.producer.runner.run_async(operation)
 
     def index_of(self, node: AnyNode | NodeKey[Any]) -> int:
         """The place of a node: one of the spec's own, or one with an id.

@@ -1,0 +1,45 @@
+"""What a task on a node gets of its run, put in with its arguments."""
+
+from typing import Any
+
+from horsies.codec.text import decode_json, encode_json
+from horsies.db import calls_workflows
+from horsies.db.operations import Operation, Runner
+from horsies.registry import Registry, TaskDefinition
+from horsies.worker.protocol import Job
+from horsies.workflows.context import WorkflowContext
+from horsies.workflows.inner import MAP_TASK
+from horsies.workflows.nodes import CONTEXT_PARAMETER, META_PARAMETER
+
+
+def decode_call(
+    job: Job, definition: TaskDefinition, registry: Registry, runner: Runner
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Read the arguments of a job; results of other nodes come to them, as ``{"ok": …}`` or ``{"err": …}``.
+
+    Raises:
+        CodecError: they do not fit the signature.
+        CallFailedError: what was too large to come with the job can't be had.
+    """
+    if not job.inputs or job.task_name == MAP_TASK:  # its items get them
+        return definition.signature.decode_call(job.args)
+    inputs = decode_json(job.inputs)
+    if "args_from" not in inputs:
+        inputs = decode_json(runner.run(_fetch(inputs)))
+    call: dict[str, Any] = decode_json(job.args)
+    for name, passed in inputs["args_from"].items():
+        call[name] = {"ok" if passed["status"] == "COMPLETED" else "err": passed["result"]}
+    declared = definition.signature.parameters
+    if META_PARAMETER in declared:
+        names = {"workflow_id": "workflow_id", "task_index": "index", "task_name": "task_name"}
+        call[META_PARAMETER] = {name: inputs[source] for name, source in names.items()}
+    if CONTEXT_PARAMETER in declared:
+        call[CONTEXT_PARAMETER] = None
+    args, kwargs = definition.signature.decode_call(encode_json(call))
+    if CONTEXT_PARAMETER in declared and inputs["ctx"] is not None:
+        kwargs[CONTEXT_PARAMETER] = WorkflowContext(inputs, registry.result_codec)
+    return args, kwargs
+
+
+def _fetch(inputs: dict[str, Any]) -> Operation[bytes]:
+    return (yield calls_workflows.workflow_inputs(inputs["workflow_id"], inputs["index"]))

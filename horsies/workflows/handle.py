@@ -1,0 +1,335 @@
+"""`WorkflowHandle`: the way from a run's id to its result, and to whatever is to be known or done about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from horsies.codec.adapters import CodecError
+from horsies.codec.text import decode_json, encode_json
+from horsies.codec.wire import ResultCodec
+from horsies.codes import (
+    BuiltInTaskCode,
+    HandleErrorCode,
+    OperationalErrorCode,
+    OutcomeCode,
+    RetrievalCode,
+    WorkflowStatus,
+    WorkflowTaskStatus,
+)
+from horsies.db import calls_workflows
+from horsies.db.operations import Call, CallFailedError, Operation, Runner
+from horsies.handle import CodecFor, await_answer
+from horsies.outcome import TaskError, TaskResult
+from horsies.result import Err, Ok, Result
+from horsies.workflows.nodes import AnyNode, Node, NodeKey, list_codec, required_id
+from horsies.workflows.summary import SubWorkflowError
+from horsies.workflows.validate import parse_workflow_id
+
+if TYPE_CHECKING:
+    from horsies.db.rows import RunRow, RunTaskRow
+    from horsies.workflows.spec import WorkflowSpec
+
+_PLAIN = ResultCodec(object)
+_OF_CHILD = ResultCodec(object, SubWorkflowError)
+
+
+class RunBroker(Protocol):
+    """What a handle needs to ask for a run: a `Broker` has it."""
+
+    @property
+    def runner(self) -> Runner:
+        """Carries operations out."""
+        ...
+
+    @property
+    def codec_for(self) -> CodecFor:
+        """How results of the task of a name are read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HandleOperationError:
+    """Why a question about a run, or a wish, has no answer.
+
+    Attributes:
+        code: what went wrong.
+        message: the same in words.
+        retryable: the same may succeed later.
+        workflow_id: the run.
+        exception: the driver's own exception, if there was one.
+    """
+
+    code: HandleErrorCode
+    message: str
+    retryable: bool
+    workflow_id: str
+    exception: BaseException | None = None
+
+
+type HandleResult[T] = Result[T, HandleOperationError]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTaskInfo:
+    """A node of a run. Times are aware, in UTC and by the database's clock.
+
+    Attributes:
+        node_id: of the node.
+        index: its place in the spec.
+        name: of its task.
+        status: where it stands.
+        result: None until it has ended.
+        started_at: when its task began; None if it has not.
+        completed_at: when it ended, whatever way.
+    """
+
+    node_id: str
+    index: int
+    name: str
+    status: WorkflowTaskStatus
+    result: TaskResult[Any, TaskError] | None
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+class WorkflowHandle[T]:
+    """A run of a workflow.
+
+    Attributes:
+        workflow_id: its id, a UUID as text.
+    """
+
+    def __init__(self, workflow_id: str, broker: RunBroker, spec: "WorkflowSpec[T] | None" = None) -> None:
+        """Made by a start, or of an id: ``WorkflowHandle(workflow_id, app.get_broker())``.
+
+        Raises:
+            WorkflowValidationError: HRS-032, the id is not a UUID.
+        """
+        self._id = parse_workflow_id(workflow_id)
+        self.workflow_id = str(self._id)
+        self._broker = broker
+        self._spec = spec
+
+    def __repr__(self) -> str:
+        """Show the id."""
+        return f"WorkflowHandle({self.workflow_id!r})"
+
+    def get(self, timeout_ms: int | None = None) -> TaskResult[T, TaskError]:
+        """Wait for the run's outcome, blocking.
+
+        Args:
+            timeout_ms: how long to wait, in milliseconds; None: as long as it takes.
+
+        Returns:
+            The result of the output node, or of all nodes without dependents by their ids; the error of a run that
+            failed; or an error with WORKFLOW_CANCELLED, WORKFLOW_PAUSED (at once), WAIT_TIMEOUT, WORKFLOW_NOT_FOUND or
+            BROKER_ERROR.
+        """
+        return self._broker.runner.run(self._get(timeout_ms))
+
+    async def get_async(self, timeout_ms: int | None = None) -> TaskResult[T, TaskError]:
+        """The same as `get`, awaited."""
+        return await self._broker.runner.run_async(self._get(timeout_ms))
+
+    def result_for[R](self, node: Node[R] | NodeKey[R]) -> TaskResult[R, TaskError]:
+        """The result of a node, without waiting; RESULT_NOT_READY of one that has not ended.
+
+        Raises:
+            KeyError: the handle's own spec has no such node.
+            WorkflowContextMissingIdError: the node has no id, and the handle no spec to look it up in.
+        """
+        return self._broker.runner.run(self._result_for(node))
+
+    async def result_for_async[R](self, node: Node[R] | NodeKey[R]) -> TaskResult[R, TaskError]:
+        """The same as `result_for`, awaited."""
+        return await self._broker.runner.run_async(self._result_for(node))
+
+    def status(self) -> HandleResult[WorkflowStatus]:
+        """Where the run stands."""
+        return self._broker.runner.run(self._status())
+
+    async def status_async(self) -> HandleResult[WorkflowStatus]:
+        """The same as `status`, awaited."""
+        return await self._broker.runner.run_async(self._status())
+
+    def results(self) -> HandleResult[dict[str, TaskResult[Any, TaskError]]]:
+        """The results of all nodes that have ended, by their ids."""
+        return self._broker.runner.run(self._results())
+
+    async def results_async(self) -> HandleResult[dict[str, TaskResult[Any, TaskError]]]:
+        """The same as `results`, awaited."""
+        return await self._broker.runner.run_async(self._results())
+
+    def tasks(self) -> HandleResult[list[WorkflowTaskInfo]]:
+        """All nodes, in the order of the spec."""
+        return self._broker.runner.run(self._tasks())
+
+    async def tasks_async(self) -> HandleResult[list[WorkflowTaskInfo]]:
+        """The same as `tasks`, awaited."""
+        return await self._broker.runner.run_async(self._tasks())
+
+    def cancel(self) -> HandleResult[bool]:
+        """End the run and all below it: what waits is skipped, running tasks are killed. False: it had ended before."""
+        return self._broker.runner.run(self._control("cancel"))
+
+    async def cancel_async(self) -> HandleResult[bool]:
+        """The same as `cancel`, awaited."""
+        return await self._broker.runner.run_async(self._control("cancel"))
+
+    def pause(self) -> HandleResult[bool]:
+        """Hold what waits in the run and below it; running tasks finish. False: nothing of it went on."""
+        return self._broker.runner.run(self._control("pause"))
+
+    async def pause_async(self) -> HandleResult[bool]:
+        """The same as `pause`, awaited."""
+        return await self._broker.runner.run_async(self._control("pause"))
+
+    def resume(self) -> HandleResult[bool]:
+        """Let the run and all below it go on. False: nothing of it was paused."""
+        return self._broker.runner.run(self._control("resume"))
+
+    async def resume_async(self) -> HandleResult[bool]:
+        """The same as `resume`, awaited."""
+        return await self._broker.runner.run_async(self._control("resume"))
+
+    def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, TaskError]]:
+        answer, _ = yield from await_answer(self._id, f"run {self._id}", timeout_ms, lambda _told: self._look())
+        return answer
+
+    def _look(self) -> Operation[tuple[TaskResult[Any, TaskError], bool] | None]:
+        """The outcome, if there is one by now."""
+        run: RunRow | None = yield calls_workflows.workflow_state(self._id)
+        if run is None:
+            return _error(
+                RetrievalCode.WORKFLOW_NOT_FOUND, f"there is no run {self._id}; it may have been pruned"
+            ), False
+        match WorkflowStatus(run.status):
+            case WorkflowStatus.PAUSED:
+                return _error(OutcomeCode.WORKFLOW_PAUSED, f"run {self._id} is paused: resume() lets it go on"), False
+            case WorkflowStatus.FAILED | WorkflowStatus.CANCELLED:
+                return _decode_error(run.error or b"{}"), True
+            case WorkflowStatus.COMPLETED if run.output_index is not None:
+                codec = self._codec(run.output_index, run.output_kind, run.output_task)
+                return _decode(codec, run.output_status, run.output_result or b"null"), True
+            case WorkflowStatus.COMPLETED:
+                rows: list[RunTaskRow] = yield calls_workflows.workflow_tasks(self._id, with_results=True)
+                return TaskResult(ok={row.node_id: self._decode(row) for row in rows if row.is_leaf}), True
+            case _:
+                return None
+
+    def _result_for(self, node: AnyNode | NodeKey[Any]) -> Operation[TaskResult[Any, TaskError]]:
+        spec = self._spec
+        node_id = required_id(node) if spec is None else spec.node_ids[spec.index_of(node)]
+        try:
+            rows: list[RunTaskRow] = yield calls_workflows.workflow_tasks(self._id, node_id, with_results=True)
+        except CallFailedError as failure:
+            return _error(OperationalErrorCode.BROKER_ERROR, failure.message)
+        if not rows:
+            return _error(RetrievalCode.WORKFLOW_NOT_FOUND, f"there is no run {self._id} with a node {node_id!r}")
+        if rows[0].result is None:
+            return _error(RetrievalCode.RESULT_NOT_READY, f"node {node_id!r} is {rows[0].status}")
+        if isinstance(node, Node):
+            return _decode(node.result_codec(), rows[0].status, rows[0].result)
+        return self._decode(rows[0])
+
+    def _status(self) -> Operation[HandleResult[WorkflowStatus]]:
+        return (
+            yield from self._ask(
+                calls_workflows.workflow_state(self._id), lambda run: run and WorkflowStatus(run.status)
+            )
+        )
+
+    def _results(self) -> Operation[HandleResult[dict[str, TaskResult[Any, TaskError]]]]:
+        def read(rows: "list[RunTaskRow]") -> dict[str, TaskResult[Any, TaskError]] | None:
+            return {row.node_id: self._decode(row) for row in rows if row.result is not None} if rows else None
+
+        return (yield from self._ask(calls_workflows.workflow_tasks(self._id, with_results=True), read))
+
+    def _tasks(self) -> Operation[HandleResult[list[WorkflowTaskInfo]]]:
+        def read(rows: "list[RunTaskRow]") -> list[WorkflowTaskInfo] | None:
+            return [self._info(row) for row in rows] or None
+
+        return (yield from self._ask(calls_workflows.workflow_tasks(self._id, with_results=True), read))
+
+    def _control(self, action: str) -> Operation[HandleResult[bool]]:
+        def read(verdict: str) -> bool | None:
+            return None if verdict == "unknown" else verdict == "changed"
+
+        return (yield from self._ask(calls_workflows.workflow_control(self._id, action), read))
+
+    def _ask[A, R](self, call: Call[A], read: Callable[[A], R | None]) -> Operation[HandleResult[R]]:
+        """Call, and read the answer; what reads as None is a run that is not there."""
+        try:
+            answer = read((yield call))
+        except CallFailedError as failure:
+            code = HandleErrorCode.DB_OPERATION_FAILED
+            cause = failure.__cause__
+            return Err(HandleOperationError(code, failure.message, failure.retryable, self.workflow_id, cause))
+        if answer is None:
+            message, code = f"there is no run {self._id}", HandleErrorCode.WORKFLOW_NOT_FOUND
+            return Err(HandleOperationError(code, message, retryable=False, workflow_id=self.workflow_id))
+        return Ok(answer)
+
+    def _info(self, row: "RunTaskRow") -> WorkflowTaskInfo:
+        result = None if row.result is None else self._decode(row)
+        times = [None if time is None else time.astimezone(UTC) for time in (row.started_at, row.finished_at)]
+        status = WorkflowTaskStatus(row.status)
+        return WorkflowTaskInfo(row.node_id, row.node_index, row.task_name, status, result, *times)
+
+    def _decode(self, row: "RunTaskRow") -> TaskResult[Any, TaskError]:
+        codec = self._codec(row.node_index, row.result_kind, row.result_task)
+        return _decode(codec, row.status, row.result or b"null")
+
+    def _codec(self, index: int, kind: str | None, task_name: str | None) -> ResultCodec:
+        if self._spec is not None:
+            return self._spec.tasks[index].result_codec()
+        codec = self._broker.codec_for(task_name or "")
+        return list_codec(codec) if kind == "map" else codec
+
+
+def _decode(codec: ResultCodec, status: str | None, stored: bytes) -> TaskResult[Any, TaskError]:
+    return codec.decode(status == WorkflowTaskStatus.COMPLETED, stored)
+
+
+def _decode_error(stored: bytes) -> TaskResult[Any, TaskError]:
+    """Read the error of a run: that of a child run, or one of any class, of which the common fields are kept."""
+    try:
+        fields = decode_json(stored)
+    except CodecError:
+        fields = dict[str, object]()
+    codec = _OF_CHILD if "sub_workflow_id" in fields else _PLAIN
+    known = {name: value for name, value in fields.items() if name in codec.err_type.model_fields}
+    return codec.decode(False, encode_json(known))
+
+
+def _error(code: BuiltInTaskCode, message: str) -> TaskResult[Any, TaskError]:
+    return TaskResult(err=TaskError(error_code=code, message=message))
+
+
+async def pause_workflow(broker: RunBroker, workflow_id: str) -> HandleResult[bool]:
+    """Pause a run; see `WorkflowHandle.pause`.
+
+    Raises:
+        WorkflowValidationError: HRS-032, the id is not a UUID.
+    """
+    return await WorkflowHandle[Any](workflow_id, broker).pause_async()
+
+
+async def resume_workflow(broker: RunBroker, workflow_id: str) -> HandleResult[bool]:
+    """Let a run go on; see `WorkflowHandle.resume`.
+
+    Raises:
+        WorkflowValidationError: HRS-032, the id is not a UUID.
+    """
+    return await WorkflowHandle[Any](workflow_id, broker).resume_async()
+
+
+def pause_workflow_sync(broker: RunBroker, workflow_id: str) -> HandleResult[bool]:
+    """The same as `pause_workflow`, blocking."""
+    return WorkflowHandle[Any](workflow_id, broker).pause()
+
+
+def resume_workflow_sync(broker: RunBroker, workflow_id: str) -> HandleResult[bool]:
+    """The same as `resume_workflow`, blocking."""
+    return WorkflowHandle[Any](workflow_id, broker).resume()

@@ -1,0 +1,94 @@
+"""The tasks that runs need besides the app's own: they build child runs, and expand and collect maps.
+
+They are ordinary tasks, so whatever happens to their worker, they are repeated or their node fails.
+"""
+
+import inspect
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from uuid_utils.compat import uuid7
+
+from horsies.codec.signature import SignatureCodec
+from horsies.codes import OperationalErrorCode
+from horsies.current import CurrentTask, current_task
+from horsies.db import calls_workflows
+from horsies.db.calls_workflows import RunRequest
+from horsies.db.operations import Call, CallFailedError, Operation, Pause, Runner
+from horsies.errors import SourceLocation
+from horsies.outcome import TaskError, TaskResult
+from horsies.registry import PLAIN_RESULTS, TaskDefinition
+from horsies.workflows.compile import compile_run
+from horsies.workflows.definition import AnyDefinition, definitions
+from horsies.workflows.nodes import BUILD_TASK
+from horsies.workflows.spec import App
+
+MAP_TASK = "horsies.map"
+_TRIES = 20
+_PAUSE_S = 0.5
+
+type Done = TaskResult[None, TaskError]
+
+
+def inner_tasks(app: App) -> Iterator[TaskDefinition]:
+    """A task for each definition that was imported, which builds a run of it, and the one for maps."""
+    none = SignatureCodec(_nothing)
+    for key, definition in definitions().items():
+        signature = definition.signature() or none
+        yield _inner(BUILD_TASK + key, partial(_build, app, definition), signature, definition.location)
+    yield _inner(MAP_TASK, partial(_map, app.producer.runner), none, None)
+
+
+def _inner(name: str, fn: Any, signature: SignatureCodec, location: SourceLocation | None) -> TaskDefinition:
+    here = location or SourceLocation(inspect.getsourcefile(_map) or "", 1)
+    return TaskDefinition(name, fn, is_async=False, signature=signature, result=PLAIN_RESULTS, location=here)
+
+
+def _nothing() -> None:
+    """Take no arguments: for the signature's sake."""
+
+
+def _build(app: App, definition: AnyDefinition, **params: Any) -> Done:
+    try:
+        compiled = compile_run(definition.build_with(app, **params))
+    except Exception as exception:  # noqa: BLE001 - user code may raise anything
+        message = f"no run could be built of {definition.__name__}: {exception}"
+        return _failed(OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED, message, exception)
+    request = RunRequest(uuid7(), compiled.document, compiled.fingerprint)
+    task = _task()
+    verdict = app.producer.runner.run(_insist(calls_workflows.workflow_attach(task.uuid, task.attempt, request)))
+    if verdict == "endless":
+        message = f"{definition.__name__} contains itself: a run of it is above this node"
+        return _failed(OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED, message)
+    return TaskResult(ok=None)
+
+
+def _map(runner: Runner) -> Done:
+    task = _task()
+    runner.run(_insist(calls_workflows.workflow_map(task.uuid, task.attempt)))
+    return TaskResult(ok=None)
+
+
+def _task() -> CurrentTask:
+    task = current_task()
+    if task is None:
+        msg = "this task is run by workers only"
+        raise RuntimeError(msg)
+    return task
+
+
+def _insist(call: Call[str]) -> Operation[str]:
+    """Call, again and again while the database is away: these calls may be repeated."""
+    for _ in range(_TRIES):
+        try:
+            return (yield call)
+        except CallFailedError as failure:
+            if not failure.retryable:
+                raise
+        yield Pause(_PAUSE_S)
+    return (yield call)
+
+
+def _failed(code: OperationalErrorCode, message: str, exception: BaseException | None = None) -> Done:
+    return TaskResult(err=TaskError(error_code=code, message=message, exception=exception))

@@ -1,0 +1,132 @@
+"""Starting: from a spec to a run, with replays that never make a second one."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from horsies.codes import WorkflowStartErrorCode
+from horsies.db import calls_workflows
+from horsies.db.calls_workflows import RunRequest
+from horsies.db.operations import CallFailedError, Operation, Runner
+from horsies.errors import HorsiesError
+from horsies.handle import CodecFor
+from horsies.result import Err, Ok, Result
+from horsies.sending import insist, sends_are_suppressed
+from horsies.workflows.compile import compile_run
+from horsies.workflows.handle import RunBroker, WorkflowHandle
+from horsies.workflows.validate import parse_workflow_id
+
+if TYPE_CHECKING:
+    from horsies.workflows.spec import WorkflowSpec
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowStartError:
+    """Why a run was not started.
+
+    Attributes:
+        code: what went wrong.
+        message: the same in words.
+        retryable: `retry_start` may succeed; it never makes a second run, also if the first start did get through.
+        workflow_name: that of the spec.
+        workflow_id: the id made for the run, if it came so far.
+        exception: the cause, if there was one.
+    """
+
+    code: WorkflowStartErrorCode
+    message: str
+    retryable: bool = False
+    workflow_name: str = ""
+    workflow_id: str | None = None
+    exception: BaseException | None = None
+
+
+type WorkflowStartResult[H] = Result[H, WorkflowStartError]
+
+
+@dataclass(frozen=True, slots=True)
+class _AppBroker:
+    """The app of a spec, as a handle needs it."""
+
+    runner: Runner
+    codec_for: CodecFor
+
+
+def start[T](
+    spec: "WorkflowSpec[T]", workflow_id: str | UUID | None, broker: RunBroker | None = None
+) -> Operation[WorkflowStartResult[WorkflowHandle[T]]]:
+    """Start a run; with ``resend_on_transient_err``, replay that up to three times."""
+    app, code = spec.app, WorkflowStartErrorCode.VALIDATION_FAILED
+    if app is not None and broker is None:
+        broker = _AppBroker(app.producer.runner, app.registry.result_codec)
+    if broker is None:
+        message = f"workflow {spec.name!r} belongs to no app: make it by app.workflow(…), or pass app="
+        return Err(WorkflowStartError(WorkflowStartErrorCode.BROKER_NOT_CONFIGURED, message, workflow_name=spec.name))
+    if sends_are_suppressed():
+        message = f"workflow {spec.name!r} was started while task modules are imported: move the start into a function"
+        return Err(WorkflowStartError(code, message, workflow_name=spec.name))
+    try:
+        run_id = uuid7() if workflow_id is None else parse_workflow_id(workflow_id)
+    except HorsiesError as error:
+        return Err(WorkflowStartError(code, str(error), workflow_name=spec.name, exception=error))
+    compiled = compile_run(spec)
+    request = RunRequest(run_id, compiled.document, compiled.fingerprint)
+
+    def attempt(broker: RunBroker = broker) -> Operation[WorkflowStartResult[WorkflowHandle[T]]]:
+        return _start(request, spec, broker)
+
+    if app is None:
+        return (yield from attempt())
+    return (yield from insist(app.producer, attempt(), attempt))
+
+
+def _start[T](
+    request: RunRequest, spec: "WorkflowSpec[T]", broker: RunBroker
+) -> Operation[WorkflowStartResult[WorkflowHandle[T]]]:
+    run_id = str(request.run_id)
+    try:
+        verdict: str = yield calls_workflows.workflow_start(request)
+    except CallFailedError as failure:
+        code, cause = WorkflowStartErrorCode.ENQUEUE_FAILED, failure.__cause__
+        return Err(WorkflowStartError(code, failure.message, failure.retryable, spec.name, run_id, cause))
+    if verdict == "mismatch":
+        code, message = WorkflowStartErrorCode.PAYLOAD_MISMATCH, f"the id {run_id} belongs to a run of another spec"
+        return Err(WorkflowStartError(code, message, workflow_name=spec.name, workflow_id=run_id))
+    return Ok(WorkflowHandle(run_id, broker, spec))
+
+
+def retry_start[T](
+    spec: "WorkflowSpec[T]", error: WorkflowStartError
+) -> Operation[WorkflowStartResult[WorkflowHandle[T]]]:
+    """Replay a start that failed with ENQUEUE_FAILED, under the same id; one run at most comes of it."""
+    if error.code is not WorkflowStartErrorCode.ENQUEUE_FAILED or error.workflow_id is None:
+        message = f"only a start that failed with ENQUEUE_FAILED can be replayed, this one has {error.code}"
+        code = WorkflowStartErrorCode.VALIDATION_FAILED
+        return Err(WorkflowStartError(code, message, workflow_name=spec.name, workflow_id=error.workflow_id))
+    return (yield from start(spec, error.workflow_id))
+
+
+def without_app[R](operation: Operation[R]) -> R:
+    """Carry an operation out that ends before its first step, as all do for a spec without an app."""
+    try:
+        next(operation)
+    except StopIteration as finished:
+        return finished.value
+    msg = "this operation needs an app"
+    raise RuntimeError(msg)
+
+
+def start_workflow[T](
+    spec: "WorkflowSpec[T]", broker: RunBroker, workflow_id: str | UUID | None = None
+) -> WorkflowStartResult[WorkflowHandle[T]]:
+    """Start a run with a broker, whatever app the spec has; see `WorkflowSpec.start`."""
+    return broker.runner.run(start(spec, workflow_id, broker))
+
+
+async def start_workflow_async[T](
+    spec: "WorkflowSpec[T]", broker: RunBroker, workflow_id: str | UUID | None = None
+) -> WorkflowStartResult[WorkflowHandle[T]]:
+    """The same as `start_workflow`, awaited."""
+    return await broker.runner.run_async(start(spec, workflow_id, broker))
