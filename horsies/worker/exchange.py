@@ -71,6 +71,7 @@ class Exchange:
         self._prefetched: dict[Fence, ClaimedTask] = {}
         self._capped: dict[Fence, str] = {}  # tasks of capped queues, and these
         self._freed: set[str] = set()
+        self._cancelled: set[UUID] = set()
         self._on_nodes: set[Fence] = set()
         self._is_governed = False
         self._may_have_work = True
@@ -117,6 +118,12 @@ class Exchange:
         """There may be work."""
         self._may_have_work = True
         self._nudge.set()
+
+    def cancel(self, task_id: UUID) -> None:
+        """A task was cancelled: it ends if it runs, and does not begin if the reply that brings it is under way."""
+        self._pool.cancel(task_id)
+        if self._alone.locked():
+            self._cancelled.add(task_id)
 
     def stop_claiming(self) -> None:
         """From now on only bring outcomes home, and hand back what is prefetched."""
@@ -254,6 +261,7 @@ class Exchange:
         first = (calls, claims) if self._is_governed else (calls + claims,)
         starting = {fence: self._prefetched.pop(fence) for fence in wish.start}
         asked_at = suspend_clock()
+        self._cancelled.clear()
         try:
             answers = await self._link.transactions(*filter(None, (*first, behind, returns, wakes)))
         except CallFailedError:
@@ -324,6 +332,7 @@ class Exchange:
         So does all of an answer that was long in coming (this process was stopped, say): others may have taken the
         tasks for abandoned by now.
         """
+        jobs = [job for job in jobs if job.fence.task_id not in self._cancelled]
         homeless = [job for job in jobs if not (self._may_claim and is_fresh and self._pool.assign(job))]
         self._may_run_ahead = not homeless
         if homeless:

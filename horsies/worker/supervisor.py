@@ -139,7 +139,7 @@ class Supervisor:
                             if notice.channel != cancel:
                                 self._exchange.wake()
                             elif _IS_ID.fullmatch(notice.payload):
-                                self._pool.cancel(uuid.UUID(hex=notice.payload))
+                                self._exchange.cancel(uuid.UUID(hex=notice.payload))
                         async with asyncio.timeout(_PING_EVERY_S):
                             await connection.execute(b"")  # a dead connection is silent, too
             except (psycopg.Error, TimeoutError) as error:

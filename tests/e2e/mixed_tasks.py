@@ -37,7 +37,10 @@ def _ms(name: str, default: int) -> int:
 
 app = Horsies(
     AppConfig(
-        broker=PostgresConfig(database_url=os.environ.get("HORSIES_DATABASE_URL")),
+        broker=PostgresConfig(
+            database_url=os.environ.get("HORSIES_DATABASE_URL"),
+            session_database_url=os.environ.get("TEST_SESSION_URL"),
+        ),
         recovery=RecoveryConfig(
             running_stale_threshold_ms=_ms("STALE", 300_000),
             runner_heartbeat_interval_ms=_ms("HEARTBEAT", 30_000),

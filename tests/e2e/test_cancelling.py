@@ -5,10 +5,17 @@ import os
 import pytest
 
 from horsies import OutcomeCode
-from tests.support.scene import Scene
+from tests.support.proxy import Proxy
+from tests.support.scene import URL_VARIABLE, Scene
+from tests.support.sessions import scalar
 from tests.support.waiting import wait_until
 
 QUICK = 300
+BUSY = """
+    select count(*) from pg_stat_activity
+    where datname = current_database() and client_addr is not null
+      and (state <> 'idle' or state_change > clock_timestamp() - interval '200 ms')
+"""
 
 
 def is_alive(pid: int) -> bool:
@@ -50,6 +57,24 @@ def test_cancelling_among_quick_tasks_harms_no_other(scene: Scene) -> None:
     begun = scene.counts()
     assert begun.keys() >= handles.keys() - cancelled
     assert set(begun.values()) == {1}
+    assert worker.stop() == 0
+
+
+def test_a_notice_that_overtakes_the_reply_to_the_claim_ends_the_task(
+    scene: Scene, proxy: Proxy, tcp_database_url: str
+) -> None:
+    worker = scene.ready_worker(
+        **{URL_VARIABLE: proxy.url(tcp_database_url), "TEST_SESSION_URL": tcp_database_url}, TEST_POLL_MS="60000"
+    )
+    assert scene.send("ok", "before").get(timeout_ms=10_000).is_ok()
+    wait_until(lambda: not scalar(scene.session, BUSY), 20, "a worker that waits")
+    proxy.stall("to client")
+    doomed = scene.send("sleep", "doomed", 60.0)
+    wait_until(lambda: scene.live_tasks("RUNNING") == 1, 20, "the claim, whose reply is on its way")
+    assert doomed.cancel().unwrap() is True
+    assert doomed.get(timeout_ms=10_000).err_value.error_code is OutcomeCode.TASK_CANCELLED
+    proxy.resume()
+    assert scene.send("ok", "after").get(timeout_ms=10_000).is_ok()
     assert worker.stop() == 0
 
 
