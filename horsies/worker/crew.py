@@ -68,6 +68,7 @@ class Crew:
     """Keeps a child that takes work in each of ``options.processes`` slots.
 
     Attributes:
+        ready: done once a child can take work.
         failed: raises `ChildrenCannotStartError` or `TemplateDiedError` once that can't be done any more.
     """
 
@@ -83,6 +84,7 @@ class Crew:
         self._forks: set[asyncio.Future[None]] = set()
         self._closing = False
         self._all_left = asyncio.Event()
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def serve(self, listener: CrewListener) -> None:
@@ -154,6 +156,8 @@ class Crew:
         if frame.kind is Kind.READY:
             child.is_ready = child.was_ready = True
             self._early_deaths = 0
+            if not self.ready.done():
+                self.ready.set_result(None)
         elif frame.kind is Kind.FAILED:
             self._fail(ChildrenCannotStartError(frame.body.decode()))
         self._listener.on_frame(child, frame)

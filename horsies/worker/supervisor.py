@@ -82,8 +82,10 @@ class Supervisor:
             begin.result()
         services = [asyncio.ensure_future(service) for service in self._services()]
         await self._crew.start()
-        event("worker.ready", worker_id=self._identity.worker_id, processes=self._options.processes)
-        ended = await _first_of(stop, self._crew.failed, *services)
+        ended = await _first_of(stop, self._crew.failed, *services, self._crew.ready)
+        if ended is self._crew.ready:
+            event("worker.ready", worker_id=self._identity.worker_id, processes=self._options.processes)
+            ended = await _first_of(stop, self._crew.failed, *services)
         event("worker.stopping", running=self._pool.in_hand)
         await self._wind_down(services[0])
         await self._leave(services)

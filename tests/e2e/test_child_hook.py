@@ -78,6 +78,16 @@ def test_a_hook_that_fails_stops_the_worker_and_is_named(scene: Scene, method: s
     assert task.get(timeout_ms=0).is_err()
 
 
+def test_a_worker_is_ready_when_a_child_has_run_its_hooks(scene: Scene) -> None:
+    worker = hooked(scene, "while not Path('go').exists(): time.sleep(0.01)")
+    scene.wait_for_note("second")
+    wait_until(lambda: scene.worker_rows() == 1)
+    assert "worker.ready" not in worker.log()
+    (scene.folder / "go").touch()
+    worker.wait_until_ready()
+    assert worker.stop() == 0
+
+
 def test_a_hook_that_kills_its_child_stops_the_worker(scene: Scene) -> None:
     worker = hooked(scene, "os._exit(9)")
     assert worker.wait() == 1
