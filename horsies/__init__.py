@@ -16,6 +16,7 @@ _NAMES_BY_MODULE = {
     ),
     "config": "AppConfig CustomQueueConfig PostgresConfig QueueMode RecoveryConfig WorkerResilienceConfig",
     "current": "CurrentTask current_task",
+    "db.rows": "ScheduleState",
     "errors": (
         "ConfigurationError ErrorCode HorsiesError MultipleValidationErrors SourceLocation TaskDefinitionError "
         "ValidationReport WorkflowValidationError"

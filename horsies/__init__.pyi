@@ -28,6 +28,7 @@ from horsies.config import (
     WorkerResilienceConfig,
 )
 from horsies.current import CurrentTask, current_task
+from horsies.db.rows import ScheduleState
 from horsies.errors import (
     ConfigurationError,
     ErrorCode,
@@ -139,6 +140,7 @@ __all__ = [
     "RetryPolicy",
     "ScheduleConfig",
     "SchedulePattern",
+    "ScheduleState",
     "SourceLocation",
     "SubWorkflowError",
     "SubWorkflowNode",

@@ -10,9 +10,9 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from horsies.codes import BrokerErrorCode, TaskStatus
-from horsies.db import calls_monitor, calls_tasks
+from horsies.db import calls_monitor, calls_schedules, calls_tasks
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
-from horsies.db.rows import TaskInfoRow, WaitingNameRow, WorkerStatsRow
+from horsies.db.rows import ScheduleState, TaskInfoRow, WaitingNameRow, WorkerStatsRow
 from horsies.handle import (
     BrokerOperationError,
     BrokerResult,
@@ -159,6 +159,25 @@ class Broker:
         started = time.perf_counter()
         return await self._watch(calls_monitor.ping(), lambda _: (time.perf_counter() - started) * 1000)
 
+    async def get_schedules(self) -> BrokerResult[list[ScheduleState]]:
+        """All schedules that a scheduler has made known; by name."""
+        return await self._watch(calls_schedules.schedule_states(), lambda found: [*found[1].values()])
+
+    async def pause_schedule(self, name: str) -> BrokerResult[bool | None]:
+        """Pause a schedule; what is due while it is paused is let pass. ``Ok(None)``: it is not known."""
+        return await self._watch(calls_schedules.schedule_pause(name, paused=True), _or_none)
+
+    async def resume_schedule(self, name: str) -> BrokerResult[bool | None]:
+        """Let a paused schedule go on, from now. ``Ok(None)``: it is not known."""
+        return await self._watch(calls_schedules.schedule_pause(name, paused=False), _or_none)
+
+    async def run_schedule(self, name: str) -> BrokerResult[str | None]:
+        """Send a schedule's task now, whatever is due; the task's id. ``Ok(None)``: the schedule is not known."""
+        task_id = uuid7()
+        return await self._watch(
+            calls_schedules.schedule_run(name, task_id), lambda is_known: str(task_id) if is_known else None
+        )
+
     async def mark_stale_tasks_as_failed(self, stale_threshold_ms: int = 300_000) -> BrokerResult[int]:
         """Declare workers dead that have been silent for so long, as any worker does by itself in time.
 
@@ -202,6 +221,10 @@ def _clean(batch: Callable[[], Call[int]]) -> Operation[BrokerResult[int]]:
         total += count
         if count < _MOST:
             return Ok(total)
+
+
+def _or_none(is_known: bool) -> bool | None:  # noqa: FBT001 - an answer
+    return is_known or None
 
 
 def _infos(rows: list[TaskInfoRow]) -> list[TaskInfo]:

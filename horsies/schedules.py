@@ -24,7 +24,12 @@ def _check_name(name: str) -> str:
     raise invalid_schedule(message, f"use 1 to {_LONGEST_NAME} bytes of printable characters")
 
 
-def _check_timezone(name: str) -> str:
+def check_timezone(name: str) -> str:
+    """Pass the name of a time zone.
+
+    Raises:
+        ConfigurationError: HRS-205, there is none of that name.
+    """
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
@@ -60,7 +65,7 @@ class TaskSchedule(Settings):
     kwargs: Mapping[str, Any] = Field(default_factory=dict[str, Any], repr=False)
     queue_name: str | None = None
     enabled: bool = True
-    timezone: Annotated[str, AfterValidator(_check_timezone)] = "UTC"
+    timezone: Annotated[str, AfterValidator(check_timezone)] = "UTC"
     catch_up_missed: bool = False
     max_catch_up_runs: int = Field(default=100, ge=1, le=10_000)
     _location: SourceLocation | None = PrivateAttr(default_factory=caller_location)

@@ -17,6 +17,7 @@ COMMANDS = {
     "check": ("check:check", "Look for mistakes in an app, its tasks, workflows and schedules."),
     "send": ("send:send", "Send a task; print its id or, with --wait, its result."),
     "tasks": ("tasks:tasks", "Look at tasks, cancel them, send them again."),
+    "schedules": ("schedules:schedules", "Look at schedules, pause and resume them, run one now."),
     "workers": ("workers:workers", "List the workers that the database knows, and what each has in hand."),
     "doctor": ("doctor:doctor", "Look for what is wrong with the database, and say what to do."),
     "db": ("db:db", "Create, migrate and inspect the schema."),

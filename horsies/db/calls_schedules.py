@@ -8,7 +8,7 @@ from horsies.db.adapt import RawJson
 from horsies.db.calls_tasks import EnqueueRequest
 from horsies.db.calls_worker import notify_wake
 from horsies.db.operations import Call, Rows
-from horsies.db.rows import ScheduleRow
+from horsies.db.rows import ScheduleState
 
 _LEAD = "select * from horsies.schedule_lead(%s::text[], %s::interval)"
 _STATES = "select * from horsies.schedule_states()"
@@ -23,7 +23,7 @@ def schedule_lead(names: Sequence[str], silence: timedelta) -> Call[list[str]]:
     return Call(_LEAD, (list(names), silence), lambda rows: [row[0] for row in rows])
 
 
-def schedule_states() -> Call[tuple[datetime, dict[str, ScheduleRow]]]:
+def schedule_states() -> Call[tuple[datetime, dict[str, ScheduleState]]]:
     """What the clock says, and all schedules by name."""
     return Call(_STATES, (), _states)
 
@@ -67,8 +67,8 @@ def schedule_run(name: str, task_id: UUID) -> Call[bool]:
     return Call(_RUN, (name, task_id), lambda rows: rows[0][0], hint=notify_wake())
 
 
-def _states(rows: Rows) -> tuple[datetime, dict[str, ScheduleRow]]:
-    known = [ScheduleRow(*map(_in_utc, row[1:])) for row in rows if row[1] is not None]
+def _states(rows: Rows) -> tuple[datetime, dict[str, ScheduleState]]:
+    known = [ScheduleState(*map(_in_utc, row[1:])) for row in rows if row[1] is not None]
     return _in_utc(rows[0][0]), {state.name: state for state in known}
 
 

@@ -148,7 +148,7 @@ class HealthRow(NamedTuple):
     sender_skew_seconds: float | None
 
 
-class ScheduleRow(NamedTuple):
+class ScheduleState(NamedTuple):
     """A row of `horsies.schedule_states`, without the clock; times are in UTC."""
 
     name: str

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from horsies.codec.adapters import CodecError
 from horsies.config import AppConfig
 from horsies.db.calls_tasks import EnqueueRequest
-from horsies.db.rows import ScheduleRow
+from horsies.db.rows import ScheduleState
 from horsies.errors import HorsiesError, flatten, raise_all
 from horsies.patterns import SchedulePattern, invalid_schedule
 from horsies.registry import Registry, TaskDefinition
@@ -38,7 +38,7 @@ class Plan:
     config_hash: str
     request: EnqueueRequest
 
-    def is_known_as(self, state: ScheduleRow | None) -> bool:
+    def is_known_as(self, state: ScheduleState | None) -> bool:
         """Whether the database has it as it is."""
         mine = (self.config_hash, self.request.fingerprint)
         return state is not None and (state.config_hash, state.fingerprint) == mine

@@ -16,7 +16,7 @@ from horsies.db import calls_schedules
 from horsies.db.connect import Database
 from horsies.db.link import Backoff, Link, insist
 from horsies.db.operations import CallFailedError
-from horsies.db.rows import ScheduleRow
+from horsies.db.rows import ScheduleState
 from horsies.scheduler.plan import Plan, Schedules
 from horsies.telemetry import event
 
@@ -97,7 +97,7 @@ class Scheduler:
                 pause = min(pause, (due - now).total_seconds())
         return max(0.0, pause - (loop.time() - asked_at))
 
-    async def _tend(self, plan: Plan, state: ScheduleRow | None, now: datetime) -> datetime | None:
+    async def _tend(self, plan: Plan, state: ScheduleState | None, now: datetime) -> datetime | None:
         """Do what is to be done for one schedule; answers its next due time."""
         try:
             if state is None or not plan.is_known_as(state):
@@ -111,7 +111,7 @@ class Scheduler:
             event("schedule.failed", level=logging.ERROR, schedule=plan.name, reason=failure.message)
             return None
 
-    async def _define(self, plan: Plan, state: ScheduleRow | None, now: datetime) -> datetime | None:
+    async def _define(self, plan: Plan, state: ScheduleState | None, now: datetime) -> datetime | None:
         first = plan.following(now) if plan.is_enabled else None
         words = plan.pattern.describe()
         await self._link.call(
@@ -125,7 +125,7 @@ class Scheduler:
         event(name, schedule=plan.name, pattern=words, timezone=plan.timezone, next_run_at=first)
         return first
 
-    async def _run_due(self, plan: Plan, state: ScheduleRow, due: datetime, now: datetime) -> datetime:
+    async def _run_due(self, plan: Plan, state: ScheduleState, due: datetime, now: datetime) -> datetime:
         due_times, following = plan.due_times(due, now, state.resumed_at)
         if following != due:
             tick = calls_schedules.schedule_tick(plan.name, plan.config_hash, due, due_times, following)

@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from horsies.db import calls_schedules, calls_tasks, calls_worker
 from horsies.db.calls_tasks import EnqueueRequest
 from horsies.db.calls_worker import Claim, Fence, Outcome, WorkerFacts
-from horsies.db.rows import ScheduleRow
+from horsies.db.rows import ScheduleState
 from horsies.retry import RetryPolicy
 from tests.support.sessions import Session, call
 
@@ -246,6 +246,6 @@ def tick(
     return call(session, calls_schedules.schedule_tick(name, config_hash, due, due_times, following))
 
 
-def schedule_state(session: Session, name: str = "nightly") -> ScheduleRow:
+def schedule_state(session: Session, name: str = "nightly") -> ScheduleState:
     """What the database has on a schedule."""
     return call(session, calls_schedules.schedule_states())[1][name]

@@ -1,0 +1,120 @@
+"""``horsies schedules``: look at schedules, pause and resume them, run one now, and try a cron expression."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from horsies.broker import Broker
+from horsies.cli.database import AS_JSON, LOCATOR, ask, did_you_mean, viewer
+from horsies.cli.output import print_json, print_table
+from horsies.db.rows import ScheduleState
+from horsies.errors import ConfigurationError, ErrorCode
+from horsies.handle import BrokerResult
+from horsies.patterns import CronSchedule
+from horsies.schedules import check_timezone
+
+schedules = typer.Typer(
+    no_args_is_help=True,
+    help="Look at schedules, pause and resume them, run one now.\n\nExample: horsies schedules list instance:app",
+)
+
+_ONE = typer.Argument(metavar="[MODULE:APP] NAME", help="The app whose database is meant, and the schedule.")
+_FACTS = [name for name in ScheduleState._fields if name not in {"config_hash", "fingerprint"}]
+_COLUMNS = "name task_name pattern timezone next_run_at last_run_at run_count paused"
+
+
+@schedules.command("list")
+def list_(locator: Annotated[str | None, LOCATOR] = None, *, as_json: Annotated[bool, AS_JSON] = False) -> None:
+    """List the schedules that the database knows: what they send, when next, and how often they did. Times are UTC.
+
+    Example: horsies schedules list instance:app
+    """
+    found = ask(viewer(locator), lambda broker: broker.get_schedules())
+    if as_json:
+        print_json([{name: getattr(each, name) for name in _FACTS} for each in found])
+    elif found:
+        print_table(found, _COLUMNS)
+    else:
+        typer.echo("no schedules: a scheduler makes them known", err=True)
+
+
+@schedules.command()
+def pause(arguments: Annotated[list[str], _ONE]) -> None:
+    """Pause a schedule. What is due while it is paused is let pass.
+
+    Example: horsies schedules pause instance:app nightly-report
+    """
+    name, _ = _change(arguments, lambda broker, name: broker.pause_schedule(name))
+    typer.echo(f"schedule {name} is paused")
+
+
+@schedules.command()
+def resume(arguments: Annotated[list[str], _ONE]) -> None:
+    """Let a paused schedule go on, from now.
+
+    Example: horsies schedules resume instance:app nightly-report
+    """
+    name, _ = _change(arguments, lambda broker, name: broker.resume_schedule(name))
+    typer.echo(f"schedule {name} goes on")
+
+
+@schedules.command()
+def run(arguments: Annotated[list[str], _ONE]) -> None:
+    """Send the task of a schedule now, whatever is due, and also if it is paused; print the task's id.
+
+    Example: horsies schedules run instance:app nightly-report
+    """
+    typer.echo(_change(arguments, lambda broker, name: broker.run_schedule(name))[1])
+
+
+@schedules.command("next")
+def next_(
+    expression: Annotated[str, typer.Argument(metavar="EXPRESSION", help="Five fields, in quotes.")],
+    *,
+    timezone: Annotated[str, typer.Option(help="Whose clocks it follows.")] = "UTC",
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many times to show.")] = 5,
+    after: Annotated[datetime | None, typer.Option(help="By those clocks; else now.")] = None,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Say in words what a cron expression means, and when it runs next. Needs no database.
+
+    Example: horsies schedules next "*/5 9-17 * * mon-fri" --timezone Europe/Berlin
+    """
+    try:
+        pattern = CronSchedule(expression)
+        zone = ZoneInfo(check_timezone(timezone))
+    except ConfigurationError as error:
+        error.location = None  # it was typed
+        raise
+    times = [datetime.now(zone) if after is None else after.replace(tzinfo=after.tzinfo or zone).astimezone(zone)]
+    for _ in range(count):
+        times.append(pattern.next_after(times[-1]))
+    if as_json:
+        print_json({"expression": pattern.expression, "words": pattern.describe(), "next": times[1:]})
+        return
+    typer.echo(pattern.describe())
+    for each in times[1:]:
+        typer.echo(
+            f"{each:%a %Y-%m-%d %H:%M %Z}" + ("" if zone.key == "UTC" else f" = {each.astimezone(UTC):%H:%M} UTC")
+        )
+
+
+def _change[R](
+    arguments: Sequence[str], change: Callable[[Broker, str], Awaitable[BrokerResult[R | None]]]
+) -> tuple[str, R]:
+    """Change one schedule, which has to be known."""
+    if len(arguments) > 2:  # noqa: PLR2004 - an app and a name
+        message = "name one schedule"
+        raise typer.BadParameter(message, param_hint="NAME")
+    *locators, name = arguments
+    app = viewer(locators[0] if locators else None)
+    changed = ask(app, lambda broker: change(broker, name))
+    if changed is None:
+        known = [each.name for each in ask(app, lambda broker: broker.get_schedules())]
+        message = f"there is no schedule {name!r}{did_you_mean(name, known)}"
+        help_text = "see: horsies schedules list; a scheduler makes schedules known"
+        raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text=help_text)
+    return name, changed
