@@ -7,6 +7,7 @@ it pickled, so there it is a function of a module, or a `functools.partial` of o
 import base64
 import os
 import pickle
+import signal
 import socket
 import sys
 import threading
@@ -77,11 +78,12 @@ def _spawn(life: Life, files: Sequence[int]) -> int:
     message = base64.b64encode(pickle.dumps((sys.argv, life, numbers))).decode()
     begin = f"import sys; sys.path[:] = {sys.path!r}; from horsies.worker.launch import main; main()"
     command = [sys.executable, "-P", "-c", begin, message]
-    return os.posix_spawn(sys.executable, command, os.environ, file_actions=moves, setsid=True)
+    return os.posix_spawn(sys.executable, command, os.environ, file_actions=moves, setsid=True, setsigmask=[])
 
 
 def _as_fork(life: Life, files: Sequence[int], unneeded: Iterable[socket.socket]) -> None:
     os.setsid()  # a Ctrl-C in the terminal is for the supervisor
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for each in unneeded:
         each.close()
     life(*files)

@@ -78,8 +78,10 @@ def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
     problem = _cannot_begin(options)
     if problem is not None:
         return _refuse([problem])
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Python swallows an interrupt while it forks
     template = start_template(partial(_load, load, options), options.start_method)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         loaded = template.loaded()
     except KeyboardInterrupt:
         os.kill(template.pid, signal.SIGKILL)

@@ -1,5 +1,5 @@
 -- The time inside a UUIDv7 (its first 48 bits: milliseconds since 1970): where to begin looking in history.
--- Called by: find_ended.
+-- Called by: find_ended, health.
 create function horsies.uuid_time(id uuid) returns timestamptz
 language sql immutable as $function$
     select to_timestamp(('x' || lpad(left(replace(id::text, '-', ''), 12), 16, '0'))::bit(64)::bigint / 1000.0)
