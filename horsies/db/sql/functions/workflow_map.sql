@@ -26,7 +26,8 @@ begin
         from horsies.workflow_items i where i.workflow_id = node.workflow_id and i.index = node.index;
         delete from horsies.workflow_items i where i.workflow_id = node.workflow_id and i.index = node.index;
     elsif source.status <> 'COMPLETED' then
-        failure := source.result;
+        failure := coalesce(source.result, horsies.task_error('WORKFLOW_ENQUEUE_FAILED',
+            format('node %s is to be mapped over, and has not ended', source.node_id)));
     elsif json_typeof(source.result) <> 'array' then
         failure := horsies.task_error('WORKFLOW_ENQUEUE_FAILED',
             format('node %s is to be mapped over, and its result is no list', source.node_id));
