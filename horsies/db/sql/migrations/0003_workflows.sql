@@ -80,7 +80,9 @@ create table horsies.workflow_nodes (
     constraint node_error_code_unless_completed check ((status in ('FAILED', 'SKIPPED')) = (error_code is not null)),
     constraint enqueued_node_has_a_task check (status <> 'ENQUEUED' or task_id is not null)
 ) with (fillfactor = 60);
-create unique index workflow_nodes_by_node_id on horsies.workflow_nodes (workflow_id, node_id);
+-- The run comes second: were it first, a plan made while the table is empty might take this index for that of the key, and read
+-- all nodes of a run for each.
+create unique index workflow_nodes_by_node_id on horsies.workflow_nodes (node_id, workflow_id);
 
 -- From a node to those that wait for it, so that an end costs as much as it has dependents.
 create table horsies.workflow_edges (
