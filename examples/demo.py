@@ -110,6 +110,18 @@ def show_more() -> None:
     console.print(table)
 
 
+def run_workflow() -> None:
+    """Start a workflow, and show each of its nodes."""
+    say("A workflow: a task for each item of a list that is only known when it runs, and what comes of them")
+    demo_tasks: Any = __import__("demo_tasks")
+    handle = demo_tasks.order(["hay", "oats", "salt"]).start().unwrap()
+    console.print("result:", handle.get(timeout_ms=30_000).unwrap())
+    table = Table("node", "task", "status", "result")
+    for info in handle.tasks().unwrap():
+        table.add_row(info.node_id, info.name, info.status, repr(info.result))
+    console.print(table)
+
+
 def main() -> None:
     """Run the demo."""
     say("Starting an embedded PostgreSQL")
@@ -120,6 +132,7 @@ def main() -> None:
         with worker(folder):
             run_seed_example()
             show_more()
+            run_workflow()
     finally:
         os.chdir(EXAMPLES)
         shutil.rmtree(folder)

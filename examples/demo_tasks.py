@@ -4,7 +4,7 @@ import asyncio
 
 from instance import app
 
-from horsies import RetryPolicy, TaskError, TaskResult
+from horsies import RetryPolicy, TaskError, TaskResult, WorkflowSpec, from_node
 
 
 @app.task("divide")
@@ -27,6 +27,35 @@ async def fetch_greeting(name: str) -> TaskResult[str, TaskError]:
 def ask_shop(item: str) -> TaskResult[str, TaskError]:
     """Fail with a code that the retry policy names."""
     return TaskResult(err=TaskError(error_code="SHOP_BUSY", message=f"the shop is busy, no {item} now"))
+
+
+@app.task("list_items")
+def list_items(names: list[str]) -> TaskResult[list[str], TaskError]:
+    """Find what is to be priced."""
+    return TaskResult(ok=names)
+
+
+@app.task("price")
+def price(name: str, discount: int) -> TaskResult[int, TaskError]:
+    """Price one item; there is no salt."""
+    if name == "salt":
+        return TaskResult(err=TaskError(error_code="SOLD_OUT", message="no salt today"))
+    return TaskResult(ok=100 * len(name) - discount)
+
+
+@app.task("bill")
+def bill(prices: TaskResult[list[TaskResult[int, TaskError]], TaskError]) -> TaskResult[str, TaskError]:
+    """Add up what there is."""
+    found = [each.unwrap() for each in prices.unwrap() if each.is_ok()]
+    return TaskResult(ok=f"{len(found)} items for {sum(found)}")
+
+
+def order(names: list[str]) -> WorkflowSpec[str]:
+    """List items, price each, and add up."""
+    items = list_items.node(node_id="items")(names)
+    prices = price.map(over=from_node(items), node_id="prices")(discount=5)
+    total = bill.node(node_id="total")(from_node(prices))
+    return app.workflow("order", [items, prices, total], output=total, definition_key="demo.order.v1")
 
 
 app.discover_tasks(["demo_tasks"])

@@ -19,7 +19,10 @@ from tests.support.workers import WorkerProcess
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
-EXECUTED = [ROOT / "docs" / name for name in ("tasks.md", "results-and-errors.md", "schedules.md", "workflows.md")]
+EXECUTED = [
+    ROOT / "docs" / name
+    for name in ("tasks.md", "results-and-errors.md", "schedules.md", "workflows.md", "workflow-runs.md")
+]
 BLOCK = re.compile(
     r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
