@@ -35,6 +35,12 @@ _FILL = """
            horsies.now(), 'x'
     from generate_series(%s::int, %s::int) as n
 """
+_FILL_FOREIGN = """
+    insert into horsies.tasks (id, task_name, queue, priority, args, run_at, sent_at, fingerprint)
+    select (%s || lpad(to_hex(n), 12, '0'))::uuid, 'foreign ' || n %% 10, 'default', 100, '{}',
+           horsies.now() - interval '1 hour', horsies.now(), 'x'
+    from generate_series(1, %s::int) as n
+"""
 _FILL_HISTORY = """
     insert into horsies.history (id, task_name, queue, priority, args, status, result, run_at, attempt, sent_at,
                                  finished_at, fingerprint)
@@ -150,6 +156,16 @@ def test_a_claim_gets_by_a_backlog_of_names_it_does_not_know(full: Session, queu
         assert len(worker.claim(20)) == count
     assert reads.whole_tables == set()
     assert reads.indexes.keys() <= CLAIM_READS | {"tasks_by_name"}
+    assert reads.rows < 300
+    assert reads.blocks < 1000
+
+
+def test_a_claim_goes_by_name_although_statistics_make_its_name_seem_as_common_as_others(db: Session) -> None:
+    db.execute(_FILL_FOREIGN, (_PREFIX, MANY))
+    db.execute("vacuum analyze horsies.tasks")
+    fill(db, BEHIND, due_in=-60, count=1)
+    with reading(db) as reads:
+        assert len(DrivenWorker(db).claim(10)) == 1
     assert reads.rows < 300
     assert reads.blocks < 1000
 
