@@ -107,8 +107,8 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
 
     @classmethod
     def can_be_built(cls) -> bool:
-        """Whether it has nodes, or a ``build_with`` of its own: else it is a base for others."""
-        return bool(cls._nodes) or "build_with" in vars(cls)
+        """Whether it has nodes, or a ``build_with`` that is not this class's: else it is a base for others."""
+        return bool(cls._nodes) or hasattr(cls.build_with, "__wrapped__")
 
     @classmethod
     def build(cls, app: Any) -> WorkflowSpec[T_co]:
