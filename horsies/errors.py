@@ -208,6 +208,11 @@ def raised_at(error: BaseException) -> SourceLocation | None:
     return next(reversed(own or candidates), None)
 
 
+def is_users_own(file: Path) -> bool:
+    """Whether a file is part of the program, and not of a library."""
+    return not (str(file).startswith("<") or _is_library(file) or _is_installed(file))
+
+
 def _is_library(file: Path) -> bool:
     return file.is_relative_to(_LIBRARY) or (file.is_relative_to(_STANDARD_LIBRARY) and not _is_installed(file))
 

@@ -15,6 +15,9 @@ from horsies.urls import EmbeddedUrl, LibpqUrl, parse_url
 
 DEFAULT_SCHEMA = "horsies"
 URL_VARIABLES = ("HORSIES_DATABASE_URL", "DATABASE_URL")
+DEV_URL_VARIABLE = "HORSIES_DEV_DATABASE_URL"
+"""Goes before whatever the program says: `horsies dev` sets it, and so may what is to reach its server."""
+
 _EMBEDDED_PATH = Path(".horsies", "pg")
 _CONNECT_TIMEOUT_S = 10
 _LONGEST_SCHEMA_BYTES = 48
@@ -119,7 +122,7 @@ class PostgresConfig(Settings):
 
     def resolve_session_url(self) -> str | None:
         """The libpq URL of ``session_database_url``, if it is given."""
-        url = _reveal(self.session_database_url)
+        url = None if os.environ.get(DEV_URL_VARIABLE) else _reveal(self.session_database_url)
         place = None if url is None else parse_url(url, "PostgresConfig.session_database_url")
         return place.text if isinstance(place, LibpqUrl) else None
 
@@ -159,6 +162,8 @@ class PostgresConfig(Settings):
         }
 
     def _place(self) -> LibpqUrl | EmbeddedUrl:
+        if url := os.environ.get(DEV_URL_VARIABLE):
+            return parse_url(url, f"the environment variable {DEV_URL_VARIABLE}")
         given = _reveal(self.database_url)
         if given is not None:
             return parse_url(given, "PostgresConfig.database_url")

@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal
 
-type LogFormat = Literal["text", "json"]
+type LogFormat = Literal["text", "json", "short"]
 
 _log = logging.getLogger("horsies")
 
@@ -43,6 +43,16 @@ class TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
+class ShortFormatter(TextFormatter):
+    """The same for a terminal: local time to the second, and no level unless something is wrong."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format one record; a traceback follows on lines of its own."""
+        _, level, line = super().format(record).split(" ", 2)
+        moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        return f"{moment} {line if record.levelno <= logging.INFO else f'{level} {line}'}"
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
@@ -64,6 +74,6 @@ class JsonFormatter(logging.Formatter):
 def configure_logging(level: str, log_format: LogFormat) -> None:
     """Send the log of this process, the user's own loggers included, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.setFormatter({"json": JsonFormatter, "text": TextFormatter, "short": ShortFormatter}[log_format]())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # its pool tells us in our own words

@@ -21,10 +21,6 @@ class LogLevel(StrEnum):
     CRITICAL = "CRITICAL"
 
 
-OfLogLevel = Annotated[LogLevel, typer.Option(case_sensitive=False, help="Least level that is logged.")]
-OfLogFormat = Annotated[Literal["text", "json"], typer.Option(help="One line an event, or one JSON object.")]
-
-
 def worker(  # noqa: PLR0913 - one parameter an option
     locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
     *,
@@ -45,12 +41,19 @@ def worker(  # noqa: PLR0913 - one parameter an option
         Literal["fork", "spawn"], typer.Option(help="Fork children, or have each one import the app by itself.")
     ] = "fork",
     scheduler: Annotated[bool, typer.Option("--scheduler", help="Run the app's schedules, too.")] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start again when a file of the app changes, and log each task.")
+    ] = False,
     shutdown_timeout: Annotated[
         float | None,
         typer.Option(min=0, metavar="SECONDS", help="How long running tasks get when the worker stops; else no limit."),
     ] = None,
-    loglevel: OfLogLevel = LogLevel.INFO,
-    log_format: OfLogFormat = "text",
+    loglevel: Annotated[
+        LogLevel, typer.Option(case_sensitive=False, help="Least level that is logged.")
+    ] = LogLevel.INFO,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="One line an event, or one JSON object.")
+    ] = "text",
 ) -> None:
     """Run tasks until told to stop.
 
@@ -68,6 +71,7 @@ def worker(  # noqa: PLR0913 - one parameter an option
         max_memory_per_child_mb=max_memory_per_child_mb,
         start_method=start_method,
         scheduler=scheduler,
+        reload=reload,
         shutdown_timeout=shutdown_timeout,
         loglevel=loglevel.value,
         log_format=log_format,

@@ -45,6 +45,7 @@ class ChildPool:
         self._crew = crew
         self._async_names = settings.async_names
         self._concurrency = options.concurrency
+        self._logs_tasks = options.reload
         self._listener = listener
         self._pace = Pace()
         self._sweep: asyncio.TimerHandle | None = None
@@ -149,6 +150,9 @@ class ChildPool:
         if job is None:
             return
         self._pace.observe(job.task_name, report.seconds)
+        if self._logs_tasks:
+            took = round(report.seconds * 1000, 1)
+            event("task.finished", task=job.task_name, id=job.fence.task_id, ms=took, error=report.error_code or "none")
         self._listener.report(_outcome(child, report))
         self._idle.set()
         for following in child.begun() if child.has_permits else ():

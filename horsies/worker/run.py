@@ -26,6 +26,7 @@ from horsies.worker.child import give_up, keep_pulse, run_child
 from horsies.worker.crew import ChildrenCannotStartError, TemplateDiedError
 from horsies.worker.execute import Executor
 from horsies.worker.launch import threads_left
+from horsies.worker.reload import Watch, app_folders
 from horsies.worker.settings import WorkerOptions, WorkerSettings
 from horsies.worker.supervisor import Supervisor
 from horsies.worker.template import StartErrors, Template, TemplateProcess, start_template
@@ -78,6 +79,25 @@ def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
     problem = _cannot_begin(options)
     if problem is not None:
         return _refuse([problem])
+    if not options.reload:
+        return _run(load, options, None) or 0
+    sys.dont_write_bytecode = True  # Python takes a file for unchanged that is written twice within a second
+    while True:
+        watch = Watch()
+        try:
+            ended = _run(load, options, watch)
+            if ended in {0, _INTERRUPTED}:
+                return ended
+            if ended is not None:
+                event("worker.waiting", until="a file of the app changes")
+                watch.wait()
+        except KeyboardInterrupt:
+            return _INTERRUPTED
+        event("worker.reloading")
+
+
+def _run(load: Callable[[], ServableApp], options: WorkerOptions, watch: Watch | None) -> int | None:
+    """Run a worker once; its exit code, or None if the app has changed."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Python swallows an interrupt while it forks
     template = start_template(partial(_load, load, options), options.start_method)
     try:
@@ -87,17 +107,21 @@ def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
         os.kill(template.pid, signal.SIGKILL)
         return _INTERRUPTED
     if isinstance(loaded, StartErrors):
+        if watch is not None and loaded.folders:
+            watch.folders = loaded.folders
         return _refuse(loaded.errors)
     settings: WorkerSettings = pickle.loads(loaded)  # noqa: S301 - from our own fork
+    if watch is not None:
+        watch.folders = settings.folders
     _banner(settings, options)
     try:
-        asyncio.run(_supervise(template, settings, options))
+        has_changed = asyncio.run(_supervise(template, settings, options, watch))
     except CallFailedError as failure:
         return _refuse([settings.broker.unusable(failure.message)])
     except (ChildrenCannotStartError, TemplateDiedError) as error:
         event("worker.failed", level=logging.ERROR, reason=str(error))
         return 1
-    return 0
+    return None if has_changed else 0
 
 
 def _cannot_begin(options: WorkerOptions) -> HorsiesError | None:
@@ -123,7 +147,8 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template |
         database = Database(app.config.broker)
         _ = database.url  # starts the embedded server, if it is that; what is wrong with it is said here
     except HorsiesError as error:
-        return StartErrors(flatten([error]))
+        errors = flatten([error])
+        return StartErrors(errors, app_folders(errors))
     except EmbeddedError as error:
         return StartErrors((HorsiesError(ErrorCode.BROKER_INIT_FAILED, str(error)),))
     config = app.config
@@ -140,6 +165,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template |
         task_names=tuple(app.registry.names),
         async_names=frozenset(name for name in app.registry.names if app.registry.get(name).is_async),
         schedules=plan_schedules(config, app.registry),
+        folders=app_folders(),
     )
     source = partial(_spawned_child, load) if options.start_method == "spawn" else partial(_forked_child, app)
     return Template(pickle.dumps(settings), database, partial(source, options))
@@ -192,8 +218,10 @@ def _unknown_queues(config: AppConfig, options: WorkerOptions) -> list[HorsiesEr
     ]
 
 
-async def _supervise(template: TemplateProcess, settings: WorkerSettings, options: WorkerOptions) -> None:
-    await Supervisor(template, settings, options).run()
+async def _supervise(
+    template: TemplateProcess, settings: WorkerSettings, options: WorkerOptions, watch: Watch | None
+) -> bool:
+    return await Supervisor(template, settings, options, watch).run()
 
 
 def _banner(settings: WorkerSettings, options: WorkerOptions) -> None:

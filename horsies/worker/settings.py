@@ -35,6 +35,7 @@ class WorkerKeywords(TypedDict, total=False):
     start_method: StartMethod
     shutdown_timeout: float | None
     scheduler: bool
+    reload: bool
     loglevel: str
     log_format: LogFormat
 
@@ -54,6 +55,7 @@ class WorkerOptions:
         start_method: how children come to be: ``fork`` from a process that has imported the app, or ``spawn``, each a
             fresh interpreter that imports it.
         scheduler: whether it runs the app's schedules, too.
+        reload: whether it starts again when a file of the app changes, and logs each task: for development.
         shutdown_timeout: seconds that running tasks get when the worker stops; None: as long as they take.
         loglevel: a name of `logging`.
         log_format: ``text`` or ``json``.
@@ -69,6 +71,7 @@ class WorkerOptions:
     start_method: StartMethod = "fork"
     shutdown_timeout: float | None = None
     scheduler: bool = False
+    reload: bool = False
     loglevel: str = "INFO"
     log_format: LogFormat = "text"
 
@@ -106,6 +109,7 @@ class WorkerSettings:
     task_names: tuple[str, ...]
     async_names: frozenset[str]
     schedules: Schedules
+    folders: tuple[str, ...]
 
     @property
     def stale_after_s(self) -> float:

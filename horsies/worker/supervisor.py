@@ -27,6 +27,7 @@ from horsies.worker.exchange import Exchange, Identity
 from horsies.worker.host import is_dead, worker_facts
 from horsies.worker.pool import ChildPool
 from horsies.worker.protocol import Frame, Kind
+from horsies.worker.reload import Watch
 from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock
 from horsies.worker.template import REAP_MOST, TemplateProcess
 
@@ -40,8 +41,14 @@ _SETTLE_AFTER_HURRY_S = 10.0
 class Supervisor:
     """Runs a worker from its first connection to its last outcome."""
 
-    def __init__(self, template: TemplateProcess, settings: WorkerSettings, options: WorkerOptions) -> None:
-        """Take what the template process told of the app."""
+    def __init__(
+        self,
+        template: TemplateProcess,
+        settings: WorkerSettings,
+        options: WorkerOptions,
+        watch: Watch | None = None,
+    ) -> None:
+        """Take what the template process told of the app, and, if changes of its files end the run, their watch."""
         self._settings = settings
         self._options = options
         self._template = template
@@ -54,11 +61,15 @@ class Supervisor:
         self._crew = Crew(template, self._facts.process_name, options)
         self._pool = ChildPool(self._crew, settings, options, self._exchange)
         self._exchange.serve(self._pool)
+        self._watch = watch
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
-    async def run(self) -> None:
-        """Work until told to stop.
+    async def run(self) -> bool:
+        """Work until told to stop, or until the app has changed.
+
+        Returns:
+            Whether it was the latter.
 
         Raises:
             CallFailedError: the database can't be used, and waiting will not change that.
@@ -76,7 +87,7 @@ class Supervisor:
         if not begin.done():
             begin.cancel()
             await self._crew.close()
-            return
+            return False
         if begin.exception() is not None:
             await self._crew.close()
             begin.result()
@@ -90,6 +101,7 @@ class Supervisor:
         await self._wind_down(services[0])
         await self._leave(services)
         ended.result()
+        return self._watch is not None and not self._stop.is_set()
 
     def _on_stop_signal(self) -> None:
         (self._hurry if self._stop.is_set() else self._stop).set()
@@ -122,6 +134,8 @@ class Supervisor:
         if self._options.scheduler:
             settings = self._settings
             services.append(Scheduler(self._database, settings.resilience, settings.schedules).run())
+        if self._watch is not None:
+            services.append(self._watch.wait_async())
         return [*services, self._listen()] if self._database.can_listen else services
 
     async def _listen(self) -> None:

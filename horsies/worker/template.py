@@ -21,11 +21,11 @@ import faulthandler
 import gc
 import os
 import pickle
-import select
 import selectors
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,9 +73,10 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class StartErrors:
-    """Why the app can't be served."""
+    """Why the app can't be served, and the folders in which that may be mended."""
 
     errors: tuple[HorsiesError, ...]
+    folders: tuple[str, ...] = ()
 
 
 class TemplateProcess:
@@ -271,7 +272,7 @@ class _Loop:
         if self._worker_id is None:
             return
         for pause in _WILL_PAUSES_S:
-            select.select((), (), (), pause)
+            time.sleep(pause)
             with suppress(psycopg.Error), self._template.database.connect() as connection:
                 call = calls_worker.reap(self._worker_id, REAP_MOST)
                 connection.execute(self._template.database.statement(call), call.params)

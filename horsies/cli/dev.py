@@ -1,0 +1,56 @@
+"""``horsies dev``."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from horsies import embedded
+from horsies.cli.locate import locate
+from horsies.cli.worker import LogLevel
+from horsies.errors import ConfigurationError, ErrorCode
+from horsies.postgres import DEV_URL_VARIABLE
+from horsies.worker.run import run_worker
+from horsies.worker.settings import WorkerOptions
+
+_KILL_AFTER_S = 1.0
+
+
+def dev(
+    locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
+    *,
+    processes: Annotated[int, typer.Option(min=1, help="Child processes that run tasks.")] = 2,
+    concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time in each child.")] = 1,
+    loglevel: Annotated[
+        LogLevel, typer.Option(case_sensitive=False, help="Least level that is logged.")
+    ] = LogLevel.INFO,
+) -> None:
+    """Run an app for development, with a database of its own, in one terminal.
+
+    A worker and the schedules run on an embedded PostgreSQL in .horsies/pg, whatever database the app names. When a
+    file of the app changes they start again; tasks that run for longer than a second after that, or after Ctrl-C, are
+    killed.
+
+    Example: horsies dev instance:app
+    """
+    home = Path(".horsies", "pg").absolute()
+    url = os.environ[DEV_URL_VARIABLE] = f"embedded://{quote(str(home))}"
+    typer.echo(f"dev: on an embedded PostgreSQL in .horsies/pg, whatever database {locator} names", err=True)
+    typer.echo(f"dev: to reach it from another terminal: export {DEV_URL_VARIABLE}={url}", err=True)
+    try:
+        embedded.acquire(home)
+    except embedded.EmbeddedError as error:
+        raise ConfigurationError(ErrorCode.BROKER_INIT_FAILED, str(error)) from error
+    options = WorkerOptions(
+        processes=processes,
+        concurrency=concurrency,
+        scheduler=True,
+        reload=True,
+        shutdown_timeout=_KILL_AFTER_S,
+        loglevel=loglevel.value,
+        log_format="short",
+    )
+    raise typer.Exit(run_worker(partial(locate, locator), options))
