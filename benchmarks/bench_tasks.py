@@ -1,5 +1,7 @@
 """The tasks that are measured: they do nothing."""
 
+import time
+
 from horsies import AppConfig, Horsies, TaskError, TaskResult
 
 app = Horsies(AppConfig())
@@ -14,3 +16,9 @@ def noop(number: int) -> TaskResult[int, TaskError]:
 @app.task("noop_async")
 async def noop_async(number: int) -> TaskResult[int, TaskError]:
     return TaskResult(ok=number)
+
+
+@app.task("nap")
+def nap(seconds: float) -> TaskResult[float, TaskError]:
+    time.sleep(seconds)
+    return TaskResult(ok=seconds)

@@ -3,6 +3,7 @@
 Claiming and finishing by two connections in lockstep threads of one process; sending by one connection.
 """
 
+import statistics
 import threading
 import time
 from uuid import uuid4
@@ -67,11 +68,7 @@ def drain(url: str, count: int, batch: int, connections: int = 2) -> float:
                         left -= accepted
                 else:
                     tasks = ask(connection, claim).tasks
-                outcomes = [
-                    Outcome(Fence(task.id, number), ok=True, result=b"1", error_code=None, retry_after=None,
-                            worker_pid=1, process_name="floor")
-                    for task in tasks
-                ]  # fmt: skip
+                outcomes = [outcome(Fence(task.id, number)) for task in tasks]
             ask(connection, calls_worker.worker_stop(worker_id))
 
     threads = [threading.Thread(target=serve) for _ in range(connections)]
@@ -81,6 +78,27 @@ def drain(url: str, count: int, batch: int, connections: int = 2) -> float:
     for thread in threads:
         thread.join()
     return count / (time.perf_counter() - start)
+
+
+def claim(url: str, rounds: int) -> float:
+    """Claim a task that was just sent, and finish it; the median time of a claim in milliseconds."""
+    worker_id, times = uuid4(), list[float]()
+    with connect(url) as connection:
+        ask(connection, calls_worker.worker_start(worker_id, FACTS))
+        for number in range(1, rounds + 1):
+            ask(connection, calls_tasks.enqueue(request(number), replay=False))
+            call = calls_worker.claim(worker_id, number, 10, ["default"], ["noop"], free=10)
+            start = time.perf_counter()
+            [task] = ask(connection, call).tasks
+            times.append((time.perf_counter() - start) * 1000)
+            ask(connection, calls_worker.finish(worker_id, "floor", [outcome(Fence(task.id, number))]))
+        ask(connection, calls_worker.worker_stop(worker_id))
+    return statistics.median(times)
+
+
+def outcome(fence: Fence) -> Outcome:
+    """A task that has ended well."""
+    return Outcome(fence, ok=True, result=b"1", error_code=None, retry_after=None, worker_pid=1, process_name="floor")
 
 
 def send(url: str, count: int) -> float:

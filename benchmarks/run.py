@@ -9,16 +9,26 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import bench_tasks
+import crowd
 import floor
 import psutil
 import psycopg
 import waits
 from setting import database, facts, measure, wait_for, worker
 
-LATENCIES = 300
+# From the first outcomes to the last.
+RATE = b"""
+    select count(*) filter (where finished_at > first) / extract(epoch from max(finished_at) - min(first))
+    from (select finished_at, min(finished_at) over () as first from horsies.history) as outcomes
+"""
+LONGEST_GAP = b"""
+    select extract(epoch from max(gap)) * 1000
+    from (select finished_at - lag(finished_at) over (order by finished_at) as gap from horsies.history) as gaps
+"""
 
 
 @dataclass(frozen=True)
@@ -29,10 +39,13 @@ class Size:
     drained: int
     sent: int
     idle_s: float
+    latencies: int
+    crowd: int
+    lasting: int
 
 
-FULL = Size(runs=5, drained=3_000, sent=3_000, idle_s=10.0)
-QUICK = Size(runs=1, drained=300, sent=100, idle_s=0.5)
+FULL = Size(runs=5, drained=10_000, sent=3_000, idle_s=10.0, latencies=300, crowd=1_000_000, lasting=50_000)
+QUICK = Size(runs=1, drained=300, sent=100, idle_s=0.5, latencies=50, crowd=1_000, lasting=500)
 
 
 def drain_sync(url: str, size: Size) -> None:
@@ -67,11 +80,11 @@ def latency(url: str, size: Size) -> None:
 
     def quantiles() -> list[float]:
         times: list[float] = []
-        for number in range(LATENCIES):
+        for number in range(size.latencies):
             start = time.perf_counter()
             bench_tasks.noop.send(number).unwrap().get()
             times.append((time.perf_counter() - start) * 1000)
-        return statistics.quantiles(times[20:], n=100)
+        return statistics.quantiles(times[size.latencies // 10 :], n=100)
 
     empty(url)
     with worker("--processes=2"):
@@ -100,7 +113,7 @@ def idle(url: str, size: Size) -> None:
     with worker("--processes=2") as process:
         bench_tasks.noop.send(0).unwrap().get()
         template, *children = psutil.Process(process.pid).children(recursive=True)
-        own = [each.memory_full_info().uss / 1e6 for each in children]
+        own = [own_memory([each]) for each in children]
         measure("memory of an idle child, not shared", "MB", len(own), iter(own).__next__)
         family = [psutil.Process(process.pid), template, *children]
 
@@ -115,6 +128,57 @@ def idle(url: str, size: Size) -> None:
         found = [once() for _ in range(size.runs)]
     measure("transactions of an idle worker", "/s", size.runs, iter([rate for rate, _ in found]).__next__)
     measure("processor time of an idle worker", "%", size.runs, iter([share for _, share in found]).__next__)
+
+
+def claims(url: str, size: Size) -> None:
+    """How long a claim takes beside a crowd that it is not to take, and beside nothing. The runs take turns."""
+    crowds = {
+        "empty": None,
+        f"{size.crowd:,} tasks scheduled ahead": crowd.scheduled(size.crowd),
+        f"{size.crowd:,} ended tasks": crowd.ended(size.crowd),
+        f"{size.crowd // 10:,} foreign tasks": crowd.foreign(size.crowd // 10),
+    }
+    with ExitStack() as stack:
+        places = {name: stack.enter_context(crowd.place(url, fill)) for name, fill in crowds.items()}
+        found = [{name: floor.claim(place, 100) for name, place in places.items()} for _ in range(size.runs)]
+    for name in crowds:
+        measure(f"claim, {name}", "ms", size.runs, iter([run[name] for run in found]).__next__)
+        if name != "empty":
+            measure("  against empty", "times", size.runs, iter([run[name] / run["empty"] for run in found]).__next__)
+
+
+def memory(url: str, size: Size) -> None:
+    """By how much a worker grows between the first fifth of many tasks and their end."""
+    empty(url)
+    floor.fill(url, size.lasting, "noop")
+    with worker("--processes=2") as process:
+        wait_for(lambda: ended(url) >= size.lasting // 5, 0.05)
+        _template, *children = psutil.Process(process.pid).children(recursive=True)
+        family = {"supervisor": [psutil.Process(process.pid)], "children": children}
+        before = {name: own_memory(members) for name, members in family.items()}
+        wait_for(lambda: ended(url) == size.lasting, 0.05)
+        for name, members in family.items():
+            grown = own_memory(members) - before[name]
+            measure(f"growth over {size.lasting:,} tasks, {name}", "MB", 1, iter([grown]).__next__)
+
+
+def outlier(url: str, size: Size) -> None:
+    """The longest time in which nothing ended, while a task of a minute runs among quick ones that wait."""
+
+    def once() -> float:
+        empty(url)
+        floor.fill(url, size.drained // 20, "noop")
+        bench_tasks.nap.send(60.0)
+        floor.fill(url, size.drained // 20, "noop")
+        with worker("--processes=2", "--shutdown-timeout=0"):
+            wait_for(lambda: ended(url) == size.drained // 20 * 2, 0.05)
+            return asked(url, LONGEST_GAP)
+
+    measure("longest pause behind a long task", "ms", size.runs, once)
+
+
+def own_memory(processes: Sequence[psutil.Process]) -> float:
+    return sum(each.memory_full_info().uss for each in processes) / 1e6
 
 
 def transactions(url: str) -> int:
@@ -149,10 +213,8 @@ def drained(url: str, count: int, task: str, *options: str) -> float:
     empty(url)
     floor.fill(url, count, task)
     with worker(*options):
-        wait_for(lambda: ended(url) > 0)
-        already, start = ended(url), time.perf_counter()
-        wait_for(lambda: ended(url) == count)
-        return (count - already) / (time.perf_counter() - start)
+        wait_for(lambda: ended(url) == count, 0.05)  # seldom: to count takes time from those who are measured
+    return asked(url, RATE)
 
 
 def floor_drained(url: str, count: int) -> float:
@@ -162,9 +224,13 @@ def floor_drained(url: str, count: int) -> float:
 
 
 def ended(url: str) -> int:
+    return int(asked(url, b"select count(*) from horsies.history"))
+
+
+def asked(url: str, query: bytes) -> float:
     with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute("select count(*) from horsies.history").fetchone()
-        return 0 if row is None else int(row[0])
+        row = connection.execute(query).fetchone()
+        return 0 if row is None else float(row[0])
 
 
 def empty(url: str) -> None:
@@ -180,6 +246,9 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "startup": startup,
     "replacement": replacement,
     "idle": idle,
+    "memory": memory,
+    "claims": claims,
+    "outlier": outlier,
     "imports": lambda _url, size: waits.imports(size.runs),
     "reload": lambda _url, size: waits.reload(size.runs),
 }

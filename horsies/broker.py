@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from horsies.codes import BrokerErrorCode, TaskStatus
 from horsies.db import calls_monitor, calls_schedules, calls_tasks
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
-from horsies.db.rows import ScheduleState, TaskInfoRow, WaitingNameRow, WorkerStatsRow
+from horsies.db.rows import QueueStats, ScheduleState, TaskInfoRow, WaitingNameRow, Why, WorkerStatsRow
 from horsies.handle import (
     BrokerOperationError,
     BrokerResult,
@@ -177,6 +177,30 @@ class Broker:
         return await self._watch(
             calls_schedules.schedule_run(name, task_id), lambda is_known: str(task_id) if is_known else None
         )
+
+    async def why(self, task_id: str) -> BrokerResult[Why]:
+        """What a task is waiting for: the conditions that workers' claims have, in words.
+
+        Raises:
+            ValueError: ``task_id`` is not a UUID.
+        """
+        return await self._watch(calls_monitor.why(parse_id(task_id)), lambda row: row)
+
+    async def get_queues(self, names: Sequence[str] = ()) -> BrokerResult[list[QueueStats]]:
+        """These queues, those that live workers work on, and those that are paused or capped here; by name."""
+        return await self._watch(calls_monitor.queue_stats(names), lambda rows: rows)
+
+    async def pause_queue(self, name: str) -> BrokerResult[bool]:
+        """Have nothing of a queue start any more, in the whole cluster; what runs, ends. Whether it ran before."""
+        return await self._watch(calls_monitor.queue_control(name, "pause"), bool)
+
+    async def resume_queue(self, name: str) -> BrokerResult[bool]:
+        """Let a paused queue go on, at once. Whether it was paused."""
+        return await self._watch(calls_monitor.queue_control(name, "resume"), bool)
+
+    async def cap_queue(self, name: str, max_concurrency: int | None) -> BrokerResult[bool]:
+        """Give a queue a cap in place of what its apps declare; None: what they declare. Whether that is a change."""
+        return await self._watch(calls_monitor.queue_control(name, "cap", max_concurrency), bool)
 
     async def mark_stale_tasks_as_failed(self, stale_threshold_ms: int = 300_000) -> BrokerResult[int]:
         """Declare workers dead that have been silent for so long, as any worker does by itself in time.

@@ -24,17 +24,6 @@ from pydantic import AfterValidator, Field
 from horsies.errors import ConfigurationError, ErrorCode, caller_location
 from horsies.settings import Contradiction, Settings, show_value
 
-__all__ = [
-    "CronSchedule",
-    "DailySchedule",
-    "HourlySchedule",
-    "IntervalSchedule",
-    "MonthlySchedule",
-    "SchedulePattern",
-    "Weekday",
-    "WeeklySchedule",
-]
-
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 _HOURS_OF_A_DAY = 24

@@ -12,8 +12,6 @@ from horsies.errors import ErrorCode, SourceLocation, caller_location
 from horsies.patterns import SchedulePattern, invalid_schedule
 from horsies.settings import Contradiction, Settings, show_value
 
-__all__ = ["ScheduleConfig", "TaskSchedule"]
-
 _LONGEST_NAME = 128
 
 

@@ -22,6 +22,12 @@ def test_every_benchmark_runs_and_prints_its_numbers() -> None:
         "send, floor",
         "latency p50",
         "latency p99",
+        "growth over 500 tasks, supervisor",
+        "claim, empty",
+        "claim, 1,000 tasks scheduled ahead",
+        "claim, 1,000 ended tasks",
+        "claim, 100 foreign tasks",
+        "longest pause behind a long task",
         "horsies --help",
         "change to its task's result",
     ):

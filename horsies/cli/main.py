@@ -21,6 +21,8 @@ COMMANDS = {
     "schedules": ("schedules:schedules", "Look at schedules, pause and resume them, run one now."),
     "workers": ("workers:workers", "List the workers that the database knows, and what each has in hand."),
     "doctor": ("doctor:doctor", "Look for what is wrong with the database, and say what to do."),
+    "queues": ("queues:queues", "Look at queues, pause and resume them."),
+    "why": ("why:why", "Say in a sentence what tasks are waiting for: their time, a cap, a worker, and so on."),
     "db": ("db:db", "Create, migrate and inspect the schema."),
 }
 """Each command, where below `horsies.cli` it stands, and the first line of its help."""

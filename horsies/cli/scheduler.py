@@ -1,12 +1,12 @@
 """``horsies scheduler``."""
 
 import asyncio
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from horsies.cli.locate import locate
-from horsies.cli.worker import LogLevel
+from horsies.cli.worker import LogLevel, OfLogFormat, OfLogLevel
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
 from horsies.errors import raise_all
@@ -19,12 +19,8 @@ from horsies.version import __version__
 def scheduler(
     locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
     *,
-    loglevel: Annotated[
-        LogLevel, typer.Option(case_sensitive=False, help="Least level that is logged.")
-    ] = LogLevel.INFO,
-    log_format: Annotated[
-        Literal["text", "json"], typer.Option(help="One line an event, or one JSON object.")
-    ] = "text",
+    loglevel: OfLogLevel = LogLevel.INFO,
+    log_format: OfLogFormat = "text",
 ) -> None:
     """Send the tasks of the app's schedules when they are due.
 

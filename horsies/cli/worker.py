@@ -21,6 +21,10 @@ class LogLevel(StrEnum):
     CRITICAL = "CRITICAL"
 
 
+OfLogLevel = Annotated[LogLevel, typer.Option(case_sensitive=False, help="Least level that is logged.")]
+OfLogFormat = Annotated[Literal["text", "json"], typer.Option(help="One line an event, or one JSON object.")]
+
+
 def worker(  # noqa: PLR0913 - one parameter an option
     locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
     *,
@@ -48,12 +52,8 @@ def worker(  # noqa: PLR0913 - one parameter an option
         float | None,
         typer.Option(min=0, metavar="SECONDS", help="How long running tasks get when the worker stops; else no limit."),
     ] = None,
-    loglevel: Annotated[
-        LogLevel, typer.Option(case_sensitive=False, help="Least level that is logged.")
-    ] = LogLevel.INFO,
-    log_format: Annotated[
-        Literal["text", "json"], typer.Option(help="One line an event, or one JSON object.")
-    ] = "text",
+    loglevel: OfLogLevel = LogLevel.INFO,
+    log_format: OfLogFormat = "text",
 ) -> None:
     """Run tasks until told to stop.
 

@@ -1,9 +1,10 @@
 """The calls of who watches over the queue: what is stale or late, who works, and what to do about the dead."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from horsies.db.operations import Call, Rows
-from horsies.db.rows import HealthRow, TaskInfoRow, WaitingNameRow, WorkerStatsRow
+from horsies.db.rows import HealthRow, QueueStats, TaskInfoRow, WaitingNameRow, Why, WorkerStatsRow
 
 _STALE_TASKS = (
     "select info.* from horsies.stale_tasks(%s::float8, %s) as found (id)"
@@ -21,6 +22,9 @@ _WAITING_NAMES = "select * from horsies.waiting_names(%s)"
 _WORKER_STATS = "select * from horsies.worker_stats()"
 _REAP_STALE = "select horsies.reap_stale(%s::float8, %s)"
 _HAND_BACK_STALE = "select horsies.hand_back_stale(%s::float8, %s)"
+_QUEUE_STATS = "select * from horsies.queue_stats(%s::text[])"
+_QUEUE_CONTROL = "select horsies.queue_control(%s, %s, %s::int)"
+_WHY = "select * from horsies.why(%s)"
 _PING = "select horsies.now()"
 
 
@@ -68,6 +72,21 @@ def reap_stale(stale_after_s: float, most: int) -> Call[int]:
 def hand_back_stale(stale_after_s: float, most: int) -> Call[int]:
     """Return to the queue what silent workers have claimed and not begun; answers how many."""
     return Call(_HAND_BACK_STALE, (stale_after_s, most), lambda rows: rows[0][0])
+
+
+def queue_stats(names: Sequence[str]) -> Call[list[QueueStats]]:
+    """These queues, and all of which something is known."""
+    return Call(_QUEUE_STATS, (list(names),), lambda rows: [QueueStats(*row) for row in rows])
+
+
+def queue_control(name: str, action: str, cap: int | None = None) -> Call[bool]:
+    """``pause``, ``resume`` or ``cap`` a queue; answers whether that changed something."""
+    return Call(_QUEUE_CONTROL, (name, action, cap), lambda rows: rows[0][0])
+
+
+def why(task_id: UUID) -> Call[Why]:
+    """What a task is waiting for."""
+    return Call(_WHY, (task_id,), lambda rows: Why(*rows[0]))
 
 
 def ping() -> Call[None]:

@@ -32,20 +32,10 @@ def schedule_define(  # noqa: PLR0913 - one parameter a column
     name: str, config_hash: str, words: str, timezone: str, request: EnqueueRequest, *, first_due: datetime | None
 ) -> Call[None]:
     """Make a schedule known, or what it sends; ``first_due`` counts if the hash is another one than it was."""
-    params = (
-        name,
-        config_hash,
-        words,
-        timezone,
-        request.task_name,
-        request.queue,
-        request.priority,
-        RawJson(request.args),
-        None if request.retry_policy is None else RawJson(request.retry_policy),
-        request.timeout_ms,
-        request.fingerprint,
-        first_due,
-    )
+    retries = None if request.retry_policy is None else RawJson(request.retry_policy)
+    place = (request.task_name, request.queue, request.priority)
+    sent = (RawJson(request.args), retries, request.timeout_ms, request.fingerprint)
+    params = (name, config_hash, words, timezone, *place, *sent, first_due)
     return Call(_DEFINE, params, lambda _rows: None)
 
 

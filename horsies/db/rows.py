@@ -164,3 +164,34 @@ class ScheduleState(NamedTuple):
     run_count: int
     paused: bool
     resumed_at: datetime | None
+
+
+class QueueStats(NamedTuple):
+    """One queue, a row of `horsies.queue_stats`.
+
+    Attributes:
+        name: of the queue.
+        waiting: tasks that are due and not claimed.
+        scheduled: tasks that are not due yet, retries among them.
+        claimed: tasks that wait in workers which have prefetched them.
+        running: tasks that run.
+        paused: nothing new starts.
+        max_concurrency: the cap that counts; None: there is none, or no worker has told its own.
+        workers: how many live ones work on it.
+    """
+
+    name: str
+    waiting: int
+    scheduled: int
+    claimed: int
+    running: int
+    paused: bool
+    max_concurrency: int | None
+    workers: int
+
+
+class Why(NamedTuple):
+    """What a task is waiting for: the ``reason`` in a word, for programs, and in a ``sentence``."""
+
+    reason: str
+    sentence: str

@@ -57,11 +57,12 @@ def keep_pulse(pulse: int, every_s: float) -> None:
 
 
 def _beat(pulse: int, inode: int, every_s: float) -> None:
+    patience = threading.Event()
     with suppress(OSError):  # the supervisor is gone, or a task closed the pipe and its number may be another file's
         while os.fstat(pulse).st_ino == inode:
             with suppress(BlockingIOError):  # nobody has looked for long: it is full of beats
                 os.write(pulse, b".")
-            time.sleep(every_s)
+            patience.wait(every_s)
 
 
 def give_up(channel: socket.socket, reason: str) -> None:

@@ -21,11 +21,11 @@ import faulthandler
 import gc
 import os
 import pickle
+import select
 import selectors
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -272,7 +272,7 @@ class _Loop:
         if self._worker_id is None:
             return
         for pause in _WILL_PAUSES_S:
-            time.sleep(pause)
+            select.select((), (), (), pause)
             with suppress(psycopg.Error), self._template.database.connect() as connection:
                 call = calls_worker.reap(self._worker_id, REAP_MOST)
                 connection.execute(self._template.database.statement(call), call.params)

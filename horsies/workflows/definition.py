@@ -21,7 +21,7 @@ from horsies.errors import (
     raise_all,
     report,
 )
-from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node
+from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node, listed
 from horsies.workflows.spec import BUILDING, SuccessCase, SuccessPolicy, WorkflowSpec
 
 _definitions: dict[str, "AnyDefinition"] = {}
@@ -107,8 +107,8 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
 
     @classmethod
     def can_be_built(cls) -> bool:
-        """Whether it has nodes, or a ``build_with`` of its own: else it is a base for others."""
-        return bool(cls._nodes) or "build_with" in vars(cls)
+        """Whether it has nodes, or a ``build_with`` that is not this class's: else it is a base for others."""
+        return bool(cls._nodes) or hasattr(cls.build_with, "__wrapped__")
 
     @classmethod
     def build(cls, app: Any) -> WorkflowSpec[T_co]:
@@ -147,12 +147,9 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
             WorkflowValidationError: HRS-022, it is not overridden and got parameters.
         """
         if args or params:
-            raise WorkflowValidationError(
-                ErrorCode.WORKFLOW_SUBWORKFLOW_PARAMS_REQUIRE_BUILD_WITH,
-                f"{cls.__name__} got parameters, and has no build_with of its own to take them",
-                location=cls.location,
-                help_text=f"define build_with(cls, app, {', '.join(params) or '…'}) in it",
-            )
+            message = f"{cls.__name__} got parameters, and has no build_with of its own to take them"
+            help_text = f"define build_with(cls, app, {', '.join(params) or '…'}) in it"
+            raise cls.problem(ErrorCode.WORKFLOW_SUBWORKFLOW_PARAMS_REQUIRE_BUILD_WITH, message, help_text)
         return cls.build(app)
 
     @classmethod
@@ -192,15 +189,15 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         if wanted in (Any, None, types.NoneType) or (output is not None and fits(_result_type(output), wanted)):
             return []
         what = "it has no output" if output is None else f"{output!r} returns {show_type(_result_type(output))}"
+        message = f"{cls.__name__} is a WorkflowDefinition[{show_type(wanted)}], and {what}"
         fix = f"WorkflowDefinition[{'None' if output is None else show_type(_result_type(output))}]"
-        return [
-            WorkflowValidationError(
-                ErrorCode.WORKFLOW_OUTPUT_TYPE_MISMATCH,
-                f"{cls.__name__} is a WorkflowDefinition[{show_type(wanted)}], and {what}",
-                location=cls.location,
-                help_text=f"name an output node of that type in Meta, or derive it from {fix}",
-            )
-        ]
+        help_text = f"name an output node of that type in Meta, or derive it from {fix}"
+        return [cls.problem(ErrorCode.WORKFLOW_OUTPUT_TYPE_MISMATCH, message, help_text)]
+
+    @classmethod
+    def problem(cls, code: ErrorCode, message: str, help_text: str, *notes: str) -> WorkflowValidationError:
+        """Make an error at its line."""
+        return WorkflowValidationError(code, message, location=cls.location, notes=notes, help_text=help_text)
 
     @classmethod
     def _take_nodes_in(cls) -> None:
@@ -233,9 +230,7 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
 
     @classmethod
     def _of(cls, nodes: Any) -> Any:
-        return (
-            [cls._one(node) for node in cast("Sequence[object]", nodes)] if isinstance(nodes, list | tuple) else nodes
-        )
+        return [cls._one(node) for node in listed(cast("Any", nodes))] if isinstance(nodes, list | tuple) else nodes
 
     @classmethod
     def _policy(cls, policy: SuccessPolicy | None) -> SuccessPolicy | None:
@@ -250,14 +245,12 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
             return  # which is said when it is built
         known = _definitions.get(key)
         if known is not None and (known.location, known.__qualname__) != (cls.location, cls.__qualname__):
-            problem = WorkflowValidationError(
-                ErrorCode.WORKFLOW_DUPLICATE_DEFINITION_KEY,
-                f"two definitions have the key {key!r}: {known.__name__} and {cls.__name__}",
-                location=cls.location,
-                notes=[f"the other one is at {known.location}"],
-                help_text=f"give {cls.__name__} a definition_key of its own",
+            message = f"two definitions have the key {key!r}: {known.__name__} and {cls.__name__}"
+            help_text, note = (
+                f"give {cls.__name__} a definition_key of its own",
+                f"the other one is at {known.location}",
             )
-            report([problem])
+            report([cls.problem(ErrorCode.WORKFLOW_DUPLICATE_DEFINITION_KEY, message, help_text, note)])
         _definitions[key] = cls
 
 
@@ -291,12 +284,8 @@ def _building(function: Callable[..., WorkflowSpec[Any]]) -> Callable[..., Workf
         finally:
             BUILDING.reset(token)
         if not isinstance(cast("object", spec), WorkflowSpec):
-            raise WorkflowValidationError(
-                ErrorCode.WORKFLOW_CHECK_BUILDER_EXCEPTION,
-                f"{cls.__name__}.build_with() returned {show_value(spec)}, which is no WorkflowSpec",
-                location=cls.location,
-                help_text="return app.workflow(…)",
-            )
+            message = f"{cls.__name__}.build_with() returned {show_value(spec)}, which is no WorkflowSpec"
+            raise cls.problem(ErrorCode.WORKFLOW_CHECK_BUILDER_EXCEPTION, message, "return app.workflow(…)")
         report(cls.check_output(spec.output))
         return spec
 

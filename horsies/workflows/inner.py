@@ -16,7 +16,7 @@ from horsies.current import CurrentTask, current_task
 from horsies.db import calls_workflows
 from horsies.db.calls_workflows import RunRequest
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Runner
-from horsies.errors import SourceLocation
+from horsies.errors import SourceLocation, TaskDefinitionError
 from horsies.outcome import TaskError, TaskResult
 from horsies.registry import PLAIN_RESULTS, TaskDefinition
 from horsies.workflows.compile import compile_run
@@ -35,7 +35,10 @@ def inner_tasks(app: App) -> Iterator[TaskDefinition]:
     """A task for each definition that was imported, which builds a run of it, and the one for maps."""
     none = SignatureCodec(_nothing)
     for key, definition in definitions().items():
-        signature = definition.signature() or none
+        try:
+            signature = definition.signature() or none
+        except TaskDefinitionError:
+            continue  # then no workflow can have it for a node: HRS-023
         yield _inner(BUILD_TASK + key, partial(_build, app, definition), signature, definition.location)
     yield _inner(MAP_TASK, partial(_map, app.producer.runner), none, None)
 

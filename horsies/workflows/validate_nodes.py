@@ -1,7 +1,7 @@
 """What can be wrong with one node of a workflow: dependencies, arguments, types, queue."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -186,7 +186,9 @@ class NodeValidation:
         bound = [*node.kwargs, *node.args_from]
         if signature is not None:
             yield from self._parameters(signature, f"{name}.build_with()")
-        elif bound:
+            return
+        yield from self._context((), f"{name}.build_with()")
+        if bound:
             message = f"passes {', '.join(map(repr, bound))} to {name}, which takes nothing"
             help_text = f"give {name} a build_with(cls, app, {', '.join(bound)}) of its own"
             yield ErrorCode.WORKFLOW_SUBWORKFLOW_PARAMS_REQUIRE_BUILD_WITH, message, help_text
@@ -194,10 +196,7 @@ class NodeValidation:
     def _parameters(self, signature: SignatureCodec, callee: str) -> Iterator[Found]:
         node = self._node
         yield from self._binding(signature, callee)
-        if node.workflow_ctx_from is not None and CONTEXT_PARAMETER not in signature.parameters:
-            message = f"has workflow_ctx_from, and {callee} has no parameter {CONTEXT_PARAMETER!r}"
-            help_text = f"declare {CONTEXT_PARAMETER}: WorkflowContext | None = None"
-            yield ErrorCode.WORKFLOW_CTX_PARAM_MISSING, message, help_text
+        yield from self._context(signature.parameters, callee)
         for name in node.kwargs:
             if name in signature.parameters.keys() - node.args_from.keys() - FILLED_IN:
                 yield from self._encode(signature, name, callee)
@@ -205,6 +204,12 @@ class NodeValidation:
             codec = self._result_codec(source)
             if name in signature.parameters and codec is not None:
                 yield from self._passed_on(signature, name, codec, f"{name!r} of {callee}")
+
+    def _context(self, parameters: Collection[str], callee: str) -> Iterator[Found]:
+        if self._node.workflow_ctx_from is not None and CONTEXT_PARAMETER not in parameters:
+            message = f"has workflow_ctx_from, and {callee} has no parameter {CONTEXT_PARAMETER!r}"
+            help_text = f"declare {CONTEXT_PARAMETER}: WorkflowContext | None = None"
+            yield ErrorCode.WORKFLOW_CTX_PARAM_MISSING, message, help_text
 
     def _binding(self, signature: SignatureCodec, callee: str) -> Iterator[Found]:
         node = self._node

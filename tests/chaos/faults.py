@@ -185,7 +185,6 @@ class Breaker:
                 "select pid from pg_stat_activity where application_name like 'horsies%' order by pid"
             ).fetchall()
             pid = choice(rng, found)
-            self._unrest()
             return pid is not None and session.execute("select pg_terminate_backend(%s)", pid).fetchone() == (True,)
 
     def restart_server(self, _rng: random.Random) -> bool:
@@ -210,12 +209,10 @@ class Breaker:
         proxy = choice(rng, self._arena.proxies)
         if proxy is None:
             return False
-        self._unrest()
         proxy.cut_after(size, direction)
         deadline = time.monotonic() + _TRY_FOR_S / 2
         while direction in proxy._left and time.monotonic() < deadline:
             time.sleep(_TRY_AGAIN_S / 5)
-        self._unrest()
         return direction not in proxy._left
 
     def stall(self, rng: random.Random) -> bool:
@@ -223,11 +220,9 @@ class Breaker:
         proxy = choice(rng, self._arena.proxies)
         if proxy is None:
             return False
-        self._unrest()
         proxy.stall(*rng.choice([(), ("to server",), ("to client",)]))
         time.sleep(rng.choice([rng.uniform(0.2, 2), self._arena.stale_s + 2]))
         proxy.resume()
-        self._unrest()
         return True
 
     def _unrest(self) -> None:

@@ -1,6 +1,7 @@
-"""Any order of events from two workers, on the real database and on a model of a few lines.
+"""Any order of events from two workers with a session each, on the real database and on a model of a few lines.
 
-No task is lost, each claim has at most one accepted outcome, and what has ended never changes.
+No task is lost, each claim has at most one accepted outcome, no arrow of the diagram in docs/task-life-cycle.md is taken
+twice for one fence, and what has ended never changes.
 """
 
 from collections.abc import Callable
@@ -13,20 +14,33 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from horsies.db import calls_monitor, calls_tasks
 from horsies.db.calls_worker import Fence
 from horsies.retry import RetryPolicy
-from tests.support.factories import DrivenWorker, done, enqueue, expire, failed, numbered_id, prefetch, reap, request
-from tests.support.sessions import NOON, Session, freeze_clock, move_clock
+from tests.support.factories import (
+    DrivenWorker,
+    cap_queue,
+    done,
+    enqueue,
+    expire,
+    failed,
+    numbered_id,
+    pause_queue,
+    reap,
+    request,
+)
+from tests.support.sessions import NOON, NewSession, Session, call, freeze_clock, move_clock
 
 RETRIES = 2
 DELAY_S = 10.0
 DEADLINE_S = 25.0
 STALE_S = 15.0
+LEASE_S = 12.0
 CODES: dict[str, str | None] = {"never": None, "after BOOM": "BOOM", "after a crash": "WORKER_CRASHED"}
 OUTCOMES = [None, "BOOM", "WORKER_CRASHED"]
 
 MOST_HAND_BACKS = 5
-_EMPTY = "truncate horsies.tasks, horsies.history, horsies.attempts, horsies.workers, horsies.clock"
+_EMPTY = "truncate horsies.tasks, horsies.history, horsies.attempts, horsies.workers, horsies.clock, horsies.queues"
 _LIVE = "select id, status, attempt, worker_id, exchange_no, run_at from horsies.tasks"
 _ENDED = "select id, status, attempt, finished_at, result::text, history::text from horsies.history"
 _OUTCOMES = """
@@ -52,6 +66,8 @@ class Task:
     attempt: int = 0
     hand_backs: int = 0
     holder: Holder | None = None
+    lease: float = 0
+    arrows: set[tuple[Holder | None, str]] = field(default_factory=set[tuple[Holder | None, str]])
     outcomes: dict[Holder, str | None] = field(default_factory=dict[Holder, str | None])
 
     @property
@@ -61,18 +77,31 @@ class Task:
     def is_overdue(self, now: float) -> bool:
         return self.deadline is not None and self.deadline <= now
 
+    def take(self, arrow: str) -> None:
+        """Note that an arrow was taken under the fence that holds now: once at most."""
+        assert (self.holder, arrow) not in self.arrows
+        self.arrows.add((self.holder, arrow))
+
     def begin(self, holder: Holder) -> None:
         self.status, self.holder, self.attempt = "RUNNING", holder, self.attempt + 1
+        self.take("begin")
 
-    def wait_in_worker(self) -> None:
-        self.status, self.attempt = "CLAIMED", self.attempt - 1
+    def wait_in_worker(self, holder: Holder, until: float) -> None:
+        self.status, self.holder, self.lease = "CLAIMED", holder, until
+        self.take("prefetch")
+
+    def end(self, status: str) -> None:
+        self.take("end")
+        self.status, self.holder = status, None
 
     def go_back(self) -> None:
+        self.take("hand back")
         self.attempt -= self.status == "RUNNING"
         self.status, self.holder = "PENDING", None
 
     def end_attempt(self, code: str | None, now: float) -> None:
         assert self.holder is not None
+        self.take("end")
         self.outcomes[self.holder] = code
         self.holder = None
         again = now + DELAY_S
@@ -95,8 +124,12 @@ def holder_of(worker: DrivenWorker, fence: Fence) -> Holder:
 class LifeCycle(RuleBasedStateMachine):
     """The events, and what has to be true after each."""
 
-    session: Session
+    sessions: tuple[Session, ...]
     runs = 0
+
+    @property
+    def session(self) -> Session:
+        return self.sessions[0]
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,10 +141,11 @@ class LifeCycle(RuleBasedStateMachine):
         self.ended: dict[UUID, tuple[Any, ...]] = {}
         self.claims: list[Claim] = []  # all there ever were, also of workers that are gone
         self.alive_at: dict[UUID, float] = {}
-        self.workers = [self.start_worker(), self.start_worker()]
+        self.is_paused = False
+        self.workers = [self.start_worker(0), self.start_worker(1)]
 
-    def start_worker(self) -> DrivenWorker:
-        worker = DrivenWorker(self.session, stale_after_s=STALE_S)
+    def start_worker(self, place: int) -> DrivenWorker:
+        worker = DrivenWorker(self.sessions[place], stale_after_s=STALE_S)
         self.alive_at[worker.id] = self.now
         return worker
 
@@ -140,23 +174,63 @@ class LifeCycle(RuleBasedStateMachine):
         self.now += seconds
         move_clock(self.session, seconds)
 
-    @rule(place=st.integers(0, 1), wanted=st.integers(1, 3))
-    def claim(self, place: int, wanted: int) -> None:
+    @rule(place=st.integers(0, 1), wanted=st.integers(1, 3), is_prefetch=st.booleans())
+    def claim(self, place: int, wanted: int, is_prefetch: bool) -> None:  # noqa: FBT001
         worker = self.workers[place]
         due = self.live(lambda task: task.status == "PENDING" and task.run_at <= self.now < (task.deadline or 1e9))
-        expected = sorted(due, key=lambda task: (task.run_at, task.id))[:wanted] if worker.id in self.alive_at else []
-        fences = worker.claim(wanted)
+        may_claim = worker.id in self.alive_at and not self.is_paused
+        expected = sorted(due, key=lambda task: (task.run_at, task.id))[:wanted] if may_claim else []
+        fences = worker.prefetch(wanted, LEASE_S) if is_prefetch else worker.claim(wanted)
         assert [fence.task_id for fence in fences] == [task.id for task in expected]
         for task, fence in zip(expected, fences, strict=True):
-            task.begin(holder_of(worker, fence))
+            holder = holder_of(worker, fence)
+            if is_prefetch:
+                task.wait_in_worker(holder, self.now + LEASE_S)
+            else:
+                task.begin(holder)
             self.claims.append((worker, fence))
 
+    @precondition(lambda self: self.claims)
     @rule(data=st.data())
-    def let_a_claim_wait(self, data: st.DataObject) -> None:
-        if running := self.live(lambda task: task.status == "RUNNING"):
-            task = data.draw(st.sampled_from(running))
-            prefetch(self.session, Fence(task.id, 0))
-            task.wait_in_worker()
+    def start(self, data: st.DataObject) -> None:
+        worker, fences = self.draw_claims(data)
+        mine = [self.tasks[f.task_id] for f in fences if self.tasks[f.task_id].holder == holder_of(worker, f)]
+        waiting = [task for task in mine if task.status == "CLAIMED" and worker.id in self.alive_at]
+        starting = [task for task in waiting if not (self.is_paused or task.is_overdue(self.now))]
+        assert worker.start(*fences) == {task.id: task.attempt + 1 for task in starting}
+        for task in waiting:
+            assert task.holder is not None
+            if task in starting:
+                task.begin(task.holder)
+            else:
+                task.go_back()
+
+    @precondition(lambda self: self.tasks)
+    @rule(data=st.data(), place=st.integers(0, 1))
+    def cancel(self, data: st.DataObject, place: int) -> None:
+        task = data.draw(st.sampled_from(list(self.tasks.values())))
+        verdict = call(self.sessions[place], calls_tasks.cancel(task.id))
+        assert verdict == ("cancelled" if task.is_live else "ended")
+        if task.is_live:
+            task.end("CANCELLED")
+
+    @rule(place=st.integers(0, 1))
+    def hand_back_stale(self, place: int) -> None:
+        lost = self.live(lambda task: task.status == "CLAIMED" and (task.lease <= self.now or self.is_silent(task)))
+        assert call(self.sessions[place], calls_monitor.hand_back_stale(STALE_S, 1000)) == len(lost)
+        for task in lost:
+            task.go_back()
+
+    def is_silent(self, task: Task) -> bool:
+        assert task.holder is not None
+        return self.alive_at.get(task.holder[0], float("-inf")) + STALE_S <= self.now
+
+    @rule()
+    def pause_or_resume(self) -> None:
+        self.is_paused = not self.is_paused
+        cap_queue(self.session, "default", None)
+        if self.is_paused:
+            pause_queue(self.session, "default")
 
     def draw_claims(self, data: st.DataObject) -> tuple[DrivenWorker, list[Fence]]:
         """Some claims of one worker, of different tasks; old ones too."""
@@ -232,14 +306,14 @@ class LifeCycle(RuleBasedStateMachine):
     def restart(self, place: int) -> None:
         self.workers[place].stop()
         self.alive_at.pop(self.workers[place].id, None)
-        self.workers[place] = self.start_worker()
+        self.workers[place] = self.start_worker(place)
 
     @rule()
     def expire(self) -> None:
         overdue = self.live(lambda task: task.status != "RUNNING" and task.is_overdue(self.now))
         assert expire(self.session) == len(overdue)
         for task in overdue:
-            task.status, task.holder = "EXPIRED", None
+            task.end("EXPIRED")
 
     @invariant()
     def live_tasks_are_as_they_should_be(self) -> None:
@@ -263,9 +337,11 @@ class LifeCycle(RuleBasedStateMachine):
         assert self.session.execute(_OUTCOMES).fetchone() == (0,)
 
 
-def test_any_order_of_events_is_survived(db: Session) -> None:
+def test_any_order_of_events_is_survived(db: Session, new_session: NewSession) -> None:
+    freeze_clock(db)  # from here on for all that connect
+
     class Here(LifeCycle):
-        session = db
+        sessions = (db, new_session())
 
     limits = settings(max_examples=40, stateful_step_count=50, deadline=None, database=None)
     run_state_machine_as_test(Here, settings=limits)

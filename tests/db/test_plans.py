@@ -35,6 +35,12 @@ _FILL = """
            horsies.now(), 'x'
     from generate_series(%s::int, %s::int) as n
 """
+_FILL_FOREIGN = """
+    insert into horsies.tasks (id, task_name, queue, priority, args, run_at, sent_at, fingerprint)
+    select (%s || lpad(to_hex(n), 12, '0'))::uuid, 'foreign ' || n %% 10, 'default', 100, '{}',
+           horsies.now() - interval '1 hour', horsies.now(), 'x'
+    from generate_series(1, %s::int) as n
+"""
 _FILL_HISTORY = """
     insert into horsies.history (id, task_name, queue, priority, args, status, result, run_at, attempt, sent_at,
                                  finished_at, fingerprint)
@@ -141,6 +147,28 @@ def test_a_claim_from_a_long_queue_reads_its_head_only(full: Session, queues: li
     assert reads.blocks < 2000
 
 
+def test_an_urgent_task_is_claimed_next_however_many_others_wait(full: Session) -> None:
+    worker = DrivenWorker(full, queues=["busy"])
+    urgent = request(queue="busy", priority=1)
+    assert enqueue(full, urgent) == "sent"
+    with reading(full) as reads:
+        (fence,) = worker.claim(1)
+    assert fence.task_id == urgent.task_id
+    assert reads.rows < 100
+    assert reads.blocks < 300
+
+
+@pytest.mark.parametrize("cap", [0, 2])
+def test_a_claim_from_a_long_capped_queue_reads_its_head_only(full: Session, cap: int) -> None:
+    worker = DrivenWorker(full, caps={"busy": cap})
+    with reading(full) as reads:
+        assert len(worker.claim(10)) == cap
+    assert reads.whole_tables == set()
+    assert reads.indexes.keys() <= CLAIM_READS | {"tasks_in_hand"}
+    assert reads.rows < 300
+    assert reads.blocks < 1000
+
+
 @QUEUES
 @pytest.mark.parametrize("count", [0, 20])
 def test_a_claim_gets_by_a_backlog_of_names_it_does_not_know(full: Session, queues: list[str], count: int) -> None:
@@ -150,6 +178,16 @@ def test_a_claim_gets_by_a_backlog_of_names_it_does_not_know(full: Session, queu
         assert len(worker.claim(20)) == count
     assert reads.whole_tables == set()
     assert reads.indexes.keys() <= CLAIM_READS | {"tasks_by_name"}
+    assert reads.rows < 300
+    assert reads.blocks < 1000
+
+
+def test_a_claim_goes_by_name_although_statistics_make_its_name_seem_as_common_as_others(db: Session) -> None:
+    db.execute(_FILL_FOREIGN, (_PREFIX, MANY))
+    db.execute("vacuum analyze horsies.tasks")
+    fill(db, BEHIND, due_in=-60, count=1)
+    with reading(db) as reads:
+        assert len(DrivenWorker(db).claim(10)) == 1
     assert reads.rows < 300
     assert reads.blocks < 1000
 

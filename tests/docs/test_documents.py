@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +24,7 @@ EXECUTED = [
     ROOT / "docs" / name
     for name in (
         "tasks.md",
+        "queues.md",
         "results-and-errors.md",
         "schedules.md",
         "workflows.md",
@@ -105,6 +107,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if line.startswith(("horsies ", "make "))]
 
 
+@pytest.mark.timeout(120)
 def test_every_command_line_exists() -> None:
     assert len(commands()) > 8
     makefile = (ROOT / "Makefile").read_text()
@@ -123,6 +126,7 @@ def test_the_options_of_the_worker_are_those_that_are_listed() -> None:
     assert listed == set(re.findall(r"--[a-z][a-z-]+", horsies_help("worker"))) - {"--help"}
 
 
+@cache
 def horsies_help(*words: str) -> str:
     command = [str(Path(sys.executable).with_name("horsies")), *words, "--help"]
     shown = subprocess.run(

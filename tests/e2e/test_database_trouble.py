@@ -1,19 +1,16 @@
 """A database that goes away, refuses, forgets or is full: nothing is lost, nothing runs twice."""
 
-import socket
 import tempfile
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from horsies import embedded
 from horsies.db.migrate import migrate
 from tests.support.proxy import Proxy
 from tests.support.scene import URL_VARIABLE, Scene, new_scene
-from tests.support.server import embedded_server
+from tests.support.server import free_port, own_server
 from tests.support.waiting import wait_until
 
 END_OTHER_SESSIONS = """
@@ -160,17 +157,8 @@ def test_a_full_disk_keeps_outcomes_waiting_and_stops_claims(scene: Scene) -> No
     check_all_ran_once(scene, "ok", ["kept", "not begun"])
 
 
-@contextmanager
-def own_server(home: Path, port: int) -> Generator[str]:
-    """A server of the test's own, always at the same place; a URL of it."""
-    with embedded_server(home, {"port": str(port), "fsync": "off"}) as server:
-        yield server.url
-    wait_until(lambda: not embedded.is_running(home), describe="the server to stop")
-
-
 def test_a_restart_of_the_server_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()), "pg")
         with own_server(home, port) as url:

@@ -161,3 +161,55 @@ def test_the_doctor_without_a_schema(shell: Shell, empty_database_url: str) -> N
     assert (ended.returncode, ended.stdout.splitlines()[1]) == (1, "    fix: horsies db migrate")
     with psycopg.connect(empty_database_url) as session:
         assert session.execute("select to_regnamespace('horsies')").fetchone() == (None,)
+
+
+CAPPED_APP = """
+from horsies import AppConfig, CustomQueueConfig, Horsies, QueueMode
+
+queues = [CustomQueueConfig(name="mail", max_concurrency=2), CustomQueueConfig(name="bulk", max_concurrency=None)]
+app = Horsies(AppConfig(queue_mode=QueueMode.CUSTOM, custom_queues=queues))
+"""
+
+
+def test_queues_are_listed_paused_resumed_and_capped(shell: Shell) -> None:
+    (shell.folder / "shop.py").write_text(CAPPED_APP)
+    waiting = send(shell.session, request(queue="mail"))
+    worker = DrivenWorker(shell.session, caps={"mail": 2, "bulk": None})
+    head, bulk, mail = shell.run("queues", "list", "shop:app").stdout.splitlines()
+    assert head.split() == [
+        "NAME",
+        "WAITING",
+        "SCHEDULED",
+        "CLAIMED",
+        "RUNNING",
+        "PAUSED",
+        "MAX",
+        "CONCURRENCY",
+        "WORKERS",
+    ]
+    assert (bulk.split(), mail.split()) == (
+        ["bulk", "0", "0", "0", "0", "False", "1"],
+        ["mail", "1", "0", "0", "0", "False", "2", "1"],
+    )
+    assert shell.run("queues", "pause", "shop:app", "mail").stdout == "queue mail is paused\n"
+    assert shell.run("queues", "pause", "shop:app", "mail").stdout == "queue mail was paused before\n"
+    assert worker.claim() == []
+    assert shell.run("why", waiting).stdout == f"{waiting}: its queue mail is paused\n"
+    assert shell.run("queues", "resume", "shop:app", "mail").stdout == "queue mail goes on\n"
+    assert shell.run("queues", "cap", "shop:app", "mail", 0).stdout == "queue mail has a cap of 0\n"
+    assert shell.json("queues", "list", "shop:app")[1]["max_concurrency"] == 0
+    assert [each["reason"] for each in shell.json("why", waiting)] == ["queue_full"]
+    assert shell.run("queues", "cap", "shop:app", "mail").stdout == "queue mail has the cap that the app declares\n"
+    worker.stop()
+    assert [each["max_concurrency"] for each in shell.json("queues", "list", "shop:app")] == [None, 2]
+    refused = shell.run("queues", "pause", "shop:app", "mial", code=1).stderr
+    assert "the app has no queue 'mial'; did you mean 'mail'?" in refused
+
+
+def test_why_says_a_sentence_a_task(shell: Shell, ids: list[UUID]) -> None:
+    completed, failed_, running, waiting = shell.run("why", *ids).stdout.splitlines()
+    assert completed.startswith(f"{ids[0]}: it ended COMPLETED at ")
+    assert failed_.startswith(f"{ids[1]}: it ended FAILED with BOOM at ")
+    assert running.startswith(f"{ids[2]}: it runs since ")
+    assert waiting == f"{ids[3]}: it is due, with 0 before it in its queue; live workers that may take it: 1"
+    assert "name a task by its id" in shell.run("why", "instance:app", code=1).stderr

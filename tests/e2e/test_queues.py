@@ -170,6 +170,41 @@ def test_a_task_knows_the_queue_of_its_row(stage: Stage) -> None:
     assert handle.get(timeout_ms=10_000).ok_value == "b"
 
 
+def test_an_old_and_a_new_worker_share_a_queue_and_each_takes_what_it_knows(stage: Stage) -> None:
+    old = stage.set()
+    stage.ready_worker()
+    new = stage.folder / "new_tasks.py"
+    new.write_text(TASKS.read_text().replace('"in_b"', '"in_b_new"').replace('"queue_tasks"', '"new_tasks"'))
+    tasks = load_tasks(new, stage.env)
+    fresh = tasks.in_b.send("new").unwrap()
+    known = [old.in_b.send("old").unwrap(), old.in_a.send("both").unwrap()]
+    assert all(handle.get(timeout_ms=10_000).is_ok() for handle in known)
+    assert stage.statuses() == Counter(PENDING=1)
+    worker = WorkerProcess(["worker", "new_tasks:app"], stage.folder, stage.env)
+    try:
+        assert fresh.get(timeout_ms=20_000).is_ok()
+    finally:
+        worker.kill_all()
+        tasks.app.close()
+
+
+def test_a_task_whose_signature_changed_under_it_fails_and_names_the_parameter(stage: Stage) -> None:
+    handle = stage.set().in_a.send("sent before").unwrap()
+    file = stage.folder / TASKS.name
+    changed = "def in_a(token: str, seconds: float = 0) -> Text:\n    return work(token, seconds)"
+    file.write_text(
+        file.read_text().replace(
+            "def in_a(key: str, seconds: float = 0) -> Text:\n    return work(key, seconds)", changed
+        )
+    )
+    stage.ready_worker()
+    error = handle.get(timeout_ms=10_000).err_value
+    assert error.error_code == "WORKER_SERIALIZATION_ERROR"
+    assert error.message is not None
+    assert "token" in error.message or "key" in error.message
+    assert stage.started() == []
+
+
 PREFETCHING = {"prefetch_buffer": 3, "claim_lease_ms": 60_000}
 
 

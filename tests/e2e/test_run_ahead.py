@@ -3,9 +3,14 @@
 import pytest
 
 from tests.support.scene import Scene
+from tests.support.sessions import scalar
 from tests.support.waiting import wait_until
 
 QUICK = 500
+LONGEST_PAUSE = """
+    select extract(epoch from max(pause))
+    from (select finished_at - lag(finished_at) over (order by finished_at) as pause from horsies.history) as pauses
+"""
 
 
 def quick_tasks(scene: Scene, name: str, count: int = QUICK) -> set[str]:
@@ -37,6 +42,7 @@ def test_a_long_task_holds_back_no_quick_one(scene: Scene) -> None:
     assert begun.pop("long") == 1
     assert begun == dict.fromkeys(keys, 1)
     assert attempts_of(scene, "ok") == {1}
+    assert scalar(scene.session, LONGEST_PAUSE) < 1.0  # 0.05 on a machine that does nothing else: benchmarks/run.py
     worker.kill_all()
 
 

@@ -3,6 +3,7 @@
 import random
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from horsies.db import calls_schedules
+from horsies.db.migrate import migrate
 from tests.support.commands import horsies
 from tests.support.factories import schedule_state
 from tests.support.scene import URL_VARIABLE
+from tests.support.server import free_port, own_server
 from tests.support.sessions import Session, call, column, freeze_clock, move_clock, open_session, scalar
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
@@ -187,6 +190,25 @@ def test_it_survives_that_all_its_connections_end(stage: Stage) -> None:
         stage.wait_until_nothing_is_due()
         assert len(stage.tasks("hourly")) == hour
     assert leader.stop() == 0
+
+
+def test_it_survives_a_restart_of_the_server(tmp_path: Path) -> None:
+    port = free_port()
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()), "pg")
+        with own_server(home, port) as url:
+            with open_session(url) as session:
+                migrate(session, "horsies")
+            stage = Stage(url, tmp_path, stack)
+            leader = stage.leader()
+        leader.wait_for_log("scheduler.lost")
+        with own_server(home, port):
+            stage.session = stack.enter_context(open_session(url))
+            move_clock(stage.session, 3600)
+            stage.wait_until_nothing_is_due()
+            assert len(stage.tasks("hourly")) == 1
+            assert leader.stop() == 0
+            stage.session.close()
 
 
 def test_a_worker_runs_schedules_beside_its_tasks(stage: Stage) -> None:

@@ -107,6 +107,14 @@ def embedded_server(home: Path, settings: dict[str, str]) -> Generator[Server]:
         embedded.release(home)
 
 
+@contextmanager
+def own_server(home: Path, port: int) -> Generator[str]:
+    """A server of the test's own, always at the same place; a URL of it."""
+    with embedded_server(home, {"port": str(port), "fsync": "off"}) as server:
+        yield server.url
+    wait_until(lambda: not embedded.is_running(home), describe="the server to stop")
+
+
 def _home() -> Path:
     return Path(tempfile.gettempdir(), run_name())
 

@@ -48,7 +48,7 @@ def misplaced() -> TaskResult[int, TaskError]:
     return TaskResult(ok=1)
 """
 WORKFLOWS = """
-from horsies import TaskNode, WorkflowSpec, from_node
+from horsies import TaskNode, WorkflowHandle, WorkflowSpec, from_node
 
 
 @app.task("double")
@@ -89,6 +89,7 @@ wrong10 = total.node()(from_node(one))
 wrong11 = double.node()(from_node(each))
 wrong12: WorkflowSpec[str] = app.workflow("w", [one], output=one, definition_key="w")
 wrong13 = size.map(over=[1, 2])
+wrong14: WorkflowHandle[str] = app.workflow("w", [one], output=one, definition_key="w").start().unwrap()
 right1 = total.node()(from_node(each))
 right2 = double.node(join="any", waits_for=[one, hello])(from_node(one))
 right3: WorkflowSpec[float] = app.workflow("w", [one], output=one, definition_key="w")

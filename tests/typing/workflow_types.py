@@ -4,9 +4,11 @@ from typing import Any, assert_type
 
 from horsies import (
     AppConfig,
+    Err,
     Horsies,
     MapNode,
     NodeKey,
+    Ok,
     OnError,
     SubWorkflowNode,
     SubWorkflowSummary,
@@ -15,7 +17,9 @@ from horsies import (
     TaskResult,
     WorkflowContext,
     WorkflowDefinition,
+    WorkflowHandle,
     WorkflowSpec,
+    WorkflowStartError,
     from_node,
 )
 
@@ -67,6 +71,23 @@ def a_spec_has_the_type_of_its_output() -> None:
     assert_type(WorkflowSpec("w", [page], output=page, definition_key="w"), WorkflowSpec[str])
     several = app.workflow("w", [page, parsed], definition_key="w")
     assert_type(several, WorkflowSpec[dict[str, TaskResult[Any, TaskError]]])
+
+
+async def a_run_has_the_type_of_its_output() -> None:
+    page = fetch.node()("x")
+    parsed = parse.node()(from_node(page))
+    spec = app.workflow("w", [page, parsed], output=parsed, definition_key="w")
+    match spec.start():
+        case Ok(handle):
+            assert_type(handle, WorkflowHandle[int])
+            assert_type(handle.get(timeout_ms=5), TaskResult[int, TaskError])
+            assert_type(handle.result_for(page), TaskResult[str, TaskError])
+            assert_type(handle.result_for(page.key()), TaskResult[str, TaskError])
+        case Err(error):
+            assert_type(error, WorkflowStartError)
+    assert_type((await Ingest.build(app).start_async()).unwrap(), WorkflowHandle[int])
+    several = app.workflow("w", [page, parsed], definition_key="w").start().unwrap()
+    assert_type(several.get(), TaskResult[dict[str, TaskResult[Any, TaskError]], TaskError])
 
 
 class Ingest(WorkflowDefinition[int]):

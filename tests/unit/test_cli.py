@@ -72,6 +72,7 @@ def test_every_help_has_an_example_on_one_line(tmp_path: Path) -> None:
 def test_whoever_reads_can_have_json() -> None:
     acting = {"worker", "scheduler", "send", "dev", "db migrate", "db sql", "tasks cancel", "tasks rerun"}
     acting |= {"schedules pause", "schedules resume", "schedules run"}
+    acting |= {"queues pause", "queues resume", "queues cap"}
     groups = {name.split()[0] for name, _ in every_help() if " " in name}
     for name in {name for name, _ in every_help()} - acting - groups:
         command = load_command(name.split()[0])

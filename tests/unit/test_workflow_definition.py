@@ -16,6 +16,8 @@ from horsies import (
     from_node,
 )
 from horsies.workflows.definition import definitions
+from horsies.workflows.inner import inner_tasks
+from horsies.workflows.nodes import BUILD_TASK
 from tests.support.flows import add, app, fetch, gather, listing, parse, report, resize
 
 shared = fetch.node()("shared")
@@ -159,6 +161,30 @@ def test_parameters_of_build_with_are_known() -> None:
     assert signature.decode_call(b'{"url":"x","times":3}') == ((), {"url": "x", "times": 3})
     assert Ingest.signature() is None
     assert Paged.signature() is signature
+
+
+def test_a_subclass_may_only_have_another_key() -> None:
+    class Other(Paged):
+        definition_key = "test_workflow_definition.other"
+
+    assert definitions()[Other.definition_key] is Other
+    assert Other.build_with(app, "x").definition_key == Other.definition_key
+
+
+def test_a_definition_of_open_parameters_is_no_sub_workflow_and_in_nobody_s_way() -> None:
+    class Open(WorkflowDefinition[str]):
+        name = "open"
+        definition_key = "test_workflow_definition.open"
+
+        @classmethod
+        def build_with(cls, app: Any, **params: Any) -> WorkflowSpec[str]:
+            page = fetch.node()(**params)
+            return app.workflow("open", [page], output=page)
+
+    assert Open.build_with(app, url="x").definition_key == Open.definition_key
+    names = {task.name for task in inner_tasks(app)}
+    assert BUILD_TASK + Paged.definition_key in names
+    assert BUILD_TASK + Open.definition_key not in names
 
 
 def test_a_sub_workflow_takes_them() -> None:

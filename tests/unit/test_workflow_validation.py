@@ -195,6 +195,14 @@ def test_010_no_parameter_for_the_context() -> None:
     )
 
 
+def test_010_holds_for_sub_workflows() -> None:
+    page = fetch.node(node_id="page")("x")
+    assert said(lambda: workflow(page, sub(waits_for=[page], workflow_ctx_from=[page]))) == (
+        "error[HRS-010]: node 'a' has workflow_ctx_from, and Plain.build_with() has no parameter 'workflow_ctx'\n"
+        "= help: declare workflow_ctx: WorkflowContext | None = None"
+    )
+
+
 def test_011_an_output_outside() -> None:
     assert said(lambda: workflow(node(), output=node(node_id="far"))) == (
         "error[HRS-011]: the output of workflow 'w' is <task node 'far'>, which is none of its nodes\n"

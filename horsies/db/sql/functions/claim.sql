@@ -21,7 +21,8 @@
 -- name it knows: another app's backlog at the head of the queue costs one look.
 --
 -- That a row is still waiting is asked as `worker_id is null`, which a constraint makes the same as being PENDING:
--- the status itself would offer the planner the partial indexes, where it is to take the rows by their ids.
+-- the status itself would offer the planner the partial indexes, where it is to take the rows by their ids. By name
+-- it is asked as `exchange_no is null`, which `tasks_by_name` alone can answer.
 --
 -- `now` is read once into a variable: a volatile call in the WHERE would be a filter on every scheduled row and
 -- not a bound of the index scan. The planner is pinned, for a plan made while the table was empty would
@@ -101,7 +102,7 @@ begin
                 cross join lateral (
                     select t.id, t.run_at, t.good_until from horsies.tasks t
                     where t.task_name = k.name and t.queue = q.name and t.priority = level and t.run_at <= clock
-                      and t.status = 'PENDING' and not t.held
+                      and t.exchange_no is null and not t.held
                     order by t.run_at, t.id limit reach
                 ) as due;
             else

@@ -4,7 +4,7 @@
 -- A cap counts all that is in hand, that of workers which died and were not reaped yet, too: their tasks may still run.
 -- What the worker has declared counts, unless `queues` says otherwise. Who is to rely on the rooms holds the locks that
 -- `claim` takes, and looks in a statement after that.
--- Locks: none. Called by: claim, start, notify_room.
+-- Locks: none. Called by: claim, start, notify_room, why.
 create function horsies.claimable(asking_worker uuid, names text[], free int)
 returns table (name text, room int, cluster_room int)
 language plpgsql

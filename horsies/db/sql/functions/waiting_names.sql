@@ -11,11 +11,11 @@ begin
     return query
     with recursive pair as (
         (select t.task_name, t.queue from horsies.tasks t
-         where t.status = 'PENDING' and not t.held order by t.task_name, t.queue limit 1)
+         where t.exchange_no is null and not t.held order by t.task_name, t.queue limit 1)
         union all
         select following.* from pair cross join lateral (
             select t.task_name, t.queue from horsies.tasks t
-            where t.status = 'PENDING' and not t.held and (t.task_name, t.queue) > (pair.task_name, pair.queue)
+            where t.exchange_no is null and not t.held and (t.task_name, t.queue) > (pair.task_name, pair.queue)
             order by t.task_name, t.queue limit 1
         ) as following
     )
@@ -25,7 +25,7 @@ begin
     from pair cross join lateral (
         select count(*) as waiting from (
             select from horsies.tasks t
-            where t.status = 'PENDING' and not t.held and t.task_name = pair.task_name and t.queue = pair.queue
+            where t.exchange_no is null and not t.held and t.task_name = pair.task_name and t.queue = pair.queue
             limit most
         ) as few
     ) as counted;

@@ -5,8 +5,7 @@ create table horsies.queues (
     name text primary key,
     paused boolean not null default false,
     max_concurrency int                                 -- in place of what the apps declare; null: what they declare
-        constraint cap_is_not_negative check (max_concurrency >= 0),
-    constraint row_says_something check (paused or max_concurrency is not null)
+        constraint cap_is_not_negative check (max_concurrency >= 0)
 );
 
 -- `caps` has an item for each of `queues`, null for one without a cap; it is null if none has one.

@@ -1,0 +1,54 @@
+"""Crowds: many rows that a claim is not to take, each in a database of its own."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from horsies.db.migrate import migrate
+
+_TASKS = """
+    insert into horsies.tasks (id, task_name, queue, priority, args, run_at, sent_at, fingerprint)
+    select lpad(to_hex(n), 32, '0')::uuid, {name}, 'default', 100, '{{"number":1}}', {run_at}, now(), '\\x00'
+    from generate_series(1, {count}) as n
+"""
+_HISTORY = """
+    insert into horsies.history
+        (id, task_name, queue, priority, args, status, result, run_at, attempt, sent_at, finished_at, fingerprint)
+    select lpad(to_hex(n), 32, '0')::uuid, 'noop', 'default', 100, '{{"number":1}}', 'COMPLETED', '1', now(), 1, now(),
+           now() - n * interval '1 ms', '\\x00'
+    from generate_series(1, {count}) as n
+"""
+
+
+def scheduled(count: int) -> str:
+    """The worker's own tasks, due from tomorrow on."""
+    return _TASKS.format(name="'noop'", run_at="now() + interval '1 day' + n * interval '1 ms'", count=count)
+
+
+def foreign(count: int) -> str:
+    """Tasks of names that the worker does not know, due for an hour, before everything else."""
+    return _TASKS.format(name="'foreign_' || n % 10", run_at="now() - interval '1 hour'", count=count)
+
+
+def ended(count: int) -> str:
+    """Tasks of the last minutes that have ended."""
+    return _HISTORY.format(count=count)
+
+
+@contextmanager
+def place(url: str, fill: str | None) -> Generator[str]:
+    """Another database of the server, with a crowd in it as autovacuum would leave it."""
+    name = f"crowd_{uuid4().hex}"
+    there = make_conninfo(url, dbname=name)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"create database {name}".encode())
+        with psycopg.connect(there, autocommit=True) as inside:
+            migrate(inside, "horsies")
+            if fill is not None:
+                inside.execute(fill.encode())
+            inside.execute("vacuum (analyze)")
+        yield there
+        connection.execute(f"drop database {name} with (force)".encode())

@@ -1,0 +1,79 @@
+"""``horsies queues``: look at queues, pause and resume them, change their caps."""
+
+from typing import Annotated
+
+import typer
+
+from horsies.app import Horsies
+from horsies.cli.database import AS_JSON, ask, did_you_mean
+from horsies.cli.locate import locate
+from horsies.cli.output import print_json, print_table
+from horsies.errors import ConfigurationError, ErrorCode
+
+queues = typer.Typer(
+    no_args_is_help=True,
+    help="Look at queues, pause and resume them.\n\nExample: horsies queues list instance:app",
+)
+
+_APP = typer.Argument(metavar="MODULE:APP", help="The app whose queues are meant.")
+_NAME = typer.Argument(metavar="QUEUE", help="The queue's name.")
+_MOST = typer.Argument(metavar="[MOST]", min=0, help="Tasks at once in the whole cluster; else what the app declares.")
+_COLUMNS = "name waiting scheduled claimed running paused max_concurrency workers"
+
+
+@queues.command("list")
+def list_(locator: Annotated[str, _APP], *, as_json: Annotated[bool, AS_JSON] = False) -> None:
+    """List queues: what waits, is scheduled and is in hand, whether they are paused, and their caps.
+
+    Example: horsies queues list instance:app
+    """
+    app = locate(locator)
+    declared = {queue.name: queue.max_concurrency for queue in app.config.queues}
+    found = [
+        each if each.max_concurrency is not None else each._replace(max_concurrency=declared.get(each.name))
+        for each in ask(app, lambda broker: broker.get_queues(list(declared)))
+    ]
+    if as_json:
+        print_json([each._asdict() for each in found])
+    else:
+        print_table(found, _COLUMNS)
+
+
+@queues.command()
+def pause(locator: Annotated[str, _APP], name: Annotated[str, _NAME]) -> None:
+    """Start nothing new of a queue, in the whole cluster, until it is resumed. What runs, ends.
+
+    Example: horsies queues pause instance:app default
+    """
+    changed = ask(_app_with(locator, name), lambda broker: broker.pause_queue(name))
+    typer.echo(f"queue {name} is paused" if changed else f"queue {name} was paused before")
+
+
+@queues.command()
+def resume(locator: Annotated[str, _APP], name: Annotated[str, _NAME]) -> None:
+    """Let a paused queue go on.
+
+    Example: horsies queues resume instance:app default
+    """
+    changed = ask(_app_with(locator, name), lambda broker: broker.resume_queue(name))
+    typer.echo(f"queue {name} goes on" if changed else f"queue {name} was not paused")
+
+
+@queues.command()
+def cap(locator: Annotated[str, _APP], name: Annotated[str, _NAME], most: Annotated[int | None, _MOST] = None) -> None:
+    """Have at most so many tasks of a queue in hand, whatever the app declares; without a number, what it declares.
+
+    Example: horsies queues cap instance:app default 3
+    """
+    ask(_app_with(locator, name), lambda broker: broker.cap_queue(name, most))
+    typer.echo(f"queue {name} has " + ("the cap that the app declares" if most is None else f"a cap of {most}"))
+
+
+def _app_with(locator: str, queue: str) -> Horsies:
+    """The app, which must have that queue: a slip of the pen would pause nothing and not be noticed."""
+    app = locate(locator)
+    known = app.config.queue_names()
+    if queue not in known:
+        message = f"the app has no queue {queue!r}{did_you_mean(queue, known)}"
+        raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text=f"its queues are {', '.join(known)}")
+    return app

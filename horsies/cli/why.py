@@ -1,0 +1,37 @@
+"""``horsies why``."""
+
+from typing import Annotated
+
+import typer
+
+from horsies.app import Horsies
+from horsies.cli.database import AS_JSON, IDS, ask, split_ids, viewer
+from horsies.cli.output import print_json
+from horsies.db.rows import Why
+from horsies.errors import ConfigurationError, ErrorCode
+
+
+def why(
+    arguments: Annotated[list[str], IDS],
+    *,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Say in a sentence what tasks are waiting for: their time, a cap, a worker, and so on.
+
+    Example: horsies why instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
+    """
+    locator, ids = split_ids(arguments)
+    if not ids:
+        message = "name a task by its id"
+        raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message)
+    app = viewer(locator)
+    found = [(task_id, _why(app, task_id)) for task_id in ids]
+    if as_json:
+        print_json([{"task_id": task_id, **answer._asdict()} for task_id, answer in found])
+        return
+    for task_id, answer in found:
+        typer.echo(f"{task_id}: {answer.sentence}")
+
+
+def _why(app: Horsies, task_id: str) -> Why:
+    return ask(app, lambda broker: broker.why(task_id))

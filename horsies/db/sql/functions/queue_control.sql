@@ -1,0 +1,25 @@
+-- Purpose: pause or resume a queue, or give it a cap in place of what the apps declare (action 'cap'; null: what they
+-- declare), for all workers and from their next claim on. What is in hand is not touched: prefetched tasks of a queue
+-- that is paused go back instead of beginning. Returns whether this call changed something; then workers are woken.
+-- Locks: the queue's row. Called by: the broker object, the CLI.
+create function horsies.queue_control(queue_name text, action text, cap int) returns boolean
+language plpgsql as $function$
+declare
+    before text;
+begin
+    select (q.paused, q.max_concurrency)::text into before
+    from horsies.queues q where q.name = queue_name for update;
+    insert into horsies.queues as q (name, paused, max_concurrency)
+    values (queue_name, action = 'pause', case when action = 'cap' then cap end)
+    on conflict (name) do update
+    set paused = case action when 'pause' then true when 'resume' then false else q.paused end,
+        max_concurrency = case when action = 'cap' then cap else q.max_concurrency end;
+    delete from horsies.queues q where q.name = queue_name and not q.paused and q.max_concurrency is null;
+    if before is not distinct from
+       (select (q.paused, q.max_concurrency)::text from horsies.queues q where q.name = queue_name) then
+        return false;
+    end if;
+    perform horsies.notify_wake();
+    return true;
+end
+$function$;

@@ -1,0 +1,74 @@
+"""`queue_control`: a queue is paused, resumed or capped for all workers, and whoever waits for that is woken."""
+
+import pytest
+
+from horsies.db import calls_monitor
+from tests.support.factories import DrivenWorker, request, send
+from tests.support.sessions import Ear, InBackground, NewSession, Session, call, scalar, wait_until_blocked
+
+
+def control(db: Session, action: str, cap: int | None = None, *, name: str = "a") -> bool:
+    return call(db, calls_monitor.queue_control(name, action, cap))
+
+
+def said(db: Session) -> list[tuple[object, ...]]:
+    return db.execute("select name, paused, max_concurrency from horsies.queues order by name").fetchall()
+
+
+def test_a_pause_holds_until_it_is_resumed_and_each_is_said_once(db: Session, other: Session) -> None:
+    send(db, request(queue="a"))
+    worker = DrivenWorker(db, queues=["a"])
+    ear = Ear(other, "wake")
+    assert [control(db, "pause"), control(db, "pause")] == [True, False]
+    assert len(ear.heard()) == 1
+    assert worker.claim() == []
+    assert [control(db, "resume"), control(db, "resume")] == [True, False]
+    assert len(ear.heard()) == 1
+    assert len(worker.claim()) == 1
+    assert said(db) == []
+
+
+def test_a_cap_stands_in_place_of_the_declared_one_until_it_is_taken_back(db: Session, other: Session) -> None:
+    for _ in range(4):
+        send(db, request(queue="a"))
+    worker = DrivenWorker(db, caps={"a": 1})
+    ear = Ear(other, "wake")
+    assert control(db, "cap", 3)
+    assert len(ear.heard()) == 1
+    assert len(worker.claim(9)) == 3
+    assert control(db, "cap", None)
+    assert said(db) == []
+    assert worker.claim(9) == []
+    assert not control(db, "cap", None)
+
+
+def test_pause_and_cap_do_not_touch_each_other(db: Session) -> None:
+    control(db, "cap", 0)
+    control(db, "pause")
+    assert said(db) == [("a", True, 0)]
+    control(db, "cap", None)
+    assert said(db) == [("a", True, None)]
+    control(db, "cap", 4)
+    control(db, "resume")
+    assert said(db) == [("a", False, 4)]
+
+
+def test_other_queues_are_left_alone(db: Session) -> None:
+    control(db, "pause", name="b")
+    control(db, "pause")
+    control(db, "resume", name="b")
+    assert said(db) == [("a", True, None)]
+
+
+@pytest.mark.parametrize("action", ["pause", "cap"])
+def test_two_at_once_both_take_effect(
+    db: Session, new_session: NewSession, in_background: InBackground, action: str
+) -> None:
+    second, observer = new_session(), new_session()
+    with db.transaction():
+        assert control(db, "cap", 5)
+        other = in_background(lambda: control(second, action, 7))
+        wait_until_blocked(observer, second)
+    assert other.result()
+    assert said(db) == [("a", True, 5) if action == "pause" else ("a", False, 7)]
+    assert scalar(db, "select count(*) from horsies.queues") == 1
