@@ -18,11 +18,11 @@ COMMANDS = {
     "check": ("check:check", "Look for mistakes in an app, its tasks, workflows and schedules."),
     "send": ("send:send", "Send a task; print its id or, with --wait, its result."),
     "tasks": ("tasks:tasks", "Look at tasks, cancel them, send them again."),
+    "why": ("why:why", "Say in a sentence what tasks are waiting for: their time, a cap, a worker, and so on."),
+    "queues": ("queues:queues", "Look at queues, pause and resume them."),
     "schedules": ("schedules:schedules", "Look at schedules, pause and resume them, run one now."),
     "workers": ("workers:workers", "List the workers that the database knows, and what each has in hand."),
     "doctor": ("doctor:doctor", "Look for what is wrong with the database, and say what to do."),
-    "queues": ("queues:queues", "Look at queues, pause and resume them."),
-    "why": ("why:why", "Say in a sentence what tasks are waiting for: their time, a cap, a worker, and so on."),
     "db": ("db:db", "Create, migrate and inspect the schema."),
 }
 """Each command, where below `horsies.cli` it stands, and the first line of its help."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from typer.core import TyperGroup
 
 from horsies import AppConfig, PostgresConfig, RecoveryConfig, ScheduleConfig, WorkerResilienceConfig
-from horsies.cli.main import load_command
+from horsies.cli.main import COMMANDS, load_command
 from tests.support.scene import URL_VARIABLE, load_tasks
 from tests.support.workers import WorkerProcess
 
@@ -119,6 +119,11 @@ def test_every_command_line_exists() -> None:
         help_text = horsies_help(*words)
         for option in (word.split("=")[0] for word in arguments if word.startswith("--")):
             assert option in help_text, f"{option} of {words}"
+
+
+def test_every_command_has_a_section() -> None:
+    sections = re.findall(r"^## ([a-z]+)$", (ROOT / "docs" / "cli.md").read_text(), re.MULTILINE)
+    assert sorted(sections) == sorted(COMMANDS)
 
 
 def test_the_options_of_the_worker_are_those_that_are_listed() -> None:

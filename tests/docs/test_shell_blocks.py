@@ -109,7 +109,7 @@ def check_shown(command: str, screen: str) -> None:
 def test_every_terminal_that_is_shown_is_tested_here() -> None:
     commands = [command for page in PAGES for command, _ in SHOWN.findall(page.read_text())]
     source = Path(__file__).read_text()
-    assert len(commands) >= 3
+    assert len(commands) >= 5
     assert all(f'"{command}"' in source for command in commands)
 
 
@@ -131,6 +131,23 @@ def test_the_terminal_of_a_worker_and_of_the_list(tmp_path: Path, tcp_database_u
         assert terminal.wait() == 0
         terminal.assert_gone()
     finally:
+        terminal.close()
+
+
+@pytest.mark.timeout(120)
+def test_the_terminals_of_check_and_why(tmp_path: Path, tcp_database_url: str) -> None:
+    SeedPage(tmp_path, tcp_database_url)
+    (tmp_path / "shop.py").write_text(
+        "from horsies import AppConfig, Horsies, TaskError, TaskResult\n\napp = Horsies(AppConfig())\n\n\n"
+        '@app.task("mail", queue_name="letters")\n'
+        "def mail(to: str) -> TaskResult[None, TaskError]:\n    return TaskResult(ok=None)\n"
+    )
+    task_id = horsies(tmp_path, "send", "instance:app", "add_numbers", "5", "3").stdout.strip()
+    example = "horsies why instance:app 01a21493-dc84-7783-8612-41e5905921fd"
+    for command, code in ((example, 0), ("horsies check shop:app", 1)):
+        terminal = Terminal(UUID.sub(task_id, command).split()[1:], tmp_path)
+        assert terminal.wait() == code
+        check_shown(command, terminal.seen())
         terminal.close()
 
 
