@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import bench_flows
 import bench_tasks
 import crowd
 import floor
@@ -42,10 +43,11 @@ class Size:
     latencies: int
     crowd: int
     lasting: int
+    flows: int
 
 
-FULL = Size(runs=5, drained=10_000, sent=3_000, idle_s=10.0, latencies=300, crowd=1_000_000, lasting=50_000)
-QUICK = Size(runs=1, drained=300, sent=100, idle_s=0.5, latencies=50, crowd=1_000, lasting=500)
+FULL = Size(runs=5, drained=10_000, sent=3_000, idle_s=10.0, latencies=300, crowd=1_000_000, lasting=50_000, flows=100)
+QUICK = Size(runs=1, drained=300, sent=100, idle_s=0.5, latencies=50, crowd=1_000, lasting=500, flows=5)
 
 
 def drain_sync(url: str, size: Size) -> None:
@@ -181,6 +183,12 @@ def own_memory(processes: Sequence[psutil.Process]) -> float:
     return sum(each.memory_full_info().uss for each in processes) / 1e6
 
 
+def flows(url: str, size: Size) -> None:
+    """Runs of workflows."""
+    empty(url)
+    bench_flows.flows(size.runs, size.flows)
+
+
 def transactions(url: str) -> int:
     with psycopg.connect(url, autocommit=True) as connection:
         asked = "select xact_commit from pg_stat_database where datname = current_database()"
@@ -251,6 +259,7 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "outlier": outlier,
     "imports": lambda _url, size: waits.imports(size.runs),
     "reload": lambda _url, size: waits.reload(size.runs),
+    "flows": flows,
 }
 
 

@@ -66,9 +66,9 @@ def database() -> Generator[str]:
 
 
 @contextmanager
-def worker(*options: str, is_ready: bool = True) -> Generator[subprocess.Popen[bytes]]:
+def worker(*options: str, is_ready: bool = True, app: str = "bench_tasks:app") -> Generator[subprocess.Popen[bytes]]:
     """A worker of the benchmark's tasks, by default when it is ready to claim."""
-    command = [str(Path(sys.executable).parent / "horsies"), "worker", "bench_tasks:app", *options]
+    command = [str(Path(sys.executable).parent / "horsies"), "worker", app, *options]
     with tempfile.NamedTemporaryFile(suffix=".log") as log:
         process = subprocess.Popen(command, cwd=HERE, stderr=log)
         try:

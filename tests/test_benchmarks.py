@@ -30,5 +30,7 @@ def test_every_benchmark_runs_and_prints_its_numbers() -> None:
         "longest pause behind a long task",
         "horsies --help",
         "change to its task's result",
+        "fan-out and join",
+        "chain p50",
     ):
         assert f"\n{name}" in done.stdout

@@ -21,6 +21,7 @@ COMMANDS = {
     "why": ("why:why", "Say in a sentence what tasks are waiting for: their time, a cap, a worker, and so on."),
     "queues": ("queues:queues", "Look at queues, pause and resume them."),
     "schedules": ("schedules:schedules", "Look at schedules, pause and resume them, run one now."),
+    "workflows": ("workflows:workflows", "Look at runs of workflows, pause, resume and cancel them."),
     "workers": ("workers:workers", "List the workers that the database knows, and what each has in hand."),
     "doctor": ("doctor:doctor", "Look for what is wrong with the database, and say what to do."),
     "db": ("db:db", "Create, migrate and inspect the schema."),

@@ -73,6 +73,7 @@ def test_whoever_reads_can_have_json() -> None:
     acting = {"worker", "scheduler", "send", "dev", "db migrate", "db sql", "tasks cancel", "tasks rerun"}
     acting |= {"schedules pause", "schedules resume", "schedules run"}
     acting |= {"queues pause", "queues resume", "queues cap"}
+    acting |= {"workflows pause", "workflows resume", "workflows cancel"}
     groups = {name.split()[0] for name, _ in every_help() if " " in name}
     for name in {name for name, _ in every_help()} - acting - groups:
         command = load_command(name.split()[0])

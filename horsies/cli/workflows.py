@@ -1,0 +1,172 @@
+"""``horsies workflows``: look at runs of workflows, pause, resume and cancel them."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from horsies.app import Horsies
+from horsies.cli.database import AS_JSON, LOCATOR, granted, split_ids, viewer
+from horsies.cli.output import print_facts, print_json, print_table
+from horsies.codes import BrokerErrorCode, WorkflowStatus
+from horsies.db import calls_workflows
+from horsies.db.operations import Call, CallFailedError, Operation
+from horsies.errors import ConfigurationError, ErrorCode
+from horsies.handle import BrokerResult, unanswered
+from horsies.result import Ok
+
+if TYPE_CHECKING:
+    from horsies.db.rows import RunTaskRow
+
+workflows = typer.Typer(
+    no_args_is_help=True,
+    help="Look at runs of workflows, pause, resume and cancel them.\n\n"
+    "Example: horsies workflows list instance:app --status PAUSED",
+)
+
+_STATUS = typer.Option("--status", case_sensitive=False, help="Only runs of this status.")
+_LIMIT = typer.Option("--limit", min=1, max=1000, help="How many at most.")
+_RUNS = typer.Argument(metavar="[MODULE:APP] WORKFLOW_ID", help="The app whose database is meant, and runs.")
+_COLUMNS = "id name status total completed failed skipped started_at finished_at"
+_MARKS = {
+    "COMPLETED": "✓",
+    "FAILED": "✗",
+    "SKIPPED": "-",
+    "RUNNING": "▶",
+    "READY": "‖",
+    "ENQUEUED": "…",
+    "PENDING": "·",
+}
+
+
+@workflows.command("list")
+def list_(
+    locator: Annotated[str | None, LOCATOR] = None,
+    *,
+    status: Annotated[WorkflowStatus | None, _STATUS] = None,
+    limit: Annotated[int, _LIMIT] = 20,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """List runs, the latest first; those below other runs are shown with these.
+
+    Example: horsies workflows list instance:app --status FAILED
+    """
+    app = viewer(locator)
+    found = _ask(app, calls_workflows.workflow_list(status, limit))
+    app.close()
+    if as_json:
+        print_json([{name: getattr(run, name) for name in _COLUMNS.split()} for run in found])
+    elif found:
+        print_table(found, _COLUMNS)
+    else:
+        typer.echo("no such runs", err=True)
+
+
+@workflows.command()
+def show(arguments: Annotated[list[str], _RUNS], *, as_json: Annotated[bool, AS_JSON] = False) -> None:
+    """Show a run and its graph: a node stands below those that it waits for. Exits with 1 if there is none.
+
+    Example: horsies workflows show instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
+    """
+    app, ids = _named(arguments)
+    for run_id in ids:
+        run = _ask(app, calls_workflows.workflow_state(UUID(run_id)))
+        if run is None:
+            raise _no_run(run_id)
+        nodes = _ask(app, calls_workflows.workflow_tasks(UUID(run_id), with_results=as_json))
+        facts: dict[str, object] = {name: getattr(run, name) for name in _COLUMNS.split()}
+        facts["error"] = None if run.error is None else json.loads(run.error)
+        if as_json:
+            print_json(facts | {"nodes": [_as_data(node) for node in nodes]})
+            continue
+        error: Any = facts["error"]
+        print_facts(facts | {"error": error and f"{error['error_code']}: {error['message']}"})
+        typer.echo()
+        for line in draw(nodes):
+            typer.echo(line)
+    app.close()
+
+
+def _as_data(node: "RunTaskRow") -> dict[str, Any]:
+    return node._asdict() | {"result": None if node.result is None else json.loads(node.result)}
+
+
+def draw(nodes: Sequence["RunTaskRow"]) -> list[str]:
+    """A graph as lines: each node further to the right than those that it waits for, and behind an arrow their ids."""
+    levels: dict[int, int] = {}
+    waiting = list(nodes)
+    while waiting:  # a spec may name a node before those that it waits for
+        ready = [node for node in waiting if all(source in levels for source in node.waits_for)]
+        levels |= {node.node_index: 1 + max((levels[each] for each in node.waits_for), default=-1) for node in ready}
+        waiting = [node for node in waiting if node.node_index not in levels]
+    names = {node.node_index: node.node_id for node in nodes}
+    lines: list[str] = []
+    for node in sorted(nodes, key=lambda node: (levels[node.node_index], node.node_index)):
+        arrow = f" ← {', '.join(names[source] for source in node.waits_for)}" if node.waits_for else ""
+        child = f" (run {node.child_id})" if node.child_id else ""
+        code = f" {node.error_code}" if node.error_code else ""
+        head = f"{'  ' * levels[node.node_index]}{_MARKS[node.status]} {node.node_id}"
+        lines.append(f"{head:<32} {node.status}{code}{child}{arrow}")
+    return lines
+
+
+@workflows.command()
+def pause(arguments: Annotated[list[str], _RUNS]) -> None:
+    """Hold what waits in runs, and in those below them; running tasks finish.
+
+    Example: horsies workflows pause instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
+    """
+    _control(arguments, "pause", "paused", "not running")
+
+
+@workflows.command()
+def resume(arguments: Annotated[list[str], _RUNS]) -> None:
+    """Let paused runs go on, and those below them.
+
+    Example: horsies workflows resume instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
+    """
+    _control(arguments, "resume", "resumed", "not paused")
+
+
+@workflows.command()
+def cancel(arguments: Annotated[list[str], _RUNS]) -> None:
+    """End runs, and those below them: what waits is skipped, running tasks are killed.
+
+    Example: horsies workflows cancel instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
+    """
+    _control(arguments, "cancel", "cancelled", "had ended before")
+
+
+def _control(arguments: list[str], action: str, done: str, otherwise: str) -> None:
+    app, ids = _named(arguments)
+    for run_id in ids:
+        verdict = _ask(app, calls_workflows.workflow_control(UUID(run_id), action))
+        if verdict == "unknown":
+            raise _no_run(run_id)
+        typer.echo(f"{run_id} {done if verdict == 'changed' else otherwise}")
+    app.close()
+
+
+def _named(arguments: list[str]) -> tuple[Horsies, list[str]]:
+    locator, ids = split_ids(arguments)
+    if not ids:
+        message = "name a run by its id"
+        raise typer.BadParameter(message, param_hint="WORKFLOW_ID")
+    return viewer(locator), ids
+
+
+def _ask[R](app: Horsies, call: Call[R]) -> R:
+    def operation() -> Operation[BrokerResult[R]]:
+        try:
+            return Ok((yield call))
+        except CallFailedError as failure:
+            return unanswered(BrokerErrorCode.MONITORING_QUERY_FAILED, failure)
+
+    return granted(app, app.producer.runner.run(operation()))
+
+
+def _no_run(run_id: str) -> ConfigurationError:
+    message = f"there is no run {run_id}; its record may have been pruned"
+    return ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text="see: horsies workflows list")
