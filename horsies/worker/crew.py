@@ -177,7 +177,8 @@ class Crew:
             child.elders = elders
             child.left = self._options.max_tasks_per_child or child.left
             self._children[number] = child
-            socket.send_fds(self._template.channel, [protocol.fork(number).encode()], files)
+            with suppress(ConnectionError):  # it is dead, which is noticed when reading
+                socket.send_fds(self._template.channel, [protocol.fork(number).encode()], files)
         connect = asyncio.get_running_loop().create_unix_connection
         child.transport, _ = await connect(lambda: _ChildChannel(self, child), sock=ours)
 

@@ -7,10 +7,42 @@ from datetime import UTC, datetime
 from tests.chaos.checker import Timing, bound
 from tests.chaos.runs import Run
 
+ABOUT = """# Reliability
+
+The promises in [architecture](architecture.md) are tried by breaking things: `make chaos` starts servers, workers and
+producers as real processes, injects faults into them under load, and lets a checker judge what is left. This page is
+what its last full run wrote (`python -m tests.chaos --report docs/reliability.md`); CI does 1 % of it each time.
+
+## How it is tried
+
+- **Load.** Two producers send quick, sleeping, asynchronous, retried, failing and capped tasks, and tasks that send others.
+  A send whose answer was an error is replayed until it is accepted.
+- **Workers.** Four, with two children each, started again whenever they end: one reaches the server directly, two through a
+  TCP proxy, one prefetches, two have a clock that is an hour off. Their threshold is 4 s, their heartbeats are 1 s apart.
+- **Faults.** A plan made from a seed, spread at random over a quarter of an hour; `SEED=` makes the same plan again, and
+  what each fault meets is up to the machine. Full disk and fail-over have runs of their own, of two workers each.
+- **Ledger.** Each attempt writes its begin and its end, with its number and process, to a file that the queue knows nothing
+  of; each producer writes what was accepted.
+- **Checker** (`tests/chaos/checker.py`, pure, with tests of its own): accepted is kept; nothing runs unasked; no attempt begins
+  twice, and another one only after a failure that the policy names; attempts of a task do not overlap; each outcome comes
+  from the process that the ledger names; a claim has one outcome; caps hold; all work is done within a minute of the last
+  fault; the work of a killed supervisor is handed on within 2 s; 95 % of the throughput is back within a minute; no
+  process, connection or lock is left; no password or argument stands in a log. On a machine whose load exceeds its cores,
+  limits of time are stretched by that ratio, four times at most.
+- **Broken builds.** Four patches, each of which takes one guard away, have to be found out: else the checker is blind.
+
+What it does not try: loss of a disk, a server that lies about fsync, a hypervisor that stops a whole machine, workflows
+and schedules.
+
+## The last full run
+"""
+
 
 def report(runs: Sequence[Run], broken: Sequence[Run], scale: float, seconds: float) -> str:
     """As Markdown."""
-    return "\n".join([*_head(runs, scale, seconds), *_faults(runs), *_tasks(runs), *_times(runs), *_broken(broken), ""])
+    return "\n".join(
+        [ABOUT, *_head(runs, scale, seconds), *_faults(runs), *_tasks(runs), *_times(runs), *_broken(broken), ""]
+    )
 
 
 def _head(runs: Sequence[Run], scale: float, seconds: float) -> list[str]:

@@ -178,3 +178,19 @@ def test_a_worker_whose_template_process_still_lives_is_not_proven_dead(scene: S
     template.resume()
     assert running.get(timeout_ms=20_000).err_value.error_code is CRASHED
     assert scene.counts()["runs on"] == 1
+
+
+def test_a_child_and_then_the_template_process_die_while_the_supervisor_looks_away(scene: Scene) -> None:
+    """It wants another child of a template process that is gone: no more than the end it already knows."""
+    worker = scene.ready_worker("--processes=2")
+    [child, _] = worker.children()
+    template = worker.template()
+    worker.signal(signal.SIGSTOP)
+    child.kill()
+    wait_until(lambda: not lives(child.pid), describe="the template process to see its child dead")
+    template.kill()
+    wait_until(lambda: not lives(template.pid))
+    worker.signal(signal.SIGCONT)
+    assert worker.wait() == 1
+    assert "the template process died" in worker.log()
+    assert "Traceback" not in worker.log()
