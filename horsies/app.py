@@ -237,7 +237,7 @@ class Horsies:
         Returns:
             All that is wrong, with the place in the source; nothing is raised.
         """
-        return check_app(self.config, self.registry, self.name, self._modules, live=live)
+        return check_app(self, self.config, self.name, self._modules, live=live)
 
     def workflow_builder[F: Callable[..., object]](
         self, *, cases: Sequence[Mapping[str, object]] = ()

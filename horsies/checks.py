@@ -34,33 +34,33 @@ from horsies.retry import RetryPolicy, validate_exception_mapper
 from horsies.scheduler.plan import plan_schedules
 from horsies.sending import sends_suppressed
 from horsies.settings import Settings
-from horsies.workflows.definition import AnyDefinition, WorkflowDefinition
-from horsies.workflows.spec import WorkflowSpec
+from horsies.workflows.definition import AnyDefinition, WorkflowDefinition, definitions
+from horsies.workflows.spec import App, WorkflowSpec
 
 _MOST = 1000
 
 type Phase = Callable[[], Iterable[HorsiesError]]
 
 
-def check_app(
-    config: AppConfig, registry: Registry, home: str, modules: Sequence[str], *, live: bool
-) -> list[HorsiesError]:
+def check_app(app: App, config: AppConfig, home: str, modules: Sequence[str], *, live: bool) -> list[HorsiesError]:
     """Go through the phases; what the first that finds something found, or an empty list.
 
     Args:
+        app: whose registry keeps its ``problems``, for modules are imported once.
         config: of the app.
-        registry: what was registered; its ``problems`` stay known, for modules are imported once.
         home: the module that made the app.
         modules: those it discovers.
         live: ask the database, too.
     """
     met: list[HorsiesError] = []
+    registry = app.registry
     with sends_suppressed(), collecting(registry.problems):
         phases: list[Phase] = [
             partial(_check_config, config),
             partial(_import, modules, registry, met),
             lambda: met,  # what is wrong with workflow specs that were met on the way
             _check_keys,
+            partial(_check_definitions, app),
             partial(_check_builders, registry),
             partial(_check_undecorated, registry, [home, *modules]),
             partial(_check_policies, config, registry),
@@ -100,6 +100,18 @@ def _check_keys() -> Iterator[HorsiesError]:
                 location=each.location,
                 help_text=fix,
             )
+
+
+def _check_definitions(app: App) -> list[HorsiesError]:
+    """Definitions of this app's tasks that need no parameters, built as they stand; others may be another app's."""
+    found: list[HorsiesError] = []
+    with collecting(found):
+        for definition in definitions().values():
+            tasks = [getattr(getattr(node, "fn", None), "definition", None) for node in definition.nodes()]
+            ours = all(task is None or app.registry.has(task) for task in tasks)
+            if tasks and ours and not definition.has_own_build_with():
+                definition.build(app)
+    return found
 
 
 def _check_builders(registry: Registry) -> list[HorsiesError]:

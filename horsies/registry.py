@@ -183,6 +183,11 @@ class Registry:
         known = self._tasks.get(name)
         return PLAIN_RESULTS if known is None else known.result
 
+    def has(self, definition: TaskDefinition) -> bool:
+        """Whether it is a task of this registry, or the same one imported again."""
+        known = self._tasks.get(definition.name)
+        return known is not None and known.is_same_source(definition)
+
     def __contains__(self, name: object) -> bool:
         """Whether there is a task of that name."""
         return name in self._tasks

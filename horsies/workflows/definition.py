@@ -108,7 +108,17 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
     @classmethod
     def can_be_built(cls) -> bool:
         """Whether it has nodes, or a ``build_with`` that is not this class's: else it is a base for others."""
-        return bool(cls._nodes) or hasattr(cls.build_with, "__wrapped__")
+        return bool(cls._nodes) or cls.has_own_build_with()
+
+    @classmethod
+    def has_own_build_with(cls) -> bool:
+        """Whether it, or a base, overrides `build_with`."""
+        return hasattr(cls.build_with, "__wrapped__")
+
+    @classmethod
+    def nodes(cls) -> list[AnyNode]:
+        """The nodes that are its attributes."""
+        return list(cls._nodes.values())
 
     @classmethod
     def build(cls, app: Any) -> WorkflowSpec[T_co]:
@@ -124,7 +134,7 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         try:
             spec = WorkflowSpec[T_co](
                 cls.name,
-                list(cls._nodes.values()),
+                cls.nodes(),
                 output=output,
                 on_error=getattr(meta, "on_error", OnError.FAIL),
                 success_policy=cls._policy(getattr(meta, "success_policy", None)),
@@ -174,7 +184,7 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
     @classmethod
     def contents(cls) -> list["AnyDefinition"]:
         """The definitions that it contains, as far as that is known before it is built."""
-        cls.note_contents(list(cls._nodes.values()))
+        cls.note_contents(cls.nodes())
         return sorted(cls._met, key=lambda each: each.definition_key)
 
     @classmethod

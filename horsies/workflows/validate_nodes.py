@@ -278,7 +278,7 @@ class NodeValidation:
             given, wanted = show_type(codec.annotation), show_type(parameter.annotation)
             message = f"gets {given} from {source}, and the parameter {which} is {wanted}"
             yield ErrorCode.WORKFLOW_ARGS_FROM_TYPE_MISMATCH, message, f"declare {name}: {given}"
-        if join != "all" and parameter.default is Parameter.empty:
+        if join in {"any", "quorum"} and parameter.default is Parameter.empty:
             message = (
                 f"has join={join!r}: {source} may still run when it starts, and the parameter {which} has no default"
             )

@@ -91,6 +91,18 @@ def test_a_definition_without_a_key(tmp_path: Path) -> None:
     assert [code for code, _ in check(tmp_path, part)] == ["HRS-016"]
 
 
+def test_a_definition_that_nothing_has_built(tmp_path: Path) -> None:
+    parts = [
+        "class Wrong(WorkflowDefinition[int]):\n    name = 'wrong'\n    definition_key = 'wrong.v1'",
+        "    page = TaskNode(fn=fetch, kwargs={'link': 'x'})  # unbound",
+        "    class Meta:\n        output = 'page'",
+        "other = Horsies(AppConfig())\n@other.task('other')\ndef theirs() -> TaskResult[str, TaskError]: ...",
+        "class Theirs(WorkflowDefinition[int]):\n    definition_key = 'theirs.v1'\n    page = TaskNode(fn=theirs)",
+    ]
+    at, where = line("# unbound", *parts), line("class Wrong", *parts)
+    assert check(tmp_path, *parts) == [("HRS-019", at), ("HRS-020", at), ("HRS-025", where)]
+
+
 @pytest.mark.parametrize(
     ("code", "decorator", "body"),
     [
