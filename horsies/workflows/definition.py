@@ -67,8 +67,9 @@ class _DefinitionType(type):
         here = inspect.currentframe()
         return _Body(here.f_back.f_globals if here is not None and here.f_back is not None else {})
 
-    def __new__(mcs, name: str, bases: tuple[type, ...], body: _Body, **kwargs: Any) -> "_DefinitionType":
-        body.take_back()
+    def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any], **kwargs: Any) -> "_DefinitionType":
+        if isinstance(body, _Body):  # not where the class is made by a call
+            body.take_back()
         return super().__new__(mcs, name, bases, dict(body), **kwargs)
 
 
@@ -93,10 +94,14 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         """Take the nodes in.
 
         Raises:
-            WorkflowValidationError: HRS-017, another definition has the key.
+            WorkflowValidationError: HRS-003, a node has a name that definitions use; HRS-017, another one has the key.
         """
         super().__init_subclass__(**kwargs)
+        taken = [name for name, value in vars(cls).items() if is_node(value) and hasattr(WorkflowDefinition, name)]
         cls.location = caller_location()
+        if taken:
+            message = f"{cls.__name__} has a node in the attribute {taken[0]!r}, which definitions have for another use"
+            raise cls.problem(ErrorCode.WORKFLOW_INVALID_NODE_ID, message, f"rename it, and give node_id={taken[0]!r}")
         cls._met = set()
         cls._take_nodes_in()
         own = vars(cls).get("build_with")

@@ -130,6 +130,13 @@ def test_a_subclass_has_nodes_of_its_own() -> None:
     assert spec.index_of(Ingest.parsed) == spec.index_of(Longer.parsed)
 
 
+@pytest.mark.parametrize("name", ["location", "nodes", "name", "build"])
+def test_a_node_does_not_take_a_name_that_definitions_use(name: str) -> None:
+    with pytest.raises(WorkflowValidationError, match=f"has a node in the attribute '{name}'") as raised:
+        type("Taken", (WorkflowDefinition,), {name: fetch.node()("x")})
+    assert raised.value.code == "HRS-003"
+
+
 def test_a_subclass_needs_a_key_of_its_own() -> None:
     with pytest.raises(WorkflowValidationError, match="two definitions have the key"):
 
