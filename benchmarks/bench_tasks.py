@@ -22,3 +22,9 @@ async def noop_async(number: int) -> TaskResult[int, TaskError]:
 def nap(seconds: float) -> TaskResult[float, TaskError]:
     time.sleep(seconds)
     return TaskResult(ok=seconds)
+
+
+@app.task("doze")
+def doze(number: int) -> TaskResult[int, TaskError]:
+    time.sleep(0.05)
+    return TaskResult(ok=number)

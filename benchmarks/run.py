@@ -246,6 +246,37 @@ def empty(url: str) -> None:
         connection.execute("truncate horsies.tasks, horsies.history, horsies.attempts, horsies.workers")
 
 
+def capped(url: str, size: Size) -> None:
+    """Tasks of 50 ms in five places: what a cap leaves to 4 workers of 8 processes, and 5 processes without a cap."""
+
+    def once(cap: int | None, workers: int, processes: int) -> float:
+        empty(url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("select horsies.queue_control('default', 'cap', %s)", (cap,))
+        count = size.drained // 20
+        floor.fill(url, count, "doze")
+        with ExitStack() as running:
+            for _ in range(workers):
+                running.enter_context(worker(f"--processes={processes}", is_ready=False))
+            wait_for(lambda: ended(url) == count, 0.05)
+        return asked(url, RATE)
+
+    measure("5 of 4 x 8 places, by a cap", "/s", size.runs, lambda: once(5, 4, 8))
+    measure("5 places without a cap", "/s", size.runs, lambda: once(None, 1, 5))
+
+
+def due(url: str, size: Size) -> None:
+    """How long after its time a scheduled task begins, on an idle worker that is not told and does not poll."""
+    empty(url)
+    with worker("--processes=2"):
+        for number in range(size.latencies // 10):
+            bench_tasks.noop.schedule(0.1, number).unwrap().get()
+    late = b"select extract(epoch from started_at - run_at) * 1000 from horsies.history order by 1"
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = [float(row[0]) for row in connection.execute(late)]
+    measure("start after the due time, idle", "ms", len(found), iter(found).__next__)
+
+
 BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "drain": drain_sync,
     "drain_async": drain_async,
@@ -260,6 +291,8 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "imports": lambda _url, size: waits.imports(size.runs),
     "reload": lambda _url, size: waits.reload(size.runs),
     "flows": flows,
+    "capped": capped,
+    "due": due,
 }
 
 

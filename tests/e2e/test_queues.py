@@ -90,6 +90,7 @@ def stage(database_url: str, tmp_path: Path) -> Iterator[Stage]:
         yield Stage(database_url, tmp_path, stack)
 
 
+@pytest.mark.timeout(400 if FULL else 60)
 def test_a_cap_holds_across_workers_and_is_used_up(stage: Stage) -> None:
     tasks = stage.set({"a": CAP})
     for number in range(COUNT):
@@ -101,6 +102,7 @@ def test_a_cap_holds_across_workers_and_is_used_up(stage: Stage) -> None:
     assert [worker.stop() for worker in workers] == [0] * WORKERS
 
 
+@pytest.mark.timeout(400 if FULL else 60)
 def test_the_cluster_s_cap_holds_over_queues_and_workers(stage: Stage) -> None:
     tasks = stage.set({"c": 2}, cluster_wide_cap=CAP)
     for number in range(COUNT):
