@@ -20,6 +20,7 @@ def hop(before: TaskResult[int, TaskError]) -> TaskResult[int, TaskError]:
     return TaskResult(ok=before.unwrap() + 1)
 
 
+@app.workflow_builder(cases=[{"count": 2}])
 def fan_out(count: int) -> WorkflowSpec[int]:
     """One node, many that wait for it, one that waits for those."""
     first = TaskNode(bench_tasks.noop, kwargs={"number": 0})
@@ -28,6 +29,7 @@ def fan_out(count: int) -> WorkflowSpec[int]:
     return app.workflow("wide", [first, *wide, join], output=join, definition_key="bench.wide")
 
 
+@app.workflow_builder(cases=[{"count": 2}])
 def chain(count: int) -> WorkflowSpec[int]:
     """Nodes that hand a number on."""
     nodes = [TaskNode(bench_tasks.noop, kwargs={"number": 0})]
@@ -36,6 +38,7 @@ def chain(count: int) -> WorkflowSpec[int]:
     return app.workflow("long", nodes, output=nodes[-1], definition_key="bench.long")
 
 
+@app.workflow_builder(cases=[{"side": 2}])
 def lattice(side: int) -> WorkflowSpec[Any]:
     """Rows of nodes, each of which waits for two of the row before."""
     rows = [[TaskNode(bench_tasks.noop, kwargs={"number": 0}) for _ in range(side)]]

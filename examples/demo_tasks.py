@@ -50,6 +50,7 @@ def bill(prices: TaskResult[list[TaskResult[int, TaskError]], TaskError]) -> Tas
     return TaskResult(ok=f"{len(found)} items for {sum(found)}")
 
 
+@app.workflow_builder(cases=[{"names": ["hay"]}])
 def order(names: list[str]) -> WorkflowSpec[str]:
     """List items, price each, and add up."""
     items = list_items.node(node_id="items")(names)

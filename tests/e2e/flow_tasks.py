@@ -134,6 +134,7 @@ class Unbuilt(WorkflowDefinition[int]):
         raise RuntimeError(message)
 
 
+@app.workflow_builder(cases=[{"count": 3}])
 def chain(count: int) -> WorkflowSpec[int]:
     nodes = [number.node()(1)]
     for _ in range(count - 1):
@@ -141,6 +142,7 @@ def chain(count: int) -> WorkflowSpec[int]:
     return app.workflow("chain", nodes, output=nodes[-1], definition_key="test.chain")
 
 
+@app.workflow_builder(cases=[{"count": 3}])
 def fan_out(count: int) -> WorkflowSpec[int]:
     first = number.node()(1)
     wide = [plus_one.node()(from_node(first)) for _ in range(count)]
@@ -148,6 +150,7 @@ def fan_out(count: int) -> WorkflowSpec[int]:
     return app.workflow("fan out", [first, *wide, join], output=join, definition_key="test.fan")
 
 
+@app.workflow_builder()
 def recovery(on_error: OnError = OnError.FAIL) -> WorkflowSpec[str]:
     broken = fail.node(node_id="broken")()
     skipped = plus_one.node(node_id="skipped")(from_node(broken))
@@ -157,6 +160,7 @@ def recovery(on_error: OnError = OnError.FAIL) -> WorkflowSpec[str]:
     )
 
 
+@app.workflow_builder(cases=[{"count": 3}])
 def mapped(count: int, max_parallel: int | None = None) -> WorkflowSpec[list[int]]:
     found = numbers.node(node_id="found")(count)
     factor = number.node(node_id="factor")(10)
@@ -165,6 +169,7 @@ def mapped(count: int, max_parallel: int | None = None) -> WorkflowSpec[list[int
     return app.workflow("mapped", [found, factor, each, summed], output=summed, definition_key="test.mapped")
 
 
+@app.workflow_builder()
 def nested() -> WorkflowSpec[int]:
     factor = number.node(node_id="factor")(2)
     child = SubWorkflowNode(
