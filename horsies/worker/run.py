@@ -234,7 +234,7 @@ def _banner(settings: WorkerSettings, options: WorkerOptions) -> None:
         cluster_cap=settings.cluster_cap,
         processes=options.processes,
         concurrency=options.concurrency,
-        tasks=",".join(settings.task_names),
+        tasks=",".join(name for name in settings.task_names if not name.startswith("horsies.")),
     )
 
 
