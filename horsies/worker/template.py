@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 _READ_BYTES = 1 << 16
 REAP_MOST = 1000
 _LEAVE_WITHIN_S = 5.0
+_STACKS_APART_S = 0.05  # or the lines of several processes mix
 _WILL_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0)  # the database may be what killed the supervisor
 _PR_SET_PDEATHSIG = 1
 
@@ -220,6 +221,7 @@ class _Loop:
             case Kind.STACKS:
                 faulthandler.dump_traceback(file=2)
                 for child in self._children:
+                    select.select((), (), (), _STACKS_APART_S)
                     os.kill(child, signal.SIGQUIT)
             case Kind.WORKER:
                 self._worker_id = UUID(bytes=frame.body)

@@ -15,9 +15,8 @@ def test_all_processes_say_where_they_are(scene: Scene, method: str) -> None:
     for key in ("first", "second"):
         scene.wait_for_note(key)
     worker.signal(signal.SIGQUIT)
-    wait_until(lambda: worker.log().count("mixed_tasks.py") >= 2, describe="the stacks of both tasks")
-    assert "in sleep" in worker.log()
+    wait_until(lambda: "mixed_tasks.py" in worker.log(), describe="the stack of a task")
     assert "template.py" in worker.log()
-    assert "supervisor.py" in worker.log() or "asyncio" in worker.log()
+    assert "asyncio" in worker.log()
     assert [handle.get(timeout_ms=20_000).ok_value for handle in running] == ["first", "second"]
     assert worker.stop() == 0
