@@ -1,6 +1,7 @@
 """Which database a command is about, and asking it: by an app, by options, or by the environment."""
 
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -15,7 +16,7 @@ from horsies.cli.locate import locate
 from horsies.config import AppConfig
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.handle import BrokerResult
-from horsies.postgres import DEFAULT_SCHEMA, PostgresConfig, schema_name_problem
+from horsies.postgres import DEFAULT_SCHEMA, DEV_URL_VARIABLE, PostgresConfig, schema_name_problem
 from horsies.result import Err
 from horsies.urls import parse_url
 
@@ -36,6 +37,8 @@ def database_config(locator: str | None, database_url: str | None, schema: str |
     """
     if locator is None:
         _check_options(database_url, schema)
+        if database_url is not None:  # what was typed goes before what `horsies dev` told the environment
+            os.environ.pop(DEV_URL_VARIABLE, None)
         return PostgresConfig(database_url=database_url, schema=schema or DEFAULT_SCHEMA)
     if database_url is not None or schema is not None:
         message = "give an app, or --database-url and --schema, not both"
@@ -81,17 +84,21 @@ def granted[R](app: Horsies, answer: BrokerResult[R]) -> R:
     return answer.ok_value
 
 
-def split_ids(arguments: Iterable[str]) -> tuple[str | None, list[str]]:
+def split_ids(arguments: Iterable[str], *, needed: bool = False) -> tuple[str | None, list[str]]:
     """Tell an app from ids of tasks, which may stand in any order.
 
     Raises:
         ConfigurationError: HRS-206, what is no id is not one app.
+        BadParameter: ids are needed, and there are none.
     """
     ids = [each for each in arguments if _is_id(each)]
     others = [each for each in arguments if not _is_id(each)]
     if len(others) > 1 or not all(map(_LIKE_AN_APP.fullmatch, others)):
         message = f"{others[-1]!r} is neither the id of a task nor an app"
         raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text="write [MODULE:APP] TASK_ID")
+    if needed and not ids:
+        message = "name a task by its id"
+        raise typer.BadParameter(message, param_hint="TASK_ID")
     return next(iter(others), None), ids
 
 

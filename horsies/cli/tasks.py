@@ -64,11 +64,8 @@ def show(
 
     Example: horsies tasks show instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
     """
-    locator, ids = split_ids(arguments)
+    locator, ids = split_ids(arguments, needed=True)
     app = viewer(locator)
-    if not ids:
-        message = "name a task by its id"
-        raise typer.BadParameter(message, param_hint="TASK_ID")
     for task_id in ids:
         info = granted(app, app.handle(task_id).info(include_result=True, include_attempts=True))
         if info is None:
@@ -130,7 +127,7 @@ def rerun(  # noqa: PLR0913 - one parameter an option
     limit: Annotated[int, _LIMIT] = 1000,
     yes: Annotated[bool, _YES] = False,
 ) -> None:
-    """Send ended tasks again, as new tasks: those that are named, or all of a status, a queue or a name.
+    """Send ended tasks again, as new tasks: those that are named, or all of a queue or a name.
 
     Prints the new ids. Without --status, those that failed are meant.
 

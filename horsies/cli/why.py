@@ -8,7 +8,6 @@ from horsies.app import Horsies
 from horsies.cli.database import AS_JSON, IDS, ask, split_ids, viewer
 from horsies.cli.output import print_json
 from horsies.db.rows import Why
-from horsies.errors import ConfigurationError, ErrorCode
 
 
 def why(
@@ -18,19 +17,18 @@ def why(
 ) -> None:
     """Say in a sentence what tasks are waiting for: their time, a cap, a worker, and so on.
 
+    Exits with 1 if one of them is unknown.
+
     Example: horsies why instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
     """
-    locator, ids = split_ids(arguments)
-    if not ids:
-        message = "name a task by its id"
-        raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message)
+    locator, ids = split_ids(arguments, needed=True)
     app = viewer(locator)
     found = [(task_id, _why(app, task_id)) for task_id in ids]
     if as_json:
         print_json([{"task_id": task_id, **answer._asdict()} for task_id, answer in found])
-        return
-    for task_id, answer in found:
+    for task_id, answer in [] if as_json else found:
         typer.echo(f"{task_id}: {answer.sentence}")
+    raise typer.Exit(1 if any(answer.reason == "unknown" for _, answer in found) else 0)
 
 
 def _why(app: Horsies, task_id: str) -> Why:

@@ -50,7 +50,7 @@ class Scheduler:
 
     async def _lead(self) -> None:
         backoff = Backoff(self._resilience)
-        while True:
+        while self._plans:
             try:
                 await self._hold()
             except CallFailedError as failure:

@@ -1,9 +1,11 @@
 """`health` and the drift of a schema: what the doctor judges."""
 
+from datetime import timedelta
+
 import pytest
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_monitor, health
+from horsies.db import calls_monitor, calls_schedules, health
 from horsies.db.sqlfiles import DEFAULT_SCHEMA
 from tests.support.factories import numbered_id, request, send
 from tests.support.sessions import Session, call
@@ -26,6 +28,13 @@ def test_the_oldest_transaction(db: Session, other: Session) -> None:
     assert found.oldest_seconds is not None
     assert found.oldest_seconds >= 0
     assert "dreamer" not in str(call(db, calls_monitor.health()).oldest)
+
+
+def test_a_scheduler_that_leads_is_no_old_transaction(db: Session, other: Session) -> None:
+    """It is in one for as long as it lives, and has a new snapshot with each call."""
+    with other.transaction():
+        call(other, calls_schedules.schedule_lead(["nightly"], timedelta(seconds=30)))
+        assert call(db, calls_monitor.health()).oldest is None
 
 
 def test_the_clocks_of_senders_that_are_ahead(db: Session) -> None:

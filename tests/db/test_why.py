@@ -194,7 +194,7 @@ def test_without_caps_and_rows_about_queues_it_says_the_same(db: Session) -> Non
             "queue_full",
             "its queue a is full, 2 in hand and the cap is 2: add on host-1/worker, add on host-1/worker",
         ),
-        ("queue_full__with_a_cap_of_nothing", "its queue a is full, 0 in hand and the cap is 0: none"),
+        ("queue_full__with_a_cap_of_nothing", "its queue a is full, 0 in hand and the cap is 0"),
         (
             "cluster_full",
             "the cluster is full, its cap is cluster_wide_cap: add on host-1/worker, add on host-1/worker, add on host-1/worker",

@@ -160,6 +160,13 @@ def test_what_is_wrong_with_the_program_is_1_and_rendered(
     assert not done.stdout
 
 
+def test_a_database_that_is_typed_goes_before_that_of_dev(tmp_path: Path) -> None:
+    url = "postgresql://me:hunter2@127.0.0.1:1/typed"
+    done = horsies(tmp_path, "db", "status", "--database-url", url, HORSIES_DEV_DATABASE_URL="embedded:///nowhere")
+    assert done.returncode == 1
+    assert "the database postgresql://me:***@127.0.0.1:1/typed cannot be used" in done.stderr
+
+
 def test_several_errors_are_shown_with_their_source(tmp_path: Path) -> None:
     source = "from horsies.config import AppConfig\n\nAppConfig(cluster_wide_cap=0, prefetch_buffer=-1)\n"
     (tmp_path / "instance.py").write_text(source)

@@ -1,6 +1,7 @@
 -- Purpose: what may go wrong with a server in use, in numbers, for the doctor to judge.
 --   clock: the server's real time, to compare others' with; the oldest transaction or replication slot that keeps dead
---   rows from being removed, how old it is in seconds, and what it is (null where the user may not see it);
+--   rows from being removed, how old it is in seconds, and what it is (null where the user may not see it). A scheduler's
+--   is none: `schedule_lead` has a new snapshot twice a second;
 --   rows of live tasks, and dead ones beside them; days for which history has partitions, today included;
 --   whether rows went to the default partition;
 --   by how many seconds the clock of a sender was ahead of the server's, at most, of the latest 100 tasks. (An id that
@@ -23,6 +24,7 @@ begin
         from pg_stat_activity a
         where (a.backend_xmin is not null or a.backend_xid is not null) and a.pid <> pg_backend_pid()
           and a.datname = current_database() and a.backend_type = 'client backend'
+          and not (a.backend_xid is null and a.query like '%.schedule_lead(%')
         union all
         select p.prepared, format('prepared transaction %L', p.gid)
         from pg_prepared_xacts p where p.database = current_database()

@@ -65,8 +65,8 @@ begin
         (8, named is null, 'no_worker', format('no live worker registers the name %s', task.task_name)),
         (9, serving is null, 'no_worker', format('no live worker that registers the name %s works on the queue %s',
             task.task_name, task.queue)),
-        (10, in_hand >= cap, 'queue_full', format('its queue %s is full, %s in hand and the cap is %s: %s', task.queue,
-            in_hand, cap, coalesce(fillers, 'none'))),
+        (10, in_hand >= cap, 'queue_full', concat_ws(': ', format('its queue %s is full, %s in hand and the cap is %s',
+            task.queue, in_hand, cap), fillers)),
         (11, not exists (select from unnest(serving) as s (id)
                          cross join lateral horsies.claimable(s.id, array[task.queue], 1)), 'cluster_full',
             format('the cluster is full, its cap is cluster_wide_cap: %s', all_fillers)),
