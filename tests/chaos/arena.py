@@ -30,6 +30,7 @@ LOAD = Path(__file__).with_name("load")
 SECRETS = (PASSWORD, "s3cret-argument")
 MOST_WAITING = 250
 _WATCH_S = 0.1
+_JOIN_S = 5.0
 _MOST_STRETCH = 4.0
 FAKETIME = next(
     (str(path) for path in sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))),
@@ -187,6 +188,8 @@ class Arena:
     def kill(self) -> None:
         """End whatever still runs, after a failure of the harness itself."""
         self._closing.set()
+        for thread in self._threads:  # or it starts another worker behind our back
+            thread.join(_JOIN_S)
         for producer in self._producers:
             if producer.poll() is None:
                 producer.kill()
