@@ -105,11 +105,15 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class ReapCounts:
-    """What a reap did."""
+    """What a reap did; as a number, with how many tasks."""
 
     workers: int
     handed_back: int
     crashed: int
+
+    def __int__(self) -> int:
+        """How many tasks were handed on."""
+        return self.handed_back + self.crashed
 
 
 def _fences(fences: Sequence[Fence]) -> tuple[list[UUID], list[int]]:

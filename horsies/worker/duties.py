@@ -19,27 +19,28 @@ _PARTITION_DAYS = 14
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """One duty: its name in the log, and the call that does a batch of it."""
+    """One duty: its name in the log, the call that does a batch of it, and how large that is; None: there is one only."""
 
     name: str
     call: Callable[[], Call[Any]]
+    most: int | None = None
 
 
 def duties(recovery: RecoveryConfig) -> list[Duty]:
     """What has to be done, given what the app wants kept and recovered."""
     found = [
-        Duty("expire", lambda: calls_worker.expire(_MOST_ROWS)),
+        Duty("expire", lambda: calls_worker.expire(_MOST_ROWS), _MOST_ROWS),
         Duty("add_partitions", lambda: calls_worker.add_partitions(_PARTITION_DAYS)),
     ]
     if recovery.auto_fail_stale_running:
-        found.insert(0, Duty("reap", lambda: calls_worker.reap(None, _MOST_ROWS)))
+        found.insert(0, Duty("reap", lambda: calls_worker.reap(None, _MOST_ROWS), _MOST_ROWS))
     if recovery.auto_requeue_stale_claimed:
         stale_s = recovery.claimed_stale_threshold_ms / 1000
-        found.insert(0, Duty("hand_back_stale", lambda: calls_monitor.hand_back_stale(stale_s, _MOST_ROWS)))
+        found.insert(0, Duty("hand_back_stale", lambda: calls_monitor.hand_back_stale(stale_s, _MOST_ROWS), _MOST_ROWS))
     keep_hours = recovery.terminal_record_retention_hours
     if keep_hours is not None:
         found.append(Duty("prune", lambda: calls_worker.prune(keep_hours)))
-        found.append(Duty("prune_runs", lambda: calls_workflows.workflow_prune(keep_hours, _MOST_RUNS)))
+        found.append(Duty("prune_runs", lambda: calls_workflows.workflow_prune(keep_hours, _MOST_RUNS), _MOST_RUNS))
     keep_workers = recovery.heartbeat_retention_hours
     if keep_workers is not None:
         found.append(Duty("forget_workers", lambda: calls_worker.forget_workers(keep_workers)))
@@ -47,7 +48,7 @@ def duties(recovery: RecoveryConfig) -> list[Duty]:
 
 
 class DutyService:
-    """Does all duties every ``check_interval_ms``."""
+    """Does all duties every ``check_interval_ms``, and again at once while there is more than a batch to do."""
 
     def __init__(self, link: Link, recovery: RecoveryConfig) -> None:
         """Take a connection of its own: duties may be slow."""
@@ -59,21 +60,18 @@ class DutyService:
         """Do the duties for ever; a failure is reported, and the next round tries again."""
         try:
             while True:
-                for duty in self._duties:
-                    await self._try(duty)
-                await asyncio.sleep(self._interval)
+                if not any([await self._try(duty) for duty in self._duties]):
+                    await asyncio.sleep(self._interval)
         finally:
             await self._link.close()
 
-    async def _try(self, duty: Duty) -> None:
+    async def _try(self, duty: Duty) -> bool:
+        """Do one batch of a duty; answers whether there may be more. Nothing is done if another worker is at them."""
         try:
-            await self.run_once(duty)
+            counts = await self._link.call(calls_worker.duty(duty.call()))
         except CallFailedError as failure:
             event("duty.failed", level=logging.WARNING, duty=duty.name, reason=failure.message)
-
-    async def run_once(self, duty: Duty) -> Any:
-        """Do one batch of a duty; answers its counts, or None if another worker is at the duties."""
-        counts = await self._link.call(calls_worker.duty(duty.call()))
+            return False
         if counts:
             event("duty.done", level=logging.DEBUG, duty=duty.name, counts=counts)
-        return counts
+        return duty.most is not None and int(counts or 0) >= duty.most
