@@ -1,13 +1,14 @@
 """`workflow_map`: a task for each item of a list, and their results as a list."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from tests.support.factories import DrivenWorker, done, failed
+from tests.support.factories import DrivenWorker, done, expire, failed
 from tests.support.runs import control, map_once, node, nodes_of, read, start, state, statuses
-from tests.support.sessions import Session, column, scalar
+from tests.support.sessions import NOON, Session, column, freeze_clock, move_clock, scalar
 
 MAP: dict[str, Any] = {"kind": "map", "over": 0, "item_parameter": "each", "args": {"size": 1}}
 
@@ -77,3 +78,18 @@ def test_a_cancel_ends_the_items(db: Session, worker: DrivenWorker) -> None:
     assert statuses(db, run) == ["COMPLETED", "FAILED", "SKIPPED"]
     assert scalar(db, "select count(*) from horsies.tasks") == 0
     assert state(db, run).status == "CANCELLED"
+
+
+def test_a_deadline_is_for_the_items_and_not_for_the_collecting_of_them(db: Session, worker: DrivenWorker) -> None:
+    freeze_clock(db)
+    deadline = (NOON + timedelta(minutes=1)).isoformat()
+    run = started(db, worker, b"[1,2]", good_until=deadline, max_parallel=1)
+    map_once(db, worker)
+    first = worker.claim_one()
+    move_clock(db, 60)
+    worker.finish(done(first))
+    assert expire(db) == 1
+    assert expire(db) == 0
+    map_once(db, worker)
+    collected = read(nodes_of(db, run)[1].result)
+    assert (collected[0], collected[1]["err"]["error_code"]) == ({"ok": 1}, "TASK_EXPIRED")

@@ -1,6 +1,7 @@
 -- Sends the tasks of nodes that are ready, unless their run is paused: then they stay READY. A node that is a workflow
 -- sends the task that builds its run; a map the one that expands it, and later the one that collects it: both may be
--- repeated, whatever happened. Returns how many were sent. Locks: none of its own; its caller holds the root runs.
+-- repeated, whatever happened, and the latter has no deadline, for that was for the items. Returns how many were sent.
+-- Locks: none of its own; its caller holds the root runs.
 -- Called by: workflow_insert, workflow_advance, workflow_resume, workflow_send_items.
 create function horsies.workflow_enqueue(runs uuid[], indexes int[]) returns int
 language plpgsql set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan as $function$
@@ -21,7 +22,7 @@ begin
         (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
          workflow_id, node_index, root_id)
     select r.task_id, case when r.is_map then 'horsies.map' else r.task_name end, r.queue, r.priority,
-           case when r.is_map then '{}' else r.args end, clock, r.good_until,
+           case when r.is_map then '{}' else r.args end, clock, case when r.items is null then r.good_until end,
            case when r.is_map then map_retries else r.retry_policy end, case when r.is_map then null else r.timeout_ms end,
            clock, '', r.workflow_id, r.index, r.root_id
     from ready r;
