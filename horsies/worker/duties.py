@@ -19,7 +19,7 @@ _PARTITION_DAYS = 14
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """One duty: its name in the log, the call that does a batch of it, and how large that is; None: there is one only."""
+    """One duty: its name in the log, the call that does a batch, and how large one is; None: it takes one only."""
 
     name: str
     call: Callable[[], Call[Any]]

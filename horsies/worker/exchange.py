@@ -69,12 +69,11 @@ class Exchange:
         self._may_run_ahead = True
         self._unbegun: list[Fence] = []
         self._prefetched: dict[Fence, ClaimedTask] = {}
-        self._capped: dict[Fence, str] = {}  # tasks of capped queues, and these
         self._freed: set[str] = set()
         self._cancelled: set[UUID] = set()
-        self._on_nodes: set[Fence] = set()
         self._is_governed = False
         self._may_have_work = True
+        self._is_in_doubt = False
         self._nudge = asyncio.Event()
         self._settled = asyncio.Event()
         self._due: asyncio.TimerHandle | None = None
@@ -86,7 +85,7 @@ class Exchange:
         """Take the pool to which claims go."""
         self._pool = pool
 
-    def report(self, outcome: Outcome) -> None:
+    def report(self, job: Job, outcome: Outcome) -> None:
         """An attempt has ended.
 
         A failed one may be retried, and one on a node may make others ready: a claim in the same exchange takes them.
@@ -95,11 +94,9 @@ class Exchange:
         self._held_bytes += len(outcome.result)
         if self._is_full:
             self._pool.withdraw()
-        self._may_have_work |= not outcome.ok or self._is_governed or outcome.fence in self._on_nodes
-        self._on_nodes.discard(outcome.fence)
-        queue = self._capped.pop(outcome.fence, None)
-        if queue is not None:
-            self._freed.add(queue)
+        self._may_have_work |= not outcome.ok or self._is_governed or job.on_node
+        if job.capped:
+            self._freed.add(job.queue)
         self._nudge.set()
 
     def room(self) -> None:
@@ -109,9 +106,6 @@ class Exchange:
     def hand_back(self, jobs: Sequence[Job]) -> None:
         """These were claimed and have not begun: they go back to the queue."""
         self._unbegun += [job.fence for job in jobs]
-        self._on_nodes.difference_update(self._unbegun)
-        for job in jobs:
-            self._capped.pop(job.fence, None)
         self._nudge.set()
 
     def wake(self) -> None:
@@ -157,25 +151,35 @@ class Exchange:
         while True:
             await self._nudge.wait()
             self._nudge.clear()
-            while self._outcomes or self._unbegun or any(self._wish()):
+            while self._is_in_doubt or self._outcomes or self._unbegun or any(self._wish()):
                 try:
                     async with self._alone:
-                        await self._exchange()
+                        await (self._compare() if self._is_in_doubt else self._exchange())
                 except CallFailedError as failure:
                     await self._recover(failure)
                 else:
                     self._trouble = None
 
+    def doubt(self) -> None:
+        """What is in hand is to be compared with the database, behind the exchange that is under way."""
+        self._is_in_doubt = True
+        self._nudge.set()
+
     async def reconcile(self) -> None:
         """Compare what is in hand with the database, while no exchange is under way."""
         async with self._alone:
-            running = self._pool.held()
-            held = [*running, *self._outcomes, *self._unbegun, *self._prefetched]
-            lost = await self._link.call(calls_worker.reconcile(self._identity.worker_id, held))
+            await self._compare()
+
+    async def _compare(self) -> None:
+        self._is_in_doubt = False
+        running = self._pool.held()
+        held = [*running, *self._outcomes, *self._unbegun, *self._prefetched]
+        lost = await self._link.call(calls_worker.reconcile(self._identity.worker_id, held))
         strays = lost.intersection(fence.task_id for fence in running)
         if strays:
             event("tasks.lost", count=len(strays))
-            self._pool.kill_tasks(strays)
+            for task_id in strays:
+                self._pool.cancel(task_id)
 
     async def keep_leases(self, lease_s: float) -> None:
         """Renew the leases of what is prefetched, for ever; what is lost or has waited too long is forgotten."""
@@ -275,9 +279,7 @@ class Exchange:
         attempts: dict[UUID, int] = next(replies) if wish.start else {}
         jobs = [_job(fence, task, attempts[task.id]) for fence, task in starting.items() if task.id in attempts]
         if wish.run:
-            fences = self._read(next(replies))
-            self._capped |= {fence: task.queue for fence, task in fences.items() if task.capped}
-            jobs += [_job(fence, task, task.attempt) for fence, task in fences.items()]
+            jobs += [_job(fence, task, task.attempt) for fence, task in self._read(next(replies)).items()]
         if wish.prefetch:
             self._prefetched |= self._read(next(replies))
         if wish.start or claims:
@@ -323,7 +325,6 @@ class Exchange:
         self._is_governed |= claim.is_governed or any(task.capped for task in claim.tasks)
         if claim.due_in is not None:
             self._wake_in(claim.due_in)
-        self._on_nodes |= {Fence(task.id, self._exchange_no) for task in claim.tasks if task.root_id is not None}
         return {Fence(task.id, self._exchange_no): task for task in claim.tasks}
 
     def _begin(self, jobs: list[Job], *, is_fresh: bool) -> None:
@@ -342,11 +343,15 @@ class Exchange:
             self._hand_back_prefetched()
 
     def _wake_in(self, seconds: float) -> None:
+        """Look again then, or earlier if that was wanted before: not every claim sees all that will be due."""
+        loop = asyncio.get_running_loop()
+        if self._due is not None and loop.time() < self._due.when() <= loop.time() + seconds:
+            return
         if self._due is not None:
             self._due.cancel()
-        self._due = asyncio.get_running_loop().call_later(seconds, self.wake)
+        self._due = loop.call_later(seconds, self.wake)
 
 
 def _job(fence: Fence, task: ClaimedTask, attempt: int) -> Job:
-    inputs = task.inputs or b""
-    return Job(fence, attempt, task.task_name, task.queue, task.args, task.timeout_ms, task.capped, inputs)
+    on_node, inputs = task.root_id is not None, task.inputs or b""
+    return Job(fence, attempt, task.task_name, task.queue, task.args, task.timeout_ms, task.capped, on_node, inputs)

@@ -1,7 +1,7 @@
 """What the children of a worker run: who may take a job, how long it may take, and what a death means."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -23,7 +23,7 @@ _OTHERS_GRACE_S = 10.0  # for the other tasks of a child that has to go because 
 class PoolListener(Protocol):
     """Who is told what the children do."""
 
-    def report(self, outcome: Outcome) -> None:
+    def report(self, job: Job, outcome: Outcome) -> None:
         """An attempt has ended."""
         ...
 
@@ -95,20 +95,13 @@ class ChildPool:
         for child in self._crew:
             self._listener.hand_back(child.withdraw())
 
-    def kill_tasks(self, task_ids: Iterable[UUID]) -> None:
-        """Kill the children that run these tasks."""
-        doomed = set(task_ids)
-        for child in self._crew:
-            if any(fence.task_id in doomed for fence in child.jobs):
-                self._crew.kill(child)
-
     def cancel(self, task_id: UUID) -> None:
-        """A task was cancelled: if it waits in a child it is dropped, if it runs it costs that child only."""
+        """A task is not ours any more: if it waits in a child it is dropped, if it runs it costs that child only."""
         for child in self._crew:
             if any(fence.task_id == task_id for fence in child.jobs):
                 self._listener.hand_back([job for job in child.withdraw() if job.fence.task_id != task_id])
                 for fence in [fence for fence in child.jobs if fence.task_id == task_id]:
-                    self._give_up(child, fence, "its task was cancelled")
+                    self._give_up(child, fence, "its task was cancelled, or lost")
 
     def kill_busy(self) -> None:
         """Kill every child that runs something."""
@@ -142,7 +135,7 @@ class ChildPool:
         for fence, job in list(child.jobs.items()):
             crash = failed(job, OperationalErrorCode.WORKER_CRASHED, message)
             child.drop(fence)
-            self._listener.report(_outcome(child, timed_out(job) if fence in child.overdue else crash))
+            self._listener.report(job, _outcome(child, timed_out(job) if fence in child.overdue else crash))
         self._idle.set()
 
     def _on_done(self, child: Child, report: Report) -> None:
@@ -153,7 +146,7 @@ class ChildPool:
         if self._logs_tasks:
             took = round(report.seconds * 1000, 1)
             event("task.finished", task=job.task_name, id=job.fence.task_id, ms=took, error=report.error_code or "none")
-        self._listener.report(_outcome(child, report))
+        self._listener.report(job, _outcome(child, report))
         self._idle.set()
         for following in child.begun() if child.has_permits else ():
             self._on_begun(child, following)

@@ -103,9 +103,10 @@ class FrameReader:
 
 
 class Job(NamedTuple):
-    """One attempt to run. ``capped``: its queue has a cap, so it must not wait in a child; the child need not know.
+    """One attempt to run.
 
-    ``inputs`` is JSON from the run whose node it is on.
+    ``capped``: its queue has a cap, so it must not wait in a child. ``on_node``: its end may make other tasks ready.
+    The child need not know of either. ``inputs`` is JSON from the run whose node it is on.
     """
 
     fence: Fence
@@ -115,6 +116,7 @@ class Job(NamedTuple):
     args: bytes
     timeout_ms: int | None = None
     capped: bool = False
+    on_node: bool = False
     inputs: bytes = b""
 
     def encode(self) -> bytes:

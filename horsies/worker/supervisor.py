@@ -187,7 +187,7 @@ class Supervisor:
         sent_at = suspend_clock()
         if await self._heart.call(calls_worker.heartbeat(self._identity.worker_id)):
             self._feed_watchdog(sent_at)
-            await self._exchange.reconcile()
+            self._exchange.doubt()
             return
         event("worker.fenced", level=logging.ERROR, worker_id=self._identity.worker_id)
         self._pool.kill_busy()

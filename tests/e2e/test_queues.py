@@ -273,5 +273,15 @@ def test_a_lease_is_renewed_while_its_worker_lives(stage: Stage) -> None:
     assert scalar(stage.session, "select exchange_no from horsies.history where id = %s", short.task_id) == number
 
 
+def test_what_is_due_later_does_not_put_off_what_is_due_before(stage: Stage) -> None:
+    """Two claims of an exchange each say when the next task is due; that of a capped queue is not prefetched."""
+    tasks = stage.set({"a": 1}, **PREFETCHING)
+    stage.ready_worker()
+    assert tasks.in_a.send("before").unwrap().get(timeout_ms=10_000).is_ok()
+    soon = tasks.in_a.schedule(1.5, "soon").unwrap()
+    tasks.in_b.schedule(60, "later").unwrap()
+    assert soon.get(timeout_ms=10_000).is_ok()
+
+
 def holder_of(session: Session, handle: TaskHandle[Any]) -> UUID:
     return scalar(session, "select worker_id from horsies.tasks where id = %s", handle.task_id)

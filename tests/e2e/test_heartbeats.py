@@ -1,0 +1,31 @@
+"""Heartbeats tell that a worker lives, whatever its exchanges wait for."""
+
+from tests.support.scene import Scene
+from tests.support.sessions import open_session, scalar
+from tests.support.waiting import wait_until
+
+
+def test_a_heartbeat_does_not_wait_for_an_outcome_that_waits_for_a_lock(scene: Scene) -> None:
+    worker = scene.ready_worker(TEST_STALE_MS="3000", TEST_HEARTBEAT_MS="1000", TEST_CHECK_MS="1000")
+    handle = scene.send("sleep", "short", 0.2)
+    scene.wait_for_note("short")
+    known = scalar(scene.session, "select id from horsies.workers")
+    with open_session(scene.url) as holder, holder.transaction():
+        holder.execute("select from horsies.tasks for update")
+        began = scalar(holder, "select clock_timestamp()")
+        beats = "select count(*) from horsies.workers where id = %s and heartbeat_at > %s + interval '5 s'"
+        wait_until(lambda: scalar(scene.session, beats, known, began) == 1, 15, "heartbeats beyond the threshold")
+    assert handle.get(timeout_ms=10_000).is_ok()
+    assert scalar(scene.session, "select array_agg(id) from horsies.workers") == [known]
+    assert worker.stop() == 0
+
+
+def test_a_cancel_of_which_the_worker_hears_at_its_heartbeat_harms_no_neighbour(scene: Scene) -> None:
+    worker = scene.ready_worker("--concurrency=2", TEST_HEARTBEAT_MS="1000")
+    doomed, neighbour = scene.send("sleep", "doomed", 60.0), scene.send("sleep", "neighbour", 4.0)
+    for key in ("doomed", "neighbour"):
+        scene.wait_for_note(key)
+    assert scalar(scene.session, "select horsies.cancel(%s)", doomed.task_id) == "cancelled"  # and no notice
+    worker.wait_for_log(r"\btasks\.lost\b")
+    assert neighbour.get(timeout_ms=20_000).is_ok()
+    assert worker.stop() == 0
