@@ -84,7 +84,7 @@ def run_as_producer(module: ModuleType, page: Path, database_url: str) -> int:
 
 def test_blocks_that_show_a_file_are_that_file() -> None:
     shown = [found for page in PAGES for found in BLOCK.finditer(page.read_text()) if found["file"]]
-    assert len(shown) == 3
+    assert len(shown) == 4
     for found in shown:
         assert found["code"] == (ROOT / found["file"]).read_text()
 

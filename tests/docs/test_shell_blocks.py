@@ -3,6 +3,8 @@
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from tests.support.scene import URL_VARIABLE
 from tests.support.seed_page import SeedPage
 from tests.support.terminal import Terminal
 from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
+from tests.support.workers import WorkerProcess, clean_environment
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -40,6 +42,13 @@ config = AppConfig(
     ]),
 )
 app = Horsies(config)
+"""
+
+START = """
+from instance import add_numbers, app
+
+spec = app.workflow("sum", [add_numbers.node(node_id="total")(1, 2)], definition_key="sum.v1")
+print(spec.start().unwrap().workflow_id)
 """
 
 
@@ -72,12 +81,26 @@ def shop(tmp_path: Path, database_url: str) -> Iterator[tuple[Path, dict[str, st
         worker.kill_all()
 
 
+def started(folder: Path, env: dict[str, str]) -> str:
+    """The id of a run."""
+    (folder / "runs.py").write_text(START)
+    return subprocess.run(
+        [sys.executable, "runs.py"],
+        cwd=folder,
+        env=clean_environment(**env),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
 @pytest.mark.timeout(180)
 def test_they_work(shop: tuple[Path, dict[str, str]]) -> None:
     folder, env = shop
     task_id = horsies(folder, "send", "instance:app", "add_numbers", "1", "2", **env).stdout.strip()
+    run_id = started(folder, env)
     for line in filter(is_run, lines()):
-        _, *arguments = shlex.split(UUID.sub(task_id, line))
+        _, *arguments = shlex.split(UUID.sub(run_id if line.startswith("horsies workflows") else task_id, line))
         done = horsies(folder, *arguments, **env)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 

@@ -30,6 +30,11 @@ def test_a_producer_that_comes_before_the_worker_waits_for_it(page: SeedPage) ->
         assert page.python("-c", f"from instance import *; print(app.get_result({sent!r}, 20_000).unwrap())") == "42\n"
 
 
+def test_the_workflow_runs_as_printed(page: SeedPage) -> None:
+    with page.worker("workflows"):
+        assert page.python("workflows.py") == "the sum is 8\n"
+
+
 def test_the_readme_prints_what_is_run() -> None:
     blocks = readme_blocks()
     assert sorted(blocks) == sorted(str(file.relative_to(ROOT)) for file in PAGE.glob("*.py"))

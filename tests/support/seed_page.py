@@ -51,9 +51,9 @@ class SeedPage:
             (folder / file.name).write_text(text.replace(_PLACE, tcp_url.partition("://")[2]))
 
     @contextmanager
-    def worker(self) -> Generator[WorkerProcess]:
+    def worker(self, module: str = "instance") -> Generator[WorkerProcess]:
         """The printed shell command, ready for work; stopped in the end, and gone."""
-        program, *args = COMMAND.split()
+        program, *args = COMMAND.replace("instance", module).split()
         worker = WorkerProcess(args, self.folder, {}, self._programs / program)
         try:
             worker.wait_until_ready()
