@@ -179,7 +179,7 @@ class Broker:
         )
 
     async def why(self, task_id: str) -> BrokerResult[Why]:
-        """What a task is waiting for: the conditions that workers' claims have, in words.
+        """What a task is waiting for: the conditions that workers' claims have, in words; or a run, for which nodes.
 
         Raises:
             ValueError: ``task_id`` is not a UUID.

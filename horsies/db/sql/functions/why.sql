@@ -1,4 +1,4 @@
--- Purpose: what a task is waiting for, in a word (`reason`) and in a sentence. The conditions are those of `claim`, in an
+-- Purpose: what a task (or a run) is waiting for, in a word (`reason`) and in a sentence. The conditions are those of `claim`, in an
 -- order in which each is worth saying only if those before it hold; a test asks both functions about the same cases.
 -- 'next' is what `claim` would give to a worker that has a free child.
 -- Locks: none. Called by: the broker object, the CLI.
@@ -22,6 +22,10 @@ declare
 begin
     select * into task from horsies.tasks t where t.id = wanted;
     if not found then
+        return query select * from horsies.why_run(wanted);
+        if found then
+            return;
+        end if;
         select * into past from horsies.find_ended(wanted);
         return query select case when past.id is null then 'unknown' else 'ended' end, case
             when past.id is null then 'there is no such task, or its record was pruned'
