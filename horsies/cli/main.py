@@ -18,7 +18,10 @@ COMMANDS = {
     "check": ("check:check", "Look for mistakes in an app, its tasks, workflows and schedules."),
     "send": ("send:send", "Send a task; print its id or, with --wait, its result."),
     "tasks": ("tasks:tasks", "Look at tasks, cancel them, send them again."),
-    "why": ("why:why", "Say in a sentence what tasks are waiting for: their time, a cap, a worker, and so on."),
+    "why": (
+        "why:why",
+        "Say in a sentence what tasks are waiting for: their time, a cap, a worker; or runs, for which nodes.",
+    ),
     "queues": ("queues:queues", "Look at queues, pause and resume them."),
     "schedules": ("schedules:schedules", "Look at schedules, pause and resume them, run one now."),
     "workflows": ("workflows:workflows", "Look at runs of workflows, pause, resume and cancel them."),

@@ -15,7 +15,7 @@ def why(
     *,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Say in a sentence what tasks are waiting for: their time, a cap, a worker, and so on; or runs, for which nodes.
+    """Say in a sentence what tasks are waiting for: their time, a cap, a worker; or runs, for which nodes.
 
     Exits with 1 if one of them is unknown.
 
