@@ -142,7 +142,7 @@ class Crew:
         child.elders = []
         fork = asyncio.ensure_future(self._fork(child.slot, elders))
         self._forks.add(fork)
-        fork.add_done_callback(self._forks.discard)
+        fork.add_done_callback(self._on_fork_done)
 
     def dismiss(self, child: Child) -> None:
         """Let a child go that has a successor and runs nothing."""
@@ -181,6 +181,12 @@ class Crew:
                 socket.send_fds(self._template.channel, [protocol.fork(number).encode()], files)
         connect = asyncio.get_running_loop().create_unix_connection
         child.transport, _ = await connect(lambda: _ChildChannel(self, child), sock=ours)
+
+    def _on_fork_done(self, fork: asyncio.Future[None]) -> None:
+        self._forks.discard(fork)
+        error = None if fork.cancelled() else fork.exception()
+        if error is not None:  # its slot would stay empty
+            self._fail(ChildrenCannotStartError(f"a child can't be started: {error}"))
 
     def _read_template(self) -> None:
         try:

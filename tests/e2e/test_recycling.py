@@ -1,5 +1,7 @@
 """Children are replaced after so many tasks, or with so much memory, and no task suffers from it."""
 
+import resource
+import sys
 from collections import Counter
 
 import psutil
@@ -144,3 +146,12 @@ def test_a_last_task_can_run_too_long(scene: Scene) -> None:
     assert str(scene.send("slow", "slow").get(timeout_ms=20_000).err_value.error_code) == "TASK_TIMEOUT"
     assert scene.send("ok", "next").get(timeout_ms=20_000).is_ok()
     assert worker.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are set on Linux only")
+def test_a_worker_that_can_have_no_more_children_ends_and_says_why(scene: Scene) -> None:
+    worker = scene.ready_worker()
+    psutil.Process(worker.pid).rlimit(resource.RLIMIT_NOFILE, (8, 8))
+    scene.send("kill", "deadly")
+    worker.wait_for_log("Too many open files")
+    assert worker.wait() == 1
