@@ -188,15 +188,17 @@ class _Concurrent:
             os._exit(START_FAILED)  # so that the supervisor does not wait for it
 
     async def _run(self, job: Job) -> None:
-        call = self._executor.prepare(job)
+        loop, prepare = asyncio.get_running_loop(), self._executor.prepare
+        may_ask = bool(job.inputs)  # the database for results, and wait for it
+        call = await loop.run_in_executor(self._threads, prepare, job) if may_ask else prepare(job)
         if isinstance(call, Report):
             report = call
         elif call.definition.is_async:
             report = await self._executor.run_async(call)
         else:
-            report = await asyncio.get_running_loop().run_in_executor(self._threads, self._executor.run, call)
+            report = await loop.run_in_executor(self._threads, self._executor.run, call)
         if not self._outbox:
-            asyncio.get_running_loop().call_soon(self._flush)
+            loop.call_soon(self._flush)
         self._outbox += [self._health.farewell(), Frame(Kind.DONE, report.encode()).encode()]
 
     def _flush(self) -> None:

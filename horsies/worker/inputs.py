@@ -4,11 +4,11 @@ from typing import Any
 
 from horsies.codec.text import decode_json, encode_json
 from horsies.db import calls_workflows
-from horsies.db.operations import Operation, Runner
+from horsies.db.operations import Runner
 from horsies.registry import Registry, TaskDefinition
 from horsies.worker.protocol import Job
 from horsies.workflows.context import WorkflowContext
-from horsies.workflows.inner import MAP_TASK
+from horsies.workflows.inner import MAP_TASK, insist_on
 from horsies.workflows.nodes import CONTEXT_PARAMETER, META_PARAMETER
 
 
@@ -25,7 +25,9 @@ def decode_call(
         return definition.signature.decode_call(job.args)
     inputs = decode_json(job.inputs)
     if "args_from" not in inputs:
-        inputs = decode_json(runner.run(_fetch(inputs)))
+        inputs = decode_json(
+            runner.run(insist_on(calls_workflows.workflow_inputs(inputs["workflow_id"], inputs["index"])))
+        )
     call: dict[str, Any] = decode_json(job.args)
     for name, passed in inputs["args_from"].items():
         call[name] = {"ok" if passed["status"] == "COMPLETED" else "err": passed["result"]}
@@ -39,7 +41,3 @@ def decode_call(
     if CONTEXT_PARAMETER in declared and inputs["ctx"] is not None:
         kwargs[CONTEXT_PARAMETER] = WorkflowContext(inputs, registry.result_codec)
     return args, kwargs
-
-
-def _fetch(inputs: dict[str, Any]) -> Operation[bytes]:
-    return (yield calls_workflows.workflow_inputs(inputs["workflow_id"], inputs["index"]))

@@ -60,7 +60,7 @@ def _build(app: App, definition: AnyDefinition, **params: Any) -> Done:
         return _failed(OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED, message, exception)
     request = RunRequest(uuid7(), compiled.document, compiled.fingerprint)
     task = _task()
-    verdict = app.producer.runner.run(_insist(calls_workflows.workflow_attach(task.uuid, task.attempt, request)))
+    verdict = app.producer.runner.run(insist_on(calls_workflows.workflow_attach(task.uuid, task.attempt, request)))
     if verdict == "endless":
         message = f"{definition.__name__} contains itself: a run of it is above this node"
         return _failed(OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED, message)
@@ -69,7 +69,7 @@ def _build(app: App, definition: AnyDefinition, **params: Any) -> Done:
 
 def _map(runner: Runner) -> Done:
     task = _task()
-    runner.run(_insist(calls_workflows.workflow_map(task.uuid, task.attempt)))
+    runner.run(insist_on(calls_workflows.workflow_map(task.uuid, task.attempt)))
     return TaskResult(ok=None)
 
 
@@ -81,7 +81,7 @@ def _task() -> CurrentTask:
     return task
 
 
-def _insist(call: Call[str]) -> Operation[str]:
+def insist_on[R](call: Call[R]) -> Operation[R]:
     """Call, again and again while the database is away: these calls may be repeated."""
     for _ in range(_TRIES):
         try:

@@ -30,6 +30,7 @@ from horsies import (
     start_workflow,
 )
 from tests.conftest import StartWorker
+from tests.support.proxy import Proxy
 from tests.support.scene import load_tasks
 from tests.support.waiting import wait_until
 
@@ -204,6 +205,22 @@ def check_starts(flows: ModuleType) -> None:
     missing = WorkflowHandle[Any](str(uuid4()), flows.app.get_broker())
     assert missing.get().unwrap_err().error_code is RetrievalCode.WORKFLOW_NOT_FOUND
     assert missing.cancel().unwrap_err().code == "WORKFLOW_NOT_FOUND"
+
+
+@pytest.mark.parametrize("how", ["--processes=1", "--concurrency=2"])
+def test_results_that_cannot_be_had_at_once_are_waited_for(
+    start_worker: StartWorker, flows: ModuleType, proxy: Proxy, tcp_database_url: str, how: str
+) -> None:
+    worker = start_worker("flow_tasks:app", how, env={"HORSIES_DATABASE_URL": proxy.url(tcp_database_url)})
+    worker.wait_until_ready()
+    proxy.refuse()  # the worker has its connections, its children have none yet
+    large = flows.large.node(node_id="large")(3_000_000)
+    length = flows.length.node(node_id="length")(from_node(large))
+    handle = begin(flows.app.workflow("large", [large, length], output=length, definition_key="l"))
+    wait_until(lambda: states(handle)["length"] != "PENDING", 20, lambda: f"{states(handle)}")
+    assert handle.get(1000).unwrap_err().error_code is RetrievalCode.WAIT_TIMEOUT
+    proxy.accept()
+    assert handle.get(LONG_MS).unwrap() == 3_000_000
 
 
 def test_a_worker_that_is_killed_loses_no_run(start_worker: StartWorker, flows: ModuleType) -> None:
