@@ -79,7 +79,7 @@ class RecoveryConfig(Settings):
         runner_heartbeat_interval_ms: time between two heartbeats; milliseconds.
         claimer_heartbeat_interval_ms: the same; the smaller of the two counts.
         heartbeat_retention_hours: how long rows of dead workers are kept; None: for ever.
-        worker_state_retention_hours: how long samples of workers' state are kept; None: for ever.
+        worker_state_retention_hours: how long samples of workers' state are kept, of which none are taken yet.
         terminal_record_retention_hours: how long tasks that ended are kept; None: for ever.
     """
 

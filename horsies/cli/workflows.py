@@ -29,7 +29,7 @@ workflows = typer.Typer(
 _STATUS = typer.Option("--status", case_sensitive=False, help="Only runs of this status.")
 _LIMIT = typer.Option("--limit", min=1, max=1000, help="How many at most.")
 _RUNS = typer.Argument(metavar="[MODULE:APP] WORKFLOW_ID", help="The app whose database is meant, and runs.")
-_COLUMNS = "id name status total completed failed skipped started_at finished_at"
+_COLUMNS = "workflow_id name status total completed failed skipped started_at finished_at"
 _MARKS = {
     "COMPLETED": "✓",
     "FAILED": "✗",

@@ -115,6 +115,6 @@ class Database:
         if not found.is_current:
             msg = (
                 f"the schema {self.schema!r} of this database has version {found.current}, this library needs "
-                f"{found.latest}, and auto_migrate is off: run `horsies db migrate`"
+                f"{found.latest}: run `horsies db migrate`"
             )
             raise CallFailedError(msg, retryable=False)

@@ -71,7 +71,7 @@ class ClaimedTask(NamedTuple):
 class RunRow(NamedTuple):
     """A row of `horsies.workflow_state`. The output is that of a COMPLETED run."""
 
-    id: UUID
+    workflow_id: UUID
     name: str
     status: str
     error: bytes | None

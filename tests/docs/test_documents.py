@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -119,6 +120,24 @@ def test_every_command_line_exists() -> None:
         help_text = horsies_help(*words)
         for option in (word.split("=")[0] for word in arguments if word.startswith("--")):
             assert option in help_text, f"{option} of {words}"
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\(docs/([a-z-]+\.md)\)", (ROOT / "README.md").read_text()))
+    assert linked == {page.name for page in ROOT.glob("docs/*.md")}
+
+
+def test_the_layers_on_the_page_are_those_that_are_kept() -> None:
+    kept = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    [shown] = (code for code in blocks(ROOT / "docs" / "architecture.md", "") if code.startswith("cli\n"))
+    assert [line.split("  ")[0] for line in shown.splitlines()] == kept
+
+
+def test_every_table_is_on_the_page() -> None:
+    migrations = "".join(file.read_text() for file in ROOT.glob("horsies/db/sql/migrations/*.sql"))
+    tables = set(re.findall(r"^create table horsies\.(\w+)", migrations, re.MULTILINE)) - {"history_default"}
+    listed = (ROOT / "docs" / "architecture.md").read_text().split("## Tables")[1].split("\n## ")[0]
+    assert tables <= set(re.findall(r"`(\w+)`", listed))
 
 
 def test_every_command_has_a_section() -> None:

@@ -55,6 +55,11 @@ def test_the_words_to_look_for_are_on_the_page() -> None:
     assert ruled_out() >= NEVER
 
 
+def test_each_word_is_on_the_page_once() -> None:
+    listed = re.findall(r"^\| ([^|]*?) \|", PAGE.read_text(), re.MULTILINE)
+    assert len(listed) == len(set(listed)) > 50
+
+
 def test_no_name_is_a_word_that_is_ruled_out() -> None:
     wrong = [
         f"{file.relative_to(ROOT)}:{line} {name}"

@@ -28,7 +28,7 @@ def test_runs_are_listed_drawn_and_moved(tmp_path: Path, database_url: str) -> N
         waiting = start(db, node(kind="workflow", task_name="horsies.build:child"))
         child = attach(db, DrivenWorker(db, names=["horsies.build:child"]), node())
         head, *rows = shell("list").splitlines()
-        assert head.startswith("ID  ")
+        assert head.startswith("WORKFLOW ID  ")
         assert [row.split()[:3] for row in rows] == [
             [str(waiting), "flow", "RUNNING"],
             [str(broken), "flow", "RUNNING"],
@@ -47,6 +47,6 @@ def test_runs_are_listed_drawn_and_moved(tmp_path: Path, database_url: str) -> N
         assert shell("resume", waiting, broken) == f"{waiting} resumed\n{broken} not paused\n"
         assert shell("cancel", waiting, broken).count(" cancelled\n") == 2
         assert state(db, child).status == "CANCELLED"
-    assert json.loads(shell("list", "--status=CANCELLED", "--limit=1", "--json"))[0]["id"] == str(waiting)
+    assert json.loads(shell("list", "--status=CANCELLED", "--limit=1", "--json"))[0]["workflow_id"] == str(waiting)
     assert "there is no run" in shell("show", uuid7(), code=1)
     assert "name a run by its id" in shell("pause", "instance:app", code=2)
