@@ -21,6 +21,7 @@ from tests.chaos.runs import (
     failing_over,
     full_disk,
     mixed,
+    runs_of,
     scaled,
 )
 
@@ -32,6 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", default="", help="replays the plan of an earlier run")
     parser.add_argument("--scale", type=float, default=1.0, help="the share of the full run; 1 takes 25 minutes")
+    parser.add_argument("--runs", type=int, help="start so many workflow runs, whatever the scale; a full run 200")
     parser.add_argument("--part", choices=PARTS, action="append", help="run these parts only")
     parser.add_argument("--only", help="of the broken builds, this one only")
     parser.add_argument("--report", type=Path, help="write the report here, too")
@@ -50,7 +52,7 @@ def main() -> int:
             chosen = [each for each in BITES if args.only in {None, each.patch}]
             broken += [_told(bite(folder / each.patch, each, seed)) for each in chosen]
         else:
-            runs.append(_told(_run(part, folder / part, seed, args.scale)))
+            runs.append(_told(_run(part, folder / part, seed, args.scale, args.runs)))
     text = report(runs, broken, args.scale, time.monotonic() - begin)
     sys.stdout.write(text)
     if args.report is not None:
@@ -62,9 +64,10 @@ def main() -> int:
     return 0 if held else 1
 
 
-def _run(part: str, folder: Path, seed: str, scale: float) -> Run:
+def _run(part: str, folder: Path, seed: str, scale: float, runs: int | None) -> Run:
     if part == "mixed":
-        return mixed(folder, Setting(seed, scaled(scale), FULL_SECONDS * scale))
+        started = runs_of(scale) if runs is None else runs
+        return mixed(folder, Setting(seed, scaled(scale), FULL_SECONDS * scale, runs=started))
     if part == "disk":
         return full_disk(folder, Setting(seed, {"disk filled up": max(1, round(FILLED_DISKS * scale))}, 5.0))
     return failing_over(folder, Setting(seed, {"fail-over": max(1, round(FAIL_OVERS * scale))}, 5.0))

@@ -21,6 +21,7 @@ import psutil
 import psycopg
 
 from tests.chaos.checker import Attempt, Evidence, Final, Kind, Note, Sent, Timing
+from tests.chaos.workflow_checker import FlowEvidence, NodeRow, NodeTask, RunRow, Started
 from tests.support.proxy import Proxy
 from tests.support.server import PASSWORD
 from tests.support.waiting import wait_until
@@ -38,6 +39,7 @@ FAKETIME = next(
 )
 RETRIED = frozenset({"WORKER_CRASHED"})
 DONE: frozenset[str | None] = frozenset({None})
+MAY_FAIL = DONE | {"BOOM"}
 
 
 def kinds(cap: int) -> dict[str, Kind]:
@@ -53,6 +55,13 @@ def kinds(cap: int) -> dict[str, Kind]:
         "capped": Kind(DONE, cap=cap or None),
         "offspring": Kind(DONE),
         "sender": Kind(DONE),
+        "step": Kind(MAY_FAIL, RETRIED, tells=False),
+        "sum_up": Kind(MAY_FAIL, RETRIED, tells=False),
+        "numbers": Kind(DONE, RETRIED, tells=False),
+        "square": Kind(MAY_FAIL, RETRIED, tells=False),
+        "total": Kind(DONE, RETRIED, tells=False),
+        "horsies.map": Kind(DONE, RETRIED | {"BROKER_ERROR"}, tells=False, notes=False),
+        "horsies.build:chaos.child": Kind(DONE, tells=False, notes=False),
     }
 
 
@@ -136,6 +145,11 @@ class Arena:
             command = [sys.executable, "producer.py", "load", f"{self.seed}-{number}", str(per_second), names]
             self._producers.append(self._start(command))
 
+    def start_runs(self, count: int, seconds: float) -> None:
+        """Start a producer that starts so many workflow runs, spread over the time."""
+        command = [sys.executable, "producer.py", "runs", self.seed, str(count), str(seconds)]
+        self._producers.append(self._start(command))
+
     def burst(self, count: int) -> float:
         """Send many quick tasks at once and wait for them; tasks a second."""
         return count / float(self._run_producer("burst", str(count)))
@@ -217,6 +231,16 @@ class Arena:
             for secret in SECRETS
             if secret in log.read_text(errors="replace")
         ]
+        return found
+
+    def flows(self) -> FlowEvidence:
+        """What there is of workflow runs, after `close`."""
+        found = FlowEvidence([Started(run_id, name, verdict) for verdict, name, run_id in self._lines("runs")])
+        with self.connect() as session:
+            for run_id, parent, index, *rest in session.execute(_RUNS):
+                found.runs.append(RunRow(run_id, None if parent is None else (parent, index), *rest))
+            found.nodes = [NodeRow(*row) for row in session.execute(_NODES)]
+            found.tasks = [NodeTask(*row) for row in session.execute(_NODE_TASKS)]
         return found
 
     def logs(self) -> list[Path]:
@@ -315,16 +339,28 @@ _SESSIONS = "select pid, state, query from pg_stat_activity where application_na
 _FINALS = """
     select id::text, task_name, status, error_code, attempt, worker_pid, worker_id::text, exchange_no,
            case when status = 'COMPLETED' then result #>> '{}' end,
-           case when task_name = 'offspring' then args ->> 'origin' end, (args ->> 'attempt')::int
+           case when task_name = 'offspring' then args ->> 'origin' end, (args ->> 'attempt')::int, workflow_id::text
     from horsies.history
 """
 _ATTEMPTS = "select task_id::text, attempt, error_code, worker_pid, worker_id::text, exchange_no from horsies.attempts"
+_RUNS = """
+    select id::text, parent_id::text, parent_index, name, status, error ->> 'error_code', total,
+           (select count(*) from horsies.workflow_nodes n where n.workflow_id = w.id),
+           (select count(*) from horsies.workflow_edges e where e.workflow_id = w.id)
+    from horsies.workflows w
+"""
+_NODES = "select workflow_id::text, index, status, error_code, result from horsies.workflow_nodes"
+_NODE_TASKS = """
+    select workflow_id::text, node_index, item from horsies.history where workflow_id is not null
+    union all
+    select workflow_id::text, node_index, item from horsies.tasks where workflow_id is not null
+"""
 
 
 def _final(row: tuple[Any, ...]) -> Final:
-    *own, worker, exchange, result, origin, origin_attempt = row
+    *own, worker, exchange, result, origin, origin_attempt, run_id = row
     fence = None if worker is None else (worker, exchange)
-    return Final(*own, fence, result, None if origin is None else (origin, origin_attempt))
+    return Final(*own, fence, result, None if origin is None else (origin, origin_attempt), run_id)
 
 
 def _attempt(row: tuple[Any, ...]) -> Attempt:

@@ -47,6 +47,7 @@ class Final:
     fence: tuple[str, int] | None = None
     result: str | None = None
     origin: tuple[str, int] | None = None
+    run_id: str | None = None  # it is of a workflow run, which `workflow_checker` judges
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,15 @@ class Kind:
         codes: how it may end by itself; None: COMPLETED.
         retried_for: the codes after which it is tried again.
         cap: the most that may run at once in the whole cluster.
+        tells: it returns its attempt and its process.
+        notes: it writes into the ledger; what comes with the product does not.
     """
 
     codes: frozenset[str | None]
     retried_for: frozenset[str] = frozenset()
     cap: int | None = None
+    tells: bool = True
+    notes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +146,11 @@ def accepted_is_kept(evidence: Evidence) -> Iterator[Violation]:
 
 
 def nothing_runs_unasked(evidence: Evidence) -> Iterator[Violation]:
-    """Every task that ran, or ended, was sent: by a producer, or by a task that had begun; and once by each attempt."""
+    """Every task that ran, or ended, was sent: by a producer, by a run, or by a task that had begun; once by each attempt."""
     sent = {each.task_id for each in evidence.sent}
     begun = {(note.task_id, note.attempt) for note in evidence.notes if note.event == "begin"}
     known = sent | {final.task_id for final in evidence.finals if final.origin in begun}
-    known |= set(evidence.live)
+    known |= {final.task_id for final in evidence.finals if final.run_id is not None} | set(evidence.live)
     for task_id in {note.task_id for note in evidence.notes} | {final.task_id for final in evidence.finals}:
         if task_id not in known:
             yield Violation("nothing runs unasked", f"nobody sent {task_id}")
@@ -190,14 +195,15 @@ def outcomes_come_from_their_attempt(evidence: Evidence) -> Iterator[Violation]:
     begins = {(note.task_id, note.attempt, note.pid) for note in evidence.notes if note.event == "begin"}
     ends = {(note.task_id, note.attempt, note.pid) for note in evidence.notes if note.event == "end"}
     for final in evidence.finals:
-        place = (final.task_id, final.attempt, final.pid)
-        if final.status == "COMPLETED" and place not in ends:
+        place, kind = (final.task_id, final.attempt, final.pid), evidence.kinds[final.kind]
+        if final.status == "COMPLETED" and kind.notes and place not in ends:
             yield Violation("outcomes come from their attempt", f"nothing in the ledger went through as {place}")
-        if final.status == "COMPLETED" and final.result != f"{final.attempt} {final.pid}":
+        if final.status == "COMPLETED" and kind.tells and final.result != f"{final.attempt} {final.pid}":
             yield Violation("outcomes come from their attempt", f"{place} has the result of {final.result!r}")
+    silent = {final.task_id for final in evidence.finals if not evidence.kinds[final.kind].notes}
     for attempt in evidence.attempts:
         place = (attempt.task_id, attempt.attempt, attempt.pid)
-        if attempt.code != CRASHED and place not in begins:
+        if attempt.code != CRASHED and place not in begins and attempt.task_id not in silent:
             yield Violation("outcomes come from their attempt", f"nothing in the ledger failed as {place}")
 
 

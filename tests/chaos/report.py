@@ -1,11 +1,12 @@
-"""The report of a full run: docs/reliability.md is what this writes."""
+"""The report of a run: docs/reliability.md is what this writes."""
 
+import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tests.chaos.checker import Timing, bound
-from tests.chaos.runs import Run
+from tests.chaos.runs import ROOT, Run
 
 ABOUT = """# Reliability
 
@@ -16,7 +17,9 @@ what its last full run wrote (`python -m tests.chaos --report docs/reliability.m
 ## How it is tried
 
 - **Load.** Two producers send quick, sleeping, asynchronous, retried, failing and capped tasks, and tasks that send others.
-  A send whose answer was an error is replayed until it is accepted.
+  A send whose answer was an error is replayed until it is accepted. Where the faults are mixed, a third one starts 200
+  workflow runs of 3 to 11 nodes, made from the seed, and replays starts likewise: joins of all kinds, nodes that fail, nodes
+  that go on after that, runs below runs, maps.
 - **Workers.** Four, with two children each, started again whenever they end: one reaches the server directly, two through a
   TCP proxy, one prefetches, two have a clock that is an hour off. Their threshold is 4 s, their heartbeats are 1 s apart.
 - **Faults.** A plan made from a seed, spread at random over a quarter of an hour; `SEED=` makes the same plan again, and
@@ -29,12 +32,15 @@ what its last full run wrote (`python -m tests.chaos --report docs/reliability.m
   fault; the work of a killed supervisor is handed on within 2 s; 95 % of the throughput is back within a minute; no
   process, connection or lock is left; no password or argument stands in a log. On a machine whose load exceeds its cores,
   limits of time are stretched by that ratio, four times at most.
+- **Checker of workflow runs** (`tests/chaos/workflow_checker.py`): an accepted start is one run, however often it was replayed,
+  and so is a node that is a workflow; a run has all of its nodes and edges; a node, and an item of a map, is enqueued once;
+  each run and node ends as the oracle says (`tests/support/workflow_oracle.py`, a model that shares no code with the
+  database), with the results that it has there. The tasks of nodes are tried again after a crash, so a crash changes no
+  outcome; only the task that builds the run of a node has no policy, and may fail that node with WORKER_CRASHED.
 - **Broken builds.** Four patches, each of which takes one guard away, have to be found out: else the checker is blind.
 
-What it does not try: loss of a disk, a server that lies about fsync, a hypervisor that stops a whole machine, workflows
-and schedules.
-
-## The last full run
+What it does not try: loss of a disk, a server that lies about fsync, a hypervisor that stops a whole machine, schedules;
+pausing, resuming and cancelling runs under faults.
 """
 
 
@@ -52,7 +58,12 @@ def _head(runs: Sequence[Run], scale: float, seconds: float) -> list[str]:
     seed = runs[0].seed if runs else "none"
     verdict = "No promise was broken." if not violations else f"{len(violations)} times a promise was broken:"
     return [
-        f"Run of {datetime.now(UTC):%Y-%m-%d}, `SEED={seed}`, scale {scale:g}, {seconds / 60:.0f} minutes.",
+        "## The last full run" if scale >= 1 else f"## A run at scale {scale:g}",
+        "",
+        (
+            f"Run of {datetime.now(UTC):%Y-%m-%d}, commit {_commit()}, `SEED={seed}`, scale {scale:g}, "
+            f"{seconds / 60:.0f} minutes."
+        ),
         "",
         verdict,
         *([""] if violations else []),
@@ -66,6 +77,11 @@ def _head(runs: Sequence[Run], scale: float, seconds: float) -> list[str]:
         "",
         *(f"- {run.name}: {remark}" for run in runs for remark in run.remarks),
     ]
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.arena import Arena, Place, pressure, skewed
-from tests.chaos.checker import Evidence, Timing, Violation, check
+from tests.chaos.checker import CRASHED, Evidence, Timing, Violation, check
 from tests.chaos.faults import Breaker, fail_over, plan
 from tests.chaos.servers import PostgresServer, SmallDisk
+from tests.chaos.workflow_checker import FlowEvidence, check_flows
 from tests.support.proxy import Proxy
 from tests.support.server import PASSWORD
 
@@ -37,6 +38,7 @@ FULL: dict[str, int] = {
     "network stalled": 50,
 }
 FULL_SECONDS = 900.0
+FULL_RUNS = 200
 FILLED_DISKS = 5
 FAIL_OVERS = 5
 
@@ -48,7 +50,7 @@ class Run:
     Attributes:
         faults: how often each was carried out.
         events: what workers and producers reported.
-        tasks: how many ended, by name and how.
+        tasks: how many ended, by name and how; workflow runs as well.
         rates: quick tasks a second, before and after.
     """
 
@@ -74,6 +76,7 @@ class Setting:
     seconds: float
     per_second: float = 25.0
     bursts: int = 300
+    runs: int = 0
     end_within_s: float = END_WITHIN_S
     cap: int = 2
     names: str = ""
@@ -186,6 +189,8 @@ def _carry_through(arena: Arena, setting: Setting, run: Run, faults: Callable[[]
     say("workers are ready")
     before = sorted(arena.burst(setting.bursts) for _ in range(3))[1] if setting.bursts else 0.0
     arena.produce(2, setting.per_second, setting.names)
+    if setting.runs:
+        arena.start_runs(setting.runs, setting.seconds)
     say(f"faults begin; {before:.0f} quick tasks a second before them")
     faults()
     say("faults are over")
@@ -195,7 +200,7 @@ def _carry_through(arena: Arena, setting: Setting, run: Run, faults: Callable[[]
     say(f"{after:.0f} quick tasks a second again")
     leftovers = arena.close()
     say("workers have stopped")
-    evidence = arena.evidence()
+    evidence, flows = arena.evidence(), arena.flows()
     evidence.leftovers = leftovers
     evidence.timings = [
         *evidence.timings,
@@ -206,10 +211,10 @@ def _carry_through(arena: Arena, setting: Setting, run: Run, faults: Callable[[]
     run.settled_s = arena.settled_s
     run.faults = arena.done.counts
     run.events = arena.events()
-    run.tasks = count_tasks(evidence)
+    run.tasks = count_tasks(evidence) + count_runs(flows)
     run.rates = (before, after)
     run.timings = evidence.timings
-    run.violations = check(evidence)
+    run.violations = check(evidence) + check_flows(flows)
     return run
 
 
@@ -238,6 +243,21 @@ def count_tasks(evidence: Evidence) -> Counter[str]:
     for final in evidence.finals:
         found[f"ended {final.status}{f' {final.code}' if final.code else ''}"] += 1
     return found
+
+
+def count_runs(flows: FlowEvidence) -> Counter[str]:
+    """How many workflow runs there were, and how they and their nodes ended."""
+    found: Counter[str] = Counter()
+    found["runs accepted from the producer"] = sum(each.verdict == "accepted" for each in flows.started)
+    found["runs given up by the producer"] = sum(each.verdict == "unsure" for each in flows.started)
+    for row in flows.runs:
+        found[f"{'runs' if row.parent is None else 'runs below another'} ended {row.status}"] += 1
+    for node in flows.nodes:
+        found[f"nodes of runs ended {node.status}"] += 1
+    found["nodes that failed because the building of their run crashed"] = sum(
+        node.code == CRASHED for node in flows.nodes
+    )
+    return +found
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +315,11 @@ def bite(folder: Path, each: Bite, seed: str) -> Run:
             return run
     run.remarks.append("NOT FOUND OUT")
     return run
+
+
+def runs_of(scale: float) -> int:
+    """The workflow runs of a full run, fewer of them."""
+    return max(3, round(FULL_RUNS * scale))
 
 
 def scaled(scale: float) -> dict[str, int]:

@@ -170,3 +170,16 @@ def test_what_took_too_long_or_was_left(sound: Evidence) -> None:
 def test_the_rule_of_three() -> None:
     assert bound(0) == bound(2) == 1.0
     assert bound(3000) == pytest.approx(0.001)
+
+
+def test_tasks_of_runs_are_sent_by_their_run_and_return_what_they_like(sound: Evidence) -> None:
+    kinds = {"node": Kind(frozenset({None}), tells=False), "built": Kind(frozenset({None}), tells=False, notes=False)}
+    sound.kinds = {**KINDS, **kinds}
+    sound.notes += ran("n")
+    sound.finals += [
+        replace(done("n", "node"), result="26", run_id="r"),
+        replace(done("m", "built"), result=None, run_id="r"),
+    ]
+    assert check(sound) == []
+    sound.notes = [note for note in sound.notes if note.task_id != "n"]
+    assert promises(sound) == {"outcomes come from their attempt"}

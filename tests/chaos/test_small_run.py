@@ -5,18 +5,19 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.faults import plan
-from tests.chaos.runs import FULL, Setting, mixed, scaled
+from tests.chaos.runs import FULL, Setting, mixed, runs_of, scaled
 
 SECONDS = 12.0
 
 
 @pytest.mark.timeout(180)
 def test_a_small_run_breaks_no_promise(tmp_path: Path) -> None:
-    run = mixed(tmp_path, Setting("ci", scaled(0.01), SECONDS, bursts=0))
+    run = mixed(tmp_path, Setting("ci", scaled(0.01), SECONDS, bursts=0, runs=runs_of(0.01)))
     # Limits of time are for the full run, on a machine that does nothing else.
     assert [str(each) for each in run.violations if each.promise != "in time"] == []
     assert run.faults.total() >= 10, run.faults
     assert run.tasks["ended"] > 50
+    assert run.tasks["runs accepted from the producer"] >= 2
 
 
 def test_a_seed_makes_the_same_plan_again() -> None:

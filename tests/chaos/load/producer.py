@@ -1,6 +1,7 @@
 """A producer of the chaos harness: sends until it is told to stop, replays what failed, writes down what was accepted.
 
 producer.py load SEED PER_SECOND NAMES  until SIGTERM; of these tasks only, if they are named (a,b,c)
+producer.py runs SEED COUNT SECONDS     starts so many workflow runs, spread over the time
 producer.py burst COUNT                 sends so many at once, waits for them if they are several, and prints the seconds
 """
 
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import chaos_flows as flows
 import chaos_tasks as tasks
 
 from horsies import Err
@@ -69,6 +71,39 @@ def load(seed: str, per_second: float, names: str) -> None:
     tasks.app.close()
 
 
+def start(name: str, stop: list[int]) -> None:
+    """Start a run with replays until it is accepted; who is told to stop gives up, but not at once."""
+    spec = flows.flow(name)
+    answer = spec.start()
+    give_up_at = None
+    while isinstance(answer, Err):
+        if not answer.err_value.retryable:
+            tasks.write("runs", f"accepted {answer.err_value.code} {answer.err_value.workflow_id}")
+            return
+        if stop and give_up_at is None:
+            give_up_at = time.monotonic() + 30
+        if give_up_at is not None and time.monotonic() > give_up_at:
+            tasks.write("runs", f"unsure {name} {answer.err_value.workflow_id}")
+            return
+        time.sleep(0.3)
+        tasks.write("replays", f"{answer.err_value.workflow_id}")
+        answer = spec.retry_start(answer.err_value)
+    tasks.write("runs", f"accepted {name} {answer.ok_value.workflow_id}")
+
+
+def runs(seed: str, count: int, seconds: float) -> None:
+    """Start runs at random moments."""
+    stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
+    begin, rng = time.monotonic(), random.Random(seed)  # noqa: S311
+    for number, due in enumerate(sorted(rng.uniform(0, seconds) for _ in range(count))):
+        while not stop and time.monotonic() < begin + due:
+            time.sleep(min(0.1, max(0.0, begin + due - time.monotonic())))
+        if not stop:
+            start(f"{seed}-{number}", stop)
+    tasks.app.close()
+
+
 def burst(count: int) -> None:
     """How long many quick tasks take, from the first send to the last result."""
     rng = random.Random(0)  # noqa: S311
@@ -84,5 +119,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["load", seed, rate, names]:
             load(seed, float(rate), names)
+        case ["runs", seed, count, seconds]:
+            runs(seed, int(count), float(seconds))
         case ["burst", count]:
             burst(int(count))
