@@ -1,7 +1,7 @@
 """The calls a producer makes. Their SQL stands here once, for every driver."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -29,7 +29,7 @@ class EnqueueRequest:
     task_name: str
     queue: str
     priority: int
-    args: bytes
+    args: bytes = field(repr=False)  # an error of a send has them, and gets logged
     fingerprint: bytes
     delay: float
     good_until: datetime | None

@@ -35,6 +35,13 @@ def prepared(request: SendRequest) -> TaskSendPayload:
     return prepare(app.producer, request).unwrap()
 
 
+def test_an_error_that_is_logged_does_not_tell_the_arguments() -> None:
+    payload = prepared(asked(987654, b=123456))
+    error = TaskSendError(TaskSendErrorCode.ENQUEUE_FAILED, "away", payload=payload)
+    assert b"987654" in payload.request.args
+    assert "987654" not in repr(error)
+
+
 def drive[R](operation: Operation[R], answers: list[object]) -> tuple[list[object], R]:
     """Answer the steps of an operation in order, with exceptions too; the steps, and what came of it."""
     steps: list[object] = []
