@@ -213,6 +213,7 @@ def test_results_that_cannot_be_had_at_once_are_waited_for(
 ) -> None:
     worker = start_worker("flow_tasks:app", how, env={"HORSIES_DATABASE_URL": proxy.url(tcp_database_url)})
     worker.wait_until_ready()
+    assert begin(flows.chain(2)).get(LONG_MS).is_ok()
     proxy.refuse()  # the worker has its connections, its children have none yet
     large = flows.large.node(node_id="large")(3_000_000)
     length = flows.length.node(node_id="length")(from_node(large))
