@@ -181,6 +181,8 @@ def _choose(  # noqa: PLR0913 - one parameter an option
 def _answer[R](app: Horsies, task_id: str, answer: BrokerResult[R]) -> R:
     if isinstance(answer, Err) and answer.err_value.code is BrokerErrorCode.TASK_NOT_FOUND:
         raise _no_task(task_id)
+    if isinstance(answer, Err) and answer.err_value.exception is None:  # the database did answer
+        raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, answer.err_value.message)
     return granted(app, answer)
 
 

@@ -104,7 +104,8 @@ def test_tasks_are_sent_again(shell: Shell, ids: list[UUID]) -> None:
     assert json.loads(shell.run("tasks", "show", new, "--json").stdout)["rerun_of"] == str(ids[0])
     [again] = shell.run("tasks", "rerun", "--name=add_numbers", "--yes").stdout.split()
     assert json.loads(shell.run("tasks", "show", again, "--json").stdout)["rerun_of"] == str(ids[1])
-    assert "has not ended" in shell.run("tasks", "rerun", ids[3], code=1).stderr
+    refused = shell.run("tasks", "rerun", ids[3], code=1).stderr
+    assert refused == f"error[HRS-206]: task {ids[3]} has not ended: wait for it, or cancel it first\n"
 
 
 def test_what_is_not_there_is_said(shell: Shell) -> None:
