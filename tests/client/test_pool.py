@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 
 def terminate(db: Session) -> None:
     """End all connections of the app, and see that the server has."""
-    column(db, "select pg_terminate_backend(pid) from unnest(%s) as pid", connections(db))
+    column(db, "select pg_terminate_backend(pid) from unnest(%s::int[]) as pid", connections(db))
     wait_until(lambda: not connections(db))
 
 
@@ -139,7 +139,7 @@ def test_no_statement_blocks_for_long(do: Do, shop: Shop, db: Session) -> None:
     with ThreadPoolExecutor(1) as threads, locked_out(db):
         send = threads.submit(do, shop.add.send, 1)
         wait_until(lambda: blocked(db))
-        column(db, "select pg_cancel_backend(pid) from unnest(%s) as pid", connections(db))  # as the limit does
+        column(db, "select pg_cancel_backend(pid) from unnest(%s::int[]) as pid", connections(db))  # as the limit does
         error = send.result().unwrap_err()
     assert (error.code, error.retryable) == (TaskSendErrorCode.ENQUEUE_FAILED, True)
     assert do(shop.add.retry_send, error).is_ok()

@@ -147,7 +147,7 @@ def test_a_read_only_standby(do: Do, shop: Shop, db: Session) -> None:
     db.execute(f"alter database {db.info.dbname} set default_transaction_read_only = on".encode())
     error = do(shop.add.send, 1).unwrap_err()
     assert (error.code, error.retryable) == (TaskSendErrorCode.ENQUEUE_FAILED, True)
-    assert "read-only transaction" in error.message
+    assert "session is read-only" in error.message
     db.execute("set default_transaction_read_only = off")
     db.execute(f"alter database {db.info.dbname} reset default_transaction_read_only".encode())
     do(shop.app.close)

@@ -89,7 +89,7 @@ class TestWhatAWaitSurvives:
         wait = begin_wait(quiet_shop)
         for _ in range(2):
             ended = connections(db)
-            column(db, "select pg_terminate_backend(pid) from unnest(%s) as pid", ended)
+            column(db, "select pg_terminate_backend(pid) from unnest(%s::int[]) as pid", ended)
             wait_until(lambda ended=ended: set(listeners(db)) - set(ended), describe="a new listener")
         hand.end(wait.task_id)
         wait.check()
