@@ -96,7 +96,9 @@ class Wait:
     def __init__(self, do: Do, shop: Shop, db: Session, threads: ThreadPoolExecutor) -> None:
         self.handle: TaskHandle[int] = do(shop.add.send, 1).unwrap()
         self.task_id = UUID(self.handle.task_id)
-        self.result: Future[TaskResult[int, TaskError]] = threads.submit(do, self.handle.get)
+        self.result: Future[TaskResult[int, TaskError]] = threads.submit(
+            do, self.handle.get, 30_000
+        )  # a test that fails leaves no wait behind
         wait_until(lambda: shop.waiters.awaited() and listeners(db), describe="a listener")
 
     def check(self) -> None:
