@@ -2,7 +2,7 @@
 
 from horsies.db import calls_workflows
 from tests.support.factories import DrivenWorker
-from tests.support.runs import attach, control, node, start
+from tests.support.runs import attach, control, finish, node, nodes_of, start, state
 from tests.support.sessions import Session, call, column, freeze_clock, move_clock, scalar
 
 TABLES = ("workflows", "workflow_nodes", "workflow_edges", "workflow_items")
@@ -20,3 +20,13 @@ def test_a_tree_that_ended_long_ago_is_forgotten(db: Session) -> None:
     assert set(column(db, "select id from horsies.workflows")) == {kept, live}
     assert [scalar(db, f"select count(*) from horsies.{table}") for table in TABLES] == [2, 2, 0, 0]
     assert call(db, calls_workflows.workflow_prune(1, 10)) == 0
+
+
+def test_results_outlive_the_history_of_their_tasks(db: Session) -> None:
+    worker = DrivenWorker(db)
+    run = start(db, node(), node(0, args_from={"a": 0}), output=1)
+    for index in (0, 1):
+        assert finish(db, worker, run) == [index]
+        db.execute("truncate horsies.history")
+    assert [each.result for each in nodes_of(db, run)] == [b"0", b"1"]
+    assert (state(db, run).status, state(db, run).output_result) == ("COMPLETED", b"1")
