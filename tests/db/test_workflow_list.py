@@ -12,4 +12,4 @@ def test_the_latest_come_first_and_children_not_at_all(db: Session) -> None:
     control(db, runs[1], "cancel")
     assert [row.workflow_id for row in call(db, calls_workflows.workflow_list(None, 2))] == runs[:0:-1]
     (cancelled,) = call(db, calls_workflows.workflow_list("CANCELLED", 9))
-    assert (cancelled.id, cancelled.total, cancelled.skipped) == (runs[1], 1, 1)
+    assert (cancelled.workflow_id, cancelled.total, cancelled.skipped) == (runs[1], 1, 1)
