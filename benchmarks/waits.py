@@ -11,6 +11,8 @@ from pathlib import Path
 
 from setting import measure, wait_for
 
+from horsies import embedded
+
 HORSIES = str(Path(sys.executable).parent / "horsies")
 SEED = Path(__file__).parent.parent / "examples" / "seed" / "instance.py"
 NAMES = "Horsies, AppConfig, PostgresConfig, TaskResult, TaskError, Ok, Err"
@@ -55,6 +57,7 @@ def reload(runs: int) -> None:
         finally:
             dev.send_signal(signal.SIGINT)
             dev.wait()
+            wait_for(lambda: not embedded.is_running(folder / ".horsies" / "pg"))
 
 
 def changed(file: Path, text: str, env: dict[str, str]) -> float:
