@@ -221,7 +221,7 @@ def drained(url: str, count: int, task: str, *options: str) -> float:
     empty(url)
     floor.fill(url, count, task)
     with worker(*options):
-        wait_for(lambda: ended(url) == count, 0.05)  # seldom: to count takes time from those who are measured
+        wait_for(lambda: ended(url) == count, 0.25)  # seldom: to count takes time from those who are measured
     return asked(url, RATE)
 
 

@@ -1,7 +1,8 @@
 """The exchange: outcomes go to the database, claims come back.
 
-While one exchange is under way, outcomes gather for the next: batches grow by themselves with the load. Finish and
-claim share a round trip and a commit; the notice to waiters goes behind them in a transaction of its own.
+While exchanges are under way, outcomes gather for the next: batches grow by themselves with the load. Finish and
+claim share a round trip and a commit; the notice to waiters goes behind them in a transaction of its own. Up to two are
+under way at a time, over two connections, so that the server works on one while this process reads the other.
 
 What a worker holds is always in one of three places: running in the pool, prefetched here, or here as an outcome that
 the database has not confirmed. An outcome is sent until it is confirmed; its fence makes that harmless.
@@ -14,7 +15,7 @@ and behind it goes a notice that there is room, if this worker's own claim has l
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -50,13 +51,45 @@ class _Wish(NamedTuple):
     run: int
     prefetch: int
 
+    def size(self, brought: int) -> int:
+        """How much an exchange with this wish is that brings so many outcomes, as tasks."""
+        return max(brought, len(self.start) + self.run, self.prefetch)
+
+
+class _Load(NamedTuple):
+    """What one exchange brings and asks for.
+
+    Attributes:
+        makes_work: what it brings may make tasks ready.
+        wakes: how often work had been announced when it was sent.
+        taken_at: by the clock that goes on while the machine sleeps, in seconds.
+    """
+
+    outcomes: list[Outcome]
+    wish: _Wish
+    starting: dict[Fence, ClaimedTask]
+    unbegun: list[Fence]
+    freed: set[str]
+    makes_work: bool
+    exchange_no: int
+    wakes: int
+    taken_at: float
+
+    @property
+    def size(self) -> int:
+        """How much it is, as tasks."""
+        return self.wish.size(len(self.outcomes) + len(self.unbegun))
+
 
 class Exchange:
     """Carries outcomes to the database and claims back."""
 
-    def __init__(self, link: Link, identity: Identity, settings: WorkerSettings, options: WorkerOptions) -> None:
+    def __init__(
+        self, link: Link, second: Link, identity: Identity, settings: WorkerSettings, options: WorkerOptions
+    ) -> None:
         """Nothing is claimed before `run`."""
         self._link = link
+        self._second = second
         self._identity = identity
         self._queues = options.queues or settings.queues
         self._settings = settings
@@ -73,11 +106,16 @@ class Exchange:
         self._cancelled: set[UUID] = set()
         self._is_governed = False
         self._may_have_work = True
+        self._wakes = 0
+        self._makes_work = False
+        self._under_way: list[_Load] = []
         self._is_in_doubt = False
+        self._lost: CallFailedError | None = None
         self._nudge = asyncio.Event()
         self._settled = asyncio.Event()
         self._due: asyncio.TimerHandle | None = None
         self._alone = asyncio.Lock()
+        self._second_alone = asyncio.Lock()
         self._trouble: Backoff | None = None
         self.stale_outcomes = 0
 
@@ -94,7 +132,9 @@ class Exchange:
         self._held_bytes += len(outcome.result)
         if self._is_full:
             self._pool.withdraw()
-        self._may_have_work |= not outcome.ok or self._is_governed or job.on_node
+        if not outcome.ok or self._is_governed or job.on_node:
+            self._expect_work()
+            self._makes_work = True
         if job.capped:
             self._freed.add(job.queue)
         self._nudge.set()
@@ -110,13 +150,18 @@ class Exchange:
 
     def wake(self) -> None:
         """There may be work."""
-        self._may_have_work = True
+        self._expect_work()
         self._nudge.set()
+
+    def _expect_work(self) -> None:
+        """There may be work that a claim which is under way does not see."""
+        self._may_have_work = True
+        self._wakes += 1
 
     def cancel(self, task_id: UUID) -> None:
         """A task was cancelled: it ends if it runs, and does not begin if the reply that brings it is under way."""
         self._pool.cancel(task_id)
-        if self._alone.locked():
+        if self._under_way:
             self._cancelled.add(task_id)
 
     def stop_claiming(self) -> None:
@@ -133,7 +178,7 @@ class Exchange:
 
     async def flush(self) -> None:
         """Wait until every outcome is confirmed."""
-        while self._outcomes or self._unbegun:
+        while self._outcomes or self._unbegun or self._under_way:
             self._settled.clear()
             await self._settled.wait()
 
@@ -151,14 +196,44 @@ class Exchange:
         while True:
             await self._nudge.wait()
             self._nudge.clear()
-            while self._is_in_doubt or self._outcomes or self._unbegun or any(self._wish()):
+            while self._lost or self._is_in_doubt or self._has_cargo():
                 try:
-                    async with self._alone:
-                        await (self._compare() if self._is_in_doubt else self._exchange())
+                    await self._next()
                 except CallFailedError as failure:
                     await self._recover(failure)
                 else:
                     self._trouble = None
+
+    async def assist(self) -> None:
+        """Exchange over the second connection, too, while the first is busy, all is well, and no queue is capped."""
+        while True:
+            await self._nudge.wait()
+            self._nudge.clear()
+            while self._is_well and self._alone.locked() and self._has_cargo():
+                try:
+                    async with self._second_alone:
+                        await self._exchange(self._second)
+                except CallFailedError as failure:
+                    self._lost = failure
+                    self._nudge.set()
+
+    @property
+    def _is_well(self) -> bool:
+        return not (self._is_governed or self._is_in_doubt or self._lost or self._trouble)
+
+    def _has_cargo(self) -> bool:
+        """Whether there is something to bring or to take, and not too little beside what is under way."""
+        size = self._wish().size(len(self._outcomes) + len(self._unbegun))
+        return size > 0 and 2 * size >= sum(load.size for load in self._under_way)
+
+    async def _next(self) -> None:
+        if self._lost:
+            raise self._lost
+        if self._is_in_doubt:
+            await self.reconcile()
+            return
+        async with self._alone:
+            await self._exchange(self._link)
 
     def doubt(self) -> None:
         """What is in hand is to be compared with the database, behind the exchange that is under way."""
@@ -167,7 +242,7 @@ class Exchange:
 
     async def reconcile(self) -> None:
         """Compare what is in hand with the database, while no exchange is under way."""
-        async with self._alone:
+        async with self._alone, self._second_alone:
             await self._compare()
 
     async def _compare(self) -> None:
@@ -214,7 +289,8 @@ class Exchange:
                 await self._trouble.pause(error)
             else:
                 event("database.back")
-                self._may_have_work = True
+                self._lost = None
+                self._expect_work()
                 return
 
     @property
@@ -226,13 +302,16 @@ class Exchange:
         """What to ask for."""
         if not self._may_claim or self._is_full:
             return _Wish([], 0, 0)
-        places = self._pool.capacity_ahead if self._may_run_ahead else self._pool.capacity
-        start = list(islice(self._prefetched, places)) if self._prefetched else []
+        asked_run = sum(len(load.starting) + load.wish.run for load in self._under_way)
+        asked_prefetch = sum(load.wish.prefetch for load in self._under_way)
+        places = (self._pool.capacity_ahead if self._may_run_ahead else self._pool.capacity) - asked_run
+        start = list(islice(self._prefetched, max(0, places))) if self._prefetched else []
         if not self._may_have_work:
             return _Wish(start, 0, 0)
-        room = min(self._most_in_hand - self._pool.in_hand - len(self._prefetched), self._most_per_claim)
+        in_hand = self._pool.in_hand + len(self._prefetched) + asked_run + asked_prefetch
+        room = min(self._most_in_hand - in_hand, self._most_per_claim)
         run = max(0, min(places - len(start), room))
-        waiting = len(self._prefetched) - len(start)
+        waiting = len(self._prefetched) - len(start) + asked_prefetch
         return _Wish(start, run, max(0, min(self._settings.prefetch_buffer - waiting, room - run)))
 
     def _batch(self) -> list[Outcome]:
@@ -246,55 +325,80 @@ class Exchange:
             batch.append(outcome)
         return batch
 
-    async def _exchange(self) -> None:
+    async def _exchange(self, link: Link) -> None:
+        load = self._take()
+        self._under_way.append(load)
+        try:
+            answers = await link.transactions(*self._transactions(load))
+        except BaseException:
+            self._put_back(load)
+            raise
+        finally:
+            self._under_way.remove(load)
+            self._nudge.set()
+            self._settled.set()
+        self._take_in(load, chain.from_iterable(answers))
+
+    def _take(self) -> _Load:
+        """Gather what the next exchange brings and asks for."""
         batch, wish = self._batch(), self._wish()
+        for outcome in batch:
+            del self._outcomes[outcome.fence]
+        starting = {fence: self._prefetched.pop(fence) for fence in wish.start}
+        self._exchange_no += 1
+        load = _Load(
+            batch,
+            wish,
+            starting,
+            self._unbegun,
+            self._freed,
+            self._makes_work,
+            self._exchange_no,
+            self._wakes,
+            suspend_clock(),
+        )
+        self._unbegun, self._freed, self._makes_work = [], set(), False
+        if not self._under_way:
+            self._cancelled.clear()
+        return load
+
+    def _put_back(self, load: _Load) -> None:
+        """The reply got lost: what was to be brought is to be brought again."""
+        self._outcomes = {outcome.fence: outcome for outcome in load.outcomes} | self._outcomes
+        self._unbegun += load.unbegun
+        self._freed |= load.freed
+        self._makes_work |= load.makes_work
+
+    def _transactions(self, load: _Load) -> list[list[Call[Any]]]:
+        """The calls of an exchange, by transaction."""
         worker_id = self._identity.worker_id
         calls: list[Call[Any]] = []
-        if batch:
-            calls.append(calls_worker.finish(worker_id, self._identity.hostname, batch))
-        if wish.start:
-            calls.append(calls_worker.start(worker_id, wish.start))
-        claims = self._claims(wish)
-        behind = [calls_worker.notify_done([outcome.fence.task_id for outcome in batch])] if batch else []
-        freed, self._freed = self._freed, set()
-        if freed:
-            behind.append(calls_worker.notify_room(worker_id, freed))
-        unbegun, self._unbegun = self._unbegun, []
-        returns = [calls_worker.release(worker_id, unbegun)] if unbegun else []
-        wakes = [calls_worker.notify_wake()] if unbegun else []
-        first = (calls, claims) if self._is_governed else (calls + claims,)
-        starting = {fence: self._prefetched.pop(fence) for fence in wish.start}
-        asked_at = suspend_clock()
-        self._cancelled.clear()
-        try:
-            answers = await self._link.transactions(*filter(None, (*first, behind, returns, wakes)))
-        except CallFailedError:
-            self._unbegun += unbegun
-            self._freed |= freed
-            raise
-        self._settled.set()
-        replies = chain.from_iterable(answers)
-        if batch:
-            self._confirm(batch, next(replies))
-        attempts: dict[UUID, int] = next(replies) if wish.start else {}
-        jobs = [_job(fence, task, attempts[task.id]) for fence, task in starting.items() if task.id in attempts]
-        if wish.run:
-            jobs += [_job(fence, task, task.attempt) for fence, task in self._read(next(replies)).items()]
-        if wish.prefetch:
-            self._prefetched |= self._read(next(replies))
-        if wish.start or claims:
-            self._begin(jobs, is_fresh=suspend_clock() - asked_at < self._settings.stale_after_s / 2)
+        behind: list[Call[Any]] = []
+        if load.outcomes:
+            calls.append(calls_worker.finish(worker_id, self._identity.hostname, load.outcomes))
+            behind.append(calls_worker.notify_done([outcome.fence.task_id for outcome in load.outcomes]))
+        if load.starting:
+            calls.append(calls_worker.start(worker_id, list(load.starting)))
+        if load.freed:
+            behind.append(calls_worker.notify_room(worker_id, load.freed))
+        claims = self._claims(load)
+        first = [calls, claims] if self._is_governed else [calls + claims]
+        returns = (
+            [[calls_worker.release(worker_id, load.unbegun)], [calls_worker.notify_wake()]] if load.unbegun else []
+        )
+        return [group for group in (*first, behind, *returns) if group]
 
-    def _claims(self, wish: _Wish) -> list[Call[Claim]]:
+    def _claims(self, load: _Load) -> list[Call[Claim]]:
         """Ask for tasks to begin, and for tasks to prefetch, under one exchange number."""
+        begun = sum(len(each.starting) for each in self._under_way)
         asked = [
-            (wish.run, min(wish.run, self._pool.capacity - len(wish.start)), None),
-            (wish.prefetch, 0, self._settings.lease_s),
+            (load.wish.run, min(load.wish.run, max(0, self._pool.capacity - begun)), None),
+            (load.wish.prefetch, 0, self._settings.lease_s),
         ]
-        claims = [
+        return [
             calls_worker.claim(
                 self._identity.worker_id,
-                self._exchange_no + 1,
+                load.exchange_no,
                 wanted,
                 self._queues,
                 self._settings.task_names,
@@ -304,28 +408,41 @@ class Exchange:
             for wanted, free, lease_s in asked
             if wanted
         ]
+
+    def _take_in(self, load: _Load, replies: Iterator[Any]) -> None:
+        """Read the replies, in the order of the calls, and begin what was claimed."""
+        if load.outcomes:
+            self._confirm(load.outcomes, next(replies))
+        attempts: dict[UUID, int] = next(replies) if load.starting else {}
+        jobs = [_job(fence, task, attempts[task.id]) for fence, task in load.starting.items() if task.id in attempts]
+        claims: list[Claim] = list(replies)[: bool(load.wish.run) + bool(load.wish.prefetch)]
         if claims:
-            self._exchange_no += 1
+            self._note(load, claims)
+        elif load.makes_work:
+            self._expect_work()  # a claim on the other connection may have looked before this was committed
+        if load.wish.prefetch:
+            self._prefetched |= {Fence(task.id, load.exchange_no): task for task in claims.pop().tasks}
+        jobs += [_job(Fence(task.id, load.exchange_no), task, task.attempt) for claim in claims for task in claim.tasks]
+        if load.starting or load.wish.run or load.wish.prefetch:
+            self._begin(jobs, is_fresh=suspend_clock() - load.taken_at < self._settings.stale_after_s / 2)
+
+    def _note(self, load: _Load, claims: list[Claim]) -> None:
+        """Note what claims say of the work that is left."""
+        if claims[-1].is_filled:
+            self._expect_work()
+        elif self._wakes == load.wakes:
             self._may_have_work = False
-        return claims
+        for claim in claims:
+            self._is_governed |= claim.is_governed or any(task.capped for task in claim.tasks)
+            if claim.due_in is not None:
+                self._wake_in(claim.due_in)
 
     def _confirm(self, batch: list[Outcome], verdicts: dict[UUID, str]) -> None:
-        for outcome in batch:
-            del self._outcomes[outcome.fence]
-            self._held_bytes -= len(outcome.result)
+        self._held_bytes -= sum(len(outcome.result) for outcome in batch)
         stale = sum(verdict == "stale" for verdict in verdicts.values())
         if stale:
             self.stale_outcomes += stale
             event("outcomes.stale", count=stale)
-        self._settled.set()
-
-    def _read(self, claim: Claim) -> dict[Fence, ClaimedTask]:
-        """Note what a claim says; its tasks."""
-        self._may_have_work |= claim.is_filled
-        self._is_governed |= claim.is_governed or any(task.capped for task in claim.tasks)
-        if claim.due_in is not None:
-            self._wake_in(claim.due_in)
-        return {Fence(task.id, self._exchange_no): task for task in claim.tasks}
 
     def _begin(self, jobs: list[Job], *, is_fresh: bool) -> None:
         """Start what was claimed; what finds no place (a child died meanwhile) goes back unharmed.
@@ -338,7 +455,7 @@ class Exchange:
         self._may_run_ahead = not homeless
         if homeless:
             self.hand_back(homeless)
-            self._may_have_work = True
+            self._expect_work()
         if not self._may_claim:  # it was answered during the stop
             self._hand_back_prefetched()
 

@@ -3,8 +3,9 @@
 from horsies.worker.protocol import Job
 
 AHEAD_S = 0.010
-MOST_AHEAD = 100
+MOST_AHEAD = 256
 _WEIGHT = 0.1
+_MOST_TIMES = 8
 
 
 class Pace:
@@ -17,15 +18,15 @@ class Pace:
 
     def observe(self, name: str, seconds: float) -> None:
         """A task of that name has run for so long."""
-        known = self._by_name.get(name, seconds)
-        self._by_name[name] = known + _WEIGHT * (seconds - known)
-        overall = seconds if self._overall is None else self._overall
-        self._overall = overall + _WEIGHT * (seconds - overall)
+        self._by_name[name] = _moved(self._by_name.get(name, seconds), seconds)
+        self._overall = _moved(seconds if self._overall is None else self._overall, seconds)
 
     def fits(self, job: Job, waiting: int) -> bool:
         """Whether a job may wait in a child behind so many others: it and they are quick, and that is known."""
         mean = self._by_name.get(job.task_name)
-        return mean is not None and waiting < MOST_AHEAD and (waiting + 1) * max(mean, self._overall or 0) <= AHEAD_S
+        return (
+            mean is not None and waiting < MOST_AHEAD and (waiting + 1) * max(mean, self._overall or 0) <= 2 * AHEAD_S
+        )
 
     @property
     def ahead(self) -> int:
@@ -33,3 +34,7 @@ class Pace:
         if self._overall is None:
             return 0
         return min(MOST_AHEAD, int(AHEAD_S / self._overall)) if self._overall > 0 else MOST_AHEAD
+
+
+def _moved(mean: float, seconds: float) -> float:
+    return mean + _WEIGHT * (min(seconds, _MOST_TIMES * mean) - mean)

@@ -57,7 +57,8 @@ class Supervisor:
         self._identity = Identity(uuid.uuid4(), self._facts.hostname)
         self._link = Link(self._database)
         self._heart = Link(self._database)
-        self._exchange = Exchange(self._link, self._identity, settings, options)
+        self._second_link = Link(self._database)
+        self._exchange = Exchange(self._link, self._second_link, self._identity, settings, options)
         self._crew = Crew(template, self._facts.process_name, options)
         self._pool = ChildPool(self._crew, settings, options, self._exchange)
         self._exchange.serve(self._pool)
@@ -128,7 +129,7 @@ class Supervisor:
 
     def _services(self) -> Sequence[Coroutine[Any, Any, None]]:
         duties = DutyService(Link(self._database), self._settings.recovery)
-        services = [self._exchange.run(), self._beat(), self._poll(), duties.run()]
+        services = [self._exchange.run(), self._exchange.assist(), self._beat(), self._poll(), duties.run()]
         if self._settings.lease_s is not None:
             services.append(self._exchange.keep_leases(self._settings.lease_s))
         if self._options.scheduler:
@@ -229,6 +230,7 @@ class Supervisor:
             event("worker.left_unnoticed", level=logging.WARNING, reason=failure.message)
         await self._heart.close()
         await self._link.close()
+        await self._second_link.close()
         await self._crew.close()
         event("worker.stopped")
 
