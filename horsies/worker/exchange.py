@@ -243,18 +243,15 @@ class Exchange:
     async def reconcile(self) -> None:
         """Compare what is in hand with the database, while no exchange is under way."""
         async with self._alone, self._second_alone:
-            await self._compare()
-
-    async def _compare(self) -> None:
-        self._is_in_doubt = False
-        running = self._pool.held()
-        held = [*running, *self._outcomes, *self._unbegun, *self._prefetched]
-        lost = await self._link.call(calls_worker.reconcile(self._identity.worker_id, held))
-        strays = lost.intersection(fence.task_id for fence in running)
-        if strays:
-            event("tasks.lost", count=len(strays))
-            for task_id in strays:
-                self._pool.cancel(task_id)
+            self._is_in_doubt = False
+            running = self._pool.held()
+            held = [*running, *self._outcomes, *self._unbegun, *self._prefetched]
+            lost = await self._link.call(calls_worker.reconcile(self._identity.worker_id, held))
+            strays = lost.intersection(fence.task_id for fence in running)
+            if strays:
+                event("tasks.lost", count=len(strays))
+                for task_id in strays:
+                    self._pool.cancel(task_id)
 
     async def keep_leases(self, lease_s: float) -> None:
         """Renew the leases of what is prefetched, for ever; what is lost or has waited too long is forgotten."""
@@ -346,17 +343,8 @@ class Exchange:
             del self._outcomes[outcome.fence]
         starting = {fence: self._prefetched.pop(fence) for fence in wish.start}
         self._exchange_no += 1
-        load = _Load(
-            batch,
-            wish,
-            starting,
-            self._unbegun,
-            self._freed,
-            self._makes_work,
-            self._exchange_no,
-            self._wakes,
-            suspend_clock(),
-        )
+        state = (self._makes_work, self._exchange_no, self._wakes, suspend_clock())
+        load = _Load(batch, wish, starting, self._unbegun, self._freed, *state)
         self._unbegun, self._freed, self._makes_work = [], set(), False
         if not self._under_way:
             self._cancelled.clear()
@@ -391,23 +379,15 @@ class Exchange:
     def _claims(self, load: _Load) -> list[Call[Claim]]:
         """Ask for tasks to begin, and for tasks to prefetch, under one exchange number."""
         begun = sum(len(each.starting) for each in self._under_way)
-        asked = [
-            (load.wish.run, min(load.wish.run, max(0, self._pool.capacity - begun)), None),
-            (load.wish.prefetch, 0, self._settings.lease_s),
-        ]
-        return [
-            calls_worker.claim(
-                self._identity.worker_id,
-                load.exchange_no,
-                wanted,
-                self._queues,
-                self._settings.task_names,
-                free=free,
-                lease_s=lease_s,
-            )
-            for wanted, free, lease_s in asked
-            if wanted
-        ]
+        free = max(0, min(load.wish.run, self._pool.capacity - begun))
+        worker, names = (self._identity.worker_id, load.exchange_no), (self._queues, self._settings.task_names)
+        claims: list[Call[Claim]] = []
+        if load.wish.run:
+            claims.append(calls_worker.claim(*worker, load.wish.run, *names, free=free))
+        if load.wish.prefetch:
+            lease_s = self._settings.lease_s
+            claims.append(calls_worker.claim(*worker, load.wish.prefetch, *names, free=0, lease_s=lease_s))
+        return claims
 
     def _take_in(self, load: _Load, replies: Iterator[Any]) -> None:
         """Read the replies, in the order of the calls, and begin what was claimed."""

@@ -1,0 +1,44 @@
+"""How long tasks take, and what may wait behind them."""
+
+from uuid import UUID
+
+from horsies.db.calls_worker import Fence
+from horsies.worker.pace import MOST_AHEAD, Pace
+from horsies.worker.protocol import Job
+
+QUICK_S = 20e-6
+
+
+def job(name: str) -> Job:
+    return Job(Fence(UUID(int=1), 1), 1, name, "default", b"{}", None, False, False, b"")
+
+
+def test_nothing_waits_behind_a_task_of_which_nothing_is_known() -> None:
+    pace = Pace()
+    assert pace.ahead == 0
+    pace.observe("known", QUICK_S)
+    assert pace.ahead == MOST_AHEAD
+    assert pace.fits(job("known"), 1)
+    assert not pace.fits(job("unknown"), 1)
+
+
+def test_one_task_that_was_interrupted_leaves_the_others_quick() -> None:
+    pace = Pace()
+    for _ in range(50):
+        pace.observe("quick", QUICK_S)
+    pace.observe("quick", 0.5)
+    assert pace.ahead == MOST_AHEAD
+    assert pace.fits(job("quick"), MOST_AHEAD - 1)
+    assert not pace.fits(job("quick"), MOST_AHEAD)
+
+
+def test_tasks_that_have_become_slow_are_soon_known_to_be() -> None:
+    pace = Pace()
+    for _ in range(50):
+        pace.observe("task", QUICK_S)
+    looks = 0
+    while pace.fits(job("task"), 1):
+        pace.observe("task", 0.5)
+        looks += 1
+    assert 1 < looks < 30
+    assert pace.ahead < 2
