@@ -370,18 +370,17 @@ class Exchange:
         if load.freed:
             behind.append(calls_worker.notify_room(worker_id, load.freed))
         claims = self._claims(load)
-        first = [calls, claims] if self._is_governed else [calls + claims]
-        returns = (
-            [[calls_worker.release(worker_id, load.unbegun)], [calls_worker.notify_wake()]] if load.unbegun else []
-        )
-        return [group for group in (*first, behind, *returns) if group]
+        groups = [calls, claims, behind] if self._is_governed else [[*calls, *claims], behind]
+        if load.unbegun:
+            groups += [[calls_worker.release(worker_id, load.unbegun)], [calls_worker.notify_wake()]]
+        return [group for group in groups if group]
 
-    def _claims(self, load: _Load) -> list[Call[Claim]]:
+    def _claims(self, load: _Load) -> list[Call[Any]]:
         """Ask for tasks to begin, and for tasks to prefetch, under one exchange number."""
         begun = sum(len(each.starting) for each in self._under_way)
         free = max(0, min(load.wish.run, self._pool.capacity - begun))
         worker, names = (self._identity.worker_id, load.exchange_no), (self._queues, self._settings.task_names)
-        claims: list[Call[Claim]] = []
+        claims: list[Call[Any]] = []
         if load.wish.run:
             claims.append(calls_worker.claim(*worker, load.wish.run, *names, free=free))
         if load.wish.prefetch:
