@@ -1,196 +1,99 @@
-from horsies.app import Horsies
-from horsies.broker import Broker, WorkerStats
-from horsies.codes import (
-    TASK_TERMINAL_STATES,
-    WORKFLOW_TASK_TERMINAL_STATES,
-    WORKFLOW_TERMINAL_STATES,
-    BrokerErrorCode,
-    BuiltInTaskCode,
-    ContractCode,
-    HandleErrorCode,
-    OnError,
-    OperationalErrorCode,
-    OutcomeCode,
-    RetrievalCode,
-    TaskAttemptOutcome,
-    TaskSendErrorCode,
-    TaskStatus,
-    WorkflowStartErrorCode,
-    WorkflowStatus,
-    WorkflowTaskStatus,
-)
-from horsies.config import (
-    AppConfig,
-    CustomQueueConfig,
-    PostgresConfig,
-    QueueMode,
-    RecoveryConfig,
-    WorkerResilienceConfig,
-)
-from horsies.current import CurrentTask, current_task
-from horsies.db.rows import ScheduleState
-from horsies.errors import (
-    ConfigurationError,
-    ErrorCode,
-    HorsiesError,
-    MultipleValidationErrors,
-    SourceLocation,
-    TaskDefinitionError,
-    ValidationReport,
-    WorkflowValidationError,
-)
-from horsies.handle import BrokerOperationError, BrokerResult, TaskHandle
-from horsies.info import TaskAttemptInfo, TaskInfo
-from horsies.outcome import TaskError, TaskResult
-from horsies.patterns import (
-    CronSchedule,
-    DailySchedule,
-    HourlySchedule,
-    IntervalSchedule,
-    MonthlySchedule,
-    SchedulePattern,
-    Weekday,
-    WeeklySchedule,
-)
-from horsies.result import Err, Ok, Result, is_err, is_ok
-from horsies.retry import ExceptionMapper, RetryPolicy
-from horsies.schedules import ScheduleConfig, TaskSchedule
-from horsies.sending import TaskSendError, TaskSendOptions, TaskSendPayload, TaskSendResult
-from horsies.task import TaskFunction
-from horsies.version import __version__
-from horsies.workflows.context import WorkflowContext, WorkflowMeta
-from horsies.workflows.definition import WorkflowDefinition
-from horsies.workflows.handle import (
-    HandleOperationError,
-    HandleResult,
-    WorkflowHandle,
-    WorkflowTaskInfo,
-    pause_workflow,
-    pause_workflow_sync,
-    resume_workflow,
-    resume_workflow_sync,
-)
-from horsies.workflows.nodes import (
-    AnyNode,
-    MapFactory,
-    MapNode,
-    Node,
-    NodeFactory,
-    NodeKey,
-    NodeOptions,
-    SubWorkflowNode,
-    TaskNode,
-    WorkflowContextMissingIdError,
-    from_node,
-)
-from horsies.workflows.spec import SuccessCase, SuccessPolicy, WorkflowSpec
-from horsies.workflows.starting import (
-    WorkflowStartError,
-    WorkflowStartResult,
-    start_workflow,
-    start_workflow_async,
-)
-from horsies.workflows.summary import SubWorkflowError, SubWorkflowSummary
-from horsies.workflows.validate import slugify
-
-__all__ = [
-    "TASK_TERMINAL_STATES",
-    "WORKFLOW_TASK_TERMINAL_STATES",
-    "WORKFLOW_TERMINAL_STATES",
-    "AnyNode",
-    "AppConfig",
-    "Broker",
-    "BrokerErrorCode",
-    "BrokerOperationError",
-    "BrokerResult",
-    "BuiltInTaskCode",
-    "ConfigurationError",
-    "ContractCode",
-    "CronSchedule",
-    "CurrentTask",
-    "CustomQueueConfig",
-    "DailySchedule",
-    "Err",
-    "ErrorCode",
-    "ExceptionMapper",
-    "HandleErrorCode",
-    "HandleOperationError",
-    "HandleResult",
-    "Horsies",
-    "HorsiesError",
-    "HourlySchedule",
-    "IntervalSchedule",
-    "MapFactory",
-    "MapNode",
-    "MonthlySchedule",
-    "MultipleValidationErrors",
-    "Node",
-    "NodeFactory",
-    "NodeKey",
-    "NodeOptions",
-    "Ok",
-    "OnError",
-    "OperationalErrorCode",
-    "OutcomeCode",
-    "PostgresConfig",
-    "QueueMode",
-    "RecoveryConfig",
-    "Result",
-    "RetrievalCode",
-    "RetryPolicy",
-    "ScheduleConfig",
-    "SchedulePattern",
-    "ScheduleState",
-    "SourceLocation",
-    "SubWorkflowError",
-    "SubWorkflowNode",
-    "SubWorkflowSummary",
-    "SuccessCase",
-    "SuccessPolicy",
-    "TaskAttemptInfo",
-    "TaskAttemptOutcome",
-    "TaskDefinitionError",
-    "TaskError",
-    "TaskFunction",
-    "TaskHandle",
-    "TaskInfo",
-    "TaskNode",
-    "TaskResult",
-    "TaskSchedule",
-    "TaskSendError",
-    "TaskSendErrorCode",
-    "TaskSendOptions",
-    "TaskSendPayload",
-    "TaskSendResult",
-    "TaskStatus",
-    "ValidationReport",
-    "Weekday",
-    "WeeklySchedule",
-    "WorkerResilienceConfig",
-    "WorkerStats",
-    "WorkflowContext",
-    "WorkflowContextMissingIdError",
-    "WorkflowDefinition",
-    "WorkflowHandle",
-    "WorkflowMeta",
-    "WorkflowSpec",
-    "WorkflowStartError",
-    "WorkflowStartErrorCode",
-    "WorkflowStartResult",
-    "WorkflowStatus",
-    "WorkflowTaskInfo",
-    "WorkflowTaskStatus",
-    "WorkflowValidationError",
-    "__version__",
-    "current_task",
-    "from_node",
-    "is_err",
-    "is_ok",
-    "pause_workflow",
-    "pause_workflow_sync",
-    "resume_workflow",
-    "resume_workflow_sync",
-    "slugify",
-    "start_workflow",
-    "start_workflow_async",
-]
+from horsies.app import Horsies as Horsies
+from horsies.broker import Broker as Broker
+from horsies.broker import WorkerStats as WorkerStats
+from horsies.codes import TASK_TERMINAL_STATES as TASK_TERMINAL_STATES
+from horsies.codes import WORKFLOW_TASK_TERMINAL_STATES as WORKFLOW_TASK_TERMINAL_STATES
+from horsies.codes import WORKFLOW_TERMINAL_STATES as WORKFLOW_TERMINAL_STATES
+from horsies.codes import BrokerErrorCode as BrokerErrorCode
+from horsies.codes import BuiltInTaskCode as BuiltInTaskCode
+from horsies.codes import ContractCode as ContractCode
+from horsies.codes import HandleErrorCode as HandleErrorCode
+from horsies.codes import OnError as OnError
+from horsies.codes import OperationalErrorCode as OperationalErrorCode
+from horsies.codes import OutcomeCode as OutcomeCode
+from horsies.codes import RetrievalCode as RetrievalCode
+from horsies.codes import TaskAttemptOutcome as TaskAttemptOutcome
+from horsies.codes import TaskSendErrorCode as TaskSendErrorCode
+from horsies.codes import TaskStatus as TaskStatus
+from horsies.codes import WorkflowStartErrorCode as WorkflowStartErrorCode
+from horsies.codes import WorkflowStatus as WorkflowStatus
+from horsies.codes import WorkflowTaskStatus as WorkflowTaskStatus
+from horsies.config import AppConfig as AppConfig
+from horsies.config import CustomQueueConfig as CustomQueueConfig
+from horsies.config import PostgresConfig as PostgresConfig
+from horsies.config import QueueMode as QueueMode
+from horsies.config import RecoveryConfig as RecoveryConfig
+from horsies.config import WorkerResilienceConfig as WorkerResilienceConfig
+from horsies.current import CurrentTask as CurrentTask
+from horsies.current import current_task as current_task
+from horsies.db.rows import ScheduleState as ScheduleState
+from horsies.errors import ConfigurationError as ConfigurationError
+from horsies.errors import ErrorCode as ErrorCode
+from horsies.errors import HorsiesError as HorsiesError
+from horsies.errors import MultipleValidationErrors as MultipleValidationErrors
+from horsies.errors import SourceLocation as SourceLocation
+from horsies.errors import TaskDefinitionError as TaskDefinitionError
+from horsies.errors import ValidationReport as ValidationReport
+from horsies.errors import WorkflowValidationError as WorkflowValidationError
+from horsies.handle import BrokerOperationError as BrokerOperationError
+from horsies.handle import BrokerResult as BrokerResult
+from horsies.handle import TaskHandle as TaskHandle
+from horsies.info import TaskAttemptInfo as TaskAttemptInfo
+from horsies.info import TaskInfo as TaskInfo
+from horsies.outcome import TaskError as TaskError
+from horsies.outcome import TaskResult as TaskResult
+from horsies.patterns import CronSchedule as CronSchedule
+from horsies.patterns import DailySchedule as DailySchedule
+from horsies.patterns import HourlySchedule as HourlySchedule
+from horsies.patterns import IntervalSchedule as IntervalSchedule
+from horsies.patterns import MonthlySchedule as MonthlySchedule
+from horsies.patterns import SchedulePattern as SchedulePattern
+from horsies.patterns import Weekday as Weekday
+from horsies.patterns import WeeklySchedule as WeeklySchedule
+from horsies.result import Err as Err
+from horsies.result import Ok as Ok
+from horsies.result import Result as Result
+from horsies.result import is_err as is_err
+from horsies.result import is_ok as is_ok
+from horsies.retry import ExceptionMapper as ExceptionMapper
+from horsies.retry import RetryPolicy as RetryPolicy
+from horsies.schedules import ScheduleConfig as ScheduleConfig
+from horsies.schedules import TaskSchedule as TaskSchedule
+from horsies.sending import TaskSendError as TaskSendError
+from horsies.sending import TaskSendOptions as TaskSendOptions
+from horsies.sending import TaskSendPayload as TaskSendPayload
+from horsies.sending import TaskSendResult as TaskSendResult
+from horsies.task import TaskFunction as TaskFunction
+from horsies.version import __version__ as __version__
+from horsies.workflows.context import WorkflowContext as WorkflowContext
+from horsies.workflows.context import WorkflowMeta as WorkflowMeta
+from horsies.workflows.definition import WorkflowDefinition as WorkflowDefinition
+from horsies.workflows.handle import HandleOperationError as HandleOperationError
+from horsies.workflows.handle import HandleResult as HandleResult
+from horsies.workflows.handle import WorkflowHandle as WorkflowHandle
+from horsies.workflows.handle import WorkflowTaskInfo as WorkflowTaskInfo
+from horsies.workflows.handle import pause_workflow as pause_workflow
+from horsies.workflows.handle import pause_workflow_sync as pause_workflow_sync
+from horsies.workflows.handle import resume_workflow as resume_workflow
+from horsies.workflows.handle import resume_workflow_sync as resume_workflow_sync
+from horsies.workflows.nodes import AnyNode as AnyNode
+from horsies.workflows.nodes import MapFactory as MapFactory
+from horsies.workflows.nodes import MapNode as MapNode
+from horsies.workflows.nodes import Node as Node
+from horsies.workflows.nodes import NodeFactory as NodeFactory
+from horsies.workflows.nodes import NodeKey as NodeKey
+from horsies.workflows.nodes import NodeOptions as NodeOptions
+from horsies.workflows.nodes import SubWorkflowNode as SubWorkflowNode
+from horsies.workflows.nodes import TaskNode as TaskNode
+from horsies.workflows.nodes import WorkflowContextMissingIdError as WorkflowContextMissingIdError
+from horsies.workflows.nodes import from_node as from_node
+from horsies.workflows.spec import SuccessCase as SuccessCase
+from horsies.workflows.spec import SuccessPolicy as SuccessPolicy
+from horsies.workflows.spec import WorkflowSpec as WorkflowSpec
+from horsies.workflows.starting import WorkflowStartError as WorkflowStartError
+from horsies.workflows.starting import WorkflowStartResult as WorkflowStartResult
+from horsies.workflows.starting import start_workflow as start_workflow
+from horsies.workflows.starting import start_workflow_async as start_workflow_async
+from horsies.workflows.summary import SubWorkflowError as SubWorkflowError
+from horsies.workflows.summary import SubWorkflowSummary as SubWorkflowSummary
+from horsies.workflows.validate import slugify as slugify
