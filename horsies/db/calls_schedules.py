@@ -7,25 +7,21 @@ from uuid import UUID
 from horsies.db.adapt import RawJson
 from horsies.db.calls_tasks import EnqueueRequest
 from horsies.db.calls_worker import notify_wake
-from horsies.db.operations import Call, Rows
+from horsies.db.operations import Call, Rows, column, nothing, scalar
 from horsies.db.rows import ScheduleState
 
-_LEAD = "select * from horsies.schedule_lead(%s::text[], %s::interval)"
-_STATES = "select * from horsies.schedule_states()"
 _DEFINE = "select horsies.schedule_define(%s, %s, %s, %s, %s, %s, %s, %s::json, %s::json, %s::int, %s, %s::timestamptz)"
 _TICK = "select horsies.schedule_tick(%s, %s, %s::timestamptz, %s::timestamptz[], %s::timestamptz)"
-_PAUSE = "select horsies.schedule_pause(%s, %s)"
-_RUN = "select horsies.schedule_run(%s, %s)"
 
 
 def schedule_lead(names: Sequence[str], silence: timedelta) -> Call[list[str]]:
     """Take the lead of schedules until the end of the transaction; answers which of them were free."""
-    return Call(_LEAD, (list(names), silence), lambda rows: [row[0] for row in rows])
+    return Call("select * from horsies.schedule_lead(%s::text[], %s::interval)", (list(names), silence), column)
 
 
 def schedule_states() -> Call[tuple[datetime, dict[str, ScheduleState]]]:
     """What the clock says, and all schedules by name."""
-    return Call(_STATES, (), _states)
+    return Call("select * from horsies.schedule_states()", (), _states)
 
 
 def schedule_define(  # noqa: PLR0913 - one parameter a column
@@ -36,7 +32,7 @@ def schedule_define(  # noqa: PLR0913 - one parameter a column
     place = (request.task_name, request.queue, request.priority)
     sent = (RawJson(request.args), retries, request.timeout_ms, request.fingerprint)
     params = (name, config_hash, words, timezone, *place, *sent, first_due)
-    return Call(_DEFINE, params, lambda _rows: None)
+    return Call(_DEFINE, params, nothing)
 
 
 def schedule_tick(
@@ -44,17 +40,17 @@ def schedule_tick(
 ) -> Call[int | None]:
     """Send a task for each due time, and go on to the following one; None: another scheduler was quicker."""
     params = (name, config_hash, due, list(due_times), following)
-    return Call(_TICK, params, lambda rows: rows[0][0], hint=notify_wake())
+    return Call(_TICK, params, scalar, hint=notify_wake())
 
 
 def schedule_pause(name: str, *, paused: bool) -> Call[bool]:
     """Pause or resume a schedule; False: it is not known."""
-    return Call(_PAUSE, (name, paused), lambda rows: rows[0][0])
+    return Call("select horsies.schedule_pause(%s, %s)", (name, paused), scalar)
 
 
 def schedule_run(name: str, task_id: UUID) -> Call[bool]:
     """Send a schedule's task now; False: it is not known."""
-    return Call(_RUN, (name, task_id), lambda rows: rows[0][0], hint=notify_wake())
+    return Call("select horsies.schedule_run(%s, %s)", (name, task_id), scalar, hint=notify_wake())
 
 
 def _states(rows: Rows) -> tuple[datetime, dict[str, ScheduleState]]:

@@ -7,18 +7,10 @@ from uuid import UUID
 
 from horsies.db.adapt import RawJson
 from horsies.db.calls_worker import notify_wake
-from horsies.db.operations import Call, Rows
+from horsies.db.operations import Call, column, first, many, nothing, scalar
 from horsies.db.rows import AttemptRow, StoredResult, TaskInfoRow
 
 _ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
-_RESULT = "select task_name, status, result from horsies.task_result(%s)"
-_ENDED_AMONG = "select * from horsies.ended_among(%s::uuid[])"
-_INFO = "select * from horsies.task_info(%s)"
-_ATTEMPTS = "select * from horsies.task_attempts(%s)"
-_CANCEL = "select horsies.cancel(%s)"
-_NOTIFY_CANCEL = "select horsies.notify_cancel(%s)"
-_PROGRESS = "select horsies.progress(%s, %s::int, %s::json)"
-_RERUN = "select horsies.rerun(%s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +29,6 @@ class EnqueueRequest:
     timeout_ms: int | None
 
 
-def _scalar(rows: Rows) -> str:
-    return rows[0][0]
-
-
 def enqueue(request: EnqueueRequest, *, replay: bool) -> Call[str]:
     """Accept a task; answers ``sent``, ``known`` or ``mismatch``."""
     params = (
@@ -56,45 +44,45 @@ def enqueue(request: EnqueueRequest, *, replay: bool) -> Call[str]:
         request.timeout_ms,
         replay,
     )
-    return Call(_ENQUEUE, params, _scalar, hint=notify_wake())
+    return Call(_ENQUEUE, params, scalar, hint=notify_wake())
 
 
 def task_result(task_id: UUID) -> Call[StoredResult | None]:
     """Where a task stands; None: there is no such task."""
-    return Call(_RESULT, (task_id,), lambda rows: StoredResult(*rows[0]) if rows else None)
+    return Call("select task_name, status, result from horsies.task_result(%s)", (task_id,), first(StoredResult))
 
 
 def ended_among(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
     """Which of these tasks are no longer live."""
-    return Call(_ENDED_AMONG, (list(task_ids),), lambda rows: [row[0] for row in rows])
+    return Call("select * from horsies.ended_among(%s::uuid[])", (list(task_ids),), column)
 
 
 def task_info(task_id: UUID) -> Call[TaskInfoRow | None]:
     """Everything known about a task; None: there is no such task."""
-    return Call(_INFO, (task_id,), lambda rows: TaskInfoRow(*rows[0]) if rows else None)
+    return Call("select * from horsies.task_info(%s)", (task_id,), first(TaskInfoRow))
 
 
 def task_attempts(task_id: UUID) -> Call[list[AttemptRow]]:
     """The finished attempts of a task, newest first."""
-    return Call(_ATTEMPTS, (task_id,), lambda rows: [AttemptRow(*row) for row in rows])
+    return Call("select * from horsies.task_attempts(%s)", (task_id,), many(AttemptRow))
 
 
 def cancel(task_id: UUID) -> Call[str]:
     """End a task that has not ended; answers ``cancelled``, ``ended`` or ``unknown``."""
-    return Call(_CANCEL, (task_id,), _scalar, hint=notify_cancel(task_id))
+    return Call("select horsies.cancel(%s)", (task_id,), scalar, hint=notify_cancel(task_id))
 
 
 def notify_cancel(task_id: UUID) -> Call[None]:
     """Tell workers and waiters that a task was cancelled; in a transaction of its own, which is not durable."""
-    return Call(_NOTIFY_CANCEL, (task_id,), lambda _rows: None)
+    return Call("select horsies.notify_cancel(%s)", (task_id,), nothing)
 
 
 def progress(task_id: UUID, attempt: int, report: bytes | None) -> Call[bool]:
     """Say how far an attempt has come, or with None only ask; answers whether it still runs."""
     params = (task_id, attempt, None if report is None else RawJson(report))
-    return Call(_PROGRESS, params, lambda rows: rows[0][0])
+    return Call("select horsies.progress(%s, %s::int, %s::json)", params, scalar)
 
 
 def rerun(origin: UUID, new_id: UUID) -> Call[str]:
     """Send an ended task again; answers ``sent``, ``live`` or ``unknown``. It may be replayed with the same new id."""
-    return Call(_RERUN, (origin, new_id), _scalar, hint=notify_wake())
+    return Call("select horsies.rerun(%s, %s)", (origin, new_id), scalar, hint=notify_wake())

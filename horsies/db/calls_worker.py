@@ -5,34 +5,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from horsies.db.operations import Call, Rows
+from horsies.db.operations import Call, Rows, many, nothing, scalar
 from horsies.db.rows import ClaimedTask
 
 _CLAIM = "select * from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[])"
-_START = "select * from horsies.start(%s, %s::uuid[], %s::bigint[])"
-_RENEW = "select * from horsies.renew(%s, %s::uuid[], %s::bigint[], %s::float8, %s::float8)"
 _FINISH = (
     "select * from horsies.finish(%s, %s::uuid[], %s::bigint[], %s::boolean[], %s::text[], %s::text[],"
     " %s::float8[], %s, %s::int[], %s::text[])"
 )
-_NOTIFY_DONE = "select horsies.notify_done(%s::uuid[])"
-_NOTIFY_WAKE = "select horsies.notify_wake()"
-_NOTIFY_ROOM = "select horsies.notify_room(%s, %s::text[])"
-_RELEASE = "select horsies.release(%s, %s::uuid[], %s::bigint[])"
-_RECONCILE = "select * from horsies.reconcile(%s, %s::uuid[], %s::bigint[])"
-_HEARTBEAT = "select horsies.heartbeat(%s)"
 _WORKER_START = (
     "select horsies.worker_start(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::int[],"
     " %s::int, %s::text[], %s::float8)"
 )
-_WORKER_STOP = "select horsies.worker_stop(%s)"
-_REAP = "select * from horsies.reap(%s::uuid, %s::int)"
-_EXPIRE = "select horsies.expire(%s::int)"
-_ADD_PARTITIONS = "select horsies.add_partitions(%s::int)"
-_PRUNE = "select horsies.prune(%s::float8)"
-_FORGET_WORKERS = "select horsies.forget_workers(%s::float8)"
-_NEIGHBOURS = "select * from horsies.neighbours(%s, %s)"
-_DUTY_LOCK = "select horsies.duty_lock()"
 _DUTY = (
     "select done.* from (select horsies.duty_lock() as is_mine offset 0) as lock"
     " cross join lateral (CALL where lock.is_mine) as done"
@@ -142,12 +126,13 @@ def claim(  # noqa: PLR0913 - the server function's own parameters
 
 def start(worker_id: UUID, fences: Sequence[Fence]) -> Call[dict[UUID, int]]:
     """Let prefetched tasks begin; answers the number of the attempt for each that may."""
-    return Call(_START, (worker_id, *_fences(fences)), dict)
+    return Call("select * from horsies.start(%s, %s::uuid[], %s::bigint[])", (worker_id, *_fences(fences)), dict)
 
 
 def renew(worker_id: UUID, fences: Sequence[Fence], lease_s: float, most_s: float) -> Call[set[UUID]]:
     """Keep prefetched tasks for another lease; answers which are kept: none that was claimed ``most_s`` ago."""
-    return Call(_RENEW, (worker_id, *_fences(fences), lease_s, most_s), lambda rows: {row[0] for row in rows})
+    sql = "select * from horsies.renew(%s, %s::uuid[], %s::bigint[], %s::float8, %s::float8)"
+    return Call(sql, (worker_id, *_fences(fences), lease_s, most_s), lambda rows: {row[0] for row in rows})
 
 
 def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[dict[UUID, str]]:
@@ -170,32 +155,33 @@ def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[
 
 def notify_done(task_ids: Sequence[UUID]) -> Call[None]:
     """Tell waiters that these tasks may have ended; in a transaction of its own."""
-    return Call(_NOTIFY_DONE, (list(task_ids),), _nothing)
+    return Call("select horsies.notify_done(%s::uuid[])", (list(task_ids),), nothing)
 
 
 def notify_wake() -> Call[None]:
     """Tell workers that there may be work; in a transaction of its own."""
-    return Call(_NOTIFY_WAKE, (), _nothing)
+    return Call("select horsies.notify_wake()", (), nothing)
 
 
 def notify_room(worker_id: UUID, queues: Iterable[str]) -> Call[None]:
     """Tell workers, if there is work for it, that queues have a task less in hand; in a transaction of its own."""
-    return Call(_NOTIFY_ROOM, (worker_id, list(queues)), _nothing)
+    return Call("select horsies.notify_room(%s, %s::text[])", (worker_id, list(queues)), nothing)
 
 
 def release(worker_id: UUID, fences: Sequence[Fence]) -> Call[int]:
     """Hand back claims that have not begun; answers how many went back."""
-    return Call(_RELEASE, (worker_id, *_fences(fences)), _scalar_int)
+    return Call("select horsies.release(%s, %s::uuid[], %s::bigint[])", (worker_id, *_fences(fences)), scalar)
 
 
 def reconcile(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
     """Say what is in hand; answers which of it is not this worker's any more."""
-    return Call(_RECONCILE, (worker_id, *_fences(held)), lambda rows: {row[0] for row in rows})
+    sql = "select * from horsies.reconcile(%s, %s::uuid[], %s::bigint[])"
+    return Call(sql, (worker_id, *_fences(held)), lambda rows: {row[0] for row in rows})
 
 
 def heartbeat(worker_id: UUID) -> Call[bool]:
     """Say that the worker lives; False: it has been declared dead."""
-    return Call(_HEARTBEAT, (worker_id,), lambda rows: rows[0][0])
+    return Call("select horsies.heartbeat(%s)", (worker_id,), scalar)
 
 
 def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[None]:
@@ -218,47 +204,42 @@ def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[None]:
         list(facts.task_names),
         facts.stale_after_s,
     )
-    return Call(_WORKER_START, params, _nothing)
+    return Call(_WORKER_START, params, nothing)
 
 
 def worker_stop(worker_id: UUID) -> Call[None]:
     """A worker leaves."""
-    return Call(_WORKER_STOP, (worker_id,), _nothing)
+    return Call("select horsies.worker_stop(%s)", (worker_id,), nothing)
 
 
 def reap(proven_dead: UUID | None, most: int) -> Call[ReapCounts]:
     """Hand on the work of dead workers."""
-    return Call(_REAP, (proven_dead, most), lambda rows: ReapCounts(*rows[0]))
+    return Call("select * from horsies.reap(%s::uuid, %s::int)", (proven_dead, most), lambda rows: ReapCounts(*rows[0]))
 
 
 def expire(most: int) -> Call[int]:
     """End tasks that were not started in time; answers how many."""
-    return Call(_EXPIRE, (most,), _scalar_int)
+    return Call("select horsies.expire(%s::int)", (most,), scalar)
 
 
 def add_partitions(days: int) -> Call[int]:
     """Make the history partitions of the next days; answers how many were made."""
-    return Call(_ADD_PARTITIONS, (days,), _scalar_int)
+    return Call("select horsies.add_partitions(%s::int)", (days,), scalar)
 
 
 def prune(keep_hours: float) -> Call[int]:
     """Drop days of history that are older than that; answers how many."""
-    return Call(_PRUNE, (keep_hours,), _scalar_int)
+    return Call("select horsies.prune(%s::float8)", (keep_hours,), scalar)
 
 
 def forget_workers(keep_hours: float) -> Call[int]:
     """Forget workers that have been dead for so long; answers how many."""
-    return Call(_FORGET_WORKERS, (keep_hours,), _scalar_int)
+    return Call("select horsies.forget_workers(%s::float8)", (keep_hours,), scalar)
 
 
 def neighbours(boot_id: str, pid_namespace: str) -> Call[list[Neighbour]]:
     """List the workers of this host whose processes can be seen from here, the caller's own too."""
-    return Call(_NEIGHBOURS, (boot_id, pid_namespace), lambda rows: [Neighbour(*row) for row in rows])
-
-
-def duty_lock() -> Call[bool]:
-    """Take the lock of the duties for this transaction; False: another worker is at them."""
-    return Call(_DUTY_LOCK, (), lambda rows: rows[0][0])
+    return Call("select * from horsies.neighbours(%s, %s)", (boot_id, pid_namespace), many(Neighbour))
 
 
 def duty[R](call: Call[R]) -> Call[R | None]:
@@ -267,11 +248,3 @@ def duty[R](call: Call[R]) -> Call[R | None]:
     The lock is asked for first: what comes behind it refers to its answer.
     """
     return Call(_DUTY.replace("CALL", call.sql), call.params, lambda rows: call.decode(rows) if rows else None)
-
-
-def _scalar_int(rows: Rows) -> int:
-    return rows[0][0]
-
-
-def _nothing(_rows: Rows) -> None:
-    return None

@@ -5,21 +5,13 @@ from uuid import UUID
 
 from horsies.db.adapt import RawJson
 from horsies.db.calls_worker import notify_wake
-from horsies.db.operations import Call, Rows
+from horsies.db.operations import Call, first, many, scalar
 from horsies.db.rows import RunRow, RunTaskRow
 
-_START = "select horsies.workflow_start(%s, %s::json, %s)"
-_CONTROL = "select horsies.workflow_control(%s, %s)"
-_ATTACH = "select horsies.workflow_attach(%s, %s::int, %s, %s::json, %s)"
-_MAP = "select horsies.workflow_map(%s, %s::int)"
-_INPUTS = "select horsies.workflow_inputs(%s, %s::int, %s::int)"
-_STATE = "select * from horsies.workflow_state(%s)"
-_TASKS = "select * from horsies.workflow_tasks(%s, %s::text, %s)"
 _LIST = (
     "select state.* from horsies.workflow_list(%s::text, %s::int) as listed (id)"
     " cross join lateral horsies.workflow_state(listed.id) as state"
 )
-_PRUNE = "select horsies.workflow_prune(%s::float8, %s::int)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,52 +23,49 @@ class RunRequest:
     fingerprint: bytes
 
 
-def _scalar(rows: Rows) -> str:
-    return rows[0][0]
-
-
 def workflow_start(request: RunRequest) -> Call[str]:
     """Start a run; answers ``started``, ``known`` or ``mismatch``. It may be replayed."""
     params = (request.run_id, RawJson(request.document), request.fingerprint)
-    return Call(_START, params, _scalar, hint=notify_wake())
+    return Call("select horsies.workflow_start(%s, %s::json, %s)", params, scalar, hint=notify_wake())
 
 
 def workflow_control(run_id: UUID, action: str) -> Call[str]:
     """``pause``, ``resume`` or ``cancel`` a run; answers ``changed``, ``unchanged`` or ``unknown``."""
-    return Call(_CONTROL, (run_id, action), _scalar)
+    return Call("select horsies.workflow_control(%s, %s)", (run_id, action), scalar)
 
 
 def workflow_attach(task_id: UUID, attempt: int, request: RunRequest) -> Call[str]:
     """Start the run that the node of a building task is; answers ``attached``, ``known`` or ``lost``."""
     params = (task_id, attempt, request.run_id, RawJson(request.document), request.fingerprint)
-    return Call(_ATTACH, params, _scalar)
+    return Call("select horsies.workflow_attach(%s, %s::int, %s, %s::json, %s)", params, scalar)
 
 
 def workflow_map(task_id: UUID, attempt: int) -> Call[str]:
     """Expand or collect a map, whatever is next; answers ``done`` or ``lost``."""
-    return Call(_MAP, (task_id, attempt), _scalar)
+    return Call("select horsies.workflow_map(%s, %s::int)", (task_id, attempt), scalar)
 
 
 def workflow_inputs(run_id: UUID, index: int) -> Call[bytes]:
     """What the task of a node gets of its run, however large."""
-    return Call(_INPUTS, (run_id, index, None), lambda rows: rows[0][0])
+    return Call("select horsies.workflow_inputs(%s, %s::int, %s::int)", (run_id, index, None), scalar)
 
 
 def workflow_state(run_id: UUID) -> Call[RunRow | None]:
     """Where a run stands; None: there is no such run."""
-    return Call(_STATE, (run_id,), lambda rows: RunRow(*rows[0]) if rows else None)
+    return Call("select * from horsies.workflow_state(%s)", (run_id,), first(RunRow))
 
 
 def workflow_tasks(run_id: UUID, node_id: str | None = None, *, with_results: bool) -> Call[list[RunTaskRow]]:
     """The nodes of a run in the order of its spec, or the one of that id."""
-    return Call(_TASKS, (run_id, node_id, with_results), lambda rows: [RunTaskRow(*row) for row in rows])
+    params = (run_id, node_id, with_results)
+    return Call("select * from horsies.workflow_tasks(%s, %s::text, %s)", params, many(RunTaskRow))
 
 
 def workflow_list(status: str | None, most: int) -> Call[list[RunRow]]:
     """The latest runs, newest first."""
-    return Call(_LIST, (status, most), lambda rows: [RunRow(*row) for row in rows])
+    return Call(_LIST, (status, most), many(RunRow))
 
 
 def workflow_prune(keep_hours: float, most: int) -> Call[int]:
     """Forget runs that ended longer ago than that; answers how many."""
-    return Call(_PRUNE, (keep_hours, most), lambda rows: rows[0][0])
+    return Call("select horsies.workflow_prune(%s::float8, %s::int)", (keep_hours, most), scalar)

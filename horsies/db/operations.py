@@ -19,6 +19,30 @@ type Row = tuple[Any, ...]
 type Rows = Sequence[Row]
 
 
+def scalar(rows: Rows) -> Any:
+    """Decode an answer of one value."""
+    return rows[0][0]
+
+
+def first[R](kind: Callable[..., R]) -> Callable[[Rows], R | None]:
+    """Decode an answer of one row of a kind, or none."""
+    return lambda rows: kind(*rows[0]) if rows else None
+
+
+def many[R](kind: Callable[..., R]) -> Callable[[Rows], list[R]]:
+    """Decode an answer of rows of a kind."""
+    return lambda rows: [kind(*row) for row in rows]
+
+
+def column(rows: Rows) -> list[Any]:
+    """Decode an answer of rows with one value each."""
+    return [row[0] for row in rows]
+
+
+def nothing(_rows: Rows) -> None:
+    """Decode an answer that says nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call[R]:
     """One call of a server function.

@@ -3,28 +3,30 @@
 from datetime import timedelta
 
 from horsies.config import RecoveryConfig
-from horsies.db import calls_worker
+from horsies.db import calls_worker, operations
 from horsies.db.calls_worker import ReapCounts
 from horsies.db.migrate import migrate
+from horsies.db.operations import Call
 from horsies.db.sqlfiles import bind
 from horsies.worker.duties import duties
 from tests.support.factories import DrivenWorker, request, send
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock, scalar
 
+LOCK = Call("select horsies.duty_lock()", (), operations.scalar)
 DUTIES = duties(RecoveryConfig())
 
 
 def test_one_worker_at_a_time_has_it_until_its_transaction_ends(db: Session, other: Session) -> None:
     with db.transaction():
-        assert call(db, calls_worker.duty_lock())
-        assert not call(other, calls_worker.duty_lock())
-    assert call(other, calls_worker.duty_lock())
+        assert call(db, LOCK)
+        assert not call(other, LOCK)
+    assert call(other, LOCK)
 
 
 def test_another_schema_has_a_lock_of_its_own(db: Session, other: Session) -> None:
     migrate(db, "second")
     with db.transaction():
-        assert call(db, calls_worker.duty_lock())
+        assert call(db, LOCK)
         assert other.execute(bind("select horsies.duty_lock()", "second")).fetchone() == (True,)
 
 
@@ -35,7 +37,7 @@ def test_a_duty_is_not_done_while_another_worker_is_at_them(db: Session, other: 
     send(db, request(good_until=NOON + timedelta(seconds=1)))
     move_clock(db, 2)
     with other.transaction():
-        assert call(other, calls_worker.duty_lock())
+        assert call(other, LOCK)
         for each in DUTIES:
             assert call(db, calls_worker.duty(each.call())) is None
         assert scalar(db, "select count(*) from horsies.tasks") == 1
