@@ -49,6 +49,7 @@ class WorkerStats:
         is_stale: that is longer ago than it allows itself; its work is about to be handed on.
         claimed: tasks it has claimed and not begun.
         running: tasks it runs.
+        clock_skew_s: seconds by which its machine's clock is ahead of the database's; negative: behind; None: unknown.
     """
 
     worker_id: str
@@ -65,6 +66,7 @@ class WorkerStats:
     is_stale: bool
     claimed: int
     running: int
+    clock_skew_s: float | None
 
 
 class Broker:
@@ -271,6 +273,7 @@ def _stats(row: WorkerStatsRow) -> WorkerStats:
         is_stale=row.is_stale,
         claimed=row.claimed,
         running=row.running,
+        clock_skew_s=None if row.clock_skew is None else round(row.clock_skew, 3),
     )
 
 

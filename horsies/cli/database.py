@@ -84,12 +84,12 @@ def granted[R](app: Horsies, answer: BrokerResult[R]) -> R:
     return answer.ok_value
 
 
-def split_ids(arguments: Iterable[str], *, needed: bool = False) -> tuple[str | None, list[str]]:
+def split_ids(arguments: Iterable[str], *, needed: str = "") -> tuple[str | None, list[str]]:
     """Tell an app from ids of tasks, which may stand in any order.
 
     Raises:
         ConfigurationError: HRS-206, what is no id is not one app.
-        BadParameter: ids are needed, and there are none.
+        BadParameter: there are no ids, and those of some are needed: of a ``task``, or a ``run``.
     """
     ids = [each for each in arguments if _is_id(each)]
     others = [each for each in arguments if not _is_id(each)]
@@ -97,8 +97,8 @@ def split_ids(arguments: Iterable[str], *, needed: bool = False) -> tuple[str | 
         message = f"{others[-1]!r} is neither the id of a task nor an app"
         raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text="write [MODULE:APP] TASK_ID")
     if needed and not ids:
-        message = "name a task by its id"
-        raise typer.BadParameter(message, param_hint="TASK_ID")
+        message = f"name a {needed} by its id"
+        raise typer.BadParameter(message)
     return next(iter(others), None), ids
 
 

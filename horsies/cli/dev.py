@@ -10,7 +10,7 @@ import typer
 
 from horsies import embedded
 from horsies.cli.locate import locate
-from horsies.cli.worker import LogLevel
+from horsies.cli.worker import LogLevel, OfLogLevel
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.postgres import DEV_URL_VARIABLE
 from horsies.worker.run import run_worker
@@ -24,9 +24,7 @@ def dev(
     *,
     processes: Annotated[int, typer.Option(min=1, help="Child processes that run tasks.")] = 2,
     concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time in each child.")] = 1,
-    loglevel: Annotated[
-        LogLevel, typer.Option(case_sensitive=False, help="Least level that is logged.")
-    ] = LogLevel.INFO,
+    loglevel: OfLogLevel = LogLevel.INFO,
 ) -> None:
     """Run an app for development, with a database of its own, in one terminal.
 

@@ -22,6 +22,7 @@ _DAYS_AHEAD = 3
 _NOTICE_WITHIN_S = 2.0
 _CLOCKS_DIFFER_S = 5.0
 _COUNTED = 1000
+_SET_CLOCKS = "run a time service (chrony, systemd-timesyncd) on all machines"
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -89,9 +90,8 @@ def _examine_server(seen: HealthRow) -> Iterator[Finding]:
     yield Finding("partitions", found, fix if seen.days_ahead < _DAYS_AHEAD or seen.has_strays else None)
     here = abs(time.time() - seen.clock.timestamp())
     ahead = seen.sender_skew_seconds or 0.0
-    skewed = max(here, ahead) > _CLOCKS_DIFFER_S
     found = f"this machine is {here:.1f} s from the server's clock, senders are up to {max(ahead, 0.0):.1f} s ahead"
-    yield Finding("clocks", found, "run a time service (chrony, systemd-timesyncd) on all machines" if skewed else None)
+    yield Finding("clocks", found, _SET_CLOCKS if max(here, ahead) > _CLOCKS_DIFFER_S else None)
 
 
 def _examine_notices(database: Database, connection: Connection) -> Finding:
@@ -112,6 +112,15 @@ def _examine_workers(database: Database, connection: Connection) -> Iterator[Fin
     found = f"{len(workers)}, with {', '.join(versions)}" if workers else "none"
     fix = "finish the roll-out: all should have one version" if len(versions) > 1 else None
     yield Finding("workers", found, fix)
+    skews = [(worker.process_name, worker.clock_skew) for worker in workers if worker.clock_skew is not None]
+    if skews:
+        wrong = [
+            f"{name} is {abs(skew):.1f} s {'ahead' if skew > 0 else 'behind'}"
+            for name, skew in skews
+            if abs(skew) > _CLOCKS_DIFFER_S
+        ]
+        most = f"workers are up to {max(abs(skew) for _, skew in skews):.1f} s from the server's clock"
+        yield Finding("clock skew", ", ".join(wrong) or most, _SET_CLOCKS if wrong else None)
     if silent:
         fix = "look after the machine; any other worker hands their work on"
         yield Finding("heartbeats", f"silent: {', '.join(silent)}", fix)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from typing import cast
@@ -43,6 +43,16 @@ def print_table(rows: Sequence[object], columns: str) -> None:
         table.add_row(*(Text(text(getattr(row, name))) for name in columns.split()))
     width = None if sys.stdout.isatty() else _ANY_WIDTH
     Console(width=width, no_color=not use_color(sys.stdout), highlight=False).print(table, crop=width is None)
+
+
+def print_rows(rows: Sequence[object], columns: str, nothing: Callable[[], str], data: object = None) -> None:
+    """Print rows as a table, or what there is to say if there are none; if there are ``data``, print them as JSON."""
+    if data is not None:
+        print_json(data)
+    elif rows:
+        print_table(rows, columns)
+    else:
+        typer.echo(nothing(), err=True)
 
 
 def print_facts(facts: Mapping[str, object]) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from horsies.broker import Broker
 from horsies.cli.database import AS_JSON, LOCATOR, ask, did_you_mean, viewer
-from horsies.cli.output import print_json, print_table
+from horsies.cli.output import print_json, print_rows
 from horsies.db.rows import ScheduleState
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.handle import BrokerResult
@@ -33,12 +33,8 @@ def list_(locator: Annotated[str | None, LOCATOR] = None, *, as_json: Annotated[
     Example: horsies schedules list instance:app
     """
     found = ask(viewer(locator), lambda broker: broker.get_schedules())
-    if as_json:
-        print_json([{name: getattr(each, name) for name in _FACTS} for each in found])
-    elif found:
-        print_table(found, _COLUMNS)
-    else:
-        typer.echo("no schedules: a scheduler makes them known", err=True)
+    data = [{name: getattr(each, name) for name in _FACTS} for each in found]
+    print_rows(found, _COLUMNS, lambda: "no schedules: a scheduler makes them known", data if as_json else None)
 
 
 @schedules.command()

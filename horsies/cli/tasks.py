@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from horsies.app import Horsies
 from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, did_you_mean, granted, split_ids, viewer
-from horsies.cli.output import print_facts, print_json, print_table, with_bar
+from horsies.cli.output import print_facts, print_json, print_rows, print_table, with_bar
 from horsies.codes import BrokerErrorCode, TaskStatus
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.handle import BrokerResult
@@ -46,12 +47,8 @@ def list_(  # noqa: PLR0913 - one parameter an option
     """
     app = viewer(locator)
     found = _find(app, status, queue, name, limit)
-    if as_json:
-        print_json(found)
-    elif found:
-        print_table(found, _COLUMNS)
-    else:
-        typer.echo(f"no such tasks{_suggestion(app, queue, name)}", err=True)
+    nothing = partial(_no_such_tasks, app, queue, name)
+    print_rows(found, _COLUMNS, nothing, found if as_json else None)
 
 
 @tasks.command()
@@ -64,7 +61,7 @@ def show(
 
     Example: horsies tasks show instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
     """
-    locator, ids = split_ids(arguments, needed=True)
+    locator, ids = split_ids(arguments, needed="task")
     app = viewer(locator)
     for task_id in ids:
         info = granted(app, app.handle(task_id).info(include_result=True, include_attempts=True))
@@ -147,13 +144,14 @@ def _find(
     return ask(app, lambda broker: broker.list_tasks(status, queue_name=queue, task_name=name, limit=limit))
 
 
-def _suggestion(app: Horsies, queue: str | None, name: str | None) -> str:
-    """What may have been meant by a queue or a name under which there is nothing."""
+def _no_such_tasks(app: Horsies, queue: str | None, name: str | None) -> str:
+    """Say so, and what may have been meant by a queue or a name under which there is nothing."""
     workers = ask(app, lambda broker: broker.get_worker_stats())
     waiting = ask(app, lambda broker: broker.get_waiting_names())
     names = {each.task_name for each in waiting}.union(*(worker.task_names for worker in workers))
     queues = {each.queue for each in waiting}.union(*(worker.queues for worker in workers))
-    return (did_you_mean(name, names) if name else "") or (did_you_mean(queue, queues) if queue else "")
+    meant = (did_you_mean(name, names) if name else "") or (did_you_mean(queue, queues) if queue else "")
+    return f"no such tasks{meant}"
 
 
 def _choose(  # noqa: PLR0913 - one parameter an option
@@ -172,7 +170,7 @@ def _choose(  # noqa: PLR0913 - one parameter an option
         raise typer.BadParameter(message, param_hint="TASK_ID")
     found = _find(app, status, queue, name, limit)
     if not found:
-        typer.echo(f"no such tasks{_suggestion(app, queue, name)}", err=True)
+        typer.echo(_no_such_tasks(app, queue, name), err=True)
     elif not yes:
         typer.confirm(f"{doing} {len(found)} tasks?", abort=True, err=True)
     return [info.task_id for info in found]

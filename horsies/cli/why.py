@@ -21,7 +21,7 @@ def why(
 
     Example: horsies why instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
     """
-    locator, ids = split_ids(arguments, needed=True)
+    locator, ids = split_ids(arguments, needed="task")
     app = viewer(locator)
     found = [(task_id, _why(app, task_id)) for task_id in ids]
     if as_json:

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-import typer
-
 from horsies.cli.database import AS_JSON, LOCATOR, ask, viewer
-from horsies.cli.output import print_json, print_table
+from horsies.cli.output import print_rows
 
-_COLUMNS = "process_name library_version queues processes concurrency running claimed heartbeat_at is_stale"
+_COLUMNS = (
+    "process_name library_version queues processes concurrency running claimed heartbeat_at is_stale clock_skew_s"
+)
 
 
 def workers(
@@ -20,9 +20,4 @@ def workers(
     Example: horsies workers instance:app
     """
     found = ask(viewer(locator), lambda broker: broker.get_worker_stats())
-    if as_json:
-        print_json(found)
-    elif found:
-        print_table(found, _COLUMNS)
-    else:
-        typer.echo("no workers", err=True)
+    print_rows(found, _COLUMNS, lambda: "no workers", found if as_json else None)

@@ -9,7 +9,7 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.database import AS_JSON, LOCATOR, granted, split_ids, viewer
-from horsies.cli.output import print_facts, print_json, print_table
+from horsies.cli.output import print_facts, print_json, print_rows
 from horsies.codes import BrokerErrorCode, WorkflowStatus
 from horsies.db import calls_workflows
 from horsies.db.operations import Call, CallFailedError, Operation
@@ -56,12 +56,8 @@ def list_(
     app = viewer(locator)
     found = _ask(app, calls_workflows.workflow_list(status, limit))
     app.close()
-    if as_json:
-        print_json([{name: getattr(run, name) for name in _COLUMNS.split()} for run in found])
-    elif found:
-        print_table(found, _COLUMNS)
-    else:
-        typer.echo("no such runs", err=True)
+    data = [{name: getattr(run, name) for name in _COLUMNS.split()} for run in found]
+    print_rows(found, _COLUMNS, lambda: "no such runs", data if as_json else None)
 
 
 @workflows.command()
@@ -70,7 +66,8 @@ def show(arguments: Annotated[list[str], _RUNS], *, as_json: Annotated[bool, AS_
 
     Example: horsies workflows show instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
     """
-    app, ids = _named(arguments)
+    locator, ids = split_ids(arguments, needed="run")
+    app = viewer(locator)
     for run_id in ids:
         run = _ask(app, calls_workflows.workflow_state(UUID(run_id)))
         if run is None:
@@ -140,21 +137,14 @@ def cancel(arguments: Annotated[list[str], _RUNS]) -> None:
 
 
 def _control(arguments: list[str], action: str, done: str, otherwise: str) -> None:
-    app, ids = _named(arguments)
+    locator, ids = split_ids(arguments, needed="run")
+    app = viewer(locator)
     for run_id in ids:
         verdict = _ask(app, calls_workflows.workflow_control(UUID(run_id), action))
         if verdict == "unknown":
             raise _no_run(run_id)
         typer.echo(f"{run_id} {done if verdict == 'changed' else otherwise}")
     app.close()
-
-
-def _named(arguments: list[str]) -> tuple[Horsies, list[str]]:
-    locator, ids = split_ids(arguments)
-    if not ids:
-        message = "name a run by its id"
-        raise typer.BadParameter(message, param_hint="WORKFLOW_ID")
-    return viewer(locator), ids
 
 
 def _ask[R](app: Horsies, call: Call[R]) -> R:

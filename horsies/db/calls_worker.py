@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -15,7 +16,7 @@ _FINISH = (
 )
 _WORKER_START = (
     "select horsies.worker_start(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::int[],"
-    " %s::int, %s::text[], %s::float8)"
+    " %s::int, %s::text[], %s::float8), clock_timestamp()"
 )
 _DUTY = (
     "select done.* from (select horsies.duty_lock() as is_mine offset 0) as lock"
@@ -179,13 +180,14 @@ def reconcile(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
     return Call(sql, (worker_id, *_fences(held)), lambda rows: {row[0] for row in rows})
 
 
-def heartbeat(worker_id: UUID) -> Call[bool]:
-    """Say that the worker lives; False: it has been declared dead."""
-    return Call("select horsies.heartbeat(%s)", (worker_id,), scalar)
+def heartbeat(worker_id: UUID, ahead_s: float | None = None) -> Call[tuple[bool, datetime]]:
+    """Say that it lives, and how far its clock is ahead; whether it was not declared dead, and the server's clock."""
+    sql = "select horsies.heartbeat(%s, %s::float8), clock_timestamp()"
+    return Call(sql, (worker_id, ahead_s), lambda rows: rows[0])
 
 
-def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[None]:
-    """Make a worker known."""
+def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[tuple[None, datetime]]:
+    """Make a worker known; answers the server's clock."""
     caps = list(facts.queues.values())
     params = (
         worker_id,
@@ -204,7 +206,7 @@ def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[None]:
         list(facts.task_names),
         facts.stale_after_s,
     )
-    return Call(_WORKER_START, params, nothing)
+    return Call(_WORKER_START, params, lambda rows: (None, rows[0][1]))
 
 
 def worker_stop(worker_id: UUID) -> Call[None]:

@@ -124,6 +124,7 @@ class WorkerStatsRow(NamedTuple):
     is_stale: bool
     claimed: int
     running: int
+    clock_skew: float | None
 
 
 class WaitingNameRow(NamedTuple):

@@ -6,8 +6,10 @@ import logging
 import math
 import re
 import signal
+import time
 import uuid
 from collections.abc import Coroutine, Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -16,7 +18,7 @@ from horsies.db import calls_worker
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.link import Backoff, Link, insist
-from horsies.db.operations import CallFailedError
+from horsies.db.operations import Call, CallFailedError
 from horsies.db.sqlfiles import channel, listen
 from horsies.scheduler.service import Scheduler
 from horsies.telemetry import event
@@ -35,6 +37,7 @@ _WATCHDOG_MARGIN = 0.25
 _IS_ID = re.compile(r"[0-9a-f]{32}")
 _POLL_ONLY_S = 0.25
 _PING_EVERY_S = 10.0
+_TELLS_THE_TIME_S = 1.0
 _SETTLE_AFTER_HURRY_S = 10.0
 
 
@@ -65,6 +68,7 @@ class Supervisor:
         self._watch = watch
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._ahead_s: float | None = None
 
     async def run(self) -> bool:
         """Work until told to stop, or until the app has changed.
@@ -123,7 +127,7 @@ class Supervisor:
     async def _register(self) -> None:
         worker_id = self._identity.worker_id
         sent_at = suspend_clock()
-        await self._heart.call(calls_worker.worker_start(worker_id, self._facts))
+        await self._compare_clocks(calls_worker.worker_start(worker_id, self._facts))
         self._crew.tell_template(Frame(Kind.WORKER, worker_id.bytes))
         self._feed_watchdog(sent_at)
 
@@ -178,15 +182,15 @@ class Supervisor:
         recovery = self._settings.recovery
         interval = min(recovery.runner_heartbeat_interval_ms, recovery.claimer_heartbeat_interval_ms) / 1000
         while True:
-            await asyncio.sleep(interval)
             try:
                 await self._beat_once()
             except CallFailedError as failure:
                 event("heartbeat.failed", level=logging.WARNING, reason=failure.message)
+            await asyncio.sleep(interval)
 
     async def _beat_once(self) -> None:
         sent_at = suspend_clock()
-        if await self._heart.call(calls_worker.heartbeat(self._identity.worker_id)):
+        if await self._compare_clocks(calls_worker.heartbeat(self._identity.worker_id, self._ahead_s)):
             self._feed_watchdog(sent_at)
             self._exchange.doubt()
             return
@@ -195,6 +199,19 @@ class Supervisor:
         self._identity.worker_id = uuid.uuid4()
         await self._register()
         self._exchange.wake()
+
+    async def _compare_clocks[R](self, call: Call[tuple[R, datetime]]) -> R:
+        """Make a call that also answers the server's clock; the next heartbeat says how far ours is ahead of it.
+
+        The server looked at it between our two looks, so the middle is wrong by half the round trip at most: a round
+        trip that takes longer tells nothing.
+        """
+        before = time.time()
+        answer, clock = await self._heart.call(call)
+        took = time.time() - before
+        if 0 <= took < _TELLS_THE_TIME_S:
+            self._ahead_s = before + took / 2 - clock.timestamp()
+        return answer
 
     def _feed_watchdog(self, sent_at: float) -> None:
         """A confirmed heartbeat: others leave our work alone until the threshold, counted from when it was sent."""

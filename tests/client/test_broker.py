@@ -97,8 +97,9 @@ def test_expired_tasks(get: Await, shop: Shop, broker: Broker, db: Session) -> N
 def test_workers(get: Await, shop: Shop, broker: Broker, hand: Hand) -> None:
     handle = shop.add.send(1).unwrap()
     hand.claim(UUID(handle.task_id))
+    hand.worker.heartbeat(-0.12345)
     [worker] = get(broker.get_worker_stats()).unwrap()
-    assert worker.worker_id == str(hand.worker.id)
+    assert (worker.worker_id, worker.clock_skew_s) == (str(hand.worker.id), -0.123)
     assert (worker.hostname, worker.pid, worker.running, worker.claimed) == (HOSTNAME, PID, 1, 0)
     assert worker.queues == ("default",)
     assert (worker.is_stale, worker.started_at.utcoffset()) == (False, timedelta(0))

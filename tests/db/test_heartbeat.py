@@ -1,9 +1,10 @@
 """`heartbeat`: a worker says that it lives."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+from horsies.db import calls_worker
 from tests.support.factories import DrivenWorker, reap, send
-from tests.support.sessions import NOON, Session, freeze_clock, move_clock, row
+from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock, row, scalar
 
 
 def test_it_is_noted_by_the_clock_of_the_database(db: Session) -> None:
@@ -33,3 +34,21 @@ def test_a_worker_that_was_declared_dead_learns_of_it(db: Session) -> None:
     reap(db)
     assert not worker.heartbeat()
     assert other.heartbeat()
+
+
+def test_it_says_how_far_the_clock_of_the_worker_is_ahead(db: Session) -> None:
+    worker = DrivenWorker(db)
+    assert row(db, "workers", worker.id)["clock_skew"] is None
+    for said, known in ((7.5, 7.5), (None, 7.5), (-0.25, -0.25)):
+        assert worker.heartbeat(said)
+        assert row(db, "workers", worker.id)["clock_skew"] == known
+
+
+def test_it_answers_the_real_time_whatever_the_clock_of_the_test(db: Session) -> None:
+    freeze_clock(db)
+    _, answered = call(db, calls_worker.heartbeat(DrivenWorker(db).id))
+    assert abs(answered - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+def test_a_worker_of_an_older_release_says_no_more_than_that_it_lives(db: Session) -> None:
+    assert scalar(db, "select horsies.heartbeat(%s)", DrivenWorker(db).id) is True

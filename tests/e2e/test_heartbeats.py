@@ -1,5 +1,6 @@
 """Heartbeats tell that a worker lives, whatever its exchanges wait for."""
 
+from tests.chaos.arena import skewed
 from tests.support.scene import Scene
 from tests.support.sessions import open_session, scalar
 from tests.support.waiting import wait_until
@@ -28,4 +29,12 @@ def test_a_cancel_of_which_the_worker_hears_at_its_heartbeat_harms_no_neighbour(
     assert scalar(scene.session, "select horsies.cancel(%s)", doomed.task_id) == "cancelled"  # and no notice
     worker.wait_for_log(r"\btasks\.lost\b")
     assert neighbour.get(timeout_ms=20_000).is_ok()
+    assert worker.stop() == 0
+
+
+def test_a_worker_tells_at_once_how_far_its_clock_is_ahead(scene: Scene) -> None:
+    expected = 3600 if skewed(1) else 0
+    worker = scene.ready_worker(**skewed(1))
+    found = wait_until(lambda: scalar(scene.session, "select array_agg(clock_skew) from horsies.workers"), 10, "a skew")
+    assert abs(found[0] - expected) < 1
     assert worker.stop() == 0

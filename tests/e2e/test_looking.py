@@ -128,7 +128,9 @@ def test_the_database_may_be_that_of_an_app(shell: Shell, ids: list[UUID]) -> No
 
 def test_workers_are_listed(shell: Shell, ids: list[UUID]) -> None:
     assert ids
+    shell.session.execute("update horsies.workers set clock_skew = 0.25")
     [row] = shell.run("workers").stdout.splitlines()[1:]
+    assert row.split()[-1] == "0.25"
     assert row.split()[:7] == ["host-1/worker", "0.1.0", "default", "2", "1", "1", "0"]
     [found] = shell.json("workers")
     assert (found["running"], found["is_stale"], found["task_names"]) == (1, False, ["add_numbers", "send_mail"])
@@ -155,6 +157,18 @@ def test_the_doctor_names_what_is_wrong_and_the_fix(shell: Shell) -> None:
     assert "9.9.9" in str(wrong["workers"]["found"])
     said = shell.run("doctor", code=1).stdout
     assert said.count("    fix: ") == 5
+
+
+def test_the_doctor_knows_the_clocks_of_workers(shell: Shell) -> None:
+    for ahead_s in (0.5, None, -4.0):
+        DrivenWorker(shell.session).heartbeat(ahead_s)
+    well = {each["look"]: each["found"] for each in shell.json("doctor")}
+    assert well["clock skew"] == "workers are up to 4.0 s from the server's clock"
+    for ahead_s in (3600.0, -5.5):
+        DrivenWorker(shell.session).heartbeat(ahead_s)
+    [wrong] = [each for each in shell.json("doctor", code=1) if each["fix"]]
+    assert wrong["found"] == "host-1/worker is 3600.0 s ahead, host-1/worker is 5.5 s behind"
+    assert "time service" in str(wrong["fix"])
 
 
 def test_the_doctor_without_a_schema(shell: Shell, empty_database_url: str) -> None:

@@ -173,9 +173,9 @@ class DrivenWorker:
         """Say what is in hand; answers what of it is lost."""
         return call(self.session, calls_worker.reconcile(self.id, held))
 
-    def heartbeat(self) -> bool:
-        """Say that it lives."""
-        return call(self.session, calls_worker.heartbeat(self.id))
+    def heartbeat(self, ahead_s: float | None = None) -> bool:
+        """Say that it lives, and how far its clock is ahead."""
+        return call(self.session, calls_worker.heartbeat(self.id, ahead_s))[0]
 
     def stop(self) -> None:
         """Leave in good order."""

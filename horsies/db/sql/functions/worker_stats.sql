@@ -3,7 +3,7 @@
 create function horsies.worker_stats() returns table (
     id uuid, hostname text, pid int, process_name text, library_version text, processes int, concurrency int,
     queues text[], task_names text[], started_at timestamptz, heartbeat_at timestamptz, is_stale boolean,
-    claimed int, running int
+    claimed int, running int, clock_skew double precision
 )
 language plpgsql
 set enable_seqscan = off set jit = off
@@ -14,7 +14,7 @@ begin
     return query
     select w.id, w.hostname, w.pid, w.process_name, w.library_version, w.processes, w.concurrency, w.queues,
            w.task_names, w.started_at, w.heartbeat_at, w.heartbeat_at + w.stale_after < clock,
-           in_hand.claimed::int, in_hand.running::int
+           in_hand.claimed::int, in_hand.running::int, w.clock_skew
     from horsies.workers w
     cross join lateral (
         select count(*) filter (where t.status = 'CLAIMED') as claimed,
