@@ -50,15 +50,25 @@ def test_tasks_without_a_deadline_and_running_tasks_do_not_expire(db: Session) -
     assert worker.finish(done(running)) == ["accepted"]
 
 
-def test_a_prefetched_task_expires(db: Session) -> None:
+def test_a_prefetched_task_expires_and_wakes_those_who_wait_for_its_room(db: Session, other: Session) -> None:
     send(db, request(good_until=DEADLINE))
     worker = DrivenWorker(db)
     fence = worker.claim_one()
     prefetch(db, fence)
     move_clock(db, 60)
+    ear = Ear(other, "wake")
     assert expire(db) == 1
+    assert ear.heard() == [""]
     assert row(db, "history", fence.task_id)["worker_id"] == worker.id
     assert worker.reconcile(fence) == {fence.task_id}
+
+
+def test_the_expiry_of_a_task_that_nobody_holds_wakes_nobody(db: Session, other: Session) -> None:
+    send(db, request(good_until=DEADLINE))
+    move_clock(db, 60)
+    ear = Ear(other, "wake")
+    assert expire(db) == 1
+    assert ear.heard() == []
 
 
 def test_a_task_that_waits_for_its_retry_expires_with_the_attempts_it_had(db: Session) -> None:

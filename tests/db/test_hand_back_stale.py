@@ -1,6 +1,6 @@
 """`hand_back_stale`: what silent workers have claimed and not begun returns to the queue."""
 
-from horsies.db import calls_monitor
+from horsies.db import calls_monitor, calls_worker
 from tests.support.factories import DrivenWorker, numbered_id, prefetch, request, send
 from tests.support.sessions import Ear, Session, call, find, freeze_clock, move_clock, row
 
@@ -65,3 +65,19 @@ def test_a_call_takes_a_bounded_number_and_waits_for_nobody(db: Session, other: 
         assert hand_back_stale(db, 60, most=2) == 2
         assert hand_back_stale(db, 60, most=2) == 1
     assert hand_back_stale(db, 60, most=2) == 1
+
+
+def test_what_would_go_back_for_the_fifth_time_is_left_to_who_fails_it(db: Session) -> None:
+    freeze_clock(db)
+    task_id = send(db)
+    for hand_backs in range(1, 5):
+        prefetch(db, DrivenWorker(db).claim_one())
+        move_clock(db, 60)
+        assert hand_back_stale(db, 60) == 1
+        assert row(db, "tasks", task_id)["hand_backs"] == hand_backs
+    last = DrivenWorker(db)
+    prefetch(db, last.claim_one())
+    move_clock(db, 60)
+    assert hand_back_stale(db, 60) == 0
+    assert int(call(db, calls_worker.reap(last.id, 10))) == 1
+    assert row(db, "history", task_id)["error_code"] == "WORKER_CRASHED"

@@ -1,4 +1,5 @@
 -- Purpose: end tasks that were not started by their `good_until`. Returns how many; at most `most` a call.
+-- Those that were prefetched make room below caps.
 -- Locks: root runs in the order of their ids; task rows in the order of theirs, SKIP LOCKED.
 -- Called by: duties of any worker.
 create function horsies.expire(most int) returns int
@@ -21,6 +22,9 @@ begin
         where t.id = any (overdue) and t.started_at is null
         order by t.id
         for update skip locked);
+    if exists (select from horsies.tasks t where t.id = any (overdue) and t.status = 'CLAIMED') then
+        perform horsies.notify_wake();
+    end if;
     overdue := horsies.end_tasks(overdue, 'EXPIRED', expiry, 'TASK_EXPIRED', clock);
     perform horsies.notify_done(overdue);
     return coalesce(cardinality(overdue), 0);

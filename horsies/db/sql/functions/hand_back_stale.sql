@@ -1,11 +1,13 @@
 -- Purpose: return to the queue what is claimed and not begun by workers that have not sent a heartbeat for so many
--- seconds, or have let its lease pass. What they have begun stays theirs. Returns how many went back; at most `most`.
+-- seconds, or have let its lease pass. What they have begun stays theirs, and what would go back for the fifth time
+-- because of them: `reap` fails it when they are dead. Returns how many went back; at most `most`.
 -- Locks: task rows in the order of their ids, SKIP LOCKED. Called by: duties of any worker; the broker object.
 create function horsies.hand_back_stale(stale_after_seconds double precision, most int) returns int
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$
 declare
+    most_hand_backs constant int := 5;      -- as in `reap`
     clock constant timestamptz := horsies.now();
     latest constant timestamptz := clock - make_interval(secs => stale_after_seconds);
     stale uuid[];
@@ -19,7 +21,7 @@ begin
         select t.id, w.id is null as is_stale
         from horsies.tasks t
         left join horsies.workers w on w.id = t.worker_id and w.heartbeat_at > latest
-        where t.status = 'CLAIMED' and (w.id is null or t.lease_until <= clock)
+        where t.status = 'CLAIMED' and case when w.id is null then t.hand_backs < most_hand_backs - 1 else t.lease_until <= clock end
         order by t.id limit most
         for update of t skip locked
     ) as locked;
