@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -13,9 +11,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 from typer.core import TyperGroup
+from typer.testing import CliRunner
 
 from horsies import AppConfig, PostgresConfig, RecoveryConfig, ScheduleConfig, WorkerResilienceConfig
-from horsies.cli.main import COMMANDS, load_command
+from horsies.cli.main import COMMANDS, app, load_command
 from tests.support.scene import URL_VARIABLE, load_tasks
 from tests.support.workers import WorkerProcess
 
@@ -152,10 +151,9 @@ def test_the_options_of_the_worker_are_those_that_are_listed() -> None:
 
 @cache
 def horsies_help(*words: str) -> str:
-    command = [str(Path(sys.executable).with_name("horsies")), *words, "--help"]
-    shown = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={"COLUMNS": "200", "PATH": "/usr/bin"}
-    ).stdout
+    ran = CliRunner().invoke(app, [*words, "--help"], prog_name="horsies", env={"COLUMNS": "200"})
+    assert ran.exit_code == 0, ran.output
+    shown = ran.output
     return shown.split("Example:")[0] + shown.split("Options:")[-1]
 
 
