@@ -103,14 +103,14 @@ def _check_keys() -> Iterator[HorsiesError]:
 
 
 def _check_definitions(app: App) -> list[HorsiesError]:
-    """Definitions of this app's tasks that need no parameters, built as they stand; others may be another app's."""
+    """Definitions of this app's tasks, built as they stand, as far as they do; others may be another app's."""
     found: list[HorsiesError] = []
     with collecting(found):
         for definition in definitions().values():
             tasks = [getattr(getattr(node, "fn", None), "definition", None) for node in definition.nodes()]
             ours = all(task is None or app.registry.has(task) for task in tasks)
-            if tasks and ours and not definition.has_own_build_with():
-                definition.build(app)
+            if tasks and ours:
+                (definition.sketch if definition.has_own_build_with() else definition.build)(app)
     return found
 
 

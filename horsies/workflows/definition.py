@@ -22,7 +22,7 @@ from horsies.errors import (
     report,
 )
 from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node, listed
-from horsies.workflows.spec import BUILDING, SuccessCase, SuccessPolicy, WorkflowSpec
+from horsies.workflows.spec import BUILDING, Sketch, SuccessCase, SuccessPolicy, WorkflowSpec
 
 _definitions: dict[str, "AnyDefinition"] = {}
 
@@ -132,12 +132,26 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         Raises:
             WorkflowValidationError: it is not in order; several problems at once as `MultipleValidationErrors`.
         """
+        return cls._described(app, WorkflowSpec[T_co])
+
+    @classmethod
+    def sketch(cls, app: Any) -> Sketch[T_co]:
+        """What of the workflow stands in the class, whatever its own `build_with` makes of it.
+
+        Raises:
+            WorkflowValidationError: it is not in order; several problems at once as `MultipleValidationErrors`.
+        """
+        return cls._described(app, Sketch[T_co])
+
+    @classmethod
+    def _described[S: WorkflowSpec[Any]](cls, app: Any, kind: type[S]) -> S:
         meta = getattr(cls, "Meta", None)
         output = cls._one(getattr(meta, "output", None))
-        problems = cls.check_output(output) if output is None or output in cls._nodes.values() else []
+        may_be_checked = output in cls._nodes.values() or (output is None and kind.is_whole)
+        problems = cls.check_output(output) if may_be_checked else []
         token = BUILDING.set(cls)
         try:
-            spec = WorkflowSpec[T_co](
+            spec = kind(
                 cls.name,
                 cls.nodes(),
                 output=output,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from horsies.codes import OnError
@@ -81,7 +81,10 @@ class WorkflowSpec(Generic[Out_co]):
         app: where it runs.
         location: where it was made.
         node_ids: of the nodes, in their order.
+        is_whole: nothing will be added to it; else only what stays wrong, whatever is added, is found.
     """
+
+    is_whole: ClassVar[bool] = True
 
     def __init__(  # noqa: PLR0913 - one keyword an option
         self,
@@ -174,3 +177,9 @@ class WorkflowSpec(Generic[Out_co]):
             return self.node_ids.index(node.node_id)
         msg = f"workflow {self.name!r} has no {node!r}"
         raise KeyError(msg)
+
+
+class Sketch(WorkflowSpec[Out_co]):
+    """What is known of a workflow before the ``build_with`` of its definition has parameters: for checks."""
+
+    is_whole = False

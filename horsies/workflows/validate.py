@@ -20,6 +20,15 @@ _NODE_ID = re.compile(r"[A-Za-z0-9_\-:.]{1,128}")
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_\-:.]+")
 _SHOWN_OF_CYCLE = 12
 _LONGEST_SLUG = 100
+_MAY_BE_MENDED = (
+    ErrorCode.WORKFLOW_NO_NAME,
+    ErrorCode.WORKFLOW_DUPLICATE_NODE_ID,  # of two nodes one may be chosen
+    ErrorCode.WORKFLOW_NO_ROOT_TASKS,
+    ErrorCode.WORKFLOW_INVALID_JOIN,
+    ErrorCode.WORKFLOW_MISSING_REQUIRED_PARAMS,
+    ErrorCode.WORKFLOW_KWARGS_NOT_SERIALIZABLE,  # what stands for a parameter
+)
+"""What is wrong with a spec that is not whole only if nothing is added to it."""
 
 
 def slugify(text: str) -> str:
@@ -69,7 +78,7 @@ class Validation:
             found += validation.problems()
             planned.append(validation.planned())
         self.plan = tuple(planned)
-        return found
+        return [error for error in found if self._spec.is_whole or error.code not in _MAY_BE_MENDED]
 
     def _shape(self) -> Iterator[Found]:
         spec, what = self._spec, self._what
@@ -119,7 +128,7 @@ class Validation:
             yield ErrorCode.WORKFLOW_NO_ROOT_TASKS, message, "one node at least has no waits_for", None
         for node in self._nodes:
             for other in listed(node.waits_for):
-                if not self._has(other):
+                if not self._has(other) and (self._spec.is_whole or not is_node(other)):
                     where = f"{other!r}, which is no node"
                     if is_node(other):
                         where = f"{other!r} (made at {other.location}), which is none of its nodes"

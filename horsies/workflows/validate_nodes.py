@@ -236,7 +236,7 @@ class NodeValidation:
         left = [name for name in signature.parameters if name in free]
         if is_map(node):
             yield from self._item_parameter(node, signature, left, callee)
-        elif left:
+        elif left and self._spec.is_whole:
             message = f"leaves {', '.join(map(repr, left))} of {callee} without an argument"
             yield missing, message, "bind it in kwargs or args_from, or give it a default"
 

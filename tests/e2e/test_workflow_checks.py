@@ -41,6 +41,32 @@ class Child(Base):
         output = "page"
 
 
+@app.task("size")
+def size(page: TaskResult[str, TaskError], most: int) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=0)
+
+
+class Sized(WorkflowDefinition[int]):
+    # its nodes are what build_with makes of them
+    definition_key = "sized.v1"
+    page = TaskNode(fn=fetch, kwargs={"url": None})
+    large = TaskNode(fn=size, node_id="size", waits_for=[page], args_from={"page": page}, join="any")
+    small = TaskNode(fn=size, node_id="size", waits_for=[page, Good.page], args_from={"page": Good.page})
+
+    @classmethod
+    def build_with(cls, app: Horsies, *, url: str, most: int) -> WorkflowSpec[int]:
+        raise AssertionError(url)
+
+
+class Nested(WorkflowDefinition[None]):
+    definition_key = "nested.v1"
+    sized = SubWorkflowNode(Sized)
+
+    @classmethod
+    def build_with(cls, app: Horsies, url: str) -> WorkflowSpec[None]:
+        raise AssertionError(url)
+
+
 @app.workflow_builder(cases=[{"url": "x"}, {"url": "y"}])
 def good(url: str) -> WorkflowSpec[Any]:
     fetch.send(url).unwrap_err()
@@ -61,7 +87,7 @@ def check(folder: Path, *parts: str) -> list[tuple[str, int]]:
 
 
 def line(text: str, *parts: str) -> int:
-    return next(n for n, each in enumerate((HEAD + "\n\n".join(parts)).splitlines(), 1) if text in each)
+    return max(n for n, each in enumerate((HEAD + "\n\n".join(parts)).splitlines(), 1) if text in each)
 
 
 def test_good_workflows_are_silent(tmp_path: Path) -> None:
@@ -101,6 +127,58 @@ def test_a_definition_that_nothing_has_built(tmp_path: Path) -> None:
     ]
     at, where = line("# unbound", *parts), line("class Wrong", *parts)
     assert check(tmp_path, *parts) == [("HRS-019", at), ("HRS-020", at), ("HRS-025", where)]
+
+
+SIZED = """
+class Wrong(WorkflowDefinition[str]):
+    name = "wrong"
+    definition_key = "wrong.v1"
+    page = TaskNode(fn=fetch, waits_for=["again"])
+    again = TaskNode(fn=fetch, waits_for=["page"])
+    badly = TaskNode(fn=fetch, node_id="a b")
+    typo = TaskNode(fn=fetch, waits_for=["pag"])
+    early = TaskNode(fn=size, args_from={"page": page})
+    other = TaskNode(fn=size, waits_for=[page], args_from={"most": page})
+    unknown = TaskNode(fn=size, kwargs={"mots": 1})
+    none = TaskNode(fn=len)
+    queue = TaskNode(fn=fetch, queue="nowhere")
+    child = SubWorkflowNode(Sized, kwargs={"link": 1})
+    count = TaskNode(fn=size)
+
+    class Meta:
+        output = "count"
+        success_policy = SuccessPolicy(cases=[SuccessCase(required=["count", "cuont"])])
+
+    @classmethod
+    def build_with(cls, app: Horsies, url: str) -> WorkflowSpec[str]:
+        raise AssertionError(url)
+"""
+
+
+def test_a_definition_that_needs_parameters_is_looked_at_as_far_as_it_stands_there(tmp_path: Path) -> None:
+    at = {
+        "page": "HRS-007",
+        "badly": "HRS-003",
+        "typo": "HRS-006",
+        "early": "HRS-008",
+        "other": "HRS-024",
+        "unknown": "HRS-019",
+        "none": "HRS-300",
+        "queue": "HRS-014",
+        "child": "HRS-023",
+    }
+    expected = [(code, line(f"    {name} = ", SIZED)) for name, code in at.items()]
+    expected += [(code, line("class Wrong", SIZED)) for code in ("HRS-012", "HRS-025")]
+    assert sorted(check(tmp_path, SIZED)) == sorted(expected)
+    said = horsies(tmp_path, "check", "flows:app").stderr
+    for message in (
+        "nodes of workflow 'wrong' wait for each other: page -> again -> page",
+        "node 'typo' of workflow 'wrong' waits for 'pag', which is no node",
+        "node 'early' takes 'page' from node 'page', for which it does not wait",
+        "the success policy of workflow 'wrong' names 'cuont', which is none of its nodes",
+        "Wrong is a WorkflowDefinition[str], and <task node 'count'> returns int",
+    ):
+        assert message in said
 
 
 @pytest.mark.parametrize(
