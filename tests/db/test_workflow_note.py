@@ -2,10 +2,12 @@
 
 from datetime import timedelta
 
+import pytest
+
 from horsies.db import calls_tasks
 from horsies.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, expire, failed, reap
-from tests.support.runs import fences, node, nodes_of, read, start, state, statuses
+from tests.support.runs import fences, finish, node, nodes_of, read, start, state, statuses
 from tests.support.sessions import NOON, Session, call, column, freeze_clock, move_clock
 
 
@@ -53,6 +55,24 @@ def test_the_death_of_a_worker_fails_the_node(db: Session) -> None:
     worker.claim_one()
     assert reap(db, worker.id).crashed == 1
     assert nodes_of(db, run)[0].error_code == "WORKER_CRASHED"
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [{"kind": "workflow", "task_name": "horsies.build:child"}, {"kind": "map", "over": 0, "item_parameter": "a"}],
+    ids=["build", "expand"],
+)
+def test_a_build_or_an_expansion_that_a_fail_over_lost_fails_its_node(db: Session, inner: dict[str, str]) -> None:
+    """Its commit was lost, and the finish of its task, which was sent again, was not."""
+    run = start(db, node(), node(0, **inner), node(1))
+    finish(db, DrivenWorker(db), run)
+    worker = DrivenWorker(db, names=["horsies.build:child", "horsies.map"])
+    assert worker.finish(done(worker.claim_one())) == ["accepted"]
+    assert statuses(db, run) == ["COMPLETED", "FAILED", "SKIPPED"]
+    error = read(nodes_of(db, run)[1].result)
+    assert (error["error_code"], nodes_of(db, run)[1].error_code) == ("WORKFLOW_ENQUEUE_FAILED",) * 2
+    assert "was lost" in error["message"]
+    assert state(db, run).status == "FAILED"
 
 
 def test_an_outcome_that_is_sent_again_moves_nothing(db: Session) -> None:
