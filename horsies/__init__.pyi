@@ -1,6 +1,5 @@
 from horsies.app import Horsies as Horsies
 from horsies.broker import Broker as Broker
-from horsies.broker import WorkerStats as WorkerStats
 from horsies.codes import TASK_TERMINAL_STATES as TASK_TERMINAL_STATES
 from horsies.codes import WORKFLOW_TASK_TERMINAL_STATES as WORKFLOW_TASK_TERMINAL_STATES
 from horsies.codes import WORKFLOW_TERMINAL_STATES as WORKFLOW_TERMINAL_STATES
@@ -27,6 +26,7 @@ from horsies.config import WorkerResilienceConfig as WorkerResilienceConfig
 from horsies.current import CurrentTask as CurrentTask
 from horsies.current import current_task as current_task
 from horsies.db.rows import ScheduleState as ScheduleState
+from horsies.db.rows import WorkerStats as WorkerStats
 from horsies.errors import ConfigurationError as ConfigurationError
 from horsies.errors import ErrorCode as ErrorCode
 from horsies.errors import HorsiesError as HorsiesError

@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +10,7 @@ from uuid_utils.compat import uuid7
 from horsies.codes import BrokerErrorCode, TaskStatus
 from horsies.db import calls_monitor, calls_schedules, calls_tasks
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
-from horsies.db.rows import QueueStats, ScheduleState, TaskInfoRow, WaitingNameRow, Why, WorkerStatsRow
+from horsies.db.rows import QueueStats, ScheduleState, TaskInfoRow, WaitingNameRow, Why, WorkerStats
 from horsies.handle import (
     BrokerOperationError,
     BrokerResult,
@@ -28,45 +26,6 @@ from horsies.result import Err, Ok
 from horsies.sending import Producer, insist
 
 _MOST = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStats:
-    """One worker that the database knows. Times are aware, in UTC and by the database's clock.
-
-    Attributes:
-        worker_id: new at each start.
-        hostname: of its machine.
-        pid: of its supervisor.
-        process_name: host and pid.
-        library_version: of horsies.
-        processes: its children.
-        concurrency: tasks at a time in each child.
-        queues: those it works on.
-        task_names: what it can run.
-        started_at: when it made itself known.
-        heartbeat_at: when it last said that it lives.
-        is_stale: that is longer ago than it allows itself; its work is about to be handed on.
-        claimed: tasks it has claimed and not begun.
-        running: tasks it runs.
-        clock_skew_s: seconds by which its machine's clock is ahead of the database's; negative: behind; None: unknown.
-    """
-
-    worker_id: str
-    hostname: str
-    pid: int
-    process_name: str
-    library_version: str
-    processes: int
-    concurrency: int
-    queues: tuple[str, ...]
-    task_names: tuple[str, ...]
-    started_at: datetime
-    heartbeat_at: datetime
-    is_stale: bool
-    claimed: int
-    running: int
-    clock_skew_s: float | None
 
 
 class Broker:
@@ -154,7 +113,7 @@ class Broker:
 
     async def get_worker_stats(self) -> BrokerResult[list[WorkerStats]]:
         """All workers that are known, and how much each has in hand; oldest first."""
-        return await self._watch(calls_monitor.worker_stats(), lambda rows: [_stats(row) for row in rows])
+        return await self._watch(calls_monitor.worker_stats(), lambda rows: rows)
 
     async def ping(self) -> BrokerResult[float]:
         """How many milliseconds the database takes to answer, with opening a connection if there is none."""
@@ -255,26 +214,6 @@ def _or_none(is_known: bool) -> bool | None:  # noqa: FBT001 - an answer
 
 def _infos(rows: list[TaskInfoRow]) -> list[TaskInfo]:
     return [task_info(row, None, None, with_reason=False) for row in rows]
-
-
-def _stats(row: WorkerStatsRow) -> WorkerStats:
-    return WorkerStats(
-        worker_id=str(row.id),
-        hostname=row.hostname,
-        pid=row.pid,
-        process_name=row.process_name,
-        library_version=row.library_version,
-        processes=row.processes,
-        concurrency=row.concurrency,
-        queues=tuple(row.queues),
-        task_names=tuple(row.task_names),
-        started_at=row.started_at.astimezone(UTC),
-        heartbeat_at=row.heartbeat_at.astimezone(UTC),
-        is_stale=row.is_stale,
-        claimed=row.claimed,
-        running=row.running,
-        clock_skew_s=None if row.clock_skew is None else round(row.clock_skew, 3),
-    )
 
 
 def rerun(producer: Producer, task_id: str, codec_for: CodecFor) -> Operation[BrokerResult[TaskHandle[Any]]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
 from horsies.codec.wire import ResultCodec, decode_json
@@ -83,14 +83,14 @@ def task_info(
         priority=row.priority,
         retry_count=row.attempt if row.waits_for_retry else max(row.attempt - 1, 0),
         max_retries=row.max_retries,
-        next_retry_at=_utc(row.run_at) if row.waits_for_retry else None,
-        sent_at=row.sent_at.astimezone(UTC),
-        enqueued_at=row.run_at.astimezone(UTC),
-        claimed_at=_utc(row.claimed_at),
-        started_at=_utc(row.started_at),
-        completed_at=_utc(row.finished_at) if completed else None,
-        failed_at=_utc(row.finished_at) if not completed else None,
-        good_until=_utc(row.good_until),
+        next_retry_at=row.run_at if row.waits_for_retry else None,
+        sent_at=row.sent_at,
+        enqueued_at=row.run_at,
+        claimed_at=row.claimed_at,
+        started_at=row.started_at,
+        completed_at=row.finished_at if completed else None,
+        failed_at=row.finished_at if not completed else None,
+        good_until=row.good_until,
         worker_hostname=row.worker_hostname,
         worker_pid=row.worker_pid,
         worker_process_name=row.worker_process_name,
@@ -110,8 +110,8 @@ def _attempt_info(task_id: str, row: AttemptRow) -> TaskAttemptInfo:
         attempt=row.attempt,
         outcome=TaskAttemptOutcome(row.outcome),
         will_retry=row.will_retry,
-        started_at=row.started_at.astimezone(UTC),
-        finished_at=row.finished_at.astimezone(UTC),
+        started_at=row.started_at,
+        finished_at=row.finished_at,
         error_code=_code(row.error_code),
         error_message=message,
         failed_reason=message,
@@ -123,10 +123,6 @@ def _attempt_info(task_id: str, row: AttemptRow) -> TaskAttemptInfo:
 
 def _code(code: str | None) -> BuiltInTaskCode | str | None:
     return None if code is None else BUILT_IN_CODES.get(code, code)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.astimezone(UTC)
 
 
 def _message(error: bytes | None) -> str | None:

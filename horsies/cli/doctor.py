@@ -112,7 +112,7 @@ def _examine_workers(database: Database, connection: Connection) -> Iterator[Fin
     found = f"{len(workers)}, with {', '.join(versions)}" if workers else "none"
     fix = "finish the roll-out: all should have one version" if len(versions) > 1 else None
     yield Finding("workers", found, fix)
-    skews = [(worker.process_name, worker.clock_skew) for worker in workers if worker.clock_skew is not None]
+    skews = [(worker.process_name, worker.clock_skew_s) for worker in workers if worker.clock_skew_s is not None]
     if skews:
         wrong = [
             f"{name} is {abs(skew):.1f} s {'ahead' if skew > 0 else 'behind'}"

@@ -1,6 +1,7 @@
-"""How values travel: JSON as the bytes it is, never parsed on the way, and lists as arrays of text."""
+"""How values travel: JSON as the bytes it is, never parsed on the way, lists as arrays of text, times in UTC."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from operator import attrgetter
 from types import NoneType
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import UUID
 from psycopg import adapters, postgres
 from psycopg.adapt import AdaptersMap, Buffer, Dumper, Loader
 from psycopg.pq import Format
+from psycopg.types.datetime import TimestamptzLoader
 
 
 class RawJson(bytes):
@@ -54,12 +56,20 @@ class _RawJsonLoader(Loader):
         return bytes(data)
 
 
+class _UtcLoader(TimestamptzLoader):
+    """Times as instants: two in the same zone would be compared by what its clocks show."""
+
+    def load(self, data: Buffer) -> datetime:
+        return super().load(data).astimezone(UTC)
+
+
 def adapters_map() -> AdaptersMap:
-    """The adapters of all our connections: psycopg's own, and raw JSON both ways."""
+    """The adapters of all our connections: psycopg's own, raw JSON both ways, and times in UTC."""
     ours = AdaptersMap(adapters)
     ours.register_dumper(RawJson, _RawJsonDumper)
     ours.register_dumper(list, _ListDumper)
     ours.register_loader("json", _RawJsonLoader)
+    ours.register_loader("timestamptz", _UtcLoader)
     return ours
 
 

@@ -1,10 +1,12 @@
 """The calls of who watches over the queue: what is stale or late, who works, and what to do about the dead."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from horsies.db.operations import Call, many, nothing, scalar
-from horsies.db.rows import HealthRow, QueueStats, TaskInfoRow, WaitingNameRow, Why, WorkerStatsRow
+from horsies.db.rows import HealthRow, QueueStats, TaskInfoRow, WaitingNameRow, Why, WorkerStats
 
 _TASKS = "select info.* from FOUND as found (id) cross join lateral horsies.task_info(found.id) as info"
 
@@ -42,9 +44,20 @@ def waiting_names(most: int) -> Call[list[WaitingNameRow]]:
     return Call("select * from horsies.waiting_names(%s)", (most,), many(WaitingNameRow))
 
 
-def worker_stats() -> Call[list[WorkerStatsRow]]:
+def _worker(*row: Any) -> WorkerStats:
+    given = WorkerStats(*row)
+    return replace(
+        given,
+        worker_id=str(given.worker_id),
+        queues=tuple(given.queues),
+        task_names=tuple(given.task_names),
+        clock_skew_s=None if given.clock_skew_s is None else round(given.clock_skew_s, 3),
+    )
+
+
+def worker_stats() -> Call[list[WorkerStats]]:
     """All workers that are known."""
-    return Call("select * from horsies.worker_stats()", (), many(WorkerStatsRow))
+    return Call("select * from horsies.worker_stats()", (), many(_worker))
 
 
 def reap_stale(stale_after_s: float, most: int) -> Call[int]:

@@ -1,7 +1,7 @@
 """The calls of schedulers, and of who watches over schedules."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from horsies.db.adapt import RawJson
@@ -54,10 +54,4 @@ def schedule_run(name: str, task_id: UUID) -> Call[bool]:
 
 
 def _states(rows: Rows) -> tuple[datetime, dict[str, ScheduleState]]:
-    known = [ScheduleState(*map(_in_utc, row[1:])) for row in rows if row[1] is not None]
-    return _in_utc(rows[0][0]), {state.name: state for state in known}
-
-
-def _in_utc[T](value: T) -> T:
-    """Times as instants: two in the same zone would be compared by what its clocks show."""
-    return value.astimezone(UTC) if isinstance(value, datetime) else value
+    return rows[0][0], {row[1]: ScheduleState(*row[1:]) for row in rows if row[1] is not None}

@@ -1,5 +1,6 @@
 """The rows that server functions return, column by column in the functions' own order."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -107,24 +108,43 @@ class RunTaskRow(NamedTuple):
     finished_at: datetime | None
 
 
-class WorkerStatsRow(NamedTuple):
-    """A row of `horsies.worker_stats`."""
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """One worker that the database knows. Times are aware, in UTC and by the database's clock.
 
-    id: UUID
+    Attributes:
+        worker_id: new at each start.
+        hostname: of its machine.
+        pid: of its supervisor.
+        process_name: host and pid.
+        library_version: of horsies.
+        processes: its children.
+        concurrency: tasks at a time in each child.
+        queues: those it works on.
+        task_names: what it can run.
+        started_at: when it made itself known.
+        heartbeat_at: when it last said that it lives.
+        is_stale: that is longer ago than it allows itself; its work is about to be handed on.
+        claimed: tasks it has claimed and not begun.
+        running: tasks it runs.
+        clock_skew_s: seconds by which its machine's clock is ahead of the database's; negative: behind; None: unknown.
+    """
+
+    worker_id: str
     hostname: str
     pid: int
     process_name: str
     library_version: str
     processes: int
     concurrency: int
-    queues: list[str]
-    task_names: list[str]
+    queues: tuple[str, ...]
+    task_names: tuple[str, ...]
     started_at: datetime
     heartbeat_at: datetime
     is_stale: bool
     claimed: int
     running: int
-    clock_skew: float | None
+    clock_skew_s: float | None
 
 
 class WaitingNameRow(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from horsies.codec.adapters import CodecError
@@ -273,9 +273,10 @@ class WorkflowHandle[T]:
 
     def _info(self, row: "RunTaskRow") -> WorkflowTaskInfo:
         result = None if row.result is None else self._decode(row)
-        times = [None if time is None else time.astimezone(UTC) for time in (row.started_at, row.finished_at)]
         status = WorkflowTaskStatus(row.status)
-        return WorkflowTaskInfo(row.node_id, row.node_index, row.task_name, status, result, *times)
+        return WorkflowTaskInfo(
+            row.node_id, row.node_index, row.task_name, status, result, row.started_at, row.finished_at
+        )
 
     def _decode(self, row: "RunTaskRow") -> TaskResult[Any, TaskError]:
         codec = self._codec(row.node_index, row.result_kind, row.result_task)

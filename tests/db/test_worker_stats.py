@@ -17,16 +17,16 @@ def test_each_worker_with_what_it_has_in_hand(db: Session) -> None:
     move_clock(db, 60)
     idle = DrivenWorker(db)
     first, second = call(db, calls_monitor.worker_stats())
-    assert (first.id, first.claimed, first.running, first.is_stale) == (busy.id, 1, 2, False)
+    assert (first.worker_id, first.claimed, first.running, first.is_stale) == (str(busy.id), 1, 2, False)
     assert (first.hostname, first.pid, first.process_name) == (HOSTNAME, PID, "host-1/worker")
-    assert (first.queues, first.task_names) == (["default", "other"], ["add"])
+    assert (first.queues, first.task_names) == (("default", "other"), ("add",))
     assert (first.processes, first.concurrency, first.library_version) == (2, 1, "0.1.0")
     assert first.started_at == first.heartbeat_at == NOON
-    assert first.clock_skew is None
-    assert (second.id, second.claimed, second.running) == (idle.id, 0, 0)
+    assert first.clock_skew_s is None
+    assert (second.worker_id, second.claimed, second.running) == (str(idle.id), 0, 0)
     assert second.started_at == NOON + timedelta(seconds=60)
     move_clock(db, 1)
     assert [found.is_stale for found in call(db, calls_monitor.worker_stats())] == [True, False]
     busy.heartbeat(1.5)
     idle.heartbeat(-1.5)
-    assert [found.clock_skew for found in call(db, calls_monitor.worker_stats())] == [1.5, -1.5]
+    assert [found.clock_skew_s for found in call(db, calls_monitor.worker_stats())] == [1.5, -1.5]
