@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -20,7 +20,7 @@ from horsies.handle import (
     parse_id,
     unanswered,
 )
-from horsies.info import TaskInfo, task_info
+from horsies.info import InfoOptions, TaskInfo, task_info
 from horsies.outcome import TaskError, TaskResult
 from horsies.result import Err, Ok
 from horsies.sending import Producer, insist
@@ -39,39 +39,17 @@ class Broker:
         self.runner = runner
         self.codec_for = codec_for
 
-    def get_task_info(
-        self,
-        task_id: str,
-        *,
-        include_result: bool = False,
-        include_failed_reason: bool = False,
-        include_attempts: bool = False,
-    ) -> BrokerResult[TaskInfo | None]:
+    def get_task_info(self, task_id: str, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
         """Ask what is known about a task; see `TaskHandle.info`.
 
         Raises:
             ValueError: ``task_id`` is not a UUID.
         """
-        return self._handle(task_id).info(
-            include_result=include_result,
-            include_failed_reason=include_failed_reason,
-            include_attempts=include_attempts,
-        )
+        return self._handle(task_id).info(**options)
 
-    async def get_task_info_async(
-        self,
-        task_id: str,
-        *,
-        include_result: bool = False,
-        include_failed_reason: bool = False,
-        include_attempts: bool = False,
-    ) -> BrokerResult[TaskInfo | None]:
+    async def get_task_info_async(self, task_id: str, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
         """The same as `get_task_info`, awaited."""
-        return await self._handle(task_id).info_async(
-            include_result=include_result,
-            include_failed_reason=include_failed_reason,
-            include_attempts=include_attempts,
-        )
+        return await self._handle(task_id).info_async(**options)
 
     def get_result(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
         """Wait for the outcome of a task, blocking; see `TaskHandle.get`.
@@ -183,13 +161,14 @@ class Broker:
         return TaskHandle(task_id, self.runner, self.codec_for)
 
     async def _watch[A, R](self, call: Call[A], read: Callable[[A], R]) -> BrokerResult[R]:
-        return await self.runner.run_async(_ask(call, read))
+        return await self.runner.run_async(answered(call, read))
 
     async def _clean(self, batch: Callable[[], Call[int]]) -> BrokerResult[int]:
         return await self.runner.run_async(_clean(batch))
 
 
-def _ask[A, R](call: Call[A], read: Callable[[A], R]) -> Operation[BrokerResult[R]]:
+def answered[A, R](call: Call[A], read: Callable[[A], R]) -> Operation[BrokerResult[R]]:
+    """Ask the database; what it does not answer becomes an error."""
     try:
         return Ok(read((yield call)))
     except CallFailedError as failure:

@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from uuid import UUID
 
 from horsies.codec.wire import ResultCodec
 from horsies.codes import BrokerErrorCode, OperationalErrorCode, RetrievalCode, TaskStatus
 from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Pause, Runner, Wait, Watch
-from horsies.info import TaskInfo, task_info
-from horsies.outcome import TaskError, TaskResult
+from horsies.info import InfoOptions, TaskInfo, task_info
+from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.result import Err, Ok, Result
 
 if TYPE_CHECKING:
@@ -100,19 +100,13 @@ class TaskHandle[T]:
         """The same as `get`, awaited."""
         return await self._runner.run_async(self._get(timeout_ms))
 
-    def info(
-        self, *, include_result: bool = False, include_failed_reason: bool = False, include_attempts: bool = False
-    ) -> BrokerResult[TaskInfo | None]:
+    def info(self, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
         """Ask what is known about the task; ``Ok(None)``: there is no such task."""
-        operation = self._info(result=include_result, reason=include_failed_reason, attempts=include_attempts)
-        return self._runner.run(operation)
+        return self._runner.run(self._info(**options))
 
-    async def info_async(
-        self, *, include_result: bool = False, include_failed_reason: bool = False, include_attempts: bool = False
-    ) -> BrokerResult[TaskInfo | None]:
+    async def info_async(self, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
         """The same as `info`, awaited."""
-        operation = self._info(result=include_result, reason=include_failed_reason, attempts=include_attempts)
-        return await self._runner.run_async(operation)
+        return await self._runner.run_async(self._info(**options))
 
     def cancel(self) -> BrokerResult[bool]:
         """End the task, whatever it does; if it runs, the child that runs it is killed.
@@ -135,17 +129,19 @@ class TaskHandle[T]:
             self._outcome = outcome
         return outcome
 
-    def _info(self, *, result: bool, reason: bool, attempts: bool) -> Operation[BrokerResult[TaskInfo | None]]:
+    def _info(
+        self, *, include_result: bool = False, include_failed_reason: bool = False, include_attempts: bool = False
+    ) -> Operation[BrokerResult[TaskInfo | None]]:
         task_id = UUID(self.task_id)
         try:
             row = yield calls_tasks.task_info(task_id)
-            attempt_rows = (yield calls_tasks.task_attempts(task_id)) if row is not None and attempts else None
+            attempt_rows = (yield calls_tasks.task_attempts(task_id)) if row is not None and include_attempts else None
         except CallFailedError as failure:
             return unanswered(BrokerErrorCode.TASK_INFO_QUERY_FAILED, failure)
         if row is None:
             return Ok(None)
-        codec = self._codec_for(row.task_name) if result else None
-        return Ok(task_info(row, attempt_rows, codec, with_reason=reason))
+        codec = self._codec_for(row.task_name) if include_result else None
+        return Ok(task_info(row, attempt_rows, codec, with_reason=include_failed_reason))
 
     def _cancel(self) -> Operation[BrokerResult[bool]]:
         try:
@@ -163,9 +159,9 @@ def await_outcome(
     def look(told: "StoredResult | None") -> Operation[Answer | None]:
         stored: StoredResult | None = told or (yield calls_tasks.task_result(UUID(task_id)))
         if stored is None:
-            return _not_found(task_id), False
+            return failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(task_id)), False
         if stored.result is not None:
-            return _decode(stored.status, stored.result, codec_for(stored.task_name)), True
+            return codec_for(stored.task_name).decode(stored.status == TaskStatus.COMPLETED, stored.result), True
         return None
 
     return await_answer(UUID(task_id), f"task {task_id}", timeout_ms, look)
@@ -213,29 +209,17 @@ def await_answer(
         ticket.close()
 
 
-def _decode(status: str, result: bytes, codec: ResultCodec) -> TaskResult[Any, TaskError]:
-    return codec.decode(status == TaskStatus.COMPLETED, result)
-
-
-def _not_found(task_id: str) -> TaskResult[Any, TaskError]:
-    return _error(RetrievalCode.TASK_NOT_FOUND, _missing(task_id))
-
-
 def _missing(task_id: str) -> str:
     return f"there is no task {task_id}; its record may have been pruned"
 
 
 def _timed_out(what: str, timeout_ms: int | None) -> TaskResult[Any, TaskError]:
-    return _error(RetrievalCode.WAIT_TIMEOUT, f"{what} has not ended within {timeout_ms} ms; it goes on")
+    return failed_with(RetrievalCode.WAIT_TIMEOUT, f"{what} has not ended within {timeout_ms} ms; it goes on")
 
 
 def _no_answer(what: str, failure: CallFailedError) -> TaskResult[Any, TaskError]:
     message = f"the database did not answer for {what}: {failure.message}"
-    return _error(OperationalErrorCode.BROKER_ERROR, message)
-
-
-def _error(code: RetrievalCode | OperationalErrorCode, message: str) -> TaskResult[Any, TaskError]:
-    return TaskResult(err=TaskError(error_code=code, message=message))
+    return failed_with(OperationalErrorCode.BROKER_ERROR, message)
 
 
 def parse_id(task_id: str) -> UUID:

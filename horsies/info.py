@@ -3,12 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from horsies.codec.wire import ResultCodec, decode_json
 from horsies.codes import BUILT_IN_CODES, BuiltInTaskCode, TaskAttemptOutcome, TaskStatus
 from horsies.db.rows import AttemptRow, TaskInfoRow
 from horsies.outcome import TaskError, TaskResult
+
+
+class InfoOptions(TypedDict, total=False):
+    """What `TaskHandle.info` is to tell besides, each False unless given."""
+
+    include_result: bool
+    include_failed_reason: bool
+    include_attempts: bool
 
 
 @dataclass(frozen=True, slots=True)

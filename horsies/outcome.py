@@ -259,6 +259,11 @@ class TaskResult[T, E: TaskError = TaskError]:
         )
 
 
+def failed_with(code: BuiltInTaskCode, message: str) -> TaskResult[Any, TaskError]:
+    """An error of the library's own."""
+    return TaskResult(err=TaskError(error_code=code, message=message))
+
+
 def result_parts(result: TaskResult[Any, TaskError]) -> dict[str, object]:
     """Return the one side a result has, by its name."""
     return {"ok": result.ok} if result.is_ok() else {"err": result.err}

@@ -8,14 +8,13 @@ from uuid import UUID
 import typer
 
 from horsies.app import Horsies
+from horsies.broker import answered
 from horsies.cli.database import AS_JSON, LOCATOR, granted, split_ids, viewer
 from horsies.cli.output import print_facts, print_json, print_rows
-from horsies.codes import BrokerErrorCode, WorkflowStatus
+from horsies.codes import WorkflowStatus
 from horsies.db import calls_workflows
-from horsies.db.operations import Call, CallFailedError, Operation
+from horsies.db.operations import Call
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.handle import BrokerResult, unanswered
-from horsies.result import Ok
 
 if TYPE_CHECKING:
     from horsies.db.rows import RunTaskRow
@@ -148,13 +147,7 @@ def _control(arguments: list[str], action: str, done: str, otherwise: str) -> No
 
 
 def _ask[R](app: Horsies, call: Call[R]) -> R:
-    def operation() -> Operation[BrokerResult[R]]:
-        try:
-            return Ok((yield call))
-        except CallFailedError as failure:
-            return unanswered(BrokerErrorCode.MONITORING_QUERY_FAILED, failure)
-
-    return granted(app, app.producer.runner.run(operation()))
+    return granted(app, app.producer.runner.run(answered(call, lambda answer: answer)))
 
 
 def _no_run(run_id: str) -> ConfigurationError:

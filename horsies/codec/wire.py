@@ -11,7 +11,7 @@ from horsies.codec.signature import function_location, resolve_annotation, unsup
 from horsies.codec.text import decode_json, encode_json
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError
-from horsies.outcome import TaskError, TaskResult
+from horsies.outcome import TaskError, TaskResult, failed_with
 
 __all__ = ["EncodedResult", "Misfit", "ResultCodec", "decode_json", "encode_json", "result_types"]
 
@@ -105,11 +105,11 @@ class ResultCodec:
         try:
             return TaskResult(ok=self._ok.decode(payload)) if is_ok else TaskResult(err=self._decode_error(payload))
         except InvalidJson as error:
-            return _unreadable(OperationalErrorCode.RESULT_DESERIALIZATION_ERROR, f"the stored result is {error}")
+            return failed_with(OperationalErrorCode.RESULT_DESERIALIZATION_ERROR, f"the stored result is {error}")
         except CodecError as error:
             kind = "result" if is_ok else "error"
             message = f"the stored {kind} does not fit its type any more: {error}"
-            return _unreadable(ContractCode.PYDANTIC_HYDRATION_ERROR, message)
+            return failed_with(ContractCode.PYDANTIC_HYDRATION_ERROR, message)
 
     def _decode_error(self, payload: bytes | str) -> TaskError:
         try:
@@ -139,10 +139,6 @@ def _built_in_error(payload: bytes | str) -> TaskError | None:
     except CodecError:
         return None
     return error if isinstance(error.error_code, BuiltInTaskCode.__value__) else None
-
-
-def _unreadable(code: BuiltInTaskCode, message: str) -> TaskResult[Any, TaskError]:
-    return TaskResult(err=TaskError(error_code=code, message=message))
 
 
 def result_types(

@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema, core_schema
 from horsies.codec.wire import ResultCodec, encode_json
 from horsies.codes import RetrievalCode, WorkflowTaskStatus
 from horsies.handle import CodecFor
-from horsies.outcome import TaskError, TaskResult
+from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.workflows.nodes import Node, NodeKey, SubWorkflowNode, list_codec, required_id
 from horsies.workflows.summary import SubWorkflowSummary
 
@@ -65,8 +65,7 @@ class WorkflowContext:
         """
         entry = self._entry(node)
         if not _has_ended(entry):
-            message = f"node {entry['node_id']!r} has not ended"
-            return TaskResult(err=TaskError(error_code=RetrievalCode.RESULT_NOT_READY, message=message))
+            return failed_with(RetrievalCode.RESULT_NOT_READY, f"node {entry['node_id']!r} has not ended")
         codec = node.result_codec() if isinstance(node, Node) else self._codec_of(entry)
         return codec.decode(entry["status"] == WorkflowTaskStatus.COMPLETED, encode_json(entry["result"]))
 

@@ -9,7 +9,6 @@ from horsies.codec.adapters import CodecError
 from horsies.codec.text import decode_json, encode_json
 from horsies.codec.wire import ResultCodec
 from horsies.codes import (
-    BuiltInTaskCode,
     HandleErrorCode,
     OperationalErrorCode,
     OutcomeCode,
@@ -20,7 +19,7 @@ from horsies.codes import (
 from horsies.db import calls_workflows
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
 from horsies.handle import CodecFor, await_answer
-from horsies.outcome import TaskError, TaskResult
+from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.result import Err, Ok, Result
 from horsies.workflows.nodes import AnyNode, Node, NodeKey, list_codec, required_id
 from horsies.workflows.summary import SubWorkflowError
@@ -201,12 +200,12 @@ class WorkflowHandle[T]:
         """The outcome, if there is one by now."""
         run: RunRow | None = yield calls_workflows.workflow_state(self._id)
         if run is None:
-            return _error(
-                RetrievalCode.WORKFLOW_NOT_FOUND, f"there is no run {self._id}; it may have been pruned"
-            ), False
+            message = f"there is no run {self._id}; it may have been pruned"
+            return failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, message), False
         match WorkflowStatus(run.status):
             case WorkflowStatus.PAUSED:
-                return _error(OutcomeCode.WORKFLOW_PAUSED, f"run {self._id} is paused: resume() lets it go on"), False
+                message = f"run {self._id} is paused: resume() lets it go on"
+                return failed_with(OutcomeCode.WORKFLOW_PAUSED, message), False
             case WorkflowStatus.FAILED | WorkflowStatus.CANCELLED:
                 return _decode_error(run.error or b"{}"), True
             case WorkflowStatus.COMPLETED if run.output_index is not None:
@@ -224,11 +223,11 @@ class WorkflowHandle[T]:
         try:
             rows: list[RunTaskRow] = yield calls_workflows.workflow_tasks(self._id, node_id, with_results=True)
         except CallFailedError as failure:
-            return _error(OperationalErrorCode.BROKER_ERROR, failure.message)
+            return failed_with(OperationalErrorCode.BROKER_ERROR, failure.message)
         if not rows:
-            return _error(RetrievalCode.WORKFLOW_NOT_FOUND, f"there is no run {self._id} with a node {node_id!r}")
+            return failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, f"there is no run {self._id} with a node {node_id!r}")
         if rows[0].result is None:
-            return _error(RetrievalCode.RESULT_NOT_READY, f"node {node_id!r} is {rows[0].status}")
+            return failed_with(RetrievalCode.RESULT_NOT_READY, f"node {node_id!r} is {rows[0].status}")
         if isinstance(node, Node):
             return _decode(node.result_codec(), rows[0].status, rows[0].result)
         return self._decode(rows[0])
@@ -302,10 +301,6 @@ def _decode_error(stored: bytes) -> TaskResult[Any, TaskError]:
     codec = _OF_CHILD if "sub_workflow_id" in fields else _PLAIN
     known = {name: value for name, value in fields.items() if name in codec.err_type.model_fields}
     return codec.decode(False, encode_json(known))
-
-
-def _error(code: BuiltInTaskCode, message: str) -> TaskResult[Any, TaskError]:
-    return TaskResult(err=TaskError(error_code=code, message=message))
 
 
 async def pause_workflow(broker: RunBroker, workflow_id: str) -> HandleResult[bool]:
