@@ -103,12 +103,16 @@ class Broker:
         return await self._watch(calls_schedules.schedule_states(), lambda found: [*found[1].values()])
 
     async def pause_schedule(self, name: str) -> BrokerResult[bool | None]:
-        """Pause a schedule; what is due while it is paused is let pass. ``Ok(None)``: it is not known."""
-        return await self._watch(calls_schedules.schedule_pause(name, paused=True), _or_none)
+        """Pause a schedule; what is due while it is paused is let pass. ``Ok(None)``: it is not known.
+
+        Returns:
+            Whether this call changed it.
+        """
+        return await self._watch(calls_schedules.schedule_pause(name, paused=True), lambda found: found)
 
     async def resume_schedule(self, name: str) -> BrokerResult[bool | None]:
-        """Let a paused schedule go on, from now. ``Ok(None)``: it is not known."""
-        return await self._watch(calls_schedules.schedule_pause(name, paused=False), _or_none)
+        """Let a paused schedule go on, from now. The answers are those of `pause_schedule`."""
+        return await self._watch(calls_schedules.schedule_pause(name, paused=False), lambda found: found)
 
     async def run_schedule(self, name: str) -> BrokerResult[str | None]:
         """Send a schedule's task now, whatever is due; the task's id. ``Ok(None)``: the schedule is not known."""
@@ -185,10 +189,6 @@ def _clean(batch: Callable[[], Call[int]]) -> Operation[BrokerResult[int]]:
         total += count
         if count < _MOST:
             return Ok(total)
-
-
-def _or_none(is_known: bool) -> bool | None:  # noqa: FBT001 - an answer
-    return is_known or None
 
 
 def _infos(rows: list[TaskInfoRow]) -> list[TaskInfo]:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 
 _NOT_THE_USERS = frozenset({"horsies", "pydantic"})
 _LIBRARY = Path(__file__).parent
@@ -191,6 +191,14 @@ def caller_line() -> tuple[str, int] | None:
 def _root_package(frame: FrameType) -> str:
     name = frame.f_globals.get("__name__")
     return name.partition(".")[0] if isinstance(name, str) else ""
+
+
+def users_frames(found: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames of horsies above the user's; all of it, if there are no others."""
+    own = found
+    while own is not None and _root_package(own.tb_frame) in _NOT_THE_USERS:
+        own = own.tb_next
+    return own or found
 
 
 def raised_at(error: BaseException) -> SourceLocation | None:

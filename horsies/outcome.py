@@ -17,6 +17,7 @@ from horsies.codes import (
     OutcomeCode,
     RetrievalCode,
 )
+from horsies.errors import users_frames
 
 _FAMILIES = (OperationalErrorCode, ContractCode, RetrievalCode, OutcomeCode)
 
@@ -34,7 +35,7 @@ def describe_exception(exception: BaseException) -> dict[str, str]:
         message = str(exception)
     except BaseException as broken:  # noqa: BLE001 - a broken __str__ must not hide the exception it belongs to
         message = f"<__str__ raised {type(broken).__name__}>"
-    lines = traceback.format_exception(exception)
+    lines = traceback.format_exception(kind, exception, users_frames(exception.__traceback__))
     return {"type": name, "message": printable(message), "traceback": printable("".join(lines))}
 
 

@@ -20,6 +20,11 @@ DEV_URL_VARIABLE = "HORSIES_DEV_DATABASE_URL"
 
 _EMBEDDED_PATH = Path(".horsies", "pg")
 _CONNECT_TIMEOUT_S = 10
+_FIXES = {
+    "horsies db migrate": "create the schema, or bring it up to date: horsies db migrate",
+    "upgrade horsies": "install the release that made the schema, or a later one",
+}
+_CHECK_URL = "check the URL's host, port, user, password and database name, and the rights of that user"
 _LONGEST_SCHEMA_BYTES = 48
 _BREAKS_SCHEMA = frozenset("'\\%$\0\n\r")
 _LINUX_LONGEST_KEEPALIVE_S = 32_767
@@ -140,7 +145,7 @@ class PostgresConfig(Settings):
             ErrorCode.BROKER_INIT_FAILED,
             f"the database {self.masked_url()} cannot be used",
             notes=[reason],
-            help_text="check the URL's host, port, user, password and database name, and the rights of that user",
+            help_text=next((fix for said, fix in _FIXES.items() if said in reason), _CHECK_URL),
         )
 
     def connect_kwargs(self) -> dict[str, Any]:

@@ -5,12 +5,23 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, StrictInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, StrictInt, ValidationError, model_validator
 
 from horsies.codes import BUILT_IN_CODES, BuiltInTaskCode
-from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, SourceLocation
+from horsies.errors import (
+    ConfigurationError,
+    ErrorCode,
+    HorsiesError,
+    SourceLocation,
+    TaskDefinitionError,
+    caller_location,
+    raise_all,
+)
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 MAX_RETRIES = 20
 MAX_INTERVAL_S = 24 * 3600.0
@@ -87,6 +98,21 @@ class RetryPolicy(BaseModel):
     jitter: StrictBool = True
     auto_retry_for: Annotated[Sequence[BuiltInTaskCode | str], BeforeValidator(_codes)]
 
+    if not TYPE_CHECKING:  # type checkers know the fields
+
+        def __init__(self, /, **data: Any) -> None:
+            """Take the fields by keyword.
+
+            Raises:
+                TaskDefinitionError: HRS-102, one is missing or wrong; several at once as `MultipleValidationErrors`.
+            """
+            wrong: list[ErrorDetails] = []
+            try:
+                super().__init__(**data)
+            except ValidationError as failure:
+                wrong = failure.errors(include_url=False)
+            raise_all(_problem(detail) for detail in wrong)
+
     @classmethod
     def fixed(
         cls, intervals: Sequence[float], *, auto_retry_for: Sequence[BuiltInTaskCode | str], jitter: bool = True
@@ -142,6 +168,16 @@ class RetryPolicy(BaseModel):
             "codes": [str(code) for code in self.auto_retry_for],
         }
         return json.dumps(policy, separators=(",", ":")).encode()
+
+
+def _problem(detail: "ErrorDetails") -> TaskDefinitionError:
+    said = detail.get("ctx", {}).get("error") or f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+    return TaskDefinitionError(
+        ErrorCode.TASK_INVALID_OPTIONS,
+        f"a RetryPolicy can't be so: {said}",
+        location=caller_location(),
+        help_text="write RetryPolicy.fixed([60, 300], auto_retry_for=[…])",
+    )
 
 
 def validate_exception_mapper(mapper: Any, location: SourceLocation | None = None) -> list[HorsiesError]:

@@ -27,6 +27,11 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(to_jsonable_python(value, fallback=_by_side), ensure_ascii=False, indent=indent))
 
 
+def print_documents(found: Sequence[object]) -> None:
+    """Print one as JSON by itself, several as a list."""
+    print_json(found[0] if len(found) == 1 else found)
+
+
 def _by_side(value: object) -> object:
     if not isinstance(value, TaskResult):
         return str(value)

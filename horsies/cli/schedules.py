@@ -43,8 +43,8 @@ def pause(arguments: Annotated[list[str], _ONE]) -> None:
 
     Example: horsies schedules pause instance:app nightly-report
     """
-    name, _ = _change(arguments, lambda broker, name: broker.pause_schedule(name))
-    typer.echo(f"schedule {name} is paused")
+    name, changed = _change(arguments, lambda broker, name: broker.pause_schedule(name))
+    typer.echo(f"schedule {name} is paused" if changed else f"schedule {name} is already paused")
 
 
 @schedules.command()
@@ -53,8 +53,8 @@ def resume(arguments: Annotated[list[str], _ONE]) -> None:
 
     Example: horsies schedules resume instance:app nightly-report
     """
-    name, _ = _change(arguments, lambda broker, name: broker.resume_schedule(name))
-    typer.echo(f"schedule {name} goes on")
+    name, changed = _change(arguments, lambda broker, name: broker.resume_schedule(name))
+    typer.echo(f"schedule {name} goes on" if changed else f"schedule {name} is already running")
 
 
 @schedules.command()

@@ -9,7 +9,7 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, did_you_mean, granted, split_ids, viewer
-from horsies.cli.output import print_facts, print_json, print_rows, print_table, with_bar
+from horsies.cli.output import print_documents, print_facts, print_rows, print_table, with_bar
 from horsies.codes import BrokerErrorCode, TaskStatus
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.handle import BrokerResult
@@ -63,14 +63,16 @@ def show(
     """
     locator, ids = split_ids(arguments, needed="task")
     app = viewer(locator)
+    found: list[TaskInfo] = []
     for task_id in ids:
         info = granted(app, app.handle(task_id).info(include_result=True, include_attempts=True))
         if info is None:
             raise _no_task(task_id)
-        if as_json:
-            print_json(info)
-        else:
+        found.append(info)
+        if not as_json:
             _print_task(info)
+    if as_json:
+        print_documents(found)
     app.close()
 
 

@@ -10,7 +10,7 @@ import typer
 from horsies.app import Horsies
 from horsies.broker import answered
 from horsies.cli.database import AS_JSON, LOCATOR, granted, split_ids, viewer
-from horsies.cli.output import print_facts, print_json, print_rows
+from horsies.cli.output import print_documents, print_facts, print_rows
 from horsies.codes import WorkflowStatus
 from horsies.db import calls_workflows
 from horsies.db.operations import Call
@@ -67,6 +67,7 @@ def show(arguments: Annotated[list[str], _RUNS], *, as_json: Annotated[bool, AS_
     """
     locator, ids = split_ids(arguments, needed="run")
     app = viewer(locator)
+    documents: list[object] = []
     for run_id in ids:
         run = _ask(app, calls_workflows.workflow_state(UUID(run_id)))
         if run is None:
@@ -75,13 +76,15 @@ def show(arguments: Annotated[list[str], _RUNS], *, as_json: Annotated[bool, AS_
         facts: dict[str, object] = {name: getattr(run, name) for name in _COLUMNS.split()}
         facts["error"] = None if run.error is None else json.loads(run.error)
         if as_json:
-            print_json(facts | {"nodes": [_as_data(node) for node in nodes]})
+            documents.append(facts | {"nodes": [_as_data(node) for node in nodes]})
             continue
         error: Any = facts["error"]
         print_facts(facts | {"error": error and f"{error['error_code']}: {error['message']}"})
         typer.echo()
         for line in draw(nodes):
             typer.echo(line)
+    if as_json:
+        print_documents(documents)
     app.close()
 
 

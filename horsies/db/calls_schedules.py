@@ -43,8 +43,8 @@ def schedule_tick(
     return Call(_TICK, params, scalar, hint=notify_wake())
 
 
-def schedule_pause(name: str, *, paused: bool) -> Call[bool]:
-    """Pause or resume a schedule; False: it is not known."""
+def schedule_pause(name: str, *, paused: bool) -> Call[bool | None]:
+    """Pause or resume a schedule; answers whether that changed something; None: it is not known."""
     return Call("select horsies.schedule_pause(%s, %s)", (name, paused), scalar)
 
 

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from horsies.worker.settings import WorkerOptions
 from horsies.worker.template import TemplateProcess
 
 _READ_BYTES = 1 << 16
+_ROOM_AFTER_S = 0.01
 _EARLY_DEATHS_ALLOWED = 3
 _LEAVE_WITHIN_S = 2.0
 _LAST_WORDS_WITHIN_S = 1.0
@@ -74,7 +75,9 @@ class Crew:
 
     def __init__(self, template: TemplateProcess, name: str, options: WorkerOptions) -> None:
         """Take by which name the children are to be known."""
+        template.channel.setblocking(False)
         self._template = template
+        self._unsent = bytearray()
         self._name = name
         self._options = options
         self._children: dict[int, Child] = {}
@@ -97,7 +100,6 @@ class Crew:
 
     async def start(self) -> None:
         """Have all children forked."""
-        self._template.channel.setblocking(False)
         asyncio.get_running_loop().add_reader(self._template.channel.fileno(), self._read_template)
         for slot in range(self._options.processes):
             await self._fork(slot, [])
@@ -118,9 +120,25 @@ class Crew:
         await self._template.wait()
 
     def tell_template(self, frame: Frame) -> None:
-        """Send a frame to the template process; its death is noticed when reading."""
-        with suppress(ConnectionError):
-            self._template.channel.sendall(frame.encode())
+        """Send a frame to the template process, or keep it until its socket has room; asking for stacks can be left.
+
+        That it is dead is noticed when reading.
+        """
+        if not (self._unsent and frame.kind is Kind.STACKS):
+            self._unsent += frame.encode()
+            self._send()
+
+    def _send(self) -> None:
+        loop, channel = asyncio.get_running_loop(), self._template.channel
+        with suppress(BlockingIOError):
+            try:
+                del self._unsent[: channel.send(self._unsent)]
+            except ConnectionError:
+                self._unsent.clear()
+        if self._unsent:
+            loop.add_writer(channel, self._send)
+        else:
+            loop.remove_writer(channel)
 
     def kill(self, child: Child) -> None:
         """Have a child killed."""
@@ -177,10 +195,21 @@ class Crew:
             child.elders = elders
             child.left = self._options.max_tasks_per_child or child.left
             self._children[number] = child
-            with suppress(ConnectionError):  # it is dead, which is noticed when reading
-                socket.send_fds(self._template.channel, [protocol.fork(number).encode()], files)
+            while not self._has_sent(protocol.fork(number), files):  # noqa: ASYNC110 - nobody says that there is room
+                await asyncio.sleep(_ROOM_AFTER_S)
         connect = asyncio.get_running_loop().create_unix_connection
         child.transport, _ = await connect(lambda: _ChildChannel(self, child), sock=ours)
+
+    def _has_sent(self, frame: Frame, files: Sequence[int]) -> bool:
+        """Send a frame with open files, behind all others; False: the socket has no room."""
+        if self._unsent:
+            return False
+        with suppress(ConnectionError):
+            try:
+                socket.send_fds(self._template.channel, [frame.encode()], files)
+            except BlockingIOError:
+                return False
+        return True
 
     def _on_fork_done(self, fork: asyncio.Future[None]) -> None:
         self._forks.discard(fork)

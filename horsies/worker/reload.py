@@ -23,7 +23,13 @@ class Watch:
     """Sees whether Python files in the folders of an app were changed, added or removed since it was made.
 
     Whole folders, for a module that could not be imported is none of those that were.
+
+    Attributes:
+        folders: where it looks.
+        may_help: a change there may mend what is wrong.
     """
+
+    may_help = True
 
     def __init__(self) -> None:
         """Made before the app is imported, so that no change is missed."""

@@ -33,6 +33,7 @@ from horsies.worker.template import StartErrors, Template, TemplateProcess, star
 from horsies.workflows.inner import inner_tasks
 
 _INTERRUPTED = 130
+_MISTYPED = {ErrorCode.CLI_INVALID_ARGS, ErrorCode.WORKER_INVALID_LOCATOR}
 _BEATS_WITHIN_THRESHOLD = 8
 
 
@@ -82,12 +83,14 @@ def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
     if not options.reload:
         return _run(load, options, None) or 0
     sys.dont_write_bytecode = True  # Python takes a file for unchanged that is written twice within a second
+    has_worked = False
     while True:
         watch = Watch()
         try:
             ended = _run(load, options, watch)
-            if ended in {0, _INTERRUPTED}:
-                return ended
+            has_worked |= ended is None
+            if ended in {0, _INTERRUPTED} or not (has_worked or watch.may_help):
+                return ended or 0
             if ended is not None:
                 event("worker.waiting", until="a file of the app changes")
                 watch.wait()
@@ -107,8 +110,9 @@ def _run(load: Callable[[], ServableApp], options: WorkerOptions, watch: Watch |
         os.kill(template.pid, signal.SIGKILL)
         return _INTERRUPTED
     if isinstance(loaded, StartErrors):
-        if watch is not None and loaded.folders:
-            watch.folders = loaded.folders
+        if watch is not None:
+            watch.folders = loaded.folders or watch.folders
+            watch.may_help = all(error.code not in _MISTYPED for error in loaded.errors)
         return _refuse(loaded.errors)
     settings: WorkerSettings = pickle.loads(loaded)  # noqa: S301 - from our own fork
     if watch is not None:

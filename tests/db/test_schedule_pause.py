@@ -5,7 +5,7 @@ from tests.support.factories import define, schedule_state
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock
 
 
-def pause(session: Session, *, paused: bool, name: str = "nightly") -> bool:
+def pause(session: Session, *, paused: bool, name: str = "nightly") -> bool | None:
     return call(session, calls_schedules.schedule_pause(name, paused=paused))
 
 
@@ -21,10 +21,14 @@ def test_pausing_and_resuming_are_remembered(db: Session) -> None:
 
 
 def test_resuming_what_is_not_paused_changes_nothing(db: Session) -> None:
+    freeze_clock(db)
     define(db, due=NOON)
-    assert pause(db, paused=False)
+    assert pause(db, paused=False) is False
     assert schedule_state(db).resumed_at is None
+    assert pause(db, paused=True) is True
+    assert pause(db, paused=True) is False
+    assert schedule_state(db).paused
 
 
 def test_one_that_is_not_known(db: Session) -> None:
-    assert not pause(db, paused=True)
+    assert pause(db, paused=True) is None

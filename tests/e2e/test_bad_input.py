@@ -39,6 +39,26 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "tasks list",
+        "workers",
+        "schedules list",
+        "workflows list",
+        "send strict:app add_numbers 1 2",
+        "worker strict:app --loglevel=error",
+    ],
+)
+def test_without_a_schema_the_command_that_makes_it_is_named(
+    project: Path, empty_database_url: str, command: str
+) -> None:
+    strict = "AppConfig(broker=PostgresConfig(auto_migrate=False))"
+    (project / "strict.py").write_text(APP.replace("AppConfig())", f"{strict})"))
+    done = horsies(project, *command.split(), **{URL_VARIABLE: empty_database_url})
+    check_refused(done, "HRS-211", "help: create the schema, or bring it up to date: horsies db migrate")
+
+
 def check_refused(done: subprocess.CompletedProcess[str], code: str, *says: str) -> None:
     """Exit code 1, and a rendered error with a code; no traceback, and nothing secret."""
     assert done.returncode == 1, done.stderr

@@ -46,6 +46,7 @@ def test_list_shows_what_is_known(tmp_path: Path, env: dict[str, str]) -> None:
 def test_pause_resume_and_run(db: Session, tmp_path: Path, env: dict[str, str]) -> None:
     paused = horsies(tmp_path, "schedules", "pause", "nightly", **env)
     assert (paused.returncode, paused.stdout) == (0, "schedule nightly is paused\n")
+    assert horsies(tmp_path, "schedules", "pause", "nightly", **env).stdout == "schedule nightly is already paused\n"
     assert schedule_state(db).paused
     sent = horsies(tmp_path, "schedules", "run", "nightly", **env)
     assert (sent.returncode, sent.stdout) == (0, f"{schedule_state(db).last_task_id}\n")
@@ -53,6 +54,7 @@ def test_pause_resume_and_run(db: Session, tmp_path: Path, env: dict[str, str]) 
     resumed = horsies(tmp_path, "schedules", "resume", "nightly", **env)
     assert (resumed.returncode, resumed.stdout) == (0, "schedule nightly goes on\n")
     assert schedule_state(db).resumed_at == NOON
+    assert horsies(tmp_path, "schedules", "resume", "nightly", **env).stdout == "schedule nightly is already running\n"
 
 
 @pytest.mark.usefixtures("db")

@@ -99,6 +99,15 @@ def test_a_task_that_takes_long_does_not_hold_up_a_change(dev: Dev) -> None:
     assert "WORKER_CRASHED" in listed
 
 
+@pytest.mark.parametrize("locator", ["nowhere:app", "shop:ap", "shop:Horsies"])
+def test_a_locator_that_no_change_of_a_file_mends_ends_it(tmp_path: Path, locator: str) -> None:
+    (tmp_path / "shop.py").write_text("from horsies import *\napp = Horsies(AppConfig())\n")
+    done = horsies(tmp_path, "worker", locator, "--reload")
+    assert done.returncode == 1
+    assert "error[HRS-207]: " in done.stderr
+    assert "worker.waiting" not in done.stderr
+
+
 def test_a_worker_that_reloads_is_ended_from_its_terminal_while_the_app_is_broken(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("app = (\n")
     terminal = Terminal(["worker", "broken:app", "--reload"], tmp_path)

@@ -1,6 +1,7 @@
 """`horsies tasks`, `workers` and `doctor`: looking at a queue from a shell, and doing something about it."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.support.commands import horsies
 from tests.support.factories import DrivenWorker, done, failed, request, send
 from tests.support.scene import URL_VARIABLE
 from tests.support.sessions import Session, open_session, scalar
+from tests.support.terminal import Terminal
 
 
 class Shell:
@@ -124,6 +126,27 @@ def test_the_database_may_be_that_of_an_app(shell: Shell, ids: list[UUID]) -> No
         shell.run("tasks", "show", "shop:app", ids[0]).stdout == shell.run("tasks", "show", ids[0], "shop:app").stdout
     )
     assert len(shell.json("tasks", "list", "shop:app")) == 4
+
+
+def test_several_tasks_are_one_json_document(shell: Shell, ids: list[UUID]) -> None:
+    assert [found["task_id"] for found in shell.json("tasks", "show", *ids[:2])] == [str(each) for each in ids[:2]]
+
+
+def test_a_bar_is_shown_on_a_terminal_and_none_in_a_pipe(shell: Shell) -> None:
+    for _ in range(11):
+        send(shell.session)
+    cancel = ["tasks", "cancel", "--name=add", "--yes"]
+    terminal = Terminal(cancel, shell.folder, {URL_VARIABLE: shell.url})
+    try:
+        assert terminal.wait() == 0
+        assert re.search(r"cancelling .*━.* 0%", terminal.seen())
+        assert terminal.seen().splitlines()[-1].strip() == "cancelled 11 of 11"
+    finally:
+        terminal.close()
+    for _ in range(11):
+        send(shell.session)
+    piped = shell.run(*cancel)
+    assert (piped.stdout, piped.stderr) == ("cancelled 11 of 11\n", "")
 
 
 def test_workers_are_listed(shell: Shell, ids: list[UUID]) -> None:

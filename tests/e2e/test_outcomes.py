@@ -148,6 +148,7 @@ def test_an_exception_is_kept_with_its_traceback(scene: Scene, task: str, kind: 
     assert (exception["type"], exception["message"]) == (kind, message.replace("KEY", key))
     assert 'mixed_tasks.py", line' in exception["traceback"]
     assert f"in {task}\n    raise {kind}" in exception["traceback"]
+    assert "execute.py" not in exception["traceback"]  # nothing of ours
 
 
 @pytest.mark.parametrize("task", ["boom_odd", "boom_odd_async"])

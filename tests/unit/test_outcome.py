@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 from dataclasses import FrozenInstanceError
 from enum import StrEnum
 from typing import Any
@@ -132,6 +133,30 @@ def test_an_exception_is_kept_as_text() -> None:
     assert (record["type"], record["message"]) == ("KeyError", r"'no\ud800'")
     assert "in fail" in record["traceback"]
     assert TaskError(exception=record).exception == record
+
+
+CALL = "def call(*inner):\n    if not inner:\n        raise ValueError\n    inner[0](*inner[1:])\n"
+
+
+@pytest.mark.parametrize(
+    ("modules", "kept"),
+    [
+        (["horsies.worker.execute", "shop", "horsies.app"], ["shop", "horsies.app"]),
+        (["shop", "horsies.app"], ["shop", "horsies.app"]),
+        (["horsies.worker.execute", "pydantic.main"], ["horsies.worker.execute", "pydantic.main"]),
+    ],
+)
+def test_frames_of_horsies_above_the_user_s_are_left_out(modules: list[str], kept: list[str]) -> None:
+    calls: list[Any] = []
+    for module in modules:
+        space: dict[str, Any] = {"__name__": module}
+        exec(compile(CALL, f"<{module}>", "exec"), space)  # noqa: S102 - functions of modules that are called so
+        calls.append(space["call"])
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - it says nothing
+        calls[0](*calls[1:])
+    behind_this_test = caught.value.__traceback__ and caught.value.__traceback__.tb_next
+    record = describe_exception(caught.value.with_traceback(behind_this_test))
+    assert re.findall(r'File "<(.*)>"', record["traceback"]) == kept
 
 
 def test_classes_outside_builtins_are_named_with_their_module_and_may_fail_to_print() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from horsies.codes import BUILT_IN_CODES, OperationalErrorCode, OutcomeCode
-from horsies.errors import ConfigurationError, ErrorCode
+from horsies.errors import ConfigurationError, ErrorCode, MultipleValidationErrors, TaskDefinitionError
 from horsies.retry import RetryPolicy, code_for_exception, validate_exception_mapper
 
 
@@ -66,7 +66,7 @@ def test_any_intervals_in_range_are_taken(intervals: list[float]) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "auto_retry_for\n  Field required"),
+        ({}, "auto_retry_for: Field required"),
         ({"auto_retry_for": []}, "at least one error code"),
         ({"auto_retry_for": "LATE"}, "must be a list of error codes"),
         ({"auto_retry_for": None}, "must be a list of error codes"),
@@ -101,6 +101,14 @@ def test_impossible_policies_are_refused(options: dict[str, Any], said: str) -> 
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
         RetryPolicy(**given_options)
     assert said in str(caught.value)
+    assert isinstance(caught.value, TaskDefinitionError)
+    assert (caught.value.code, caught.value.location and caught.value.location.file) == ("HRS-102", __file__)
+
+
+def test_all_that_is_wrong_with_a_policy_is_said_at_once() -> None:
+    with pytest.raises(MultipleValidationErrors) as caught:
+        RetryPolicy(jitter=1, intervals=[0], auto_retry_for=[])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert [error.code for error in caught.value.report.errors] == ["HRS-102"] * 3
 
 
 @pytest.mark.parametrize(

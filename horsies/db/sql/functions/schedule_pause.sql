@@ -1,12 +1,17 @@
--- Purpose: pause a schedule, or resume it; what is due while it is paused is let pass. False: it is not known.
+-- Purpose: pause a schedule, or resume it; what is due while it is paused is let pass. Answers whether that
+-- changes anything; null: it is not known.
 -- Locks: the schedule's row. Called by: whoever watches.
 create function horsies.schedule_pause(schedule_name text, pausing boolean) returns boolean
 language plpgsql as $function$
+declare
+    was_paused boolean;
 begin
-    update horsies.schedules s
-    set paused = pausing,
-        resumed_at = case when s.paused and not pausing then horsies.now() else s.resumed_at end
-    where s.name = schedule_name;
-    return found;
+    select s.paused into was_paused from horsies.schedules s where s.name = schedule_name for update;
+    if was_paused <> pausing then
+        update horsies.schedules s
+        set paused = pausing, resumed_at = case when pausing then s.resumed_at else horsies.now() end
+        where s.name = schedule_name;
+    end if;
+    return was_paused <> pausing;
 end
 $function$;

@@ -1,0 +1,48 @@
+"""What the supervisor tells the template process, over a real pair of sockets."""
+
+import asyncio
+import os
+import socket
+
+from horsies.worker import protocol
+from horsies.worker.crew import Crew
+from horsies.worker.protocol import Frame, FrameReader, Kind
+from horsies.worker.settings import WorkerOptions
+from horsies.worker.template import TemplateProcess
+
+MANY = 5_000
+
+
+async def tell_while_nobody_reads(ours: socket.socket, theirs: socket.socket) -> list[Frame]:
+    crew = Crew(TemplateProcess(os.getpid(), ours), "test", WorkerOptions())
+    for pid in range(1, MANY):
+        crew.tell_template(protocol.kill(pid))
+    crew.tell_template(Frame(Kind.STACKS))
+    crew.tell_template(Frame(Kind.BYE))
+    reader, told = FrameReader(), list[Frame]()
+    while not told or told[-1].kind is not Kind.BYE:
+        told += reader.feed(await asyncio.get_running_loop().sock_recv(theirs, 1 << 16))
+    return told
+
+
+def test_what_a_full_socket_has_no_room_for_comes_later_and_in_order() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    with ours, theirs:
+        told = asyncio.run(tell_while_nobody_reads(ours, theirs))
+    assert [protocol.unpack_pid(frame) for frame in told[:-1]] == [
+        protocol.unpack_pid(protocol.kill(pid)) for pid in range(1, MANY)
+    ]
+
+
+def test_a_template_that_is_gone_is_told_in_vain() -> None:
+    async def tell(ours: socket.socket) -> Crew:
+        crew = Crew(TemplateProcess(os.getpid(), ours), "test", WorkerOptions())
+        for _ in range(2):
+            crew.tell_template(Frame(Kind.BYE))
+        return crew
+
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours:
+        assert list(asyncio.run(tell(ours))) == []
