@@ -58,7 +58,19 @@ BUILT_IN_CODES: Final[dict[str, BuiltInTaskCode]] = {
 """The reserved codes: text to member."""
 
 
-class TaskStatus(StrEnum):
+_ENDINGS = frozenset({"COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "SKIPPED"})
+
+
+class _Status(StrEnum):
+    """Of a task, a run or a node."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it has ended: then it never changes again."""
+        return self in _ENDINGS
+
+
+class TaskStatus(_Status):
     """Where a task stands."""
 
     PENDING = "PENDING"  # sent, retried, or handed back
@@ -69,15 +81,8 @@ class TaskStatus(StrEnum):
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"  # not begun by its `good_until`
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the task has ended: such a task never changes again."""
-        return self in TASK_TERMINAL_STATES
 
-
-TASK_TERMINAL_STATES: Final = frozenset(
-    {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.EXPIRED}
-)
+TASK_TERMINAL_STATES: Final = frozenset(status for status in TaskStatus if status.is_terminal)
 
 
 class TaskAttemptOutcome(StrEnum):
@@ -95,7 +100,7 @@ class OnError(StrEnum):
     PAUSE = "pause"  # start nothing more until somebody resumes it
 
 
-class WorkflowStatus(StrEnum):
+class WorkflowStatus(_Status):
     """Where a run of a workflow stands."""
 
     PENDING = "PENDING"
@@ -105,16 +110,11 @@ class WorkflowStatus(StrEnum):
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the run has ended: it never changes again."""
-        return self in WORKFLOW_TERMINAL_STATES
+
+WORKFLOW_TERMINAL_STATES: Final = frozenset(status for status in WorkflowStatus if status.is_terminal)
 
 
-WORKFLOW_TERMINAL_STATES: Final = frozenset({WorkflowStatus.COMPLETED, WorkflowStatus.FAILED, WorkflowStatus.CANCELLED})
-
-
-class WorkflowTaskStatus(StrEnum):
+class WorkflowTaskStatus(_Status):
     """Where a node of a run stands."""
 
     PENDING = "PENDING"  # waits for its dependencies
@@ -125,15 +125,8 @@ class WorkflowTaskStatus(StrEnum):
     FAILED = "FAILED"  # also when its task was cancelled or expired
     SKIPPED = "SKIPPED"  # a dependency failed, or the run was cancelled
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the node has ended: it never changes again."""
-        return self in WORKFLOW_TASK_TERMINAL_STATES
 
-
-WORKFLOW_TASK_TERMINAL_STATES: Final = frozenset(
-    {WorkflowTaskStatus.COMPLETED, WorkflowTaskStatus.FAILED, WorkflowTaskStatus.SKIPPED}
-)
+WORKFLOW_TASK_TERMINAL_STATES: Final = frozenset(status for status in WorkflowTaskStatus if status.is_terminal)
 
 
 class WorkflowStartErrorCode(StrEnum):

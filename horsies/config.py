@@ -109,8 +109,7 @@ class RecoveryConfig(Settings):
                     f"twice {interval} ({getattr(self, interval):,})"
                 )
                 help_text = f"set {threshold} to {least:,} or more, or {interval} lower"
-                error = ConfigurationError(self.default_code, message, help_text=help_text)
-                yield Contradiction(frozenset({threshold, interval}), error)
+                yield Contradiction.of(self.default_code, message, help_text, threshold, interval)
 
 
 class WorkerResilienceConfig(Settings):
@@ -138,8 +137,7 @@ class WorkerResilienceConfig(Settings):
                 f"db_retry_initial_ms ({self.db_retry_initial_ms:,})"
             )
             help_text = f"set db_retry_max_ms to {self.db_retry_initial_ms:,} or more"
-            error = ConfigurationError(self.default_code, message, help_text=help_text)
-            yield Contradiction(frozenset({"db_retry_max_ms", "db_retry_initial_ms"}), error)
+            yield Contradiction.of(self.default_code, message, help_text, "db_retry_max_ms", "db_retry_initial_ms")
 
 
 class AppConfig(Settings):
@@ -221,7 +219,7 @@ class AppConfig(Settings):
         """Queues must fit the mode and have unique names; prefetching needs a lease and excludes a cluster cap."""
         yield from self._queue_contradictions()
         if self.prefetch_buffer and self.cluster_wide_cap is not None:
-            yield _contradiction(
+            yield Contradiction.of(
                 ErrorCode.CONFIG_INVALID_CLUSTER_CAP,
                 f"AppConfig.cluster_wide_cap ({self.cluster_wide_cap}) and prefetch_buffer ({self.prefetch_buffer}) "
                 "exclude each other: prefetched tasks would fill the cap without running",
@@ -230,7 +228,7 @@ class AppConfig(Settings):
                 "prefetch_buffer",
             )
         if self.prefetch_buffer and self.claim_lease_ms is None:
-            yield _contradiction(
+            yield Contradiction.of(
                 ErrorCode.CONFIG_INVALID_PREFETCH,
                 f"AppConfig.prefetch_buffer ({self.prefetch_buffer}) needs claim_lease_ms",
                 "say for how long a prefetched task stays claimed, as in claim_lease_ms=60_000",
@@ -244,15 +242,15 @@ class AppConfig(Settings):
         if self.queue_mode is QueueMode.CUSTOM and not queues:
             message = "QueueMode.CUSTOM needs at least one queue in AppConfig.custom_queues"
             help_text = "add custom_queues=[CustomQueueConfig(name=…)], or leave queue_mode out"
-            yield _contradiction(code, message, help_text, "queue_mode", "custom_queues")
+            yield Contradiction.of(code, message, help_text, "queue_mode", "custom_queues")
         if self.queue_mode is QueueMode.DEFAULT and queues:
             message = "AppConfig.custom_queues is given, and queue_mode is QueueMode.DEFAULT"
             help_text = "add queue_mode=QueueMode.CUSTOM, or leave custom_queues out"
-            yield _contradiction(code, message, help_text, "queue_mode", "custom_queues")
+            yield Contradiction.of(code, message, help_text, "queue_mode", "custom_queues")
         for name, count in Counter(queue.name for queue in queues).items():
             if count > 1:
                 message = f"AppConfig.custom_queues has {count} queues named {name!r}"
-                yield _contradiction(code, message, "give each queue a name of its own", "custom_queues")
+                yield Contradiction.of(code, message, "give each queue a name of its own", "custom_queues")
 
     def log_config(self, logger: logging.Logger) -> None:
         """Log all settings at INFO, one line a section, passwords masked."""
@@ -281,10 +279,6 @@ def validate_default_code(value: object) -> list[HorsiesError]:
         )
         for found in validate_exception_mapper({Exception: value})
     ]
-
-
-def _contradiction(code: ErrorCode, message: str, help_text: str, *fields: str) -> Contradiction:
-    return Contradiction(frozenset(fields), ConfigurationError(code, message, help_text=help_text))
 
 
 def _key_values(settings: Mapping[str, object]) -> str:

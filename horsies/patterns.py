@@ -142,8 +142,8 @@ class IntervalSchedule(SchedulePattern):
         """One part at least is needed."""
         if self.interval:
             return ()
-        error = invalid_schedule("IntervalSchedule needs an interval", "give seconds=, minutes=, hours= or days=")
-        return (Contradiction(frozenset({"seconds", "minutes", "hours", "days"}), error),)
+        message, help_text = "IntervalSchedule needs an interval", "give seconds=, minutes=, hours= or days="
+        return (Contradiction.of(self.default_code, message, help_text, *type(self).model_fields),)
 
     def describe(self) -> str:
         """``Every 1 hour 30 minutes``."""
@@ -241,8 +241,8 @@ class WeeklySchedule(_ClockPattern):
 
     def contradictions(self) -> Sequence[Contradiction]:
         """One day at least is needed."""
-        error = invalid_schedule("WeeklySchedule needs a day", "give days=[Weekday.MONDAY]")
-        return () if self.days else (Contradiction(frozenset({"days"}), error),)
+        message, help_text = "WeeklySchedule needs a day", "give days=[Weekday.MONDAY]"
+        return () if self.days else (Contradiction.of(self.default_code, message, help_text, "days"),)
 
     def _fields(self) -> str:
         numbers = sorted({1 + list(Weekday).index(day) for day in self.days})

@@ -14,7 +14,6 @@ from horsies.errors import (
     ConfigurationError,
     ErrorCode,
     HorsiesError,
-    SourceLocation,
     TaskDefinitionError,
     caller_location,
     raise_all,
@@ -180,33 +179,26 @@ def _problem(detail: "ErrorDetails") -> TaskDefinitionError:
     )
 
 
-def validate_exception_mapper(mapper: Any, location: SourceLocation | None = None) -> list[HorsiesError]:
+def validate_exception_mapper(mapper: Any) -> list[HorsiesError]:
     """Find what is wrong with an exception mapper: HRS-209 malformed, HRS-212 a value is reserved."""
     if not isinstance(mapper, Mapping):
-        return [_malformed(f"an exception mapper is a dict, got {type(mapper).__name__}", location)]
+        return [_malformed(f"an exception mapper is a dict, got {type(mapper).__name__}")]
     problems: list[HorsiesError] = []
     for kind, code in cast("Mapping[object, object]", mapper).items():
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            problems.append(_malformed(f"the key {kind!r} of the exception mapper is no exception class", location))
+            problems.append(_malformed(f"the key {kind!r} of the exception mapper is no exception class"))
         elif isinstance(code, str) and code in BUILT_IN_CODES:
-            problems.append(_reserved(f"{kind.__name__} is mapped to {code}, a code of the library's own", location))
+            message = f"{kind.__name__} is mapped to {code}, a code of the library's own"
+            reserved, help_text = ErrorCode.CHECK_RESERVED_CODE_COLLISION, "choose a code of your own"
+            problems.append(ConfigurationError(reserved, message, help_text=help_text))
         elif not isinstance(code, str) or isinstance(code, Enum) or not _is_code(code):
-            problems.append(
-                _malformed(f"{kind.__name__} is mapped to {code!r}, which is no UPPER_SNAKE_CASE string", location)
-            )
+            problems.append(_malformed(f"{kind.__name__} is mapped to {code!r}, which is no UPPER_SNAKE_CASE string"))
     return problems
 
 
-def _malformed(message: str, location: SourceLocation | None) -> HorsiesError:
+def _malformed(message: str) -> HorsiesError:
     help_text = 'map exception classes to codes: {TimeoutError: "UPSTREAM_SLOW"}'
-    return ConfigurationError(
-        ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER, message, location=location, help_text=help_text
-    )
-
-
-def _reserved(message: str, location: SourceLocation | None) -> HorsiesError:
-    help_text = "choose a code of your own"
-    return ConfigurationError(ErrorCode.CHECK_RESERVED_CODE_COLLISION, message, location=location, help_text=help_text)
+    return ConfigurationError(ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER, message, help_text=help_text)
 
 
 def code_for_exception(

@@ -104,5 +104,5 @@ class ScheduleConfig(Settings):
         for name, count in Counter(schedule.name for schedule in self.schedules).items():
             if count > 1:
                 message = f"ScheduleConfig.schedules has {count} schedules named {name!r}"
-                error = invalid_schedule(message, "give each schedule a name of its own")
-                yield Contradiction(frozenset({"schedules"}), error)
+                help_text = "give each schedule a name of its own"
+                yield Contradiction.of(self.default_code, message, help_text, "schedules")

@@ -26,6 +26,11 @@ class Contradiction:
     fields: frozenset[str]
     error: HorsiesError
 
+    @classmethod
+    def of(cls, code: ErrorCode, message: str, help_text: str, *fields: str) -> "Contradiction":
+        """A contradiction between these fields."""
+        return cls(frozenset(fields), ConfigurationError(code, message, help_text=help_text))
+
 
 class Settings(BaseModel):
     """Frozen settings that refuse what they do not know.

@@ -10,7 +10,6 @@ class Inherited(Protocol):
 
     def begin_anew(self) -> None:
         """Forget the parent's threads, locks and connections, and close none of them."""
-        ...
 
 
 _inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()

@@ -29,7 +29,7 @@ class Database:
         self.schema = config.schema_name
         self._lock = threading.Lock()
         self._url: str | None = None
-        self._is_prepared = False
+        self.is_prepared = False
 
     @property
     def url(self) -> str:
@@ -38,11 +38,6 @@ class Database:
             with self._lock:
                 self._url = self._url or self.config.resolve_url()
         return self._url
-
-    @property
-    def is_prepared(self) -> bool:
-        """Whether `prepare` has succeeded in this process."""
-        return self._is_prepared
 
     def connect_kwargs(self) -> dict[str, Any]:
         """Keywords for psycopg: autocommit, keepalives; what is worth preparing goes through `horsies.db.roundtrip`."""
@@ -97,14 +92,14 @@ class Database:
         Raises:
             CallFailedError: no URL, no connection, no rights, a newer schema, or a missing one that may not be made.
         """
-        if self._is_prepared:
+        if self.is_prepared:
             return
         try:
             with self.connect() as connection:
                 self._prepare(connection)
         except (psycopg.Error, migrate.SchemaTooNewError, HorsiesError, EmbeddedError) as error:
             raise call_failed(error) from error
-        self._is_prepared = True
+        self.is_prepared = True
 
     def _prepare(self, connection: Connection[tuple[Any, ...]]) -> None:
         if self.config.auto_migrate:

@@ -71,7 +71,6 @@ class Ticket(Protocol):
 
     def close(self) -> None:
         """Leave the list."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

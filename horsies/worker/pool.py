@@ -25,15 +25,12 @@ class PoolListener(Protocol):
 
     def report(self, job: Job, outcome: Outcome) -> None:
         """An attempt has ended."""
-        ...
 
     def room(self) -> None:
         """A child can take work."""
-        ...
 
     def hand_back(self, jobs: Sequence[Job]) -> None:
         """These were claimed, have not begun here, and are to go back."""
-        ...
 
 
 class ChildPool:

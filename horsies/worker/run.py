@@ -40,25 +40,17 @@ _BEATS_WITHIN_THRESHOLD = 8
 class ServableApp(Protocol):
     """What a worker needs of an app."""
 
-    @property
-    def name(self) -> str:
-        """The app's name in the log."""
-        ...
+    name: str
+    """The app's name in the log."""
 
-    @property
-    def config(self) -> AppConfig:
-        """Its configuration."""
-        ...
+    config: AppConfig
+    """Its configuration."""
 
-    @property
-    def registry(self) -> Registry:
-        """Its tasks."""
-        ...
+    registry: Registry
+    """Its tasks."""
 
-    @property
-    def producer(self) -> Producer:
-        """Its way to the database."""
-        ...
+    producer: Producer
+    """Its way to the database."""
 
     def check(self) -> list[HorsiesError]:
         """Import all task modules; what is wrong with them and the configuration."""

@@ -29,15 +29,11 @@ Out_co = TypeVar("Out_co", covariant=True, default=Outputs)
 class App(Protocol):
     """What a workflow needs of its app: a `Horsies` has it."""
 
-    @property
-    def registry(self) -> Registry:
-        """The tasks."""
-        ...
+    registry: Registry
+    """The tasks."""
 
-    @property
-    def producer(self) -> Producer:
-        """What it sends with."""
-        ...
+    producer: Producer
+    """What it sends with."""
 
 
 @dataclass(frozen=True, slots=True)
