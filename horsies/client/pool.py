@@ -20,7 +20,6 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
-from horsies.postgres import PostgresConfig
 
 _PING_AFTER_IDLE_S = 1.0
 _SURPLUS_AFTER_IDLE_S = 10.0
@@ -46,20 +45,21 @@ class Pooled[C: Connection[Any] | AsyncConnection[Any]]:
 class Shelf[C: Connection[Any] | AsyncConnection[Any]]:
     """The idle connections of a pool. The one used last is taken first, so that what is too many gets old."""
 
-    def __init__(self, config: PostgresConfig) -> None:
-        """Begin empty."""
-        self._config = config
+    def __init__(self, database: Database) -> None:
+        """Open nothing yet."""
+        self._database = database
+        self._config = database.config
+        self._most = self._config.pool_size + self._config.max_overflow
         self._idle: deque[Pooled[C]] = deque()
         self._lock = threading.Lock()
         self._is_closed = False
         self._doubted_at = 0.0
 
-    def take(self) -> Pooled[C] | None:
-        """Take a connection, if there is one."""
+    def _take_idle(self) -> Pooled[C] | None:
         with self._lock:
             return self._idle.pop() if self._idle else None
 
-    def put_back(self, pooled: Pooled[C]) -> Pooled[C] | None:
+    def _put_back(self, pooled: Pooled[C]) -> Pooled[C] | None:
         """Keep a connection for the next one; answers the one that is to be closed, this or another."""
         now = pooled.used_at = time.monotonic()
         with self._lock:
@@ -72,7 +72,7 @@ class Shelf[C: Connection[Any] | AsyncConnection[Any]]:
             is_too_many = len(self._idle) > self._config.pool_size
             return self._idle.popleft() if is_too_many and now - self._idle[0].used_at > _SURPLUS_AFTER_IDLE_S else None
 
-    def close(self) -> list[Pooled[C]]:
+    def _clear(self) -> list[Pooled[C]]:
         """Keep nothing from now on; answers what is to be closed."""
         with self._lock:
             self._is_closed = True
@@ -80,11 +80,11 @@ class Shelf[C: Connection[Any] | AsyncConnection[Any]]:
             self._idle.clear()
         return left
 
-    def is_spent(self, pooled: Pooled[C]) -> bool:
+    def _is_spent(self, pooled: Pooled[C]) -> bool:
         """Whether a connection is so old that it is to be replaced."""
         return time.monotonic() - pooled.opened_at > self._config.pool_recycle
 
-    def needs_ping(self, pooled: Pooled[C]) -> bool:
+    def _needs_ping(self, pooled: Pooled[C]) -> bool:
         """Whether a connection may have died unseen since it was used."""
         is_doubtful = pooled.used_at < max(self._doubted_at, time.monotonic() - _PING_AFTER_IDLE_S)
         return self._config.pool_pre_ping and is_doubtful
@@ -98,22 +98,19 @@ class Shelf[C: Connection[Any] | AsyncConnection[Any]]:
             pooled.connection.pgconn.finish()
         self._idle.clear()
 
+    def _exhausted(self) -> CallFailedError:
+        seconds = self._config.pool_timeout
+        message = f"no connection became free within {seconds:g} s: pool_size + max_overflow are {self._most}"
+        return CallFailedError(message, retryable=True)
 
-def _exhausted(config: PostgresConfig) -> CallFailedError:
-    most = config.pool_size + config.max_overflow
-    message = f"no connection became free within {config.pool_timeout:g} s: pool_size + max_overflow are {most}"
-    return CallFailedError(message, retryable=True)
 
-
-class SyncPool:
+class SyncPool(Shelf[Connection[Any]]):
     """Connections for threads."""
 
     def __init__(self, database: Database) -> None:
         """Open nothing yet."""
-        config = database.config
-        self._database = database
-        self._shelf: Shelf[Connection[Any]] = Shelf(config)
-        self._slots = threading.Semaphore(config.pool_size + config.max_overflow)
+        super().__init__(database)
+        self._slots = threading.Semaphore(self._most)
 
     @contextmanager
     def connection(self) -> Generator[Connection[Any]]:
@@ -123,9 +120,8 @@ class SyncPool:
             CallFailedError: none became free within ``pool_timeout``.
             psycopg.Error: none could be opened.
         """
-        config = self._database.config
-        if not self._slots.acquire(timeout=config.pool_timeout):
-            raise _exhausted(config)
+        if not self._slots.acquire(timeout=self._config.pool_timeout):
+            raise self._exhausted()
         try:
             pooled = self._take()
             try:
@@ -134,22 +130,18 @@ class SyncPool:
                     pooled = self._take()
                 yield pooled.connection
             finally:
-                if (left := self._shelf.put_back(pooled)) is not None:
+                if (left := self._put_back(pooled)) is not None:
                     left.connection.close()
         finally:
             self._slots.release()
 
     def close(self) -> None:
         """Close the idle connections now, and the others when they come back."""
-        for pooled in self._shelf.close():
+        for pooled in self._clear():
             pooled.connection.close()
 
-    def disown(self) -> None:
-        """Forget everything: this is a fork, and it is the parent's."""
-        self._shelf.disown()
-
     def _take(self) -> Pooled[Connection[Any]]:
-        return self._shelf.take() or Pooled(self._database.connect())
+        return self._take_idle() or Pooled(self._database.connect())
 
     def _is_good(self, pooled: Pooled[Connection[Any]]) -> bool:
         if not pooled.is_ready:
@@ -157,35 +149,32 @@ class SyncPool:
                 pooled.connection.execute(self._database.limit_statements)
             pooled.is_ready = True
             return True
-        if self._shelf.is_spent(pooled):
+        if self._is_spent(pooled):
             return False
         try:
-            if self._shelf.needs_ping(pooled):
+            if self._needs_ping(pooled):
                 pooled.connection.execute(b"")
         except psycopg.Error:
             return False
         return True
 
 
-class AsyncPool:
+class AsyncPool(Shelf[AsyncConnection[Any]]):
     """Connections for the tasks of one event loop: `SyncPool`, awaited."""
 
     def __init__(self, database: Database) -> None:
         """Open nothing yet."""
-        config = database.config
-        self._database = database
-        self._shelf: Shelf[AsyncConnection[Any]] = Shelf(config)
-        self._slots = asyncio.Semaphore(config.pool_size + config.max_overflow)
+        super().__init__(database)
+        self._slots = asyncio.Semaphore(self._most)
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[AsyncConnection[Any]]:
         """The same as `SyncPool.connection`, awaited."""
-        config = self._database.config
         try:
-            async with asyncio.timeout(config.pool_timeout):
+            async with asyncio.timeout(self._config.pool_timeout):
                 await self._slots.acquire()
         except TimeoutError:
-            raise _exhausted(config) from None
+            raise self._exhausted() from None
         try:
             pooled = await self._take()
             try:
@@ -194,22 +183,18 @@ class AsyncPool:
                     pooled = await self._take()
                 yield pooled.connection
             finally:
-                if (left := self._shelf.put_back(pooled)) is not None:
+                if (left := self._put_back(pooled)) is not None:
                     await left.connection.close()
         finally:
             self._slots.release()
 
     async def close(self) -> None:
         """Close the idle connections now, and the others when they come back."""
-        for pooled in self._shelf.close():
+        for pooled in self._clear():
             await pooled.connection.close()
 
-    def disown(self) -> None:
-        """Forget everything: this is a fork, and it is the parent's."""
-        self._shelf.disown()
-
     async def _take(self) -> Pooled[AsyncConnection[Any]]:
-        return self._shelf.take() or Pooled(await self._database.connect_async())
+        return self._take_idle() or Pooled(await self._database.connect_async())
 
     async def _is_good(self, pooled: Pooled[AsyncConnection[Any]]) -> bool:
         if not pooled.is_ready:
@@ -217,10 +202,10 @@ class AsyncPool:
                 await pooled.connection.execute(self._database.limit_statements)
             pooled.is_ready = True
             return True
-        if self._shelf.is_spent(pooled):
+        if self._is_spent(pooled):
             return False
         try:
-            if self._shelf.needs_ping(pooled):
+            if self._needs_ping(pooled):
                 await pooled.connection.execute(b"")
         except psycopg.Error:
             return False
