@@ -19,7 +19,6 @@ from horsies.codes import WorkflowStatus as WorkflowStatus
 from horsies.codes import WorkflowTaskStatus as WorkflowTaskStatus
 from horsies.config import AppConfig as AppConfig
 from horsies.config import CustomQueueConfig as CustomQueueConfig
-from horsies.config import PostgresConfig as PostgresConfig
 from horsies.config import QueueMode as QueueMode
 from horsies.config import RecoveryConfig as RecoveryConfig
 from horsies.config import WorkerResilienceConfig as WorkerResilienceConfig
@@ -50,6 +49,7 @@ from horsies.patterns import MonthlySchedule as MonthlySchedule
 from horsies.patterns import SchedulePattern as SchedulePattern
 from horsies.patterns import Weekday as Weekday
 from horsies.patterns import WeeklySchedule as WeeklySchedule
+from horsies.postgres import PostgresConfig as PostgresConfig
 from horsies.result import Err as Err
 from horsies.result import Ok as Ok
 from horsies.result import Result as Result

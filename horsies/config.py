@@ -16,16 +16,6 @@ from horsies.retry import ExceptionMapper, validate_exception_mapper
 from horsies.schedules import ScheduleConfig
 from horsies.settings import Contradiction, Settings, show_value
 
-__all__ = [
-    "DEFAULT_QUEUE",
-    "AppConfig",
-    "CustomQueueConfig",
-    "PostgresConfig",
-    "QueueMode",
-    "RecoveryConfig",
-    "WorkerResilienceConfig",
-]
-
 _LONGEST_QUEUE_BYTES = 128
 
 

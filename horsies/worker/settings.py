@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
-from horsies.config import PostgresConfig, RecoveryConfig, WorkerResilienceConfig
+from horsies.config import RecoveryConfig, WorkerResilienceConfig
 from horsies.errors import ConfigurationError, ErrorCode, caller_location, raise_all
+from horsies.postgres import PostgresConfig
 from horsies.scheduler.plan import Schedules
 from horsies.telemetry import LogFormat
 
