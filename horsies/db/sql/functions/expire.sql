@@ -22,9 +22,7 @@ begin
         where t.id = any (overdue) and t.started_at is null
         order by t.id
         for update skip locked);
-    if exists (select from horsies.tasks t where t.id = any (overdue) and t.status = 'CLAIMED') then
-        perform horsies.notify_wake();
-    end if;
+    perform horsies.notify_wake() where exists (select from horsies.tasks t where t.id = any (overdue) and t.status = 'CLAIMED');
     overdue := horsies.end_tasks(overdue, 'EXPIRED', expiry, 'TASK_EXPIRED', clock);
     perform horsies.notify_done(overdue);
     return coalesce(cardinality(overdue), 0);

@@ -26,9 +26,7 @@ begin
         for update of t skip locked
     ) as locked;
     returned := horsies.hand_back(stale, true) + horsies.hand_back(passed, false);
-    if returned > 0 then
-        perform horsies.notify_wake();
-    end if;
+    perform horsies.notify_wake() where returned > 0;
     return returned;
 end
 $function$;

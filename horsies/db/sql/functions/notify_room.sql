@@ -6,14 +6,12 @@ language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$
 begin
-    if exists (
+    perform horsies.notify_wake() where exists (
         select from horsies.claimable(asking_worker, freed, 1) as open
         where exists (select from horsies.tasks t
                       where t.queue = open.name and t.status = 'PENDING' and not t.held)
            or (open.cluster_room is not null
                and exists (select from horsies.tasks t where t.status = 'PENDING' and not t.held))
-    ) then
-        perform horsies.notify_wake();
-    end if;
+    );
 end
 $function$;

@@ -82,9 +82,7 @@ begin
             where written.verdict = 'accepted');
         perform horsies.notify_done(dead_hands.running);
     end loop;
-    if handed_back + crashed > 0 then
-        perform horsies.notify_wake();
-    end if;
+    perform horsies.notify_wake() where handed_back + crashed > 0;
     return next;
 end
 $function$;

@@ -30,9 +30,7 @@ begin
     set status = 'RUNNING', attempt = t.attempt + 1, started_at = clock, lease_until = null
     where t.id = any (mine) and t.queue = any (open_names) and not t.held and (t.good_until > clock) is not false
     returning t.id, t.attempt;
-    if horsies.hand_back(array(select t.id from horsies.tasks t where t.id = any (mine) and t.started_at is null), false) > 0
-    then
-        perform horsies.notify_wake();
-    end if;
+    perform horsies.notify_wake() where horsies.hand_back(
+        array(select t.id from horsies.tasks t where t.id = any (mine) and t.started_at is null), false) > 0;
 end
 $function$;
