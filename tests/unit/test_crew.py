@@ -18,10 +18,17 @@ async def tell_while_nobody_reads(ours: socket.socket, theirs: socket.socket) ->
     for pid in range(1, MANY):
         crew.tell_template(protocol.kill(pid))
     crew.tell_template(Frame(Kind.STACKS))
-    crew.tell_template(Frame(Kind.BYE))
+    loop, starting = asyncio.get_running_loop(), asyncio.ensure_future(crew.start())
+    await asyncio.sleep(0)  # it has begun
     reader, told = FrameReader(), list[Frame]()
-    while not told or told[-1].kind is not Kind.BYE:
-        told += reader.feed(await asyncio.get_running_loop().sock_recv(theirs, 1 << 16))
+    while not told or told[-1].kind is not Kind.FORK:
+        told += reader.feed(await loop.sock_recv(theirs, 1 << 16))
+    await starting
+    loop.remove_reader(ours)
+    for child in crew:
+        assert child.transport is not None
+        child.transport.close()
+    await asyncio.sleep(0)  # it is closed
     return told
 
 
