@@ -65,10 +65,13 @@ class TaskHandle[T]:
         task_id: its id, a UUID as text; `Horsies.handle` makes a handle of it in another process.
     """
 
-    __slots__ = ("_codec_for", "_outcome", "_runner", "task_id")
+    __slots__ = ("_codec_for", "_is_committed", "_outcome", "_runner", "task_id")
 
-    def __init__(self, task_id: str, runner: Runner, codec_for: CodecFor) -> None:
+    def __init__(self, task_id: str, runner: Runner, codec_for: CodecFor, *, is_committed: bool = True) -> None:
         """Made by `send`, `TaskFunction.handle` and `Horsies.handle`.
+
+        Of a task that was sent in a transaction of the caller's, which may not be committed yet, `get` waits also for
+        that.
 
         Raises:
             ValueError: ``task_id`` is not a UUID.
@@ -76,6 +79,7 @@ class TaskHandle[T]:
         self.task_id = str(parse_id(task_id))
         self._runner = runner
         self._codec_for = codec_for
+        self._is_committed = is_committed
         self._outcome: TaskResult[T, TaskError] | None = None
 
     def __repr__(self) -> str:
@@ -124,10 +128,20 @@ class TaskHandle[T]:
     def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, TaskError]]:
         if self._outcome is not None:
             return self._outcome
-        outcome, is_final = yield from await_outcome(self.task_id, timeout_ms, self._codec_for)
+        what = f"task {self.task_id}{uncommitted(self._is_committed)}"
+        outcome, is_final = yield from await_answer(UUID(self.task_id), what, timeout_ms, self._look)
         if is_final:
             self._outcome = outcome
         return outcome
+
+    def _look(self, told: "StoredResult | None") -> "Operation[Answer | None]":
+        """The outcome, if there is one by now, and whether it is final."""
+        stored: StoredResult | None = told or (yield calls_tasks.task_result(UUID(self.task_id)))
+        if stored is None and self._is_committed:
+            return failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id)), False
+        if stored is None or stored.result is None:
+            return None
+        return self._codec_for(stored.task_name).decode(stored.status == TaskStatus.COMPLETED, stored.result), True
 
     def _info(
         self, *, include_result: bool = False, include_failed_reason: bool = False, include_attempts: bool = False
@@ -149,22 +163,6 @@ class TaskHandle[T]:
         except CallFailedError as failure:
             return unanswered(BrokerErrorCode.CLEANUP_FAILED, failure)
         return no_such_task(self.task_id) if verdict == "unknown" else Ok(verdict == "cancelled")
-
-
-def await_outcome(
-    task_id: str, timeout_ms: int | None, codec_for: CodecFor
-) -> Operation[tuple[TaskResult[Any, TaskError], bool]]:
-    """Wait for a task to end: its outcome, and whether that is final."""
-
-    def look(told: "StoredResult | None") -> Operation[Answer | None]:
-        stored: StoredResult | None = told or (yield calls_tasks.task_result(UUID(task_id)))
-        if stored is None:
-            return failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(task_id)), False
-        if stored.result is not None:
-            return codec_for(stored.task_name).decode(stored.status == TaskStatus.COMPLETED, stored.result), True
-        return None
-
-    return await_answer(UUID(task_id), f"task {task_id}", timeout_ms, look)
 
 
 type Answer = tuple[TaskResult[Any, TaskError], bool]
@@ -207,6 +205,11 @@ def await_answer(
             told = yield Wait(ticket, left) if failure is None else Pause(min(left, _ASK_AGAIN_S))
     finally:
         ticket.close()
+
+
+def uncommitted(is_committed: bool) -> str:  # noqa: FBT001 - an answer
+    """What messages say of a task or run that may not be committed."""
+    return "" if is_committed else ", sent in a transaction that may not be committed,"
 
 
 def _missing(task_id: str) -> str:

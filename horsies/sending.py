@@ -16,7 +16,7 @@ from horsies.codec.wire import encode_json
 from horsies.codes import TaskSendErrorCode
 from horsies.db import calls_tasks
 from horsies.db.calls_tasks import EnqueueRequest
-from horsies.db.operations import CallFailedError, Operation, Pause, Runner
+from horsies.db.operations import CallFailedError, CallRefusedError, Operation, Pause, Runner
 from horsies.registry import TaskDefinition
 from horsies.result import Err, Ok, Result
 
@@ -35,11 +35,13 @@ class TaskSendOptions:
         good_until: aware; not started by then, the task ends EXPIRED.
         delay: seconds until the task may be claimed.
         priority: 1 (first) to 100; None: the queue's.
+        connection: in whose open transaction the task is sent; None: in one of its own.
     """
 
     good_until: datetime | None = None
     delay: float = 0.0
     priority: int | None = None
+    connection: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,10 @@ class TaskSendError:
     Attributes:
         code: what went wrong.
         message: the same in words, naming the parameter or the database's reason.
-        retryable: `retry_send` may succeed; it never makes a second task, also if the first send did get through.
-        task_id: the id made for the task, if it came so far.
-        payload: what `retry_send` replays, if it came so far.
+        retryable: `retry_send` may succeed; it never makes a second task, also if the first send did get through. Of a
+            send in a transaction of the caller's: the whole transaction may.
+        task_id: the id made for the task, if it came so far; None in a transaction of the caller's.
+        payload: what `retry_send` replays, if it came so far; None in a transaction of the caller's.
         exception: the cause, if there was one.
     """
 
@@ -203,8 +206,10 @@ def send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID]
     prepared = prepare(producer, asked)
     if isinstance(prepared, Err):
         return prepared
-    first = _enqueue(prepared.value, make_handle, replay=False)
-    return (yield from insist(producer, first, lambda: _enqueue(prepared.value, make_handle, replay=True)))
+    first = _enqueue(prepared.value, make_handle, replay=False, connection=asked.options.connection)
+    if asked.options.connection is None:
+        first = insist(producer, first, lambda: _enqueue(prepared.value, make_handle, replay=True))
+    return (yield from first)
 
 
 def insist[T, E: Retryable](
@@ -226,7 +231,8 @@ def resend[H](
     """Replay the payload of a failed send of the same task and kind."""
     payload = error.payload
     if error.code is not TaskSendErrorCode.ENQUEUE_FAILED or payload is None:
-        return _invalid(f"only a send that failed with ENQUEUE_FAILED can be replayed, this one has {error.code}")
+        what = "only a send that failed with ENQUEUE_FAILED, and in no transaction of yours, can be replayed"
+        return _invalid(f"{what}: this one has {error.code}")
     if payload.kind != kind:
         return _invalid(f"this error comes from {payload.kind}: use retry_{payload.kind}")
     if payload.request.task_name != definition.name:
@@ -238,14 +244,17 @@ def resend[H](
 
 
 def _enqueue[H](
-    payload: TaskSendPayload, make_handle: Callable[[UUID], H], *, replay: bool
+    payload: TaskSendPayload, make_handle: Callable[[UUID], H], *, replay: bool, connection: object = None
 ) -> Operation[TaskSendResult[H]]:
     task_id = payload.request.task_id
     try:
-        verdict: Any = yield calls_tasks.enqueue(payload.request, replay=replay)
+        verdict: Any = yield calls_tasks.enqueue(payload.request, replay=replay, connection=connection)
+    except CallRefusedError as refusal:
+        return _invalid(refusal.message, refusal)
     except CallFailedError as failure:
         code = TaskSendErrorCode.ENQUEUE_FAILED
-        return Err(TaskSendError(code, failure.message, failure.retryable, str(task_id), payload, failure.__cause__))
+        made_id, kept = (str(task_id), payload) if connection is None else (None, None)
+        return Err(TaskSendError(code, failure.message, failure.retryable, made_id, kept, failure.__cause__))
     if verdict == "mismatch":
         message = f"the id {task_id} belongs to another request"
         return Err(TaskSendError(TaskSendErrorCode.PAYLOAD_MISMATCH, message, task_id=str(task_id), payload=payload))

@@ -63,7 +63,8 @@ class TaskSender[**P, T]:
 
     def _handle(self, task_id: UUID) -> TaskHandle[T]:
         codec = self.definition.result
-        return TaskHandle(str(task_id), self._producer.runner, lambda _name: codec)
+        is_committed = self._options.connection is None
+        return TaskHandle(str(task_id), self._producer.runner, lambda _name: codec, is_committed=is_committed)
 
 
 class TaskFunction[**P, T, R = TaskResult[T, TaskError]](TaskSender[P, T]):
@@ -96,7 +97,12 @@ class TaskFunction[**P, T, R = TaskResult[T, TaskError]](TaskSender[P, T]):
         return self.definition.name
 
     def with_options(
-        self, *, good_until: datetime | None = None, delay: float = 0.0, priority: int | None = None
+        self,
+        *,
+        good_until: datetime | None = None,
+        delay: float = 0.0,
+        priority: int | None = None,
+        connection: object = None,
     ) -> TaskSender[P, T]:
         """Options for one send, which the methods of the returned sender apply.
 
@@ -104,8 +110,12 @@ class TaskFunction[**P, T, R = TaskResult[T, TaskError]](TaskSender[P, T]):
             good_until: an aware time; a task not started by then ends EXPIRED.
             delay: seconds until the task may be claimed.
             priority: 1 (first) to 100.
+            connection: one of your own, in whose open transaction the task is sent: it is there for workers once you
+                commit, and not at all if you roll back. A psycopg `Connection` or `AsyncConnection`, an asyncpg
+                `Connection`, a SQLAlchemy `Connection`, `Session`, `AsyncConnection` or `AsyncSession`, or Django's
+                `connection`.
         """
-        return TaskSender(self.definition, self._producer, TaskSendOptions(good_until, delay, priority))
+        return TaskSender(self.definition, self._producer, TaskSendOptions(good_until, delay, priority, connection))
 
     @property
     def producer(self) -> Producer:

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 
+from horsies.client import outside
 from horsies.client.forks import renew_in_children
 from horsies.client.pool import AsyncPool
 from horsies.client.waiting import Waiters
@@ -108,6 +109,8 @@ class AsyncDriver:
     async def _call[R](self, call: Call[R]) -> R:
         try:
             pool = await self._open_pool()
+            if call.connection is not None:
+                return await outside.ask_async(self._database, call)
             async with pool.connection() as connection:
                 return (await round_trip_async(self._database, connection, *call.groups))[0][0]
         except psycopg.Error as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from horsies.client import outside
 from horsies.client.forks import renew_in_children
 from horsies.client.pool import SyncPool
 from horsies.client.waiting import Waiters
@@ -100,7 +101,10 @@ class SyncDriver:
 
     def _call[R](self, call: Call[R]) -> R:
         try:
-            with self._open_pool().connection() as connection:
+            pool = self._open_pool()
+            if call.connection is not None:
+                return outside.ask(self._database, call)
+            with pool.connection() as connection:
                 return round_trip(self._database, connection, *call.groups)[0][0]
         except psycopg.Error as error:
             raise call_failed(error) from error

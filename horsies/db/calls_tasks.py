@@ -10,7 +10,7 @@ from horsies.db.calls_worker import notify_wake
 from horsies.db.operations import Call, column, first, many, nothing, scalar
 from horsies.db.rows import AttemptRow, StoredResult, TaskInfoRow
 
-_ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
+_ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class EnqueueRequest:
     timeout_ms: int | None
 
 
-def enqueue(request: EnqueueRequest, *, replay: bool) -> Call[str]:
+def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = None) -> Call[str]:
     """Accept a task; answers ``sent``, ``known`` or ``mismatch``."""
     params = (
         request.task_id,
@@ -44,7 +44,7 @@ def enqueue(request: EnqueueRequest, *, replay: bool) -> Call[str]:
         request.timeout_ms,
         replay,
     )
-    return Call(_ENQUEUE, params, scalar, hint=notify_wake())
+    return Call(_ENQUEUE, params, scalar, notify_wake(), connection)
 
 
 def task_result(task_id: UUID) -> Call[StoredResult | None]:

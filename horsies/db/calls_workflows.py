@@ -23,10 +23,10 @@ class RunRequest:
     fingerprint: bytes
 
 
-def workflow_start(request: RunRequest) -> Call[str]:
+def workflow_start(request: RunRequest, connection: object = None) -> Call[str]:
     """Start a run; answers ``started``, ``known`` or ``mismatch``. It may be replayed."""
     params = (request.run_id, RawJson(request.document), request.fingerprint)
-    return Call("select horsies.workflow_start(%s, %s::json, %s)", params, scalar, hint=notify_wake())
+    return Call("select horsies.workflow_start(%s, %s::json, %s)", params, scalar, notify_wake(), connection)
 
 
 def workflow_control(run_id: UUID, action: str) -> Call[str]:

@@ -1,6 +1,7 @@
 """Which database errors may go away by themselves."""
 
 import re
+from contextlib import suppress
 
 import psycopg
 from psycopg import errors
@@ -15,6 +16,7 @@ RETRYABLE = (
     errors.DeadlockDetected,
     errors.ReadOnlySqlTransaction,  # a standby, after a fail-over
     TimeoutError,  # no answer, though the connection seems to stand
+    ConnectionError,  # as other drivers than ours have it
 )
 # Subclasses of OperationalError that will not.
 FINAL = (
@@ -32,9 +34,17 @@ _REFUSAL = re.compile(
 )
 
 
+def sqlstate(error: BaseException) -> str:
+    """The code that the server gave an error, whatever driver it came through; "" if there is none."""
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+
+
 def is_retryable(error: BaseException) -> bool:
     """Whether the same call may succeed later."""
-    if not isinstance(error, RETRYABLE) or isinstance(error, FINAL):
+    kind: type[BaseException] = type(error)
+    with suppress(KeyError):
+        kind = errors.lookup(sqlstate(error))
+    if not issubclass(kind, RETRYABLE) or issubclass(kind, FINAL):
         return False
     return not (isinstance(error, psycopg.Error) and error.sqlstate is None and _REFUSAL.search(str(error)))
 

@@ -53,12 +53,14 @@ class Call[R]:
         decode: makes the answer of the rows.
         hint: a notification to be sent behind it in the same round trip but in a transaction of its own:
             notifying inside the writing transaction makes all commits of the server queue up.
+        connection: one of the caller's own, in whose open transaction both are made; None: one of ours.
     """
 
     sql: str
     params: tuple[object, ...]
     decode: Callable[[Rows], R]
     hint: "Call[None] | None" = None
+    connection: object = None
 
     @property
     def groups(self) -> "list[list[Call[Any]]]":
@@ -112,6 +114,10 @@ class CallFailedError(Exception):
         super().__init__(message)
         self.message = message
         self.retryable = retryable
+
+
+class CallRefusedError(CallFailedError):
+    """A call was not made, for the caller's own connection will not do. The transaction there is as it was."""
 
 
 class Runner(Protocol):

@@ -18,7 +18,7 @@ from horsies.codes import (
 )
 from horsies.db import calls_workflows
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
-from horsies.handle import CodecFor, await_answer
+from horsies.handle import CodecFor, await_answer, uncommitted
 from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.result import Err, Ok, Result
 from horsies.workflows.nodes import AnyNode, Node, NodeKey, list_codec, required_id
@@ -99,8 +99,13 @@ class WorkflowHandle[T]:
         workflow_id: its id, a UUID as text.
     """
 
-    def __init__(self, workflow_id: str, broker: RunBroker, spec: "WorkflowSpec[T] | None" = None) -> None:
+    def __init__(
+        self, workflow_id: str, broker: RunBroker, spec: "WorkflowSpec[T] | None" = None, *, is_committed: bool = True
+    ) -> None:
         """Made by a start, or of an id: ``WorkflowHandle(workflow_id, app.get_broker())``.
+
+        Of a run that was started in a transaction of the caller's, which may not be committed yet, `get` waits also for
+        that.
 
         Raises:
             WorkflowValidationError: HRS-032, the id is not a UUID.
@@ -109,6 +114,7 @@ class WorkflowHandle[T]:
         self.workflow_id = str(self._id)
         self._broker = broker
         self._spec = spec
+        self._is_committed = is_committed
 
     def __repr__(self) -> str:
         """Show the id."""
@@ -193,7 +199,8 @@ class WorkflowHandle[T]:
         return await self._broker.runner.run_async(self._control("resume"))
 
     def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, TaskError]]:
-        answer, _ = yield from await_answer(self._id, f"run {self._id}", timeout_ms, lambda _told: self._look())
+        what = f"run {self._id}{uncommitted(self._is_committed)}"
+        answer, _ = yield from await_answer(self._id, what, timeout_ms, lambda _told: self._look())
         return answer
 
     def _look(self) -> Operation[tuple[TaskResult[Any, TaskError], bool] | None]:
@@ -201,7 +208,7 @@ class WorkflowHandle[T]:
         run: RunRow | None = yield calls_workflows.workflow_state(self._id)
         if run is None:
             message = f"there is no run {self._id}; it may have been pruned"
-            return failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, message), False
+            return (failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, message), False) if self._is_committed else None
         match WorkflowStatus(run.status):
             case WorkflowStatus.PAUSED:
                 message = f"run {self._id} is paused: resume() lets it go on"

@@ -132,20 +132,25 @@ class WorkflowSpec(Generic[Out_co]):
         """Show the name and how many nodes there are."""
         return f"<workflow {self.name!r} of {len(self.tasks)} nodes>"
 
-    def start(self, workflow_id: str | UUID | None = None) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
+    def start(
+        self, workflow_id: str | UUID | None = None, *, connection: object = None
+    ) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
         """Start a run.
 
         Args:
             workflow_id: a UUID; the same id starts one run at most, however often. Default: a new one.
+            connection: one of your own, in whose open transaction the run is started; see `TaskFunction.with_options`.
 
         Returns:
             Its handle; or an error, of which ENQUEUE_FAILED can be given to `retry_start`. Nothing is raised.
         """
-        return self._run(start(self, workflow_id))
+        return self._run(start(self, workflow_id, connection=connection))
 
-    async def start_async(self, workflow_id: str | UUID | None = None) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
+    async def start_async(
+        self, workflow_id: str | UUID | None = None, *, connection: object = None
+    ) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
         """The same as `start`, awaited."""
-        return await self._run_async(start(self, workflow_id))
+        return await self._run_async(start(self, workflow_id, connection=connection))
 
     def retry_start(self, error: WorkflowStartError) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
         """Replay a `start` that failed with ENQUEUE_FAILED; one run at most comes of it, however often."""

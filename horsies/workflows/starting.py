@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 from horsies.codes import WorkflowStartErrorCode
 from horsies.db import calls_workflows
 from horsies.db.calls_workflows import RunRequest
-from horsies.db.operations import CallFailedError, Operation, Runner
+from horsies.db.operations import CallFailedError, CallRefusedError, Operation, Runner
 from horsies.errors import HorsiesError
 from horsies.handle import CodecFor
 from horsies.result import Err, Ok, Result
@@ -29,9 +29,10 @@ class WorkflowStartError:
     Attributes:
         code: what went wrong.
         message: the same in words.
-        retryable: `retry_start` may succeed; it never makes a second run, also if the first start did get through.
+        retryable: `retry_start` may succeed; it never makes a second run, also if the first start did get through. Of a
+            start in a transaction of the caller's: the whole transaction may.
         workflow_name: that of the spec.
-        workflow_id: the id made for the run, if it came so far.
+        workflow_id: the id made for the run, if it came so far; None in a transaction of the caller's.
         exception: the cause, if there was one.
     """
 
@@ -44,6 +45,7 @@ class WorkflowStartError:
 
 
 type WorkflowStartResult[H] = Result[H, WorkflowStartError]
+type _Start[T] = Operation[WorkflowStartResult[WorkflowHandle[T]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ class _AppBroker:
 
 
 def start[T](
-    spec: "WorkflowSpec[T]", workflow_id: str | UUID | None, broker: RunBroker | None = None
-) -> Operation[WorkflowStartResult[WorkflowHandle[T]]]:
+    spec: "WorkflowSpec[T]", workflow_id: str | UUID | None, broker: RunBroker | None = None, connection: object = None
+) -> _Start[T]:
     """Start a run; with ``resend_on_transient_err``, replay that up to three times."""
     app, code = spec.app, WorkflowStartErrorCode.VALIDATION_FAILED
     if app is not None and broker is None:
@@ -74,35 +76,34 @@ def start[T](
     compiled = compile_run(spec)
     request = RunRequest(run_id, compiled.document, compiled.fingerprint)
 
-    def attempt(broker: RunBroker = broker) -> Operation[WorkflowStartResult[WorkflowHandle[T]]]:
-        return _start(request, spec, broker)
+    def attempt(broker: RunBroker = broker) -> _Start[T]:
+        return _start(request, spec, broker, connection)
 
-    if app is None:
+    if app is None or connection is not None:
         return (yield from attempt())
     return (yield from insist(app.producer, attempt(), attempt))
 
 
-def _start[T](
-    request: RunRequest, spec: "WorkflowSpec[T]", broker: RunBroker
-) -> Operation[WorkflowStartResult[WorkflowHandle[T]]]:
+def _start[T](request: RunRequest, spec: "WorkflowSpec[T]", broker: RunBroker, connection: object) -> _Start[T]:
     run_id = str(request.run_id)
     try:
-        verdict: str = yield calls_workflows.workflow_start(request)
+        verdict: str = yield calls_workflows.workflow_start(request, connection)
+    except CallRefusedError as refusal:
+        return Err(WorkflowStartError(WorkflowStartErrorCode.VALIDATION_FAILED, refusal.message, False, spec.name))
     except CallFailedError as failure:
-        code, cause = WorkflowStartErrorCode.ENQUEUE_FAILED, failure.__cause__
-        return Err(WorkflowStartError(code, failure.message, failure.retryable, spec.name, run_id, cause))
+        code, made_id = WorkflowStartErrorCode.ENQUEUE_FAILED, run_id if connection is None else None
+        return Err(WorkflowStartError(code, failure.message, failure.retryable, spec.name, made_id, failure.__cause__))
     if verdict == "mismatch":
         code, message = WorkflowStartErrorCode.PAYLOAD_MISMATCH, f"the id {run_id} belongs to a run of another spec"
         return Err(WorkflowStartError(code, message, workflow_name=spec.name, workflow_id=run_id))
-    return Ok(WorkflowHandle(run_id, broker, spec))
+    return Ok(WorkflowHandle(run_id, broker, spec, is_committed=connection is None))
 
 
-def retry_start[T](
-    spec: "WorkflowSpec[T]", error: WorkflowStartError
-) -> Operation[WorkflowStartResult[WorkflowHandle[T]]]:
+def retry_start[T](spec: "WorkflowSpec[T]", error: WorkflowStartError) -> _Start[T]:
     """Replay a start that failed with ENQUEUE_FAILED, under the same id; one run at most comes of it."""
     if error.code is not WorkflowStartErrorCode.ENQUEUE_FAILED or error.workflow_id is None:
-        message = f"only a start that failed with ENQUEUE_FAILED can be replayed, this one has {error.code}"
+        what = "only a start that failed with ENQUEUE_FAILED, and in no transaction of yours, can be replayed"
+        message = f"{what}: this one has {error.code}"
         code = WorkflowStartErrorCode.VALIDATION_FAILED
         return Err(WorkflowStartError(code, message, workflow_name=spec.name, workflow_id=error.workflow_id))
     return (yield from start(spec, error.workflow_id))
@@ -119,14 +120,14 @@ def without_app[R](operation: Operation[R]) -> R:
 
 
 def start_workflow[T](
-    spec: "WorkflowSpec[T]", broker: RunBroker, workflow_id: str | UUID | None = None
+    spec: "WorkflowSpec[T]", broker: RunBroker, workflow_id: str | UUID | None = None, *, connection: object = None
 ) -> WorkflowStartResult[WorkflowHandle[T]]:
     """Start a run with a broker, whatever app the spec has; see `WorkflowSpec.start`."""
-    return broker.runner.run(start(spec, workflow_id, broker))
+    return broker.runner.run(start(spec, workflow_id, broker, connection))
 
 
 async def start_workflow_async[T](
-    spec: "WorkflowSpec[T]", broker: RunBroker, workflow_id: str | UUID | None = None
+    spec: "WorkflowSpec[T]", broker: RunBroker, workflow_id: str | UUID | None = None, *, connection: object = None
 ) -> WorkflowStartResult[WorkflowHandle[T]]:
     """The same as `start_workflow`, awaited."""
-    return await broker.runner.run_async(start(spec, workflow_id, broker))
+    return await broker.runner.run_async(start(spec, workflow_id, broker, connection))

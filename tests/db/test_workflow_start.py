@@ -51,7 +51,9 @@ def test_a_bad_document_leaves_nothing(db: Session) -> None:
     assert scalar(db, "select count(*) from horsies.workflows") == 0
 
 
-def test_a_stricter_transaction_is_refused(db: Session) -> None:
+def test_a_stricter_transaction_takes_a_first_start_and_refuses_a_replay(db: Session) -> None:
     db.execute("set default_transaction_isolation = 'repeatable read'")
+    wanted = request([node()])
+    assert begin(db, wanted) == "started"
     with pytest.raises(errors.FeatureNotSupported):
-        begin(db, request([node()]))
+        begin(db, wanted)

@@ -7,6 +7,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from horsies import OutcomeCode, TaskHandle, TaskInfo, TaskStatus
@@ -150,3 +151,15 @@ def test_a_retry_at_or_past_good_until_is_not_made(scene: Scene, good_for_s: int
     assert info.status is status
     assert info.attempts is not None
     assert [attempt.will_retry for attempt in info.attempts] == [status is TaskStatus.PENDING]
+
+
+def test_a_worker_is_told_of_what_a_transaction_of_the_callers_sent(scene: Scene) -> None:
+    scene.ready_worker(**NO_POLLING)
+    with psycopg.connect(scene.url) as connection:
+        early = scene.tasks.ok.with_options(connection=connection).send("early").unwrap()
+        with psycopg.connect(scene.url) as other:
+            late = scene.tasks.ok.with_options(connection=other).schedule(0.5, "late").unwrap()
+        check_on_time(ended(late), 0.5)
+        assert scene.counts()["early"] == 0
+    check_on_time(ended(early), 0)
+    assert [entry.key for entry in scene.ledger()] == ["late", "early"]

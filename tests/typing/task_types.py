@@ -3,6 +3,10 @@
 from collections.abc import Coroutine
 from typing import Any, assert_type
 
+import psycopg
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
 from horsies import (
     AppConfig,
     Err,
@@ -62,6 +66,18 @@ async def the_same_awaited() -> None:
     info = await handle.info_async(include_result=True)
     if is_ok(info):
         assert_type(info.value, TaskInfo | None)
+
+
+async def a_send_may_be_part_of_a_transaction(
+    connection: psycopg.Connection,
+    aio: psycopg.AsyncConnection,
+    session: Session,
+    async_session: AsyncSession,
+) -> None:
+    for blocking in (connection, session, session.connection()):
+        assert_type(add.with_options(connection=blocking).send(1).unwrap(), TaskHandle[int])
+    for awaited in (aio, async_session, await async_session.connection()):
+        assert_type((await add.with_options(connection=awaited).schedule_async(1, 2)).unwrap(), TaskHandle[int])
 
 
 def a_task_can_be_annotated(task: TaskFunction[[int, int], str]) -> None:

@@ -1,0 +1,299 @@
+"""Sends and starts in a transaction of the caller's own, with each library that a caller may use."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import psycopg
+import pytest
+from django.db import connection as django_connection
+from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
+from psycopg import IsolationLevel
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from horsies import (
+    PostgresConfig,
+    RetrievalCode,
+    TaskSendError,
+    TaskSendErrorCode,
+    WorkflowHandle,
+    WorkflowStartErrorCode,
+    start_workflow,
+    start_workflow_async,
+)
+from tests.client.conftest import NewShop
+from tests.client.shop import Do, Shop
+from tests.support.callers import AWAITED, BLOCKING, OLDEST_FOR_DJANGO, Caller, UndoneError, django_database
+from tests.support.databases import new_database
+from tests.support.server import Server
+from tests.support.sessions import Ear, Session, column, find, row, scalar
+from tests.support.waiting import wait_until
+
+OPTIONS = {"delay": 0.25, "priority": 7}
+
+
+@pytest.fixture(scope="module")
+def database_url(server: Server, template: str) -> Iterator[str]:
+    """One for all tests here: no task named "plain" is accepted, and nobody waits for a lock."""
+    with new_database(server, template) as url:
+        with psycopg.connect(url, autocommit=True) as session:
+            session.execute("alter table horsies.tasks add constraint nothing_plain check (task_name <> 'plain')")
+            session.execute(f'alter database "{session.info.dbname}" set lock_timeout = 50'.encode())
+        yield url
+
+
+def count(db: Session) -> int:
+    return scalar(db, "select count(*) from horsies.tasks")
+
+
+@pytest.fixture(params=[*BLOCKING, *AWAITED])
+def caller(request: pytest.FixtureRequest, tcp_database_url: str, shop: Shop, db: Session) -> Iterator[Caller]:
+    """A program of each kind, beside an app on the same database."""
+    if "Django" in request.param:
+        need_django(db)
+    made = Caller(request.param, tcp_database_url)
+    yield made
+    if made.do.style == "async":
+        made.do(shop.app.close)
+    made.do.close()
+
+
+def need_django(db: Session) -> None:
+    if db.info.server_version < OLDEST_FOR_DJANGO:
+        pytest.skip("this Django needs a newer PostgreSQL")
+
+
+def flow(shop: Shop) -> Any:
+    return shop.app.workflow("flow", [shop.add.node(node_id="n")(1)], definition_key="flow.v1")
+
+
+class TestEveryLibrary:
+    """What holds whatever the connection is."""
+
+    def test_a_task_is_there_from_the_commit_on(self, caller: Caller, shop: Shop, db: Session) -> None:
+        ear = Ear(db, "wake")
+        with caller.transaction() as connection:
+            sender = shop.order.with_options(connection=connection, **OPTIONS)
+            handle = caller.do(sender.send, "Heu “grün” % %s $1", count=3).unwrap()
+            assert find(db, "tasks", handle.task_id) is None
+            waited = handle.get(timeout_ms=0).err_value
+            assert (waited.error_code, ear.heard()) == (RetrievalCode.WAIT_TIMEOUT, [])
+            assert "may not be committed" in str(waited.message)
+        assert ear.heard() == [""]
+        found = row(db, "tasks", handle.task_id)
+        plain = row(
+            db, "tasks", shop.order.with_options(**OPTIONS).send("Heu “grün” % %s $1", count=3).unwrap().task_id
+        )
+        known = {"id", "run_at", "sent_at"}
+        assert {key: found[key] for key in found.keys() - known} == {key: plain[key] for key in plain.keys() - known}
+        assert found["run_at"] - found["sent_at"] == plain["run_at"] - plain["sent_at"]
+
+    def test_nothing_is_left_of_what_is_rolled_back(self, caller: Caller, shop: Shop, db: Session) -> None:
+        ear = Ear(db, "wake")
+        with caller.transaction() as connection:
+            handle = caller.do(shop.add.with_options(connection=connection).schedule, 5, 1).unwrap()
+            run = caller.do(flow(shop).start, connection=connection).unwrap()
+            raise UndoneError
+        assert find(db, "tasks", handle.task_id) is None
+        assert find(db, "workflows", run.workflow_id) is None
+        assert ear.heard() == []
+
+    def test_a_run_is_there_from_the_commit_on(self, caller: Caller, shop: Shop, db: Session) -> None:
+        ear, spec = Ear(db, "wake"), flow(shop)
+        with caller.transaction() as connection:
+            run = caller.do(spec.start, connection=connection).unwrap()
+            again = caller.do(spec.start, run.workflow_id, connection=connection).unwrap()
+            assert find(db, "workflows", run.workflow_id) is None
+            assert run.get(timeout_ms=0).err_value.error_code is RetrievalCode.WAIT_TIMEOUT
+            unknown = WorkflowHandle[Any](run.workflow_id, shop.app.get_broker()).get(timeout_ms=0).err_value
+            assert unknown.error_code is RetrievalCode.WORKFLOW_NOT_FOUND
+        assert again.workflow_id == run.workflow_id
+        assert ear.heard() == [""]
+        assert row(db, "workflows", run.workflow_id)["status"] == "RUNNING"
+        assert scalar(db, "select count(*) from horsies.tasks where workflow_id = %s", run.workflow_id) == 1
+
+    def test_a_failure_is_an_error_that_shows_no_arguments(self, caller: Caller, shop: Shop) -> None:
+        with caller.transaction() as connection:
+            sender = shop.plain.with_options(connection=connection)
+            error = caller.do(sender.send, "secret").unwrap_err()
+            assert (error.code, error.retryable) == (TaskSendErrorCode.ENQUEUE_FAILED, False)
+            assert (error.task_id, error.payload) == (None, None)
+            assert "nothing_plain" in error.message
+            assert "secret" not in error.message
+            second = caller.do(sender.send, "secret").unwrap_err()
+            assert "aborted" in second.message, "the transaction has failed, as after any statement that fails"
+            raise UndoneError
+        check_not_replayed(caller.do, shop, error)
+
+    def test_a_transaction_that_another_one_stands_in_the_way_of_may_be_repeated(
+        self, caller: Caller, shop: Shop, db: Session
+    ) -> None:
+        with db.transaction():
+            db.execute("lock table horsies.tasks in access exclusive mode")
+            with caller.transaction() as connection:
+                error = caller.do(shop.add.with_options(connection=connection).send, 1).unwrap_err()
+                started = caller.do(flow(shop).start, connection=connection)
+                raise UndoneError
+        assert (error.code, error.retryable) == (TaskSendErrorCode.ENQUEUE_FAILED, True)
+        assert "lock timeout" in error.message
+        assert started.is_err()
+
+    def test_the_wrong_form_is_refused(self, caller: Caller, shop: Shop, db: Session) -> None:
+        other, before = Do("async" if caller.do.style == "sync" else "sync"), count(db)
+        advice = "use the form without _async" if other.style == "async" else "use the _async form"
+        with caller.transaction() as connection:
+            check_refused(other, shop, connection, advice)
+            started = other(flow(shop).start, connection=connection).unwrap_err()
+            assert (started.code, started.workflow_id) == (WorkflowStartErrorCode.VALIDATION_FAILED, None)
+            assert advice in started.message
+            caller.do(shop.add.with_options(connection=connection).send, 1).unwrap()
+        assert count(db) == before + 1
+        if other.style == "async":
+            other(shop.app.close)
+        other.close()
+
+
+def check_refused(do: Do, shop: Shop, connection: object, reason: str) -> None:
+    error = do(shop.add.with_options(connection=connection).send, 1).unwrap_err()
+    assert (error.code, error.retryable, error.task_id) == (TaskSendErrorCode.VALIDATION_FAILED, False, None)
+    assert reason in error.message
+
+
+def check_not_replayed(do: Do, shop: Shop, error: TaskSendError) -> None:
+    """A replay would be outside of the transaction."""
+    replayed = do(shop.plain.retry_send, error).unwrap_err()
+    assert replayed.code is TaskSendErrorCode.VALIDATION_FAILED
+    assert "in no transaction of yours" in replayed.message
+
+
+class TestRefused:
+    """Connections that will not do. Nothing is sent over them."""
+
+    def test_blocking_without_a_transaction(self, shop: Shop, tcp_database_url: str, db: Session) -> None:
+        do, reason = Do("sync"), "no open transaction"
+        with psycopg.connect(tcp_database_url, autocommit=True) as session:
+            check_refused(do, shop, session, reason)
+        engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(tcp_database_url))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            check_refused(do, shop, connection, reason)
+        engine.dispose()
+        need_django(db)
+        with django_database(tcp_database_url):
+            check_refused(do, shop, django_connection, reason)
+
+    def test_awaited_without_a_transaction(self, shop: Shop, tcp_database_url: str) -> None:
+        do, reason = Do("async"), "no open transaction"
+
+        async def connect() -> list[Any]:
+            bare = await psycopg.AsyncConnection.connect(tcp_database_url, autocommit=True)
+            return [bare, await asyncpg.connect(tcp_database_url), await engine.connect()]
+
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=lambda: asyncpg.connect(tcp_database_url),
+            isolation_level="AUTOCOMMIT",
+        )
+        for connection in do.run(connect()):
+            check_refused(do, shop, connection, reason)
+            do.run(connection.close())
+        do.run(engine.dispose())
+        do(shop.app.close)
+        do.close()
+
+    def test_other_databases_and_other_things(self, shop: Shop) -> None:
+        do, engine = Do("sync"), create_engine("sqlite://")
+        with engine.connect() as connection:
+            check_refused(do, shop, connection, "not PostgreSQL")
+        engine.dispose()
+        lite = SqliteWrapper({"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"})
+        check_refused(do, shop, lite, "not PostgreSQL")
+        for wrong in (engine, "postgresql://", object):
+            check_refused(do, shop, wrong, f"type {type(wrong).__module__}.{type(wrong).__qualname__}")
+
+
+class TestFailures:
+    """What the database answers."""
+
+    def test_a_database_without_the_schema(self, shop: Shop, empty_database_url: str) -> None:
+        with psycopg.connect(empty_database_url) as connection:
+            error = shop.add.with_options(connection=connection).send(1).unwrap_err()
+            started = flow(shop).start(connection=connection).unwrap_err()
+        assert error.code is TaskSendErrorCode.ENQUEUE_FAILED
+        assert 'schema "horsies" does not exist' in error.message
+        assert "does not lead to the database of the app" in error.message
+        assert (started.code, started.workflow_id) == (WorkflowStartErrorCode.ENQUEUE_FAILED, None)
+        replayed = flow(shop).retry_start(started).unwrap_err()
+        assert "in no transaction of yours" in replayed.message
+
+    def test_a_closed_connection(self, shop: Shop, tcp_database_url: str) -> None:
+        connection = psycopg.connect(tcp_database_url)
+        connection.close()
+        error = shop.add.with_options(connection=connection).send(1).unwrap_err()
+        assert (error.code, error.retryable) == (TaskSendErrorCode.ENQUEUE_FAILED, True)
+        assert "closed" in error.message
+
+    def test_a_closed_connection_of_asyncpg(self, shop: Shop, tcp_database_url: str) -> None:
+        async def send() -> TaskSendError:
+            connection = await asyncpg.connect(tcp_database_url)
+            await connection.close()
+            error = (await shop.add.with_options(connection=connection).send_async(1)).unwrap_err()
+            await shop.app.close_async()
+            return error
+
+        error = asyncio.run(send())
+        assert error.code is TaskSendErrorCode.ENQUEUE_FAILED
+        assert "closed" in error.message
+
+    def test_a_lost_connection_is_not_replayed_by_itself(
+        self, new_shop: NewShop, tcp_database_url: str, db: Session
+    ) -> None:
+        shop, before = new_shop(resend_on_transient_err=True), count(db)
+        with psycopg.connect(tcp_database_url) as connection:
+            pid = connection.info.backend_pid
+            scalar(db, "select pg_terminate_backend(%s)", pid)
+            wait_until(lambda: pid not in column(db, "select pid from pg_stat_activity"))
+            error = shop.add.with_options(connection=connection).send(1).unwrap_err()
+        assert (error.code, error.retryable) == (TaskSendErrorCode.ENQUEUE_FAILED, True)
+        assert count(db) == before
+
+    @pytest.mark.parametrize("level", [IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE])
+    def test_a_stricter_transaction_takes_what_is_new(
+        self, shop: Shop, tcp_database_url: str, db: Session, level: IsolationLevel
+    ) -> None:
+        run = flow(shop).start().unwrap()
+        with psycopg.connect(tcp_database_url) as connection:
+            connection.isolation_level = level
+            task = shop.add.with_options(connection=connection).send(1).unwrap()
+            started = flow(shop).start(connection=connection).unwrap()
+        assert find(db, "tasks", task.task_id)
+        assert find(db, "workflows", started.workflow_id)
+        with psycopg.connect(tcp_database_url) as connection:
+            connection.isolation_level = level
+            again = flow(shop).start(run.workflow_id, connection=connection).unwrap_err()
+        assert "needs a READ COMMITTED transaction" in again.message
+
+
+def test_a_broker_starts_in_a_transaction_too(shop: Shop, tcp_database_url: str, db: Session) -> None:
+    broker = shop.app.get_broker()
+    with psycopg.connect(tcp_database_url) as connection:
+        run = start_workflow(flow(shop), broker, connection=connection).unwrap()
+        assert find(db, "workflows", run.workflow_id) is None
+
+    async def start() -> str:
+        async with await psycopg.AsyncConnection.connect(tcp_database_url) as connection:
+            begun = (await start_workflow_async(flow(shop), broker, connection=connection)).unwrap()
+        await shop.app.close_async()
+        return begun.workflow_id
+
+    assert find(db, "workflows", run.workflow_id)
+    assert find(db, "workflows", asyncio.run(start()))
+
+
+def test_the_first_send_of_all_makes_the_schema(empty_database_url: str) -> None:
+    shop = Shop(PostgresConfig(database_url=empty_database_url))
+    with psycopg.connect(empty_database_url) as connection:
+        handle = shop.add.with_options(connection=connection).send(1).unwrap()
+    assert handle.info().unwrap() is not None
+    shop.app.close()
