@@ -5,13 +5,14 @@ import weakref
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import psycopg
 
 from horsies.client import outside
 from horsies.client.forks import renew_in_children
 from horsies.client.pool import AsyncPool
-from horsies.client.waiting import Waiters
+from horsies.client.waiting import Waiter, Waiters
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Step, Wait, Watch
@@ -21,20 +22,20 @@ from horsies.db.rows import StoredResult
 type ByLoop[V] = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, V]
 
 
-class AsyncWaiter:
+class AsyncWaiter(Waiter):
     """A ticket that can be awaited."""
 
-    __slots__ = ("_ended", "_loop", "_told", "_waiter")
+    __slots__ = ("_ended", "_loop")
 
-    def __init__(self, waiters: Waiters, watch: Watch) -> None:
-        """Begin to watch."""
+    def __init__(self, waiters: Waiters, task_id: UUID) -> None:
+        """Begin to wait."""
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._told: StoredResult | None = None
-        self._waiter = waiters.watch(watch.task_id, self._wake)
+        super().__init__(waiters, task_id)
 
-    def _wake(self, told: StoredResult | None) -> None:
-        self._told = told or self._told
+    def wake(self, told: StoredResult | None) -> None:
+        """Take the result, if it is known, and have the loop go on."""
+        super().wake(told)
         with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
             self._loop.call_soon_threadsafe(self._ended.set)
 
@@ -47,10 +48,6 @@ class AsyncWaiter:
             return None
         self._ended.clear()
         return self._told
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._waiter.close()
 
 
 class AsyncDriver:
@@ -97,7 +94,7 @@ class AsyncDriver:
             case Call():
                 return await self._call(step)
             case Watch():
-                return AsyncWaiter(self._waiters, step)
+                return AsyncWaiter(self._waiters, step.task_id)
             case Wait(ticket=AsyncWaiter() as waiter, seconds=seconds):
                 return await waiter.wait(seconds)
             case Pause(seconds=seconds):

@@ -4,13 +4,14 @@ import threading
 import time
 import weakref
 from typing import Any
+from uuid import UUID
 
 import psycopg
 
 from horsies.client import outside
 from horsies.client.forks import renew_in_children
 from horsies.client.pool import SyncPool
-from horsies.client.waiting import Waiters
+from horsies.client.waiting import Waiter, Waiters
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Step, Wait, Watch
@@ -18,19 +19,19 @@ from horsies.db.roundtrip import round_trip
 from horsies.db.rows import StoredResult
 
 
-class SyncWaiter:
+class SyncWaiter(Waiter):
     """A ticket on which a thread can block."""
 
-    __slots__ = ("_told", "_waiter", "ended")
+    __slots__ = ("ended",)
 
-    def __init__(self, waiters: Waiters, watch: Watch) -> None:
-        """Begin to watch."""
+    def __init__(self, waiters: Waiters, task_id: UUID) -> None:
+        """Begin to wait."""
         self.ended = threading.Event()
-        self._told: StoredResult | None = None
-        self._waiter = waiters.watch(watch.task_id, self._wake)
+        super().__init__(waiters, task_id)
 
-    def _wake(self, told: StoredResult | None) -> None:
-        self._told = told or self._told
+    def wake(self, told: StoredResult | None) -> None:
+        """Take the result, if it is known, and go on."""
+        super().wake(told)
         self.ended.set()
 
     def wait(self, seconds: float) -> StoredResult | None:
@@ -38,10 +39,6 @@ class SyncWaiter:
         self.ended.wait(seconds)
         self.ended.clear()
         return self._told
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._waiter.close()
 
 
 class SyncDriver:
@@ -90,7 +87,7 @@ class SyncDriver:
             case Call():
                 return self._call(step)
             case Watch():
-                return SyncWaiter(self._waiters, step)
+                return SyncWaiter(self._waiters, step.task_id)
             case Wait(ticket=SyncWaiter() as waiter, seconds=seconds):
                 return waiter.wait(seconds)
             case Pause(seconds=seconds):

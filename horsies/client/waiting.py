@@ -5,7 +5,6 @@ import socket
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -25,20 +24,24 @@ _RECONNECT_MAX_S = 5.0
 _POLL_ONLY_S = 0.25
 _HEX_DIGITS = 32
 
-type Wake = Callable[[StoredResult | None], None]
 type Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Waiter:
-    """One who waits for one task. ``wake`` is called from the listening thread, at least once after the end."""
+    """One who waits for one task."""
 
-    __slots__ = ("_waiters", "task_id", "wake")
+    __slots__ = ("_told", "_waiters", "task_id")
 
-    def __init__(self, waiters: "Waiters", task_id: UUID, wake: Wake) -> None:
-        """Made by `Waiters.watch`."""
+    def __init__(self, waiters: "Waiters", task_id: UUID) -> None:
+        """Begin to wait."""
         self._waiters = waiters
+        self._told: StoredResult | None = None
         self.task_id = task_id
-        self.wake = wake
+        waiters.add(self)
+
+    def wake(self, told: StoredResult | None) -> None:
+        """Take the result, if it is known. Called from the listening thread, at least once after the end."""
+        self._told = told or self._told
 
     def close(self) -> None:
         """Stop waiting."""
@@ -61,13 +64,11 @@ class Waiters:
         self._by_task: dict[UUID, set[Waiter]] = defaultdict(set)
         self._listener: _Listener | None = None
 
-    def watch(self, task_id: UUID, wake: Wake) -> Waiter:
+    def add(self, waiter: Waiter) -> None:
         """Add a waiter; the listening thread is started if it does not run."""
-        waiter = Waiter(self, task_id, wake)
         with self._lock:
-            self._by_task[task_id].add(waiter)
+            self._by_task[waiter.task_id].add(waiter)
             self._listen()
-        return waiter
 
     def forget(self, waiter: Waiter) -> None:
         """Remove a waiter."""

@@ -240,37 +240,28 @@ class WorkflowHandle[T]:
         return self._decode(rows[0])
 
     def _status(self) -> Operation[HandleResult[WorkflowStatus]]:
-        return (
-            yield from self._ask(
-                calls_workflows.workflow_state(self._id), lambda run: run and WorkflowStatus(run.status)
-            )
-        )
+        return self._ask(calls_workflows.workflow_state(self._id), lambda run: run and WorkflowStatus(run.status))
 
     def _results(self) -> Operation[HandleResult[dict[str, TaskResult[Any, TaskError]]]]:
         def read(rows: "list[RunTaskRow]") -> dict[str, TaskResult[Any, TaskError]] | None:
             return {row.node_id: self._decode(row) for row in rows if row.result is not None} if rows else None
 
-        return (yield from self._ask(calls_workflows.workflow_tasks(self._id, with_results=True), read))
+        return self._ask(calls_workflows.workflow_tasks(self._id, with_results=True), read)
 
     def _tasks(self) -> Operation[HandleResult[list[WorkflowTaskInfo]]]:
-        def read(rows: "list[RunTaskRow]") -> list[WorkflowTaskInfo] | None:
-            return [self._info(row) for row in rows] or None
-
-        return (yield from self._ask(calls_workflows.workflow_tasks(self._id, with_results=True), read))
+        call = calls_workflows.workflow_tasks(self._id, with_results=True)
+        return self._ask(call, lambda rows: [self._info(row) for row in rows] or None)
 
     def _control(self, action: str) -> Operation[HandleResult[bool]]:
-        def read(verdict: str) -> bool | None:
-            return None if verdict == "unknown" else verdict == "changed"
-
-        return (yield from self._ask(calls_workflows.workflow_control(self._id, action), read))
+        answers = {"changed": True, "unchanged": False}
+        return self._ask(calls_workflows.workflow_control(self._id, action), answers.get)
 
     def _ask[A, R](self, call: Call[A], read: Callable[[A], R | None]) -> Operation[HandleResult[R]]:
         """Call, and read the answer; what reads as None is a run that is not there."""
         try:
             answer = read((yield call))
         except CallFailedError as failure:
-            code = HandleErrorCode.DB_OPERATION_FAILED
-            cause = failure.__cause__
+            code, cause = HandleErrorCode.DB_OPERATION_FAILED, failure.__cause__
             return Err(HandleOperationError(code, failure.message, failure.retryable, self.workflow_id, cause))
         if answer is None:
             message, code = f"there is no run {self._id}", HandleErrorCode.WORKFLOW_NOT_FOUND

@@ -17,7 +17,7 @@ from horsies.db import calls_workflows
 from horsies.db.calls_workflows import RunRequest
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Runner
 from horsies.errors import SourceLocation, TaskDefinitionError
-from horsies.outcome import TaskError, TaskResult
+from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.registry import PLAIN_RESULTS, TaskDefinition
 from horsies.workflows.compile import compile_run
 from horsies.workflows.definition import AnyDefinition, definitions
@@ -57,13 +57,14 @@ def _build(app: App, definition: AnyDefinition, **params: Any) -> Done:
         compiled = compile_run(definition.build_with(app, **params))
     except Exception as exception:  # noqa: BLE001 - user code may raise anything
         message = f"no run could be built of {definition.__name__}: {exception}"
-        return _failed(OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED, message, exception)
+        code = OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED
+        return TaskResult(err=TaskError(error_code=code, message=message, exception=exception))
     request = RunRequest(uuid7(), compiled.document, compiled.fingerprint)
     task = _task()
     verdict = app.producer.runner.run(insist_on(calls_workflows.workflow_attach(task.uuid, task.attempt, request)))
     if verdict == "endless":
         message = f"{definition.__name__} contains itself: a run of it is above this node"
-        return _failed(OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED, message)
+        return failed_with(OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED, message)
     return TaskResult(ok=None)
 
 
@@ -91,7 +92,3 @@ def insist_on[R](call: Call[R]) -> Operation[R]:
                 raise
         yield Pause(_PAUSE_S)
     return (yield call)
-
-
-def _failed(code: OperationalErrorCode, message: str, exception: BaseException | None = None) -> Done:
-    return TaskResult(err=TaskError(error_code=code, message=message, exception=exception))
