@@ -55,14 +55,13 @@ def _way[W](connection: object, ways: Mapping[str, W], others: Mapping[str, obje
 
 
 def _joined[R](call: Call[R]) -> Call[R]:
-    """A call and its hint as one statement, with parameters that every driver knows.
+    """A call and its hint, which has no parameters here, as one statement of values that every driver knows.
 
     A user's driver may have been taught to make JSON of what it is given, so JSON goes as text.
     """
     sql = call.sql if call.hint is None else f"{call.sql}, {call.hint.sql.partition(' ')[2]}"
-    params = [*call.params, *(() if call.hint is None else call.hint.params)]
-    plain = tuple(str(each, "utf-8") if isinstance(each, RawJson) else each for each in params)
-    return replace(call, sql=sql.replace("::json", "::text::json"), params=plain)
+    plain = (str(each, "utf-8") if isinstance(each, RawJson) else each for each in call.params)
+    return replace(call, sql=sql.replace("::json", "::text::json"), params=tuple(plain))
 
 
 def _by_psycopg(connection: psycopg.Connection[Any], database: Database, call: Call[Any]) -> Rows:
