@@ -1,7 +1,7 @@
 """What can be known about a task: `TaskInfo` and its attempts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
@@ -83,25 +83,17 @@ def task_info(
     completed = status is TaskStatus.COMPLETED
     ended = None if row.result is None else (completed, row.result)
     reason = _message(row.result) if with_reason and not completed else None
-    return TaskInfo(
+    return _made_of(
+        row,
+        TaskInfo,
         task_id=str(row.id),
-        task_name=row.task_name,
         status=status,
         queue_name=row.queue,
-        priority=row.priority,
         retry_count=row.attempt if row.waits_for_retry else max(row.attempt - 1, 0),
-        max_retries=row.max_retries,
         next_retry_at=row.run_at if row.waits_for_retry else None,
-        sent_at=row.sent_at,
         enqueued_at=row.run_at,
-        claimed_at=row.claimed_at,
-        started_at=row.started_at,
         completed_at=row.finished_at if completed else None,
         failed_at=row.finished_at if not completed else None,
-        good_until=row.good_until,
-        worker_hostname=row.worker_hostname,
-        worker_pid=row.worker_pid,
-        worker_process_name=row.worker_process_name,
         error_code=_code(row.error_code),
         progress=None if row.progress is None else decode_json(row.progress),
         rerun_of=None if row.rerun_of is None else str(row.rerun_of),
@@ -113,20 +105,21 @@ def task_info(
 
 def _attempt_info(task_id: str, row: AttemptRow) -> TaskAttemptInfo:
     message = _message(row.error)
-    return TaskAttemptInfo(
+    return _made_of(
+        row,
+        TaskAttemptInfo,
         task_id=task_id,
-        attempt=row.attempt,
         outcome=TaskAttemptOutcome(row.outcome),
-        will_retry=row.will_retry,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
         error_code=_code(row.error_code),
         error_message=message,
         failed_reason=message,
-        worker_hostname=row.worker_hostname,
-        worker_pid=row.worker_pid,
-        worker_process_name=row.worker_process_name,
     )
+
+
+def _made_of[I: TaskInfo | TaskAttemptInfo](row: TaskInfoRow | AttemptRow, kind: type[I], **others: Any) -> I:
+    """Take over the columns of a row that fields are named like, but those that are given in another form."""
+    same = {field.name: getattr(row, field.name) for field in fields(kind) if field.name in row._fields}
+    return kind(**same | others)
 
 
 def _code(code: str | None) -> BuiltInTaskCode | str | None:

@@ -122,17 +122,17 @@ def _config_transforms(node: Schema) -> bool:
     return any(config.get(f"str_{transform}") for transform in _TRANSFORMS)
 
 
+def _in_json(node: Schema, read: core_schema.CoreSchema, write: Callable[[Any], str]) -> Schema:
+    """What a schema stays in Python has another form in JSON."""
+    python = cast("core_schema.CoreSchema", node)
+    serialization = core_schema.plain_serializer_function_ser_schema(write, when_used="json")
+    schema = core_schema.json_or_python_schema(json_schema=read, python_schema=python, serialization=serialization)
+    return cast("Schema", schema)
+
+
 def _base64_bytes(node: Schema) -> Schema:
-    schema = cast("core_schema.CoreSchema", node)
     text = core_schema.no_info_after_validator_function(_from_base64, core_schema.str_schema(strict=True))
-    return cast(
-        "Schema",
-        core_schema.json_or_python_schema(
-            json_schema=core_schema.chain_schema([text, schema]),
-            python_schema=schema,
-            serialization=core_schema.plain_serializer_function_ser_schema(_to_base64, when_used="json"),
-        ),
-    )
+    return _in_json(node, core_schema.chain_schema([text, cast("core_schema.CoreSchema", node)]), _to_base64)
 
 
 def _from_base64(text: str) -> bytes:
@@ -157,14 +157,7 @@ def _named_enum(node: Schema) -> Schema:
     if all(type(member.value) in _JSON_SCALARS for member in kind):
         return node
     text = core_schema.str_schema(strict=True)
-    return cast(
-        "Schema",
-        core_schema.json_or_python_schema(
-            json_schema=core_schema.no_info_after_validator_function(partial(_member, kind), text),
-            python_schema=cast("core_schema.CoreSchema", node),
-            serialization=core_schema.plain_serializer_function_ser_schema(_member_name, when_used="json"),
-        ),
-    )
+    return _in_json(node, core_schema.no_info_after_validator_function(partial(_member, kind), text), _member_name)
 
 
 def _member(kind: type[Enum], name: str) -> Enum:
