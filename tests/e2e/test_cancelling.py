@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 QUICK = 300
 BUSY = """
     select count(*) from pg_stat_activity
-    where datname = current_database() and client_addr is not null
+    where datname = current_database() and client_addr is not null and pid <> pg_backend_pid()
       and (state <> 'idle' or state_change > clock_timestamp() - interval '200 ms')
 """
 
