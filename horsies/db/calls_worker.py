@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -16,7 +15,7 @@ _FINISH = (
 )
 _WORKER_START = (
     "select horsies.worker_start(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::int[],"
-    " %s::int, %s::text[], %s::float8), clock_timestamp()"
+    " %s::int, %s::text[], %s::float8), extract(epoch from clock_timestamp())::float8"
 )
 _DUTY = (
     "select done.* from (select horsies.duty_lock() as is_mine offset 0) as lock"
@@ -180,14 +179,14 @@ def reconcile(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
     return Call(sql, (worker_id, *_fences(held)), lambda rows: {row[0] for row in rows})
 
 
-def heartbeat(worker_id: UUID, ahead_s: float | None = None) -> Call[tuple[bool, datetime]]:
-    """Say that it lives, and how far its clock is ahead; whether it was not declared dead, and the server's clock."""
-    sql = "select horsies.heartbeat(%s, %s::float8), clock_timestamp()"
+def heartbeat(worker_id: UUID, ahead_s: float | None = None) -> Call[tuple[bool, float]]:
+    """Say that it lives, and how far its clock is ahead; answers False if it was declared dead, and the Unix time."""
+    sql = "select horsies.heartbeat(%s, %s::float8), extract(epoch from clock_timestamp())::float8"
     return Call(sql, (worker_id, ahead_s), lambda rows: rows[0])
 
 
-def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[tuple[None, datetime]]:
-    """Make a worker known; answers the server's clock."""
+def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[tuple[None, float]]:
+    """Make a worker known; answers the server's Unix time."""
     caps = list(facts.queues.values())
     params = (
         worker_id,

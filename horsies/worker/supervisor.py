@@ -9,7 +9,6 @@ import signal
 import time
 import uuid
 from collections.abc import Coroutine, Sequence
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -200,7 +199,7 @@ class Supervisor:
         await self._register()
         self._exchange.wake()
 
-    async def _compare_clocks[R](self, call: Call[tuple[R, datetime]]) -> R:
+    async def _compare_clocks[R](self, call: Call[tuple[R, float]]) -> R:
         """Make a call that also answers the server's clock; the next heartbeat says how far ours is ahead of it.
 
         The server looked at it between our two looks, so the middle is wrong by half the round trip at most: a round
@@ -210,7 +209,7 @@ class Supervisor:
         answer, clock = await self._heart.call(call)
         took = time.time() - before
         if 0 <= took < _TELLS_THE_TIME_S:
-            self._ahead_s = before + took / 2 - clock.timestamp()
+            self._ahead_s = before + took / 2 - clock
         return answer
 
     def _feed_watchdog(self, sent_at: float) -> None:

@@ -216,8 +216,7 @@ class SideBySide:
         if tasks:
             each = self.random.choice(tasks)
             assert call(self.db, calls_tasks.cancel(each.fence.task_id)) == "cancelled"
-            if each.run.nodes[each.index].items is None:
-                model.finish([(each.run, each.index, model.failed("TASK_CANCELLED"))])
+            model.finish([(each.run, each.index, model.failed("TASK_CANCELLED"))])
 
 
 def _as_result(status: str, result: Any) -> Any:
