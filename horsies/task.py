@@ -34,37 +34,37 @@ class TaskSender[**P, T]:
     def __init__(self, definition: TaskDefinition, producer: Producer, options: TaskSendOptions) -> None:
         """Made by `@app.task` and `TaskFunction.with_options`."""
         self.definition = definition
-        self._producer = producer
+        self.producer = producer
         self._options = options
 
     def send(self, *args: P.args, **kwargs: P.kwargs) -> TaskSendResult[TaskHandle[T]]:
         """Enqueue the task."""
-        return self._producer.runner.run(self._send("send", self._options, args, kwargs))
+        return self.producer.runner.run(self._send("send", self._options, args, kwargs))
 
     async def send_async(self, *args: P.args, **kwargs: P.kwargs) -> TaskSendResult[TaskHandle[T]]:
         """The same as `send`, awaited."""
-        return await self._producer.runner.run_async(self._send("send", self._options, args, kwargs))
+        return await self.producer.runner.run_async(self._send("send", self._options, args, kwargs))
 
     def schedule(self, delay_s: float, /, *args: P.args, **kwargs: P.kwargs) -> TaskSendResult[TaskHandle[T]]:
         """Enqueue the task to be claimable after ``delay_s`` seconds."""
-        return self._producer.runner.run(self._send("schedule", replace(self._options, delay=delay_s), args, kwargs))
+        return self.producer.runner.run(self._send("schedule", replace(self._options, delay=delay_s), args, kwargs))
 
     async def schedule_async(
         self, delay_s: float, /, *args: P.args, **kwargs: P.kwargs
     ) -> TaskSendResult[TaskHandle[T]]:
         """The same as `schedule`, awaited."""
         operation = self._send("schedule", replace(self._options, delay=delay_s), args, kwargs)
-        return await self._producer.runner.run_async(operation)
+        return await self.producer.runner.run_async(operation)
 
     def _send(
         self, kind: SendKind, options: TaskSendOptions, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Operation[TaskSendResult[TaskHandle[T]]]:
-        return send(self._producer, SendRequest(self.definition, kind, options, args, kwargs), self._handle)
+        return send(self.producer, SendRequest(self.definition, kind, options, args, kwargs), self._handle)
 
     def _handle(self, task_id: UUID) -> TaskHandle[T]:
         codec = self.definition.result
         is_committed = self._options.connection is None
-        return TaskHandle(str(task_id), self._producer.runner, lambda _name: codec, is_committed=is_committed)
+        return TaskHandle(str(task_id), self.producer.runner, lambda _name: codec, is_committed=is_committed)
 
 
 class TaskFunction[**P, T, R = TaskResult[T, TaskError]](TaskSender[P, T]):
@@ -115,12 +115,7 @@ class TaskFunction[**P, T, R = TaskResult[T, TaskError]](TaskSender[P, T]):
                 `Connection`, a SQLAlchemy `Connection`, `Session`, `AsyncConnection` or `AsyncSession`, or Django's
                 `connection`.
         """
-        return TaskSender(self.definition, self._producer, TaskSendOptions(good_until, delay, priority, connection))
-
-    @property
-    def producer(self) -> Producer:
-        """What its app sends with."""
-        return self._producer
+        return TaskSender(self.definition, self.producer, TaskSendOptions(good_until, delay, priority, connection))
 
     def node(self, **options: Unpack[NodeOptions]) -> NodeFactory[P, T]:
         """Begin a node of a workflow: ``resize.node(node_id="small")(from_node(load), size=100)``.
@@ -156,19 +151,19 @@ class TaskFunction[**P, T, R = TaskResult[T, TaskError]](TaskSender[P, T]):
 
     def retry_send(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T]]:
         """Replay a `send` that failed with ENQUEUE_FAILED; one task at most comes of it, however often."""
-        return self._producer.runner.run(self._resend(error, "send"))
+        return self.producer.runner.run(self._resend(error, "send"))
 
     async def retry_send_async(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T]]:
         """The same as `retry_send`, awaited."""
-        return await self._producer.runner.run_async(self._resend(error, "send"))
+        return await self.producer.runner.run_async(self._resend(error, "send"))
 
     def retry_schedule(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T]]:
         """Replay a `schedule` that failed with ENQUEUE_FAILED."""
-        return self._producer.runner.run(self._resend(error, "schedule"))
+        return self.producer.runner.run(self._resend(error, "schedule"))
 
     async def retry_schedule_async(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T]]:
         """The same as `retry_schedule`, awaited."""
-        return await self._producer.runner.run_async(self._resend(error, "schedule"))
+        return await self.producer.runner.run_async(self._resend(error, "schedule"))
 
     def _resend(self, error: TaskSendError, kind: SendKind) -> Operation[TaskSendResult[TaskHandle[T]]]:
         return resend(error, kind, self.definition, self._handle)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from horsies.db.operations import Call, Rows, many, nothing, scalar
@@ -59,8 +59,7 @@ class Claim:
     due_in: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFacts:
+class WorkerFacts(NamedTuple):
     """What a worker says of itself when it starts, as in the table `workers`. ``queues`` maps names to caps."""
 
     hostname: str
@@ -137,19 +136,10 @@ def renew(worker_id: UUID, fences: Sequence[Fence], lease_s: float, most_s: floa
 
 def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[dict[UUID, str]]:
     """Write outcomes; answers ``accepted``, ``duplicate`` or ``stale`` for each."""
-    ids, exchanges = _fences([outcome.fence for outcome in outcomes])
-    params = (
-        worker_id,
-        ids,
-        exchanges,
-        [outcome.ok for outcome in outcomes],
-        [outcome.result.decode() for outcome in outcomes],
-        [outcome.error_code for outcome in outcomes],
-        [outcome.retry_after for outcome in outcomes],
-        hostname,
-        [outcome.worker_pid for outcome in outcomes],
-        [outcome.process_name for outcome in outcomes],
-    )
+    columns: list[list[Any]] = [[outcome[field] for outcome in outcomes] for field in range(len(Outcome._fields))]
+    fences, oks, results, codes, retries, pids, names = columns
+    texts = [result.decode() for result in results]
+    params = (worker_id, *_fences(fences), oks, texts, codes, retries, hostname, pids, names)
     return Call(_FINISH, params, dict)
 
 
@@ -187,24 +177,9 @@ def heartbeat(worker_id: UUID, ahead_s: float | None = None) -> Call[tuple[bool,
 
 def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[tuple[None, float]]:
     """Make a worker known; answers the server's Unix time."""
-    caps = list(facts.queues.values())
-    params = (
-        worker_id,
-        facts.hostname,
-        facts.pid,
-        facts.process_name,
-        facts.boot_id,
-        facts.pid_namespace,
-        facts.process_start,
-        facts.library_version,
-        facts.processes,
-        facts.concurrency,
-        list(facts.queues),
-        caps if any(cap is not None for cap in caps) else None,
-        facts.cluster_cap,
-        list(facts.task_names),
-        facts.stale_after_s,
-    )
+    *identity, queues, cluster_cap, task_names, stale_after_s = facts
+    caps = list(queues.values()) if any(cap is not None for cap in queues.values()) else None
+    params = (worker_id, *identity, list(queues), caps, cluster_cap, list(task_names), stale_after_s)
     return Call(_WORKER_START, params, lambda rows: (None, rows[0][1]))
 
 
