@@ -380,23 +380,19 @@ def _wrong_options(
     task_name: object, fn: object, timeout_ms: object, unknown: dict[str, object]
 ) -> list[TaskDefinitionError]:
     options = ErrorCode.TASK_INVALID_OPTIONS
-    problems: list[TaskDefinitionError] = []
+    found: list[tuple[ErrorCode, str, str]] = []
     if not isinstance(task_name, str) or not task_name:
-        example = '@app.task("send_mail")'
-        problems.append(TaskDefinitionError(options, "a task needs a name", help_text=f"write {example}"))
+        found.append((options, "a task needs a name", 'write @app.task("send_mail")'))
     if timeout_ms is not None and (not isinstance(timeout_ms, int) or timeout_ms < _SHORTEST_TIMEOUT_MS):
         problem = f"timeout_ms must be a whole number of at least {_SHORTEST_TIMEOUT_MS}, got {timeout_ms!r}"
-        problems.append(TaskDefinitionError(options, problem, help_text="it is in milliseconds"))
-    for name in unknown:
-        known = "task takes queue_name, retry_policy, exception_mapper, default_unhandled_error_code and timeout_ms"
-        problems.append(
-            TaskDefinitionError(options, f"task has no option {name!r}", help_text=_ELSEWHERE.get(name, known))
-        )
+        found.append((options, problem, "it is in milliseconds"))
+    known = "task takes queue_name, retry_policy, exception_mapper, default_unhandled_error_code and timeout_ms"
+    found += [(options, f"task has no option {name!r}", _ELSEWHERE.get(name, known)) for name in unknown]
     if isinstance(fn, TaskFunction) or not inspect.isfunction(fn) or hasattr(fn, "__wrapped__"):
         problem = f"task {task_name!r} is made of something that another decorator already wrapped"
         fix = "put @app.task directly on the function, and other decorators inside or not at all"
-        problems.append(TaskDefinitionError(ErrorCode.TASK_PREDECORATED_NOT_SUPPORTED, problem, help_text=fix))
-    return problems
+        found.append((ErrorCode.TASK_PREDECORATED_NOT_SUPPORTED, problem, fix))
+    return [TaskDefinitionError(code, problem, help_text=fix) for code, problem, fix in found]
 
 
 def _location(fn: object) -> SourceLocation | None:
