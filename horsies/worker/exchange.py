@@ -4,8 +4,9 @@ While exchanges are under way, outcomes gather for the next: batches grow by the
 claim share a round trip and a commit; the notice to waiters goes behind them in a transaction of its own. Up to two are
 under way at a time, over two connections, so that the server works on one while this process reads the other.
 
-What a worker holds is always in one of three places: running in the pool, prefetched here, or here as an outcome that
-the database has not confirmed. An outcome is sent until it is confirmed; its fence makes that harmless.
+What a worker holds is always in one of four places: running in the pool, prefetched here, here as an outcome that the
+database has not confirmed, or in a load under way. An outcome is sent until it is confirmed; its fence makes that
+harmless.
 
 What is prefetched (``prefetch_buffer``) waits CLAIMED under a lease. It passes `start` in an exchange before it begins.
 
@@ -15,7 +16,7 @@ and behind it goes a notice that there is room, if this worker's own claim has l
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock
 _MOST_OUTCOMES = 1000
 _MOST_BYTES = 16 << 20
 _MOST_HELD_BYTES = 64 << 20
+_STUCK_AFTER_S = 0.05
 
 
 @dataclass(slots=True)
@@ -61,6 +63,8 @@ class _Load(NamedTuple):
 
     Attributes:
         makes_work: what it brings may make tasks ready.
+        cancelled: tasks that were cancelled since it was sent.
+        worker_id: by which the worker was known then.
         wakes: how often work had been announced when it was sent.
         taken_at: by the clock that goes on while the machine sleeps, in seconds.
     """
@@ -74,6 +78,8 @@ class _Load(NamedTuple):
     exchange_no: int
     wakes: int
     taken_at: float
+    worker_id: UUID
+    cancelled: set[UUID]
 
     @property
     def size(self) -> int:
@@ -103,7 +109,6 @@ class Exchange:
         self._unbegun: list[Fence] = []
         self._prefetched: dict[Fence, ClaimedTask] = {}
         self._freed: set[str] = set()
-        self._cancelled: set[UUID] = set()
         self._is_governed = False
         self._may_have_work = True
         self._wakes = 0
@@ -161,8 +166,8 @@ class Exchange:
     def cancel(self, task_id: UUID) -> None:
         """A task was cancelled: it ends if it runs, and does not begin if the reply that brings it is under way."""
         self._pool.cancel(task_id)
-        if self._under_way:
-            self._cancelled.add(task_id)
+        for load in self._under_way:
+            load.cancelled.add(task_id)
 
     def stop_claiming(self) -> None:
         """From now on only bring outcomes home, and hand back what is prefetched."""
@@ -206,25 +211,34 @@ class Exchange:
 
     async def assist(self) -> None:
         """Exchange over the second connection, too, while the first is busy, all is well, and no queue is capped."""
+        backoff = Backoff(self._settings.resilience)
         while True:
             await self._nudge.wait()
             self._nudge.clear()
             while self._is_well and self._alone.locked() and self._has_cargo():
+                is_open = self._second.is_open
                 try:
-                    async with self._second_alone:
-                        await self._exchange(self._second)
+                    if is_open:
+                        async with self._second_alone:
+                            await self._exchange(self._second)
+                        backoff = Backoff(self._settings.resilience)
+                    else:  # before anything is taken: without this connection work goes on over the first
+                        await self._second.open()
                 except CallFailedError as failure:
-                    self._lost = failure
-                    self._nudge.set()
+                    if is_open:
+                        self._lost = failure
+                        self._nudge.set()
+                    await backoff.pause(failure)
 
     @property
     def _is_well(self) -> bool:
         return not (self._is_governed or self._is_in_doubt or self._lost or self._trouble)
 
     def _has_cargo(self) -> bool:
-        """Whether there is something to bring or to take, and not too little beside what is under way."""
+        """Whether there is something to bring or to take, and not too little beside what is under way and not stuck."""
+        since = suspend_clock() - _STUCK_AFTER_S
         size = self._wish().size(len(self._outcomes) + len(self._unbegun))
-        return size > 0 and 2 * size >= sum(load.size for load in self._under_way)
+        return size > 0 and 2 * size >= sum(load.size for load in self._under_way if load.taken_at > since)
 
     async def _next(self) -> None:
         if self._lost:
@@ -245,7 +259,7 @@ class Exchange:
         async with self._alone, self._second_alone:
             self._is_in_doubt = False
             running = self._pool.held()
-            held = [*running, *self._outcomes, *self._unbegun, *self._prefetched]
+            held = held_by(running, self._outcomes, self._unbegun, self._prefetched)
             lost = await self._link.call(calls_worker.reconcile(self._identity.worker_id, held))
             strays = lost.intersection(fence.task_id for fence in running)
             if strays:
@@ -343,11 +357,9 @@ class Exchange:
             del self._outcomes[outcome.fence]
         starting = {fence: self._prefetched.pop(fence) for fence in wish.start}
         self._exchange_no += 1
-        state = (self._makes_work, self._exchange_no, self._wakes, suspend_clock())
-        load = _Load(batch, wish, starting, self._unbegun, self._freed, *state)
-        self._unbegun, self._freed, self._makes_work = [], set(), False
-        if not self._under_way:
-            self._cancelled.clear()
+        state = (self._makes_work, self._exchange_no, self._wakes, suspend_clock(), self._identity.worker_id)
+        load = _Load(batch, wish, starting, self._unbegun, self._freed, *state, set())
+        self._unbegun, self._freed, self._makes_work = [], set(), self._makes_work and bool(self._outcomes)
         return load
 
     def _put_back(self, load: _Load) -> None:
@@ -359,7 +371,7 @@ class Exchange:
 
     def _transactions(self, load: _Load) -> list[list[Call[Any]]]:
         """The calls of an exchange, by transaction."""
-        worker_id = self._identity.worker_id
+        worker_id = load.worker_id
         calls: list[Call[Any]] = []
         behind: list[Call[Any]] = []
         if load.outcomes:
@@ -377,9 +389,9 @@ class Exchange:
 
     def _claims(self, load: _Load) -> list[Call[Any]]:
         """Ask for tasks to begin, and for tasks to prefetch, under one exchange number."""
-        begun = sum(len(each.starting) for each in self._under_way)
-        free = max(0, min(load.wish.run, self._pool.capacity - begun))
-        worker, names = (self._identity.worker_id, load.exchange_no), (self._queues, self._settings.task_names)
+        others = sum(len(each.starting) + each.wish.run for each in self._under_way) - load.wish.run
+        free = max(0, min(load.wish.run, self._pool.capacity - others))
+        worker, names = (load.worker_id, load.exchange_no), (self._queues, self._settings.task_names)
         claims: list[Call[Any]] = []
         if load.wish.run:
             claims.append(calls_worker.claim(*worker, load.wish.run, *names, free=free))
@@ -402,12 +414,11 @@ class Exchange:
         if load.wish.prefetch:
             self._prefetched |= {Fence(task.id, load.exchange_no): task for task in claims.pop().tasks}
         jobs += [_job(Fence(task.id, load.exchange_no), task, task.attempt) for claim in claims for task in claim.tasks]
-        if load.starting or load.wish.run or load.wish.prefetch:
-            self._begin(jobs, is_fresh=suspend_clock() - load.taken_at < self._settings.stale_after_s / 2)
+        self._begin(load, jobs)
 
     def _note(self, load: _Load, claims: list[Claim]) -> None:
         """Note what claims say of the work that is left."""
-        if claims[-1].is_filled:
+        if any(claim.is_filled for claim in claims):
             self._expect_work()
         elif self._wakes == load.wakes:
             self._may_have_work = False
@@ -423,15 +434,20 @@ class Exchange:
             self.stale_outcomes += stale
             event("outcomes.stale", count=stale)
 
-    def _begin(self, jobs: list[Job], *, is_fresh: bool) -> None:
+    def _begin(self, load: _Load, jobs: list[Job]) -> None:
         """Start what was claimed; what finds no place (a child died meanwhile) goes back unharmed.
 
         So does all of an answer that was long in coming (this process was stopped, say): others may have taken the
-        tasks for abandoned by now.
+        tasks for abandoned by now. If they have, and the worker is known by a new id, they stay as they are.
         """
-        jobs = [job for job in jobs if job.fence.task_id not in self._cancelled]
-        homeless = [job for job in jobs if not (self._may_claim and is_fresh and self._pool.assign(job))]
-        self._may_run_ahead = not homeless
+        age = suspend_clock() - load.taken_at
+        is_welcome = (
+            self._may_claim and load.worker_id == self._identity.worker_id and age < self._settings.stale_after_s / 2
+        )
+        jobs = [job for job in jobs if job.fence.task_id not in load.cancelled]
+        homeless = [job for job in jobs if not (is_welcome and self._pool.assign(job))]
+        if jobs:
+            self._may_run_ahead = not homeless
         if homeless:
             self.hand_back(homeless)
             self._expect_work()
@@ -446,6 +462,12 @@ class Exchange:
         if self._due is not None:
             self._due.cancel()
         self._due = loop.call_later(seconds, self.wake)
+
+
+def held_by(running: Sequence[Fence], *others: Iterable[Fence]) -> list[Fence]:
+    """All fences in hand, without older ones of tasks that run: what was asked for twice is known by its last claim."""
+    begun = {fence.task_id for fence in running}
+    return [*running, *(fence for fence in chain(*others) if fence.task_id not in begun)]
 
 
 def _job(fence: Fence, task: ClaimedTask, attempt: int) -> Job:

@@ -6,6 +6,7 @@ AHEAD_S = 0.010
 MOST_AHEAD = 256
 _WEIGHT = 0.1
 _MOST_TIMES = 8
+_LEAST_S = 1e-6
 
 
 class Pace:
@@ -37,4 +38,4 @@ class Pace:
 
 
 def _moved(mean: float, seconds: float) -> float:
-    return mean + _WEIGHT * (min(seconds, _MOST_TIMES * mean) - mean)
+    return mean + _WEIGHT * (min(seconds, _MOST_TIMES * max(mean, _LEAST_S)) - mean)

@@ -1,13 +1,16 @@
 """Two exchanges under way: the second connection carries on while the first one's exchange has to wait."""
 
 from collections.abc import Iterator
-from uuid import UUID
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
 from horsies import TaskHandle
-from tests.support.scene import Scene
+from tests.support.scene import URL_VARIABLE, Scene
+from tests.support.server import PASSWORD
+from tests.support.sessions import open_session, scalar
 from tests.support.waiting import wait_until
 
 WAITING = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
@@ -66,4 +69,28 @@ def test_an_exchange_whose_connection_ends_beside_another_one_is_made_again(
     assert scene.send("ok", "after").get(timeout_ms=10_000).is_ok()
     assert set(scene.counts().values()) == {1}
     worker.wait_for_log(r"database\.back")
+    assert worker.stop() == 0
+
+
+@pytest.fixture
+def limited_url(tcp_database_url: str) -> Iterator[str]:
+    """A way to the database with four connections: one less than a worker under load would like to have."""
+    role = f"limited_{uuid4().hex}"
+    with open_session(tcp_database_url) as session:
+        owner = scalar(session, "select tableowner from pg_tables where schemaname = 'horsies' and tablename = 'tasks'")
+        made = f"create role {role} login password '{PASSWORD}' connection limit 4 in role {owner}"
+        session.execute(made.encode())
+        yield tcp_database_url.replace(f"//{urlsplit(tcp_database_url).username}:", f"//{role}:")
+        session.execute(f"drop role {role}".encode())
+
+
+def test_a_worker_that_gets_no_second_connection_works_over_the_first(scene: Scene, limited_url: str) -> None:
+    keys = [f"ok-{number}" for number in range(300)]
+    for key in keys:
+        scene.send("ok", key)
+    worker = scene.ready_worker("--processes=2", **{URL_VARIABLE: limited_url})
+    scene.wait_until_all_ended()
+    worker.wait_for_log(r"database\.away .*too many connections")
+    assert "database.lost" not in worker.log()
+    assert {key: scene.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
     assert worker.stop() == 0
