@@ -108,8 +108,5 @@ class Database:
         found = migrate.status(connection, self.schema)
         migrate.check_not_newer(found, self.schema)
         if not found.is_current:
-            msg = (
-                f"the schema {self.schema!r} of this database has version {found.current}, this library needs "
-                f"{found.latest}: run `horsies db migrate`"
-            )
+            msg = f"the schema {self.schema!r} of this database is {found.describe()}"
             raise CallFailedError(msg, retryable=False)

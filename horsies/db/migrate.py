@@ -43,6 +43,8 @@ class SchemaStatus:
             return f"version {self.current}, up to date"
         if self.current > self.latest:
             return f"version {self.current}, made by a newer horsies; this one knows {self.latest}"
+        if not self.pending:
+            return f"version {self.current} with other server functions; `horsies db migrate` renews them"
         return f"version {self.current} of {self.latest}; `horsies db migrate` brings it up to date"
 
 

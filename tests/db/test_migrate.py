@@ -173,6 +173,7 @@ def test_functions_of_another_release_are_made_anew(db: Session) -> None:
         db.execute(f"create function horsies.{signature} returns boolean language sql as 'select false'".encode())
     found = status(db, DEFAULT_SCHEMA)
     assert (found.pending, found.functions_current, found.is_current) == ((), False, False)
+    assert found.describe() == f"version {LATEST} with other server functions; `horsies db migrate` renews them"
     assert migrate(db, DEFAULT_SCHEMA) == ["functions"]
     assert describe(db, DEFAULT_SCHEMA) == fresh
     assert scalar(db, "select library_version from horsies.schema_version") == __version__
