@@ -100,7 +100,7 @@ def test_a_schema_of_a_newer_library(do: Do, shop: Shop, db: Session) -> None:
 
 def test_no_schema_and_not_allowed_to_make_it(do: Do, new_shop: NewShop, empty_database_url: str) -> None:
     shop = new_shop(broker=PostgresConfig(database_url=empty_database_url, auto_migrate=False))
-    check_all(do, shop, "run `horsies db migrate`", retryable=False)
+    check_all(do, shop, "`horsies db migrate` creates it", retryable=False)
 
 
 def test_a_schema_of_another_release_and_not_allowed_to_migrate(
@@ -108,7 +108,7 @@ def test_a_schema_of_another_release_and_not_allowed_to_migrate(
 ) -> None:
     db.execute("update horsies.schema_version set functions_hash = 'x', library_version = '0'")
     shop = new_shop(broker=PostgresConfig(database_url=database_url, auto_migrate=False))
-    check_all(do, shop, "run `horsies db migrate`", retryable=False)
+    check_all(do, shop, "`horsies db migrate` renews them", retryable=False)
 
 
 def test_a_missing_schema_is_made(do: Do, new_shop: NewShop, empty_database_url: str) -> None:
