@@ -81,6 +81,7 @@ def limited_url(tcp_database_url: str) -> Iterator[str]:
         made = f"create role {role} login password '{PASSWORD}' connection limit 4 in role {owner}"
         session.execute(made.encode())
         yield tcp_database_url.replace(f"//{urlsplit(tcp_database_url).username}:", f"//{role}:")
+        session.execute(f"reassign owned by {role} to {owner}".encode())  # a partition, where a day has just begun
         session.execute(f"drop role {role}".encode())
 
 
