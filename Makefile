@@ -1,7 +1,8 @@
 # Every target sets up what it needs by itself (scripts/bootstrap): a Python 3.13 and a network are enough.
 .DEFAULT_GOAL := help
 BIN := .venv/bin
-PYTEST_ARGS ?= -n auto
+# Half of what tests do is to wait for processes: three at a time for two processors.
+PYTEST_ARGS ?= -n $(shell nproc | awk '{ print int($$1 * 3 / 2 + 0.5) }')
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NODE_NO_WARNINGS := 1
