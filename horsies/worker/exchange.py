@@ -105,6 +105,7 @@ class Exchange:
         self._held_bytes = 0
         self._exchange_no = 0
         self._may_claim = True
+        self._may_assist = True
         self._may_run_ahead = True
         self._unbegun: list[Fence] = []
         self._prefetched: dict[Fence, ClaimedTask] = {}
@@ -215,6 +216,8 @@ class Exchange:
         while True:
             await self._nudge.wait()
             self._nudge.clear()
+            if not self._may_assist:
+                await self._second.close()
             while self._is_well and self._alone.locked() and self._has_cargo():
                 is_open = self._second.is_open
                 try:
@@ -232,7 +235,14 @@ class Exchange:
 
     @property
     def _is_well(self) -> bool:
-        return not (self._is_governed or self._is_in_doubt or self._lost or self._trouble)
+        is_welcome = self._may_assist and self._link.is_open
+        return is_welcome and not (self._is_governed or self._is_in_doubt or self._lost or self._trouble)
+
+    def let_assist(self, *, allowed: bool) -> None:
+        """Whether the other connections are there: a second one for exchanges must not take the place of any."""
+        self._may_assist = allowed
+        if not allowed:
+            self._nudge.set()
 
     def _has_cargo(self) -> bool:
         """Whether there is something to bring or to take, and not too little beside what is under way and not stuck."""

@@ -184,6 +184,7 @@ class Supervisor:
             try:
                 await self._beat_once()
             except CallFailedError as failure:
+                self._exchange.let_assist(allowed=False)
                 event("heartbeat.failed", level=logging.WARNING, reason=failure.message)
             await asyncio.sleep(interval)
 
@@ -191,6 +192,7 @@ class Supervisor:
         sent_at = suspend_clock()
         if await self._compare_clocks(calls_worker.heartbeat(self._identity.worker_id, self._ahead_s)):
             self._feed_watchdog(sent_at)
+            self._exchange.let_assist(allowed=True)
             self._exchange.doubt()
             return
         event("worker.fenced", level=logging.ERROR, worker_id=self._identity.worker_id)

@@ -85,13 +85,38 @@ def limited_url(tcp_database_url: str) -> Iterator[str]:
         session.execute(f"drop role {role}".encode())
 
 
-def test_a_worker_that_gets_no_second_connection_works_over_the_first(scene: Scene, limited_url: str) -> None:
-    keys = [f"ok-{number}" for number in range(300)]
-    for key in keys:
-        scene.send("ok", key)
+def test_a_worker_that_gets_no_second_connection_works_over_the_first(
+    scene: Scene, limited_url: str, lock: psycopg.Connection[tuple[object, ...]]
+) -> None:
     worker = scene.ready_worker("--processes=2", **{URL_VARIABLE: limited_url})
-    scene.wait_until_all_ended()
+    role = urlsplit(limited_url).username
+    connections = "select count(*) from pg_stat_activity where usename = %s"
+    wait_until(lambda: scalar(scene.session, connections, role) == 4, 20, "all the others")
+    blocked = block_the_finish_of(scene, "blocked", lock)
+    wait_until(lambda: len(waiting(scene)) == 1, 20, "an exchange that waits")
+    waits = scene.send("ok", "waits")
     worker.wait_for_log(r"database\.away .*too many connections")
+    lock.rollback()
+    assert blocked.get(timeout_ms=10_000).is_ok()
+    assert waits.get(timeout_ms=10_000).is_ok()
     assert "database.lost" not in worker.log()
+    assert set(scene.counts().values()) == {1}
+    assert worker.stop() == 0
+
+
+def test_the_second_connection_takes_the_place_of_no_heartbeat(scene: Scene, limited_url: str) -> None:
+    worker = scene.ready_worker("--processes=2", **{URL_VARIABLE: limited_url, "TEST_HEARTBEAT_MS": "1000"})
+    role = urlsplit(limited_url).username
+    keys = [f"ok-{number}" for number in range(900)]
+    for number, key in enumerate(keys):
+        scene.send("ok", key)
+        if number % 300 == 150:
+            scene.session.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = %s", (role,))
+    wait_until(lambda: not scene.live_tasks(), 30, worker.log)
+    ended_at = scalar(scene.session, "select max(heartbeat_at) from horsies.workers")
+    wait_until(
+        lambda: scalar(scene.session, "select max(heartbeat_at) from horsies.workers") > ended_at, 30, "a heartbeat"
+    )
+    assert "worker.fenced" not in worker.log()
     assert {key: scene.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
     assert worker.stop() == 0
