@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Unpack
 from uuid import UUID
 
@@ -75,32 +76,32 @@ class Broker:
 
         Of ended tasks the latest 100,000 are looked at.
         """
-        return await self._watch(calls_monitor.list_tasks(statuses, queue_name, task_name, limit), _infos)
+        return (await self._watch(calls_monitor.list_tasks(statuses, queue_name, task_name, limit))).map(_infos)
 
     async def get_waiting_names(self) -> BrokerResult[list[WaitingNameRow]]:
         """Names under which tasks wait, by queue: how many (a thousand at most), and whether a live worker has them."""
-        return await self._watch(calls_monitor.waiting_names(_MOST), lambda rows: rows)
+        return await self._watch(calls_monitor.waiting_names(_MOST))
 
     async def get_stale_tasks(self, stale_threshold_minutes: float = 2) -> BrokerResult[list[TaskInfo]]:
         """Tasks in the hands of workers that have been silent for so long; a thousand at most, oldest claim first."""
-        return await self._watch(calls_monitor.stale_tasks(stale_threshold_minutes * 60, _MOST), _infos)
+        return (await self._watch(calls_monitor.stale_tasks(stale_threshold_minutes * 60, _MOST))).map(_infos)
 
     async def get_expired_tasks(self) -> BrokerResult[list[TaskInfo]]:
         """Tasks of the last day that were not started by their `good_until`; a thousand at most, latest first."""
-        return await self._watch(calls_monitor.expired_tasks(_MOST), _infos)
+        return (await self._watch(calls_monitor.expired_tasks(_MOST))).map(_infos)
 
     async def get_worker_stats(self) -> BrokerResult[list[WorkerStats]]:
         """All workers that are known, and how much each has in hand; oldest first."""
-        return await self._watch(calls_monitor.worker_stats(), lambda rows: rows)
+        return await self._watch(calls_monitor.worker_stats())
 
     async def ping(self) -> BrokerResult[float]:
         """How many milliseconds the database takes to answer, with opening a connection if there is none."""
         started = time.perf_counter()
-        return await self._watch(calls_monitor.ping(), lambda _: (time.perf_counter() - started) * 1000)
+        return (await self._watch(calls_monitor.ping())).map(lambda _: (time.perf_counter() - started) * 1000)
 
     async def get_schedules(self) -> BrokerResult[list[ScheduleState]]:
         """All schedules that a scheduler has made known; by name."""
-        return await self._watch(calls_schedules.schedule_states(), lambda found: [*found[1].values()])
+        return (await self._watch(calls_schedules.schedule_states())).map(_schedules)
 
     async def pause_schedule(self, name: str) -> BrokerResult[bool | None]:
         """Pause a schedule; what is due while it is paused is let pass. ``Ok(None)``: it is not known.
@@ -108,18 +109,17 @@ class Broker:
         Returns:
             Whether this call changed it.
         """
-        return await self._watch(calls_schedules.schedule_pause(name, paused=True), lambda found: found)
+        return await self._watch(calls_schedules.schedule_pause(name, paused=True))
 
     async def resume_schedule(self, name: str) -> BrokerResult[bool | None]:
         """Let a paused schedule go on, from now. The answers are those of `pause_schedule`."""
-        return await self._watch(calls_schedules.schedule_pause(name, paused=False), lambda found: found)
+        return await self._watch(calls_schedules.schedule_pause(name, paused=False))
 
     async def run_schedule(self, name: str) -> BrokerResult[str | None]:
         """Send a schedule's task now, whatever is due; the task's id. ``Ok(None)``: the schedule is not known."""
         task_id = uuid7()
-        return await self._watch(
-            calls_schedules.schedule_run(name, task_id), lambda is_known: str(task_id) if is_known else None
-        )
+        ran = await self._watch(calls_schedules.schedule_run(name, task_id))
+        return ran.map(lambda is_known: str(task_id) if is_known else None)
 
     async def why(self, task_id: str) -> BrokerResult[Why]:
         """What a task is waiting for: the conditions that workers' claims have, in words; or a run, for which nodes.
@@ -127,23 +127,23 @@ class Broker:
         Raises:
             ValueError: ``task_id`` is not a UUID.
         """
-        return await self._watch(calls_monitor.why(parse_id(task_id)), lambda row: row)
+        return await self._watch(calls_monitor.why(parse_id(task_id)))
 
     async def get_queues(self, names: Sequence[str] = ()) -> BrokerResult[list[QueueStats]]:
         """These queues, those that live workers work on, and those that are paused or capped here; by name."""
-        return await self._watch(calls_monitor.queue_stats(names), lambda rows: rows)
+        return await self._watch(calls_monitor.queue_stats(names))
 
     async def pause_queue(self, name: str) -> BrokerResult[bool]:
         """Have nothing of a queue start any more, in the whole cluster; what runs, ends. Whether it ran before."""
-        return await self._watch(calls_monitor.queue_control(name, "pause"), bool)
+        return await self._watch(calls_monitor.queue_control(name, "pause"))
 
     async def resume_queue(self, name: str) -> BrokerResult[bool]:
         """Let a paused queue go on, at once. Whether it was paused."""
-        return await self._watch(calls_monitor.queue_control(name, "resume"), bool)
+        return await self._watch(calls_monitor.queue_control(name, "resume"))
 
     async def cap_queue(self, name: str, max_concurrency: int | None) -> BrokerResult[bool]:
         """Give a queue a cap in place of what its apps declare; None: what they declare. Whether that is a change."""
-        return await self._watch(calls_monitor.queue_control(name, "cap", max_concurrency), bool)
+        return await self._watch(calls_monitor.queue_control(name, "cap", max_concurrency))
 
     async def mark_stale_tasks_as_failed(self, stale_threshold_ms: int = 300_000) -> BrokerResult[int]:
         """Declare workers dead that have been silent for so long, as any worker does by itself in time.
@@ -164,17 +164,17 @@ class Broker:
     def _handle(self, task_id: str) -> TaskHandle[Any]:
         return TaskHandle(task_id, self.runner, self.codec_for)
 
-    async def _watch[A, R](self, call: Call[A], read: Callable[[A], R]) -> BrokerResult[R]:
-        return await self.runner.run_async(answered(call, read))
+    async def _watch[R](self, call: Call[R]) -> BrokerResult[R]:
+        return await self.runner.run_async(answered(call))
 
     async def _clean(self, batch: Callable[[], Call[int]]) -> BrokerResult[int]:
         return await self.runner.run_async(_clean(batch))
 
 
-def answered[A, R](call: Call[A], read: Callable[[A], R]) -> Operation[BrokerResult[R]]:
+def answered[R](call: Call[R]) -> Operation[BrokerResult[R]]:
     """Ask the database; what it does not answer becomes an error."""
     try:
-        return Ok(read((yield call)))
+        return Ok((yield call))
     except CallFailedError as failure:
         return unanswered(BrokerErrorCode.MONITORING_QUERY_FAILED, failure)
 
@@ -189,6 +189,10 @@ def _clean(batch: Callable[[], Call[int]]) -> Operation[BrokerResult[int]]:
         total += count
         if count < _MOST:
             return Ok(total)
+
+
+def _schedules(found: tuple[datetime, dict[str, ScheduleState]]) -> list[ScheduleState]:
+    return list(found[1].values())
 
 
 def _infos(rows: list[TaskInfoRow]) -> list[TaskInfo]:

@@ -150,7 +150,7 @@ def _control(arguments: list[str], action: str, done: str, otherwise: str) -> No
 
 
 def _ask[R](app: Horsies, call: Call[R]) -> R:
-    return granted(app, app.producer.runner.run(answered(call, lambda answer: answer)))
+    return granted(app, app.producer.runner.run(answered(call)))
 
 
 def _no_run(run_id: str) -> ConfigurationError:
