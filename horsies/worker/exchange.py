@@ -53,9 +53,14 @@ class _Wish(NamedTuple):
     run: int
     prefetch: int
 
+    @property
+    def places(self) -> int:
+        """For how many tasks children are to have room."""
+        return len(self.start) + self.run
+
     def size(self, brought: int) -> int:
         """How much an exchange with this wish is that brings so many outcomes, as tasks."""
-        return max(brought, len(self.start) + self.run, self.prefetch)
+        return max(brought, self.places, self.prefetch)
 
 
 class _Load(NamedTuple):
@@ -323,7 +328,7 @@ class Exchange:
         """What to ask for."""
         if not self._may_claim or self._is_full:
             return _Wish([], 0, 0)
-        asked_run = sum(len(load.starting) + load.wish.run for load in self._under_way)
+        asked_run = sum(load.wish.places for load in self._under_way)
         asked_prefetch = sum(load.wish.prefetch for load in self._under_way)
         places = (self._pool.capacity_ahead if self._may_run_ahead else self._pool.capacity) - asked_run
         start = list(islice(self._prefetched, max(0, places))) if self._prefetched else []
@@ -399,7 +404,7 @@ class Exchange:
 
     def _claims(self, load: _Load) -> list[Call[Any]]:
         """Ask for tasks to begin, and for tasks to prefetch, under one exchange number."""
-        others = sum(len(each.starting) + each.wish.run for each in self._under_way) - load.wish.run
+        others = sum(each.wish.places for each in self._under_way) - load.wish.run
         free = max(0, min(load.wish.run, self._pool.capacity - others))
         worker, names = (load.worker_id, load.exchange_no), (self._queues, self._settings.task_names)
         claims: list[Call[Any]] = []
