@@ -94,8 +94,8 @@ class Node:
         return "SKIPPED" if completed + unknown < needed else None
 
     def blamed(self) -> int:
-        """The place of the first dependency that is known not to have completed."""
-        return min(place for place, completed in self.told.items() if not completed)
+        """The index of the first dependency, in the order of ``waits_for``, that is known not to have completed."""
+        return self.spec["waits_for"][min(place for place, completed in self.told.items() if not completed)]
 
 
 @dataclass(eq=False)
@@ -167,7 +167,7 @@ class Run:
         if node.status not in ENDED:
             return None
         if node.status == "SKIPPED":
-            return {"err": error("UPSTREAM_SKIPPED", {"dependency_index": spec["waits_for"].index(source)})}
+            return {"err": error("UPSTREAM_SKIPPED", {"dependency_index": source})}
         return Outcome(node.status == "COMPLETED", node.result).as_result()
 
     def outcome(self) -> Outcome | None:
