@@ -155,14 +155,14 @@ class Run:
     def inputs(self, index: int) -> dict[str, Json]:
         """What a node gets from those before it, as far as they have ended; results as `Outcome.as_result`."""
         spec = self.nodes[index].spec
-        passed = {name: self._passed_on(spec, source) for name, source in spec["args_from"].items()}
-        told = {source: self._passed_on(spec, source) for source in spec["ctx_from"] or ()}
+        passed = {name: self._passed_on(source) for name, source in spec["args_from"].items()}
+        told = {source: self._passed_on(source) for source in spec["ctx_from"] or ()}
         return {
             "args_from": {name: result for name, result in passed.items() if result is not None},
             "ctx": None if spec["ctx_from"] is None else told,
         }
 
-    def _passed_on(self, spec: Mapping[str, Json], source: int) -> Json:
+    def _passed_on(self, source: int) -> Json:
         node = self.nodes[source]
         if node.status not in ENDED:
             return None
