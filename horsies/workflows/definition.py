@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from horsies.codec.fits import fits
 from horsies.codec.problems import show_type, show_value
-from horsies.codec.signature import SignatureCodec
+from horsies.codec.signature import SignatureCodec, Variadics
 from horsies.codes import OnError
 from horsies.errors import (
     ErrorCode,
@@ -21,7 +21,7 @@ from horsies.errors import (
     raise_all,
     report,
 )
-from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node, listed
+from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node, listed, note_indexes
 from horsies.workflows.spec import BUILDING, Sketch, SuccessCase, SuccessPolicy, WorkflowSpec
 
 _definitions: dict[str, "AnyDefinition"] = {}
@@ -107,6 +107,8 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         own = vars(cls).get("build_with")
         if isinstance(own, classmethod):
             type.__setattr__(cls, "build_with", classmethod(_building(cast("Any", own).__func__)))
+        if not cls.has_own_build_with():
+            note_indexes(cls.nodes())
         if cls.can_be_built():
             cls._register()
 
@@ -184,6 +186,8 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
     @classmethod
     def signature(cls) -> SignatureCodec | None:
         """The parameters of its own ``build_with``, without the app; None if it has none.
+
+        ``**kwargs`` takes arguments of any other name.
 
         Raises:
             TaskDefinitionError: HRS-105, one of them can't be carried.
@@ -295,7 +299,7 @@ def _set(node: AnyNode, **values: object) -> None:
 
 @lru_cache(maxsize=1024)
 def _signature(build_with: Callable[..., Any]) -> SignatureCodec:
-    return SignatureCodec(build_with, skip=2)
+    return SignatureCodec(build_with, skip=2, variadics=Variadics.ACCEPTED)
 
 
 def _result_type(node: AnyNode) -> Any:
