@@ -59,6 +59,11 @@ class NodeOptions(TypedDict, total=False):
     timeout_ms: int | None
 
 
+_OPTIONS = sorted(NodeOptions.__optional_keys__)
+_PLAIN_OPTIONS = frozenset(_OPTIONS) - {"kwargs", "args_from"}
+"""Those whose values are looked at when a workflow is made."""
+
+
 class NodeFactory[**P, T, E: TaskError = TaskError]:
     """Takes the arguments of a task and makes a node: ``resize.node(node_id="small")(from_node(load), size=100)``."""
 
@@ -112,6 +117,8 @@ class MapFactory[T, E: TaskError = TaskError]:
 def _known_options(method: str, task: TaskDefinition, options: NodeOptions) -> NodeOptions:
     """Report options that nodes do not have, and return the others."""
     given = cast("Mapping[str, object]", options)
+    if given.keys() <= _PLAIN_OPTIONS:
+        return options
     wrong = dict(_wrong_options(method, task, given))
     report(
         WorkflowValidationError(
@@ -126,14 +133,13 @@ def _wrong_options(
     method: str, task: TaskDefinition, options: Mapping[str, object]
 ) -> Iterator[tuple[str, tuple[str, str]]]:
     """The names of wrong options, each with what is wrong with it and what to do."""
-    known = sorted(NodeOptions.__optional_keys__)
     for name, value in options.items():
         if name in {"kwargs", "args_from"} and not isinstance(value, Mapping):
             message = f"{task.name}.{method}() got {name}={show_value(value)}, which is not a dict of arguments by name"
             yield name, (message, f'write {name}={{"parameter": …}}, or pass the arguments in the call that follows')
-        elif name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            help_text = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
+        elif name not in _OPTIONS:
+            near = difflib.get_close_matches(name, _OPTIONS, n=1)
+            help_text = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(_OPTIONS)}"
             if name in task.signature.parameters:
                 help_text = f"arguments follow in a second call: {task.signature.name}.{method}(…)({name}=…)"
             yield name, (f"{task.name}.{method}() has no option {name!r}", help_text)

@@ -1,6 +1,7 @@
 """`WorkflowDefinition`: a workflow as a class, to be built again and again, also by other workflows."""
 
 import copy
+import difflib
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,8 @@ from horsies.errors import (
 )
 from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node, listed, note_indexes
 from horsies.workflows.spec import BUILDING, Sketch, SuccessCase, SuccessPolicy, WorkflowSpec
+
+_META_OPTIONS = ("on_error", "output", "success_policy")
 
 _definitions: dict[str, "AnyDefinition"] = {}
 
@@ -150,7 +153,7 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         meta = getattr(cls, "Meta", None)
         output = cls._one(getattr(meta, "output", None))
         may_be_checked = output in cls._nodes.values() or (output is None and kind.is_whole)
-        problems = cls.check_output(output) if may_be_checked else []
+        problems = [*cls._unknown_options(meta), *(cls.check_output(output) if may_be_checked else ())]
         token = BUILDING.set(cls)
         try:
             spec = kind(
@@ -169,6 +172,18 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
             BUILDING.reset(token)
         report(problems)
         return spec
+
+    @classmethod
+    def _unknown_options(cls, meta: object) -> list[HorsiesError]:
+        """Names in `Meta` that have no meaning there, and would be ignored."""
+        unknown = [name for name in dir(meta) if not name.startswith("_") and name not in _META_OPTIONS]
+        problems: list[HorsiesError] = []
+        for name in unknown if meta is not None else ():
+            near = difflib.get_close_matches(name, _META_OPTIONS, n=1)
+            message = f"{cls.__name__}.Meta has {name!r}, which is no option of a workflow"
+            help_text = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(_META_OPTIONS)}"
+            problems.append(cls.problem(ErrorCode.TASK_INVALID_OPTIONS, message, help_text))
+        return problems
 
     @classmethod
     def build_with(cls, app: Any, *args: Any, **params: Any) -> WorkflowSpec[T_co]:

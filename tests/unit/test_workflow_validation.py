@@ -393,6 +393,25 @@ def test_102_unknown_options_of_a_map() -> None:
     )
 
 
+def test_102_unknown_options_in_meta() -> None:
+    class Misspelt(WorkflowDefinition[None]):
+        name = "misspelt"
+        definition_key = "test_workflow_validation.misspelt"
+        page = fetch.node()("x")
+
+        class Meta:
+            on_eror = "pause"
+            retries = 3
+
+    assert said(lambda: Misspelt.build(app)) == (
+        "error[HRS-102]: Misspelt.Meta has 'on_eror', which is no option of a workflow\n"
+        "= help: did you mean 'on_error'?\n\n"
+        "error[HRS-102]: Misspelt.Meta has 'retries', which is no option of a workflow\n"
+        "= help: the options are on_error, output, success_policy\n\n"
+        "error: 2 errors"
+    )
+
+
 def test_102_a_check_goes_on_without_unknown_options() -> None:
     node: Any = fetch.node
     found: list[HorsiesError] = []
