@@ -112,7 +112,10 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
     def _checked(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | TaskResult[Any, TaskError]:
-        """The arguments as a worker would pass them, or why it could not; what it fills in is passed as it is."""
+        """The arguments as a worker would pass them, or the error of the worker that could not pass them.
+
+        Arguments for the parameters that a worker fills in are passed as they are.
+        """
         try:
             return self.definition.signature.check_call(args, kwargs, exempt=FILLED_IN)
         except CodecError as error:

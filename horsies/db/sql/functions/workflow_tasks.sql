@@ -1,5 +1,5 @@
--- Purpose: the nodes of a run in the order of its spec, or the one of that id; results, and the summaries of child runs that
--- have ended, only if they are wanted.
+-- Purpose: the nodes of a run in the order of its spec, or the one of that id.
+-- `with_results` adds the results of nodes and the summaries of child runs that have ended.
 -- A node is RUNNING from the first start of its task on, also between attempts.
 -- Locks: none. Called by: producers, CLI.
 create function horsies.workflow_tasks(run uuid, wanted text, with_results boolean) returns table (
