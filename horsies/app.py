@@ -258,10 +258,10 @@ class Horsies:
         self,
         name: str,
         tasks: Sequence[AnyNode],
-        *,
-        output: Node[T, Any] | None = None,
         on_error: OnError | str = OnError.FAIL,
+        output: Node[T, Any] | None = None,
         success_policy: SuccessPolicy | None = None,
+        *,
         definition_key: str | None = None,
     ) -> WorkflowSpec[T]:
         """Describe a workflow of this app; see `WorkflowSpec`.

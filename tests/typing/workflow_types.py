@@ -103,6 +103,7 @@ def a_spec_has_the_type_of_its_output() -> None:
     spec = app.workflow(name="w", tasks=[page, parsed], output=parsed, on_error=OnError.FAIL, definition_key="w")
     assert_type(spec, WorkflowSpec[int])
     assert_type(WorkflowSpec("w", [page], output=page, definition_key="w"), WorkflowSpec[str])
+    assert_type(app.workflow("w", [page, parsed], OnError.PAUSE, parsed, definition_key="w"), WorkflowSpec[int])
     several = app.workflow("w", [page, parsed], definition_key="w")
     assert_type(several, WorkflowSpec[dict[str, TaskResult[Any, TaskError]]])
 

@@ -10,7 +10,10 @@ from horsies import (
     Horsies,
     MapNode,
     NodeKey,
+    OnError,
     SubWorkflowNode,
+    SuccessCase,
+    SuccessPolicy,
     TaskNode,
     WorkflowContextMissingIdError,
     WorkflowDefinition,
@@ -188,6 +191,14 @@ def test_a_node_that_is_gone_is_not_remembered() -> None:
     del node
     gc.collect()
     assert gone() is None
+
+
+def test_a_workflow_takes_its_options_by_position() -> None:
+    node = fetch.node()("x")
+    policy = SuccessPolicy([SuccessCase([node])])
+    spec = app.workflow("positional", [node], OnError.PAUSE, node, policy, definition_key="positional")
+    assert (spec.name, spec.tasks, spec.on_error) == ("positional", (node,), OnError.PAUSE)
+    assert (spec.output, spec.success_policy) == (node, policy)
 
 
 def test_a_node_is_shared_by_specs_and_stays_as_it_is() -> None:
