@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Pause, Runner, Wait, Watch
 from horsies.info import InfoOptions, TaskInfo, task_info
 from horsies.outcome import TaskError, TaskResult, failed_with
+from horsies.process import monotonic
 from horsies.result import Err, Ok, Result
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def await_answer(
         timeout_ms: None: as long as it takes.
         look: what there is by now; None: nothing final. It is given the result that a notice brought.
     """
-    deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
+    deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
     ticket = yield Watch(awaited)
     told: StoredResult | None = None
     away_since: float | None = None
@@ -195,14 +195,14 @@ def await_answer(
                 answer = yield from look(told)
             except CallFailedError as error:
                 failure = error
-                away_since = away_since or time.monotonic()
-                if not error.retryable or time.monotonic() - away_since > _DATABASE_AWAY_S:
+                away_since = away_since or monotonic()
+                if not error.retryable or monotonic() - away_since > _DATABASE_AWAY_S:
                     return _no_answer(what, error), False
             else:
                 failure = away_since = None
                 if answer is not None:
                     return answer
-            left = _LONGEST_WAIT_S if deadline is None else min(deadline - time.monotonic(), _LONGEST_WAIT_S)
+            left = _LONGEST_WAIT_S if deadline is None else min(deadline - monotonic(), _LONGEST_WAIT_S)
             if left <= 0:
                 return (_timed_out(what, timeout_ms) if failure is None else _no_answer(what, failure)), False
             told = yield Wait(ticket, left) if failure is None else Pause(min(left, _ASK_AGAIN_S))

@@ -1,13 +1,17 @@
 """`TaskFunction`: what `@app.task` makes of a function."""
 
+import functools
+import inspect
 from dataclasses import replace
 from datetime import datetime
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Unpack, cast
 from uuid import UUID
 
 from horsies.codec.problems import CodecError
 from horsies.codes import OperationalErrorCode
 from horsies.db.operations import Operation
+from horsies.errors import ErrorCode
 from horsies.handle import TaskHandle, parse_id
 from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.registry import TaskDefinition
@@ -26,6 +30,43 @@ from horsies.workflows.nodes import FILLED_IN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def wrong_function(fn: object) -> tuple[ErrorCode, str, str] | None:
+    """Say why no task can be made of something: code, problem and fix; None if one can."""
+    if isinstance(fn, TaskFunction) or (inspect.isfunction(fn) and hasattr(fn, "__wrapped__")):
+        problem = "is made of something that another decorator already wrapped"
+        fix = "put @app.task directly on the function, and other decorators inside or not at all"
+        return ErrorCode.TASK_PREDECORATED_NOT_SUPPORTED, problem, fix
+    problem, fix = _unsuitable_object(fn) or _unsuitable_function(cast("FunctionType", fn)) or ("", "")
+    return (ErrorCode.TASK_INVALID_FUNCTION, problem, fix) if problem else None
+
+
+def _unsuitable_object(fn: object) -> tuple[str, str] | None:
+    at_module_level = "define a function at the top level of a module that makes the call, and decorate that"
+    if isinstance(fn, functools.partial | functools.partialmethod):
+        return "is made of a functools.partial, not of a function", at_module_level
+    if isinstance(fn, staticmethod):
+        return "is made of a staticmethod object", "put @staticmethod above @app.task(…), or leave the class"
+    if isinstance(fn, classmethod) or inspect.ismethod(fn):
+        return "is made of a method, whose object or class a worker does not have", at_module_level
+    if inspect.isfunction(fn):
+        return None
+    return f"is made of a {'class' if isinstance(fn, type) else type(fn).__name__}, not of a function", at_module_level
+
+
+def _unsuitable_function(fn: FunctionType) -> tuple[str, str] | None:
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        fix = "return all of the result at once, and tell how far it is with current_task().progress(done, total)"
+        return f"is made of a generator: {fn.__name__}() has a yield, so calling it runs nothing", fix
+    first = next(iter(inspect.signature(fn).parameters.values()), None)
+    if first is None or first.name not in {"self", "cls"} or first.annotation is not inspect.Parameter.empty:
+        return None
+    if "." in fn.__qualname__.rpartition("<locals>.")[2]:
+        problem = f"is made of the method {fn.__qualname__}(), for whose parameter {first.name!r} a worker has no value"
+        return problem, "define it at the top level of the module, and pass what it needs of the object as arguments"
+    problem = f"has the parameter {first.name!r}, for which a worker has no value"
+    return problem, "remove it: current_task() has the id, the attempt and the queue of the task that runs"
 
 
 class TaskSender[**P, T, E: TaskError = TaskError]:

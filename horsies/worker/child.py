@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import psutil
 
@@ -28,8 +29,10 @@ from horsies.worker.aftermath import ailment, drive, keep_copies_out
 from horsies.worker.execute import Executor, ReadyCall, one_line
 from horsies.worker.launch import START_FAILED
 from horsies.worker.protocol import RUN, Frame, FrameReader, Job, Kind, Report
+from horsies.worker.refusals import start_thread
 from horsies.worker.settings import WorkerOptions
 
+BEATS_WITHIN_THRESHOLD = 8
 _READ_BYTES = 1 << 16
 
 
@@ -53,7 +56,9 @@ def run_child(
 
 def keep_pulse(pulse: int, every_s: float) -> None:
     """Say, now and then, that this interpreter runs; in a thread, for a task may take as long as it likes."""
-    threading.Thread(target=_beat, args=(pulse, os.fstat(pulse).st_ino, every_s), daemon=True, name="pulse").start()
+    inode = os.fstat(pulse).st_ino
+    beat = partial(threading.Thread, target=_beat, args=(pulse, inode, every_s), daemon=True, name="pulse")
+    start_thread(beat, every_s * BEATS_WITHIN_THRESHOLD)
 
 
 def _beat(pulse: int, inode: int, every_s: float) -> None:
@@ -179,6 +184,7 @@ class _Concurrent:
                 task = asyncio.create_task(self._run(Job.decode(frame.body)))
                 self._running.add(task)
                 task.add_done_callback(self._ended)
+        self._writer.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -22,6 +22,7 @@ from horsies.errors import (
     raise_all,
     report,
 )
+from horsies.modules import are_retyped, warn_of_redefinition
 from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node, listed, note_indexes
 from horsies.workflows.spec import BUILDING, Sketch, SuccessCase, SuccessPolicy, WorkflowSpec
 
@@ -292,7 +293,9 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         if not isinstance(key, str) or not key:
             return  # which is said when it is built
         known = _definitions.get(key)
-        if known is not None and (known.location, known.__qualname__) != (cls.location, cls.__qualname__):
+        if known is not None and are_retyped(known, cls):
+            warn_of_redefinition(f"the workflow definition {key!r}")
+        elif known is not None and (known.location, known.__qualname__) != (cls.location, cls.__qualname__):
             message = f"two definitions have the key {key!r}: {known.__name__} and {cls.__name__}"
             help_text, note = (
                 f"give {cls.__name__} a definition_key of its own",
