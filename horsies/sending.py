@@ -198,7 +198,7 @@ def wrong_connection(connection: object) -> str | None:
     """Why a connection that was given cannot be one: a program gave None where it meant to give its own."""
     if connection is not None:
         return None
-    return "connection= is None: give an open connection, or leave connection= out if no transaction of yours is meant"
+    return "connection= is None: give an open connection, or leave connection= out to send outside of your transactions"
 
 
 def _fingerprint(request: EnqueueRequest) -> bytes:

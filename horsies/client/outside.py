@@ -211,7 +211,7 @@ async def _itself_async(connection: object) -> object:
 
 
 async def _asyncpg_driver(connection: Any) -> object:
-    return getattr(connection, "_con", connection)  # of a pool: what it hands out is new each time
+    return getattr(connection, "_con", connection)  # a pool hands out a new proxy each time
 
 
 async def _async_sqlalchemy_driver(connection: Any) -> object:

@@ -23,7 +23,7 @@ class DatabasePlace:
     server: str | None
 
     def describe(self) -> str:
-        """Name the database; what comes from the server is escaped."""
+        """Name the database, with text from the server escaped."""
         where = "over a Unix socket" if self.server is None else f"at {self.server}"
         return f"the database {self.database!r} {where}"
 

@@ -108,7 +108,7 @@ class Database:
         self.is_prepared = True
 
     def read_identity(self) -> tuple[DatabasePlace, DatabaseIdentity]:
-        """Ask the database who it is, over a connection of its own, blocking.
+        """Ask the app's database for its identity over a new connection, blocking.
 
         Raises:
             CallFailedError: it does not answer.

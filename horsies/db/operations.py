@@ -24,7 +24,7 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""The default of an option for which None is not a value: whoever gives None meant to give something."""
+"""The default of an option for which None is not a valid value, so that an explicit None can be refused."""
 
 type Row = tuple[Any, ...]
 type Rows = Sequence[Row]
