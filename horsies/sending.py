@@ -16,7 +16,7 @@ from horsies.codec.wire import encode_json
 from horsies.codes import TaskSendErrorCode
 from horsies.db import calls_tasks
 from horsies.db.calls_tasks import EnqueueRequest
-from horsies.db.operations import CallFailedError, CallRefusedError, Operation, Pause, Runner
+from horsies.db.operations import UNSET, CallFailedError, CallRefusedError, Operation, Pause, Runner
 from horsies.registry import TaskDefinition
 from horsies.result import Err, Ok, Result
 
@@ -35,13 +35,13 @@ class TaskSendOptions:
         good_until: aware; not started by then, the task ends EXPIRED.
         delay: seconds until the task may be claimed.
         priority: 1 (first) to 100; None: the queue's.
-        connection: in whose open transaction the task is sent; None: in one of its own.
+        connection: in whose open transaction the task is sent; `UNSET`: in one of the library's own.
     """
 
     good_until: datetime | None = None
     delay: float = 0.0
     priority: int | None = None
-    connection: object = None
+    connection: object = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,12 @@ def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPa
     if _suppression.depth:
         message = f"{definition.name} was sent while task modules are imported: move the send into a function"
         return Err(TaskSendError(TaskSendErrorCode.SEND_SUPPRESSED, message))
-    wrong = _wrong_delay(options.delay) or _wrong_deadline(options.good_until) or _wrong_priority(options.priority)
+    wrong = (
+        _wrong_delay(options.delay)
+        or _wrong_deadline(options.good_until)
+        or _wrong_priority(options.priority)
+        or wrong_connection(options.connection)
+    )
     if wrong is not None:
         return _invalid(wrong)
     try:
@@ -189,6 +194,13 @@ def _wrong_priority(priority: object) -> str | None:
     return f"priority must be a whole number from 1 (first) to {LAST_PRIORITY}, got {priority!r}"
 
 
+def wrong_connection(connection: object) -> str | None:
+    """Why a connection that was given cannot be one: a program gave None where it meant to give its own."""
+    if connection is not None:
+        return None
+    return "connection= is None: give an open connection, or leave connection= out to send outside of your transactions"
+
+
 def _fingerprint(request: EnqueueRequest) -> bytes:
     options = {
         "name": request.task_name,
@@ -207,7 +219,7 @@ def send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID]
     if isinstance(prepared, Err):
         return prepared
     first = _enqueue(prepared.value, make_handle, replay=False, connection=asked.options.connection)
-    if asked.options.connection is None:
+    if asked.options.connection is UNSET:
         first = insist(producer, first, lambda: _enqueue(prepared.value, make_handle, replay=True))
     return (yield from first)
 
@@ -244,7 +256,7 @@ def resend[H](
 
 
 def _enqueue[H](
-    payload: TaskSendPayload, make_handle: Callable[[UUID], H], *, replay: bool, connection: object = None
+    payload: TaskSendPayload, make_handle: Callable[[UUID], H], *, replay: bool, connection: object = UNSET
 ) -> Operation[TaskSendResult[H]]:
     task_id = payload.request.task_id
     try:
@@ -253,7 +265,7 @@ def _enqueue[H](
         return _invalid(refusal.message, refusal)
     except CallFailedError as failure:
         code = TaskSendErrorCode.ENQUEUE_FAILED
-        made_id, kept = (str(task_id), payload) if connection is None else (None, None)
+        made_id, kept = (str(task_id), payload) if connection is UNSET else (None, None)
         return Err(TaskSendError(code, failure.message, failure.retryable, made_id, kept, failure.__cause__))
     if verdict == "mismatch":
         message = f"the id {task_id} belongs to another request"

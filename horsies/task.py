@@ -10,7 +10,7 @@ from uuid import UUID
 
 from horsies.codec.problems import CodecError
 from horsies.codes import OperationalErrorCode
-from horsies.db.operations import Operation
+from horsies.db.operations import UNSET, Operation
 from horsies.errors import ErrorCode
 from horsies.handle import TaskHandle, parse_id
 from horsies.outcome import TaskError, TaskResult, failed_with
@@ -107,7 +107,7 @@ class TaskSender[**P, T, E: TaskError = TaskError]:
 
     def _handle(self, task_id: UUID) -> TaskHandle[T, E]:
         codec = self.definition.result
-        is_committed = self._options.connection is None
+        is_committed = self._options.connection is UNSET
         return TaskHandle(str(task_id), self.producer.runner, lambda _name: codec, is_committed=is_committed)
 
 
@@ -179,7 +179,7 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
         good_until: datetime | None = None,
         delay: float = 0.0,
         priority: int | None = None,
-        connection: object = None,
+        connection: object = UNSET,
     ) -> TaskSender[P, T, E]:
         """Options for one send, which the methods of the returned sender apply.
 
@@ -190,7 +190,7 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
             connection: one of your own, in whose open transaction the task is sent: it is there for workers once you
                 commit, and not at all if you roll back. A psycopg `Connection` or `AsyncConnection`, an asyncpg
                 `Connection`, a SQLAlchemy `Connection`, `Session`, `AsyncConnection` or `AsyncSession`, or Django's
-                `connection`.
+                `connection`. It must lead to the app's own database. None is refused: leave the option out instead.
         """
         return TaskSender(self.definition, self.producer, TaskSendOptions(good_until, delay, priority, connection))
 

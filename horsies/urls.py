@@ -11,9 +11,9 @@ from psycopg.conninfo import conninfo_to_dict
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.masking import mask_secrets
 
-_LIBPQ_SCHEMES = frozenset({"postgresql+psycopg", "postgresql", "postgres"})
+_LIBPQ_DIALECTS = frozenset({"postgresql", "postgres"})
 _EMBEDDED_SCHEME = "embedded"
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,39}", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+._-]{0,39}", re.IGNORECASE)
 _EXAMPLE = "postgresql://user:password@localhost:5432/mydb"
 _LAST_PORT = 65535
 
@@ -41,7 +41,8 @@ def parse_url(text: str, origin: str) -> LibpqUrl | EmbeddedUrl:
     """Read a database URL.
 
     Args:
-        text: ``postgresql+psycopg://…``, ``postgresql://…``, ``postgres://…`` or ``embedded:///absolute/path``.
+        text: ``postgresql://…``, ``postgres://…`` or ``embedded:///absolute/path``. A driver in the scheme, as in
+            SQLAlchemy's ``postgresql+asyncpg://…``, is ignored: horsies always connects with psycopg.
         origin: what the URL was given as, for messages: a field or an environment variable.
 
     Raises:
@@ -53,9 +54,9 @@ def parse_url(text: str, origin: str) -> LibpqUrl | EmbeddedUrl:
         raise _refused(message, help_text=f"write it like {_EXAMPLE}")
     if scheme.lower() == _EMBEDDED_SCHEME:
         return _parse_embedded(rest, origin)
-    if scheme.lower() not in _LIBPQ_SCHEMES:
+    if scheme.lower().partition("+")[0] not in _LIBPQ_DIALECTS:
         message = f"{origin} has the scheme {scheme!r}, which is not a PostgreSQL one that horsies knows"
-        raise _refused(message, help_text="use postgresql+psycopg://, postgresql://, postgres:// or embedded:///path")
+        raise _refused(message, help_text="use postgresql://, postgres:// or embedded:///path")
     url = LibpqUrl(f"postgresql://{rest}")
     _check_libpq(url.text, origin)
     return url
@@ -74,7 +75,10 @@ def _check_libpq(url: str, origin: str) -> None:
         # libpq quotes what it stumbles over, and that may be a part of the password.
         notes = [f"libpq says: {reason}"] if mask_secrets(url) == url else []
         message = f"{origin} cannot be read as a PostgreSQL URL"
-        help_text = f"write it like {_EXAMPLE}, and percent-encode / @ : ? # % in user and password"
+        help_text = (
+            f"write it like {_EXAMPLE}, percent-encode / @ : ? # % in user and password, "
+            "and use libpq's names for parameters, such as sslmode"
+        )
         raise _refused(message, notes=notes, help_text=help_text)
 
 

@@ -36,8 +36,9 @@ def dev(
     """
     home = Path(".horsies", "pg").absolute()
     url = os.environ[DEV_URL_VARIABLE] = f"embedded://{quote(str(home))}"
-    typer.echo(f"dev: on an embedded PostgreSQL in .horsies/pg, whatever database {locator} names", err=True)
-    typer.echo(f"dev: to reach it from another terminal: export {DEV_URL_VARIABLE}={url}", err=True)
+    typer.echo("dev: using the embedded PostgreSQL in .horsies/pg", err=True)
+    typer.echo(f"dev: the database URL of {locator} and of the environment is not used", err=True)
+    typer.echo(f"dev: to use this database in another terminal: export {DEV_URL_VARIABLE}={url}", err=True)
     try:
         embedded.acquire(home)
     except embedded.EmbeddedError as error:

@@ -15,7 +15,7 @@ from horsies.client.pool import AsyncPool
 from horsies.client.waiting import Waiter, Waiters
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
-from horsies.db.operations import Call, CallFailedError, Operation, Pause, Step, Wait, Watch
+from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Pause, Step, Wait, Watch
 from horsies.db.roundtrip import round_trip_async
 from horsies.db.rows import StoredResult
 
@@ -106,7 +106,7 @@ class AsyncDriver:
     async def _call[R](self, call: Call[R]) -> R:
         try:
             pool = await self._open_pool()
-            if call.connection is not None:
+            if call.connection is not UNSET:
                 return await outside.ask_async(self._database, call)
             async with pool.connection() as connection:
                 return (await round_trip_async(self._database, connection, *call.groups))[0][0]

@@ -5,9 +5,12 @@ fails there fails the caller's transaction, as any statement does: there is no s
 commits all the same is to have nothing committed rather than their own half.
 """
 
+import asyncio
+import os
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 import psycopg
@@ -16,9 +19,11 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from horsies.db.adapt import RawJson
+from horsies.db.calls_identity import DatabaseIdentity, DatabasePlace, database_identity, find_identity
 from horsies.db.connect import Database
 from horsies.db.failures import is_retryable, sqlstate
 from horsies.db.operations import Call, CallFailedError, CallRefusedError, Rows
+from horsies.postgres import DEV_URL_VARIABLE
 
 _A_TRANSACTION = "connection= has no open transaction, so the task would not be part of one: begin it first"
 _A_POSTGRES = "connection= leads to a database that is not PostgreSQL"
@@ -26,26 +31,108 @@ _ACCEPTED = "an open connection of psycopg, asyncpg, SQLAlchemy (or a session) o
 _NOT_THERE = ("3F000", "42883")  # no such schema, no such function
 
 
+class _Ask(Enum):
+    """What `_in_transaction` needs beside calls over the caller's connection."""
+
+    DRIVER_CONNECTION = "the driver's own connection below the caller's"
+    APP_IDENTITY = "the identity of the app's database"
+
+
+type _Steps[R] = Generator[Call[Any] | _Ask, Any, R]
+
+
+@dataclass(frozen=True, slots=True)
+class _Way[D, A]:
+    """How a library is used.
+
+    Attributes:
+        driver: the connection of the driver itself, which lives as long as the session with the server.
+        execute: makes a call over the caller's connection.
+    """
+
+    driver: Callable[[Any], D]
+    execute: Callable[[Any, Database, Call[Any]], A]
+
+
 def ask[R](database: Database, call: Call[R]) -> R:
     """Make a call, and its hint, over the call's own connection, blocking.
 
     Raises:
-        CallRefusedError: the connection will not do; nothing was sent over it.
+        CallRefusedError: the connection will not do; the caller's transaction is as it was.
         CallFailedError: the caller's transaction has failed, or is lost.
     """
-    way = _way(call.connection, _BLOCKING, _AWAITED, "is to be awaited: use the _async form")
+    way = _find_way(call.connection, _BLOCKING, _AWAITED, "is to be awaited: use the _async form")
+    steps, answer = _in_transaction(database, call), None
     with _failures():
-        return call.decode(way(call.connection, database, _joined(call)))
+        try:
+            while True:
+                match steps.send(answer):
+                    case _Ask.DRIVER_CONNECTION:
+                        answer = way.driver(call.connection)
+                    case _Ask.APP_IDENTITY:
+                        answer = database.read_identity()
+                    case Call() as asked:
+                        answer = asked.decode(way.execute(call.connection, database, asked))
+        except StopIteration as finished:
+            return finished.value
 
 
 async def ask_async[R](database: Database, call: Call[R]) -> R:
     """The same, awaited."""
-    way = _way(call.connection, _AWAITED, _BLOCKING, "would block the event loop: use the form without _async")
+    way = _find_way(call.connection, _AWAITED, _BLOCKING, "would block the event loop: use the form without _async")
+    steps, answer = _in_transaction(database, call), None
     with _failures():
-        return call.decode(await way(call.connection, database, _joined(call)))
+        try:
+            while True:
+                match steps.send(answer):
+                    case _Ask.DRIVER_CONNECTION:
+                        answer = await way.driver(call.connection)
+                    case _Ask.APP_IDENTITY:
+                        answer = await asyncio.to_thread(database.read_identity)
+                    case Call() as asked:
+                        answer = asked.decode(await way.execute(call.connection, database, asked))
+        except StopIteration as finished:
+            return finished.value
 
 
-def _way[W](connection: object, ways: Mapping[str, W], others: Mapping[str, object], what_of_others: str) -> W:
+def _in_transaction[R](database: Database, call: Call[R]) -> _Steps[R]:
+    """Make a call over a connection that leads to the app's database, which is found out once for each connection."""
+    driver: object = yield _Ask.DRIVER_CONNECTION
+    if not _is_verified(database, driver):
+        yield from _check_database(database)
+        with suppress(TypeError):  # a driver whose connections cannot be referred to weakly is asked each time
+            database.verified.add(driver)
+    return (yield _joined(call))
+
+
+def _is_verified(database: Database, driver: object) -> bool:
+    with suppress(TypeError):
+        return driver in database.verified
+    return False
+
+
+def _check_database(database: Database) -> _Steps[None]:
+    """Refuse a connection to another database, in which no worker of the app would see the task."""
+    place: DatabasePlace = yield find_identity()
+    found: DatabaseIdentity | None = (yield database_identity()) if place.has_schema else None
+    known = database.own_identity
+    if known is not None and found is not None and known[1].matches(found):
+        return
+    # The first look of this process; or else the app's database may have been restored or upgraded since then.
+    own_place: DatabasePlace
+    own: DatabaseIdentity
+    own_place, own = yield _Ask.APP_IDENTITY
+    if found is None or not own.matches(found):
+        there = f"which has no schema {database.schema!r} of this release" if found is None else found.describe()
+        source = f"the environment variable {DEV_URL_VARIABLE}" if os.environ.get(DEV_URL_VARIABLE) else "the app's URL"
+        message = (
+            f"connection= leads to {place.describe()} ({there}), but the app uses {own_place.describe()} "
+            f"({own.describe()}), which {source} names: give a connection to that database, or change the URL"
+        )
+        raise CallRefusedError(message, retryable=False)
+
+
+def _find_way[W](connection: object, ways: Mapping[str, W], others: Mapping[str, object], what_of_others: str) -> W:
     names = [f"{each.__module__}.{each.__qualname__}" for each in type(connection).__mro__]
     if way := next((ways[name] for name in names if name in ways), None):
         return way
@@ -86,9 +173,17 @@ async def _by_asyncpg(connection: Any, database: Database, call: Call[Any]) -> R
     return await connection.fetch(database.numbered(call).decode(), *call.params)
 
 
+def _sqlalchemy_connection(connection: Any) -> Any:
+    """The connection of a session, or the connection itself."""
+    return connection.connection() if callable(connection.connection) else connection
+
+
+def _sqlalchemy_driver(connection: Any) -> object:
+    return _sqlalchemy_connection(connection).connection.driver_connection
+
+
 def _by_sqlalchemy(connection: Any, database: Database, call: Call[Any]) -> Rows:
-    if callable(connection.connection):  # of a session
-        connection = connection.connection()
+    connection = _sqlalchemy_connection(connection)
     _need(connection.dialect.name == "postgresql", _A_POSTGRES)
     _need(not connection.connection.dbapi_connection.autocommit, _A_TRANSACTION)
     sql_of = database.numbered if connection.dialect.paramstyle == "numeric_dollar" else database.statement
@@ -107,20 +202,45 @@ def _by_django(connection: Any, database: Database, call: Call[Any]) -> Rows:
         return cursor.fetchall()
 
 
-_BLOCKING: dict[str, Callable[[Any, Database, Call[Any]], Rows]] = {
-    "psycopg.Connection": _by_psycopg,
-    "sqlalchemy.engine.base.Connection": _by_sqlalchemy,
-    "sqlalchemy.orm.session.Session": _by_sqlalchemy,
-    "sqlalchemy.orm.scoping.scoped_session": _by_sqlalchemy,
-    "django.utils.connection.ConnectionProxy": _by_django,
-    "django.db.backends.base.base.BaseDatabaseWrapper": _by_django,
+def _itself(connection: object) -> object:
+    return connection
+
+
+async def _itself_async(connection: object) -> object:
+    return connection
+
+
+async def _asyncpg_driver(connection: Any) -> object:
+    return getattr(connection, "_con", connection)  # a pool hands out a new proxy each time
+
+
+async def _async_sqlalchemy_driver(connection: Any) -> object:
+    return await connection.run_sync(_sqlalchemy_driver)
+
+
+def _django_driver(connection: Any) -> object:
+    return connection.connection
+
+
+type _AwaitedWay = _Way[Awaitable[object], Awaitable[Rows]]
+_SQLALCHEMY = _Way(_sqlalchemy_driver, _by_sqlalchemy)
+_DJANGO = _Way(_django_driver, _by_django)
+_ASYNCPG: _AwaitedWay = _Way(_asyncpg_driver, _by_asyncpg)
+_ASYNC_SQLALCHEMY: _AwaitedWay = _Way(_async_sqlalchemy_driver, _by_async_sqlalchemy)
+_BLOCKING: dict[str, _Way[object, Rows]] = {
+    "psycopg.Connection": _Way(_itself, _by_psycopg),
+    "sqlalchemy.engine.base.Connection": _SQLALCHEMY,
+    "sqlalchemy.orm.session.Session": _SQLALCHEMY,
+    "sqlalchemy.orm.scoping.scoped_session": _SQLALCHEMY,
+    "django.utils.connection.ConnectionProxy": _DJANGO,
+    "django.db.backends.base.base.BaseDatabaseWrapper": _DJANGO,
 }
-_AWAITED: dict[str, Callable[[Any, Database, Call[Any]], Awaitable[Rows]]] = {
-    "psycopg.AsyncConnection": _by_async_psycopg,
-    "asyncpg.connection.Connection": _by_asyncpg,
-    "asyncpg.pool.PoolConnectionProxy": _by_asyncpg,
-    "sqlalchemy.ext.asyncio.engine.AsyncConnection": _by_async_sqlalchemy,
-    "sqlalchemy.ext.asyncio.session.AsyncSession": _by_async_sqlalchemy,
+_AWAITED: dict[str, _AwaitedWay] = {
+    "psycopg.AsyncConnection": _Way(_itself_async, _by_async_psycopg),
+    "asyncpg.connection.Connection": _ASYNCPG,
+    "asyncpg.pool.PoolConnectionProxy": _ASYNCPG,
+    "sqlalchemy.ext.asyncio.engine.AsyncConnection": _ASYNC_SQLALCHEMY,
+    "sqlalchemy.ext.asyncio.session.AsyncSession": _ASYNC_SQLALCHEMY,
 }
 
 

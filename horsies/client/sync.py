@@ -14,7 +14,7 @@ from horsies.client.pool import SyncPool
 from horsies.client.waiting import Waiter, Waiters
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
-from horsies.db.operations import Call, CallFailedError, Operation, Pause, Step, Wait, Watch
+from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Pause, Step, Wait, Watch
 from horsies.db.roundtrip import round_trip
 from horsies.db.rows import StoredResult
 
@@ -99,7 +99,7 @@ class SyncDriver:
     def _call[R](self, call: Call[R]) -> R:
         try:
             pool = self._open_pool()
-            if call.connection is not None:
+            if call.connection is not UNSET:
                 return outside.ask(self._database, call)
             with pool.connection() as connection:
                 return round_trip(self._database, connection, *call.groups)[0][0]

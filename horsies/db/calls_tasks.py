@@ -7,7 +7,7 @@ from uuid import UUID
 
 from horsies.db.adapt import RawJson
 from horsies.db.calls_worker import notify_wake
-from horsies.db.operations import Call, column, first, many, nothing, scalar
+from horsies.db.operations import UNSET, Call, column, first, many, nothing, scalar
 from horsies.db.rows import AttemptRow, StoredResult, TaskInfoRow
 
 _ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
@@ -29,7 +29,7 @@ class EnqueueRequest:
     timeout_ms: int | None
 
 
-def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = None) -> Call[str]:
+def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = UNSET) -> Call[str]:
     """Accept a task; answers ``sent``, ``known`` or ``mismatch``."""
     params = (
         request.task_id,

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from horsies.db.adapt import RawJson
 from horsies.db.calls_worker import notify_wake
-from horsies.db.operations import Call, first, many, scalar
+from horsies.db.operations import UNSET, Call, first, many, scalar
 from horsies.db.rows import RunRow, RunTaskRow
 
 _LIST = (
@@ -23,7 +23,7 @@ class RunRequest:
     fingerprint: bytes
 
 
-def workflow_start(request: RunRequest, connection: object = None) -> Call[str]:
+def workflow_start(request: RunRequest, connection: object = UNSET) -> Call[str]:
     """Start a run; answers ``started``, ``known`` or ``mismatch``. It may be replayed."""
     params = (request.run_id, RawJson(request.document), request.fingerprint)
     return Call("select horsies.workflow_start(%s, %s::json, %s)", params, scalar, notify_wake(), connection)

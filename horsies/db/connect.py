@@ -2,12 +2,14 @@
 
 import threading
 from typing import Any
+from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 
-from horsies.db import migrate
+from horsies.db import calls_identity, migrate
 from horsies.db.adapt import ADAPT_CONTEXT
+from horsies.db.calls_identity import DatabaseIdentity, DatabasePlace
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.sqlfiles import admin, bind, numbered
@@ -30,6 +32,10 @@ class Database:
         self._lock = threading.Lock()
         self._url: str | None = None
         self.is_prepared = False
+        self.own_identity: tuple[DatabasePlace, DatabaseIdentity] | None = None
+        """What `read_identity` found the last time."""
+        self.verified: WeakSet[object] = WeakSet()
+        """Connections of callers, each of the driver itself, that were found to lead to this database."""
 
     @property
     def url(self) -> str:
@@ -100,6 +106,20 @@ class Database:
         except (psycopg.Error, migrate.SchemaTooNewError, HorsiesError, EmbeddedError) as error:
             raise call_failed(error) from error
         self.is_prepared = True
+
+    def read_identity(self) -> tuple[DatabasePlace, DatabaseIdentity]:
+        """Ask the app's database for its identity over a new connection, blocking.
+
+        Raises:
+            CallFailedError: it does not answer.
+        """
+        try:
+            with self.connect() as connection:
+                place = self.ask(connection, calls_identity.find_identity())
+                self.own_identity = place, self.ask(connection, calls_identity.database_identity())
+        except psycopg.Error as error:
+            raise call_failed(error) from error
+        return self.own_identity
 
     def _prepare(self, connection: Connection[tuple[Any, ...]]) -> None:
         if self.config.auto_migrate:

@@ -58,11 +58,12 @@ def status(connection: psycopg.Connection, schema: str) -> SchemaStatus:
     found = connection.execute(bind(admin("find_version"), schema)).fetchone()
     row = connection.execute(bind(admin("read_version"), schema)).fetchone() if found == (True,) else None
     current, functions_hash, library = row or (0, "", "0")
+    has_functions = functions_hash == sqlfiles.functions_hash(schema) or _release(library) > _release(__version__)
     return SchemaStatus(
         current=current,
         latest=max(sqlfiles.migrations()),
         pending=tuple(number for number in sqlfiles.migrations() if number > current),
-        functions_current=functions_hash == sqlfiles.functions_hash() or _release(library) > _release(__version__),
+        functions_current=has_functions,
     )
 
 
@@ -122,7 +123,7 @@ def migrate(connection: psycopg.Connection, schema: str) -> list[str]:
             return []
         applied = [_apply(connection, number, schema) for number in found.pending]
         _create_functions(connection, schema)
-        version = (found.latest, sqlfiles.functions_hash(), __version__)
+        version = (found.latest, sqlfiles.functions_hash(schema), __version__)
         connection.execute(bind(admin("record_version"), schema), version)
     return [*applied, "functions"]
 
@@ -141,8 +142,8 @@ def _create_functions(connection: psycopg.Connection, schema: str) -> None:
     connection.execute(bind("select horsies.add_partitions(%s)", schema), (_PARTITION_DAYS,))
 
 
-def _version_literals() -> str:
-    return f"{max(sqlfiles.migrations())}, '{sqlfiles.functions_hash()}', '{__version__}'"
+def _version_literals(schema: str) -> str:
+    return f"{max(sqlfiles.migrations())}, '{sqlfiles.functions_hash(schema)}', '{__version__}'"
 
 
 def plain_sql(schema: str) -> str:
@@ -154,7 +155,7 @@ def plain_sql(schema: str) -> str:
         *sqlfiles.migrations().values(),
         *sqlfiles.functions().values(),
         f"select horsies.add_partitions({_PARTITION_DAYS});",
-        admin("record_version").replace("%s, %s, %s", _version_literals()),
+        admin("record_version").replace("%s, %s, %s", _version_literals(schema)),
         ";",
         "commit;",
     ]

@@ -12,8 +12,19 @@ Every operation of a producer is one generator that yields steps and returns its
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from enum import Enum
+from typing import Any, Final, Protocol
 from uuid import UUID
+
+
+class Unset(Enum):
+    """The type of `UNSET`."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
+"""The default of an option for which None is not a valid value, so that an explicit None can be refused."""
 
 type Row = tuple[Any, ...]
 type Rows = Sequence[Row]
@@ -53,14 +64,14 @@ class Call[R]:
         decode: makes the answer of the rows.
         hint: a notification to be sent behind it in the same round trip but in a transaction of its own:
             notifying inside the writing transaction makes all commits of the server queue up.
-        connection: one of the caller's own, in whose open transaction both are made; None: one of ours.
+        connection: one of the caller's own, in whose open transaction both are made; `UNSET`: one of ours.
     """
 
     sql: str
     params: tuple[object, ...]
     decode: Callable[[Rows], R]
     hint: "Call[None] | None" = None
-    connection: object = None
+    connection: object = UNSET
 
     @property
     def groups(self) -> "list[list[Call[Any]]]":

@@ -7,7 +7,18 @@ from importlib import resources
 
 from horsies.postgres import DEFAULT_SCHEMA, schema_name_problem
 
-_QUALIFIER = re.compile(rf"\b{DEFAULT_SCHEMA}\.(?P<end>;?)")
+_SCHEMA_IN_LITERAL = f"{{{DEFAULT_SCHEMA}}}"
+# One token of SQL that may hold the schema's name. The first three are skipped or searched as a whole, so that a quote
+# in a comment, or a qualifier in a literal, is not taken for the real thing. Bodies in dollar quotes are read as SQL.
+_TOKEN = re.compile(
+    rf"""
+    (?P<comment> --[^\n]* )
+    | (?P<literal> '(?: [^'] | '' )*' )
+    | (?P<quoted_name> "(?: [^"] | "" )*" )
+    | (?P<qualifier> \b{DEFAULT_SCHEMA}\.(?P<end>;?) )
+    """,
+    re.VERBOSE,
+)
 
 
 @cache
@@ -28,10 +39,18 @@ def qualifier(schema: str) -> str:
 def bind(sql: str, schema: str) -> bytes:
     """Put the schema's name into SQL that is written for the schema ``horsies``.
 
-    ``horsies.name`` becomes a name in the schema, ``horsies.;`` the schema itself.
+    In code, ``horsies.name`` becomes a name in the schema and ``horsies.;`` the schema itself. A string literal is data
+    and stays as it is, such as the task name in ``'horsies.map'``; a literal that names an object or a channel of the
+    schema says so with braces: ``to_regclass('{horsies}.tasks')``.
     """
     name = qualifier(schema)
-    return _QUALIFIER.sub(lambda found: f"{name};" if found["end"] else f"{name}.", sql).encode()
+
+    def replace(found: re.Match[str]) -> str:
+        if found["qualifier"]:
+            return name + (found["end"] or ".")
+        return found[0].replace(_SCHEMA_IN_LITERAL, name) if found["literal"] else found[0]
+
+    return _TOKEN.sub(replace, sql).encode()
 
 
 @cache
@@ -78,6 +97,10 @@ def admin(name: str) -> str:
 
 
 @cache
-def functions_hash() -> str:
-    """Fingerprint of all server functions: another one than the database's means they are re-created."""
-    return hashlib.sha256("\n".join(functions().values()).encode()).hexdigest()
+def functions_hash(schema: str) -> str:
+    """Fingerprint of all server functions: another one than the database's means they are re-created.
+
+    The bodies of functions name the schema, and ``alter schema … rename`` does not change them, so the name is part of
+    what is hashed: a renamed schema gets new functions.
+    """
+    return hashlib.sha256(b"\n".join(bind(sql, schema) for sql in functions().values())).hexdigest()

@@ -15,6 +15,7 @@ from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
 from horsies.embedded import EmbeddedError
 from horsies.errors import ErrorCode, HorsiesError, caller_location, flatten, raise_all
+from horsies.postgres import DEV_URL_VARIABLE
 from horsies.process import INTERRUPTED, StopSignals, open_standard_files, raise_open_files_limit
 from horsies.registry import Registry
 from horsies.render import render_errors, use_color
@@ -281,6 +282,8 @@ async def _supervise(
 
 
 def _banner(settings: WorkerSettings, options: WorkerOptions) -> None:
+    if ignored := settings.broker.ignored_url():
+        event("database.url_ignored", url=ignored, because=f"{DEV_URL_VARIABLE} is set")
     event(
         "worker.starting",
         app=settings.app_name,

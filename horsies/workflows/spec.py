@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from horsies.codes import OnError
-from horsies.db.operations import Operation
+from horsies.db.operations import UNSET, Operation
 from horsies.errors import SourceLocation, caller_location, report
 from horsies.outcome import TaskError, TaskResult
 from horsies.registry import Registry
@@ -135,7 +135,7 @@ class WorkflowSpec(Generic[Out_co]):
         return f"<workflow {self.name!r} of {len(self.tasks)} nodes>"
 
     def start(
-        self, workflow_id: str | UUID | None = None, *, connection: object = None
+        self, workflow_id: str | UUID | None = None, *, connection: object = UNSET
     ) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
         """Start a run.
 
@@ -149,7 +149,7 @@ class WorkflowSpec(Generic[Out_co]):
         return self._run(start(self, workflow_id, connection=connection))
 
     async def start_async(
-        self, workflow_id: str | UUID | None = None, *, connection: object = None
+        self, workflow_id: str | UUID | None = None, *, connection: object = UNSET
     ) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
         """The same as `start`, awaited."""
         return await self._run_async(start(self, workflow_id, connection=connection))

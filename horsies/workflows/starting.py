@@ -9,11 +9,11 @@ from uuid_utils.compat import uuid7
 from horsies.codes import WorkflowStartErrorCode
 from horsies.db import calls_workflows
 from horsies.db.calls_workflows import RunRequest
-from horsies.db.operations import CallFailedError, CallRefusedError, Operation, Runner
+from horsies.db.operations import UNSET, CallFailedError, CallRefusedError, Operation, Runner
 from horsies.errors import HorsiesError
 from horsies.handle import CodecFor
 from horsies.result import Err, Ok, Result
-from horsies.sending import insist, sends_are_suppressed
+from horsies.sending import insist, sends_are_suppressed, wrong_connection
 from horsies.workflows.compile import compile_run
 from horsies.workflows.handle import RunBroker, WorkflowHandle
 from horsies.workflows.validate import parse_workflow_id
@@ -57,7 +57,7 @@ class _AppBroker:
 
 
 def start[T](
-    spec: "WorkflowSpec[T]", workflow_id: str | UUID | None, broker: RunBroker | None = None, connection: object = None
+    spec: "WorkflowSpec[T]", workflow_id: str | UUID | None, broker: RunBroker | None = None, connection: object = UNSET
 ) -> _Start[T]:
     """Start a run; with ``resend_on_transient_err``, replay that up to three times."""
     app, code = spec.app, WorkflowStartErrorCode.VALIDATION_FAILED
@@ -69,6 +69,8 @@ def start[T](
     if sends_are_suppressed():
         message = f"workflow {spec.name!r} was started while task modules are imported: move the start into a function"
         return Err(WorkflowStartError(code, message, workflow_name=spec.name))
+    if wrong := wrong_connection(connection):
+        return Err(WorkflowStartError(code, wrong, workflow_name=spec.name))
     try:
         run_id = uuid7() if workflow_id is None else parse_workflow_id(workflow_id)
     except HorsiesError as error:
@@ -79,7 +81,7 @@ def start[T](
     def attempt(broker: RunBroker = broker) -> _Start[T]:
         return _start(request, spec, broker, connection)
 
-    if app is None or connection is not None:
+    if app is None or connection is not UNSET:
         return (yield from attempt())
     return (yield from insist(app.producer, attempt(), attempt))
 
@@ -91,12 +93,12 @@ def _start[T](request: RunRequest, spec: "WorkflowSpec[T]", broker: RunBroker, c
     except CallRefusedError as refusal:
         return Err(WorkflowStartError(WorkflowStartErrorCode.VALIDATION_FAILED, refusal.message, False, spec.name))
     except CallFailedError as failure:
-        code, made_id = WorkflowStartErrorCode.ENQUEUE_FAILED, run_id if connection is None else None
+        code, made_id = WorkflowStartErrorCode.ENQUEUE_FAILED, run_id if connection is UNSET else None
         return Err(WorkflowStartError(code, failure.message, failure.retryable, spec.name, made_id, failure.__cause__))
     if verdict == "mismatch":
         code, message = WorkflowStartErrorCode.PAYLOAD_MISMATCH, f"the id {run_id} belongs to a run of another spec"
         return Err(WorkflowStartError(code, message, workflow_name=spec.name, workflow_id=run_id))
-    return Ok(WorkflowHandle(run_id, broker, spec, is_committed=connection is None))
+    return Ok(WorkflowHandle(run_id, broker, spec, is_committed=connection is UNSET))
 
 
 def retry_start[T](spec: "WorkflowSpec[T]", error: WorkflowStartError) -> _Start[T]:
@@ -120,14 +122,14 @@ def without_app[R](operation: Operation[R]) -> R:
 
 
 def start_workflow[T](
-    spec: "WorkflowSpec[T]", broker: RunBroker, workflow_id: str | UUID | None = None, *, connection: object = None
+    spec: "WorkflowSpec[T]", broker: RunBroker, workflow_id: str | UUID | None = None, *, connection: object = UNSET
 ) -> WorkflowStartResult[WorkflowHandle[T]]:
     """Start a run with a broker, whatever app the spec has; see `WorkflowSpec.start`."""
     return broker.runner.run(start(spec, workflow_id, broker, connection))
 
 
 async def start_workflow_async[T](
-    spec: "WorkflowSpec[T]", broker: RunBroker, workflow_id: str | UUID | None = None, *, connection: object = None
+    spec: "WorkflowSpec[T]", broker: RunBroker, workflow_id: str | UUID | None = None, *, connection: object = UNSET
 ) -> WorkflowStartResult[WorkflowHandle[T]]:
     """The same as `start_workflow`, awaited."""
     return await broker.runner.run_async(start(spec, workflow_id, broker, connection))

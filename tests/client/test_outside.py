@@ -1,6 +1,7 @@
 """Sends and starts in a transaction of the caller's own, with each library that a caller may use."""
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,12 +24,13 @@ from horsies import (
     start_workflow,
     start_workflow_async,
 )
+from horsies.postgres import DEV_URL_VARIABLE
 from tests.client.conftest import NewShop
 from tests.client.shop import Do, Shop
 from tests.support.callers import AWAITED, BLOCKING, OLDEST_FOR_DJANGO, Caller, UndoneError, django_database
 from tests.support.databases import new_database
-from tests.support.server import Server
-from tests.support.sessions import Ear, Session, column, find, row, scalar
+from tests.support.server import PASSWORD, Server, database_name
+from tests.support.sessions import Ear, Session, column, find, open_session, row, scalar
 from tests.support.waiting import wait_until
 
 OPTIONS = {"delay": 0.25, "priority": 7}
@@ -41,6 +43,13 @@ def database_url(server: Server, template: str) -> Iterator[str]:
         with psycopg.connect(url, autocommit=True) as session:
             session.execute("alter table horsies.tasks add constraint nothing_plain check (task_name <> 'plain')")
             session.execute(f'alter database "{session.info.dbname}" set lock_timeout = 50'.encode())
+        yield url
+
+
+@pytest.fixture
+def elsewhere(server: Server, template: str) -> Iterator[str]:
+    """Another database with the schema."""
+    with new_database(server, template) as url:
         yield url
 
 
@@ -154,6 +163,37 @@ class TestEveryLibrary:
             other(shop.app.close)
         other.close()
 
+    def test_a_connection_to_another_database_is_refused(
+        self, caller: Caller, new_shop: NewShop, elsewhere: str, db: Session
+    ) -> None:
+        """Both databases are copies of one template, so they share the identity of the schema."""
+        theirs, before = new_shop(elsewhere), count(db)
+        for _ in range(2):
+            with caller.transaction() as connection:
+                error = caller.do(theirs.add.with_options(connection=connection).send, 1).unwrap_err()
+                started = caller.do(flow(theirs).start, connection=connection).unwrap_err()
+            assert (error.code, error.retryable) == (TaskSendErrorCode.VALIDATION_FAILED, False)
+            assert (started.code, started.workflow_id) == (WorkflowStartErrorCode.VALIDATION_FAILED, None)
+            for message in (error.message, started.message):
+                assert message.startswith(f"connection= leads to the database '{db.info.dbname}' at 127.0.0.1:")
+                assert f"but the app uses the database '{database_name(elsewhere)}'" in message
+                assert PASSWORD not in message
+        with open_session(elsewhere) as session:
+            assert count(session) == 0
+        assert count(db) == before
+        if caller.do.style == "async":
+            caller.do(theirs.app.close)
+
+    def test_a_connection_is_compared_once_and_not_kept(self, caller: Caller, shop: Shop) -> None:
+        verified = shop.app._drivers._sync._database.verified
+        with caller.transaction() as connection:
+            sender = shop.add.with_options(connection=connection)
+            tasks = [caller.do(sender.send, 1).unwrap() for _ in range(3)]
+            assert len(verified) == 1
+            assert len({task.task_id for task in tasks}) == 3
+            del connection, sender
+        wait_until(lambda: gc.collect() is not None and not verified, describe="the connection to be forgotten")
+
 
 def check_refused(do: Do, shop: Shop, connection: object, reason: str) -> None:
     error = do(shop.add.with_options(connection=connection).send, 1).unwrap_err()
@@ -212,20 +252,60 @@ class TestRefused:
         for wrong in (engine, "postgresql://", object):
             check_refused(do, shop, wrong, f"type {type(wrong).__module__}.{type(wrong).__qualname__}")
 
+    def test_none(self, do: Do, shop: Shop, db: Session) -> None:
+        """A program that gives None meant a connection: the task would be sent in a transaction of its own."""
+        before, advice = count(db), "leave connection= out"
+        check_refused(do, shop, None, advice)
+        started = do(flow(shop).start, connection=None).unwrap_err()
+        assert (started.code, started.workflow_id) == (WorkflowStartErrorCode.VALIDATION_FAILED, None)
+        assert advice in started.message
+        again = start_workflow(flow(shop), shop.app.get_broker(), connection=None).unwrap_err()
+        assert again.code is WorkflowStartErrorCode.VALIDATION_FAILED
+        assert count(db) == before
+
+    def test_a_database_without_the_schema(self, shop: Shop, empty_database_url: str) -> None:
+        """The transaction there is as it was."""
+        with psycopg.connect(empty_database_url) as connection:
+            check_refused(Do("sync"), shop, connection, "which has no schema 'horsies' of this release")
+            started = flow(shop).start(connection=connection).unwrap_err()
+            connection.execute("select 1")
+        assert (started.code, started.workflow_id) == (WorkflowStartErrorCode.VALIDATION_FAILED, None)
+        replayed = flow(shop).retry_start(started).unwrap_err()
+        assert "in no transaction of yours" in replayed.message
+
+    def test_the_database_that_the_app_names_but_does_not_use(
+        self, new_shop: NewShop, tcp_database_url: str, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Under `horsies dev` the app uses another database than the program's own engine."""
+        monkeypatch.setenv(DEV_URL_VARIABLE, elsewhere)
+        shop = new_shop(tcp_database_url)
+        with psycopg.connect(tcp_database_url) as connection:
+            check_refused(Do("sync"), shop, connection, f"the environment variable {DEV_URL_VARIABLE}")
+
+
+def test_what_became_of_the_apps_database_meanwhile_is_looked_up(
+    shop: Shop, tcp_database_url: str, db: Session
+) -> None:
+    """A long-lived process knows the identity that its database had before it was restored or upgraded."""
+    with psycopg.connect(tcp_database_url) as connection:
+        assert shop.add.with_options(connection=connection).send(1).is_ok()
+    db.execute("update horsies.schema_version set identity = md5(random()::text)::uuid")
+    with psycopg.connect(tcp_database_url) as connection:
+        assert shop.add.with_options(connection=connection).send(1).is_ok()
+
+
+def test_a_broker_of_another_app_starts_in_its_own_database_only(
+    shop: Shop, new_shop: NewShop, tcp_database_url: str, elsewhere: str
+) -> None:
+    theirs = new_shop(elsewhere)
+    with psycopg.connect(tcp_database_url) as connection:
+        refused = start_workflow(flow(shop), theirs.app.get_broker(), connection=connection).unwrap_err()
+        assert refused.code is WorkflowStartErrorCode.VALIDATION_FAILED
+        assert start_workflow(flow(theirs), shop.app.get_broker(), connection=connection).is_ok()
+
 
 class TestFailures:
     """What the database answers."""
-
-    def test_a_database_without_the_schema(self, shop: Shop, empty_database_url: str) -> None:
-        with psycopg.connect(empty_database_url) as connection:
-            error = shop.add.with_options(connection=connection).send(1).unwrap_err()
-            started = flow(shop).start(connection=connection).unwrap_err()
-        assert error.code is TaskSendErrorCode.ENQUEUE_FAILED
-        assert 'schema "horsies" does not exist' in error.message
-        assert "does not lead to the database of the app" in error.message
-        assert (started.code, started.workflow_id) == (WorkflowStartErrorCode.ENQUEUE_FAILED, None)
-        replayed = flow(shop).retry_start(started).unwrap_err()
-        assert "in no transaction of yours" in replayed.message
 
     def test_a_closed_connection(self, shop: Shop, tcp_database_url: str) -> None:
         connection = psycopg.connect(tcp_database_url)

@@ -8,12 +8,12 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from horsies.db import calls_tasks, sqlfiles
 from horsies.db import migrate as migrations
-from horsies.db import sqlfiles
 from horsies.db.migrate import SchemaTooNewError, migrate, plain_sql, status
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, admin, bind, functions, listen
 from horsies.version import __version__
-from tests.support.factories import DrivenWorker, done, send
+from tests.support.factories import DrivenWorker, done, request, send
 from tests.support.schema import describe
 from tests.support.sessions import (
     InBackground,
@@ -75,6 +75,21 @@ def test_the_second_time_there_is_nothing_to_do(db: Session) -> None:
     before = db.execute("select * from horsies.schema_version").fetchall()
     assert migrate(db, DEFAULT_SCHEMA) == []
     assert db.execute("select * from horsies.schema_version").fetchall() == before
+
+
+def test_a_renamed_schema_gets_functions_that_name_it(db: Session) -> None:
+    """The bodies of functions are text: those of a renamed schema still work in the schema of the old name."""
+    db.execute(b"alter schema horsies rename to jobs")
+    stale = status(db, "jobs")
+    assert (stale.current, stale.functions_current) == (LATEST, False)
+    assert "`horsies db migrate` renews them" in stale.describe()
+    assert migrate(db, "jobs") == ["functions"]
+    assert migrate(db, DEFAULT_SCHEMA) == EVERYTHING
+    sent = calls_tasks.enqueue(request(), replay=False)
+    assert db.execute(bind(sent.sql, "jobs"), sent.params).fetchone() == ("sent",)
+    assert scalar(db, "select count(*) from jobs.tasks") == 1
+    assert scalar(db, "select count(*) from horsies.tasks") == 0
+    db.execute(b"drop schema jobs cascade")
 
 
 def test_to_look_where_it_stands_changes_nothing(empty: Session) -> None:

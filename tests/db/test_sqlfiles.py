@@ -58,8 +58,40 @@ def test_any_name_but_the_default_is_quoted(schema: str, expected: str) -> None:
 
 
 def test_only_whole_qualifiers_are_replaced() -> None:
-    sql = "select 'horsies_test.clock', myhorsies.x, horsies, horsies.a, 'horsies.b'"
-    assert bind(sql, "s") == b"select 'horsies_test.clock', myhorsies.x, horsies, \"s\".a, '\"s\".b'"
+    sql = "select horsies_test.clock, myhorsies.x, horsies, horsies.a"
+    assert bind(sql, "s") == b'select horsies_test.clock, myhorsies.x, horsies, "s".a'
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("select 'horsies.map', horsies.a", "select 'horsies.map', \"s\".a"),
+        ("select 'it''s horsies.map', horsies.a", "select 'it''s horsies.map', \"s\".a"),
+        ("select '{horsies}.a', '{horsies}.b'", "select '\"s\".a', '\"s\".b'"),
+        ("-- don't\nselect horsies.a, 'horsies.b'", "-- don't\nselect \"s\".a, 'horsies.b'"),
+        ('select horsies.a as "it\'s", horsies.b', 'select "s".a as "it\'s", "s".b'),
+        ("as $f$ select horsies.a('horsies.b') $f$", "as $f$ select \"s\".a('horsies.b') $f$"),
+        ("select {horsies}.a", "select {horsies}.a"),
+    ],
+)
+def test_a_literal_is_data_unless_it_marks_the_schema(sql: str, expected: str) -> None:
+    assert bind(sql, "s").decode() == expected
+
+
+def test_every_literal_that_holds_the_schemas_name_is_meant_so() -> None:
+    """A literal that names an object of the schema must say ``{horsies}.``; add here what is data by intent."""
+    data = {"'horsies.map'"}
+    files = resources.files("horsies.db").joinpath("sql")
+    texts = [
+        file.read_text()
+        for folder in ("admin", "functions", "migrations")
+        for file in files.joinpath(folder).iterdir()
+        if file.name.endswith(".sql")
+    ]
+    literals = [each for text in texts for each in re.findall(r"--[^\n]*|'(?:[^']|'')*'", text) if each[0] == "'"]
+    named = {each for each in literals if re.search(r"(?<!\{)\bhorsies\.", each)}
+    assert named == data
+    assert any("{horsies}." in each for each in literals)
 
 
 def test_a_schema_that_is_called_like_a_qualifier_is_put_in_once() -> None:
@@ -87,7 +119,7 @@ def test_channels_are_named_as_the_functions_name_them() -> None:
     for kind in ("done", "wake", "cancel"):
         (named,) = set(re.findall(r"pg_notify\('([^']*)'", sqlfiles.functions()[f"notify_{kind}"]))
         for schema in ("horsies", 'My "odd" schéma'):
-            assert channel(kind, schema) == bind(named, schema).decode()
+            assert f"'{channel(kind, schema)}'" == bind(f"'{named}'", schema).decode()
 
 
 def test_a_channel_is_quoted_to_be_listened_to() -> None:
@@ -95,4 +127,5 @@ def test_a_channel_is_quoted_to_be_listened_to() -> None:
 
 
 def test_the_hash_of_the_functions_is_one_of_their_text() -> None:
-    assert re.fullmatch("[0-9a-f]{64}", sqlfiles.functions_hash())
+    assert re.fullmatch("[0-9a-f]{64}", sqlfiles.functions_hash("horsies"))
+    assert sqlfiles.functions_hash("horsies") != sqlfiles.functions_hash("jobs")

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from horsies import AppConfig, PostgresConfig, RecoveryConfig, ScheduleConfig, WorkerResilienceConfig
 from horsies.cli.main import COMMANDS, app, load_command
+from horsies.embedded import INSTALL
 from tests.support.scene import URL_VARIABLE, load_tasks
 from tests.support.workers import WorkerProcess
 
@@ -84,7 +85,7 @@ def run_as_producer(module: ModuleType, page: Path, database_url: str) -> int:
 
 def test_blocks_that_show_a_file_are_that_file() -> None:
     shown = [found for page in PAGES for found in BLOCK.finditer(page.read_text()) if found["file"]]
-    assert len(shown) == 4
+    assert len(shown) == 5
     for found in shown:
         assert found["code"] == (ROOT / found["file"]).read_text()
 
@@ -97,9 +98,17 @@ def test_every_python_block_is_run_or_is_a_file() -> None:
         for found in BLOCK.finditer(page.read_text())
         if found["kind"].startswith("python") and not found["file"]
     ]
-    assert idle == [
-        f"README.md: {blocks(ROOT / 'README.md', 'python')[0][:60]!r}"
-    ]  # the glance at the top; the rest follows below it
+    assert idle == []
+
+
+def test_nothing_is_installed_from_the_index_under_our_name() -> None:
+    """The package of that name there is another project, until ours is published."""
+    texts = [*PAGES, *(ROOT / "horsies").rglob("*.py")]
+    lines = [line for file in texts for line in file.read_text().splitlines()]
+    wrong = [line for line in lines if re.search(r"pip install [^`]*(?<![\w./-])horsies(?![\w-])", line)]
+    assert [line for line in wrong if "do not run" not in line] == []
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["embedded"]
+    assert f"pip install '{extra[0]}'" == INSTALL
 
 
 def commands() -> list[list[str]]:

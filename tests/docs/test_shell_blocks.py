@@ -23,6 +23,8 @@ BLOCK = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```$", re.MULTILINE | 
 SHOWN = re.compile(r"^```text\n\$ (horsies [^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = {
     "pip install": "needs a package registry",
+    "pip wheel": "needs a package registry; tests/e2e/test_wheel.py builds a wheel without one",
+    "python hello.py": "tests/e2e/test_seed_page.py, beside `horsies dev hello:app`",
     "make ": "sets up an environment, and runs these very tests",
     "horsies worker": "runs until it is stopped: below, and in tests/e2e",
     "horsies scheduler": "runs until it is stopped: tests/e2e",

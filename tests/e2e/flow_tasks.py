@@ -24,7 +24,14 @@ from horsies import (
     from_node,
 )
 
-app = Horsies(AppConfig(broker=PostgresConfig(database_url=os.environ["HORSIES_DATABASE_URL"])))
+app = Horsies(
+    AppConfig(
+        broker=PostgresConfig(
+            database_url=os.environ["HORSIES_DATABASE_URL"],
+            schema=os.environ.get("HORSIES_TEST_SCHEMA", "horsies"),
+        )
+    )
+)
 LEDGER = Path(os.environ.get("TEST_LEDGER", "ledger"))
 
 

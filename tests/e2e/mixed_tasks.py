@@ -40,6 +40,7 @@ app = Horsies(
         broker=PostgresConfig(
             database_url=os.environ.get("HORSIES_DATABASE_URL"),
             session_database_url=os.environ.get("TEST_SESSION_URL"),
+            schema=os.environ.get("HORSIES_TEST_SCHEMA", "horsies"),
         ),
         recovery=RecoveryConfig(
             running_stale_threshold_ms=_ms("STALE", 300_000),

@@ -6,7 +6,14 @@ import time
 
 from horsies import AppConfig, Horsies, PostgresConfig, TaskError, TaskResult, current_task
 
-app = Horsies(AppConfig(broker=PostgresConfig(database_url=os.environ.get("HORSIES_DATABASE_URL"))))
+app = Horsies(
+    AppConfig(
+        broker=PostgresConfig(
+            database_url=os.environ.get("HORSIES_DATABASE_URL"),
+            schema=os.environ.get("HORSIES_TEST_SCHEMA", "horsies"),
+        )
+    )
+)
 app.discover_tasks(["progress_tasks"])
 
 type Seen = TaskResult[dict[str, str | int | bool], TaskError]

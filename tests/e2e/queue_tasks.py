@@ -23,7 +23,10 @@ MORE: dict[str, Any] = json.loads(os.environ.get("TEST_CONFIG", "{}"))
 
 app = Horsies(
     AppConfig(
-        broker=PostgresConfig(database_url=os.environ.get("HORSIES_DATABASE_URL")),
+        broker=PostgresConfig(
+            database_url=os.environ.get("HORSIES_DATABASE_URL"),
+            schema=os.environ.get("HORSIES_TEST_SCHEMA", "horsies"),
+        ),
         queue_mode=QueueMode.CUSTOM,
         custom_queues=[CustomQueueConfig(name=name, max_concurrency=cap) for name, cap in CAPS.items()],
         resilience=WorkerResilienceConfig(notify_poll_interval_ms=300_000),  # what happens, is not polled for

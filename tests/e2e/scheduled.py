@@ -10,6 +10,7 @@ from horsies import (
     Horsies,
     HourlySchedule,
     IntervalSchedule,
+    PostgresConfig,
     ScheduleConfig,
     TaskError,
     TaskResult,
@@ -22,6 +23,7 @@ FIRST_HOUR = 3 if VARIANT == "later" else 2
 
 app = Horsies(
     AppConfig(
+        broker=PostgresConfig(schema=os.environ.get("HORSIES_TEST_SCHEMA", "horsies")),
         resilience=WorkerResilienceConfig(db_retry_initial_ms=100, db_retry_max_ms=500),
         schedule=ScheduleConfig(
             enabled=VARIANT != "off",

@@ -14,7 +14,7 @@ from horsies import TaskStatus
 from horsies.version import __version__
 from tests.support.commands import horsies
 from tests.support.scene import URL_VARIABLE, Scene
-from tests.support.sessions import scalar
+from tests.support.sessions import SCHEMA_VARIABLE, scalar
 from tests.support.workers import HORSIES, WorkerProcess
 
 SHOP = """
@@ -23,7 +23,7 @@ from horsies import AppConfig, CustomQueueConfig, Horsies, PostgresConfig, TaskE
 
 app = Horsies(AppConfig(
     broker=PostgresConfig(
-        database_url=os.environ["HORSIES_DATABASE_URL"], schema=os.environ.get("SHOP_SCHEMA", "horsies")
+        database_url=os.environ["HORSIES_DATABASE_URL"], schema=os.environ.get("HORSIES_TEST_SCHEMA", "horsies")
     ),
     queue_mode="custom",
     custom_queues=[
@@ -159,7 +159,7 @@ def test_the_printed_sql_makes_the_same_schema(shop: Shop, empty_database_url: s
 @pytest.mark.parametrize("schema", ['Ünusual "name", quoted', "select"])
 def test_a_schema_name_that_needs_quotes_works_from_end_to_end(shop: Shop, schema: str) -> None:
     """For tables, functions and channels, for producers, workers and the command line."""
-    env = {"SHOP_SCHEMA": schema}
+    env = {SCHEMA_VARIABLE: schema}
     assert said(shop.run("db", "migrate", "shop:app", **env)).startswith("applied: 0001")
     worker = shop.worker("--processes=2", **env)
     for title in ("first", "second"):

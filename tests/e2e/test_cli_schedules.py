@@ -13,7 +13,7 @@ from horsies import AppConfig, Horsies, Ok, PostgresConfig
 from tests.support.commands import horsies
 from tests.support.factories import define, schedule_state
 from tests.support.scene import URL_VARIABLE
-from tests.support.sessions import NOON, Session, freeze_clock, open_session, row
+from tests.support.sessions import NOON, SCHEMA, Session, freeze_clock, open_session, row
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_next_refuses_what_can_not_be(tmp_path: Path, asked: list[str], problem:
 
 
 def test_a_program_can_do_the_same(db: Session, database_url: str) -> None:
-    app = Horsies(AppConfig(broker=PostgresConfig(database_url=database_url)))
+    app = Horsies(AppConfig(broker=PostgresConfig(database_url=database_url, schema=SCHEMA)))
     broker = app.get_broker()
 
     async def use() -> None:

@@ -10,11 +10,24 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.support.commands import horsies
+from tests.support.commands import horsies, with_app
 from tests.support.factories import DrivenWorker, done, failed, request, send
 from tests.support.scene import URL_VARIABLE
 from tests.support.sessions import Session, open_session, scalar
 from tests.support.terminal import Terminal
+
+CAPPED_APP = """
+import os
+
+from horsies import AppConfig, CustomQueueConfig, Horsies, PostgresConfig, QueueMode
+
+queues = [CustomQueueConfig(name="mail", max_concurrency=2), CustomQueueConfig(name="bulk", max_concurrency=None)]
+app = Horsies(AppConfig(
+    broker=PostgresConfig(schema=os.environ.get("HORSIES_TEST_SCHEMA", "horsies")),
+    queue_mode=QueueMode.CUSTOM,
+    custom_queues=queues,
+))
+"""
 
 
 class Shell:
@@ -121,7 +134,7 @@ def test_what_is_not_there_is_said(shell: Shell) -> None:
 
 
 def test_the_database_may_be_that_of_an_app(shell: Shell, ids: list[UUID]) -> None:
-    (shell.folder / "shop.py").write_text("from horsies import *\napp = Horsies(AppConfig())\n")
+    (shell.folder / "shop.py").write_text(CAPPED_APP)
     assert (
         shell.run("tasks", "show", "shop:app", ids[0]).stdout == shell.run("tasks", "show", ids[0], "shop:app").stdout
     )
@@ -136,7 +149,7 @@ def test_a_bar_is_shown_on_a_terminal_and_none_in_a_pipe(shell: Shell) -> None:
     for _ in range(11):
         send(shell.session)
     cancel = ["tasks", "cancel", "--name=add", "--yes"]
-    terminal = Terminal(cancel, shell.folder, {URL_VARIABLE: shell.url})
+    terminal = Terminal([*with_app(shell.folder, cancel)], shell.folder, {URL_VARIABLE: shell.url})
     try:
         assert terminal.wait() == 0
         assert re.search(r"cancelling .*━.* 0%", terminal.seen())
@@ -199,14 +212,6 @@ def test_the_doctor_without_a_schema(shell: Shell, empty_database_url: str) -> N
     assert (ended.returncode, ended.stdout.splitlines()[1]) == (1, "    fix: horsies db migrate")
     with psycopg.connect(empty_database_url) as session:
         assert session.execute("select to_regnamespace('horsies')").fetchone() == (None,)
-
-
-CAPPED_APP = """
-from horsies import AppConfig, CustomQueueConfig, Horsies, QueueMode
-
-queues = [CustomQueueConfig(name="mail", max_concurrency=2), CustomQueueConfig(name="bulk", max_concurrency=None)]
-app = Horsies(AppConfig(queue_mode=QueueMode.CUSTOM, custom_queues=queues))
-"""
 
 
 def test_queues_are_listed_paused_resumed_and_capped(shell: Shell) -> None:

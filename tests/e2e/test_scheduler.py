@@ -18,7 +18,7 @@ from tests.support.commands import horsies
 from tests.support.factories import schedule_state
 from tests.support.scene import URL_VARIABLE
 from tests.support.server import free_port, own_server
-from tests.support.sessions import Session, call, column, freeze_clock, move_clock, open_session, scalar
+from tests.support.sessions import SCHEMA, Session, call, column, freeze_clock, move_clock, open_session, scalar
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 
@@ -198,7 +198,7 @@ def test_it_survives_a_restart_of_the_server(tmp_path: Path) -> None:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()), "pg")
         with own_server(home, port) as url:
             with open_session(url) as session:
-                migrate(session, "horsies")
+                migrate(session, SCHEMA)
             stage = Stage(url, tmp_path, stack)
             leader = stage.leader()
         leader.wait_for_log("scheduler.lost")

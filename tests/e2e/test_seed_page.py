@@ -1,11 +1,14 @@
 """The page of the README runs as it is printed."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.seed_page import COMMAND, PAGE, ROOT, SeedPage, readme_blocks
+from tests.support.seed_page import COMMAND, FIRST, PAGE, ROOT, SeedPage, readme_blocks
 from tests.support.server import Server, database_name, with_database
+from tests.support.terminal import Terminal
+from tests.support.workers import HORSIES, clean_environment
 
 
 @pytest.fixture
@@ -24,6 +27,32 @@ def test_the_worker_the_producer_and_the_endpoint_run_as_printed(page: SeedPage)
     assert results.endswith("Processed 1 items\n")
 
 
+def test_the_first_steps_need_no_server(tmp_path: Path) -> None:
+    """The two commands of the page, in two terminals, in a folder that holds the printed program and nothing else."""
+    (tmp_path / "hello.py").write_text(readme_blocks()[str(FIRST.relative_to(ROOT) / "hello.py")])
+    text = (ROOT / "README.md").read_text()
+    assert "```sh\nhorsies dev hello:app\n```" in text
+    assert "```sh\npython hello.py               # prints 8\n```" in text
+    terminal = Terminal(["dev", "hello:app"], tmp_path)
+    try:
+        terminal.wait_for(r"worker\.ready", 60)
+        second = subprocess.run(
+            [HORSIES.with_name("python"), "hello.py"],
+            cwd=tmp_path,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=50,
+        )
+        assert (second.stdout, second.stderr) == ("8\n", "")
+        terminal.type("\x03")
+        assert terminal.wait() == 0
+        terminal.assert_gone()
+    finally:
+        terminal.close()
+
+
 def test_a_producer_that_comes_before_the_worker_waits_for_it(page: SeedPage) -> None:
     sent = page.python("-c", "from instance import *; print(add_numbers.send(20, 22).unwrap().task_id)").strip()
     with page.worker():
@@ -37,6 +66,7 @@ def test_the_workflow_runs_as_printed(page: SeedPage) -> None:
 
 def test_the_readme_prints_what_is_run() -> None:
     blocks = readme_blocks()
-    assert sorted(blocks) == sorted(str(file.relative_to(ROOT)) for file in PAGE.glob("*.py"))
+    files = [*PAGE.glob("*.py"), *FIRST.glob("*.py")]
+    assert sorted(blocks) == sorted(str(file.relative_to(ROOT)) for file in files)
     assert [name for name, code in blocks.items() if (ROOT / name).read_text() != code] == []
     assert f"```sh\n{COMMAND}\n```" in (ROOT / "README.md").read_text()

@@ -1,15 +1,33 @@
 """The command line, run to its end."""
 
+import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
+from horsies.postgres import DEFAULT_SCHEMA
+from tests.support.sessions import SCHEMA
 from tests.support.workers import HORSIES, clean_environment
+
+_APP_IS_OPTIONAL = {
+    "db": 2,
+    "tasks": 2,
+    "queues": 2,
+    "workflows": 2,
+    "schedules": 2,
+    "workers": 1,
+    "why": 1,
+    "doctor": 1,
+}
+"""Commands that need no app on the default schema, and how many words they have."""
+_WITHOUT_DATABASE = ("schedules", "next")
+_NAMES_A_SCHEMA = re.compile(r"\w+:\w+$|--schema|--database-url")
 
 
 def horsies(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run ``horsies ARGS…`` in a folder."""
     return subprocess.run(
-        [HORSIES, *args],
+        [HORSIES, *with_app(folder, args)],
         cwd=folder,
         env=clean_environment(**env),
         stdin=subprocess.DEVNULL,
@@ -18,3 +36,18 @@ def horsies(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess
         check=False,
         timeout=50,
     )
+
+
+def with_app(folder: Path, args: Sequence[str]) -> Sequence[str]:
+    """Name an app where a command is given none, if the schema of this run is not the one it would take then."""
+    words = _APP_IS_OPTIONAL.get(args[0]) if args else None
+    if (
+        SCHEMA == DEFAULT_SCHEMA
+        or words is None
+        or tuple(args[:2]) == _WITHOUT_DATABASE
+        or any(map(_NAMES_A_SCHEMA.match, args))
+    ):
+        return args
+    app = f"from horsies import *\napp = Horsies(AppConfig(broker=PostgresConfig(schema={SCHEMA!r})))\n"
+    (folder / "looking.py").write_text(app)
+    return (*args[:words], "looking:app", *args[words:])

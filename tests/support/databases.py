@@ -8,8 +8,8 @@ import psycopg
 from psycopg.sql import SQL, Composed, Identifier
 
 from horsies.db.migrate import migrate
-from horsies.db.sqlfiles import DEFAULT_SCHEMA
 from tests.support.server import Server, drop_database, run_name
+from tests.support.sessions import SCHEMA
 
 _LOCK_KEY = 4712
 _HAS_LOCALE_PROVIDERS = 15_00_00
@@ -25,7 +25,7 @@ def migrated_template(server: Server) -> str:
             drop_database(session, unfinished)
             session.execute(f"create database {unfinished} template template0".encode())
             with psycopg.connect(server.database_url(unfinished), autocommit=True) as inside:
-                migrate(inside, DEFAULT_SCHEMA)
+                migrate(inside, SCHEMA)
             session.execute(f"alter database {unfinished} rename to {name}".encode())
     return name
 

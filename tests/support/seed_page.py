@@ -12,6 +12,7 @@ from tests.support.workers import HORSIES, WorkerProcess, clean_environment
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "examples" / "seed"
+FIRST = ROOT / "examples" / "first"
 COMMAND = "horsies worker instance:app --processes=8 --loglevel=INFO"
 
 _PLACE = "user:password@localhost:5432/mydb"

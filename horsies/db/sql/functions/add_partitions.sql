@@ -17,16 +17,16 @@ declare
 begin
     for day in 0 .. days loop
         partition_name := 'history_' || to_char(today + day, 'YYYYMMDD');
-        continue when to_regclass('horsies.' || partition_name) is not null;
+        continue when to_regclass('{horsies}.' || partition_name) is not null;
         first_moment := (today + day)::timestamp at time zone 'UTC';
         last_moment := (today + day + 1)::timestamp at time zone 'UTC';
         lock table horsies.history_default in share row exclusive mode;
-        execute format('create table horsies.%I (like horsies.history including all)', partition_name);
+        execute format('create table {horsies}.%I (like {horsies}.history including all)', partition_name);
         execute format(
-            'with strays as (delete from horsies.history_default h'
+            'with strays as (delete from {horsies}.history_default h'
             ' where h.finished_at >= %L and h.finished_at < %L returning h.*)'
-            ' insert into horsies.%I select * from strays', first_moment, last_moment, partition_name);
-        execute format('alter table horsies.history attach partition horsies.%I for values from (%L) to (%L)',
+            ' insert into {horsies}.%I select * from strays', first_moment, last_moment, partition_name);
+        execute format('alter table {horsies}.history attach partition {horsies}.%I for values from (%L) to (%L)',
                        partition_name, first_moment, last_moment);
         made := made + 1;
     end loop;

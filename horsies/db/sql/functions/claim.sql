@@ -73,7 +73,7 @@ begin
         into open_names, keys
         from horsies.claimable(claiming_worker, queue_names, free) as c;
         for lock_key in select distinct key from unnest(keys) as key where key is not null order by key loop
-            perform pg_advisory_xact_lock(to_regclass('horsies.tasks')::oid::int, lock_key);
+            perform pg_advisory_xact_lock(to_regclass('{horsies}.tasks')::oid::int, lock_key);
         end loop;
         select coalesce(array_agg(c.name), '{}'), array_agg(c.room), least(missing, min(c.cluster_room)),
                coalesce(array_agg(c.name) filter (where c.room is not null), '{}')

@@ -32,10 +32,10 @@ begin
     where held.since is not null
     order by held.since limit 1;
     select s.n_live_tup, s.n_dead_tup into live_rows, dead_rows
-    from pg_stat_all_tables s where s.relid = to_regclass('horsies.tasks');
+    from pg_stat_all_tables s where s.relid = to_regclass('{horsies}.tasks');
     select count(*) into days_ahead
     from pg_inherits i join pg_class c on c.oid = i.inhrelid
-    where i.inhparent = to_regclass('horsies.history') and c.relname ~ '^history_[0-9]{8}$'
+    where i.inhparent = to_regclass('{horsies}.history') and c.relname ~ '^history_[0-9]{8}$'
       and to_date(right(c.relname, 8), 'YYYYMMDD') >= today;
     has_strays := exists (select from horsies.history_default);
     select max(extract(epoch from horsies.uuid_time(t.id) - t.sent_at)) into sender_skew_seconds

@@ -8,7 +8,7 @@ set enable_seqscan = off
 as $function$
 begin
     if not exists (select from horsies.tasks t where t.id = unwanted) then
-        perform pg_notify('horsies.cancel', replace(unwanted::text, '-', ''));
+        perform pg_notify('{horsies}.cancel', replace(unwanted::text, '-', ''));
         perform horsies.notify_done(array[unwanted]);
         perform horsies.notify_wake();
     end if;

@@ -12,7 +12,7 @@ declare
     longest constant int := 7999;    -- bytes in a notice
 begin
     if cardinality(ids) <= few then
-        perform pg_notify('horsies.done', case when octet_length(notice.told) <= longest then notice.told else notice.hex end)
+        perform pg_notify('{horsies}.done', case when octet_length(notice.told) <= longest then notice.told else notice.hex end)
         from (
             select replace(ended.id::text, '-', '') as hex,
                    replace(ended.id::text, '-', '') || ' ' || h.status || ' ' || h.task_name || E'\n' || h.result as told
@@ -20,7 +20,7 @@ begin
             left join lateral horsies.find_ended(ended.id) h on position(E'\n' in h.task_name) = 0
         ) as notice;
     else
-        perform pg_notify('horsies.done', packed.payload)
+        perform pg_notify('{horsies}.done', packed.payload)
         from (
             select string_agg(replace(ended.id::text, '-', ''), '') as payload
             from unnest(ids) with ordinality as ended (id, place)

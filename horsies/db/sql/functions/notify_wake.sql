@@ -4,5 +4,5 @@
 -- workflow_send_items inside theirs.
 create function horsies.notify_wake() returns void
 language sql as $function$
-    select pg_notify('horsies.wake', '')
+    select pg_notify('{horsies}.wake', '')
 $function$;

@@ -17,7 +17,7 @@ begin
     delete from horsies.history_default h where h.finished_at < first_kept;
     select array_agg(c.relname order by c.relname) into old_days
     from pg_inherits i join pg_class c on c.oid = i.inhrelid
-    where i.inhparent = to_regclass('horsies.history') and c.relname ~ '^history_[0-9]{8}$'
+    where i.inhparent = to_regclass('{horsies}.history') and c.relname ~ '^history_[0-9]{8}$'
       and to_date(right(c.relname, 8), 'YYYYMMDD') < oldest_kept::date;
     if old_days is null then
         return 0;
@@ -27,7 +27,7 @@ begin
       and not exists (select from horsies.tasks t where t.id = a.task_id)
       and not exists (select from horsies.history h where h.id = a.task_id and h.finished_at >= first_kept);
     foreach old_day in array old_days loop
-        execute format('drop table horsies.%I', old_day);
+        execute format('drop table {horsies}.%I', old_day);
     end loop;
     return cardinality(old_days);
 end

@@ -8,5 +8,5 @@ create function horsies.schedule_lead(wanted text[], silence interval) returns s
 language sql as $function$
     select set_config('idle_in_transaction_session_timeout', floor(extract(epoch from silence) * 1000)::text, true);
     select free from unnest(wanted) as free
-    where pg_try_advisory_xact_lock(to_regclass('horsies.schedules')::oid::int, hashtext(free))
+    where pg_try_advisory_xact_lock(to_regclass('{horsies}.schedules')::oid::int, hashtext(free))
 $function$;

@@ -1,0 +1,66 @@
+"""The calls that find out which database a connection leads to."""
+
+from dataclasses import dataclass
+
+from horsies.db.operations import Call, Rows
+from horsies.db.sqlfiles import admin
+
+_IDENTITY = "select identity::text, database_oid::text, system_identifier::text from horsies.database_identity()"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabasePlace:
+    """Where a connection leads, for messages.
+
+    Attributes:
+        has_schema: the schema is there, with the functions of this release.
+        database: the name of the database.
+        server: ``address:port`` as the server sees itself; None: over a Unix socket.
+    """
+
+    has_schema: bool
+    database: str
+    server: str | None
+
+    def describe(self) -> str:
+        """Name the database, with text from the server escaped."""
+        where = "over a Unix socket" if self.server is None else f"at {self.server}"
+        return f"the database {self.database!r} {where}"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseIdentity:
+    """A row of `horsies.database_identity`."""
+
+    identity: str
+    database_oid: str
+    system_identifier: str | None
+
+    def matches(self, other: "DatabaseIdentity") -> bool:
+        """Whether both are of one schema in one database; an unreadable system identifier matches any."""
+        systems = {self.system_identifier, other.system_identifier} - {None}
+        return (self.identity, self.database_oid) == (other.identity, other.database_oid) and len(systems) <= 1
+
+    def describe(self) -> str:
+        """Say what tells this database from its copies."""
+        return f"oid {self.database_oid}, system identifier {self.system_identifier or 'not readable'}"
+
+
+def find_identity() -> Call[DatabasePlace]:
+    """Where a connection leads, and whether it can be asked for its identity."""
+    return Call(admin("find_identity"), (), _place)
+
+
+def database_identity() -> Call[DatabaseIdentity]:
+    """The identity of the schema and its database."""
+    return Call(_IDENTITY, (), lambda rows: DatabaseIdentity(*map(_text, rows[0])))  # type: ignore[arg-type] # not null
+
+
+def _place(rows: Rows) -> DatabasePlace:
+    has_schema, database, server = rows[0]
+    return DatabasePlace(bool(has_schema), _text(database) or "", _text(server))
+
+
+def _text(value: object) -> str | None:
+    """Text, which psycopg returns as bytes over a connection that does not say its encoding."""
+    return str(value, "utf-8", "replace") if isinstance(value, bytes) else None if value is None else str(value)
