@@ -37,6 +37,7 @@ from horsies.errors import WorkflowValidationError as WorkflowValidationError
 from horsies.handle import BrokerOperationError as BrokerOperationError
 from horsies.handle import BrokerResult as BrokerResult
 from horsies.handle import TaskHandle as TaskHandle
+from horsies.hooks import AttemptOutcome as AttemptOutcome
 from horsies.info import TaskAttemptInfo as TaskAttemptInfo
 from horsies.info import TaskInfo as TaskInfo
 from horsies.outcome import TaskError as TaskError

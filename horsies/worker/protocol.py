@@ -147,7 +147,7 @@ class Job(NamedTuple):
 class Report:
     """How an attempt ended, as a child tells it, and how many ``seconds`` it ran.
 
-    ``result`` is encoded: the value, or the TaskError.
+    ``result`` is encoded: the value, or the TaskError. ``exception`` is what user code raised; it stays in the child.
     """
 
     fence: Fence
@@ -156,6 +156,7 @@ class Report:
     error_code: str | None = None
     retry_after: float | None = None
     seconds: float = 0.0
+    exception: BaseException | None = None
 
     def encode(self) -> bytes:
         """As the body of DONE."""
