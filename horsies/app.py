@@ -39,6 +39,7 @@ from horsies.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder
 from horsies.retry import ExceptionMapper, RetryPolicy
 from horsies.sending import Producer
 from horsies.task import TaskFunction
+from horsies.unmatched import unmatched_entries
 from horsies.worker.settings import WorkerKeywords, WorkerOptions
 from horsies.workflows.nodes import AnyNode, Node
 from horsies.workflows.spec import Outputs, SuccessPolicy, WorkflowSpec
@@ -147,7 +148,7 @@ class Horsies:
             task_name: under which workers know it; unique in the app.
             queue_name: of the app's queues; needed in CUSTOM mode, refused in DEFAULT mode.
             retry_policy: when a failed attempt is tried again; None: never.
-            exception_mapper: exact exception class to error code, looked at before the app's.
+            exception_mapper: exception class to error code, looked at before the app's; the nearest base class counts.
             default_unhandled_error_code: for exceptions no mapper knows.
             timeout_ms: how long an attempt may run, in milliseconds.
             unknown: refused, with the place where such an option belongs.
@@ -272,6 +273,16 @@ class Horsies:
             All that is wrong, with the place in the source; nothing is raised.
         """
         return check_app(self, self.config, self.name, self._modules, live=live)
+
+    def check_warnings(self) -> list[HorsiesError]:
+        """Look for what is allowed and yet probably a mistake: entries of exception mappers that can never match.
+
+        Call it after `check`, which imports the modules.
+
+        Returns:
+            What was found, with the place in the source where there is one.
+        """
+        return unmatched_entries(self.config, self.registry)
 
     def workflow_builder[F: Callable[..., object]](
         self, *, cases: Sequence[Mapping[str, object]] = ()
