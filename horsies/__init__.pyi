@@ -54,6 +54,7 @@ from horsies.postgres import PostgresConfig as PostgresConfig
 from horsies.result import Err as Err
 from horsies.result import Ok as Ok
 from horsies.result import Result as Result
+from horsies.result import UnwrapError as UnwrapError
 from horsies.result import is_err as is_err
 from horsies.result import is_ok as is_ok
 from horsies.retry import ExceptionMapper as ExceptionMapper

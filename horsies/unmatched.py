@@ -44,15 +44,11 @@ def _taken_by_all_tasks(mapper: ExceptionMapper, tasks: list[TaskDefinition]) ->
     for kind, code in mapper.items():
         taken = {task.name: base for task in tasks if (base := _nearest(task.exception_mapper or {}, kind)) is not None}
         if tasks and len(taken) == len(tasks):
-            message = (
-                f"the app maps {kind.__name__} to {code}, and this never happens: the mappers of all tasks come first"
-            )
+            message = f"the app maps {kind.__name__} to {code}, and this never happens"
             shown = [f"task {name!r} maps {base.__name__}" for name, base in list(taken.items())[:_MOST_NAMED]]
             more = len(taken) - len(shown)
-            note = ", ".join(shown) + (f" and {more} more" if more else "")
-            yield _warning(
-                message, note, "remove the entry from the app's mapper, or those from the tasks' mappers", None
-            )
+            note = f"the mappers of all tasks come first: {', '.join(shown)}" + (f" and {more} more" if more else "")
+            yield _warning(message, note, "remove the entry of the app, or those of the tasks", None)
 
 
 def _unused_defaults(config: AppConfig, tasks: list[TaskDefinition]) -> Iterator[HorsiesError]:
