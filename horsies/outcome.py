@@ -107,7 +107,7 @@ class TaskError(BaseModel):
     exception: Annotated[dict[str, Any] | BaseException | None, _ExceptionField] = None
 
     def to_json(self) -> bytes:
-        """Encode an error that must be stored whatever is in it: what JSON cannot carry is shown as text.
+        """Encode an error that must always be stored: text stands for the parts that JSON cannot carry.
 
         Errors that tasks return go through the codec instead, which first tries to write them by their annotations.
         """

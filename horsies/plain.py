@@ -1,4 +1,4 @@
-"""Any value as plain data that JSON can carry, for errors, which must be stored whatever is in them."""
+"""Any value as plain data that JSON can carry. Errors need this: they must always be stored."""
 
 import json
 import math
@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 
 def plain_data(value: object) -> Plain:
-    """Encode a value as pydantic would, with NaN and infinity as text; what it cannot encode becomes its ``repr``."""
+    """Encode a value as pydantic would, with NaN and infinity as text. Other values become their ``repr``."""
     shown: dict[str, None] = {}
 
     def show(part: object) -> str:

@@ -78,7 +78,7 @@ class Registry:
     """Tasks by name; a name belongs to one place in the source.
 
     Attributes:
-        hooks: what runs in child processes besides tasks.
+        hooks: functions that run in child processes beside tasks.
         builders: functions that make workflows.
         problems: what was collected while the app's own module was imported for a check.
     """

@@ -1,4 +1,4 @@
-"""Errors as JSON, whatever is in them: an error must never be lost because it can't be written."""
+"""Writing any error as JSON: an error must never be lost because JSON cannot carry a part of it."""
 
 from horsies.codec.text import encode_json
 from horsies.outcome import TaskError

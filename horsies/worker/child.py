@@ -119,7 +119,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """What a child needs for an attempt: how it is executed, in which context, and whether another one may follow."""
+    """Everything a child needs to run attempts: an executor, a context for each, and a check of its own health."""
 
     executor: Executor
     contexts: AttemptContexts

@@ -19,7 +19,7 @@ class AttemptContexts:
         """A context for one attempt.
 
         A decimal context is an object that tasks change in place, and a copy of a context shares it with the original.
-        So each attempt gets a decimal context of its own.
+        So each attempt gets a separate decimal context.
         """
         context = self._context.copy()
         context.run(decimal.setcontext, self._decimal.copy())

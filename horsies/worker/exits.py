@@ -35,7 +35,7 @@ _inherited: list[weakref.ref[_File]] = []
 
 
 def leave(close_loop: Callable[[], None], hooks: Sequence[ChildHook]) -> None:
-    """Do what there is to do at the end of a child. The caller ends the process afterwards.
+    """Run all steps of the end of a child. The caller ends the process afterwards.
 
     If it takes longer than `EXIT_WITHIN_S`, the process ends without the rest. An exception is logged, and the next
     step follows.
