@@ -60,12 +60,12 @@ class TaskDecorator(Protocol):
     @overload
     def __call__[**P, T, E: TaskError](
         self, fn: Callable[P, Coroutine[Any, Any, TaskResult[T, E]]], /
-    ) -> TaskFunction[P, T, Coroutine[Any, Any, TaskResult[T, E]]]: ...
+    ) -> TaskFunction[P, T, E, Coroutine[Any, Any, TaskResult[T, E]]]: ...
 
     @overload
     def __call__[**P, T, E: TaskError](
         self, fn: Callable[P, TaskResult[T, E]], /
-    ) -> TaskFunction[P, T, TaskResult[T, E]]: ...
+    ) -> TaskFunction[P, T, E, TaskResult[T, E]]: ...
 
 
 class Worker:
@@ -182,7 +182,7 @@ class Horsies:
                 timeout_ms=timeout_ms,
             )
 
-        def decorate(fn: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
+        def decorate(fn: Callable[..., Any]) -> TaskFunction[..., Any, Any, Any]:
             return TaskFunction(self._add(lambda: define(fn)), self.producer)
 
         return cast("TaskDecorator", decorate)
@@ -303,10 +303,10 @@ class Horsies:
         self,
         name: str,
         tasks: Sequence[AnyNode],
-        *,
-        output: Node[T] | None = None,
         on_error: OnError | str = OnError.FAIL,
+        output: Node[T, Any] | None = None,
         success_policy: SuccessPolicy | None = None,
+        *,
         definition_key: str | None = None,
     ) -> WorkflowSpec[T]:
         """Describe a workflow of this app; see `WorkflowSpec`.

@@ -58,8 +58,8 @@ def no_such_task(task_id: str) -> Err[BrokerOperationError]:
     return Err(BrokerOperationError(BrokerErrorCode.TASK_NOT_FOUND, _missing(task_id), retryable=False))
 
 
-class TaskHandle[T]:
-    """A task that was sent.
+class TaskHandle[T, E: TaskError = TaskError]:
+    """A task that was sent, whose outcome is a ``TaskResult[T, E]``.
 
     Attributes:
         task_id: its id, a UUID as text; `Horsies.handle` makes a handle of it in another process.
@@ -80,13 +80,13 @@ class TaskHandle[T]:
         self._runner = runner
         self._codec_for = codec_for
         self._is_committed = is_committed
-        self._outcome: TaskResult[T, TaskError] | None = None
+        self._outcome: TaskResult[T, E] | None = None
 
     def __repr__(self) -> str:
         """Show the id."""
         return f"TaskHandle({self.task_id!r})"
 
-    def get(self, timeout_ms: int | None = None) -> TaskResult[T, TaskError]:
+    def get(self, timeout_ms: int | None = None) -> TaskResult[T, E]:
         """Wait for the task's outcome, blocking.
 
         Args:
@@ -95,12 +95,15 @@ class TaskHandle[T]:
         Returns:
             The task's own outcome, which is remembered; or an error with WAIT_TIMEOUT, TASK_NOT_FOUND or BROKER_ERROR,
             which is not: ask again. A database that is away is waited for, a minute at most.
+
+            Errors of the library itself, such as these or WORKER_CRASHED, may be a plain `TaskError` where ``E`` is a
+            subclass: check ``error_code``, or use ``isinstance``, before you read the fields of the subclass.
         """
         if self._outcome is None and _in_event_loop():
             _warn_that_it_blocks()
         return self._runner.run(self._get(timeout_ms))
 
-    async def get_async(self, timeout_ms: int | None = None) -> TaskResult[T, TaskError]:
+    async def get_async(self, timeout_ms: int | None = None) -> TaskResult[T, E]:
         """The same as `get`, awaited."""
         return await self._runner.run_async(self._get(timeout_ms))
 
@@ -125,7 +128,7 @@ class TaskHandle[T]:
         """The same as `cancel`, awaited."""
         return await self._runner.run_async(self._cancel())
 
-    def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, TaskError]]:
+    def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, E]]:
         if self._outcome is not None:
             return self._outcome
         what = f"task {self.task_id}{uncommitted(self._is_committed)}"
@@ -165,7 +168,7 @@ class TaskHandle[T]:
         return no_such_task(self.task_id) if verdict == "unknown" else Ok(verdict == "cancelled")
 
 
-type Answer = tuple[TaskResult[Any, TaskError], bool]
+type Answer = tuple[TaskResult[Any, Any], bool]
 
 
 def await_answer(

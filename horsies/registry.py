@@ -3,13 +3,15 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from horsies.codec.problems import CodecError
 from horsies.codec.signature import SignatureCodec, function_location
-from horsies.codec.wire import ResultCodec
-from horsies.codes import BuiltInTaskCode
+from horsies.codec.wire import EncodedResult, Misfit, ResultCodec
+from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError
 from horsies.hooks import Hooks
+from horsies.outcome import TaskError, TaskResult
 from horsies.retry import ExceptionMapper, RetryPolicy
 
 
@@ -42,6 +44,23 @@ class TaskDefinition:
     exception_mapper: ExceptionMapper | None = None
     default_unhandled_error_code: BuiltInTaskCode | str | None = None
     timeout_ms: int | None = None
+
+    def encode_outcome(self, returned: object) -> EncodedResult | TaskError:
+        """Check and encode what the function returned; a `TaskError` says why it can't be the outcome of the task."""
+        if not isinstance(returned, TaskResult):
+            message = (
+                f"task {self.name} returned {type(returned).__name__}, not a TaskResult: "
+                "return TaskResult(ok=…) or TaskResult(err=…)"
+            )
+            return TaskError(error_code=OperationalErrorCode.TASK_EXCEPTION, message=message)
+        try:
+            return self.result.encode(cast("TaskResult[Any, TaskError]", returned))
+        except Misfit as misfit:
+            message = f"task {self.name} returned a result that does not fit its annotation: {misfit}"
+            return TaskError(error_code=ContractCode.RETURN_TYPE_MISMATCH, message=message)
+        except CodecError as error:
+            message = f"the result of task {self.name} can't be stored: {error}"
+            return TaskError(error_code=OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message=message)
 
     def is_same_source(self, other: "TaskDefinition") -> bool:
         """Whether both come from one place, as when a file is run as ``__main__`` and imported as well."""
