@@ -19,6 +19,7 @@ from typing import Any, Never
 from horsies.errors import ErrorCode, HorsiesError
 from horsies.process import drop_stop_signals, flush_output, native_threads, threaded_libraries
 from horsies.telemetry import event
+from horsies.worker.exits import flush_open_files
 from horsies.worker.settings import StartMethod
 
 START_FAILED = 70
@@ -41,6 +42,7 @@ def start_process(method: StartMethod, life: Life, files: Sequence[int], unneede
     flush_output()
     if method == "spawn":
         return _spawn(life, files)
+    flush_open_files()  # or each process that ends with a copy of the buffers writes them again
     pid = os.fork()
     if pid == 0:
         _live(partial(_as_fork, life, files, unneeded))

@@ -42,7 +42,6 @@ class ChildPool:
         self._crew = crew
         self._async_names = settings.async_names
         self._concurrency = options.concurrency
-        self._logs_tasks = options.reload
         self._listener = listener
         self._pace = Pace()
         self._sweep: asyncio.TimerHandle | None = None
@@ -140,9 +139,6 @@ class ChildPool:
         if job is None:
             return
         self._pace.observe(job.task_name, report.seconds)
-        if self._logs_tasks:
-            took = round(report.seconds * 1000, 1)
-            event("task.finished", task=job.task_name, id=job.fence.task_id, ms=took, error=report.error_code or "none")
         self._listener.report(job, _outcome(child, report))
         self._idle.set()
         for following in child.begun() if child.has_permits else ():
@@ -211,4 +207,7 @@ class ChildPool:
 
 
 def _outcome(child: Child, report: Report) -> Outcome:
-    return Outcome(report.fence, report.ok, report.result, report.error_code, report.retry_after, child.pid, child.name)
+    process = (child.pid, child.name)
+    return Outcome(
+        report.fence, report.ok, report.result, report.error_code, report.retry_after, *process, report.seconds
+    )

@@ -41,6 +41,8 @@ from horsies.db.connect import Database
 from horsies.errors import ErrorCode, HorsiesError
 from horsies.process import STOP_SIGNALS, StopSignals, adopt_socket, socket_pair
 from horsies.worker import protocol
+from horsies.worker.attempt_log import log_reaped
+from horsies.worker.exits import prepare_for_children
 from horsies.worker.launch import (
     START_FAILED,
     patched_by,
@@ -182,6 +184,8 @@ def _be_template(load: Callable[[], Template | StartErrors], method: StartMethod
             channel.sendall(Frame(Kind.LOADED, message).encode())
         if isinstance(loaded, Template):
             gc.collect()
+            if method == "fork":
+                prepare_for_children()
             gc.freeze()
             _Loop(channel, loaded, method).run()
 
@@ -360,7 +364,8 @@ class _Loop:
             select.select((), (), (), pause)
             with suppress(psycopg.Error), self._template.database.connect() as connection:
                 call = calls_worker.reap(self._worker_id, REAP_MOST)
-                connection.execute(self._template.database.statement(call), call.params)
+                rows = connection.execute(self._template.database.statement(call), call.params).fetchall()
+                log_reaped(call.decode(rows))
                 return
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from horsies.db.calls_worker import Fence, Outcome
+from horsies.db.calls_worker import Fence, Outcome, Verdict
 from horsies.retry import RetryPolicy
 from tests.support.factories import (
     CHILD_NAME,
@@ -46,6 +46,22 @@ def test_a_failure_that_the_policy_names_waits_for_its_retry(db: Session, worker
     task = row(db, "tasks", fail(worker).task_id)
     assert (task["status"], task["attempt"], task["run_at"]) == ("PENDING", 1, NOON + MINUTE)
     assert task["worker_id"] is task["exchange_no"] is task["claimed_at"] is task["started_at"] is None
+
+
+def test_the_answer_has_the_stored_code_and_the_time_of_the_retry(db: Session, worker: DrivenWorker) -> None:
+    for _ in range(3):
+        send(db, request(retry=POLICY))
+    send(db)
+    completed, retried, ended, refused_one = worker.claim(4)
+    outcomes = [done(completed), failed(retried), failed(ended, "OTHER"), refused(refused_one, next(iter(BAD)))]
+    expected = [
+        Verdict("accepted", None, None),
+        Verdict("accepted", "BOOM", NOON + MINUTE),
+        Verdict("accepted", "OTHER", None),
+        Verdict("accepted", "WORKER_SERIALIZATION_ERROR", None),
+    ]
+    assert worker.finish_in_full(*outcomes) == expected
+    assert worker.finish_in_full(failed(retried)) == [Verdict("duplicate", "BOOM", NOON + MINUTE)]
 
 
 def test_the_attempt_that_failed_is_kept(db: Session, worker: DrivenWorker) -> None:

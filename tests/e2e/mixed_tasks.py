@@ -104,6 +104,13 @@ def fail(key: str) -> TaskResult[str, ShopError]:
     return TaskResult(err=ShopError(error_code="SHOP_CLOSED", message=f"no {key}", data={"key": key}, shop="side"))
 
 
+@app.task("late_payment", retry_policy=RetryPolicy.fixed([0.01], auto_retry_for=["PAYMENT_LATE"], jitter=False))
+def late_payment(key: str) -> Text:
+    note(key)
+    data = {"due": datetime(2026, 3, 1, tzinfo=UTC), "ratio": float("nan"), "lock": threading.Lock()}
+    return TaskResult(err=TaskError(error_code="PAYMENT_LATE", message="no payment", data=data))
+
+
 @app.task("boom")
 def boom(key: str) -> Text:
     note(key)
@@ -126,7 +133,7 @@ async def boom_async(key: str) -> Text:
 @app.task("boom_own_mapper", exception_mapper={LookupError: "NOT_IN_SHOP"}, default_unhandled_error_code="SHOP_BROKEN")
 def boom_own_mapper(key: str, kind: str) -> Text:
     note(key)
-    raise {"LookupError": LookupError, "KeyError": KeyError}[kind](key)
+    raise {"LookupError": LookupError, "KeyError": KeyError, "OSError": OSError}[kind](key)
 
 
 class UnprintableError(Exception):

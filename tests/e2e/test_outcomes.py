@@ -202,7 +202,17 @@ def test_exceptions_become_codes_by_the_mappers(scene: Scene) -> None:
 
     assert code("boom_mapped") == "NOT_THERE"
     assert code("boom_own_mapper", "LookupError") == "NOT_IN_SHOP"
-    assert code("boom_own_mapper", "KeyError") == "SHOP_BROKEN"  # a mapper knows the exact class only
+    assert code("boom_own_mapper", "KeyError") == "NOT_IN_SHOP"  # a KeyError is a LookupError
+    assert code("boom_own_mapper", "OSError") == "SHOP_BROKEN"
+
+
+def test_data_that_json_cannot_carry_does_not_replace_the_code_that_is_retried(scene: Scene) -> None:
+    error = outcome(scene.send("late_payment", "late payment"))
+    assert error.error_code == "PAYMENT_LATE"
+    assert (error.data["due"], error.data["ratio"]) == ("2026-03-01T00:00:00Z", "NaN")
+    assert "lock object" in error.data["lock"]
+    assert error.message == "no payment (data holds lock, which JSON cannot carry: it is stored as its repr)"
+    assert scene.counts()["late payment"] == 2
 
 
 def test_an_error_class_of_the_users_comes_back_as_itself(scene: Scene) -> None:

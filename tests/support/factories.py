@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from horsies.db import calls_schedules, calls_tasks, calls_worker
 from horsies.db.calls_tasks import EnqueueRequest
-from horsies.db.calls_worker import Claim, Fence, Outcome, WorkerFacts
+from horsies.db.calls_worker import Claim, Fence, Outcome, Verdict, WorkerFacts
 from horsies.db.rows import ScheduleState
 from horsies.retry import RetryPolicy
 from tests.support.sessions import Session, call
@@ -162,6 +162,10 @@ class DrivenWorker:
 
     def finish(self, *outcomes: Outcome) -> list[str]:
         """Write outcomes; answers the verdicts in their order."""
+        return [verdict.verdict for verdict in self.finish_in_full(*outcomes)]
+
+    def finish_in_full(self, *outcomes: Outcome) -> list[Verdict]:
+        """Write outcomes; answers all that the database says of each, in their order."""
         verdicts = call(self.session, calls_worker.finish(self.id, HOSTNAME, outcomes))
         return [verdicts[outcome.fence.task_id] for outcome in outcomes]
 

@@ -51,7 +51,7 @@ def test_a_cell_that_is_run_again_as_it_was_is_no_matter(tmp_path: Path) -> None
 
 def test_hooks_and_workflows_are_replaced_as_well(tmp_path: Path) -> None:
     sources = [TASK.format(n=1), HOOK.format(n=1), HOOK.format(n=2), FLOW.format(n=1), FLOW.format(n=2)]
-    show = "print([hook.fn.__code__.co_filename[-4] for hook in app.registry.child_hooks], len(app.check()))"
+    show = "print([hook.fn.__code__.co_filename[-4] for hook in app.registry.hooks.child_start], len(app.check()))"
     done = session(tmp_path, *cells(*sources), show)
     assert done.stdout == "['2'] 0\n"
     assert "UserWarning: the workflow definition 'flow.v1' is defined again" in done.stderr
