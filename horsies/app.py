@@ -217,9 +217,17 @@ class Horsies:
         """
         self._modules += [module for module in modules if module not in self._modules]
 
-    def expand_module_globs(self, patterns: Sequence[str]) -> list[str]:
-        """The modules that match, for `discover_tasks`: ``"shop.*.tasks"`` or ``"jobs/**/*.py"``."""
-        return expand_globs(patterns)
+    def expand_module_globs(self, patterns: Sequence[str], exclude: Sequence[str] = ()) -> list[str]:
+        """List the modules that match patterns, for `discover_tasks`.
+
+        Args:
+            patterns: of dotted names, ``"shop.*.tasks"``, or of files, ``"jobs/**/*.py"``.
+            exclude: patterns of modules to leave out, of the same two kinds: ``"jobs/**/test_*.py"``.
+
+        Raises:
+            ConfigurationError: HRS-207, one of the two is a string and not a list of strings.
+        """
+        return expand_globs(patterns, exclude)
 
     def list_tasks(self) -> list[str]:
         """The names of the tasks defined so far, sorted."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -127,6 +127,8 @@ def _kinds(annotation: object) -> list[str]:
 def _kind(annotation: object) -> str:
     if get_origin(annotation) is Sequence:
         return f"a list of {_kind(get_args(annotation)[0])}"
+    if get_origin(annotation) is Literal:
+        return " or ".join(f'"{choice}"' for choice in get_args(annotation))
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return " or ".join(map(str, annotation))
     name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
