@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Never, Protocol, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Never, Protocol, Unpack, cast, overload
 
 from horsies.broker import Broker, rerun
 from horsies.checks import check_app, wrong_policies
@@ -32,6 +32,7 @@ from horsies.errors import (
 from horsies.handle import BrokerResult, TaskHandle
 from horsies.modules import expand_globs, import_file, import_module, place_of_main
 from horsies.outcome import TaskError, TaskResult
+from horsies.predecessor import REMOVED_METHODS
 from horsies.registry import STAND_IN, ChildHook, Registry, TaskDefinition, WorkflowBuilder
 from horsies.retry import ExceptionMapper, RetryPolicy
 from horsies.sending import Producer
@@ -126,6 +127,17 @@ class Horsies:
     def __repr__(self) -> str:
         """Show the app's name."""
         return f"<Horsies app {self.name!r}>"
+
+    if not TYPE_CHECKING:  # type checkers know the methods
+
+        def __getattr__(self, name: str) -> Any:
+            """Answer for a method that the packages 0.x had, with what to use instead of it."""
+            replacement = REMOVED_METHODS.get(name)
+            if replacement is None:
+                msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+            else:
+                msg = f"app.{name} of the horsies packages 0.x was removed: {replacement}"
+            raise AttributeError(msg, name=name, obj=self)
 
     def task(  # noqa: PLR0913 - one keyword an option
         self,

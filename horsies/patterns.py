@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field
@@ -299,9 +299,10 @@ class CronSchedule(_ClockPattern):
     expression: Annotated[str, AfterValidator(_check_expression)]
     match: Literal["any", "all"] = "any"
 
-    def __init__(self, expression: str, *, match: Literal["any", "all"] = "any", **unknown: Any) -> None:
-        """Take the fields."""
-        SchedulePattern.__init__(self, expression=expression, match=match, **unknown)
+    if TYPE_CHECKING:  # the fields of the packages 0.x, which were given without an expression, are answered by name
+
+        def __init__(self, expression: str, *, match: Literal["any", "all"] = "any") -> None:
+            """Take the fields."""
 
     def contradictions(self) -> Iterable[Contradiction]:
         """Dates on which both days match must exist."""

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, caller_location, flatten, raise_all
 from horsies.masking import mask_secrets
+from horsies.predecessor import REMOVED_SETTINGS
 
 _KINDS: Mapping[object, str] = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
 _LONGEST_VALUE = 60
@@ -102,6 +103,10 @@ def _fields(model: type[Settings]) -> dict[str, FieldInfo]:
 
 
 def _unknown_field(model: type[Settings], name: str) -> ConfigurationError:
+    removed = REMOVED_SETTINGS.get(model.__name__, {}).get(name)
+    if removed is not None:
+        message = f"{model.__name__}.{name} of the horsies packages 0.x was removed"
+        return ConfigurationError(model.code_of(name), message, help_text=removed)
     known = sorted(_fields(model))
     close = get_close_matches(name, known, n=1)
     help_text = f"did you mean {close[0]!r}?" if close else f"its fields are {', '.join(known)}"
