@@ -9,7 +9,6 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 
 from horsies import embedded
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.masking import mask_secrets
 from horsies.settings import Settings, show_value
 from horsies.urls import EmbeddedUrl, LibpqUrl, parse_url
 
@@ -137,7 +136,7 @@ class PostgresConfig(Settings):
             place = self._place()
         except ConfigurationError as error:
             return f"none ({error.message})"
-        return mask_secrets(place.text) if isinstance(place, LibpqUrl) else f"embedded://{place.path}"
+        return place.masked() if isinstance(place, LibpqUrl) else f"embedded://{place.path}"
 
     def unusable(self, reason: str) -> ConfigurationError:
         """Make the error that says that this database cannot be used, and why: HRS-211, without the password."""

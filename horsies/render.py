@@ -9,7 +9,7 @@ from typing import TextIO
 from unicodedata import east_asian_width
 
 from horsies.errors import HorsiesError, SourceLocation, flatten
-from horsies.masking import mask_secrets
+from horsies.masking import mask_known_secrets, mask_source
 
 _RESET = "\x1b[0m"
 _BOLD = "\x1b[1m"
@@ -46,7 +46,7 @@ def render_errors(errors: Iterable[HorsiesError], *, color: bool) -> str:
     blocks = [_render_one(error, paint) for error in flatten(errors)]
     if len(blocks) > 1:
         blocks.append(paint(_RED, "error") + paint(_BOLD, f": {len(blocks)} errors"))
-    return "\n\n".join(blocks) + "\n"
+    return mask_known_secrets("\n\n".join(blocks)) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _render_one(error: HorsiesError, paint: _Paint) -> str:
 def _render_source(location: SourceLocation, margin: str, paint: _Paint) -> list[str]:
     lines = [f"{margin}{paint(_BLUE, '-->')} {_short_path(location.file)}:{location.line}"]
     linecache.checkcache(location.file)
-    source = mask_secrets(linecache.getline(location.file, location.line).rstrip().expandtabs(_TAB))
+    source = mask_source(linecache.getline(location.file, location.line).rstrip()).expandtabs(_TAB)
     if source:
         code = source.lstrip()
         underline = " " * (len(source) - len(code)) + paint(_RED, "^" * _columns(code))
