@@ -312,7 +312,7 @@ class CronSchedule(_ClockPattern):
             yield Contradiction.of(self.default_code, message, help_text, "expression", "match")
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Leave out the default of ``match``: what a scheduler remembers of a pattern is made of its ``repr``."""
+        """Leave out the default of ``match``: schedulers compare a pattern with its earlier ``repr``."""
         return [(name, value) for name, value in super().__repr_args__() if (name, value) != ("match", "any")]
 
     def _fields(self) -> str:

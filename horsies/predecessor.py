@@ -1,4 +1,4 @@
-"""What the `horsies` packages 0.1 to 0.5 on the package index had and this library does not: names and replacements.
+"""Names, settings and methods of the `horsies` packages 0.1 to 0.5 that this library does not have, and replacements.
 
 Error messages quote these texts, and ``docs/moving-from-horsies-0.md`` lists them. A name stands here only as long as
 this library does not have it; a test compares both with the page.
@@ -10,7 +10,7 @@ _RERUN = "use app.rerun(task_id), which returns Ok(handle) or Err(error)"
 _PATTERN_TYPE = "leave it out: the class of the pattern says what it is"
 _NO_PARTITION_SETTINGS = "leave it out: workers create and drop the partitions of the history"
 _KEPT_BY_AGE = "use RecoveryConfig(terminal_record_retention_hours=…), which counts for all ended tasks and workflows"
-_NO_CHILD_POOL = "leave it out: a worker process opens connections only while a task of its own sends or waits"
+_NO_CHILD_POOL = "leave it out: a child process opens connections only if its tasks send or wait"
 _NO_WORKER_POOL = "leave it out: a worker opens a fixed number of connections"
 _ONE_RECOVERY = "leave it out: the statement that ends a task also advances its workflow, so nothing is left to recover"
 

@@ -41,7 +41,7 @@ def make_private(folder: Path) -> None:
         parent.chmod(_OWNER_ONLY)
     _check_way_to(existing)
     for each in reversed(missing):
-        with suppress(FileExistsError):  # another process was faster; what it made is checked below
+        with suppress(FileExistsError):  # another process was faster; the checks below apply to its folder as well
             each.mkdir(mode=_OWNER_ONLY)
     _check_no_link(folder)
     found = folder.stat()

@@ -210,7 +210,7 @@ class RetryPolicy(BaseModel):
 
 
 def _problem(detail: "ErrorDetails") -> TaskDefinitionError:
-    removed = REMOVED_SETTINGS["RetryPolicy"].get(str(detail["loc"][0])) if detail["loc"] else None
+    removed = REMOVED_SETTINGS.get("RetryPolicy", {}).get(str(detail["loc"][0])) if detail["loc"] else None
     if removed is not None and detail["type"] == "extra_forbidden":
         message = f"RetryPolicy.{detail['loc'][0]} of the horsies packages 0.x was removed"
         code = ErrorCode.TASK_INVALID_OPTIONS

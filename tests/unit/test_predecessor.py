@@ -67,7 +67,7 @@ def test_the_message_ends_the_traceback_of_a_program() -> None:
         (
             lambda: PostgresConfig(worker_child_pool_max_size=2),  # type: ignore[call-arg]
             "[HRS-211] PostgresConfig.worker_child_pool_max_size of the horsies packages 0.x was removed",
-            "leave it out: a worker process opens connections only while",
+            "leave it out: a child process opens connections only if",
         ),
         (
             lambda: RecoveryConfig(retention_sweep_interval_s=300),  # type: ignore[call-arg]
