@@ -23,7 +23,7 @@ SECRET_KEYWORDS = frozenset({"password", "sslpassword", "oauth_client_secret", "
 _SEPARATOR = "://"
 _SHORTEST_KNOWN = 4
 _BEFORE_URL = frozenset(" \t\r\n'\"`([{<,;=|")
-_SCHEME_EXTRA = frozenset("+.-")
+_SCHEME_EXTRA = frozenset("+.-_")
 _VALUE_ENDS = frozenset(" \t\r\n,;&)]}'\"")
 _QUOTES = frozenset("'\"")
 _SECRET_PARTS = ("password", "passwd", "passphrase", "secret", "scram_")

@@ -99,7 +99,6 @@ REMOVED_SETTINGS: Mapping[str, Mapping[str, str]] = {
     },
     "RetentionClassConfig": {"key": _KEPT_BY_AGE, "duration": _KEPT_BY_AGE},
     "PayloadPolicy": {"warn_bytes": REMOVED_NAMES["PayloadPolicy"], "reject_bytes": REMOVED_NAMES["PayloadPolicy"]},
-    "RetryPolicy": {"max_delay_seconds": "choose base_seconds and max_retries so that the last delay is acceptable"},
     "IntervalSchedule": {"type": _PATTERN_TYPE},
     "HourlySchedule": {"type": _PATTERN_TYPE},
     "DailySchedule": {"type": _PATTERN_TYPE},

@@ -18,7 +18,6 @@ from horsies.errors import (
     caller_location,
     raise_all,
 )
-from horsies.predecessor import REMOVED_SETTINGS
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -210,11 +209,6 @@ class RetryPolicy(BaseModel):
 
 
 def _problem(detail: "ErrorDetails") -> TaskDefinitionError:
-    removed = REMOVED_SETTINGS.get("RetryPolicy", {}).get(str(detail["loc"][0])) if detail["loc"] else None
-    if removed is not None and detail["type"] == "extra_forbidden":
-        message = f"RetryPolicy.{detail['loc'][0]} of the horsies packages 0.x was removed"
-        code = ErrorCode.TASK_INVALID_OPTIONS
-        return TaskDefinitionError(code, message, location=caller_location(), help_text=removed)
     said = detail.get("ctx", {}).get("error") or f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
     return TaskDefinitionError(
         ErrorCode.TASK_INVALID_OPTIONS,

@@ -16,7 +16,6 @@ from horsies import (
     MultipleValidationErrors,
     PostgresConfig,
     RecoveryConfig,
-    RetryPolicy,
 )
 from horsies.predecessor import REMOVED_METHODS, REMOVED_NAMES
 
@@ -79,13 +78,8 @@ def test_the_message_ends_the_traceback_of_a_program() -> None:
             "[HRS-205] CronSchedule.type of the horsies packages 0.x was removed",
             "leave it out",
         ),
-        (
-            lambda: RetryPolicy(auto_retry_for=["SLOW"], max_delay_seconds=60),  # type: ignore[call-arg]
-            "[HRS-102] RetryPolicy.max_delay_seconds of the horsies packages 0.x was removed",
-            "choose base_seconds and max_retries",
-        ),
     ],
-    ids=["app", "postgres", "recovery", "cron", "retry"],
+    ids=["app", "postgres", "recovery", "cron"],
 )
 def test_a_removed_setting_is_answered_by_name(make: Callable[[], object], message: str, help_text: str) -> None:
     with pytest.raises(HorsiesError) as caught:
