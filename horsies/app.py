@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Never, Protocol, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Never, Protocol, Unpack, cast, overload
 
 from horsies.broker import Broker, rerun
 from horsies.checks import check_app, wrong_policies
@@ -36,6 +36,7 @@ from horsies.handle import BrokerResult, TaskHandle
 from horsies.hooks import AroundHook, ChildHook, add_hook
 from horsies.modules import expand_globs, import_file, import_module, place_of_main, share_module
 from horsies.outcome import TaskError, TaskResult
+from horsies.predecessor import REMOVED_METHODS
 from horsies.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder
 from horsies.retry import ExceptionMapper, RetryPolicy
 from horsies.sending import Producer
@@ -134,6 +135,17 @@ class Horsies:
     def __repr__(self) -> str:
         """Show the app's name."""
         return f"<Horsies app {self.name!r}>"
+
+    if not TYPE_CHECKING:  # type checkers know the methods
+
+        def __getattr__(self, name: str) -> Any:
+            """Answer for a method that the packages 0.x had, with what to use instead of it."""
+            replacement = REMOVED_METHODS.get(name)
+            if replacement is None:
+                msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+            else:
+                msg = f"app.{name} of the horsies packages 0.x was removed: {replacement}"
+            raise AttributeError(msg, name=name, obj=self)
 
     def task(  # noqa: PLR0913 - one keyword an option
         self,
@@ -271,9 +283,17 @@ class Horsies:
         """
         self._modules += [module for module in modules if module not in self._modules]
 
-    def expand_module_globs(self, patterns: Sequence[str]) -> list[str]:
-        """The modules that match, for `discover_tasks`: ``"shop.*.tasks"`` or ``"jobs/**/*.py"``."""
-        return expand_globs(patterns)
+    def expand_module_globs(self, patterns: Sequence[str], exclude: Sequence[str] = ()) -> list[str]:
+        """List the modules that match patterns, for `discover_tasks`.
+
+        Args:
+            patterns: of dotted names, ``"shop.*.tasks"``, or of files, ``"jobs/**/*.py"``.
+            exclude: patterns of modules to leave out, of the same two kinds: ``"jobs/**/test_*.py"``.
+
+        Raises:
+            ConfigurationError: HRS-207, one of the two is a string and not a list of strings.
+        """
+        return expand_globs(patterns, exclude)
 
     def list_tasks(self) -> list[str]:
         """The names of the tasks defined so far, sorted."""

@@ -139,7 +139,8 @@ class AppConfig(Settings):
         custom_queues: the queues of ``QueueMode.CUSTOM``; at least one, with unique names.
         cluster_wide_cap: tasks in flight at once in the whole cluster; None: no cap.
         prefetch_buffer: tasks that a worker may claim beyond those it can run now.
-        claim_lease_ms: how long a prefetched task stays claimed; milliseconds; needed with ``prefetch_buffer``.
+        claim_lease_ms: how long a prefetched task stays claimed; milliseconds; needed with ``prefetch_buffer``, and
+            at least ``RecoveryConfig.claimer_heartbeat_interval_ms``.
         max_claim_renew_age_ms: age after which a lease is no longer renewed; milliseconds.
         recovery: dead workers and retention.
         resilience: times without a database.
@@ -169,7 +170,7 @@ class AppConfig(Settings):
     custom_queues: Sequence[CustomQueueConfig] | None = None
     cluster_wide_cap: int | None = Field(default=None, ge=1)
     prefetch_buffer: int = Field(default=0, ge=0)
-    claim_lease_ms: int | None = Field(default=None, ge=1)
+    claim_lease_ms: int | None = Field(default=None, ge=1_000)
     max_claim_renew_age_ms: int = Field(default=180_000, ge=1)
     recovery: RecoveryConfig = Field(default_factory=RecoveryConfig)
     resilience: WorkerResilienceConfig = Field(default_factory=WorkerResilienceConfig)
@@ -206,7 +207,10 @@ class AppConfig(Settings):
         return tuple(queue.name for queue in self.queues)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Queues must fit the mode and have unique names; prefetching needs a lease and excludes a cluster cap."""
+        """Queues must fit the mode and have unique names; prefetching needs a lease and excludes a cluster cap.
+
+        A lease must not be shorter than the interval of the heartbeats.
+        """
         yield from self._queue_contradictions()
         if self.prefetch_buffer and self.cluster_wide_cap is not None:
             yield Contradiction.of(
@@ -224,6 +228,16 @@ class AppConfig(Settings):
                 "say for how long a prefetched task stays claimed, as in claim_lease_ms=60_000",
                 "prefetch_buffer",
                 "claim_lease_ms",
+            )
+        heartbeat = self.recovery.claimer_heartbeat_interval_ms
+        if self.claim_lease_ms is not None and self.claim_lease_ms < heartbeat:
+            yield Contradiction.of(
+                ErrorCode.CONFIG_INVALID_PREFETCH,
+                f"AppConfig.claim_lease_ms ({self.claim_lease_ms:,}) is less than "
+                f"RecoveryConfig.claimer_heartbeat_interval_ms ({heartbeat:,})",
+                f"set claim_lease_ms to {heartbeat:,} or more, or claimer_heartbeat_interval_ms lower",
+                "claim_lease_ms",
+                "recovery",
             )
 
     def _queue_contradictions(self) -> Iterator[Contradiction]:

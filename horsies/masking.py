@@ -1,13 +1,289 @@
-"""Hiding passwords in text that is printed or logged."""
+"""Hiding passwords in text that is printed or logged.
 
-import re
+There are two ways to know a secret, and both are needed:
 
-_MASK = "***"
-# Greedy up to the last "@": a password that should have been percent-encoded may hold any of "/?#@" itself.
-_IN_USER_PART = re.compile(r"(://[^\s:/@\"']*:)[^\s\"']*(?=@)")
-_AS_PARAMETER = re.compile(r"(?i)(\b(?:ssl)?password=)[^\s&\"']*")
+- A database URL that the program uses is parsed as libpq parses it (`split_url`). Its secrets are remembered, and
+  `mask_secrets` replaces them wherever they occur, in whatever way they are written there.
+- In any other text, URLs and ``password=`` settings are read leniently: where it is not clear how far a secret goes,
+  more is hidden rather than less. So is the rest of a URL that nobody could parse.
+"""
+
+import io
+import tokenize
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from urllib.parse import quote, unquote
+
+MASK = "***"
+SECRET_KEYWORDS = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
+"""The connection keywords of libpq whose values are secrets."""
+
+_SEPARATOR = "://"
+_SHORTEST_KNOWN = 4
+_BEFORE_URL = frozenset(" \t\r\n'\"`([{<,;=|")
+_SCHEME_EXTRA = frozenset("+.-_")
+_VALUE_ENDS = frozenset(" \t\r\n,;&)]}'\"")
+_QUOTES = frozenset("'\"")
+_SECRET_PARTS = ("password", "passwd", "passphrase", "secret", "scram_")
+
+
+class _Known:
+    """The secrets of this process, in all their spellings, the longest first. Written by `remember_secrets` only."""
+
+    spellings: tuple[str, ...] = ()
+
+
+_known = _Known()
+
+
+@dataclass(frozen=True, slots=True)
+class UrlParts:
+    """A libpq URL, cut where libpq cuts it. Nothing is decoded."""
+
+    user: str
+    password: str | None
+    place: str
+    """Hosts, ports and the name of the database."""
+    parameters: tuple[tuple[str, str | None], ...]
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values to hide, as they are written."""
+        found = [self.password, *(value for key, value in self.parameters if _is_secret_keyword(key))]
+        return tuple(value for value in found if value)
+
+    @property
+    def public(self) -> frozenset[str]:
+        """The values that may be shown, decoded."""
+        shown = [value for key, value in self.parameters if not _is_secret_keyword(key)]
+        names = self.place.replace("/", ",").replace(":", ",").split(",")
+        return frozenset(unquote(value) for value in [self.user, *names, *shown] if value)
+
+    def masked(self) -> str:
+        """The same URL with its secrets hidden."""
+        password = "" if self.password is None else f":{MASK if self.password else ''}"
+        at = "" if not self.user and self.password is None else "@"
+        pairs = [
+            key if value is None else f"{key}={MASK if value and _is_secret_keyword(key) else value}"
+            for key, value in self.parameters
+        ]
+        return f"postgresql://{self.user}{password}{at}{self.place}{'?' if pairs else ''}{'&'.join(pairs)}"
+
+
+def split_url(url: str) -> UrlParts:
+    """Cut a URL that begins with ``postgresql://`` where libpq does.
+
+    The user part ends at the first ``@``, provided that no ``/`` stands before it.
+    """
+    rest = url.partition(_SEPARATOR)[2]
+    user, password = "", None
+    head, at, tail = rest.partition("@")
+    if at and "/" not in head:
+        user, colon, written = head.partition(":")
+        password = written if colon else None
+        rest = tail
+    place, mark, query = rest.partition("?")
+    pairs: list[tuple[str, str | None]] = []
+    for pair in query.split("&") if mark else ():
+        key, equals, value = pair.partition("=")
+        pairs.append((key, value if equals else None))
+    return UrlParts(user, password, place, tuple(pairs))
+
+
+def remember_secrets(url: str) -> None:
+    """Hide the secrets of a database URL in all text that is masked from now on.
+
+    A secret of fewer than four characters, and one that is also a name in the URL (``postgres:postgres@``), is hidden
+    in URLs only: it would be found in innocent words. Of a URL that libpq may cut in another way than its author meant,
+    with an ``@`` or a ``/`` in the password, all that may be the password is remembered.
+    """
+    parts = split_url(url)
+    head, at, _ = url.partition(_SEPARATOR)[2].rpartition("@")
+    meant = head.partition(":")[2] if at and is_ambiguous(url) else ""
+    found = [secret for secret in (*parts.secrets, meant) if len(unquote(secret)) >= _SHORTEST_KNOWN]
+    spellings = {spelling for secret in found if unquote(secret) not in parts.public for spelling in _spellings(secret)}
+    _known.spellings = tuple(sorted({*_known.spellings, *spellings}, key=len, reverse=True))
+
+
+def is_ambiguous(url: str) -> bool:
+    """Whether libpq may end the user part of a URL at another ``@`` than its author meant.
+
+    Then another ``@`` is left in the hosts or the name of the database, or a ``?`` begins the parameters before it.
+    """
+    parts = split_url(url)
+    return "@" in parts.place or "?" in f"{parts.user}{parts.password}"
 
 
 def mask_secrets(text: str) -> str:
-    """Replace the password of every URL in a text, in its user part or as a query parameter, by ``***``."""
-    return _AS_PARAMETER.sub(rf"\1{_MASK}", _IN_USER_PART.sub(rf"\1{_MASK}", text))
+    """Hide the secrets in a text: those that are known, those of URLs, and the values of settings such as password."""
+    return mask_known_secrets("".join(_mask_unknown(text)))
+
+
+def mask_known_secrets(text: str) -> str:
+    """Hide the secrets that `remember_secrets` was told of, and nothing else."""
+    for spelling in _known.spellings:
+        text = text.replace(spelling, MASK)
+    return text
+
+
+def mask_source(line: str) -> str:
+    """Hide the secrets in a line of Python source: in its string literals, and in those assigned to secret names."""
+    changes = list(_source_changes(line))
+    end = max((stop for _, stop, _ in changes), default=0)
+    tail = "".join(_mask_unknown(line[end:])) if _SEPARATOR in line[end:] else line[end:]
+    masked, position = "", 0
+    for start, stop, text in changes:
+        masked += line[position:start] + text
+        position = stop
+    return mask_known_secrets(masked + line[position:end] + tail)
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """A secret as its URL has it, decoded and encoded; each also inside of a quoted literal, and in a single line."""
+    plain = unquote(secret)
+    for spelling in (secret, plain, quote(plain, safe="", errors="replace"), quote(plain, errors="replace")):
+        escaped = spelling.replace("\\", "\\\\")
+        for text in (spelling, repr(spelling)[1:-1], escaped.replace("'", "\\'"), escaped.replace('"', '\\"')):
+            yield text
+            single_line = " ".join(text.split())
+            if len(single_line) >= _SHORTEST_KNOWN:
+                yield single_line
+
+
+def _is_secret_keyword(key: str) -> bool:
+    return unquote(key).strip().lower() in SECRET_KEYWORDS
+
+
+def _mask_unknown(text: str) -> Iterator[str]:
+    """The text, URL by URL, with what may be a secret hidden."""
+    starts = [*_url_starts(text), len(text)]
+    yield _mask_settings(text[: starts[0]])
+    for start, stop in pairwise(starts):
+        yield _mask_lenient_url(text[start:stop])
+
+
+def _url_starts(text: str) -> Iterator[int]:
+    """Where the text behind the ``://`` of each URL begins. A URL stands at the start of a word."""
+    position = text.find(_SEPARATOR)
+    while position >= 0:
+        scheme = position
+        while scheme and (text[scheme - 1].isalnum() or text[scheme - 1] in _SCHEME_EXTRA):
+            scheme -= 1
+        if scheme < position and (scheme == 0 or text[scheme - 1] in _BEFORE_URL):
+            yield position + len(_SEPARATOR)
+        position = text.find(_SEPARATOR, position + 1)
+
+
+def _mask_lenient_url(text: str) -> str:
+    """A URL and the text that follows it. The password goes up to the last ``@``, or as far as it can go."""
+    secret = _first_secret_parameter(text)
+    head, rest = text[:secret], text[secret:]
+    user, colon, password = head.partition(":")
+    if colon and "@" in rest:  # it may end the user part, or stand in the value of the parameter
+        return f"{user}:{MASK}"
+    head, at, tail = head.rpartition("@")
+    user, colon, password = head.partition(":")
+    if at and colon and password:
+        head = f"{user}:{MASK}"
+    return head + at + _mask_settings(tail) + _mask_parameters(rest)
+
+
+def _first_secret_parameter(text: str) -> int:
+    """Where the first parameter of a URL begins whose value is a secret, with its ``?`` or ``&``; else the end."""
+    for start, char in enumerate(text):
+        if char in "?&":
+            key, equals, _ = text[start + 1 :].partition("=")
+            if equals and _is_secret_keyword(key):
+                return start
+    return len(text)
+
+
+def _mask_parameters(text: str) -> str:
+    """Parameters of which the first is a secret. What looks like no other parameter is a part of its value."""
+    shown: list[str] = []
+    for pair in text.split("&") if text else ():
+        key, equals, _ = pair.partition("=")
+        if equals and _is_secret_keyword(key.removeprefix("?")):
+            shown.append(f"{key}={MASK}")
+        elif equals and key.isidentifier():
+            shown.append(_mask_settings(pair))
+        elif not pair:
+            shown.append("")
+    return "&".join(shown)
+
+
+def _mask_settings(text: str) -> str:
+    """Hide the values of ``password=…`` and the like, quoted or not, as connection strings and calls have them."""
+    lowered = text.lower()
+    found = sorted((position, keyword) for keyword in SECRET_KEYWORDS for position in _positions(lowered, keyword))
+    masked, end = "", 0
+    for position, keyword in found:
+        value = _after_equals(text, position + len(keyword))
+        if value is not None and position >= end:
+            masked += text[end:value] + MASK
+            end = _value_end(text, value)
+    return masked + text[end:]
+
+
+def _positions(text: str, keyword: str) -> Iterator[int]:
+    position = text.find(keyword)
+    while position >= 0:
+        yield position
+        position = text.find(keyword, position + 1)
+
+
+def _after_equals(text: str, position: int) -> int | None:
+    """Where the value of a setting begins; None: what follows its name is no ``=``."""
+    rest = text[position:].lstrip("'\" ")
+    if not rest.startswith("="):
+        return None
+    value = rest[1:].lstrip(" ")
+    return len(text) - len(value) if value else None
+
+
+def _value_end(text: str, start: int) -> int:
+    mark = text[start]
+    if mark not in _QUOTES:
+        return next((place for place in range(start, len(text)) if text[place] in _VALUE_ENDS), len(text))
+    place = start + 1
+    while place < len(text) and text[place] != mark:
+        place += 2 if text[place] == "\\" else 1
+    return min(place + 1, len(text))
+
+
+def _source_changes(line: str) -> Iterator[tuple[int, int, str]]:
+    """The literals of a line of source that hold secrets: from where, to where, and what is shown instead."""
+    name, is_assigned, template = "", False, 0
+    for token in _tokens(line):
+        start, stop = token.start[1], token.end[1]
+        if token.type == tokenize.FSTRING_START:
+            template = start
+        elif token.type in {tokenize.STRING, tokenize.FSTRING_END}:
+            start = template if token.type == tokenize.FSTRING_END else start
+            literal = line[start:stop]
+            if is_assigned:
+                yield start, stop, f'"{MASK}"'
+            elif (shown := "".join(_mask_unknown(literal))) != literal:
+                yield start, stop, shown if shown[-1:] == literal[-1:] else shown + literal[-1]
+            name, is_assigned = literal, False
+        elif token.type == tokenize.OP and token.string in {"=", ":", ",", ")", "]", "["}:
+            is_assigned = token.string in {"=", ":"} and _is_secret_name(name)
+        elif token.type == tokenize.NAME:
+            name, is_assigned = (token.string, False) if not is_assigned else (name, True)
+
+
+def _is_secret_name(name: str) -> bool:
+    return any(part in name.lower() for part in _SECRET_PARTS)
+
+
+def _tokens(line: str) -> Iterable[tokenize.TokenInfo]:
+    """The tokens of a line up to the first place that is no whole token, for it may be a part of a longer statement."""
+    found: list[tokenize.TokenInfo] = []
+    with suppress(tokenize.TokenError, SyntaxError):
+        found.extend(tokenize.generate_tokens(io.StringIO(line.lstrip()).readline))
+    indent = len(line) - len(line.lstrip())
+    for token in found:
+        if token.start[0] == 1 and token.end[0] == 1:
+            yield token._replace(start=(1, token.start[1] + indent), end=(1, token.end[1] + indent))

@@ -55,7 +55,7 @@ def import_file(path: Path) -> ModuleType:
     Raises:
         ConfigurationError: HRS-207: its name belongs to another module; HRS-210: no such file, or its code raised.
     """
-    file = Path(os.path.abspath(path))  # noqa: PTH100 # ".." goes, symbolic links stay
+    file = _absolute(path)
     loaded = _loaded_from(file)
     if loaded is not None:
         return loaded
@@ -75,7 +75,7 @@ def import_file(path: Path) -> ModuleType:
 def loaded_module(module: str) -> ModuleType | None:
     """The module that was imported for a name or a file; None: it was not."""
     if module.endswith(_SUFFIX):
-        return _loaded_from(Path(os.path.abspath(module)))  # noqa: PTH100 # ".." goes, symbolic links stay
+        return _loaded_from(_absolute(Path(module)))
     return sys.modules.get("__main__" if module == _name_of_main() else module)
 
 
@@ -139,24 +139,44 @@ def make_importable(folder: Path) -> None:
         importlib.invalidate_caches()
 
 
-def expand_globs(patterns: Sequence[str]) -> list[str]:
-    """The modules that match patterns of dotted names (``shop.*.tasks``) or of files (``jobs/**/*.py``), sorted."""
-    return sorted({module for pattern in patterns for module in _expand(pattern)})
+def expand_globs(patterns: Sequence[str], exclude: Sequence[str] = ()) -> list[str]:
+    """The modules that match patterns of dotted names (``shop.*.tasks``) or of files (``jobs/**/*.py``), sorted.
+
+    Args:
+        patterns: a module is found if it matches any of them.
+        exclude: patterns of either kind; a module whose file matches any of them is left out.
+
+    Raises:
+        ConfigurationError: HRS-207, one of the two is a string and not a list of strings.
+    """
+    for name, given in (("patterns", patterns), ("exclude", exclude)):
+        if isinstance(given, str):
+            message = f"expand_module_globs takes a list of patterns as {name}, got the string {given!r}"
+            raise ConfigurationError(ErrorCode.WORKER_INVALID_LOCATOR, message, help_text=f"write [{given!r}]")
+    excluded = {file for pattern in exclude for _, file in _expand(pattern)}
+    found = {module for pattern in patterns for module, file in _expand(pattern) if file not in excluded}
+    return sorted(found)
 
 
-def _expand(pattern: str) -> Iterator[str]:
+def _expand(pattern: str) -> Iterator[tuple[str, Path]]:
+    """The modules that match a pattern, each as `discover_tasks` takes it, and its file."""
     if pattern.endswith(_SUFFIX):
         path = Path(pattern)
-        yield from map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        for file in Path(path.anchor).glob(str(path.relative_to(path.anchor))):
+            yield str(file), _absolute(file)
         return
     as_files = pattern.replace(".", "/")
     if not as_files or as_files.startswith("/"):
         return
     for entry in map(Path, sys.path):
-        modules = [file.with_suffix("") for file in entry.glob(f"{as_files}{_SUFFIX}") if file.stem != "__init__"]
-        packages = [file.parent for file in entry.glob(f"{as_files}/__init__{_SUFFIX}")]
-        for found in modules + packages:
-            yield ".".join(found.relative_to(entry).parts)
+        modules = [file for file in entry.glob(f"{as_files}{_SUFFIX}") if file.stem != "__init__"]
+        for file in [*modules, *entry.glob(f"{as_files}/__init__{_SUFFIX}")]:
+            module = file.parent if file.stem == "__init__" else file.with_suffix("")
+            yield ".".join(module.relative_to(entry).parts), _absolute(file)
+
+
+def _absolute(file: Path) -> Path:
+    return Path(os.path.abspath(file))  # noqa: PTH100 # ".." goes, symbolic links stay
 
 
 def place_of_main() -> str | None:

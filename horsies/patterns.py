@@ -10,17 +10,18 @@ or doubles some of them, and steps over others where clocks are moved by half an
 """
 
 import datetime as dt
-import re
 from abc import abstractmethod
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field
 
+from horsies.cron_words import describe_cron
 from horsies.errors import ConfigurationError, ErrorCode, caller_location
 from horsies.settings import Contradiction, Settings, show_value
 
@@ -29,7 +30,6 @@ _DAY = timedelta(days=1)
 _HOURS_OF_A_DAY = 24
 _LONGEST_EXPRESSION = 500
 _YEARS = 100
-_ORDINALS = {"21th": "21st", "22th": "22nd", "23th": "23rd", "31th": "31st"}  # as cronsim writes them, and as one does
 _SOME_DAY = dt.datetime(2024, 1, 1)  # noqa: DTZ001 - local, as all that cronsim is given
 
 
@@ -166,14 +166,17 @@ class _ClockPattern(SchedulePattern):
 
     def describe(self) -> str:
         """``At 03:30 on Monday``."""
-        words = CronSim(self._fields(), _SOME_DAY).explain()
-        return re.sub("|".join(_ORDINALS), lambda found: _ORDINALS[found[0]], words)
+        return describe_cron(self._local_times(_SOME_DAY))
+
+    def _local_times(self, wall: dt.datetime) -> CronSim:
+        """The local times that match after ``wall``, which is naive, in ascending order."""
+        return CronSim(self._fields(), wall)
 
     def _next(self, instant: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
         instant = instant.replace(microsecond=0)  # times to run are whole seconds
         wall = _wall(instant, zone)
         while True:
-            local_times = CronSim(self._fields(), wall)
+            local_times = self._local_times(wall)
             if len(local_times.hours) < _HOURS_OF_A_DAY:
                 return next(found for local in local_times if (found := _instant_of(local, zone)) > instant)
             found = next(local_times).replace(tzinfo=UTC) - _offset(instant, zone)
@@ -232,7 +235,7 @@ class WeeklySchedule(_ClockPattern):
     """Runs on some days of each week.
 
     Attributes:
-        days: one at least.
+        days: at least one, each once.
         time: by the clocks of the schedule's time zone, in whole seconds.
     """
 
@@ -240,12 +243,16 @@ class WeeklySchedule(_ClockPattern):
     time: _ClockTime
 
     def contradictions(self) -> Sequence[Contradiction]:
-        """One day at least is needed."""
+        """At least one day is needed, and no day may be given twice."""
+        repeated = [str(day) for day, count in Counter(self.days).items() if count > 1]
+        if repeated:
+            message = f"WeeklySchedule.days names {', '.join(repeated)} more than once"
+            return (Contradiction.of(self.default_code, message, "name each day once", "days"),)
         message, help_text = "WeeklySchedule needs a day", "give days=[Weekday.MONDAY]"
         return () if self.days else (Contradiction.of(self.default_code, message, help_text, "days"),)
 
     def _fields(self) -> str:
-        numbers = sorted({1 + list(Weekday).index(day) for day in self.days})
+        numbers = sorted(1 + list(Weekday).index(day) for day in self.days)
         return f"{_time_fields(self.time)} * * {','.join(map(str, numbers))}"
 
 
@@ -282,21 +289,39 @@ def _check_expression(value: str) -> str:
 class CronSchedule(_ClockPattern):
     """Runs whenever the clocks match a cron expression of five fields.
 
-    If both the day of the month and the day of the week are restricted, either is enough.
-
     Attributes:
         expression: minute, hour, day of month, month, day of week; with lists, ranges, steps and names of months and
             days, and beyond the classic rules ``L`` (the last day), ``LW``, ``5L`` and ``mon#2``.
+        match: which day must match if both the day of the month and the day of the week are restricted. "any", the
+            rule of cron: one of them is enough; "all": both must.
     """
 
     expression: Annotated[str, AfterValidator(_check_expression)]
+    match: Literal["any", "all"] = "any"
 
-    def __init__(self, expression: str, **unknown: Any) -> None:
-        """Take the expression."""
-        SchedulePattern.__init__(self, expression, **unknown)
+    if TYPE_CHECKING:  # the fields of the packages 0.x, which were given without an expression, are answered by name
+
+        def __init__(self, expression: str, *, match: Literal["any", "all"] = "any") -> None:
+            """Take the fields."""
+
+    def contradictions(self) -> Iterable[Contradiction]:
+        """Dates on which both days match must exist."""
+        if self.match == "all" and next(self._local_times(_SOME_DAY), None) is None:
+            message = f'the cron expression {show_value(self.expression)} never comes true with match="all"'
+            help_text = "no day of these months is both that day of the month and that day of the week"
+            yield Contradiction.of(self.default_code, message, help_text, "expression", "match")
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Leave out the default of ``match``: schedulers compare a pattern with its earlier ``repr``."""
+        return [(name, value) for name, value in super().__repr_args__() if (name, value) != ("match", "any")]
 
     def _fields(self) -> str:
         return f"0 {self.expression}"
+
+    def _local_times(self, wall: dt.datetime) -> CronSim:
+        times = super()._local_times(wall)
+        times.day_and = times.day_and or self.match == "all"
+        return times
 
 
 def _zone_of(instant: dt.datetime) -> dt.tzinfo:

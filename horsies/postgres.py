@@ -138,7 +138,7 @@ class PostgresConfig(Settings):
             place = self._place()
         except ConfigurationError as error:
             return f"none ({error.message})"
-        return mask_secrets(place.text) if isinstance(place, LibpqUrl) else f"embedded://{place.path}"
+        return place.masked() if isinstance(place, LibpqUrl) else f"embedded://{place.path}"
 
     def ignored_url(self) -> str | None:
         """The masked URL that is not used because HORSIES_DEV_DATABASE_URL is set; None: there is none."""

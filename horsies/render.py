@@ -9,7 +9,7 @@ from typing import Literal, TextIO
 from unicodedata import east_asian_width
 
 from horsies.errors import HorsiesError, SourceLocation, flatten
-from horsies.masking import mask_secrets
+from horsies.masking import mask_known_secrets, mask_source
 
 _RESET = "\x1b[0m"
 _BOLD = "\x1b[1m"
@@ -55,7 +55,7 @@ def render_errors(errors: Iterable[HorsiesError], *, color: bool, label: Label =
     blocks = [_render_one(error, paint, label) for error in flatten(errors)]
     if len(blocks) > 1:
         blocks.append(paint(_STYLES[label], label) + paint(_BOLD, f": {len(blocks)} {label}s"))
-    return "\n\n".join(blocks) + "\n"
+    return mask_known_secrets("\n\n".join(blocks)) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _render_one(error: HorsiesError, paint: _Paint, label: Label) -> str:
 def _render_source(location: SourceLocation, margin: str, paint: _Paint) -> list[str]:
     lines = [f"{margin}{paint(_BLUE, '-->')} {_short_path(location.file)}:{location.line}"]
     linecache.checkcache(location.file)
-    source = mask_secrets(linecache.getline(location.file, location.line).rstrip().expandtabs(_TAB))
+    source = mask_source(linecache.getline(location.file, location.line).rstrip()).expandtabs(_TAB)
     if source:
         code = source.lstrip()
         underline = " " * (len(source) - len(code)) + paint(_RED, "^" * _columns(code))

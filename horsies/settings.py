@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, caller_location, flatten, raise_all
 from horsies.masking import mask_secrets
+from horsies.predecessor import REMOVED_SETTINGS
 
 _KINDS: Mapping[object, str] = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
 _LONGEST_VALUE = 60
@@ -102,6 +103,10 @@ def _fields(model: type[Settings]) -> dict[str, FieldInfo]:
 
 
 def _unknown_field(model: type[Settings], name: str) -> ConfigurationError:
+    removed = REMOVED_SETTINGS.get(model.__name__, {}).get(name)
+    if removed is not None:
+        message = f"{model.__name__}.{name} of the horsies packages 0.x was removed"
+        return ConfigurationError(model.code_of(name), message, help_text=removed)
     known = sorted(_fields(model))
     close = get_close_matches(name, known, n=1)
     help_text = f"did you mean {close[0]!r}?" if close else f"its fields are {', '.join(known)}"
@@ -127,6 +132,8 @@ def _kinds(annotation: object) -> list[str]:
 def _kind(annotation: object) -> str:
     if get_origin(annotation) is Sequence:
         return f"a list of {_kind(get_args(annotation)[0])}"
+    if get_origin(annotation) is Literal:
+        return " or ".join(f'"{choice}"' for choice in get_args(annotation))
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return " or ".join(map(str, annotation))
     name = annotation.__name__ if isinstance(annotation, type) else str(annotation)

@@ -6,6 +6,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal
 
+from horsies.masking import mask_known_secrets
+
 type LogFormat = Literal["text", "json", "short"]
 
 _log = logging.getLogger("horsies")
@@ -41,7 +43,7 @@ def _name(record: logging.LogRecord) -> str:
 
 
 def _plain(value: object) -> str:
-    text = str(value)
+    text = mask_known_secrets(str(value))
     return json.dumps(text, ensure_ascii=False) if not text or any(mark in text for mark in ' "=\n') else text
 
 
@@ -53,8 +55,9 @@ class TextFormatter(logging.Formatter):
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         pairs = [f"{key}={_plain(value)}" for key, value in _fields(record).items()]
         source = [] if record.name == "horsies" else [f"logger={record.name}"]
-        line = " ".join([moment, record.levelname, _name(record), *source, *pairs])
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        message = mask_known_secrets(_name(record))
+        line = " ".join([moment, record.levelname, message, *source, *pairs])
+        return f"{line}\n{mask_known_secrets(self.formatException(record.exc_info))}" if record.exc_info else line
 
 
 class ShortFormatter(TextFormatter):
@@ -77,12 +80,16 @@ class JsonFormatter(logging.Formatter):
             "time": moment,
             "level": record.levelname,
             "logger": record.name,
-            "event": _name(record),
+            "event": mask_known_secrets(_name(record)),
         }
-        document |= _fields(record)
+        document |= {key: _masked(value) for key, value in _fields(record).items()}
         if record.exc_info:
-            document["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(document, default=str, ensure_ascii=False)
+            document["traceback"] = mask_known_secrets(self.formatException(record.exc_info))
+        return json.dumps(document, default=lambda value: mask_known_secrets(str(value)), ensure_ascii=False)
+
+
+def _masked(value: object) -> object:
+    return mask_known_secrets(value) if isinstance(value, str) else value
 
 
 def configure_logging(level: str, log_format: LogFormat) -> None:

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.masking import mask_secrets
+from horsies.masking import is_ambiguous, mask_secrets, remember_secrets, split_url
 
 _LIBPQ_DIALECTS = frozenset({"postgresql", "postgres"})
 _EMBEDDED_SCHEME = "embedded"
@@ -29,6 +29,10 @@ class LibpqUrl:
         """The connection keywords that the URL itself sets, such as ``host`` and ``connect_timeout``."""
         return frozenset(conninfo_to_dict(self.text))
 
+    def masked(self) -> str:
+        """The URL as it may be shown."""
+        return split_url(self.text).masked()
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedUrl:
@@ -38,7 +42,7 @@ class EmbeddedUrl:
 
 
 def parse_url(text: str, origin: str) -> LibpqUrl | EmbeddedUrl:
-    """Read a database URL.
+    """Read a database URL. From now on its secrets are hidden in all text that `mask_secrets` sees.
 
     Args:
         text: ``postgresql://…``, ``postgres://…`` or ``embedded:///absolute/path``. A driver in the scheme, as in
@@ -58,6 +62,7 @@ def parse_url(text: str, origin: str) -> LibpqUrl | EmbeddedUrl:
         message = f"{origin} has the scheme {scheme!r}, which is not a PostgreSQL one that horsies knows"
         raise _refused(message, help_text="use postgresql://, postgres:// or embedded:///path")
     url = LibpqUrl(f"postgresql://{rest}")
+    remember_secrets(url.text)
     _check_libpq(url.text, origin)
     return url
 
@@ -72,8 +77,8 @@ def _parse_embedded(rest: str, origin: str) -> EmbeddedUrl:
 def _check_libpq(url: str, origin: str) -> None:
     reason = _why_unreadable(url)
     if reason is not None:
-        # libpq quotes what it stumbles over, and that may be a part of the password.
-        notes = [f"libpq says: {reason}"] if mask_secrets(url) == url else []
+        # A part of a password may stand where libpq expects something else: nothing of such a URL is quoted.
+        notes = [reason] if mask_secrets(url) == url else []
         message = f"{origin} cannot be read as a PostgreSQL URL"
         help_text = (
             f"write it like {_EXAMPLE}, percent-encode / @ : ? # % in user and password, "
@@ -83,17 +88,23 @@ def _check_libpq(url: str, origin: str) -> None:
 
 
 def _why_unreadable(url: str) -> str | None:
+    """Why a URL is refused, without a word of it but the name of an unknown parameter; None: it can be used."""
     if "\0" in url:
         return "it contains a NUL character"
+    if is_ambiguous(url):
+        return "it is not clear which @ ends the password"
     try:
         keywords = conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        return " ".join(str(error).split())
+    except psycopg.ProgrammingError:
+        unknown = [key for key, _ in split_url(url).parameters if key.isidentifier() and key not in _libpq_keywords()]
+        return f"libpq does not know the parameter {unknown[0]!r}" if unknown else "libpq cannot read it"
     ports = str(keywords.get("port", "")).split(",")
-    wrong = [
-        port for port in ports if port and not (port.isascii() and port.isdecimal() and 0 < int(port) <= _LAST_PORT)
-    ]
-    return f"invalid port {wrong[0]!r}" if wrong else None
+    is_wrong = any(port and not (port.isascii() and port.isdecimal() and 0 < int(port) <= _LAST_PORT) for port in ports)
+    return f"a port is not a number from 1 to {_LAST_PORT}" if is_wrong else None
+
+
+def _libpq_keywords() -> frozenset[str]:
+    return frozenset(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())
 
 
 def _refused(message: str, *, notes: list[str] | None = None, help_text: str) -> ConfigurationError:

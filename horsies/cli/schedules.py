@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,14 @@ schedules = typer.Typer(
     no_args_is_help=True,
     help="Look at schedules, pause and resume them, run one now.\n\nExample: horsies schedules list instance:app",
 )
+
+
+class DayMatch(StrEnum):
+    """Which day must match if both the day of the month and the day of the week are restricted."""
+
+    ANY = "any"
+    ALL = "all"
+
 
 _ONE = typer.Argument(metavar="[MODULE:APP] NAME", help="The app whose database is meant, and the schedule.")
 _FACTS = [name for name in ScheduleState._fields if name not in {"config_hash", "fingerprint"}]
@@ -67,9 +76,10 @@ def run(arguments: Annotated[list[str], _ONE]) -> None:
 
 
 @schedules.command("next")
-def next_(
+def next_(  # noqa: PLR0913 - one parameter an option
     expression: Annotated[str, typer.Argument(metavar="EXPRESSION", help="Five fields, in quotes.")],
     *,
+    match: Annotated[DayMatch, typer.Option(help="Which of the two days must match if both are given.")] = DayMatch.ANY,
     timezone: Annotated[str, typer.Option(help="Whose clocks it follows.")] = "UTC",
     count: Annotated[int, typer.Option(min=1, max=1000, help="How many times to show.")] = 5,
     after: Annotated[datetime | None, typer.Option(help="By those clocks; else now.")] = None,
@@ -80,7 +90,7 @@ def next_(
     Example: horsies schedules next "*/5 9-17 * * mon-fri" --timezone Europe/Berlin
     """
     try:
-        pattern = CronSchedule(expression)
+        pattern = CronSchedule(expression, match=match.value)
         zone = ZoneInfo(check_timezone(timezone))
     except ConfigurationError as error:
         error.location = None  # it was typed

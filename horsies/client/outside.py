@@ -23,6 +23,7 @@ from horsies.db.calls_identity import DatabaseIdentity, DatabasePlace, database_
 from horsies.db.connect import Database
 from horsies.db.failures import is_retryable, sqlstate
 from horsies.db.operations import Call, CallFailedError, CallRefusedError, Rows
+from horsies.masking import mask_secrets
 from horsies.postgres import DEV_URL_VARIABLE
 
 _A_TRANSACTION = "connection= has no open transaction, so the task would not be part of one: begin it first"
@@ -262,5 +263,5 @@ def _failures() -> Generator[None]:
         # Not the lines below the first one, nor the wrapper's own message: they hold the row, or the parameters.
         primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
         hint = "; connection= does not lead to the database of the app" if sqlstate(error) in _NOT_THERE else ""
-        text = f"{type(error).__name__}: {primary or str(error).partition('\n')[0]}{hint}"
+        text = mask_secrets(f"{type(error).__name__}: {primary or str(error).partition('\n')[0]}{hint}")
         raise CallFailedError(text, retryable=is_retryable(error)) from error

@@ -7,6 +7,7 @@ import psycopg
 from psycopg import errors
 
 from horsies.db.operations import CallFailedError
+from horsies.masking import mask_secrets
 
 # The server, or the way to it, is away, busy or full; the same call may succeed later.
 RETRYABLE = (
@@ -53,7 +54,7 @@ def call_failed(error: Exception) -> CallFailedError:
     """Turn an error of the driver or the migration into the one that operations see."""
     # What a server adds to its message (the row, the statement) may hold arguments, which no log is to show.
     message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    text = " ".join((message or str(error)).split()) or type(error).__name__
+    text = " ".join(mask_secrets(message or str(error)).split()) or type(error).__name__
     if not isinstance(error, (psycopg.Error, TimeoutError)):
         return CallFailedError(text, retryable=False)
     failure = CallFailedError(f"{type(error).__name__}: {text}", retryable=is_retryable(error))

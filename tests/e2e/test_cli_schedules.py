@@ -80,6 +80,15 @@ def test_next_says_when_and_needs_no_database(tmp_path: Path) -> None:
     }
 
 
+def test_next_explains_days_that_must_both_match(tmp_path: Path) -> None:
+    shown = horsies(tmp_path, "schedules", "next", "0 9 13 * fri", "--match=all", "--after=2026-01-01", "--count=2")
+    assert shown.stdout.splitlines() == [
+        "At 09:00 on the 13th of the month if it is Friday",
+        "Fri 2026-02-13 09:00 UTC",
+        "Fri 2026-03-13 09:00 UTC",
+    ]
+
+
 @pytest.mark.parametrize(
     ("asked", "problem"),
     [

@@ -247,7 +247,7 @@ def test_a_cancelled_or_overdue_prefetched_task_does_not_begin(stage: Stage) -> 
 
 
 def test_another_worker_takes_what_a_dead_one_had_prefetched(stage: Stage) -> None:
-    tasks = stage.set(prefetch_buffer=2, claim_lease_ms=1_000)
+    tasks = stage.set(prefetch_buffer=2, claim_lease_ms=1_000, recovery={"claimer_heartbeat_interval_ms": 1_000})
     first = stage.ready_worker()
     tasks.in_a.send("long", 4).unwrap()
     wait_until(lambda: stage.started() == ["long"])
@@ -262,7 +262,8 @@ def test_another_worker_takes_what_a_dead_one_had_prefetched(stage: Stage) -> No
 
 
 def test_a_lease_is_renewed_while_its_worker_lives(stage: Stage) -> None:
-    tasks = stage.set(prefetch_buffer=2, claim_lease_ms=400, recovery={"check_interval_ms": 1_000})
+    recovery = {"check_interval_ms": 1_000, "claimer_heartbeat_interval_ms": 1_000}
+    tasks = stage.set(prefetch_buffer=2, claim_lease_ms=1_000, recovery=recovery)
     stage.ready_worker()
     tasks.in_a.send("long", 3).unwrap()
     wait_until(lambda: stage.started() == ["long"])

@@ -92,8 +92,8 @@ SHORT = {"runner_heartbeat_interval_ms": 1_000, "claimer_heartbeat_interval_ms":
 LONG = {"claimed_stale_threshold_ms": 3_600_000, "running_stale_threshold_ms": 3_600_000}
 RANGES = [
     Range(AppConfig, "cluster_wide_cap", 1, None, "HRS-201"),
-    Range(AppConfig, "prefetch_buffer", 0, None, "HRS-202", {"claim_lease_ms": 1_000}),
-    Range(AppConfig, "claim_lease_ms", 1, None, "HRS-202"),
+    Range(AppConfig, "prefetch_buffer", 0, None, "HRS-202", {"claim_lease_ms": 30_000}),
+    Range(AppConfig, "claim_lease_ms", 1_000, None, "HRS-202", {"recovery": RecoveryConfig(**SHORT)}),
     Range(AppConfig, "max_claim_renew_age_ms", 1, None, "HRS-202"),
     Range(CustomQueueConfig, "priority", 1, 100, "HRS-200", QUEUE),
     Range(CustomQueueConfig, "max_concurrency", 0, None, "HRS-200", QUEUE),
@@ -327,6 +327,15 @@ class TestClaiming:
         problem = only_problem(lambda: AppConfig(prefetch_buffer=5))
         assert (problem.code, problem.message) == ("HRS-202", "AppConfig.prefetch_buffer (5) needs claim_lease_ms")
         assert AppConfig(prefetch_buffer=5, claim_lease_ms=60_000).claim_lease_ms == 60_000
+
+    def test_a_lease_is_at_least_as_long_as_the_heartbeat(self) -> None:
+        problem = only_problem(lambda: AppConfig(prefetch_buffer=5, claim_lease_ms=29_999))
+        assert problem.code == ErrorCode.CONFIG_INVALID_PREFETCH
+        assert problem.message.startswith(
+            "AppConfig.claim_lease_ms (29,999) is less than RecoveryConfig.claimer_heartbeat_interval_ms (30,000)"
+        )
+        assert problem.help_text == "set claim_lease_ms to 30,000 or more, or claimer_heartbeat_interval_ms lower"
+        assert AppConfig(prefetch_buffer=5, claim_lease_ms=30_000).claim_lease_ms == 30_000
 
     def test_prefetching_and_a_cluster_cap_exclude_each_other(self) -> None:
         problem = only_problem(lambda: AppConfig(prefetch_buffer=5, claim_lease_ms=60_000, cluster_wide_cap=3))

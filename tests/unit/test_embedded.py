@@ -285,3 +285,49 @@ def test_the_folder_of_another_user_is_refused(folder: Path) -> None:
     os.chown(folder / "pg", 65534, 65534)
     with pytest.raises(embedded.EmbeddedError, match="belongs to the user 65534"):
         embedded.acquire(folder / "pg")
+
+
+def test_with_an_open_umask_nobody_else_can_read_or_replace_anything(folder: Path) -> None:
+    before = os.umask(0)
+    try:
+        url = embedded.acquire(folder / ".horsies" / "pg")
+    finally:
+        os.umask(before)
+    assert ask(url, b"select 1") == 1
+    made = [folder / ".horsies", *(folder / ".horsies").rglob("*")]
+    assert len(made) > 100
+    inside = [
+        each for each in made if not each.is_socket()
+    ]  # a socket's own mode is PostgreSQL's; its folder is private
+    assert [str(each) for each in inside if each.stat().st_mode & 0o077] == []
+
+
+@pytest.mark.parametrize("name", ["lock", "log", "data"])
+def test_a_planted_link_in_the_folder_is_not_followed(folder: Path, name: str) -> None:
+    home, target = folder / "pg", folder / "target"
+    home.mkdir(mode=0o700)
+    if name == "data":
+        target.mkdir()
+    (home / name).symlink_to(target)
+    with pytest.raises(embedded.EmbeddedError, match=r"symbolic link|was not made by the embedded PostgreSQL"):
+        embedded.acquire(home)
+    assert name == "data" or not target.exists()
+    (home / name).unlink()
+
+
+def test_a_planted_link_in_place_of_the_folder_is_not_followed(folder: Path) -> None:
+    (folder / "target").mkdir()
+    (folder / ".horsies").symlink_to(folder / "target")
+    with pytest.raises(embedded.EmbeddedError, match="is a symbolic link, which is not followed"):
+        embedded.acquire(folder / ".horsies" / "pg")
+    assert not any((folder / "target").iterdir())
+
+
+def test_a_folder_that_was_moved_away_is_made_again(folder: Path) -> None:
+    home, moved = folder / ".horsies" / "pg", folder / "moved"
+    assert ask(embedded.acquire(home), b"select 1") == 1
+    (folder / ".horsies").rename(moved)
+    url = embedded.acquire(home)
+    assert ask(url, b"select 1") == 1
+    assert (home / "data" / "PG_VERSION").exists()
+    wait_until_stopped(moved / "pg")

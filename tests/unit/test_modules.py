@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from horsies import AppConfig, ErrorCode, Horsies
+from horsies import AppConfig, ConfigurationError, ErrorCode, Horsies
 from horsies.modules import expand_globs, import_file, import_tasks
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +83,35 @@ class TestPatterns:
     @pytest.mark.usefixtures("project")
     def test_one(self, app: Horsies, pattern: str, expected: list[str]) -> None:
         assert app.expand_module_globs([pattern]) == expected
+
+    @pytest.mark.parametrize(
+        ("patterns", "exclude", "expected"),
+        [
+            (["stall.**.tasks"], ["stall.plain.**.tasks"], ["stall.mail.tasks", "stall.tasks"]),
+            (
+                ["stall.**.tasks"],
+                [],
+                ["stall.mail.tasks", "stall.plain.deep.tasks", "stall.plain.tasks", "stall.tasks"],
+            ),
+            (["chores/**/*.py"], ["chores/night/*.py"], ["chores/clean.py"]),
+            (["chores/**/*.py"], ["./chores/../chores/night/*.py"], ["chores/clean.py"]),
+            (["stall.*.tasks"], ["stall/mail/*.py"], ["stall.plain.tasks"]),
+            (["stall/*/tasks.py"], ["stall.mail.*"], ["stall/plain/tasks.py"]),
+            (["stall.tasks"], ["nothing.*"], ["stall.tasks"]),
+            (["stall.tasks"], ["**.*"], []),
+        ],
+    )
+    def test_excluded_modules_are_left_out(
+        self, app: Horsies, project: Path, patterns: list[str], exclude: list[str], expected: list[str]
+    ) -> None:
+        assert project.is_dir()
+        assert app.expand_module_globs(patterns, exclude=exclude) == expected
+
+    @pytest.mark.parametrize("name", ["patterns", "exclude"])
+    def test_a_string_is_no_list_of_patterns(self, app: Horsies, name: str) -> None:
+        with pytest.raises(ConfigurationError, match=f"list of patterns as {name}, got the string 'stall'") as caught:
+            app.expand_module_globs(**{"patterns": [], name: "stall"})
+        assert caught.value.code == "HRS-207"
 
     def test_an_absolute_one(self, project: Path) -> None:
         assert expand_globs([f"{project}/chores/*.py"]) == [f"{project}/chores/clean.py"]

@@ -76,6 +76,16 @@ def times(pattern: SchedulePattern, start: datetime, count: int) -> list[str]:
             ["2025-05-13T00:00:00+02:00", "2025-05-16T00:00:00+02:00"],
         ),
         (
+            CronSchedule("0 0 13 * fri", match="all"),  # the thirteenth, and a Friday
+            berlin(2025, 5, 10),
+            ["2025-06-13T00:00:00+02:00", "2026-02-13T00:00:00+01:00"],
+        ),
+        (
+            CronSchedule("0 9 1-7 * mon", match="all"),  # the first Monday
+            berlin(2025, 5, 10),
+            ["2025-06-02T09:00:00+02:00", "2025-07-07T09:00:00+02:00"],
+        ),
+        (
             CronSchedule("0 0 29 2 mon"),
             berlin(2025, 2, 24),
             ["2026-02-02T00:00:00+01:00", "2026-02-09T00:00:00+01:00"],
@@ -105,7 +115,26 @@ def test_a_day_that_a_zone_skips_altogether() -> None:
         (HourlySchedule(minute=5), "At minute 5 of every hour"),
         (DailySchedule(time(3, 30)), "At 03:30 every day"),
         (WeeklySchedule(days=[Weekday.FRIDAY, Weekday.MONDAY], time=time(3)), "At 03:00 on Monday and Friday"),
-        (MonthlySchedule(day=31, time=time(0, 0, 7)), "At 00:00:07 on the 31st day of every month"),
+        (MonthlySchedule(day=31, time=time(0, 0, 7)), "At 00:00:07 on the 31st of every month"),
+        (HourlySchedule(minute=5, second=7), "At minute 5, second 7 of every hour"),
+        (CronSchedule("0 0 1-31 * 1"), "At 00:00 every day"),
+        (CronSchedule("0 0 1-31 * 1", match="all"), "At 00:00 on Monday"),
+        (CronSchedule("0 0 13 * 0-7"), "At 00:00 every day"),
+        (CronSchedule("0 0 * * 0,7"), "At 00:00 on Sunday"),
+        (CronSchedule("0 9 13 * fri"), "At 09:00 on the 13th of the month or on Friday"),
+        (CronSchedule("0 9 13 * fri", match="all"), "At 09:00 on the 13th of the month if it is Friday"),
+        (
+            CronSchedule("0 9 */2 6 fri"),
+            "At 09:00 on every second day from the 1st through the 31st of the month if it is Friday, in June",
+        ),
+        (CronSchedule("0 0 1,1 1,2 *"), "At 00:00 on the 1st of January and February"),
+        (CronSchedule("59-59 23 L,5 * *"), "At 23:59 on the 5th and the last day of every month"),
+        (CronSchedule("0 0 * * 5L,mon#2,mon"), "At 00:00 on Monday and the last Friday of the month"),
+        (CronSchedule("* * * 1-3 *"), "Every minute in January through March"),
+        (CronSchedule("0-59/1 0-23 1-31 1-12 0-6"), "Every minute"),
+        (CronSchedule("0 * * * *"), "At the start of every hour"),
+        (CronSchedule("1-10 */2 * * *"), "At minutes 1 through 10 past every second hour"),
+        (CronSchedule("*/15 3,5,9 * * *"), "Every 15th minute past hours 3, 5 and 9"),
         (CronSchedule("*/5 9-17 * * mon-fri"), "Every fifth minute from 09:00 through 17:59 on Monday through Friday"),
     ],
 )
@@ -125,6 +154,10 @@ def test_it_says_in_words_when_it_runs(pattern: SchedulePattern, words: str) -> 
         (lambda: DailySchedule(time=time(3, microsecond=1)), "fraction of a second"),
         (lambda: DailySchedule(time=time(3, tzinfo=UTC)), "time zone"),
         (lambda: WeeklySchedule(days=[], time=time(3)), "needs a day"),
+        (lambda: WeeklySchedule(days=[Weekday.FRIDAY] * 2, time=time(3)), "days names Weekday.FRIDAY more than once"),
+        (lambda: CronSchedule("0 0 30 2 mon", match="all"), '30 2 mon\' never comes true with match="all"'),
+        (lambda: CronSchedule("0 0 1 * mon#2", match="all"), "mon#2' never comes true"),
+        (lambda: CronSchedule("0 0 1 * *", match="both"), """match must be "any" or "all", got 'both'"""),  # type: ignore[arg-type]
         (lambda: WeeklySchedule(days=["mon"], time=time(3)), "must be Weekday.MONDAY or"),
         (lambda: MonthlySchedule(day=32, time=time(3)), "from 1 to 31, got 32"),
         (lambda: MonthlySchedule(day=0, time=time(3)), "from 1 to 31, got 0"),
@@ -148,6 +181,12 @@ def test_what_can_be_no_pattern_is_refused_at_the_users_line(wrong: Callable[[],
     assert caught.value.location.file == __file__
 
 
+def test_a_scheduler_knows_an_expression_as_it_did_before_there_was_a_choice_of_days() -> None:
+    """A scheduler recognises a changed pattern by its ``repr``; a pattern that is the same must stay the same."""
+    assert repr(CronSchedule("0 9 13 * fri")) == "CronSchedule(expression='0 9 13 * fri')"
+    assert repr(CronSchedule("0 9 13 * fri", match="all")) == "CronSchedule(expression='0 9 13 * fri', match='all')"
+
+
 def test_a_naive_instant_is_refused() -> None:
     with pytest.raises(ValueError, match="naive"):
         HourlySchedule(minute=1).next_after(datetime(2025, 1, 1))  # noqa: DTZ001
@@ -168,7 +207,7 @@ patterns = st.one_of(
     st.builds(IntervalSchedule, seconds=st.integers(1, 10**6)),
     st.builds(HourlySchedule, minute=st.integers(0, 59), second=st.integers(0, 59)),
     st.builds(DailySchedule, time=clock_times),
-    st.builds(WeeklySchedule, days=st.lists(st.sampled_from(Weekday), min_size=1), time=clock_times),
+    st.builds(WeeklySchedule, days=st.lists(st.sampled_from(Weekday), min_size=1, unique=True), time=clock_times),
     st.builds(MonthlySchedule, day=st.integers(1, 31), time=clock_times),
     st.builds(
         "{} {} {} {} {}".format,
