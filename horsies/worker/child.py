@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import logging
 import os
-import select
 import signal
 import socket
 import threading
@@ -24,13 +23,13 @@ from horsies.errors import raised_at
 from horsies.masking import mask_secrets
 from horsies.registry import ChildHook
 from horsies.telemetry import event
+from horsies.worker import protocol
 from horsies.worker.aftermath import ailment, drive, keep_copies_out
 from horsies.worker.execute import Executor, ReadyCall, one_line
+from horsies.worker.inbox import READ_BYTES, Inbox, Permits
 from horsies.worker.launch import START_FAILED
-from horsies.worker.protocol import RUN, Frame, FrameReader, Job, Kind, Report
+from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report
 from horsies.worker.settings import WorkerOptions
-
-_READ_BYTES = 1 << 16
 
 
 def run_child(
@@ -48,7 +47,7 @@ def run_child(
         if options.concurrency == 1:
             _serve_one_by_one(channel, permits, executor, health)
         else:
-            drive(loop, _Concurrent(channel, executor, health, options.concurrency).serve())
+            drive(loop, _Concurrent(channel, permits, executor, health, options.concurrency).serve())
 
 
 def keep_pulse(pulse: int, every_s: float) -> None:
@@ -114,39 +113,30 @@ class Health:
 
 
 def _serve_one_by_one(channel: socket.socket, permits: int, executor: Executor, health: Health) -> None:
-    reader = FrameReader()
-    patience = select.poll()
-    patience.register(permits, select.POLLIN)
+    inbox, start_permits = Inbox(channel, executor.attempts), Permits(permits)
+    inbox.read_on(health.loop)
     channel.sendall(Frame(Kind.READY).encode())
-    while data := channel.recv(_READ_BYTES):
-        for frame in reader.feed(data):
-            if _permit(permits, patience) == RUN:
-                report = _run_one(health.loop, executor, Job.decode(frame.body))
-                farewell = health.farewell()
-                channel.sendall(farewell + Frame(Kind.DONE, report.encode()).encode())
-                if farewell:
-                    _wait_for_end(channel)
-                    return
+    while (job := inbox.next()) is not None:
+        if start_permits.take():
+            report = _run_one(health.loop, executor, job)
+            farewell = health.farewell()
+            channel.sendall(farewell + Frame(Kind.DONE, report.encode()).encode())
+            if farewell:
+                _wait_for_end(channel)
+                return
 
 
 def _wait_for_end(channel: socket.socket) -> None:
     """Run nothing more: permits that are left in the pipe are the supervisor's to take back."""
-    while channel.recv(_READ_BYTES):
+    while channel.recv(READ_BYTES):
         continue
-
-
-def _permit(permits: int, patience: select.poll) -> bytes:
-    """Wait for the permit of the next job. The pipe does not block, for the supervisor reads it, too."""
-    while True:
-        try:
-            return os.read(permits, 1)
-        except BlockingIOError:
-            patience.poll()
 
 
 def _run_one(loop: asyncio.AbstractEventLoop, executor: Executor, job: Job) -> Report:
     start = time.perf_counter()
+    executor.attempts.add(job)
     report = _outcome_of(loop, executor, executor.prepare(job))
+    executor.attempts.remove(job)
     signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a task left behind would strike another one
     report.seconds = time.perf_counter() - start
     return report
@@ -161,8 +151,11 @@ def _outcome_of(loop: asyncio.AbstractEventLoop, executor: Executor, call: Ready
 class _Concurrent:
     """Serves up to ``concurrency`` jobs at a time on one event loop."""
 
-    def __init__(self, channel: socket.socket, executor: Executor, health: Health, concurrency: int) -> None:
+    def __init__(
+        self, channel: socket.socket, permits: int, executor: Executor, health: Health, concurrency: int
+    ) -> None:
         self._channel = channel
+        self._permits = Permits(permits)
         self._executor = executor
         self._health = health
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="horsies-task")
@@ -171,14 +164,21 @@ class _Concurrent:
 
     async def serve(self) -> None:
         """Read jobs until the end of the stream."""
-        self._reader, self._writer = await asyncio.open_connection(sock=self._channel, limit=_READ_BYTES)
+        self._reader, self._writer = await asyncio.open_connection(sock=self._channel, limit=READ_BYTES)
         frames = FrameReader()
         self._writer.write(Frame(Kind.READY).encode())
-        while data := await self._reader.read(_READ_BYTES):
+        while data := await self._reader.read(READ_BYTES):
             for frame in frames.feed(data):
-                task = asyncio.create_task(self._run(Job.decode(frame.body)))
-                self._running.add(task)
-                task.add_done_callback(self._ended)
+                if frame.kind is Kind.STOP:
+                    self._executor.attempts.stop(*protocol.unpack_stop(frame))
+                elif self._permits.take():
+                    self._start(Job.decode(frame.body))
+
+    def _start(self, job: Job) -> None:
+        self._executor.attempts.add(job)
+        task = asyncio.create_task(self._run(job))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -197,6 +197,7 @@ class _Concurrent:
             report = await self._executor.run_async(call)
         else:
             report = await loop.run_in_executor(self._threads, self._executor.run, call)
+        self._executor.attempts.remove(job)
         if not self._outbox:
             loop.call_soon(self._flush)
         self._outbox += [self._health.farewell(), Frame(Kind.DONE, report.encode()).encode()]

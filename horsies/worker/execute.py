@@ -17,7 +17,8 @@ from horsies.registry import Registry, TaskDefinition
 from horsies.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
 from horsies.worker.aftermath import Raised, put_right
 from horsies.worker.inputs import decode_call
-from horsies.worker.protocol import Job, Report
+from horsies.worker.protocol import Job, Report, StopCause
+from horsies.worker.stopping import RunningAttempt, RunningAttempts
 from horsies.workflows.nodes import WorkflowContextMissingIdError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Executor:
     def __init__(self, registry: Registry, app_mapper: ExceptionMapper, app_default: str, runner: Runner) -> None:
         """Take what the app says about tasks and exceptions, and its way to the database."""
         self._registry = registry
+        self.attempts = RunningAttempts()
         self._runner = runner
         self._reporter = Reporter(runner)
         self._app_mapper = app_mapper
@@ -64,21 +66,24 @@ class Executor:
     def run(self, call: ReadyCall) -> Report:
         """Run a ``def`` task in this thread."""
         home = os.getpid()
-        task = self._current(call)
+        task, attempt = self._current(call), self.attempts[call.job.fence]
+        if not attempt.begin(task):
+            return self._conclude_attempt(call, attempt, None)
         with Running(task):
             try:
                 returned = call.definition.fn(*call.args, **call.kwargs)
             except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
                 returned = Raised(exception)
         put_right(home, returned)
+        report = self._conclude_attempt(call, attempt, returned)
         self._reporter.settle(task)
-        return self.conclude(call, returned)
+        return report
 
     async def run_async(self, call: ReadyCall) -> Report:
         """Run an ``async def`` task on this loop; past its time-out it is cancelled."""
         task = self._current(call)
         with Running(task):
-            report = await self._await(call)
+            report = await self._await(call, task)
         if self._reporter.owes(task):
             await asyncio.to_thread(self._reporter.settle, task)
         return report
@@ -93,21 +98,32 @@ class Executor:
             timeout_ms=job.timeout_ms,
         )
 
-    async def _await(self, call: ReadyCall) -> Report:
+    async def _await(self, call: ReadyCall, task: CurrentTask) -> Report:
         home = os.getpid()
-        clock = asyncio.timeout(None if call.job.timeout_ms is None else call.job.timeout_ms / 1000)
+        attempt = self.attempts[call.job.fence]
+        if not attempt.begin(task):
+            return self._conclude_attempt(call, attempt, None)
         try:
-            async with clock:
+            with attempt:
                 returned = await cast("Coroutine[Any, Any, object]", call.definition.fn(*call.args, **call.kwargs))
-        except TimeoutError as exception:
-            if clock.expired():
-                return timed_out(call.job)
-            returned = Raised(exception)
         except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
             returned = Raised(exception)
         put_right(home, returned)
         _forget_cancels()
-        return self.conclude(call, returned)
+        return self._conclude_attempt(call, attempt, returned)
+
+    def _conclude_attempt(self, call: ReadyCall, attempt: RunningAttempt, returned: object) -> Report:
+        """Make a report of an attempt. One that was stopped is that, whatever its code raised or returned since."""
+        cause = attempt.end()
+        if cause is None:
+            return self.conclude(call, returned)
+        exception = returned.exception if isinstance(returned, Raised) else None
+        if isinstance(exception, asyncio.CancelledError):  # it says nothing that the code does not
+            return stopped(call.job, cause)
+        try:
+            return stopped(call.job, cause, exception)
+        except BaseException:  # noqa: BLE001 - the user's exceptions may raise anything when looked at
+            return stopped(call.job, cause)
 
     def conclude(self, call: ReadyCall, returned: object) -> Report:
         """Make a report of what the function returned or raised."""
@@ -168,9 +184,12 @@ def _forget_cancels() -> None:
         task.uncancel()
 
 
-def timed_out(job: Job) -> Report:
-    """An attempt that ran past its time-out."""
-    return failed(job, OutcomeCode.TASK_TIMEOUT, f"task {job.task_name} ran longer than {job.timeout_ms} ms")
+def stopped(job: Job, cause: StopCause, exception: BaseException | None = None) -> Report:
+    """An attempt that was cancelled or ran past its time-out, with what its code raised then."""
+    if cause is StopCause.CANCELLED:
+        return failed(job, OutcomeCode.TASK_CANCELLED, "the task was cancelled", exception)
+    message = f"task {job.task_name} ran longer than {job.timeout_ms} ms"
+    return failed(job, OutcomeCode.TASK_TIMEOUT, message, exception)
 
 
 def _retry_after(result: TaskResult[Any, TaskError]) -> float | None:
