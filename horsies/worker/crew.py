@@ -313,9 +313,9 @@ class Crew:
         self.replace_current(child.slot)
 
     def _log_exit(self, child: Child, wait_status: int) -> None:
-        if child.kill_reason is not None and child.was_killed:
+        if child.stop_mode is StopMode.KILL and child.was_killed:
             event("child.killed", slot=child.slot, pid=child.pid, reason=child.kill_reason)
-        elif wait_status or child.stop_mode is not StopMode.EXIT:
+        elif wait_status or child.stop_mode not in {StopMode.EXIT, StopMode.KILL}:
             cause = describe_end(wait_status)
             event("child.died", level=logging.WARNING, slot=child.slot, pid=child.pid, cause=cause)
 
