@@ -37,6 +37,7 @@ from horsies.errors import WorkflowValidationError as WorkflowValidationError
 from horsies.handle import BrokerOperationError as BrokerOperationError
 from horsies.handle import BrokerResult as BrokerResult
 from horsies.handle import TaskHandle as TaskHandle
+from horsies.hooks import AttemptOutcome as AttemptOutcome
 from horsies.info import TaskAttemptInfo as TaskAttemptInfo
 from horsies.info import TaskInfo as TaskInfo
 from horsies.outcome import TaskError as TaskError
@@ -53,6 +54,7 @@ from horsies.postgres import PostgresConfig as PostgresConfig
 from horsies.result import Err as Err
 from horsies.result import Ok as Ok
 from horsies.result import Result as Result
+from horsies.result import UnwrapError as UnwrapError
 from horsies.result import is_err as is_err
 from horsies.result import is_ok as is_ok
 from horsies.retry import ExceptionMapper as ExceptionMapper

@@ -2,7 +2,8 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -17,6 +18,7 @@ from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
 from horsies.codes import OnError
 from horsies.config import DEFAULT_QUEUE, AppConfig, QueueMode
+from horsies.current import CurrentTask
 from horsies.db.connect import Database
 from horsies.db.operations import Operation
 from horsies.errors import (
@@ -30,12 +32,14 @@ from horsies.errors import (
     raise_all,
 )
 from horsies.handle import BrokerResult, TaskHandle
+from horsies.hooks import AroundHook, ChildHook, add_hook
 from horsies.modules import expand_globs, import_file, import_module, place_of_main
 from horsies.outcome import TaskError, TaskResult
-from horsies.registry import STAND_IN, ChildHook, Registry, TaskDefinition, WorkflowBuilder
+from horsies.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder
 from horsies.retry import ExceptionMapper, RetryPolicy
 from horsies.sending import Producer
 from horsies.task import TaskFunction
+from horsies.unmatched import unmatched_entries
 from horsies.worker.settings import WorkerKeywords, WorkerOptions
 from horsies.workflows.nodes import AnyNode, Node
 from horsies.workflows.spec import Outputs, SuccessPolicy, WorkflowSpec
@@ -144,7 +148,7 @@ class Horsies:
             task_name: under which workers know it; unique in the app.
             queue_name: of the app's queues; needed in CUSTOM mode, refused in DEFAULT mode.
             retry_policy: when a failed attempt is tried again; None: never.
-            exception_mapper: exact exception class to error code, looked at before the app's.
+            exception_mapper: exception class to error code, looked at before the app's; the nearest base class counts.
             default_unhandled_error_code: for exceptions no mapper knows.
             timeout_ms: how long an attempt may run, in milliseconds.
             unknown: refused, with the place where such an option belongs.
@@ -203,11 +207,42 @@ class Horsies:
         Raises:
             ConfigurationError: HRS-214, it is no such function.
         """
-        try:
-            self.registry.add_child_hook(ChildHook.of(hook))
-        except HorsiesError as error:
-            if not collect(error):
-                raise
+        with _collected():
+            add_hook(self.registry.hooks.child_start, ChildHook.of(hook))
+        return hook
+
+    def on_child_process_stop[F: Callable[[], object]](self, hook: F) -> F:
+        """Run a function in each child of a worker that ends in a planned way, to close clients, say.
+
+        A child ends in a planned way when the worker stops and when the child is recycled, after its last task. It then
+        closes its event loop, runs these hooks (the last registered runs first), waits for its threads, runs the
+        functions registered with `atexit` and flushes its open files. All of it together may take five seconds. A child
+        that is killed runs none of it.
+
+        The function is synchronous and takes no arguments. An exception that it raises is logged, and the other hooks
+        still run.
+
+        Raises:
+            ConfigurationError: HRS-214, it is no such function.
+        """
+        with _collected():
+            add_hook(self.registry.hooks.child_stop, ChildHook.of(hook, "stop"))
+        return hook
+
+    def around_task[F: Callable[[CurrentTask], Iterator[None]]](self, hook: F) -> F:
+        """Run a generator function around every attempt at every task, ``def`` and ``async def``.
+
+        The part before the ``yield`` runs before the task, in the thread and the context of the attempt: context
+        variables that it sets are visible in the task. ``outcome = yield`` then receives the `AttemptOutcome`, and the
+        rest runs. Several hooks nest: the first registered is the outermost. A hook may return before its ``yield``.
+
+        A hook never changes the outcome: an exception that it raises is logged as ``hook.failed``.
+
+        Raises:
+            ConfigurationError: HRS-214, it is no generator function with one parameter.
+        """
+        with _collected():
+            add_hook(self.registry.hooks.around_task, AroundHook.of(hook))
         return hook
 
     def discover_tasks(self, modules: Sequence[str]) -> None:
@@ -238,6 +273,16 @@ class Horsies:
             All that is wrong, with the place in the source; nothing is raised.
         """
         return check_app(self, self.config, self.name, self._modules, live=live)
+
+    def check_warnings(self) -> list[HorsiesError]:
+        """Look for what is allowed and yet probably a mistake: entries of exception mappers that can never match.
+
+        Call it after `check`, which imports the modules.
+
+        Returns:
+            What was found, with the place in the source where there is one.
+        """
+        return unmatched_entries(self.config, self.registry)
 
     def workflow_builder[F: Callable[..., object]](
         self, *, cases: Sequence[Mapping[str, object]] = ()
@@ -364,6 +409,16 @@ def _way_to(app: Horsies) -> Callable[[], Horsies]:
 def _import_app(place: str, attribute: str) -> Horsies:
     module = import_file(Path(place)) if place.endswith(".py") else import_module(place)
     return getattr(module, attribute)
+
+
+@contextmanager
+def _collected() -> Generator[None]:
+    """Within this block an error is kept for the check that is under way, if there is one, and else raised."""
+    try:
+        yield
+    except HorsiesError as error:
+        if not collect(error):
+            raise
 
 
 def _callers_frame() -> FrameType:

@@ -144,7 +144,7 @@ class AppConfig(Settings):
         recovery: dead workers and retention.
         resilience: times without a database.
         schedule: tasks that are sent again and again; None: there are none.
-        exception_mapper: error codes for exceptions that tasks raise, by exact class.
+        exception_mapper: error codes for exceptions that tasks raise, by the nearest base class that has an entry.
         default_unhandled_error_code: the code for exceptions that no mapper knows.
         resend_on_transient_err: replay a send up to three times when the database is away.
     """

@@ -10,7 +10,7 @@ from uuid import UUID
 from horsies.codec.text import encode_json
 from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Runner
-from horsies.outcome import printable
+from horsies.plain import printable
 from horsies.telemetry import event
 
 _PAUSE_S = 0.1
@@ -34,17 +34,19 @@ class CurrentTask:
     """One attempt at a task, seen from inside. Nothing here waits for the database, or fails because it is away.
 
     Attributes:
+        name: the name of the task.
         attempt: its number, from 1.
         queue: where the task waited.
         deadline: when its time-out strikes, by this machine's clock; None: never.
     """
 
-    __slots__ = ("_asked_at", "_is_wanted", "_reporter", "attempt", "deadline", "queue", "uuid")
+    __slots__ = ("_asked_at", "_is_wanted", "_reporter", "attempt", "deadline", "name", "queue", "uuid")
 
-    def __init__(
-        self, reporter: "Reporter", task_id: UUID, attempt: int, *, queue: str, timeout_ms: int | None
+    def __init__(  # noqa: PLR0913 - what a task can know
+        self, reporter: "Reporter", task_id: UUID, attempt: int, *, name: str, queue: str, timeout_ms: int | None
     ) -> None:
         """Made by the worker."""
+        self.name = name
         self.uuid = task_id
         self.attempt = attempt
         self.queue = queue

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Annotated, Any, Never, cast, final, get_args, overload
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema, to_jsonable_python
+from pydantic_core import CoreSchema, core_schema
 
 from horsies.codes import (
     BUILT_IN_CODES,
@@ -18,13 +18,9 @@ from horsies.codes import (
     RetrievalCode,
 )
 from horsies.errors import users_frames
+from horsies.plain import plain_data, printable
 
 _FAMILIES = (OperationalErrorCode, ContractCode, RetrievalCode, OutcomeCode)
-
-
-def printable(text: str) -> str:
-    """Return text that UTF-8 can hold: lone surrogates become visible escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def describe_exception(exception: BaseException) -> dict[str, str]:
@@ -97,7 +93,9 @@ class TaskError(BaseModel):
     Attributes:
         error_code: one of the library's codes as its enum member, or a string of the program's own.
         message: for people.
-        data: plain JSON. ``{"retry_after": seconds}`` overrides the delay of a retry.
+        data: details for programs. They are stored as JSON, as pydantic writes them (a `datetime` as a string, a model
+            as an object, a set as a list), and come back as plain data. What pydantic cannot write becomes its
+            ``repr``, and ``message`` says so. ``{"retry_after": seconds}`` overrides the delay of a retry.
         exception: an exception that is passed in is kept as a dict of ``type``, ``message`` and ``traceback``.
     """
 
@@ -109,12 +107,12 @@ class TaskError(BaseModel):
     exception: Annotated[dict[str, Any] | BaseException | None, _ExceptionField] = None
 
     def to_json(self) -> bytes:
-        """Encode an error that must be stored whatever is in it: what JSON cannot hold is shown as text.
+        """Encode an error that must be stored whatever is in it: what JSON cannot carry is shown as text.
 
-        Errors that tasks return go through the codec instead, which refuses what would not come back the same.
+        Errors that tasks return go through the codec instead, which first tries to write them by their annotations.
         """
-        fields = to_jsonable_python(dict(self), bytes_mode="base64", inf_nan_mode="strings", serialize_unknown=True)
-        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        fields = {name: plain_data(value).value for name, value in self}
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class _Absent(Enum):

@@ -1,7 +1,6 @@
 """The tasks of an app, by name."""
 
 import difflib
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +8,8 @@ from typing import Any
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
 from horsies.codes import BuiltInTaskCode
-from horsies.errors import (
-    ConfigurationError,
-    ErrorCode,
-    HorsiesError,
-    SourceLocation,
-    TaskDefinitionError,
-    caller_location,
-)
+from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError
+from horsies.hooks import Hooks
 from horsies.retry import ExceptionMapper, RetryPolicy
 
 
@@ -56,43 +49,6 @@ class TaskDefinition:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ChildHook:
-    """A function that runs in each child before it takes work, and where it stands."""
-
-    fn: Callable[[], object]
-    location: SourceLocation | None
-
-    @classmethod
-    def of(cls, fn: object) -> "ChildHook":
-        """Check a function.
-
-        Raises:
-            ConfigurationError: HRS-214, it can't be a hook.
-        """
-        location = function_location(fn) if inspect.isfunction(fn) else caller_location()
-        problem = "is no function" if not callable(fn) else _wrong_hook(fn)
-        if not callable(fn) or problem is not None:
-            raise ConfigurationError(
-                ErrorCode.WORKER_INVALID_CHILD_HOOK,
-                f"{_name_of(fn)} can't be run at the start of a child: it {problem}",
-                location=location,
-                help_text="decorate a plain function without parameters: def connect() -> None",
-            )
-        return cls(fn, location)
-
-    def is_same_source(self, other: "ChildHook") -> bool:
-        """Whether both are one function; imported twice, it may be two objects. Closures of one function differ."""
-        if self.fn is other.fn:
-            return True
-        same = self.location == other.location and _name_of(self.fn) == _name_of(other.fn)
-        return same and inspect.isfunction(self.fn) and not self.fn.__closure__
-
-    def __str__(self) -> str:
-        """Name and place."""
-        return _name_of(self.fn) + (f" ({self.location})" if self.location is not None else "")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class WorkflowBuilder:
     """A function that makes a workflow, and the arguments with which a check calls it."""
 
@@ -122,7 +78,7 @@ class Registry:
     """Tasks by name; a name belongs to one place in the source.
 
     Attributes:
-        child_hooks: what runs in each child before it takes work.
+        hooks: what runs in child processes besides tasks.
         builders: functions that make workflows.
         problems: what was collected while the app's own module was imported for a check.
     """
@@ -130,7 +86,7 @@ class Registry:
     def __init__(self) -> None:
         """Start empty."""
         self._tasks: dict[str, TaskDefinition] = {}
-        self.child_hooks: list[ChildHook] = []
+        self.hooks = Hooks()
         self.builders: list[WorkflowBuilder] = []
         self.problems: list[HorsiesError] = []
 
@@ -150,14 +106,6 @@ class Registry:
                 help_text="rename one of them",
             )
         self._tasks[definition.name] = definition
-
-    def add_child_hook(self, hook: ChildHook) -> None:
-        """Add a hook; the same function imported under a second module name replaces the first, as with tasks."""
-        for place, known in enumerate(self.child_hooks):
-            if known.is_same_source(hook):
-                self.child_hooks[place] = hook
-                return
-        self.child_hooks.append(hook)
 
     def get(self, name: str) -> TaskDefinition:
         """Look a task up.
@@ -196,20 +144,3 @@ class Registry:
     def names(self) -> list[str]:
         """All names, sorted."""
         return sorted(self._tasks)
-
-
-def _name_of(fn: object) -> str:
-    return str(getattr(fn, "__qualname__", repr(fn)))
-
-
-def _wrong_hook(fn: Callable[..., object]) -> str | None:
-    for each in (fn, getattr(fn, "__call__", None)):  # noqa: B004 - an object's own may be asynchronous
-        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
-            return "is asynchronous"
-        if inspect.isgeneratorfunction(each):
-            return "is a generator"
-    try:
-        parameters = list(inspect.signature(fn).parameters)
-    except ValueError:  # some built-in functions don't tell
-        return None
-    return f"takes {', '.join(parameters)}" if parameters else None

@@ -8,6 +8,25 @@ from typing import Literal, Never, TypeIs
 # and so makes the class invariant.
 
 
+class UnwrapError(ValueError):
+    """A call failed whose `unwrap` was asked for the value. The text says why it failed.
+
+    Attributes:
+        error: The error of the call, such as a `TaskSendError`.
+    """
+
+    def __init__(self, error: object) -> None:
+        """Take the error."""
+        code, message = getattr(error, "code", None), getattr(error, "message", None)
+        reason = repr(error) if code is None else f"{code}: {message}"
+        super().__init__(f"the call failed, so it has no value: {reason}")
+        self.error = error
+
+    def __reduce__(self) -> tuple[type["UnwrapError"], tuple[object]]:
+        """Pickle by the error."""
+        return UnwrapError, (self.error,)
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class Ok[T]:
     """Success, with its value: ``case Ok(value)``."""
@@ -41,7 +60,7 @@ class Ok[T]:
         self.unwrap_err()
 
     def unwrap(self) -> T:
-        """Return the value."""
+        """Return the value; an `Err` raises `UnwrapError` here."""
         return self.value
 
     def unwrap_err(self) -> Never:
@@ -97,7 +116,7 @@ class Err[E]:
         """There is no value here.
 
         Raises:
-            ValueError: always; it shows the error.
+            UnwrapError: always, as `unwrap` does.
         """
         self.unwrap()
 
@@ -107,13 +126,14 @@ class Err[E]:
         return self.error
 
     def unwrap(self) -> Never:
-        """Refuse: there is no value here.
+        """Raise the error: this is the form of a call for a program that wants an exception.
 
         Raises:
-            ValueError: always; it shows the error, and has it as its cause if that is an exception.
+            UnwrapError: always. It is a `ValueError`, says why the call failed, has the error as ``error``, and as its
+                cause the exception that led to the error, if there was one.
         """
-        msg = f"this is a failure, it has no value: {self!r}"
-        raise ValueError(msg) from (self.error if isinstance(self.error, BaseException) else None)
+        cause = self.error if isinstance(self.error, BaseException) else getattr(self.error, "exception", None)
+        raise UnwrapError(self.error) from cause
 
     def unwrap_err(self) -> E:
         """Return the error."""

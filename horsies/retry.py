@@ -31,7 +31,7 @@ _BUILT_IN: frozenset[object] = frozenset(BUILT_IN_CODES.values())
 _CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
 type ExceptionMapper = Mapping[type[BaseException], str]
-"""Exception classes to codes of the program's own. A class stands for itself alone, not for its subclasses."""
+"""Exception classes to codes of the program's own. The entry of the nearest base class of an exception counts."""
 
 
 def _is_code(text: str) -> bool:
@@ -209,10 +209,14 @@ def code_for_exception(
     task_default: BuiltInTaskCode | str | None,
     app_default: BuiltInTaskCode | str,
 ) -> BuiltInTaskCode | str:
-    """Find the code that an exception of user code becomes: mappers before defaults, the task's before the app's."""
-    kind = type(exception)
+    """Find the code that an exception of user code becomes: mappers before defaults, the task's before the app's.
+
+    Within a mapper, the first class of the exception's method resolution order that has an entry counts: its own class,
+    then its bases.
+    """
     for mapper in (task_mapper, app_mapper):
-        if mapper is not None and kind in mapper:
-            return mapper[kind]
+        for kind in type(exception).__mro__ if mapper else ():
+            if mapper is not None and kind in mapper:
+                return mapper[kind]
     default = app_default if task_default is None else task_default
     return BUILT_IN_CODES.get(default, default)

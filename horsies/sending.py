@@ -1,10 +1,11 @@
 """Sending: from a call's arguments to an accepted task, with replays that never make a second one."""
 
 import hashlib
+import logging
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
 from uuid import UUID
@@ -17,8 +18,10 @@ from horsies.codes import TaskSendErrorCode
 from horsies.db import calls_tasks
 from horsies.db.calls_tasks import EnqueueRequest
 from horsies.db.operations import CallFailedError, CallRefusedError, Operation, Pause, Runner
+from horsies.masking import mask_secrets
 from horsies.registry import TaskDefinition
 from horsies.result import Err, Ok, Result
+from horsies.telemetry import event
 
 RESEND_PAUSES_S = (0.2, 0.4, 0.8)
 LONGEST_DELAY_S = 100 * 365 * 86_400
@@ -77,8 +80,8 @@ class TaskSendError:
     message: str
     retryable: bool = False
     task_id: str | None = None
-    payload: TaskSendPayload | None = None
-    exception: BaseException | None = None
+    payload: TaskSendPayload | None = field(default=None, repr=False)  # it has the arguments
+    exception: BaseException | None = field(default=None, repr=False)
 
 
 type TaskSendResult[T] = Result[T, TaskSendError]
@@ -202,6 +205,11 @@ def _fingerprint(request: EnqueueRequest) -> bytes:
 
 
 def send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID], H]) -> Operation[TaskSendResult[H]]:
+    """Enqueue a task, and log a failure: a program may not look at the answer."""
+    return _logged((yield from _send(producer, asked, make_handle)), asked.definition)
+
+
+def _send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID], H]) -> Operation[TaskSendResult[H]]:
     """Enqueue a task; with ``resend_on_transient_err``, replay that up to three times."""
     prepared = prepare(producer, asked)
     if isinstance(prepared, Err):
@@ -228,7 +236,13 @@ def insist[T, E: Retryable](
 def resend[H](
     error: TaskSendError, kind: SendKind, definition: TaskDefinition, make_handle: Callable[[UUID], H]
 ) -> Operation[TaskSendResult[H]]:
-    """Replay the payload of a failed send of the same task and kind."""
+    """Replay the payload of a failed send of the same task and kind, and log a failure."""
+    return _logged((yield from _resend(error, kind, definition, make_handle)), definition)
+
+
+def _resend[H](
+    error: TaskSendError, kind: SendKind, definition: TaskDefinition, make_handle: Callable[[UUID], H]
+) -> Operation[TaskSendResult[H]]:
     payload = error.payload
     if error.code is not TaskSendErrorCode.ENQUEUE_FAILED or payload is None:
         what = "only a send that failed with ENQUEUE_FAILED, and in no transaction of yours, can be replayed"
@@ -259,3 +273,26 @@ def _enqueue[H](
         message = f"the id {task_id} belongs to another request"
         return Err(TaskSendError(TaskSendErrorCode.PAYLOAD_MISMATCH, message, task_id=str(task_id), payload=payload))
     return Ok(make_handle(task_id))
+
+
+def _logged[H](answer: TaskSendResult[H], definition: TaskDefinition) -> TaskSendResult[H]:
+    if isinstance(answer, Err):
+        error = answer.error
+        ids = {} if error.task_id is None else {"id": error.task_id}
+        event(
+            "task.send_failed",
+            level=logging.WARNING,
+            task=definition.name,
+            code=error.code,
+            reason=_reason(error),
+            **ids,
+        )
+    return answer
+
+
+def _reason(error: TaskSendError) -> str:
+    """Why a send failed, without the values of arguments, which the message shows."""
+    if not isinstance(error.exception, CodecError):
+        return mask_secrets(error.message)
+    parameter = error.exception.parameter
+    return f"the argument {parameter!r} is not valid" if parameter else "the arguments are not valid"

@@ -19,11 +19,25 @@ def event(name: str, /, *, level: int = logging.INFO, **fields: object) -> None:
         level: a level of `logging`.
         fields: facts about it; never arguments of tasks or secrets.
     """
-    _log.log(level, name, extra={"fields": fields})
+    if _log.isEnabledFor(level):
+        # The message has the facts, too: in a producer, the program's own formatters show it.
+        facts = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
+        arguments = (facts,) if facts else ()
+        _log.log(level, f"{name} %s" if facts else name, *arguments, extra={"event": name, "fields": fields})
+
+
+def is_logged(level: int) -> bool:
+    """Whether events of a level reach a log."""
+    return _log.isEnabledFor(level)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     return getattr(record, "fields", {})
+
+
+def _name(record: logging.LogRecord) -> str:
+    """The name of an event; of other records the message."""
+    return getattr(record, "event", None) or record.getMessage()
 
 
 def _plain(value: object) -> str:
@@ -39,7 +53,7 @@ class TextFormatter(logging.Formatter):
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         pairs = [f"{key}={_plain(value)}" for key, value in _fields(record).items()]
         source = [] if record.name == "horsies" else [f"logger={record.name}"]
-        line = " ".join([moment, record.levelname, record.getMessage(), *source, *pairs])
+        line = " ".join([moment, record.levelname, _name(record), *source, *pairs])
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -63,7 +77,7 @@ class JsonFormatter(logging.Formatter):
             "time": moment,
             "level": record.levelname,
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": _name(record),
         }
         document |= _fields(record)
         if record.exc_info:

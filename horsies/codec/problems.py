@@ -8,7 +8,7 @@ from typing import Any, ForwardRef, TypeAliasType, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from horsies.outcome import printable
+from horsies.plain import printable
 
 type Path = tuple[str | int, ...]
 

@@ -1,17 +1,20 @@
 """What is stored of a task's outcome, as JSON."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, cast, get_args, get_origin
 
 from horsies.codec.adapters import CodecError, InvalidJson, TypeCodec, UnsupportedType
 from horsies.codec.fits import without_aliases
+from horsies.codec.lenient import lenient_error, lenient_json
 from horsies.codec.problems import show_type, show_value
 from horsies.codec.signature import function_location, resolve_annotation, unsupported
 from horsies.codec.text import decode_json, encode_json
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError
 from horsies.outcome import TaskError, TaskResult, failed_with
+from horsies.plain import printable
 
 __all__ = ["EncodedResult", "Misfit", "ResultCodec", "decode_json", "encode_json", "result_types"]
 
@@ -76,9 +79,12 @@ class ResultCodec:
     def encode(self, result: TaskResult[Any, TaskError]) -> EncodedResult:
         """Write a result; an error is written with the fields of its own class.
 
+        An error is always written and keeps its code: what JSON cannot carry in it is written as pydantic would, or
+        else as its ``repr``.
+
         Raises:
             Misfit: it does not fit the declared types; the message names expected and got.
-            CodecError: it would not come back the same.
+            CodecError: a value would not come back the same.
         """
         if result.is_ok():
             try:
@@ -89,12 +95,19 @@ class ResultCodec:
         error = result.err_value
         if not isinstance(error, self.err_type):
             raise Misfit((), f"expected an error of type {show_type(self.err_type)}, got {show_value(error)}")
+        code = None if error.error_code is None else printable(str(error.error_code))
+        return EncodedResult(is_ok=False, payload=self._encode_error(error), error_code=code)
+
+    def _encode_error(self, error: TaskError) -> bytes:
         try:
             codec = self._err if type(error) is self.err_type else _error_codec(type(error))
-        except UnsupportedType as unsupported_error:
-            raise CodecError((), str(unsupported_error)) from unsupported_error
-        code = None if error.error_code is None else str(error.error_code)
-        return EncodedResult(is_ok=False, payload=codec.encode(error), error_code=code)
+        except UnsupportedType:
+            return lenient_json(error)
+        with suppress(CodecError):
+            return codec.encode(error)
+        with suppress(CodecError):
+            return codec.encode(lenient_error(error))
+        return lenient_json(error)
 
     def decode(self, is_ok: bool, payload: bytes | str) -> TaskResult[Any, TaskError]:  # noqa: FBT001
         """Read what `encode` wrote.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -31,7 +32,10 @@ class Fence(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended, ready for the database. ``result`` is encoded JSON: the value, or the TaskError."""
+    """How an attempt ended, ready for the database. ``result`` is encoded JSON: the value, or the TaskError.
+
+    ``seconds``, for the log only, is how long it ran; 0: that is not known.
+    """
 
     fence: Fence
     ok: bool
@@ -40,6 +44,19 @@ class Outcome(NamedTuple):
     retry_after: float | None
     worker_pid: int | None
     process_name: str | None
+    seconds: float = 0.0
+
+
+class Verdict(NamedTuple):
+    """What `finish` made of an outcome.
+
+    ``verdict`` is ``accepted``, ``duplicate`` or ``stale``. ``error_code`` is what was stored, which differs from the
+    outcome's if the database refused that. ``due_again`` is when the task is tried again; None: it is not.
+    """
+
+    verdict: str
+    error_code: str | None
+    due_again: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +151,13 @@ def renew(worker_id: UUID, fences: Sequence[Fence], lease_s: float, most_s: floa
     return Call(sql, (worker_id, *_fences(fences), lease_s, most_s), lambda rows: {row[0] for row in rows})
 
 
-def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[dict[UUID, str]]:
-    """Write outcomes; answers ``accepted``, ``duplicate`` or ``stale`` for each."""
+def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[dict[UUID, Verdict]]:
+    """Write outcomes; answers what was made of each."""
     columns: list[list[Any]] = [[outcome[field] for outcome in outcomes] for field in range(len(Outcome._fields))]
-    fences, oks, results, codes, retries, pids, names = columns
+    fences, oks, results, codes, retries, pids, names, _ = columns
     texts = [result.decode() for result in results]
     params = (worker_id, *_fences(fences), oks, texts, codes, retries, hostname, pids, names)
-    return Call(_FINISH, params, dict)
+    return Call(_FINISH, params, lambda rows: {row[0]: Verdict(*row[1:]) for row in rows})
 
 
 def notify_done(task_ids: Sequence[UUID]) -> Call[None]:

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Coroutine
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Never
 
@@ -59,12 +60,12 @@ def keep_copies_out(loop: asyncio.AbstractEventLoop) -> None:
     os.register_at_fork(after_in_child=in_copy)
 
 
-def drive[T](loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+def drive[T](loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: Context | None = None) -> T:
     """Run a coroutine to its end, although other tasks may stop the loop, or raise what asyncio lets out of it.
 
     What it lets out, it also keeps for whoever awaits that task.
     """
-    task = loop.create_task(coroutine)
+    task = loop.create_task(coroutine, context=context)
     task.add_done_callback(lambda _: loop.stop())
     while not task.done():
         with suppress(SystemExit, KeyboardInterrupt):

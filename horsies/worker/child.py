@@ -13,41 +13,45 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import dataclass
 
 import psutil
 
 from horsies.errors import raised_at
+from horsies.hooks import ChildHook, Hooks
 from horsies.masking import mask_secrets
-from horsies.registry import ChildHook
 from horsies.telemetry import event
 from horsies.worker import protocol
 from horsies.worker.aftermath import ailment, drive, keep_copies_out
-from horsies.worker.execute import Executor, ReadyCall, one_line
+from horsies.worker.context import AttemptContexts
+from horsies.worker.execute import Executor, one_line
+from horsies.worker.exits import leave
 from horsies.worker.inbox import READ_BYTES, Inbox, Permits
 from horsies.worker.launch import START_FAILED
 from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report
 from horsies.worker.settings import WorkerOptions
 
 
-def run_child(
-    channel: socket.socket, permits: int, executor: Executor, options: WorkerOptions, hooks: Iterable[ChildHook]
-) -> None:
-    """Run the app's hooks, then serve jobs until the supervisor closes the socket."""
-    failure = next(filter(None, map(_failure, hooks)), None)
+def run_child(channel: socket.socket, permits: int, executor: Executor, options: WorkerOptions, hooks: Hooks) -> None:
+    """Run the app's start hooks, serve jobs until the supervisor closes the socket, and end in a planned way."""
+    failure = next(filter(None, map(_failure, hooks.child_start)), None)
     if failure is not None:
         give_up(channel, failure)
         return
-    with suppress(ConnectionError), asyncio.Runner() as runner:  # it did so while we were about to say something
-        loop = runner.get_loop()
-        keep_copies_out(loop)
-        health = Health(loop, channel, options.max_memory_per_child_mb)
+    runner = asyncio.Runner()
+    loop = runner.get_loop()
+    keep_copies_out(loop)
+    attempts = Attempts(executor, AttemptContexts(), Health(loop, channel, options.max_memory_per_child_mb))
+    with suppress(ConnectionError):  # the supervisor closed it while we were about to say something
         if options.concurrency == 1:
-            _serve_one_by_one(channel, permits, executor, health)
+            _serve_one_by_one(channel, permits, attempts)
         else:
-            drive(loop, _Concurrent(channel, permits, executor, health, options.concurrency).serve())
+            drive(loop, _Concurrent(channel, permits, attempts, options.concurrency).serve())
+    leave(runner.close, hooks.child_stop)
 
 
 def keep_pulse(pulse: int, every_s: float) -> None:
@@ -112,14 +116,23 @@ class Health:
         return ailment(self.loop, self._file)
 
 
-def _serve_one_by_one(channel: socket.socket, permits: int, executor: Executor, health: Health) -> None:
-    inbox, start_permits = Inbox(channel, executor.attempts), Permits(permits)
-    inbox.read_on(health.loop)
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """What a child needs for an attempt: how it is executed, in which context, and whether another one may follow."""
+
+    executor: Executor
+    contexts: AttemptContexts
+    health: Health
+
+
+def _serve_one_by_one(channel: socket.socket, permits: int, attempts: Attempts) -> None:
+    inbox, start_permits = Inbox(channel, attempts.executor.attempts), Permits(permits)
+    inbox.read_on(attempts.health.loop)
     channel.sendall(Frame(Kind.READY).encode())
     while (job := inbox.next()) is not None:
         if start_permits.take():
-            report = _run_one(health.loop, executor, job)
-            farewell = health.farewell()
+            report = _run_one(attempts, job)
+            farewell = attempts.health.farewell()
             channel.sendall(farewell + Frame(Kind.DONE, report.encode()).encode())
             if farewell:
                 _wait_for_end(channel)
@@ -132,32 +145,35 @@ def _wait_for_end(channel: socket.socket) -> None:
         continue
 
 
-def _run_one(loop: asyncio.AbstractEventLoop, executor: Executor, job: Job) -> Report:
+def _run_one(attempts: Attempts, job: Job) -> Report:
     start = time.perf_counter()
-    executor.attempts.add(job)
-    report = _outcome_of(loop, executor, executor.prepare(job))
-    executor.attempts.remove(job)
+    attempts.executor.attempts.add(job)
+    report = _outcome_of(attempts, job)
+    attempts.executor.attempts.remove(job)
     signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a task left behind would strike another one
     report.seconds = time.perf_counter() - start
     return report
 
 
-def _outcome_of(loop: asyncio.AbstractEventLoop, executor: Executor, call: ReadyCall | Report) -> Report:
+def _outcome_of(attempts: Attempts, job: Job) -> Report:
+    executor, context = attempts.executor, attempts.contexts.new()
+    call = context.run(executor.prepare, job)
     if isinstance(call, Report):
         return call
-    return drive(loop, executor.run_async(call)) if call.definition.is_async else executor.run(call)
+    if call.definition.is_async:
+        return drive(attempts.health.loop, executor.run_async(call), context)
+    return context.run(executor.run, call)
 
 
 class _Concurrent:
     """Serves up to ``concurrency`` jobs at a time on one event loop."""
 
-    def __init__(
-        self, channel: socket.socket, permits: int, executor: Executor, health: Health, concurrency: int
-    ) -> None:
+    def __init__(self, channel: socket.socket, permits: int, attempts: Attempts, concurrency: int) -> None:
         self._channel = channel
         self._permits = Permits(permits)
-        self._executor = executor
-        self._health = health
+        self._executor = attempts.executor
+        self._contexts = attempts.contexts
+        self._health = attempts.health
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="horsies-task")
         self._running: set[asyncio.Task[None]] = set()
         self._outbox: list[bytes] = []
@@ -176,7 +192,7 @@ class _Concurrent:
 
     def _start(self, job: Job) -> None:
         self._executor.attempts.add(job)
-        task = asyncio.create_task(self._run(job))
+        task = asyncio.create_task(self._run(job), context=self._contexts.new())
         self._running.add(task)
         task.add_done_callback(self._ended)
 
@@ -188,19 +204,26 @@ class _Concurrent:
             os._exit(START_FAILED)  # so that the supervisor does not wait for it
 
     async def _run(self, job: Job) -> None:
-        loop, prepare = asyncio.get_running_loop(), self._executor.prepare
-        may_ask = bool(job.inputs)  # the database for results, and wait for it
-        call = await loop.run_in_executor(self._threads, prepare, job) if may_ask else prepare(job)
+        loop, executor = asyncio.get_running_loop(), self._executor
+        if job.inputs:  # it may ask the database for results, and wait for it
+            call = await self._in_thread(executor.prepare, job)
+        else:
+            call = executor.prepare(job)
         if isinstance(call, Report):
             report = call
         elif call.definition.is_async:
-            report = await self._executor.run_async(call)
+            report = await executor.run_async(call)
         else:
-            report = await loop.run_in_executor(self._threads, self._executor.run, call)
-        self._executor.attempts.remove(job)
+            report = await self._in_thread(executor.run, call)
+        executor.attempts.remove(job)
         if not self._outbox:
             loop.call_soon(self._flush)
         self._outbox += [self._health.farewell(), Frame(Kind.DONE, report.encode()).encode()]
+
+    async def _in_thread[A, R](self, fn: Callable[[A], R], argument: A) -> R:
+        """Call a function in a thread of the pool, in a copy of the context, for only one thread can enter that."""
+        context = copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(fn, argument))
 
     def _flush(self) -> None:
         """Tell of all that ended in this turn of the loop."""

@@ -23,6 +23,7 @@ from typing import Protocol
 from horsies.telemetry import event
 from horsies.worker import protocol
 from horsies.worker.children import Child, ChildState, StopMode, new_channel
+from horsies.worker.exits import EXIT_WITHIN_S
 from horsies.worker.protocol import Frame, FrameReader, Kind, describe_end
 from horsies.worker.settings import WorkerOptions
 from horsies.worker.template import TemplateProcess
@@ -30,7 +31,7 @@ from horsies.worker.template import TemplateProcess
 _READ_BYTES = 1 << 16
 _ROOM_AFTER_S = 0.01
 _EARLY_DEATHS_ALLOWED = 3
-_LEAVE_WITHIN_S = 2.0
+_LEAVE_WITHIN_S = EXIT_WITHIN_S + 1.0
 _LAST_WORDS_WITHIN_S = 1.0
 _MOST_BLOCKED = 8
 

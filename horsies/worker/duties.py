@@ -11,6 +11,7 @@ from horsies.db import calls_monitor, calls_worker, calls_workflows
 from horsies.db.link import Link
 from horsies.db.operations import Call, CallFailedError
 from horsies.telemetry import event
+from horsies.worker.attempt_log import log_reaped
 
 _MOST_ROWS = 1000
 _MOST_RUNS = 20
@@ -72,6 +73,10 @@ class DutyService:
         except CallFailedError as failure:
             event("duty.failed", level=logging.WARNING, duty=duty.name, reason=failure.message)
             return False
+        if counts and duty.name == "reap":
+            log_reaped(counts)
+        if counts and duty.name == "expire":
+            event("tasks.expired", level=logging.WARNING, count=counts)
         if counts:
             event("duty.done", level=logging.DEBUG, duty=duty.name, counts=counts)
         return duty.most is not None and int(counts or 0) >= duty.most

@@ -23,11 +23,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from horsies.db import calls_worker
-from horsies.db.calls_worker import Claim, Fence, Outcome
+from horsies.db.calls_worker import Claim, Fence, Outcome, Verdict
 from horsies.db.link import Backoff, Link
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.rows import ClaimedTask
 from horsies.telemetry import event
+from horsies.worker.attempt_log import AttemptLog
 from horsies.worker.pool import ChildPool
 from horsies.worker.protocol import Job
 from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock
@@ -128,6 +129,7 @@ class Exchange:
         self._alone = asyncio.Lock()
         self._second_alone = asyncio.Lock()
         self._trouble: Backoff | None = None
+        self._attempt_log = AttemptLog(successes=logging.INFO if options.reload else logging.DEBUG)
         self.stale_outcomes = 0
 
     def serve(self, pool: ChildPool) -> None:
@@ -140,6 +142,7 @@ class Exchange:
         A failed one may be retried, and one on a node may make others ready: a claim in the same exchange takes them.
         """
         self._outcomes[outcome.fence] = outcome
+        self._attempt_log.note(job, outcome)
         self._held_bytes += len(outcome.result)
         if self._is_full:
             self._pool.withdraw()
@@ -419,7 +422,9 @@ class Exchange:
         if load.outcomes:
             self._confirm(load.outcomes, next(replies))
         attempts: dict[UUID, int] = next(replies) if load.starting else {}
-        jobs = [_job(fence, task, attempts[task.id]) for fence, task in load.starting.items() if task.id in attempts]
+        jobs = [
+            Job.of_claim(fence, task, attempts[task.id]) for fence, task in load.starting.items() if task.id in attempts
+        ]
         claims: list[Claim] = list(replies)[: bool(load.wish.run) + bool(load.wish.prefetch)]
         if claims:
             self._note(load, claims)
@@ -427,7 +432,11 @@ class Exchange:
             self._expect_work()  # a claim on the other connection may have looked before this was committed
         if load.wish.prefetch:
             self._prefetched |= {Fence(task.id, load.exchange_no): task for task in claims.pop().tasks}
-        jobs += [_job(Fence(task.id, load.exchange_no), task, task.attempt) for claim in claims for task in claim.tasks]
+        jobs += [
+            Job.of_claim(Fence(task.id, load.exchange_no), task, task.attempt)
+            for claim in claims
+            for task in claim.tasks
+        ]
         self._begin(load, jobs)
 
     def _note(self, load: _Load, claims: list[Claim]) -> None:
@@ -441,9 +450,11 @@ class Exchange:
             if claim.due_in is not None:
                 self._wake_in(claim.due_in)
 
-    def _confirm(self, batch: list[Outcome], verdicts: dict[UUID, str]) -> None:
+    def _confirm(self, batch: list[Outcome], verdicts: dict[UUID, Verdict]) -> None:
         self._held_bytes -= sum(len(outcome.result) for outcome in batch)
-        stale = sum(verdict == "stale" for verdict in verdicts.values())
+        for outcome in batch:
+            self._attempt_log.confirm(outcome, verdicts[outcome.fence.task_id])
+        stale = sum(verdict.verdict == "stale" for verdict in verdicts.values())
         if stale:
             self.stale_outcomes += stale
             event("outcomes.stale", count=stale)
@@ -482,8 +493,3 @@ def held_by(running: Sequence[Fence], *others: Iterable[Fence]) -> list[Fence]:
     """All fences in hand, without older ones of tasks that run: what was asked for twice is known by its last claim."""
     begun = {fence.task_id for fence in running}
     return [*running, *(fence for fence in chain(*others) if fence.task_id not in begun)]
-
-
-def _job(fence: Fence, task: ClaimedTask, attempt: int) -> Job:
-    on_node, inputs = task.root_id is not None, task.inputs or b""
-    return Job(fence, attempt, task.task_name, task.queue, task.args, task.timeout_ms, task.capped, on_node, inputs)

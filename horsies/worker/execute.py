@@ -12,10 +12,12 @@ from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, O
 from horsies.current import CurrentTask, Reporter, Running
 from horsies.db.operations import CallFailedError, Runner
 from horsies.errors import HorsiesError
-from horsies.outcome import TaskError, TaskResult, printable
+from horsies.outcome import TaskError, TaskResult
+from horsies.plain import printable
 from horsies.registry import Registry, TaskDefinition
 from horsies.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
 from horsies.worker.aftermath import Raised, put_right
+from horsies.worker.around import Around
 from horsies.worker.inputs import decode_call
 from horsies.worker.protocol import Job, Report, StopCause
 from horsies.worker.stopping import RunningAttempt, RunningAttempts
@@ -42,13 +44,22 @@ class Executor:
         """Take what the app says about tasks and exceptions, and its way to the database."""
         self._registry = registry
         self.attempts = RunningAttempts()
+        self._around = registry.hooks.around_task
         self._runner = runner
         self._reporter = Reporter(runner)
         self._app_mapper = app_mapper
         self._app_default = app_default
 
     def prepare(self, job: Job) -> ReadyCall | Report:
-        """Find the task and decode the arguments, or report why that can't be done."""
+        """Find the task and decode the arguments, or report why that can't be done; hooks see such an attempt, too."""
+        call = self._prepare(job)
+        if isinstance(call, Report) and self._around:
+            task = self._current(job)
+            with Running(task):
+                Around(self._around, task).leave(call)
+        return call
+
+    def _prepare(self, job: Job) -> ReadyCall | Report:
         try:
             definition = self._registry.get(job.task_name)
             args, kwargs = decode_call(job, definition, self._registry, self._runner)
@@ -66,34 +77,41 @@ class Executor:
     def run(self, call: ReadyCall) -> Report:
         """Run a ``def`` task in this thread."""
         home = os.getpid()
-        task, attempt = self._current(call), self.attempts[call.job.fence]
+        task, attempt = self._current(call.job), self.attempts[call.job.fence]
         if not attempt.begin(task):
             return self._conclude_attempt(call, attempt, None)
         with Running(task):
+            around = Around(self._around, task)
             try:
                 returned = call.definition.fn(*call.args, **call.kwargs)
             except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
                 returned = Raised(exception)
-        put_right(home, returned)
-        report = self._conclude_attempt(call, attempt, returned)
+            put_right(home, returned)
+            report = self._conclude_attempt(call, attempt, returned)
+            around.leave(report)
+        put_right(home, None)
         self._reporter.settle(task)
         return report
 
     async def run_async(self, call: ReadyCall) -> Report:
         """Run an ``async def`` task on this loop; past its time-out it is cancelled."""
-        task = self._current(call)
+        home = os.getpid()
+        task = self._current(call.job)
         with Running(task):
+            around = Around(self._around, task)
             report = await self._await(call, task)
+            around.leave(report)
+        put_right(home, None)
         if self._reporter.owes(task):
             await asyncio.to_thread(self._reporter.settle, task)
         return report
 
-    def _current(self, call: ReadyCall) -> CurrentTask:
-        job = call.job
+    def _current(self, job: Job) -> CurrentTask:
         return CurrentTask(
             self._reporter,
             job.fence.task_id,
             job.attempt,
+            name=job.task_name,
             queue=job.queue,
             timeout_ms=job.timeout_ms,
         )
@@ -204,7 +222,7 @@ def _retry_after(result: TaskResult[Any, TaskError]) -> float | None:
 def failed(job: Job, code: BuiltInTaskCode | str, message: str, exception: BaseException | None = None) -> Report:
     """An attempt that failed, with an error that can be stored whatever is in it."""
     error = TaskError(error_code=code, message=message, exception=exception)
-    return Report(job.fence, ok=False, result=error.to_json(), error_code=str(code))
+    return Report(job.fence, ok=False, result=error.to_json(), error_code=str(code), exception=exception)
 
 
 def one_line(exception: BaseException) -> str:

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Never
 
 from horsies.errors import ErrorCode, HorsiesError
+from horsies.worker.exits import flush_open_files
 from horsies.worker.settings import StartMethod
 
 START_FAILED = 70
@@ -37,10 +38,9 @@ def start_process(method: StartMethod, life: Life, files: Sequence[int], unneede
     Returns:
         The process id.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
     if method == "spawn":
         return _spawn(life, files)
+    flush_open_files()  # or each process that ends with a copy of the buffers writes them again
     pid = os.fork()
     if pid == 0:
         _live(partial(_as_fork, life, files, unneeded))

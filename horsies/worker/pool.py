@@ -43,7 +43,6 @@ class ChildPool:
         self._crew = crew
         self._async_names = settings.async_names
         self._concurrency = options.concurrency
-        self._logs_tasks = options.reload
         self._listener = listener
         self._pace = Pace()
         self._sweep: asyncio.TimerHandle | None = None
@@ -149,9 +148,6 @@ class ChildPool:
         if job is None:
             return
         self._pace.observe(job.task_name, report.seconds)
-        if self._logs_tasks:
-            took = round(report.seconds * 1000, 1)
-            event("task.finished", task=job.task_name, id=job.fence.task_id, ms=took, error=report.error_code or "none")
         self._listener.report(job, _outcome(child, report))
         self._idle.set()
         for following in child.begun() if self._concurrency == 1 else ():
@@ -258,4 +254,7 @@ def _stop_reason(job: Job, cause: StopCause) -> str:
 
 
 def _outcome(child: Child, report: Report) -> Outcome:
-    return Outcome(report.fence, report.ok, report.result, report.error_code, report.retry_after, child.pid, child.name)
+    process = (child.pid, child.name)
+    return Outcome(
+        report.fence, report.ok, report.result, report.error_code, report.retry_after, *process, report.seconds
+    )

@@ -31,12 +31,14 @@ An end of the stream means that the other side is dead. Argument and result byte
 import os
 import signal
 import struct
+import time
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 from uuid import UUID
 
 from horsies.db.calls_worker import Fence
+from horsies.db.rows import ClaimedTask
 
 _HEAD = struct.Struct(">IB")
 _JOB = struct.Struct(">16sQIIHHI")
@@ -116,7 +118,8 @@ class Job(NamedTuple):
     """One attempt to run.
 
     ``capped``: its queue has a cap, so it must not wait in a child. ``on_node``: its end may make other tasks ready.
-    The child need not know of either. ``inputs`` is JSON from the run whose node it is on.
+    The child need not know of either. ``inputs`` is JSON from the run whose node it is on. ``given_at`` is when the
+    worker got it, in seconds of the monotonic clock.
     """
 
     fence: Fence
@@ -128,6 +131,14 @@ class Job(NamedTuple):
     capped: bool = False
     on_node: bool = False
     inputs: bytes = b""
+    given_at: float = 0.0
+
+    @classmethod
+    def of_claim(cls, fence: Fence, task: ClaimedTask, attempt: int) -> "Job":
+        """An attempt at a task that was claimed just now."""
+        on_node, inputs = task.root_id is not None, task.inputs or b""
+        facts = (task.task_name, task.queue, task.args, task.timeout_ms, task.capped)
+        return cls(fence, attempt, *facts, on_node, inputs, time.monotonic())
 
     def encode(self) -> bytes:
         """As the body of START."""
@@ -157,7 +168,7 @@ class Job(NamedTuple):
 class Report:
     """How an attempt ended, as a child tells it, and how many ``seconds`` it ran.
 
-    ``result`` is encoded: the value, or the TaskError.
+    ``result`` is encoded: the value, or the TaskError. ``exception`` is what user code raised; it stays in the child.
     """
 
     fence: Fence
@@ -166,6 +177,7 @@ class Report:
     error_code: str | None = None
     retry_after: float | None = None
     seconds: float = 0.0
+    exception: BaseException | None = None
 
     def encode(self) -> bytes:
         """As the body of DONE."""

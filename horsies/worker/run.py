@@ -178,7 +178,7 @@ def _forked_child(app: ServableApp, options: WorkerOptions, channel: socket.sock
     config = app.config
     executor = Executor(app.registry, config.exception_mapper, config.default_unhandled_error_code, app.producer.runner)
     keep_pulse(pulse, config.recovery.running_stale_threshold_ms / 1000 / _BEATS_WITHIN_THRESHOLD)
-    run_child(channel, permits, executor, options, app.registry.child_hooks)
+    run_child(channel, permits, executor, options, app.registry.hooks)
 
 
 def _spawned_child(

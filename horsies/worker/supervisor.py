@@ -22,6 +22,7 @@ from horsies.db.sqlfiles import channel, listen
 from horsies.scheduler.service import Scheduler
 from horsies.telemetry import event
 from horsies.worker import protocol
+from horsies.worker.attempt_log import log_reaped
 from horsies.worker.crew import Crew
 from horsies.worker.duties import DutyService
 from horsies.worker.exchange import Exchange, Identity
@@ -121,7 +122,7 @@ class Supervisor:
         for known in await self._heart.call(calls_worker.neighbours(self._facts.boot_id, self._facts.pid_namespace)):
             if is_dead(known.pid, known.process_start):
                 event("worker.found_dead", worker_id=known.worker_id, pid=known.pid)
-                await self._heart.call(calls_worker.reap(known.worker_id, REAP_MOST))
+                log_reaped(await self._heart.call(calls_worker.reap(known.worker_id, REAP_MOST)))
 
     async def _register(self) -> None:
         worker_id = self._identity.worker_id

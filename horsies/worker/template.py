@@ -39,6 +39,8 @@ from horsies.db import calls_worker
 from horsies.db.connect import Database
 from horsies.errors import ErrorCode, HorsiesError
 from horsies.worker import protocol
+from horsies.worker.attempt_log import log_reaped
+from horsies.worker.exits import prepare_for_children
 from horsies.worker.launch import START_FAILED, start_process, threads_left
 from horsies.worker.protocol import Frame, FrameReader, Kind
 from horsies.worker.settings import StartMethod, suspend_clock
@@ -134,6 +136,8 @@ def _be_template(load: Callable[[], Template | StartErrors], method: StartMethod
         channel.sendall(Frame(Kind.LOADED, message).encode())
     if isinstance(loaded, Template):
         gc.collect()
+        if method == "fork":
+            prepare_for_children()
         gc.freeze()
         _Loop(channel, loaded, method).run()
 
@@ -277,7 +281,8 @@ class _Loop:
             select.select((), (), (), pause)
             with suppress(psycopg.Error), self._template.database.connect() as connection:
                 call = calls_worker.reap(self._worker_id, REAP_MOST)
-                connection.execute(self._template.database.statement(call), call.params)
+                rows = connection.execute(self._template.database.statement(call), call.params).fetchall()
+                log_reaped(call.decode(rows))
                 return
 
 

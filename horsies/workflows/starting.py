@@ -1,5 +1,6 @@
 """Starting: from a spec to a run, with replays that never make a second one."""
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,8 +13,10 @@ from horsies.db.calls_workflows import RunRequest
 from horsies.db.operations import CallFailedError, CallRefusedError, Operation, Runner
 from horsies.errors import HorsiesError
 from horsies.handle import CodecFor
+from horsies.masking import mask_secrets
 from horsies.result import Err, Ok, Result
 from horsies.sending import insist, sends_are_suppressed
+from horsies.telemetry import event
 from horsies.workflows.compile import compile_run
 from horsies.workflows.handle import RunBroker, WorkflowHandle
 from horsies.workflows.validate import parse_workflow_id
@@ -58,6 +61,13 @@ class _AppBroker:
 
 def start[T](
     spec: "WorkflowSpec[T]", workflow_id: str | UUID | None, broker: RunBroker | None = None, connection: object = None
+) -> _Start[T]:
+    """Start a run, and log a failure: a program may not look at the answer."""
+    return _logged((yield from _begin(spec, workflow_id, broker, connection)))
+
+
+def _begin[T](
+    spec: "WorkflowSpec[T]", workflow_id: str | UUID | None, broker: RunBroker | None, connection: object
 ) -> _Start[T]:
     """Start a run; with ``resend_on_transient_err``, replay that up to three times."""
     app, code = spec.app, WorkflowStartErrorCode.VALIDATION_FAILED
@@ -105,8 +115,24 @@ def retry_start[T](spec: "WorkflowSpec[T]", error: WorkflowStartError) -> _Start
         what = "only a start that failed with ENQUEUE_FAILED, and in no transaction of yours, can be replayed"
         message = f"{what}: this one has {error.code}"
         code = WorkflowStartErrorCode.VALIDATION_FAILED
-        return Err(WorkflowStartError(code, message, workflow_name=spec.name, workflow_id=error.workflow_id))
+        return _logged(Err(WorkflowStartError(code, message, workflow_name=spec.name, workflow_id=error.workflow_id)))
     return (yield from start(spec, error.workflow_id))
+
+
+def _logged[H](answer: WorkflowStartResult[H]) -> WorkflowStartResult[H]:
+    if isinstance(answer, Err):
+        error = answer.error
+        ids = {} if error.workflow_id is None else {"id": error.workflow_id}
+        reason = mask_secrets(error.message)
+        event(
+            "workflow.start_failed",
+            level=logging.WARNING,
+            workflow=error.workflow_name,
+            code=error.code,
+            reason=reason,
+            **ids,
+        )
+    return answer
 
 
 def without_app[R](operation: Operation[R]) -> R:

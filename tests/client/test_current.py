@@ -33,7 +33,7 @@ def reporter(shop: Shop) -> Reporter:
 @pytest.fixture
 def task(reporter: Reporter, fence: Fence) -> Iterator[CurrentTask]:
     """It, from inside."""
-    task = CurrentTask(reporter, fence.task_id, 1, queue="default", timeout_ms=None)
+    task = CurrentTask(reporter, fence.task_id, 1, name="weigh", queue="default", timeout_ms=None)
     with Running(task):
         yield task
     reporter.settle(task)
@@ -65,11 +65,11 @@ def test_what_asyncio_starts_belongs_to_the_task(task: CurrentTask) -> None:
 
 def test_what_it_says_of_itself(reporter: Reporter, fence: Fence) -> None:
     before = datetime.now(UTC)
-    task = CurrentTask(reporter, fence.task_id, 3, queue="mail", timeout_ms=90_000)
+    task = CurrentTask(reporter, fence.task_id, 3, name="weigh", queue="mail", timeout_ms=90_000)
     assert (task.id, task.attempt, task.queue) == (str(fence.task_id), 3, "mail")
     assert task.deadline is not None
     assert timedelta(0) <= task.deadline - before - timedelta(seconds=90) < timedelta(seconds=10)
-    assert CurrentTask(reporter, fence.task_id, 1, queue="mail", timeout_ms=None).deadline is None
+    assert CurrentTask(reporter, fence.task_id, 1, name="weigh", queue="mail", timeout_ms=None).deadline is None
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_database_that_comes_back_is_told(
     new_shop: NewShop, db: Session, fence: Fence, proxy: Proxy, tcp_database_url: str
 ) -> None:
     reporter = Reporter(new_shop(proxy.url(tcp_database_url)).app.producer.runner)
-    task = CurrentTask(reporter, fence.task_id, 1, queue="default", timeout_ms=None)
+    task = CurrentTask(reporter, fence.task_id, 1, name="weigh", queue="default", timeout_ms=None)
     proxy.refuse()
     task.progress(0.1)
     task.progress(0.2)
@@ -162,7 +162,7 @@ def test_a_task_that_ends_does_not_wait_long_for_a_database_that_is_away(
     new_shop: NewShop, fence: Fence, proxy: Proxy, tcp_database_url: str
 ) -> None:
     reporter = Reporter(new_shop(proxy.url(tcp_database_url)).app.producer.runner)
-    task = CurrentTask(reporter, fence.task_id, 1, queue="default", timeout_ms=None)
+    task = CurrentTask(reporter, fence.task_id, 1, name="weigh", queue="default", timeout_ms=None)
     proxy.refuse()
     task.progress(0.1)
     reporter.settle(task)
@@ -171,7 +171,10 @@ def test_a_task_that_ends_does_not_wait_long_for_a_database_that_is_away(
 
 def test_one_thread_writes_for_all(shop: Shop, hand: Hand, reporter: Reporter, db: Session) -> None:
     handles = [shop.add.send(1).unwrap() for _ in range(5)]
-    tasks = [CurrentTask(reporter, UUID(handle.task_id), 1, queue="default", timeout_ms=None) for handle in handles]
+    tasks = [
+        CurrentTask(reporter, UUID(handle.task_id), 1, name="weigh", queue="default", timeout_ms=None)
+        for handle in handles
+    ]
     hand.claim(UUID(handles[0].task_id))
     before = threading.active_count()
     for number, each in enumerate(tasks):

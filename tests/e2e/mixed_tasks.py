@@ -125,7 +125,7 @@ async def boom_async(key: str) -> Text:
 @app.task("boom_own_mapper", exception_mapper={LookupError: "NOT_IN_SHOP"}, default_unhandled_error_code="SHOP_BROKEN")
 def boom_own_mapper(key: str, kind: str) -> Text:
     note(key)
-    raise {"LookupError": LookupError, "KeyError": KeyError}[kind](key)
+    raise {"LookupError": LookupError, "KeyError": KeyError, "OSError": OSError}[kind](key)
 
 
 class UnprintableError(Exception):

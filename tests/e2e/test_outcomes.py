@@ -192,7 +192,8 @@ def test_exceptions_become_codes_by_the_mappers(scene: Scene) -> None:
 
     assert code("boom_mapped") == "NOT_THERE"
     assert code("boom_own_mapper", "LookupError") == "NOT_IN_SHOP"
-    assert code("boom_own_mapper", "KeyError") == "SHOP_BROKEN"  # a mapper knows the exact class only
+    assert code("boom_own_mapper", "KeyError") == "NOT_IN_SHOP"  # a KeyError is a LookupError
+    assert code("boom_own_mapper", "OSError") == "SHOP_BROKEN"
 
 
 def test_an_error_class_of_the_users_comes_back_as_itself(scene: Scene) -> None:

@@ -163,7 +163,7 @@ class DrivenWorker:
     def finish(self, *outcomes: Outcome) -> list[str]:
         """Write outcomes; answers the verdicts in their order."""
         verdicts = call(self.session, calls_worker.finish(self.id, HOSTNAME, outcomes))
-        return [verdicts[outcome.fence.task_id] for outcome in outcomes]
+        return [verdicts[outcome.fence.task_id].verdict for outcome in outcomes]
 
     def release(self, *fences: Fence) -> int:
         """Hand back; answers how many went back."""

@@ -11,7 +11,7 @@ import pytest
 from horsies import AppConfig, Horsies, PostgresConfig
 from horsies.codec.signature import function_location
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.registry import ChildHook, Registry
+from horsies.hooks import ChildHook, Hooks, add_hook
 
 HERE = str(Path(__file__))
 
@@ -58,17 +58,17 @@ class WarmLater:
 
 
 def hooks_of(*functions: Callable[[], object]) -> list[Callable[[], object]]:
-    registry = Registry()
+    hooks = Hooks()
     for fn in functions:
-        registry.add_child_hook(ChildHook.of(fn))
-    return [hook.fn for hook in registry.child_hooks]
+        add_hook(hooks.child_start, ChildHook.of(fn))
+    return [hook.fn for hook in hooks.child_start]
 
 
 def test_the_decorator_needs_no_parentheses_and_gives_the_function_back() -> None:
     app = Horsies(AppConfig(broker=PostgresConfig(database_url="postgresql://nobody@127.0.0.1:1/none")))
     assert app.on_child_process_start(one) is one
     assert app.on_child_process_start(two) is two
-    assert [hook.fn for hook in app.registry.child_hooks] == [one, two]
+    assert [hook.fn for hook in app.registry.hooks.child_start] == [one, two]
 
 
 @pytest.mark.parametrize("fn", [one, two, Warm(), Warm().method, Warm, functools.partial(max, 1, 2), dict, lambda: 1])

@@ -176,5 +176,5 @@ def test_a_dump_gives_plain_text_for_codes() -> None:
 def test_the_librarys_own_errors_can_always_be_written(data: Any) -> None:
     error = TaskError(error_code=OperationalErrorCode.TASK_EXCEPTION, message="a\ud800\0b", data=data)
     written = json.loads(error.to_json())
-    assert (written["error_code"], written["message"]) == ("TASK_EXCEPTION", "a?\0b")
+    assert (written["error_code"], written["message"]) == ("TASK_EXCEPTION", "a\\ud800\0b")
     assert TaskError.model_validate_json(error.to_json()).error_code is OperationalErrorCode.TASK_EXCEPTION

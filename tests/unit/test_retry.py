@@ -3,8 +3,10 @@
 import json
 import pickle
 from collections.abc import Mapping
+from email.message import Message
 from enum import StrEnum
 from typing import Any
+from urllib.error import HTTPError, URLError
 
 import pytest
 from hypothesis import given
@@ -139,24 +141,59 @@ def test_mappers_are_checked(mapper: Any, codes: list[ErrorCode]) -> None:
     assert all(isinstance(error, ConfigurationError) and error.help_text for error in found)
 
 
-TASK: Mapping[type[BaseException], str] = {TimeoutError: "TASK_SLOW"}
-APP: Mapping[type[BaseException], str] = {TimeoutError: "APP_SLOW", LateError: "APP_LATE"}
+class ConnectTimeoutError(LateError, ConnectionError):
+    """Has bases on two sides."""
+
+
+TASK: Mapping[type[BaseException], str] = {Exception: "TASK_ANY", TimeoutError: "TASK_SLOW"}
+APP: Mapping[type[BaseException], str] = {
+    OSError: "APP_SYSTEM",
+    URLError: "APP_URL",
+    BaseException: "APP_ANY",
+    ConnectionError: "APP_CONNECTION",
+    LateError: "APP_LATE",
+}
+HTTP_ERROR = HTTPError("http://shop.example", 500, "no", Message(), None)
 
 
 @pytest.mark.parametrize(
-    ("exception", "task_default", "code"),
+    ("exception", "task", "app", "task_default", "code"),
     [
-        (TimeoutError(), None, "TASK_SLOW"),
-        (LateError(), None, "APP_LATE"),  # an exact class only: the task's mapper knows its base
-        (KeyError(), "TASK_OTHER", "TASK_OTHER"),
-        (KeyError(), None, "APP_OTHER"),
-        (SystemExit(), None, "APP_OTHER"),
+        (TimeoutError(), TASK, APP, None, "TASK_SLOW"),
+        (LateError(), TASK, APP, None, "TASK_SLOW"),  # the app's mapper has its very class, but comes second
+        (KeyError(), TASK, APP, None, "TASK_ANY"),
+        (SystemExit(), TASK, APP, "TASK_OTHER", "APP_ANY"),
+        (HTTP_ERROR, None, APP, None, "APP_URL"),
+        (HTTP_ERROR, {URLError: "TASK_URL"}, APP, None, "TASK_URL"),
+        (FileNotFoundError(), {}, APP, None, "APP_SYSTEM"),
+        (ConnectTimeoutError(), None, APP, None, "APP_LATE"),
+        (BrokenPipeError(), None, APP, None, "APP_CONNECTION"),
+        (KeyError(), {OSError: "TASK_SYSTEM"}, {OSError: "APP_SYSTEM"}, "TASK_OTHER", "TASK_OTHER"),
+        (KeyError(), None, None, None, "APP_OTHER"),
     ],
-    ids=["task mapper", "app mapper", "task default", "app default", "exit"],
+    ids=[
+        "own",
+        "task first",
+        "base",
+        "exit",
+        "nearest",
+        "task nearest",
+        "far",
+        "two sides",
+        "pipe",
+        "default",
+        "app default",
+    ],
 )
-def test_exceptions_become_codes_in_order(exception: BaseException, task_default: str | None, code: str) -> None:
+def test_the_nearest_class_in_a_mapper_counts(
+    exception: BaseException,
+    task: Mapping[type[BaseException], str] | None,
+    app: Mapping[type[BaseException], str] | None,
+    task_default: str | None,
+    code: str,
+) -> None:
     found = code_for_exception(
-        exception, task_mapper=TASK, app_mapper=APP, task_default=task_default, app_default="APP_OTHER"
+        exception, task_mapper=task, app_mapper=app, task_default=task_default, app_default="APP_OTHER"
     )
     assert found == code
 

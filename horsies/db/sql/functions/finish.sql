@@ -3,16 +3,18 @@
 -- a claim that others ended is in history too, say after `reap`: only the same code makes it the same outcome.
 -- A batch is written in one go; if a row of it is refused as data, each is written by itself, and the refused one
 -- ends FAILED with WORKER_SERIALIZATION_ERROR and the server's reason, so that it fails alone.
+-- Returns for each outcome also the error code that was stored, and when the task is due again; null: it is not retried.
 -- Locks: root runs, then task rows, both in the order of their ids. Called by: workers, in an exchange; reap.
 create function horsies.finish(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
     retry_afters double precision[], hostname text, pids int[], process_names text[]
-) returns table (id uuid, verdict text)
+) returns table (id uuid, verdict text, stored_code text, due_again timestamptz)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $function$
 declare
     accepted uuid[];
+    refused uuid[];
     place int;
     refusal text;
 begin
@@ -32,6 +34,7 @@ begin
             exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
                 refusal := json_build_object('error_code', 'WORKER_SERIALIZATION_ERROR', 'data', null,
                     'exception', null, 'message', 'the database refused this outcome: ' || sqlerrm)::text;
+                refused := refused || ids[place];
                 accepted := accepted || horsies.finish_batch(
                     finishing_worker, ids[place:place], exchanges[place:place], array[false], array[refusal],
                     array['WORKER_SERIALIZATION_ERROR'], array[null::double precision], hostname,
@@ -51,7 +54,9 @@ begin
                        and a.exchange_no = given.exchange_no
                        and a.error_code in (given.code, 'WORKER_SERIALIZATION_ERROR')) then 'duplicate'
         else 'stale'
-    end
-    from unnest(ids, exchanges, codes) as given (id, exchange_no, code);
+    end,
+    case when given.id = any (refused) then 'WORKER_SERIALIZATION_ERROR' else given.code end,
+    case when not given.ok or given.id = any (refused) then (select t.run_at from horsies.tasks t where t.id = given.id) end
+    from unnest(ids, exchanges, oks, codes) as given (id, exchange_no, ok, code);
 end
 $function$;

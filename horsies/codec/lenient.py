@@ -1,0 +1,31 @@
+"""Errors as JSON, whatever is in them: an error must never be lost because it can't be written."""
+
+from horsies.codec.text import encode_json
+from horsies.outcome import TaskError
+from horsies.plain import plain_data
+
+_NOTE = "which JSON cannot carry: it is stored as its repr"
+
+
+def lenient_error(error: TaskError) -> TaskError:
+    """Copy an error with ``data`` that JSON can carry; the message says what of it is shown as text only."""
+    data = plain_data(error.data)
+    if not data.shown:
+        return error.model_copy(update={"data": data.value})
+    message = _with_note(error.message, f"data holds {', '.join(data.shown)}, {_NOTE}")
+    return error.model_copy(update={"data": data.value, "message": message})
+
+
+def lenient_json(error: TaskError) -> bytes:
+    """Write an error of which also other fields than ``data`` can't be carried, such as those of a subclass."""
+    lenient = lenient_error(error)
+    fields = {name: plain_data(value) for name, value in lenient}
+    plain = {name: field.value for name, field in fields.items()}
+    shown = [f"{name} holds {', '.join(field.shown)}" for name, field in fields.items() if field.shown]
+    if shown:
+        plain["message"] = _with_note(plain["message"], f"{'; '.join(shown)}, {_NOTE}")
+    return encode_json(plain)
+
+
+def _with_note(message: str | None, note: str) -> str:
+    return f"{message} ({note})" if message else note

@@ -1,0 +1,147 @@
+"""Functions of the app that run in child processes: at their start, at their planned end, and around every attempt."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self, cast
+
+from horsies.codec.signature import function_location
+from horsies.codes import BuiltInTaskCode, TaskAttemptOutcome
+from horsies.errors import ConfigurationError, ErrorCode, SourceLocation, caller_location
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOutcome:
+    """How an attempt ended, as `@app.around_task` hooks receive it: ``outcome = yield``.
+
+    Attributes:
+        status: COMPLETED or FAILED. A failed attempt may still be retried.
+        error_code: The code of the error; None if the attempt completed or its error has no code.
+        exception: The exception that the attempt raised; None if it returned.
+    """
+
+    status: TaskAttemptOutcome
+    error_code: BuiltInTaskCode | str | None = None
+    exception: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Hook[**P, R]:
+    """A function and the place where it is defined."""
+
+    fn: Callable[P, R]
+    location: SourceLocation | None
+
+    def is_same_source(self, other: "_Hook[P, R]") -> bool:
+        """Whether both are one function; imported twice, it may be two objects. Closures of one function differ."""
+        if self.fn is other.fn:
+            return True
+        same = self.location == other.location and _name_of(self.fn) == _name_of(other.fn)
+        return same and inspect.isfunction(self.fn) and not self.fn.__closure__
+
+    def __str__(self) -> str:
+        """Name and place."""
+        return _name_of(self.fn) + (f" ({self.location})" if self.location is not None else "")
+
+
+class ChildHook(_Hook[[], object]):
+    """A function without parameters that runs at the start or at the planned end of each child process."""
+
+    @classmethod
+    def of(cls, fn: object, moment: str = "start") -> Self:
+        """Check a function.
+
+        Args:
+            fn: the function.
+            moment: ``start`` or ``stop``, for the error message.
+
+        Raises:
+            ConfigurationError: HRS-214, it can't be a hook.
+        """
+        problem = "is no function" if not callable(fn) else _wrong_child_hook(fn)
+        if not callable(fn) or problem is not None:
+            message = f"{_name_of(fn)} can't be run at the {moment} of a child: it {problem}"
+            fix = "decorate a plain function without parameters: def connect() -> None"
+            raise ConfigurationError(
+                ErrorCode.WORKER_INVALID_CHILD_HOOK, message, location=_location_of(fn), help_text=fix
+            )
+        return cls(fn, _location_of(fn))
+
+
+class AroundHook(_Hook[[Any], Iterator[None]]):
+    """A generator function that runs around every attempt; its parameter is the `CurrentTask`."""
+
+    @classmethod
+    def of(cls, fn: object) -> Self:
+        """Check a function.
+
+        Raises:
+            ConfigurationError: HRS-214, it can't be a hook.
+        """
+        problem = "is no function" if not callable(fn) else _wrong_around_hook(fn)
+        if not callable(fn) or problem is not None:
+            message = f"{_name_of(fn)} can't be run around tasks: it {problem}"
+            fix = "decorate a generator function that yields once: def trace(task: CurrentTask) -> Iterator[None]"
+            raise ConfigurationError(
+                ErrorCode.WORKER_INVALID_CHILD_HOOK, message, location=_location_of(fn), help_text=fix
+            )
+        return cls(cast("Callable[[Any], Iterator[None]]", fn), _location_of(fn))
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The hooks of an app, each list in the order of registration."""
+
+    child_start: list[ChildHook] = field(default_factory=list[ChildHook])
+    child_stop: list[ChildHook] = field(default_factory=list[ChildHook])
+    around_task: list[AroundHook] = field(default_factory=list[AroundHook])
+
+
+def add_hook[H: _Hook[..., Any]](hooks: list[H], hook: H) -> None:
+    """Add a hook; the same function imported under a second module name replaces the first, as with tasks."""
+    for place, known in enumerate(hooks):
+        if known.is_same_source(hook):
+            hooks[place] = hook
+            return
+    hooks.append(hook)
+
+
+def _name_of(fn: object) -> str:
+    return str(getattr(fn, "__qualname__", repr(fn)))
+
+
+def _location_of(fn: object) -> SourceLocation | None:
+    return function_location(fn) if inspect.isfunction(fn) else caller_location()
+
+
+def _wrong_child_hook(fn: Callable[..., object]) -> str | None:
+    for each in _callables_of(fn):
+        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
+            return "is asynchronous"
+        if inspect.isgeneratorfunction(each):
+            return "is a generator"
+    try:
+        parameters = list(inspect.signature(fn).parameters)
+    except ValueError:  # some built-in functions don't tell
+        return None
+    return f"takes {', '.join(parameters)}" if parameters else None
+
+
+def _wrong_around_hook(fn: Callable[..., object]) -> str | None:
+    each = _callables_of(fn)
+    if any(inspect.isasyncgenfunction(one) or inspect.iscoroutinefunction(one) for one in each):
+        return "is asynchronous"
+    if hasattr(fn, "__wrapped__"):
+        return "is wrapped by another decorator, such as @contextmanager"
+    if not any(inspect.isgeneratorfunction(one) for one in each):
+        return "is not a generator function"
+    try:
+        inspect.signature(fn).bind(None)
+    except TypeError:
+        return "does not take exactly one positional argument, the task"
+    return None
+
+
+def _callables_of(fn: Callable[..., object]) -> tuple[object, object]:
+    """The function, and what an object that can be called runs."""
+    return fn, getattr(fn, "__call__", None)  # noqa: B004 - an object's own may be asynchronous

@@ -1,0 +1,64 @@
+"""Any value as plain data that JSON can carry, for errors, which must be stored whatever is in them."""
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pydantic_core import to_jsonable_python
+
+_MOST_CHARACTERS = 1000
+_FIRST_TOO_LONG = 10**sys.int_info.default_max_str_digits  # Python converts no longer number to text
+
+
+class Plain(NamedTuple):
+    """Plain data, and the types of the values in it that are only shown as text."""
+
+    value: Any
+    shown: tuple[str, ...]
+
+
+def printable(text: str) -> str:
+    """Return text that UTF-8 can hold: lone surrogates become visible escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def plain_data(value: object) -> Plain:
+    """Encode a value as pydantic would, with NaN and infinity as text; what it cannot encode becomes its ``repr``."""
+    shown: dict[str, None] = {}
+
+    def show(part: object) -> str:
+        shown[type(part).__qualname__] = None
+        return _repr(part)
+
+    try:
+        plain = _carried(to_jsonable_python(value, by_alias=False, bytes_mode="base64", fallback=show), show)
+        json.dumps(plain, allow_nan=False, ensure_ascii=False).encode()
+    except Exception:  # noqa: BLE001 - a cycle, or a serializer of the user's own that raises
+        plain = show(value)
+    return Plain(plain, tuple(shown))
+
+
+def _carried(value: Any, show: Callable[[object], str]) -> Any:
+    """Plain data without what JSON text can't hold: lone surrogates, not-a-number, numbers with too many digits."""
+    whole: Any = value  # a container keeps the unknown types of its parts
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(str(key)): _carried(item, show) for key, item in whole.items()}
+    if isinstance(value, list):
+        return [_carried(part, show) for part in whole]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"  # as pydantic writes them
+    if isinstance(value, int) and abs(value) >= _FIRST_TOO_LONG:
+        return show(value)
+    return value
+
+
+def _repr(value: object) -> str:
+    try:
+        text = printable(repr(value))
+    except Exception as broken:  # noqa: BLE001 - a value that cannot show itself is only named
+        return f"<{type(value).__qualname__}, whose repr raised {type(broken).__name__}>"
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"

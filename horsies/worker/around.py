@@ -1,0 +1,95 @@
+"""Running the app's `@app.around_task` hooks around an attempt."""
+
+import logging
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, cast
+
+from horsies.codes import BUILT_IN_CODES, TaskAttemptOutcome
+from horsies.current import CurrentTask
+from horsies.errors import raised_at
+from horsies.hooks import AroundHook, AttemptOutcome
+from horsies.masking import mask_secrets
+from horsies.telemetry import event
+from horsies.worker.protocol import Report
+
+
+class Around:
+    """The hooks of one attempt: entered in the order of registration, left in the reverse order.
+
+    Whatever a hook raises is logged as ``hook.failed`` and goes no further. A hook that failed before its ``yield`` is
+    not left.
+    """
+
+    __slots__ = ("_entered", "_task")
+
+    def __init__(self, hooks: Sequence[AroundHook], task: CurrentTask) -> None:
+        """Run each hook up to its ``yield``."""
+        self._task = task
+        self._entered: list[tuple[AroundHook, Iterator[None]]] = []
+        for hook in hooks:
+            self._enter(hook)
+
+    def leave(self, report: Report) -> None:
+        """Give each hook the outcome, and run the rest of it."""
+        if self._entered:
+            outcome = _outcome(report)
+            for hook, generator in reversed(self._entered):
+                self._leave(hook, cast("Generator[None, AttemptOutcome]", generator), outcome)
+
+    def _enter(self, hook: AroundHook) -> None:
+        try:
+            generator = hook.fn(self._task)
+            next(generator)
+        except StopIteration:
+            return  # it has nothing to do with this task
+        except BaseException as exception:  # noqa: BLE001 - a hook may raise anything
+            self._report_failure(hook, exception)
+            return
+        self._entered.append((hook, generator))
+
+    def _leave(self, hook: AroundHook, generator: Generator[None, AttemptOutcome], outcome: AttemptOutcome) -> None:
+        try:
+            generator.send(outcome)
+        except StopIteration:
+            return
+        except BaseException as exception:  # noqa: BLE001 - a hook may raise anything
+            self._report_failure(hook, exception, outcome.exception)
+            return
+        event("hook.failed", level=logging.ERROR, hook=hook, task_id=self._task.id, reason="it yields more than once")
+        try:
+            generator.close()
+        except BaseException as exception:  # noqa: BLE001
+            self._report_failure(hook, exception)
+
+    def _report_failure(
+        self, hook: AroundHook, exception: BaseException, of_the_task: BaseException | None = None
+    ) -> None:
+        """Log what a hook raised, without the text of the task's own exception, which may hold arguments."""
+        kind = type(exception).__name__
+        is_the_tasks = of_the_task is not None and exception in (of_the_task, of_the_task.__cause__)
+        fields: dict[str, Any] = {} if is_the_tasks else {"message": _text(exception)}
+        event(
+            "hook.failed",
+            level=logging.ERROR,
+            hook=hook,
+            task=self._task.name,
+            task_id=self._task.id,
+            reason=f"it raised {kind}",
+            place=raised_at(exception),
+            **fields,
+        )
+
+
+def _text(exception: BaseException) -> str:
+    try:
+        return mask_secrets(str(exception))
+    except BaseException as broken:  # noqa: BLE001 - a broken __str__ must not hide the exception it belongs to
+        return f"<__str__ raised {type(broken).__name__}>"
+
+
+def _outcome(report: Report) -> AttemptOutcome:
+    if report.ok:
+        return AttemptOutcome(TaskAttemptOutcome.COMPLETED)
+    code = report.error_code
+    known = None if code is None else BUILT_IN_CODES.get(code, code)
+    return AttemptOutcome(TaskAttemptOutcome.FAILED, known, report.exception)

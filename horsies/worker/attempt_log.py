@@ -1,0 +1,65 @@
+"""Log lines about the ends of attempts: written when the database has confirmed them, for it decides on retries."""
+
+import logging
+import time
+from typing import NamedTuple
+
+from horsies.codes import ContractCode, OperationalErrorCode
+from horsies.db.calls_worker import Fence, Outcome, ReapCounts, Verdict
+from horsies.telemetry import event, is_logged
+from horsies.worker.protocol import Job
+
+_ERRORS: frozenset[str] = frozenset({*ContractCode, OperationalErrorCode.WORKER_CRASHED})
+
+
+class _Ended(NamedTuple):
+    """An attempt whose outcome is on its way to the database."""
+
+    task_name: str
+    attempt: int
+    seconds: float
+
+
+class AttemptLog:
+    """Logs ``task.failed`` and ``task.finished``. Neither has arguments, results or messages of the task."""
+
+    def __init__(self, *, successes: int) -> None:
+        """Take the level at which successes are logged. Failures are WARNING; crashes and contract errors are ERROR."""
+        self._successes = successes
+        self._logs_successes = is_logged(successes)
+        self._ended: dict[Fence, _Ended] = {}
+
+    def note(self, job: Job, outcome: Outcome) -> None:
+        """Remember an attempt until its outcome is confirmed."""
+        seconds = outcome.seconds or time.monotonic() - job.given_at
+        self._ended[outcome.fence] = _Ended(job.task_name, job.attempt, seconds)
+
+    def confirm(self, outcome: Outcome, verdict: Verdict) -> None:
+        """Log an attempt whose outcome the database has answered. A stale outcome is another worker's business."""
+        ended = self._ended.pop(outcome.fence, None)
+        if ended is None or verdict.verdict == "stale":
+            return
+        if verdict.error_code is None:
+            if self._logs_successes:
+                event("task.finished", level=self._successes, **_facts(outcome, ended))
+            return
+        level = logging.ERROR if verdict.error_code in _ERRORS else logging.WARNING
+        facts = _facts(outcome, ended) | {"code": verdict.error_code, "retried": verdict.due_again is not None}
+        if verdict.due_again is not None:
+            facts["retry_at"] = verdict.due_again.isoformat(timespec="milliseconds")
+        event("task.failed", level=level, **facts)
+
+
+def log_reaped(counts: ReapCounts) -> None:
+    """Log the tasks that dead workers had running, if there were any."""
+    if counts.crashed:
+        event("tasks.crashed", level=logging.ERROR, count=counts.crashed, workers=counts.workers)
+
+
+def _facts(outcome: Outcome, ended: _Ended) -> dict[str, object]:
+    return {
+        "task": ended.task_name,
+        "id": outcome.fence.task_id,
+        "attempt": ended.attempt,
+        "ms": round(ended.seconds * 1000, 1),
+    }

@@ -1,0 +1,103 @@
+"""A failed attempt leaves a line in the worker's log, without anything of the task's own data."""
+
+import json
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.scene import Scene
+from tests.support.waiting import wait_until
+from tests.support.workers import WorkerProcess
+
+SECRET = "4111-1111-1111-1111"
+
+
+def events(worker: WorkerProcess, name: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in worker.log().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == name]
+
+
+def failure(worker: WorkerProcess, task_id: str, attempt: int = 1) -> dict[str, Any]:
+    """Wait for the line about an attempt; there is only one."""
+
+    def found() -> list[dict[str, Any]]:
+        return [each for each in events(worker, "task.failed") if (each["id"], each["attempt"]) == (task_id, attempt)]
+
+    wait_until(lambda: bool(found()), describe=worker.log)
+    [line] = found()
+    return line
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("options", [[], ["--concurrency=4"]], ids=" ".join)
+def test_each_way_to_fail_is_logged_at_its_level(scene: Scene, options: list[str]) -> None:
+    worker = scene.ready_worker("--log-format=json", *options)
+    expected = {
+        "fail": ("WARNING", "SHOP_CLOSED"),
+        "boom": ("WARNING", "UNHANDLED_EXCEPTION"),
+        "boom_async": ("WARNING", "UNHANDLED_EXCEPTION"),
+        "boom_mapped": ("WARNING", "NOT_THERE"),
+        "bare_value": ("WARNING", "TASK_EXCEPTION"),
+        "unserialisable": ("WARNING", "WORKER_SERIALIZATION_ERROR"),
+        "slow_async": ("WARNING", "TASK_TIMEOUT"),
+        "wrong_type": ("ERROR", "RETURN_TYPE_MISMATCH"),
+        "kill": ("ERROR", "WORKER_CRASHED"),
+    }
+    for task, (level, code) in expected.items():
+        handle = scene.send(task, SECRET)
+        assert str(handle.get(timeout_ms=20_000).err_value.error_code) == code
+        line = failure(worker, handle.task_id)
+        assert (line["level"], line["task"], line["code"], line["retried"]) == (level, task, code, False)
+        assert line["ms"] > 0
+        assert "retry_at" not in line
+    assert scene.send("ok", SECRET).get(timeout_ms=20_000).is_ok()
+    assert events(worker, "task.finished") == []
+    assert SECRET not in worker.log()
+    assert worker.stop() == 0
+
+
+def test_a_retry_is_logged_with_its_time(scene: Scene) -> None:
+    worker = scene.ready_worker("--log-format=json")
+    again = scene.send("survivor", "again", str(scene.folder))
+    assert again.get(timeout_ms=20_000).is_ok()
+    later = scene.send("late_survivor", "later", str(scene.folder))
+    line = failure(worker, later.task_id)
+    assert (line["retried"], line["code"], line["level"]) == (True, "WORKER_CRASHED", "ERROR")
+    [(due,)] = scene.session.execute("select run_at from horsies.tasks where id = %s", [later.task_id])
+    assert line["retry_at"] == due.isoformat(timespec="milliseconds")
+    assert failure(worker, again.task_id)["retried"] is True
+    assert worker.stop() == 0
+
+
+def test_a_success_is_logged_for_debugging(scene: Scene) -> None:
+    worker = scene.ready_worker("--log-format=json", "--loglevel=DEBUG")
+    handle = scene.send("ok", SECRET)
+    assert handle.get(timeout_ms=20_000).is_ok()
+    wait_until(lambda: bool(events(worker, "task.finished")), describe=worker.log)
+    [line] = events(worker, "task.finished")
+    assert (line["level"], line["task"], line["id"], line["attempt"]) == ("DEBUG", "ok", handle.task_id, 1)
+    assert SECRET not in worker.log()
+    assert worker.stop() == 0
+
+
+def test_a_result_that_the_database_refuses_is_a_failure_in_the_log(scene: Scene) -> None:
+    scene.session.execute(
+        "alter table horsies.history add constraint small check (octet_length(result::text) < 1000 or error_code is not null)"
+    )
+    worker = scene.ready_worker("--log-format=json")
+    handle = scene.send("big", "key", "x" * 5000)
+    assert str(handle.get(timeout_ms=20_000).err_value.error_code) == "WORKER_SERIALIZATION_ERROR"
+    assert failure(worker, handle.task_id)["code"] == "WORKER_SERIALIZATION_ERROR"
+    assert worker.stop() == 0
+
+
+def test_tasks_of_a_dead_worker_are_logged_by_whoever_ends_them(scene: Scene) -> None:
+    worker = scene.ready_worker("--log-format=json")
+    running = scene.send("sleep", "running", 60)
+    scene.wait_for_note("running")
+    psutil.Process(worker.pid).kill()
+    assert str(running.get(timeout_ms=20_000).err_value.error_code) == "WORKER_CRASHED"
+    wait_until(lambda: bool(events(worker, "tasks.crashed")), describe=worker.log)
+    [line] = events(worker, "tasks.crashed")
+    assert (line["level"], line["count"], line["workers"]) == ("ERROR", 1, 1)
