@@ -15,7 +15,7 @@ Permits
     that blocks the event loop keeps a child from reading its socket. Before each job the child must take a permit, one
     byte, out of a pipe whose reading end the supervisor holds too. Both can take a permit, and never the same one: a
     job whose permit the supervisor took has not begun and never will. These are the last jobs that the child was given,
-    and the child is told to drop them when it comes to them.
+    and their permits now tell the child to drop them.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class Child:
     Attributes:
         state: changed only by `mark_ready`, `drain`, `stop` and `mark_dead`.
         concurrency: how many jobs it runs at once.
-        jobs: what it was given, in that order. The first ``concurrency`` of them run, and the others wait.
+        jobs: the jobs that it was given, in that order. The first ``concurrency`` of them run, and the others wait.
         left: how many more it may be given.
         predecessors: children that had its slot before and still run something. It may take no more than they leave
             room for.

@@ -165,7 +165,7 @@ class Crew:
             self.tell_template(protocol.kill(child.pid))
 
     def kill_silent(self, looks: int) -> None:
-        """Kill children of whose interpreter nothing was heard for so many looks: stopped, or stuck."""
+        """Kill children whose interpreter gave no sign of life at the last ``looks`` looks: it is stopped, or stuck."""
         for child in self:
             if child.look() >= looks:
                 event("child.hung", slot=child.slot, pid=child.pid, level=logging.WARNING)

@@ -1,4 +1,4 @@
-"""What a child reads: jobs and stops off its socket, permits off a pipe."""
+"""The inputs of a child: jobs and stops come over its socket, permits over a pipe."""
 
 import asyncio
 import os
