@@ -24,6 +24,7 @@ EXECUTED = [
     ROOT / "docs" / name
     for name in (
         "tasks.md",
+        "hooks.md",
         "queues.md",
         "results-and-errors.md",
         "schedules.md",
