@@ -71,6 +71,8 @@ def test_an_async_task_that_is_cancelled_ends_and_its_child_goes_on(stage: Scene
     release(stage, "after")
     assert after.get(timeout_ms=20_000).ok_value == "after"
     assert stage.wait_for_note("after").pid == pid
+    worker.wait_for_log(rf"INFO task\.cancelled .*id={doomed.task_id} ")
+    assert "task.failed" not in worker.log()
     assert "stale" not in worker.log()
     assert "child.killed" not in worker.log()
     check_only_deliberate_ends(worker)
