@@ -44,7 +44,7 @@ class AttemptLog:
                 event("task.finished", level=self._successes, **_facts(outcome, ended))
             return
         if verdict.error_code == OutcomeCode.TASK_CANCELLED:
-            event("task.cancelled", **_facts(outcome, ended))
+            event("task.cancelled", level=logging.INFO, **_facts(outcome, ended))
             return
         level = logging.ERROR if verdict.error_code in _ERRORS else logging.WARNING
         facts = _facts(outcome, ended) | {"code": verdict.error_code, "retried": verdict.due_again is not None}
