@@ -66,10 +66,10 @@ class CurrentTask:
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody wants this attempt any more: the task was cancelled, or handed on for the worker seemed dead.
+        """Whether this attempt is not wanted any more.
 
-        It is what the database said last. To look at it is to ask anew, as with `heartbeat`. A worker also kills the
-        child of a cancelled task.
+        The task was cancelled, it exceeded its time-out and could not be stopped, or the worker was declared dead. It
+        is what the worker or the database said last; reading it has the database asked again, as `heartbeat` does.
         """
         self.heartbeat()
         return not self._is_wanted
@@ -100,8 +100,8 @@ class CurrentTask:
             self._reporter.tell(self, None)
 
     def is_told(self, *, wanted: bool) -> None:
-        """Take the database's answer."""
-        self._is_wanted = wanted
+        """Take the database's answer, or the worker's word that the attempt must end. Neither is ever taken back."""
+        self._is_wanted = self._is_wanted and wanted
 
 
 class Running:

@@ -116,7 +116,10 @@ class TaskHandle[T, E: TaskError = TaskError]:
         return await self._runner.run_async(self._info(**options))
 
     def cancel(self) -> BrokerResult[bool]:
-        """End the task, whatever it does; if it runs, the child that runs it is killed.
+        """End the task, whether it waits or runs. Code that runs is stopped, and no other task is harmed by that.
+
+        An ``async def`` task gets `asyncio.CancelledError`. The process of a ``def`` task, or of one that does not end
+        within a second, is killed as soon as it runs nothing else.
 
         Returns:
             ``Ok(True)``: this call ended it; ``Ok(False)``: it had ended before. An error with TASK_NOT_FOUND, or with

@@ -4,7 +4,7 @@ import logging
 import time
 from typing import NamedTuple
 
-from horsies.codes import ContractCode, OperationalErrorCode
+from horsies.codes import ContractCode, OperationalErrorCode, OutcomeCode
 from horsies.db.calls_worker import Fence, Outcome, ReapCounts, Verdict
 from horsies.telemetry import event, is_logged
 from horsies.worker.protocol import Job
@@ -21,7 +21,7 @@ class _Ended(NamedTuple):
 
 
 class AttemptLog:
-    """Logs ``task.failed`` and ``task.finished``. Neither has arguments, results or messages of the task."""
+    """Logs ``task.failed``, ``task.cancelled`` and ``task.finished``. None has arguments, results or messages."""
 
     def __init__(self, *, successes: int) -> None:
         """Take the level at which successes are logged. Failures are WARNING; crashes and contract errors are ERROR."""
@@ -42,6 +42,9 @@ class AttemptLog:
         if verdict.error_code is None:
             if self._logs_successes:
                 event("task.finished", level=self._successes, **_facts(outcome, ended))
+            return
+        if verdict.error_code == OutcomeCode.TASK_CANCELLED:
+            event("task.cancelled", level=logging.INFO, **_facts(outcome, ended))
             return
         level = logging.ERROR if verdict.error_code in _ERRORS else logging.WARNING
         facts = _facts(outcome, ended) | {"code": verdict.error_code, "retried": verdict.due_again is not None}

@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import logging
 import os
-import select
 import signal
 import socket
 import threading
@@ -27,17 +26,18 @@ from horsies.errors import raised_at
 from horsies.hooks import ChildHook, Hooks
 from horsies.masking import mask_secrets
 from horsies.telemetry import event
+from horsies.worker import protocol
 from horsies.worker.aftermath import ailment, drive, keep_copies_out
 from horsies.worker.context import AttemptContexts
 from horsies.worker.execute import Executor, one_line
 from horsies.worker.exits import leave
+from horsies.worker.inbox import READ_BYTES, Inbox, Permits
 from horsies.worker.launch import START_FAILED
-from horsies.worker.protocol import RUN, Frame, FrameReader, Job, Kind, Report
+from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report
 from horsies.worker.refusals import start_thread
 from horsies.worker.settings import WorkerOptions
 
 BEATS_WITHIN_THRESHOLD = 8
-_READ_BYTES = 1 << 16
 
 
 def run_child(channel: socket.socket, permits: int, executor: Executor, options: WorkerOptions, hooks: Hooks) -> None:
@@ -54,7 +54,7 @@ def run_child(channel: socket.socket, permits: int, executor: Executor, options:
         if options.concurrency == 1:
             _serve_one_by_one(channel, permits, attempts)
         else:
-            drive(loop, _Concurrent(channel, attempts, options.concurrency).serve())
+            drive(loop, _Concurrent(channel, permits, attempts, options.concurrency).serve())
     leave(runner.close, hooks.child_stop)
 
 
@@ -132,39 +132,30 @@ class Attempts:
 
 
 def _serve_one_by_one(channel: socket.socket, permits: int, attempts: Attempts) -> None:
-    reader = FrameReader()
-    patience = select.poll()
-    patience.register(permits, select.POLLIN)
+    inbox, start_permits = Inbox(channel, attempts.executor.attempts), Permits(permits)
+    inbox.read_on(attempts.health.loop)
     channel.sendall(Frame(Kind.READY).encode())
-    while data := channel.recv(_READ_BYTES):
-        for frame in reader.feed(data):
-            if _permit(permits, patience) == RUN:
-                report = _run_one(attempts, Job.decode(frame.body))
-                farewell = attempts.health.farewell()
-                channel.sendall(farewell + Frame(Kind.DONE, report.encode()).encode())
-                if farewell:
-                    _wait_for_end(channel)
-                    return
+    while (job := inbox.next()) is not None:
+        if start_permits.take():
+            report = _run_one(attempts, job)
+            farewell = attempts.health.farewell()
+            channel.sendall(farewell + Frame(Kind.DONE, report.encode()).encode())
+            if farewell:
+                _wait_for_end(channel)
+                return
 
 
 def _wait_for_end(channel: socket.socket) -> None:
     """Run nothing more: permits that are left in the pipe are the supervisor's to take back."""
-    while channel.recv(_READ_BYTES):
+    while channel.recv(READ_BYTES):
         continue
-
-
-def _permit(permits: int, patience: select.poll) -> bytes:
-    """Wait for the permit of the next job. The pipe does not block, for the supervisor reads it, too."""
-    while True:
-        try:
-            return os.read(permits, 1)
-        except BlockingIOError:
-            patience.poll()
 
 
 def _run_one(attempts: Attempts, job: Job) -> Report:
     start = time.perf_counter()
+    attempts.executor.attempts.add(job)
     report = _outcome_of(attempts, job)
+    attempts.executor.attempts.remove(job)
     signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a task left behind would strike another one
     report.seconds = time.perf_counter() - start
     return report
@@ -183,8 +174,9 @@ def _outcome_of(attempts: Attempts, job: Job) -> Report:
 class _Concurrent:
     """Serves up to ``concurrency`` jobs at a time on one event loop."""
 
-    def __init__(self, channel: socket.socket, attempts: Attempts, concurrency: int) -> None:
+    def __init__(self, channel: socket.socket, permits: int, attempts: Attempts, concurrency: int) -> None:
         self._channel = channel
+        self._permits = Permits(permits)
         self._executor = attempts.executor
         self._contexts = attempts.contexts
         self._health = attempts.health
@@ -194,15 +186,22 @@ class _Concurrent:
 
     async def serve(self) -> None:
         """Read jobs until the end of the stream."""
-        self._reader, self._writer = await asyncio.open_connection(sock=self._channel, limit=_READ_BYTES)
+        self._reader, self._writer = await asyncio.open_connection(sock=self._channel, limit=READ_BYTES)
         frames = FrameReader()
         self._writer.write(Frame(Kind.READY).encode())
-        while data := await self._reader.read(_READ_BYTES):
+        while data := await self._reader.read(READ_BYTES):
             for frame in frames.feed(data):
-                task = asyncio.create_task(self._run(Job.decode(frame.body)), context=self._contexts.new())
-                self._running.add(task)
-                task.add_done_callback(self._ended)
+                if frame.kind is Kind.STOP:
+                    self._executor.attempts.stop(*protocol.unpack_stop(frame))
+                elif self._permits.take():
+                    self._start(Job.decode(frame.body))
         self._writer.close()
+
+    def _start(self, job: Job) -> None:
+        self._executor.attempts.add(job)
+        task = asyncio.create_task(self._run(job), context=self._contexts.new())
+        self._running.add(task)
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -223,6 +222,7 @@ class _Concurrent:
             report = await executor.run_async(call)
         else:
             report = await self._in_thread(executor.run, call)
+        executor.attempts.remove(job)
         if not self._outbox:
             loop.call_soon(self._flush)
         self._outbox += [self._health.farewell(), Frame(Kind.DONE, report.encode()).encode()]

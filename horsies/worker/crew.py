@@ -1,7 +1,13 @@
-"""The child processes of a worker, seen from the supervisor: had forked, judged dead, replaced, let go.
+"""The child processes of a worker, seen from the supervisor: it has them forked, replaced, killed, and sees them dead.
 
 What they run is the business of `horsies.worker.pool`. A child that takes no more work has a successor at once: both
-belong to one slot, and the successor counts what its elders still run as its own load, so a slot never runs too much.
+belong to one slot, and the successor counts what its predecessors still run as its own load, so a slot never runs more
+tasks than ``--concurrency``. Attempts that were told to stop and did not are not counted: they must not take the place
+of other tasks.
+
+Every predecessor runs at least one task that counts, or it is killed. A slot has therefore at most as many predecessors
+as tasks that it may run at once. Those that wait for the end of other tasks before they can be killed are bounded
+further: beyond `_MOST_BLOCKED`, the slot gets no successor before one of them has ended.
 """
 
 import asyncio
@@ -16,7 +22,7 @@ from typing import Protocol
 
 from horsies.telemetry import event
 from horsies.worker import protocol
-from horsies.worker.children import Child, new_channel
+from horsies.worker.children import Child, ChildState, StopMode, new_channel
 from horsies.worker.exits import EXIT_WITHIN_S
 from horsies.worker.protocol import Frame, FrameReader, Kind, describe_end
 from horsies.worker.settings import WorkerOptions
@@ -27,6 +33,7 @@ _ROOM_AFTER_S = 0.01
 _EARLY_DEATHS_ALLOWED = 3
 _LEAVE_WITHIN_S = EXIT_WITHIN_S + 1.0
 _LAST_WORDS_WITHIN_S = 1.0
+_MOST_BLOCKED = 8
 
 
 class ChildrenCannotStartError(Exception):
@@ -84,6 +91,8 @@ class Crew:
         self._children: dict[int, Child] = {}
         self._numbers = itertools.count()
         self._by_pid: dict[int, Child] = {}
+        self._current: dict[int, Child | None] = {}  # by slot; None: the next child is about to be forked
+        self._delayed_slots: set[int] = set()
         self._early_deaths = 0
         self._forks: set[asyncio.Future[None]] = set()
         self._closing = False
@@ -141,39 +150,59 @@ class Crew:
         else:
             loop.remove_writer(channel)
 
-    def kill(self, child: Child) -> None:
-        """Have a child killed."""
+    def kill(self, child: Child, reason: str) -> None:
+        """Kill a child on purpose.
+
+        Args:
+            child: which one.
+            reason: why, for the log and for the errors of the tasks that it runs.
+        """
+        child.stop(StopMode.KILL, reason)
+        self._send_kill(child)
+
+    def _send_kill(self, child: Child) -> None:
         if child.pid is not None and child.wait_status is None:
             self.tell_template(protocol.kill(child.pid))
 
     def kill_silent(self, looks: int) -> None:
-        """Have children killed of whose interpreter nothing was heard for so many looks: stopped, or stuck."""
+        """Kill children whose interpreter gave no sign of life at the last ``looks`` looks: it is stopped, or stuck."""
         for child in self:
             if child.look() >= looks:
                 event("child.hung", slot=child.slot, pid=child.pid, level=logging.WARNING)
-                self.kill(child)
+                self.kill(child, "its interpreter has stopped responding")
 
-    def succeed(self, child: Child) -> None:
-        """Put another child in the slot of one that takes no more work, or is dead."""
-        if self._closing or self.failed.done():
+    def drain(self, child: Child, reason: str) -> None:
+        """Give a child no more work; another one takes its slot while it ends."""
+        if child.drain(reason):
+            self.replace_current(child.slot)
+
+    def replace_current(self, slot: int) -> None:
+        """Start another child in a slot if the current one takes no more work, and not too many wait for their end."""
+        current = self._current[slot]
+        if current is None or current.state < ChildState.DRAINING or self._closing or self.failed.done():
             return
-        elders = [elder for elder in (*child.elders, child) if elder.jobs]
-        child.elders = []
-        fork = asyncio.ensure_future(self._fork(child.slot, elders))
-        self._forks.add(fork)
-        fork.add_done_callback(self._on_fork_done)
+        predecessors = [child for child in (*current.predecessors, current) if child.jobs]
+        blocked = sum(bool(child.abandoned) for child in predecessors)
+        if blocked <= _MOST_BLOCKED:
+            self._delayed_slots.discard(slot)
+            current.predecessors = []
+            self._start_child(slot, predecessors)
+        elif slot not in self._delayed_slots:
+            self._delayed_slots.add(slot)
+            event("child.replacement_delayed", level=logging.WARNING, slot=slot, blocked=blocked)
 
-    def dismiss(self, child: Child) -> None:
-        """Let a child go that has a successor and runs nothing."""
-        child.is_dismissed = True
+    def shut_down(self, child: Child) -> None:
+        """Let a child exit that runs nothing and has been replaced."""
+        child.stop(StopMode.EXIT)
         if child.transport is not None:
             child.transport.close()
-        asyncio.get_running_loop().call_later(_LEAVE_WITHIN_S, self.kill, child)
+        reason = f"it did not exit within {_LEAVE_WITHIN_S:g} seconds"
+        asyncio.get_running_loop().call_later(_LEAVE_WITHIN_S, self.kill, child, reason)
 
     def on_frame(self, child: Child, frame: Frame) -> None:
         """A child said something."""
         if frame.kind is Kind.READY:
-            child.is_ready = child.was_ready = True
+            child.mark_ready()
             self._early_deaths = 0
             if not self.ready.done():
                 self.ready.set_result(None)
@@ -184,18 +213,25 @@ class Crew:
     def on_end_of_stream(self, child: Child) -> None:
         """A child's socket is closed: it is dead, or as good as dead."""
         child.has_ended = True
-        child.is_ready = False
-        if not (self._closing or child.is_dismissed):
-            self.kill(child)
-        self._judge(child)
+        if not self._closing:
+            child.stop(StopMode.LOST)
+            if child.stop_mode is StopMode.LOST:
+                self._send_kill(child)
+        self._handle_exit(child)
 
-    async def _fork(self, slot: int, elders: list[Child]) -> None:
+    def _start_child(self, slot: int, predecessors: list[Child]) -> None:
+        """Have a child forked that becomes the current one of its slot."""
+        self._current[slot] = None
+        fork = asyncio.ensure_future(self._fork(slot, predecessors))
+        self._forks.add(fork)
+        fork.add_done_callback(self._on_fork_done)
+
+    async def _fork(self, slot: int, predecessors: list[Child]) -> None:
         number, name = next(self._numbers), f"{self._name}/{slot}"
-        has_permits = self._options.concurrency == 1
-        with new_channel(number, slot, name, has_permits=has_permits) as (child, ours, files):
-            child.elders = elders
+        with new_channel(number, slot, name, concurrency=self._options.concurrency) as (child, ours, files):
+            child.predecessors = predecessors
             child.left = self._options.max_tasks_per_child or child.left
-            self._children[number] = child
+            self._children[number] = self._current[slot] = child
             while not self._has_sent(protocol.fork(number), files):  # noqa: ASYNC110 - nobody says that there is room
                 await asyncio.sleep(_ROOM_AFTER_S)
         connect = asyncio.get_running_loop().create_unix_connection
@@ -241,15 +277,15 @@ class Crew:
     def _on_forked(self, child: Child, pid: int) -> None:
         child.pid = pid
         self._by_pid[pid] = child
-        if child.has_ended and not self._closing:
-            self.kill(child)
+        if child.stop_mode in {StopMode.KILL, StopMode.LOST}:  # which came before its id was known
+            self._send_kill(child)
 
     def _on_exited(self, child: Child, wait_status: int) -> None:
         """A child is dead. Its stream ends behind its last words, unless a process it left behind holds it open."""
         child.wait_status = wait_status
         if child.transport is not None and not child.has_ended:
             asyncio.get_running_loop().call_later(_LAST_WORDS_WITHIN_S, child.transport.abort)
-        self._judge(child)
+        self._handle_exit(child)
         self._all_left.set()
 
     def _template_died(self) -> None:
@@ -260,26 +296,32 @@ class Crew:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
             child.wait_status = signal.SIGKILL
+            child.mark_dead()
             self._listener.on_death(child)
         self._by_pid.clear()
         self._fail(TemplateDiedError("the template process died, and its children with it"))
 
-    def _judge(self, child: Child) -> None:
-        """Once a child is surely dead: have it buried, and see that its slot has another one."""
-        if not child.has_ended or child.wait_status is None:
+    def _handle_exit(self, child: Child) -> None:
+        """Once a child is surely dead: settle what it was given, and see that its slot has another one."""
+        if not child.has_ended or child.wait_status is None or not child.mark_dead():
             return
         self._listener.on_death(child)
         del self._children[child.number]
         if self._closing:
             return
-        end = describe_end(child.wait_status)
-        if child.wait_status or not child.is_dismissed:
-            event("child.died", slot=child.slot, pid=child.pid, cause=end)
+        self._log_exit(child, child.wait_status)
         self._early_deaths += not child.was_ready
         if self._early_deaths > _EARLY_DEATHS_ALLOWED:
+            end = describe_end(child.wait_status)
             self._fail(ChildrenCannotStartError(f"children keep dying before they can take work; the last one {end}"))
-        if child.retired_for is None:
-            self.succeed(child)
+        self.replace_current(child.slot)
+
+    def _log_exit(self, child: Child, wait_status: int) -> None:
+        if child.stop_mode is StopMode.KILL and child.was_killed:
+            event("child.killed", slot=child.slot, pid=child.pid, reason=child.kill_reason)
+        elif wait_status or child.stop_mode not in {StopMode.EXIT, StopMode.KILL}:
+            cause = describe_end(wait_status)
+            event("child.died", level=logging.WARNING, slot=child.slot, pid=child.pid, cause=cause)
 
     def _fail(self, error: Exception) -> None:
         if not self.failed.done():

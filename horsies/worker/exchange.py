@@ -280,10 +280,9 @@ class Exchange:
             held = held_by(running, self._outcomes, self._unbegun, self._prefetched)
             lost = await self._link.call(calls_worker.reconcile(self._identity.worker_id, held))
             strays = lost.intersection(fence.task_id for fence in running)
-            if strays:
-                event("tasks.lost", count=len(strays))
-                for task_id in strays:
-                    self._pool.cancel(task_id)
+            newly_lost = sum(self._pool.cancel(task_id) for task_id in strays)
+            if newly_lost:  # a cancelled task that has not ended yet is lost at every comparison
+                event("tasks.lost", count=newly_lost)
 
     async def keep_leases(self, lease_s: float) -> None:
         """Renew the leases of what is prefetched, for ever; what is lost or has waited too long is forgotten."""

@@ -18,7 +18,8 @@ from horsies.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
 from horsies.worker.aftermath import Raised, put_right
 from horsies.worker.around import Around
 from horsies.worker.inputs import decode_call
-from horsies.worker.protocol import Job, Report
+from horsies.worker.protocol import Job, Report, StopCause
+from horsies.worker.stopping import RunningAttempt, RunningAttempts
 from horsies.workflows.nodes import WorkflowContextMissingIdError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Executor:
     def __init__(self, registry: Registry, app_mapper: ExceptionMapper, app_default: str, runner: Runner) -> None:
         """Take what the app says about tasks and exceptions, and its way to the database."""
         self._registry = registry
+        self.attempts = RunningAttempts()
         self._around = registry.hooks.around_task
         self._runner = runner
         self._reporter = Reporter(runner)
@@ -74,7 +76,9 @@ class Executor:
     def run(self, call: ReadyCall) -> Report:
         """Run a ``def`` task in this thread."""
         home = os.getpid()
-        task = self._current(call.job)
+        task, attempt = self._current(call.job), self.attempts[call.job.fence]
+        if not attempt.begin(task):
+            return self._conclude_attempt(call, attempt, None)
         with Running(task):
             around = Around(self._around, task)
             try:
@@ -82,7 +86,7 @@ class Executor:
             except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
                 returned = Raised(exception)
             put_right(home, returned)
-            report = self.conclude(call, returned)
+            report = self._conclude_attempt(call, attempt, returned)
             around.leave(report)
         put_right(home, None)
         self._reporter.settle(task)
@@ -94,7 +98,7 @@ class Executor:
         task = self._current(call.job)
         with Running(task):
             around = Around(self._around, task)
-            report = await self._await(call)
+            report = await self._await(call, task)
             around.leave(report)
         put_right(home, None)
         if self._reporter.owes(task):
@@ -111,21 +115,32 @@ class Executor:
             timeout_ms=job.timeout_ms,
         )
 
-    async def _await(self, call: ReadyCall) -> Report:
+    async def _await(self, call: ReadyCall, task: CurrentTask) -> Report:
         home = os.getpid()
-        clock = asyncio.timeout(None if call.job.timeout_ms is None else call.job.timeout_ms / 1000)
+        attempt = self.attempts[call.job.fence]
+        if not attempt.begin(task):
+            return self._conclude_attempt(call, attempt, None)
         try:
-            async with clock:
+            with attempt:
                 returned = await cast("Coroutine[Any, Any, object]", call.definition.fn(*call.args, **call.kwargs))
-        except TimeoutError as exception:
-            if clock.expired():
-                return timed_out(call.job)
-            returned = Raised(exception)
         except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
             returned = Raised(exception)
         put_right(home, returned)
         _forget_cancels()
-        return self.conclude(call, returned)
+        return self._conclude_attempt(call, attempt, returned)
+
+    def _conclude_attempt(self, call: ReadyCall, attempt: RunningAttempt, returned: object) -> Report:
+        """Make a report of an attempt. One that was stopped is that, whatever its code raised or returned since."""
+        cause = attempt.end()
+        if cause is None:
+            return self.conclude(call, returned)
+        exception = returned.exception if isinstance(returned, Raised) else None
+        if isinstance(exception, asyncio.CancelledError):  # it says nothing that the code does not
+            return stopped(call.job, cause)
+        try:
+            return stopped(call.job, cause, exception)
+        except BaseException:  # noqa: BLE001 - the user's exceptions may raise anything when looked at
+            return stopped(call.job, cause)
 
     def conclude(self, call: ReadyCall, returned: object) -> Report:
         """Make a report of what the function returned or raised."""
@@ -173,9 +188,12 @@ def _forget_cancels() -> None:
         task.uncancel()
 
 
-def timed_out(job: Job) -> Report:
-    """An attempt that ran past its time-out."""
-    return failed(job, OutcomeCode.TASK_TIMEOUT, f"task {job.task_name} ran longer than {job.timeout_ms} ms")
+def stopped(job: Job, cause: StopCause, exception: BaseException | None = None) -> Report:
+    """An attempt that was cancelled or ran past its time-out, with what its code raised then."""
+    if cause is StopCause.CANCELLED:
+        return failed(job, OutcomeCode.TASK_CANCELLED, "the task was cancelled", exception)
+    message = f"task {job.task_name} ran longer than {job.timeout_ms} ms"
+    return failed(job, OutcomeCode.TASK_TIMEOUT, message, exception)
 
 
 def _retry_after(result: TaskResult[Any, TaskError]) -> float | None:

@@ -1,6 +1,7 @@
 """What the children of a worker run: who may take a job, how long it may take, and what a death means."""
 
 import asyncio
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 from uuid import UUID
@@ -8,16 +9,16 @@ from uuid import UUID
 from horsies.codes import OperationalErrorCode
 from horsies.db.calls_worker import Fence, Outcome
 from horsies.telemetry import event
-from horsies.worker.children import Child
+from horsies.worker.children import Child, ChildState
 from horsies.worker.crew import Crew
-from horsies.worker.execute import failed, timed_out
+from horsies.worker.execute import failed, stopped
 from horsies.worker.pace import Pace
-from horsies.worker.protocol import Frame, Job, Kind, Report, describe_end
+from horsies.worker.protocol import Frame, Job, Kind, Report, StopCause
 from horsies.worker.settings import WorkerOptions, WorkerSettings
 
 _SWEEP_S = 0.02
 _CANCEL_GRACE_S = 1.0  # for an asynchronous task to end itself when it is cancelled
-_OTHERS_GRACE_S = 10.0  # for the other tasks of a child that has to go because of one
+_STOP_WORDS = {StopCause.CANCELLED: "was cancelled", StopCause.TIMED_OUT: "exceeded its time-out"}
 
 
 class PoolListener(Protocol):
@@ -58,7 +59,7 @@ class ChildPool:
         if self._concurrency > 1:
             return self.capacity
         most = 1 + self._pace.ahead
-        return sum(child.room(1 if child.elder_load else most) for child in self._ready())
+        return sum(child.room(1 if child.predecessor_load else most) for child in self._ready())
 
     @property
     def in_hand(self) -> int:
@@ -71,11 +72,11 @@ class ChildPool:
 
     def assign(self, job: Job) -> bool:
         """Give a job to the child with the fewest; False: there is none that may take it."""
-        child = min(self._ready(), key=lambda child: (child.load, child.elder_load), default=None)
+        child = min(self._ready(), key=lambda child: (child.load, child.predecessor_load), default=None)
         if child is None:
             return False
         behind = child.load
-        may_wait = child.has_permits and not (child.elder_load or job.capped)
+        may_wait = self._concurrency == 1 and not (child.predecessor_load or job.capped)
         if behind >= self._concurrency and not (may_wait and self._pace.fits(job, behind)):
             return False
         child.give(job)
@@ -91,19 +92,26 @@ class ChildPool:
         for child in self._crew:
             self._listener.hand_back(child.withdraw())
 
-    def cancel(self, task_id: UUID) -> None:
-        """A task is not ours any more: if it waits in a child it is dropped, if it runs it costs that child only."""
-        for child in self._crew:
-            if any(fence.task_id == task_id for fence in child.jobs):
-                self._listener.hand_back([job for job in child.withdraw() if job.fence.task_id != task_id])
-                for fence in [fence for fence in child.jobs if fence.task_id == task_id]:
-                    self._give_up(child, fence, "its task was cancelled, or lost")
+    def cancel(self, task_id: UUID) -> bool:
+        """A task was cancelled, or is not this worker's any more: drop it if it has not begun, else make it stop.
 
-    def kill_busy(self) -> None:
+        Returns:
+            Whether a child had it that was not told to cancel it before.
+        """
+        is_news = False
+        for child in self._crew:
+            fences = [fence for fence in child.jobs if fence.task_id == task_id]
+            if fences:
+                self._reassign([job for job in child.withdraw() if job.fence not in fences])
+                for fence in fences:
+                    is_news |= fence not in child.jobs or self._cancel_running(child, fence)
+        return is_news
+
+    def kill_busy(self, reason: str) -> None:
         """Kill every child that runs something."""
         for child in self._crew:
             if child.jobs:
-                self._crew.kill(child)
+                self._crew.kill(child, reason)
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs."""
@@ -119,42 +127,45 @@ class ChildPool:
             case Kind.DONE:
                 self._on_done(child, Report.decode(frame.body))
             case Kind.RETIRE:
-                self._retire(child, frame.body.decode())
-                self._hand_on(child)
+                self._drain(child, frame.body.decode())
             case _:
                 return
 
     def on_death(self, child: Child) -> None:
         """Hand back what a dead child had not begun, and fail what it ran."""
         self._listener.hand_back(child.bury())
-        message = f"the child process that ran this task {describe_end(child.wait_status or 0)}"
+        message = f"the child process that ran this task {child.describe_end()}"
         for fence, job in list(child.jobs.items()):
-            crash = failed(job, OperationalErrorCode.WORKER_CRASHED, message)
+            cause = child.stops.get(fence)
             child.drop(fence)
-            self._listener.report(job, _outcome(child, timed_out(job) if fence in child.overdue else crash))
+            crash = failed(job, OperationalErrorCode.WORKER_CRASHED, message) if cause is None else stopped(job, cause)
+            self._listener.report(job, _outcome(child, crash))
         self._idle.set()
 
     def _on_done(self, child: Child, report: Report) -> None:
+        was_abandoned = report.fence in child.abandoned
         job = child.drop(report.fence)
         if job is None:
             return
         self._pace.observe(job.task_name, report.seconds)
         self._listener.report(job, _outcome(child, report))
         self._idle.set()
-        for following in child.begun() if child.has_permits else ():
+        for following in child.begun() if self._concurrency == 1 else ():
             self._on_begun(child, following)
         self._retire_if_spent(child)
-        self._part_if_done(child)
+        self._end_if_drained(child)
+        if was_abandoned:
+            self._crew.replace_current(child.slot)
 
     def _ready(self) -> Iterator[Child]:
-        return (child for child in self._crew if child.is_ready and child.left and child.transport is not None)
+        return (child for child in self._crew if child.state is ChildState.READY and child.left and child.transport)
 
     def _on_begun(self, child: Child, job: Job) -> None:
-        """A job runs: its time-out counts from now."""
-        if job.timeout_ms is not None and job.fence not in child.timers:
+        """A job runs: its time-out counts from now. The child itself cancels an ``async def`` task that exceeds it."""
+        if job.timeout_ms is not None and job.fence not in child.timers and job.fence not in child.stops:
             seconds = job.timeout_ms / 1000 + (_CANCEL_GRACE_S if job.task_name in self._async_names else 0)
             timer = asyncio.get_running_loop().call_later(seconds, self._on_overdue, child, job.fence)
-            child.timers[job.fence] = timer
+            child.set_timer(job.fence, timer)
 
     def _withdraw_behind_outliers(self) -> None:
         """Take back what waits in a child that has finished nothing since the last look; an idle child gets it."""
@@ -167,43 +178,79 @@ class ChildPool:
             self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._withdraw_behind_outliers)
 
     def _hand_on(self, child: Child) -> None:
-        """Take back what has not begun; an idle child gets it, or it goes back to the queue."""
-        self._listener.hand_back([job for job in child.withdraw() if not self._assign_to_idle(job)])
+        """Take back what has not begun."""
+        self._reassign(child.withdraw())
+
+    def _reassign(self, jobs: Sequence[Job]) -> None:
+        """An idle child gets what another one had not begun, or it goes back to the queue."""
+        self._listener.hand_back([job for job in jobs if not self._assign_to_idle(job)])
 
     def _assign_to_idle(self, job: Job) -> bool:
         return any(not child.load for child in self._ready()) and self.assign(job)
 
     def _on_overdue(self, child: Child, fence: Fence) -> None:
-        """A task ran past its time-out."""
-        self._give_up(child, fence, "a task ran too long")
-
-    def _give_up(self, child: Child, fence: Fence, reason: str) -> None:
-        """A task must not go on: its child takes no more work, and ends when it runs nothing else."""
-        child.overdue.add(fence)
-        asyncio.get_running_loop().call_later(_OTHERS_GRACE_S, self._crew.kill, child)
-        self._retire(child, reason)
+        """A task ran past its time-out, and the time in which it might have ended by itself. It may not have begun."""
         self._hand_on(child)
-        self._part_if_done(child)
+        if fence in child.jobs:
+            child.stops.setdefault(fence, StopCause.TIMED_OUT)
+            child.tell_to_stop(fence, StopCause.TIMED_OUT)
+            self._abandon(child, fence)
+
+    def _cancel_running(self, child: Child, fence: Fence) -> bool:
+        """Cancel an attempt; False: that was done before.
+
+        An ``async def`` task gets `asyncio.CancelledError`, and some time to end.
+        """
+        if child.stops.get(fence) is StopCause.CANCELLED:
+            return False
+        child.stops[fence] = StopCause.CANCELLED
+        child.tell_to_stop(fence, StopCause.CANCELLED)
+        if fence in child.abandoned:
+            return True
+        if child.jobs[fence].task_name in self._async_names:
+            timer = asyncio.get_running_loop().call_later(_CANCEL_GRACE_S, self._abandon, child, fence)
+            child.set_timer(fence, timer)
+        else:
+            self._abandon(child, fence)
+        return True
+
+    def _abandon(self, child: Child, fence: Fence) -> None:
+        """Only the end of its process ends this attempt: the process takes no more work, and is killed when it may be.
+
+        The outcome is reported when the code has ended, for a retry must not run beside it.
+        """
+        job, cause = child.jobs[fence], child.stops[fence]
+        child.abandoned.add(fence)
+        if child.own_load:
+            facts = {"task": job.task_name, "id": fence.task_id, "cause": cause.name.lower(), "pid": child.pid}
+            event("task.stop_delayed", level=logging.WARNING, **facts, running=child.own_load)
+        self._drain(child, _stop_reason(job, cause))
 
     def _retire_if_spent(self, child: Child) -> None:
         """The last task it may be given has begun."""
         if not (child.left or child.waiting):
-            self._retire(child, "it has run as many tasks as a child may")
+            self._crew.drain(child, "it has run as many tasks as a child may")
 
-    def _retire(self, child: Child, reason: str) -> None:
-        """A child takes no more work; the next one is forked while it ends."""
-        if child.retired_for is None:
-            child.retired_for = reason
-            child.is_ready = False
-            self._crew.succeed(child)
+    def _drain(self, child: Child, reason: str) -> None:
+        """A child takes no more work, and what it has not begun is given to others."""
+        self._crew.drain(child, reason)
+        self._hand_on(child)
+        self._end_if_drained(child)
 
-    def _part_if_done(self, child: Child) -> None:
-        """A retired child leaves behind its last task, or is killed when only those are left that run too long."""
-        if child.overdue and child.jobs.keys() <= child.overdue:
-            self._crew.kill(child)
-        elif child.retired_for is not None and not child.jobs:
-            event("child.recycled", slot=child.slot, pid=child.pid, reason=child.retired_for)
-            self._crew.dismiss(child)
+    def _end_if_drained(self, child: Child) -> None:
+        """A draining child that has nothing left which may go on exits, or is killed because of abandoned attempts."""
+        if child.state is not ChildState.DRAINING or child.own_load:
+            return
+        if child.abandoned:
+            reasons = {_stop_reason(child.jobs[fence], child.stops[fence]) for fence in child.abandoned}
+            self._crew.kill(child, ", ".join(sorted(reasons)))
+        else:
+            event("child.recycled", slot=child.slot, pid=child.pid, reason=child.drain_reason)
+            self._crew.shut_down(child)
+
+
+def _stop_reason(job: Job, cause: StopCause) -> str:
+    return f"task {job.task_name} {_STOP_WORDS[cause]}"
 
 
 def _outcome(child: Child, report: Report) -> Outcome:

@@ -5,6 +5,7 @@ Supervisor and child:
     child       READY                       it can take work
     child       FAILED  text                it never will: a hook raised
     supervisor  START  job                  run this, with the next permit
+    supervisor  STOP   fence, cause         this attempt must end: cancel it if it is asynchronous
     child       DONE   outcome              it ran
     child       RETIRE text                 it has too much memory: what it runs is its last
 
@@ -44,6 +45,7 @@ _HEAD = struct.Struct(">IB")
 _JOB = struct.Struct(">16sQIIHHI")
 _OUTCOME = struct.Struct(">16sQ?ddI")
 _PID = struct.Struct(">IQ")
+_STOP = struct.Struct(">16sQB")
 _SECONDS = struct.Struct(">d")
 _NO_RETRY_AFTER = -1.0
 
@@ -59,6 +61,7 @@ class Kind(IntEnum):
     DONE = 3
     FAILED = 4
     RETIRE = 5
+    STOP = 6
     LOADED = 10
     WORKER = 11
     FORK = 12
@@ -68,6 +71,13 @@ class Kind(IntEnum):
     TICK = 16
     BYE = 17
     STACKS = 18
+
+
+class StopCause(IntEnum):
+    """Why an attempt must end before its code does."""
+
+    CANCELLED = 1
+    TIMED_OUT = 2
 
 
 class Frame(NamedTuple):
@@ -191,6 +201,17 @@ class Report:
             None if after == _NO_RETRY_AFTER else after,
             seconds,
         )
+
+
+def stop(fence: Fence, cause: StopCause) -> Frame:
+    """An attempt must end."""
+    return Frame(Kind.STOP, _STOP.pack(fence.task_id.bytes, fence.exchange_no, cause))
+
+
+def unpack_stop(frame: Frame) -> tuple[Fence, StopCause]:
+    """Which attempt a STOP names, and why it must end."""
+    task_id, exchange_no, cause = _STOP.unpack(frame.body)
+    return Fence(UUID(bytes=task_id), exchange_no), StopCause(cause)
 
 
 def fork(number: int) -> Frame:

@@ -205,7 +205,7 @@ class Supervisor:
             self._exchange.doubt()
             return
         event("worker.fenced", level=logging.ERROR, worker_id=self._identity.worker_id)
-        self._pool.kill_busy()
+        self._pool.kill_busy("the worker was declared dead, and its tasks are not its own any more")
         self._identity.worker_id = uuid.uuid4()
         await self._register()
         self._exchange.wake()
@@ -237,7 +237,7 @@ class Supervisor:
         await _first_of(idle, hurry, within_s=self._options.shutdown_timeout)
         if not idle.done():
             event("worker.killing", running=self._pool.in_hand)
-            self._pool.kill_busy()
+            self._pool.kill_busy("the worker stops and does not wait for it any longer")
             await idle
         settle = asyncio.ensure_future(self._exchange.settle())
         if await _first_of(settle, hurry, exchanging) is hurry:

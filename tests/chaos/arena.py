@@ -253,7 +253,15 @@ class Arena:
         for log in self.logs():
             text = log.read_text(errors="replace")
             found["stale outcomes rejected"] += sum(map(int, re.findall(r"outcomes\.stale count=(\d+)", text)))
-            for name in ("worker.fenced", "tasks.lost", "database.lost", "child.died", "worker.ready", "child.hung"):
+            for name in (
+                "worker.fenced",
+                "tasks.lost",
+                "database.lost",
+                "child.died",
+                "child.killed",
+                "worker.ready",
+                "child.hung",
+            ):
                 found[name] += len(re.findall(rf"\b{re.escape(name)}\b", text))
         found["replays"] = len(self._lines("replays"))
         return found

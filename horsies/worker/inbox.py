@@ -1,0 +1,78 @@
+"""The inputs of a child: jobs and stops come over its socket, permits over a pipe."""
+
+import asyncio
+import os
+import select
+import socket
+from collections import deque
+from contextlib import suppress
+
+from horsies.worker import protocol
+from horsies.worker.protocol import RUN, Frame, FrameReader, Job, Kind
+from horsies.worker.stopping import RunningAttempts
+
+READ_BYTES = 1 << 16
+
+
+class Permits:
+    """The child's end of the pipe of permits."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self._readable = select.poll()
+        self._readable.register(pipe, select.POLLIN)
+
+    def take(self) -> bool:
+        """Take the permit of the next job; False: the supervisor has withdrawn that job.
+
+        The pipe does not block, for the supervisor reads it, too. It is empty for a moment while that is at it.
+        """
+        while True:
+            try:
+                return os.read(self._pipe, 1) == RUN
+            except BlockingIOError:
+                self._readable.poll()
+
+
+class Inbox:
+    """The socket of a child that runs one job at a time.
+
+    Between two jobs the child waits for the socket. While an ``async def`` task runs, the event loop reads it, so that
+    a STOP reaches that task; jobs that are read there wait.
+    """
+
+    def __init__(self, channel: socket.socket, attempts: RunningAttempts) -> None:
+        self._channel = channel
+        self._attempts = attempts
+        self._reader = FrameReader()
+        self._waiting: deque[Job] = deque()
+
+    def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have a loop read the socket, too, whenever it runs."""
+        loop.add_reader(self._channel, self._on_readable, loop)
+
+    def next(self) -> Job | None:
+        """Wait for the next job; None: the stream has ended."""
+        while not self._waiting:
+            if not self._read():
+                return None
+        return self._waiting.popleft()
+
+    def _on_readable(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(ConnectionError):
+            if self._read():
+                return
+        loop.remove_reader(self._channel)  # or the loop would find it readable for ever
+
+    def _read(self) -> bool:
+        """Read once; False: the stream has ended."""
+        data = self._channel.recv(READ_BYTES)
+        for frame in self._reader.feed(data):
+            self._take(frame)
+        return bool(data)
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind is Kind.STOP:
+            self._attempts.stop(*protocol.unpack_stop(frame))
+        else:
+            self._waiting.append(Job.decode(frame.body))

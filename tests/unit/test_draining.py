@@ -1,0 +1,381 @@
+"""Who takes work, who drains and who is killed: the supervisor's side over real sockets, with this test as all others.
+
+The test plays the template process and the children, so that it decides when they say what.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import pytest
+
+from horsies.config import RecoveryConfig, WorkerResilienceConfig
+from horsies.db.calls_worker import Fence, Outcome
+from horsies.postgres import PostgresConfig
+from horsies.scheduler.plan import Schedules
+from horsies.worker import protocol
+from horsies.worker.crew import Crew
+from horsies.worker.pool import ChildPool
+from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report, StopCause
+from horsies.worker.settings import WorkerOptions, WorkerSettings
+from horsies.worker.template import TemplateProcess
+
+NO_SUCH_PID = 1 << 22  # and above: more than Linux gives out
+PATIENCE_S = 10
+
+
+@dataclass
+class Heard:
+    """What the pool tells its worker."""
+
+    outcomes: dict[int, Outcome] = field(default_factory=dict[int, Outcome])
+    handed_back: list[int] = field(default_factory=list[int])
+
+    def report(self, job: Job, outcome: Outcome) -> None:
+        self.outcomes[job.fence.task_id.int] = outcome
+
+    def room(self) -> None:
+        """Nothing waits."""
+
+    def hand_back(self, jobs: Sequence[Job]) -> None:
+        self.handed_back += [job.fence.task_id.int for job in jobs]
+
+    def codes(self) -> dict[int, str | None]:
+        return {number: outcome.error_code for number, outcome in self.outcomes.items()}
+
+
+class PlayedChild:
+    """A child as its supervisor sees it: a socket, and permits that it takes or not."""
+
+    def __init__(self, pid: int, files: Sequence[int]) -> None:
+        self.pid = pid
+        self.channel = socket.socket(fileno=files[0])
+        self.channel.setblocking(False)
+        self._permits, self._pulse = files[1:]
+        self._reader = FrameReader()
+        self.begun: list[int] = []
+        self.stops: list[tuple[int, StopCause]] = []
+        self.is_reading = True
+
+    def send(self, frame: Frame) -> None:
+        self.channel.sendall(frame.encode())
+
+    def read(self) -> None:
+        """Take what is there, and begin all jobs that have a permit."""
+        if not self.is_reading:
+            return
+        try:
+            data = self.channel.recv(1 << 16)
+        except BlockingIOError:
+            return
+        for frame in self._reader.feed(data):
+            if frame.kind is Kind.STOP:
+                fence, cause = protocol.unpack_stop(frame)
+                self.stops.append((fence.task_id.int, cause))
+            elif os.read(self._permits, 1) == protocol.RUN:
+                self.begun.append(Job.decode(frame.body).fence.task_id.int)
+
+    def finish(self, number: int, error_code: str | None = None) -> None:
+        report = Report(fence(number), ok=error_code is None, result=b"1", error_code=error_code)
+        self.send(Frame(Kind.DONE, report.encode()))
+
+    def close(self) -> None:
+        if self.channel.fileno() >= 0:
+            self.channel.close()
+            os.close(self._permits)
+            os.close(self._pulse)
+
+
+class Stage:
+    """A crew and a pool, and all they talk to."""
+
+    def __init__(self, concurrency: int, max_tasks: int) -> None:
+        options = WorkerOptions(concurrency=concurrency, max_tasks_per_child=max_tasks)
+        ours, self._theirs = socket.socketpair()
+        self._theirs.setblocking(False)
+        self._ours = ours
+        self._reader = FrameReader()
+        self.heard = Heard()
+        self.crew = Crew(TemplateProcess(NO_SUCH_PID, ours), "test", options)
+        self.pool = ChildPool(self.crew, SETTINGS, options, self.heard)
+        self.children: list[PlayedChild] = []
+        self.killed: list[PlayedChild] = []
+
+    async def start(self) -> None:
+        await self.crew.start()
+        await self.until(lambda: self.pool.capacity > 0)
+
+    async def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._ours.fileno())
+        for child in self.crew:
+            if child.transport is not None:
+                child.transport.close()
+            child.bury()
+            for timer in child.timers.values():
+                timer.cancel()
+        await asyncio.sleep(0)  # the transports are closed
+        asyncio.get_running_loop().remove_writer(self._ours.fileno())
+        for played in self.children:
+            played.close()
+        self._ours.close()
+        self._theirs.close()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Play template process and children until something holds."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                self._play_template()
+                for child in self.children:
+                    if child not in self.killed:
+                        child.read()
+                if condition():
+                    return
+                await asyncio.sleep(0.001)
+
+    async def settle(self) -> None:
+        """Let everything that is under way arrive."""
+        for _ in range(20):
+            await self.until(lambda: True)
+            await asyncio.sleep(0.001)
+
+    def _play_template(self) -> None:
+        try:
+            data, files, _flags, _address = socket.recv_fds(self._theirs, 1 << 16, 3)
+        except BlockingIOError:
+            return
+        for frame in self._reader.feed(data):
+            if frame.kind is Kind.FORK:
+                number, _ = protocol.unpack_pid(frame)
+                child = PlayedChild(NO_SUCH_PID + 1 + number, files)
+                self.children.append(child)
+                self._theirs.sendall(protocol.forked(number, child.pid).encode())
+                child.send(Frame(Kind.READY))
+            elif frame.kind is Kind.KILL:
+                _, pid = protocol.unpack_pid(frame)
+                [child] = [child for child in self.children if child.pid == pid]
+                self.end(child, signal.SIGKILL)
+
+    def end(self, child: PlayedChild, wait_status: int) -> None:
+        """A child dies."""
+        if child not in self.killed:
+            self.killed.append(child)
+            child.close()
+            self._theirs.sendall(protocol.exited(child.pid, wait_status).encode())
+
+    async def give(self, number: int, name: str = "def", timeout_ms: int | None = None) -> None:
+        """Assign a job."""
+        assert self.pool.assign(Job(fence(number), 1, name, "default", b"[]", timeout_ms))
+        await asyncio.sleep(0)
+
+
+SETTINGS = WorkerSettings(
+    app_name="test",
+    broker=PostgresConfig(database_url="postgresql://nowhere/none"),
+    recovery=RecoveryConfig(),
+    resilience=WorkerResilienceConfig(),
+    queues={"default": None},
+    cluster_cap=None,
+    prefetch_buffer=0,
+    lease_s=None,
+    most_lease_s=1,
+    task_names=("def", "async"),
+    async_names=frozenset({"async"}),
+    schedules=Schedules((), 1),
+    folders=(),
+)
+
+
+def fence(number: int) -> Fence:
+    return Fence(UUID(int=number), 1)
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
+    """Name and level of each event in the log."""
+    return [(record.getMessage().partition(" ")[0], record.levelno) for record in caplog.records]
+
+
+def play(scenario: Callable[[Stage], Coroutine[None, None, None]], concurrency: int = 3, max_tasks: int = 0) -> None:
+    """Run a scenario on a stage of its own."""
+
+    async def run() -> None:
+        stage = Stage(concurrency, max_tasks)
+        try:
+            await stage.start()
+            await scenario(stage)
+        finally:
+            await stage.close()
+
+    asyncio.run(run())
+
+
+def test_an_async_task_that_ends_when_cancelled_costs_nothing() -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.give(1, "async")
+        await stage.give(2)
+        [child] = stage.children
+        await stage.until(lambda: child.begun == [1, 2])
+        assert stage.pool.cancel(UUID(int=1)) is True
+        assert stage.pool.cancel(UUID(int=1)) is False
+        await stage.until(lambda: child.stops == [(1, StopCause.CANCELLED)])
+        child.finish(1, "TASK_CANCELLED")
+        child.finish(2)
+        await stage.until(lambda: stage.heard.codes() == {1: "TASK_CANCELLED", 2: None})
+        await stage.give(3)
+        await stage.until(lambda: child.begun == [1, 2, 3])
+        assert stage.children == [child]
+        assert not stage.killed
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("name", ["def", "async"])
+def test_a_cancelled_task_that_does_not_end_is_killed_when_it_is_alone(name: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.give(1, name)
+        await stage.give(2)
+        await stage.until(lambda: stage.children[0].begun == [1, 2])
+        stage.pool.cancel(UUID(int=1))
+        await stage.until(lambda: len(stage.children) == 2)
+        old, successor = stage.children
+        await stage.until(lambda: stage.pool.capacity == 2)
+        await stage.give(3)
+        await stage.until(lambda: successor.begun == [3])
+        assert not stage.killed
+        assert not stage.heard.outcomes
+        old.finish(2)
+        await stage.until(lambda: stage.killed == [old])
+        await stage.until(lambda: stage.heard.codes() == {1: "TASK_CANCELLED", 2: None})
+        await stage.until(lambda: stage.pool.capacity == 2)
+        assert stage.children == [old, successor]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_timed_out_task_that_is_alone_is_killed_at_once_and_its_child_replaced(concurrency: int) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.give(1, "def", 100)
+        await stage.until(lambda: stage.heard.codes() == {1: "TASK_TIMEOUT"})
+        assert b"task def ran longer than 100 ms" in stage.heard.outcomes[1].result
+        assert stage.killed == stage.children[:1]
+        await stage.until(lambda: len(stage.children) == 2)
+        await stage.until(lambda: stage.pool.capacity == concurrency)
+
+    play(scenario, concurrency)
+
+
+def test_a_cancel_of_a_task_past_its_timeout_makes_it_cancelled() -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.give(1, "def", 100)
+        await stage.give(2)
+        [child] = stage.children
+        await stage.until(lambda: child.stops == [(1, StopCause.TIMED_OUT)])
+        assert stage.pool.cancel(UUID(int=1)) is True
+        await stage.until(lambda: len(stage.children) == 2)
+        child.finish(2)
+        await stage.until(lambda: stage.heard.codes() == {1: "TASK_CANCELLED", 2: None})
+
+    play(scenario)
+
+
+def test_the_end_of_a_child_says_of_each_attempt_why_it_ended() -> None:
+    async def scenario(stage: Stage) -> None:
+        [child] = stage.children
+        await stage.give(1)
+        await stage.give(2, "def", 100)
+        await stage.give(3)
+        await stage.until(lambda: child.begun == [1, 2, 3])
+        stage.pool.cancel(UUID(int=1))
+        await stage.until(lambda: child.stops == [(1, StopCause.CANCELLED), (2, StopCause.TIMED_OUT)])
+        stage.end(child, signal.SIGSEGV)
+        await stage.until(lambda: len(stage.heard.outcomes) == 3)
+        assert stage.heard.codes() == {1: "TASK_CANCELLED", 2: "TASK_TIMEOUT", 3: "WORKER_CRASHED"}
+        assert not stage.heard.handed_back
+
+    play(scenario)
+
+
+def test_what_a_child_has_not_begun_is_withdrawn_unharmed() -> None:
+    async def scenario(stage: Stage) -> None:
+        [child] = stage.children
+        await stage.give(1, "async", 100)
+        await stage.until(lambda: child.begun == [1])
+        child.is_reading = False  # as a child whose event loop is blocked
+        await stage.give(2, "def", 100)
+        await stage.give(3)
+        stage.pool.cancel(UUID(int=3))
+        await stage.until(lambda: stage.heard.handed_back == [2])
+        await stage.until(lambda: stage.killed == [child])
+        await stage.until(lambda: stage.heard.outcomes)
+        assert stage.heard.codes() == {1: "TASK_TIMEOUT"}
+        assert stage.heard.handed_back == [2]
+
+    play(scenario)
+
+
+def test_a_child_that_is_recycled_is_killed_if_only_a_cancelled_task_is_left() -> None:
+    async def scenario(stage: Stage) -> None:
+        [old] = stage.children
+        await stage.give(1)
+        await stage.give(2)
+        await stage.until(lambda: len(stage.children) == 2)
+        stage.pool.cancel(UUID(int=1))
+        await stage.settle()
+        assert not stage.killed
+        old.finish(2)
+        await stage.until(lambda: stage.killed == [old])
+        await stage.until(lambda: stage.heard.codes() == {1: "TASK_CANCELLED", 2: None})
+        assert len(stage.children) == 2
+
+    play(scenario, max_tasks=2)
+
+
+def test_children_that_wait_for_their_end_are_bounded_in_number(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "horsies")
+
+    async def scenario(stage: Stage) -> None:
+        for number in range(9):
+            await stage.until(lambda: stage.pool.capacity)
+            await stage.give(2 * number)
+            await stage.give(2 * number + 1)
+            await stage.until(lambda: len(stage.children[-1].begun) == 2)
+            stage.pool.cancel(UUID(int=2 * number))
+        await stage.settle()
+        assert len(stage.children) == 9
+        assert stage.pool.capacity == 0
+        assert logged(caplog).count(("child.replacement_delayed", logging.WARNING)) == 1
+        stage.children[4].finish(9)
+        await stage.until(lambda: stage.pool.capacity)
+        assert len(stage.children) == 10
+        assert stage.killed == [stage.children[4]]
+
+        await stage.give(100)
+        await stage.give(101)
+        await stage.until(lambda: stage.children[9].begun == [100, 101])
+        stage.pool.cancel(UUID(int=100))
+        await stage.settle()
+        assert len(stage.children) == 10
+        stage.children[0].finish(0, "TASK_CANCELLED")  # its code has ended by itself
+        await stage.until(lambda: len(stage.children) == 11)
+
+    play(scenario, concurrency=20)
+
+
+def test_a_kill_on_purpose_is_not_logged_as_a_death(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "horsies")
+
+    async def scenario(stage: Stage) -> None:
+        await stage.give(1)
+        await stage.until(lambda: stage.children[0].begun == [1])
+        stage.pool.cancel(UUID(int=1))
+        await stage.until(lambda: len(stage.children) == 2 and stage.pool.capacity)
+        stage.end(stage.children[1], signal.SIGKILL)
+        await stage.until(lambda: len(stage.children) == 3)
+
+    play(scenario)
+    assert logged(caplog) == [("child.killed", logging.INFO), ("child.died", logging.WARNING)]
