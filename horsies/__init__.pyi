@@ -65,6 +65,10 @@ from horsies.sending import TaskSendPayload as TaskSendPayload
 from horsies.sending import TaskSendResult as TaskSendResult
 from horsies.task import TaskFunction as TaskFunction
 from horsies.version import __version__ as __version__
+from horsies.workflows.builders import MapFactory as MapFactory
+from horsies.workflows.builders import NodeFactory as NodeFactory
+from horsies.workflows.builders import NodeOptions as NodeOptions
+from horsies.workflows.builders import from_node as from_node
 from horsies.workflows.context import WorkflowContext as WorkflowContext
 from horsies.workflows.context import WorkflowMeta as WorkflowMeta
 from horsies.workflows.definition import WorkflowDefinition as WorkflowDefinition
@@ -77,16 +81,12 @@ from horsies.workflows.handle import pause_workflow_sync as pause_workflow_sync
 from horsies.workflows.handle import resume_workflow as resume_workflow
 from horsies.workflows.handle import resume_workflow_sync as resume_workflow_sync
 from horsies.workflows.nodes import AnyNode as AnyNode
-from horsies.workflows.nodes import MapFactory as MapFactory
 from horsies.workflows.nodes import MapNode as MapNode
 from horsies.workflows.nodes import Node as Node
-from horsies.workflows.nodes import NodeFactory as NodeFactory
 from horsies.workflows.nodes import NodeKey as NodeKey
-from horsies.workflows.nodes import NodeOptions as NodeOptions
 from horsies.workflows.nodes import SubWorkflowNode as SubWorkflowNode
 from horsies.workflows.nodes import TaskNode as TaskNode
 from horsies.workflows.nodes import WorkflowContextMissingIdError as WorkflowContextMissingIdError
-from horsies.workflows.nodes import from_node as from_node
 from horsies.workflows.spec import SuccessCase as SuccessCase
 from horsies.workflows.spec import SuccessPolicy as SuccessPolicy
 from horsies.workflows.spec import WorkflowSpec as WorkflowSpec

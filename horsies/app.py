@@ -27,15 +27,17 @@ from horsies.errors import (
     TaskDefinitionError,
     caller_location,
     collect,
+    frame_location,
     raise_all,
 )
 from horsies.handle import BrokerResult, TaskHandle
-from horsies.modules import expand_globs, import_file, import_module, place_of_main
+from horsies.modules import expand_globs, import_file, import_module, place_of_main, share_module
 from horsies.outcome import TaskError, TaskResult
 from horsies.registry import STAND_IN, ChildHook, Registry, TaskDefinition, WorkflowBuilder
 from horsies.retry import ExceptionMapper, RetryPolicy
 from horsies.sending import Producer
-from horsies.task import TaskFunction
+from horsies.task import TaskFunction, wrong_function
+from horsies.undiscovered import find_warnings
 from horsies.worker.settings import WorkerKeywords, WorkerOptions
 from horsies.workflows.nodes import AnyNode, Node
 from horsies.workflows.spec import Outputs, SuccessPolicy, WorkflowSpec
@@ -56,12 +58,12 @@ class TaskDecorator(Protocol):
     @overload
     def __call__[**P, T, E: TaskError](
         self, fn: Callable[P, Coroutine[Any, Any, TaskResult[T, E]]], /
-    ) -> TaskFunction[P, T, Coroutine[Any, Any, TaskResult[T, E]]]: ...
+    ) -> TaskFunction[P, T, E, Coroutine[Any, Any, TaskResult[T, E]]]: ...
 
     @overload
     def __call__[**P, T, E: TaskError](
         self, fn: Callable[P, TaskResult[T, E]], /
-    ) -> TaskFunction[P, T, TaskResult[T, E]]: ...
+    ) -> TaskFunction[P, T, E, TaskResult[T, E]]: ...
 
 
 class Worker:
@@ -115,9 +117,11 @@ class Horsies:
 
     def __init__(self, config: AppConfig) -> None:
         """Describe; nothing is opened before the first send."""
+        maker = _callers_frame()
         self.config = config
-        self.registry = Registry()
-        self.name = str(_callers_frame().f_globals.get("__name__", "app"))
+        self.name = str(maker.f_globals.get("__name__", "app"))
+        self.registry = Registry(self.name, frame_location(maker.f_code.co_filename, maker.f_lineno))
+        share_module(self.name)
         self._drivers = _Drivers(config)
         priorities = {queue.name: queue.priority for queue in config.queues}
         self.producer = Producer(self._drivers, priorities, config.resend_on_transient_err)
@@ -150,9 +154,11 @@ class Horsies:
             unknown: refused, with the place where such an option belongs.
 
         Raises:
-            TaskDefinitionError: HRS-100 to HRS-105, HRS-209, HRS-212 or HRS-301, when the decorator runs, with the
+            TaskDefinitionError: HRS-100 to HRS-106, HRS-209, HRS-212 or HRS-301, when the decorator runs, with the
                 place in the source; several at once as `MultipleValidationErrors`.
         """
+        if inspect.isroutine(task_name) or isinstance(task_name, TaskFunction):
+            return cast("TaskDecorator", self._without_parentheses(task_name))
         locals_of_caller = _callers_frame().f_locals  # annotations may name local classes
 
         def define(fn: Callable[..., Any]) -> TaskDefinition:
@@ -178,10 +184,23 @@ class Horsies:
                 timeout_ms=timeout_ms,
             )
 
-        def decorate(fn: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
+        def decorate(fn: Callable[..., Any]) -> TaskFunction[..., Any, Any, Any]:
             return TaskFunction(self._add(lambda: define(fn)), self.producer)
 
         return cast("TaskDecorator", decorate)
+
+    def _without_parentheses(self, fn: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
+        """Refuse ``@app.task``, which gives the function where the task's name belongs."""
+        name = fn.__name__
+        error = TaskDefinitionError(
+            ErrorCode.TASK_INVALID_OPTIONS,
+            f"@app.task on {name}() has no parentheses, and so no name for the task",
+            location=_location(fn),
+            help_text=f'write @app.task("{name}")',
+        )
+        if not collect(error):
+            raise error
+        return TaskFunction(STAND_IN, self.producer)
 
     def _add(self, define: Callable[[], TaskDefinition]) -> TaskDefinition:
         """Define a task and register it; a check goes on with a stand-in for one that is wrong."""
@@ -239,6 +258,17 @@ class Horsies:
         """
         return check_app(self, self.config, self.name, self._modules, live=live)
 
+    def check_warnings(self) -> list[HorsiesError]:
+        """Look for what is allowed and yet probably a mistake, such as tasks in a module that is not discovered.
+
+        Call it after `check`, which imports the modules.
+
+        Returns:
+            What was found, with the place in the source where there is one. A worker refuses an app without tasks
+            (HRS-302) and logs the other warnings.
+        """
+        return find_warnings(self.registry, self.name, self._modules)
+
     def workflow_builder[F: Callable[..., object]](
         self, *, cases: Sequence[Mapping[str, object]] = ()
     ) -> Callable[[F], F]:
@@ -249,7 +279,7 @@ class Horsies:
         """
 
         def decorate(fn: F) -> F:
-            self.registry.builders.append(WorkflowBuilder(fn, cases, function_location(fn)))
+            self.registry.add_builder(WorkflowBuilder(fn, cases, function_location(fn)))
             return fn
 
         return decorate
@@ -258,10 +288,10 @@ class Horsies:
         self,
         name: str,
         tasks: Sequence[AnyNode],
-        *,
-        output: Node[T] | None = None,
         on_error: OnError | str = OnError.FAIL,
+        output: Node[T, Any] | None = None,
         success_policy: SuccessPolicy | None = None,
+        *,
         definition_key: str | None = None,
     ) -> WorkflowSpec[T]:
         """Describe a workflow of this app; see `WorkflowSpec`.
@@ -388,10 +418,10 @@ def _wrong_options(
         found.append((options, problem, "it is in milliseconds"))
     known = "task takes queue_name, retry_policy, exception_mapper, default_unhandled_error_code and timeout_ms"
     found += [(options, f"task has no option {name!r}", _ELSEWHERE.get(name, known)) for name in unknown]
-    if isinstance(fn, TaskFunction) or not inspect.isfunction(fn) or hasattr(fn, "__wrapped__"):
-        problem = f"task {task_name!r} is made of something that another decorator already wrapped"
-        fix = "put @app.task directly on the function, and other decorators inside or not at all"
-        found.append((ErrorCode.TASK_PREDECORATED_NOT_SUPPORTED, problem, fix))
+    unsuitable = wrong_function(fn)
+    if unsuitable is not None:
+        code, problem, fix = unsuitable
+        found.append((code, f"task {task_name!r} {problem}", fix))
     return [TaskDefinitionError(code, problem, help_text=fix) for code, problem, fix in found]
 
 

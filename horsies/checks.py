@@ -17,6 +17,7 @@ from horsies.db.failures import call_failed
 from horsies.db.rows import WaitingNameRow
 from horsies.embedded import EmbeddedError
 from horsies.errors import (
+    ConfigurationError,
     ErrorCode,
     HorsiesError,
     SourceLocation,
@@ -59,6 +60,7 @@ def check_app(app: App, config: AppConfig, home: str, modules: Sequence[str], *,
             partial(_check_config, config),
             partial(_import, modules, registry, met),
             lambda: met,  # what is wrong with workflow specs that were met on the way
+            partial(_check_copies, registry),
             _check_keys,
             partial(_check_definitions, app),
             partial(_check_builders, registry),
@@ -85,6 +87,22 @@ def _import(modules: Sequence[str], registry: Registry, met: list[HorsiesError])
     raised = import_tasks(modules)  # a module that raised is imported again by the next check
     met += {str(error): error for error in (*registry.problems, *raised)}.values()
     return [error for error in met if not isinstance(error, WorkflowValidationError)]
+
+
+def _check_copies(registry: Registry) -> Iterator[HorsiesError]:
+    """Apps that exist twice, because one file was imported under two names, when the other one got the tasks."""
+    for copy in registry.copies():
+        lost = [name for name in copy.names if name not in registry]
+        if lost:
+            yield ConfigurationError(
+                ErrorCode.APP_IMPORTED_TWICE,
+                f"the module of the app was imported twice, as {registry.module!r} and as {copy.module!r}, "
+                "so there are two apps",
+                location=registry.location,
+                notes=[f"only the app of {copy.module!r} has the tasks {', '.join(lost)}"],
+                help_text=f"use one name everywhere: import the app from {copy.module!r} in all modules of tasks, and "
+                f"start with the locator {copy.module}:app",
+            )
 
 
 def _check_keys() -> Iterator[HorsiesError]:

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -11,6 +10,7 @@ from horsies.codec.text import encode_json
 from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Runner
 from horsies.outcome import printable
+from horsies.process import monotonic
 from horsies.telemetry import event
 
 _PAUSE_S = 0.1
@@ -51,7 +51,7 @@ class CurrentTask:
         self.deadline = None if timeout_ms is None else datetime.now(UTC) + timedelta(milliseconds=timeout_ms)
         self._reporter = reporter
         self._is_wanted = True
-        self._asked_at = time.monotonic()
+        self._asked_at = monotonic()
 
     def __repr__(self) -> str:
         """Show id and attempt."""
@@ -92,7 +92,7 @@ class CurrentTask:
 
         There is no need to call it: that the task lives is for the worker to say.
         """
-        now = time.monotonic()
+        now = monotonic()
         if now - self._asked_at > _ASK_EVERY_S:
             self._asked_at = now
             self._reporter.tell(self, None)

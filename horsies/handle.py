@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Pause, Runner, Wait, Watch
 from horsies.info import InfoOptions, TaskInfo, task_info
 from horsies.outcome import TaskError, TaskResult, failed_with
+from horsies.process import monotonic
 from horsies.result import Err, Ok, Result
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def no_such_task(task_id: str) -> Err[BrokerOperationError]:
     return Err(BrokerOperationError(BrokerErrorCode.TASK_NOT_FOUND, _missing(task_id), retryable=False))
 
 
-class TaskHandle[T]:
-    """A task that was sent.
+class TaskHandle[T, E: TaskError = TaskError]:
+    """A task that was sent, whose outcome is a ``TaskResult[T, E]``.
 
     Attributes:
         task_id: its id, a UUID as text; `Horsies.handle` makes a handle of it in another process.
@@ -80,13 +80,13 @@ class TaskHandle[T]:
         self._runner = runner
         self._codec_for = codec_for
         self._is_committed = is_committed
-        self._outcome: TaskResult[T, TaskError] | None = None
+        self._outcome: TaskResult[T, E] | None = None
 
     def __repr__(self) -> str:
         """Show the id."""
         return f"TaskHandle({self.task_id!r})"
 
-    def get(self, timeout_ms: int | None = None) -> TaskResult[T, TaskError]:
+    def get(self, timeout_ms: int | None = None) -> TaskResult[T, E]:
         """Wait for the task's outcome, blocking.
 
         Args:
@@ -95,12 +95,15 @@ class TaskHandle[T]:
         Returns:
             The task's own outcome, which is remembered; or an error with WAIT_TIMEOUT, TASK_NOT_FOUND or BROKER_ERROR,
             which is not: ask again. A database that is away is waited for, a minute at most.
+
+            Errors of the library itself, such as these or WORKER_CRASHED, may be a plain `TaskError` where ``E`` is a
+            subclass: check ``error_code``, or use ``isinstance``, before you read the fields of the subclass.
         """
         if self._outcome is None and _in_event_loop():
             _warn_that_it_blocks()
         return self._runner.run(self._get(timeout_ms))
 
-    async def get_async(self, timeout_ms: int | None = None) -> TaskResult[T, TaskError]:
+    async def get_async(self, timeout_ms: int | None = None) -> TaskResult[T, E]:
         """The same as `get`, awaited."""
         return await self._runner.run_async(self._get(timeout_ms))
 
@@ -128,7 +131,7 @@ class TaskHandle[T]:
         """The same as `cancel`, awaited."""
         return await self._runner.run_async(self._cancel())
 
-    def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, TaskError]]:
+    def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, E]]:
         if self._outcome is not None:
             return self._outcome
         what = f"task {self.task_id}{uncommitted(self._is_committed)}"
@@ -168,7 +171,7 @@ class TaskHandle[T]:
         return no_such_task(self.task_id) if verdict == "unknown" else Ok(verdict == "cancelled")
 
 
-type Answer = tuple[TaskResult[Any, TaskError], bool]
+type Answer = tuple[TaskResult[Any, Any], bool]
 
 
 def await_answer(
@@ -184,7 +187,7 @@ def await_answer(
         timeout_ms: None: as long as it takes.
         look: what there is by now; None: nothing final. It is given the result that a notice brought.
     """
-    deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
+    deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
     ticket = yield Watch(awaited)
     told: StoredResult | None = None
     away_since: float | None = None
@@ -195,14 +198,14 @@ def await_answer(
                 answer = yield from look(told)
             except CallFailedError as error:
                 failure = error
-                away_since = away_since or time.monotonic()
-                if not error.retryable or time.monotonic() - away_since > _DATABASE_AWAY_S:
+                away_since = away_since or monotonic()
+                if not error.retryable or monotonic() - away_since > _DATABASE_AWAY_S:
                     return _no_answer(what, error), False
             else:
                 failure = away_since = None
                 if answer is not None:
                     return answer
-            left = _LONGEST_WAIT_S if deadline is None else min(deadline - time.monotonic(), _LONGEST_WAIT_S)
+            left = _LONGEST_WAIT_S if deadline is None else min(deadline - monotonic(), _LONGEST_WAIT_S)
             if left <= 0:
                 return (_timed_out(what, timeout_ms) if failure is None else _no_answer(what, failure)), False
             told = yield Wait(ticket, left) if failure is None else Pause(min(left, _ASK_AGAIN_S))

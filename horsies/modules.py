@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -76,6 +77,59 @@ def loaded_module(module: str) -> ModuleType | None:
     if module.endswith(_SUFFIX):
         return _loaded_from(Path(os.path.abspath(module)))  # noqa: PTH100 # ".." goes, symbolic links stay
     return sys.modules.get("__main__" if module == _name_of_main() else module)
+
+
+def share_module(name: str) -> None:
+    """Let a module that makes an app be imported by its other names, too, as one and the same module.
+
+    Otherwise there are two copies of the app, and a worker serves the one without tasks: ``python instance.py`` runs
+    as ``__main__``, and its modules of tasks import ``instance``; a file of a folder without ``__init__.py`` is
+    ``main`` for the locator ``shop/main.py``, and ``shop.main`` for others.
+    """
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if module is None or not isinstance(file, str) or not file.endswith(_SUFFIX):
+        return
+    names = set(_names_on_path(Path(file).absolute()))
+    if name == "__main__" and module.__spec__ is not None:
+        names.add(module.__spec__.name)
+    for other in names - sys.modules.keys():
+        sys.modules[other] = module
+        package, _, last = other.rpartition(".")
+        if package in sys.modules:
+            setattr(sys.modules[package], last, module)
+
+
+def _names_on_path(file: Path) -> Iterator[str]:
+    """The names under which Python would import a file, without running the code of any package."""
+    roots = [Path(entry or ".").absolute() for entry in sys.path]
+    for root in roots:
+        if not file.is_relative_to(root):
+            continue
+        relative = file.relative_to(root)
+        name = ".".join(relative.with_suffix("").parts)
+        packages = [*relative.parents][:-1]
+        is_first = next((each / relative for each in roots if (each / relative).is_file()), None) == file
+        has_code = any((each / package / f"__init__{_SUFFIX}").is_file() for each in roots for package in packages)
+        is_name = all(part.isidentifier() for part in name.split(".")) and name not in sys.builtin_module_names
+        if is_first and is_name and not has_code:
+            yield name
+
+
+def is_interactive() -> bool:
+    """Whether somebody types this program: a notebook, IPython, or the Python prompt."""
+    return hasattr(sys, "ps1") or bool(sys.flags.interactive)
+
+
+def are_retyped(*definitions: object) -> bool:
+    """Whether functions or classes were typed in an interactive session, where a later one replaces an earlier one."""
+    return is_interactive() and all(getattr(each, "__module__", None) == "__main__" for each in definitions)
+
+
+def warn_of_redefinition(subject: str) -> None:
+    """Warn, at the user's line, that this session defines something a second time."""
+    message = f"{subject} is defined again: this session uses the new definition from now on"
+    warnings.warn(message, UserWarning, skip_file_prefixes=(str(Path(__file__).parent),))
 
 
 def make_importable(folder: Path) -> None:

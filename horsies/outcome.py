@@ -249,7 +249,7 @@ class TaskResult[T, E: TaskError = TaskError]:
         ok_type, err_type = get_args(source) or (Any, TaskError)
         sides = {
             "ok": core_schema.typed_dict_field(handler.generate_schema(ok_type), required=False),
-            "err": core_schema.typed_dict_field(handler.generate_schema(err_type), required=False),
+            "err": core_schema.typed_dict_field(_error_schema(err_type, handler), required=False),
         }
         parts = core_schema.typed_dict_schema(sides, extra_behavior="forbid")
         result = core_schema.no_info_after_validator_function(_from_parts, parts)
@@ -258,6 +258,27 @@ class TaskResult[T, E: TaskError = TaskError]:
             python_schema=core_schema.no_info_before_validator_function(_checked_parts, result),
             serialization=core_schema.plain_serializer_function_ser_schema(result_parts, return_schema=parts),
         )
+
+
+def is_library_error(error: TaskError) -> bool:
+    """Whether an error is one of the library's own, a crash say, which knows nothing of the fields of subclasses."""
+    return type(error) is TaskError and isinstance(error.error_code, _FAMILIES)
+
+
+def _error_schema(err_type: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    """A subclass that a task declares for its errors; the library's own errors may stand in its place."""
+    declared = handler.generate_schema(err_type)
+    if err_type is TaskError or not (isinstance(err_type, type) and issubclass(err_type, TaskError)):
+        return declared
+    library = core_schema.no_info_after_validator_function(_library_error, handler.generate_schema(TaskError))
+    return core_schema.union_schema([(declared, err_type.__name__), (library, "TaskError")], mode="left_to_right")
+
+
+def _library_error(error: TaskError) -> TaskError:
+    if not is_library_error(error):
+        msg = "only errors with a code of the library's own may be a plain TaskError here"
+        raise ValueError(msg)
+    return error
 
 
 def failed_with(code: BuiltInTaskCode, message: str) -> TaskResult[Any, TaskError]:

@@ -4,11 +4,13 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+from weakref import WeakSet
 
+from horsies.codec.problems import CodecError
 from horsies.codec.signature import SignatureCodec, function_location
-from horsies.codec.wire import ResultCodec
-from horsies.codes import BuiltInTaskCode
+from horsies.codec.wire import EncodedResult, Misfit, ResultCodec
+from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
 from horsies.errors import (
     ConfigurationError,
     ErrorCode,
@@ -17,6 +19,8 @@ from horsies.errors import (
     TaskDefinitionError,
     caller_location,
 )
+from horsies.modules import are_retyped, warn_of_redefinition
+from horsies.outcome import TaskError, TaskResult
 from horsies.retry import ExceptionMapper, RetryPolicy
 
 
@@ -49,6 +53,23 @@ class TaskDefinition:
     exception_mapper: ExceptionMapper | None = None
     default_unhandled_error_code: BuiltInTaskCode | str | None = None
     timeout_ms: int | None = None
+
+    def encode_outcome(self, returned: object) -> EncodedResult | TaskError:
+        """Check and encode what the function returned; a `TaskError` says why it can't be the outcome of the task."""
+        if not isinstance(returned, TaskResult):
+            message = (
+                f"task {self.name} returned {type(returned).__name__}, not a TaskResult: "
+                "return TaskResult(ok=…) or TaskResult(err=…)"
+            )
+            return TaskError(error_code=OperationalErrorCode.TASK_EXCEPTION, message=message)
+        try:
+            return self.result.encode(cast("TaskResult[Any, TaskError]", returned))
+        except Misfit as misfit:
+            message = f"task {self.name} returned a result that does not fit its annotation: {misfit}"
+            return TaskError(error_code=ContractCode.RETURN_TYPE_MISMATCH, message=message)
+        except CodecError as error:
+            message = f"the result of task {self.name} can't be stored: {error}"
+            return TaskError(error_code=OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message=message)
 
     def is_same_source(self, other: "TaskDefinition") -> bool:
         """Whether both come from one place, as when a file is run as ``__main__`` and imported as well."""
@@ -84,6 +105,8 @@ class ChildHook:
         """Whether both are one function; imported twice, it may be two objects. Closures of one function differ."""
         if self.fn is other.fn:
             return True
+        if _name_of(self.fn) == _name_of(other.fn) and are_retyped(self.fn, other.fn):
+            return True
         same = self.location == other.location and _name_of(self.fn) == _name_of(other.fn)
         return same and inspect.isfunction(self.fn) and not self.fn.__closure__
 
@@ -118,30 +141,48 @@ STAND_IN = TaskDefinition(
 )
 
 
+_registries: "WeakSet[Registry]" = WeakSet()
+
+
 class Registry:
     """Tasks by name; a name belongs to one place in the source.
 
     Attributes:
+        module: the name of the module that made the app.
+        location: the line that made the app.
         child_hooks: what runs in each child before it takes work.
         builders: functions that make workflows.
         problems: what was collected while the app's own module was imported for a check.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "", location: SourceLocation | None = None) -> None:
         """Start empty."""
+        self.module = module
+        self.location = location
         self._tasks: dict[str, TaskDefinition] = {}
         self.child_hooks: list[ChildHook] = []
         self.builders: list[WorkflowBuilder] = []
         self.problems: list[HorsiesError] = []
+        _registries.add(self)
+
+    def copies(self) -> "list[Registry]":
+        """Registries of the same app, which exist because its module was imported under other names as well."""
+        same = [each for each in _registries if each.location == self.location and each.module != self.module]
+        return sorted(same, key=lambda each: each.module) if self.location is not None else []
 
     def add(self, definition: TaskDefinition) -> None:
         """Add a task; the same function imported under a second module name replaces the first.
+
+        So does a function that is typed again in a notebook or at a prompt, with a warning.
 
         Raises:
             TaskDefinitionError: HRS-301, the name belongs to another function.
         """
         known = self._tasks.get(definition.name)
-        if known is not None and not known.is_same_source(definition):
+        if known is not None and are_retyped(known.fn, definition.fn):
+            if known.fn.__code__ != definition.fn.__code__:
+                warn_of_redefinition(f"the task {definition.name!r}")
+        elif known is not None and not known.is_same_source(definition):
             raise TaskDefinitionError(
                 ErrorCode.TASK_DUPLICATE_NAME,
                 f"there are two tasks named {definition.name!r}",
@@ -158,6 +199,15 @@ class Registry:
                 self.child_hooks[place] = hook
                 return
         self.child_hooks.append(hook)
+
+    def add_builder(self, builder: WorkflowBuilder) -> None:
+        """Add a builder; one that is typed again in a notebook or at a prompt replaces the first."""
+        retyped = [
+            known
+            for known in self.builders
+            if are_retyped(known.fn, builder.fn) and _name_of(known.fn) == _name_of(builder.fn)
+        ]
+        self.builders = [*(known for known in self.builders if known not in retyped), builder]
 
     def get(self, name: str) -> TaskDefinition:
         """Look a task up.

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 from unicodedata import east_asian_width
 
 from horsies.errors import HorsiesError, SourceLocation, flatten
@@ -14,8 +14,12 @@ from horsies.masking import mask_secrets
 _RESET = "\x1b[0m"
 _BOLD = "\x1b[1m"
 _RED = "\x1b[1;31m"
+_YELLOW = "\x1b[1;33m"
 _BLUE = "\x1b[1;34m"
 _TAB = 4
+_STYLES = {"error": _RED, "warning": _YELLOW}
+
+type Label = Literal["error", "warning"]
 
 
 def use_color(stream: TextIO) -> bool:
@@ -36,16 +40,21 @@ def render_error(error: HorsiesError, *, color: bool) -> str:
     return render_errors([error], color=color)
 
 
-def render_errors(errors: Iterable[HorsiesError], *, color: bool) -> str:
+def render_warnings(warnings: Iterable[HorsiesError], *, color: bool) -> str:
+    """Render warnings as `render_errors` renders errors."""
+    return render_errors(warnings, color=color, label="warning")
+
+
+def render_errors(errors: Iterable[HorsiesError], *, color: bool, label: Label = "error") -> str:
     """Render errors one below the other, and how many there are if there are several.
 
     Returns:
         Lines, each with its line break.
     """
     paint = _Paint(color=color)
-    blocks = [_render_one(error, paint) for error in flatten(errors)]
+    blocks = [_render_one(error, paint, label) for error in flatten(errors)]
     if len(blocks) > 1:
-        blocks.append(paint(_RED, "error") + paint(_BOLD, f": {len(blocks)} errors"))
+        blocks.append(paint(_STYLES[label], label) + paint(_BOLD, f": {len(blocks)} {label}s"))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -57,8 +66,8 @@ class _Paint:
         return f"{style}{text}{_RESET}" if self.color else text
 
 
-def _render_one(error: HorsiesError, paint: _Paint) -> str:
-    lines = [paint(_RED, f"error[{error.code}]") + paint(_BOLD, f": {_indent(error.message, '  ')}")]
+def _render_one(error: HorsiesError, paint: _Paint, label: Label) -> str:
+    lines = [paint(_STYLES[label], f"{label}[{error.code}]") + paint(_BOLD, f": {_indent(error.message, '  ')}")]
     margin = " "
     if error.location is not None:
         margin = " " * len(str(error.location.line))

@@ -26,6 +26,14 @@ class Ok[T]:
         """Whether this is a failure: no."""
         return False
 
+    def ok(self) -> T:
+        """Return the value; an `Err` returns None here."""
+        return self.value
+
+    def err(self) -> None:
+        """Return None: there is no error; an `Err` returns its error here."""
+        return
+
     @property
     def ok_value(self) -> T:
         """The value."""
@@ -42,6 +50,10 @@ class Ok[T]:
 
     def unwrap(self) -> T:
         """Return the value."""
+        return self.value
+
+    def expect(self, message: str) -> T:  # noqa: ARG002 - the same call fits either side
+        """Return the value; an `Err` raises `ValueError` with the message here."""
         return self.value
 
     def unwrap_err(self) -> Never:
@@ -73,6 +85,23 @@ class Ok[T]:
         """Go on with the value: return what ``step``, itself a call with a `Result`, makes of it."""
         return step(self.value)
 
+    def or_else(self, step: Callable[[Never], object]) -> "Ok[T]":  # noqa: ARG002
+        """Return this success as it is."""
+        return self
+
+    def map_or[U](self, default: object, change: Callable[[T], U]) -> U:  # noqa: ARG002
+        """Return what ``change`` makes of the value; an `Err` returns the default."""
+        return change(self.value)
+
+    def inspect(self, look: Callable[[T], object]) -> "Ok[T]":
+        """Call ``look`` with the value, for a log line for example, and return this success as it is."""
+        look(self.value)
+        return self
+
+    def inspect_err(self, look: Callable[[Never], object]) -> "Ok[T]":  # noqa: ARG002
+        """Return this success as it is; an `Err` calls ``look`` with its error first."""
+        return self
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class Err[E]:
@@ -91,6 +120,14 @@ class Err[E]:
     def is_err(self) -> Literal[True]:
         """Whether this is a failure: yes."""
         return True
+
+    def ok(self) -> None:
+        """Return None: there is no value; an `Ok` returns its value here."""
+        return
+
+    def err(self) -> E:
+        """Return the error; an `Ok` returns None here."""
+        return self.error
 
     @property
     def ok_value(self) -> Never:
@@ -115,6 +152,15 @@ class Err[E]:
         msg = f"this is a failure, it has no value: {self!r}"
         raise ValueError(msg) from (self.error if isinstance(self.error, BaseException) else None)
 
+    def expect(self, message: str) -> Never:
+        """Refuse: there is no value here.
+
+        Raises:
+            ValueError: always, with the message and the error; an error that is an exception is its cause.
+        """
+        msg = f"{message}: {self.error!r}"
+        raise ValueError(msg) from (self.error if isinstance(self.error, BaseException) else None)
+
     def unwrap_err(self) -> E:
         """Return the error."""
         return self.error
@@ -137,6 +183,23 @@ class Err[E]:
 
     def and_then(self, step: Callable[[Never], object]) -> "Err[E]":  # noqa: ARG002
         """Return this failure as it is."""
+        return self
+
+    def or_else[R](self, step: Callable[[E], R]) -> R:
+        """Recover from the error: return what ``step``, itself a call that returns a `Result`, makes of it."""
+        return step(self.error)
+
+    def map_or[D](self, default: D, change: Callable[[Never], object]) -> D:  # noqa: ARG002
+        """Return the default; an `Ok` returns what ``change`` makes of its value."""
+        return default
+
+    def inspect(self, look: Callable[[Never], object]) -> "Err[E]":  # noqa: ARG002
+        """Return this failure as it is; an `Ok` calls ``look`` with its value first."""
+        return self
+
+    def inspect_err(self, look: Callable[[E], object]) -> "Err[E]":
+        """Call ``look`` with the error, for a log line for example, and return this failure as it is."""
+        look(self.error)
         return self
 
 

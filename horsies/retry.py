@@ -70,11 +70,28 @@ def _intervals(given: object) -> object:
 
 
 def _interval(given: object) -> float:
-    usable = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
-    if not usable or not MIN_INTERVAL_S <= cast("float", given) <= MAX_INTERVAL_S:
+    seconds = _seconds(given)
+    if seconds is None or not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
         msg = f"an interval must be 1 s to 24 h (86400), got {given!r}"
         raise ValueError(msg)
-    return float(cast("float", given))
+    return seconds
+
+
+def _max_delay(given: object) -> object:
+    if given is None:
+        return None
+    seconds = _seconds(given)
+    if seconds is None or seconds < MIN_INTERVAL_S:
+        msg = f"max_delay_seconds must be a number of seconds, at least 1, got {given!r}"
+        raise ValueError(msg)
+    return seconds
+
+
+def _seconds(given: object) -> float | None:
+    """Return a finite number as a float; None for anything else."""
+    if isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given):
+        return float(given)
+    return None
 
 
 class RetryPolicy(BaseModel):
@@ -87,6 +104,8 @@ class RetryPolicy(BaseModel):
         backoff_strategy: "fixed" or "exponential".
         jitter: whether each delay is varied by up to 25 % either way.
         auto_retry_for: the codes that are tried again; no other failure is.
+        max_delay_seconds: the longest delay that exponential backoff reaches, jitter included; None: no limit. A
+            ``retry_after`` in the error is not limited by it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,6 +115,7 @@ class RetryPolicy(BaseModel):
     backoff_strategy: Literal["fixed", "exponential"] = "fixed"
     jitter: StrictBool = True
     auto_retry_for: Annotated[Sequence[BuiltInTaskCode | str], BeforeValidator(_codes)]
+    max_delay_seconds: Annotated[float | None, BeforeValidator(_max_delay)] = None
 
     if not TYPE_CHECKING:  # type checkers know the fields
 
@@ -126,16 +146,24 @@ class RetryPolicy(BaseModel):
     @classmethod
     def exponential(
         cls,
-        *,
         base_seconds: float,
+        *,
         max_retries: int = 3,
         auto_retry_for: Sequence[BuiltInTaskCode | str],
         jitter: bool = True,
+        max_delay_seconds: float | None = None,
     ) -> Self:
-        """Try again after ``base_seconds``, then after twice that, and so on.
+        """Try again after ``base_seconds``, then after twice that, and so on, but never after more than a limit.
+
+        Args:
+            base_seconds: the delay before the first retry.
+            max_retries: 1 to 20.
+            auto_retry_for: the codes that are tried again.
+            jitter: whether each delay is varied by up to 25 % either way.
+            max_delay_seconds: the longest delay, jitter included; None: no limit.
 
         Raises:
-            ValueError: something is out of range.
+            TaskDefinitionError: HRS-102, something is out of range; several at once as `MultipleValidationErrors`.
         """
         return cls(
             max_retries=max_retries,
@@ -143,6 +171,7 @@ class RetryPolicy(BaseModel):
             backoff_strategy="exponential",
             jitter=jitter,
             auto_retry_for=auto_retry_for,
+            max_delay_seconds=max_delay_seconds,
         )
 
     @model_validator(mode="after")
@@ -155,17 +184,27 @@ class RetryPolicy(BaseModel):
             rule = "one interval per retry" if self.backoff_strategy == "fixed" else "exactly one interval, its base"
             msg = f"{self.backoff_strategy} backoff needs {rule}: {needed}, got {len(self.intervals)}"
             raise ValueError(msg)
+        if self.max_delay_seconds is not None and self.backoff_strategy == "fixed":
+            msg = "max_delay_seconds belongs to exponential backoff: shorten the intervals of a fixed one instead"
+            raise ValueError(msg)
+        if self.max_delay_seconds is not None and self.max_delay_seconds < self.intervals[0]:
+            msg = (
+                f"max_delay_seconds ({self.max_delay_seconds:g}) is less than the base of {self.intervals[0]:g} seconds"
+            )
+            raise ValueError(msg)
         return self
 
     def to_json(self) -> bytes:
         """Write the policy as the database reads it."""
-        policy = {
+        policy: dict[str, object] = {
             "max_retries": self.max_retries,
             "strategy": self.backoff_strategy,
             "intervals": list(self.intervals),
             "jitter": self.jitter,
             "codes": [str(code) for code in self.auto_retry_for],
         }
+        if self.max_delay_seconds is not None:  # other policies stay the bytes that they were
+            policy["max_delay"] = self.max_delay_seconds
         return json.dumps(policy, separators=(",", ":")).encode()
 
 

@@ -3,13 +3,13 @@
 import json
 import sys
 from contextlib import redirect_stdout
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from horsies.cli.locate import locate
 from horsies.errors import HorsiesError, flatten
-from horsies.render import render_errors, use_color
+from horsies.render import render_errors, render_warnings, use_color
 from horsies.telemetry import configure_logging
 
 
@@ -22,6 +22,7 @@ def check(
     """Look for mistakes in an app, its tasks, workflows and schedules.
 
     Prints nothing and exits with 0 if there are none, else prints all with their place in the source and exits with 1.
+    Warnings, such as an app without tasks, are printed too; they do not change the exit code.
     Sends nothing, and needs no database unless --live is given.
 
     Example: horsies check instance:app --live
@@ -29,18 +30,24 @@ def check(
     configure_logging("WARNING", "text")
     try:
         with redirect_stdout(sys.stderr):  # modules that print must not spoil the JSON
-            problems = flatten(locate(locator).check(live=live))
+            app = locate(locator)
+            problems = flatten(app.check(live=live))
+            warnings = [] if problems else app.check_warnings()
     except HorsiesError as error:
-        problems = flatten([error])
+        problems, warnings = flatten([error]), []
     if as_json:
-        typer.echo(json.dumps([_plain(problem) for problem in problems], ensure_ascii=False))
-    elif problems:
-        sys.stderr.write(render_errors(problems, color=use_color(sys.stderr)))
+        found = [_plain(problem, "error") for problem in problems] + [_plain(each, "warning") for each in warnings]
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        color = use_color(sys.stderr)
+        sys.stderr.write(render_errors(problems, color=color) if problems else "")
+        sys.stderr.write(render_warnings(warnings, color=color) if warnings else "")
     raise typer.Exit(1 if problems else 0)
 
 
-def _plain(error: HorsiesError) -> dict[str, object]:
+def _plain(error: HorsiesError, severity: Literal["error", "warning"]) -> dict[str, object]:
     return {
+        "severity": severity,
         "code": error.code,
         "name": error.code.name,
         "message": error.message,

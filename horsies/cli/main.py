@@ -1,5 +1,6 @@
 """The console script ``horsies``: its commands, and how it ends."""
 
+import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -7,7 +8,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from horsies.cli.celery import translate_celery
 from horsies.errors import HorsiesError
+from horsies.process import leave_on_stop_signals
 from horsies.render import render_error, use_color
 from horsies.version import __version__
 
@@ -94,6 +97,12 @@ def main() -> None:
 
     Exit codes: 0 success; 1 a `HorsiesError`, which is printed, or what the command says; 2 wrong usage; 130 Ctrl-C.
     """
+    if os.getpid() == 1:  # without handlers the kernel ignores signals to the first process of a container
+        leave_on_stop_signals()
+    meant = translate_celery(sys.argv[1:])
+    if meant is not None:
+        sys.stderr.write(f"Error: the app is the first argument of a command, not an option -A. Write:\n\n  {meant}\n")
+        sys.exit(2)
     try:
         app(prog_name="horsies")
     except HorsiesError as error:

@@ -10,6 +10,7 @@ from horsies.cli.worker import LogLevel, OfLogFormat, OfLogLevel
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
 from horsies.errors import raise_all
+from horsies.process import leave_on_stop_signals, open_standard_files
 from horsies.scheduler.plan import plan_schedules
 from horsies.scheduler.service import serve
 from horsies.telemetry import configure_logging, event
@@ -28,6 +29,8 @@ def scheduler(
 
     Example: horsies scheduler instance:app
     """
+    open_standard_files()
+    leave_on_stop_signals(exit_code=0)
     configure_logging(loglevel.value, log_format)
     app = locate(locator)
     raise_all(app.check())

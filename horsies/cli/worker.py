@@ -57,7 +57,7 @@ def worker(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Run tasks until told to stop.
 
-    Ctrl-C or SIGTERM lets running tasks end; a second one does not.
+    Ctrl-C, SIGTERM and SIGHUP shut down gracefully; press Ctrl-C again to kill running tasks.
 
     Example: horsies worker instance:app --processes=8 --loglevel=INFO
     """

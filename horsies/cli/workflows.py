@@ -89,7 +89,8 @@ def show(arguments: Annotated[list[str], _RUNS], *, as_json: Annotated[bool, AS_
 
 
 def _as_data(node: "RunTaskRow") -> dict[str, Any]:
-    return node._asdict() | {"result": None if node.result is None else json.loads(node.result)}
+    stored = {"result": node.result, "summary": node.summary}
+    return node._asdict() | {name: None if text is None else json.loads(text) for name, text in stored.items()}
 
 
 def draw(nodes: Sequence["RunTaskRow"]) -> list[str]:

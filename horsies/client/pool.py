@@ -7,7 +7,6 @@ for.
 import asyncio
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -20,6 +19,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
+from horsies.process import monotonic
 
 _PING_AFTER_IDLE_S = 1.0
 _SURPLUS_AFTER_IDLE_S = 10.0
@@ -31,7 +31,7 @@ class Pooled[C: Connection[Any] | AsyncConnection[Any]]:
 
     connection: C
     is_ready: bool = False
-    opened_at: float = field(default_factory=time.monotonic)
+    opened_at: float = field(default_factory=monotonic)
     used_at: float = 0.0
 
     @property
@@ -61,7 +61,7 @@ class Shelf[C: Connection[Any] | AsyncConnection[Any]]:
 
     def _put_back(self, pooled: Pooled[C]) -> Pooled[C] | None:
         """Keep a connection for the next one; answers the one that is to be closed, this or another."""
-        now = pooled.used_at = time.monotonic()
+        now = pooled.used_at = monotonic()
         with self._lock:
             if not pooled.is_reusable:
                 self._doubted_at = now  # what broke this one may have broken all
@@ -82,11 +82,11 @@ class Shelf[C: Connection[Any] | AsyncConnection[Any]]:
 
     def _is_spent(self, pooled: Pooled[C]) -> bool:
         """Whether a connection is so old that it is to be replaced."""
-        return time.monotonic() - pooled.opened_at > self._config.pool_recycle
+        return monotonic() - pooled.opened_at > self._config.pool_recycle
 
     def _needs_ping(self, pooled: Pooled[C]) -> bool:
         """Whether a connection may have died unseen since it was used."""
-        is_doubtful = pooled.used_at < max(self._doubted_at, time.monotonic() - _PING_AFTER_IDLE_S)
+        is_doubtful = pooled.used_at < max(self._doubted_at, monotonic() - _PING_AFTER_IDLE_S)
         return self._config.pool_pre_ping and is_doubtful
 
     def disown(self) -> None:

@@ -1,9 +1,7 @@
 """Waiting for tasks to end: one listening thread and one connection for all waiters of a process."""
 
 import selectors
-import socket
 import threading
-import time
 from collections import defaultdict
 from typing import Any
 from uuid import UUID
@@ -17,6 +15,7 @@ from horsies.db.connect import Database
 from horsies.db.rows import StoredResult
 from horsies.db.sqlfiles import channel, listen
 from horsies.errors import HorsiesError
+from horsies.process import monotonic, socket_pair
 
 _LINGER_S = 30.0
 _RECONNECT_FIRST_S = 0.1
@@ -137,7 +136,7 @@ class _Listener:
         self._waiters = waiters
         self._database = database
         self._poll_seconds = poll_seconds if database.can_listen else _POLL_ONLY_S
-        self._stop, self._stopped = socket.socketpair()
+        self._stop, self._stopped = socket_pair()
         self._thread = threading.Thread(target=self._run, name="horsies-listener", daemon=True)
 
     def start(self) -> None:
@@ -168,14 +167,14 @@ class _Listener:
         connection.add_notify_handler(lambda notice: self._waiters.notice(notice.payload))
         if self._database.can_listen:
             connection.execute(listen(channel("done", self._database.schema)))
-        last_needed = time.monotonic()
+        last_needed = monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(connection, selectors.EVENT_READ)
             selector.register(self._stopped, selectors.EVENT_READ)
             while self._read_notices(selector, connection.pgconn, self._poll(connection)):
                 if self._waiters.awaited():
-                    last_needed = time.monotonic()
-                elif time.monotonic() - last_needed > _LINGER_S and self._waiters.leave(self):
+                    last_needed = monotonic()
+                elif monotonic() - last_needed > _LINGER_S and self._waiters.leave(self):
                     return
 
     def _poll(self, connection: Connection) -> float:
@@ -183,11 +182,11 @@ class _Listener:
         call = calls_tasks.ended_among(self._waiters.awaited())
         for task_id in call.decode(connection.execute(self._database.statement(call), call.params).fetchall()):
             self._waiters.wake(task_id)
-        return time.monotonic() + self._poll_seconds
+        return monotonic() + self._poll_seconds
 
     def _read_notices(self, selector: selectors.BaseSelector, pgconn: PGconn, until: float) -> bool:
         """Read notices straight off libpq; False: the thread is stopped."""
-        while (left := until - time.monotonic()) > 0:
+        while (left := until - monotonic()) > 0:
             while notice := pgconn.notifies():
                 self._waiters.notice(notice.extra.decode())
             ready = {key.fileobj for key, _ in selector.select(left)}

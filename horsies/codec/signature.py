@@ -1,17 +1,21 @@
 """`SignatureCodec`: the arguments of a call to JSON and back."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Generator, Mapping
+from contextlib import contextmanager
+from enum import Enum, auto
 from inspect import Parameter
 from types import SimpleNamespace
-from typing import Any, NotRequired, TypedDict, cast, get_type_hints
+from typing import Any, NotRequired, Required, TypedDict, Unpack, cast, get_args, get_origin, get_type_hints
 
-from horsies.codec.adapters import CodecError, TypeCodec, UnsupportedType
+from horsies.codec.adapters import CodecError, InvalidJson, TypeCodec, UnsupportedType
 from horsies.codec.portable import Schema, exact_types
 from horsies.codec.problems import show_type
+from horsies.codec.text import decode_json, encode_json
 from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError, frame_location
 
 _MISSING = Parameter.empty
+_VARIADIC = frozenset({Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD})
 
 
 def function_location(fn: Callable[..., object]) -> SourceLocation:
@@ -54,6 +58,15 @@ def unsupported(fn: Callable[..., object], name: str, annotation: Any, reason: s
     )
 
 
+class Variadics(Enum):
+    """What becomes of ``*args`` and ``**kwargs`` in a signature."""
+
+    REFUSED = auto()
+    """A task's parameters are fixed and named."""
+    ACCEPTED = auto()
+    """``**kwargs`` takes arguments of any other name; ``*args`` takes nothing, because arguments are passed by name."""
+
+
 class SignatureCodec:
     """Encodes the arguments of one function as a JSON object by parameter name.
 
@@ -63,29 +76,46 @@ class SignatureCodec:
         name: of the function.
         parameters: the function's parameters by name, with resolved annotations; `Any` where there is none.
         required: the names of those without a default.
+        positional: the names of those that can be given by position, in their order.
+
+    Neither ``*args`` nor ``**kwargs`` is among the parameters; `parameter` knows the latter.
     """
 
-    def __init__(self, fn: Callable[..., Any], localns: Mapping[str, Any] | None = None, *, skip: int = 0) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        localns: Mapping[str, Any] | None = None,
+        *,
+        skip: int = 0,
+        variadics: Variadics = Variadics.REFUSED,
+    ) -> None:
         """Read the signature.
 
         Args:
             fn: the function.
             localns: the local names at its definition, for annotations given as strings.
             skip: so many of its first parameters are no arguments of the call.
+            variadics: whether ``*args`` and ``**kwargs`` are accepted.
 
         Raises:
             TaskDefinitionError: HRS-105, a parameter can't be carried.
         """
         self.name = fn.__name__
-        self.parameters = _parameters(fn, localns, skip)
+        self.parameters = _parameters(fn, localns, skip, variadics)
+        self._other = _take_variadics_out(self.parameters)
         self._codec = _CallCodec(fn, self.parameters, localns)
+        self._other_codec = None if self._other is None else _codec_of_others(fn, self._other, localns)
         self._localns = localns
         self._alone: dict[str, TypeCodec] = {}
         kinds = {name: parameter.kind for name, parameter in self.parameters.items()}
-        self._positional = [name for name, kind in kinds.items() if kind is not Parameter.KEYWORD_ONLY]
+        self.positional = [name for name, kind in kinds.items() if kind is not Parameter.KEYWORD_ONLY]
         self._positional_only = [name for name, kind in kinds.items() if kind is Parameter.POSITIONAL_ONLY]
         self._by_keyword = kinds.keys() - self._positional_only
         self.required = frozenset(name for name, each in self.parameters.items() if each.default is _MISSING)
+
+    def parameter(self, name: object) -> Parameter | None:
+        """The parameter that takes an argument of that name, ``**kwargs`` included; None: there is none."""
+        return self.parameters.get(name, self._other) if isinstance(name, str) else None
 
     def encode_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Write the arguments of a call.
@@ -101,13 +131,30 @@ class SignatureCodec:
         Raises:
             CodecError: it does not fit; the path begins with the parameter.
         """
-        codec = self._alone.get(name)
-        if codec is None:
-            codec = self._alone[name] = TypeCodec(self.parameters[name].annotation, self._localns)
-        try:
-            return codec.encode(value)
-        except CodecError as error:
-            raise CodecError((name, *error.path), error.message) from error
+        with _in_argument(name):
+            return self._codec_of(name).encode(value)
+
+    def check_call(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, exempt: Container[str] = ()
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Check the arguments of a call as if they were sent, and return those that a worker would pass on.
+
+        Args:
+            args: by position.
+            kwargs: by name.
+            exempt: parameters whose arguments are not checked, because they are never sent.
+
+        Raises:
+            CodecError: they do not bind, do not fit or could not be sent; `CodecError.parameter` says which.
+        """
+        call = self._bind(args, kwargs)
+        for name, value in call.items():
+            if name not in exempt:
+                with _in_argument(name):
+                    codec = self._codec_of(name)
+                    call[name] = codec.check(value)
+                    codec.write(value, call[name])
+        return self._in_order(call)
 
     def decode_call(self, data: bytes | str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Read positional and keyword arguments.
@@ -115,15 +162,36 @@ class SignatureCodec:
         Raises:
             CodecError: they do not fit the signature; `CodecError.parameter` says which.
         """
-        call: dict[str, Any] = self._codec.decode(data)
+        if self._other is None:
+            return self._in_order(self._codec.decode(data))
+        stored: dict[str, Any] = decode_json(data)
+        others = {name: stored.pop(name) for name in stored.keys() - self.parameters.keys()}
+        args, kwargs = self._in_order(self._codec.decode(encode_json(stored)))
+        for name, value in others.items():
+            with _in_argument(name):
+                kwargs[name] = self._codec_of(name).decode(encode_json(value))
+        return args, kwargs
+
+    def _in_order(self, call: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Part the arguments that can only be given by position from the others."""
         if not self._positional_only:
             return (), call
         return tuple(call.pop(name) for name in self._positional_only if name in call), call
 
+    def _codec_of(self, name: str) -> TypeCodec:
+        """The codec of one argument alone."""
+        codec = self._alone.get(name)
+        if codec is None:
+            parameter = self.parameters.get(name)
+            if parameter is None and self._other_codec is not None:
+                return self._other_codec
+            codec = self._alone[name] = TypeCodec(Any if parameter is None else parameter.annotation, self._localns)
+        return codec
+
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        if len(args) > len(self._positional):
-            raise self._unbound(None, f"takes {len(self._positional)} positional arguments, got {len(args)}")
-        call = dict(zip(self._positional, args, strict=False))
+        if len(args) > len(self.positional):
+            raise self._unbound(None, f"takes {len(self.positional)} positional arguments, got {len(args)}")
+        call = dict(zip(self.positional, args, strict=False))
         if kwargs:
             self._check_keywords(call, kwargs)
             named = {**call, **kwargs}
@@ -145,6 +213,17 @@ class SignatureCodec:
 
     def _unbound(self, name: str | None, problem: str) -> CodecError:
         return BindingError(() if name is None else (name,), f"{self.name}() {problem}")
+
+
+@contextmanager
+def _in_argument(name: str) -> Generator[None]:
+    """Put the name of the argument before the path of an error within this block."""
+    try:
+        yield
+    except InvalidJson:
+        raise
+    except CodecError as error:
+        raise CodecError((name, *error.path), error.message) from error
 
 
 class BindingError(CodecError):
@@ -199,10 +278,12 @@ class _CallCodec(TypeCodec):
         self._compare(value, checked)
 
 
-def _parameters(fn: Callable[..., Any], localns: Mapping[str, Any] | None, skip: int) -> dict[str, Parameter]:
+def _parameters(
+    fn: Callable[..., Any], localns: Mapping[str, Any] | None, skip: int, variadics: Variadics
+) -> dict[str, Parameter]:
     parameters: dict[str, Parameter] = {}
     for name, parameter in list(inspect.signature(fn).parameters.items())[skip:]:
-        if parameter.kind in {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}:
+        if parameter.kind in _VARIADIC and variadics is Variadics.REFUSED:
             raise TaskDefinitionError(
                 ErrorCode.TASK_UNSUPPORTED_TYPE,
                 f"{fn.__name__}() takes {parameter}: a task's parameters are fixed and named",
@@ -213,6 +294,36 @@ def _parameters(fn: Callable[..., Any], localns: Mapping[str, Any] | None, skip:
         hint = Any if given is _MISSING else resolve_annotation(fn, name, given, localns)
         parameters[name] = parameter.replace(annotation=hint)
     return parameters
+
+
+def _take_variadics_out(parameters: dict[str, Parameter]) -> Parameter | None:
+    """Remove ``*args`` and ``**kwargs``, and return the parameter that arguments of any other name go to, if any."""
+    other: Parameter | None = None
+    for name, parameter in list(parameters.items()):
+        if parameter.kind in _VARIADIC:
+            del parameters[name]
+        if parameter.kind is Parameter.VAR_KEYWORD and get_origin(parameter.annotation) is Unpack:
+            parameters |= _unpacked(get_args(parameter.annotation)[0])
+        elif parameter.kind is Parameter.VAR_KEYWORD:
+            other = Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=parameter.annotation)
+    return other
+
+
+def _unpacked(keywords: Any) -> dict[str, Parameter]:
+    """The parameters that ``**kwargs: Unpack[keywords]`` stands for, ``keywords`` being a TypedDict."""
+    parameters: dict[str, Parameter] = {}
+    for name, hint in get_type_hints(keywords, include_extras=True).items():
+        plain = get_args(hint)[0] if get_origin(hint) in {Required, NotRequired} else hint
+        default = Parameter.empty if name in keywords.__required_keys__ else None
+        parameters[name] = Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=plain)
+    return parameters
+
+
+def _codec_of_others(fn: Callable[..., Any], other: Parameter, localns: Mapping[str, Any] | None) -> TypeCodec:
+    try:
+        return TypeCodec(other.annotation, localns)
+    except UnsupportedType as error:
+        raise unsupported(fn, other.name, other.annotation, str(error)) from error
 
 
 def _typed_dict(name: str, parameters: Mapping[str, Parameter]) -> Any:

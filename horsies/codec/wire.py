@@ -9,9 +9,9 @@ from horsies.codec.fits import without_aliases
 from horsies.codec.problems import show_type, show_value
 from horsies.codec.signature import function_location, resolve_annotation, unsupported
 from horsies.codec.text import decode_json, encode_json
-from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
+from horsies.codes import ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError
-from horsies.outcome import TaskError, TaskResult, failed_with
+from horsies.outcome import TaskError, TaskResult, failed_with, is_library_error
 
 __all__ = ["EncodedResult", "Misfit", "ResultCodec", "decode_json", "encode_json", "result_types"]
 
@@ -87,7 +87,7 @@ class ResultCodec:
                 raise Misfit(misfit.path, misfit.message) from misfit
             return EncodedResult(is_ok=True, payload=self._ok.write(result.ok, checked), error_code=None)
         error = result.err_value
-        if not isinstance(error, self.err_type):
+        if not isinstance(error, self.err_type) and not is_library_error(error):
             raise Misfit((), f"expected an error of type {show_type(self.err_type)}, got {show_value(error)}")
         try:
             codec = self._err if type(error) is self.err_type else _error_codec(type(error))
@@ -103,7 +103,7 @@ class ResultCodec:
         PYDANTIC_HYDRATION_ERROR.
         """
         try:
-            return TaskResult(ok=self._ok.decode(payload)) if is_ok else TaskResult(err=self._decode_error(payload))
+            return TaskResult(ok=self._ok.decode(payload)) if is_ok else TaskResult(err=self.decode_error(payload))
         except InvalidJson as error:
             return failed_with(OperationalErrorCode.RESULT_DESERIALIZATION_ERROR, f"the stored result is {error}")
         except CodecError as error:
@@ -111,7 +111,13 @@ class ResultCodec:
             message = f"the stored {kind} does not fit its type any more: {error}"
             return failed_with(ContractCode.PYDANTIC_HYDRATION_ERROR, message)
 
-    def _decode_error(self, payload: bytes | str) -> TaskError:
+    def decode_error(self, payload: bytes | str) -> TaskError:
+        """Read an error: of the declared class, or one of the library's own.
+
+        Raises:
+            InvalidJson: it is not JSON.
+            CodecError: it does not fit.
+        """
         try:
             error: TaskError = self._err.decode(payload)
         except InvalidJson:
@@ -138,7 +144,7 @@ def _built_in_error(payload: bytes | str) -> TaskError | None:
         error: TaskError = _error_codec(TaskError).decode(payload)
     except CodecError:
         return None
-    return error if isinstance(error.error_code, BuiltInTaskCode.__value__) else None
+    return error if is_library_error(error) else None
 
 
 def result_types(

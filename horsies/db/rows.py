@@ -104,6 +104,7 @@ class RunTaskRow(NamedTuple):
     waits_for: list[int]
     is_leaf: bool
     child_id: UUID | None
+    summary: bytes | None
     started_at: datetime | None
     finished_at: datetime | None
 

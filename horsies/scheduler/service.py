@@ -7,7 +7,6 @@ those that have different versions of an app.
 
 import asyncio
 import logging
-import signal
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -17,6 +16,7 @@ from horsies.db.connect import Database
 from horsies.db.link import Backoff, Link, insist
 from horsies.db.operations import CallFailedError
 from horsies.db.rows import ScheduleState
+from horsies.process import STOP_SIGNALS, is_ignored_hangup
 from horsies.scheduler.plan import Plan, Schedules
 from horsies.telemetry import event
 
@@ -136,15 +136,16 @@ class Scheduler:
 
 
 async def serve(database: Database, resilience: WorkerResilienceConfig, schedules: Schedules) -> None:
-    """Be a process that only schedules, until SIGTERM or SIGINT.
+    """Be a process that only schedules, until SIGTERM, SIGINT or SIGHUP.
 
     Raises:
         CallFailedError: the database can't be used, and waiting will not change that.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    for number in STOP_SIGNALS:
+        if not is_ignored_hangup(number):
+            loop.add_signal_handler(number, stop.set)
     stopping = asyncio.ensure_future(stop.wait())
     running = asyncio.ensure_future(_prepare_and_run(database, resilience, schedules))
     await asyncio.wait([stopping, running], return_when=asyncio.FIRST_COMPLETED)

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Never
 
+from horsies.process import flush_output
+
 _LEAST_RECURSION = 1000  # what Python begins with
 _STRAY_COPY = 70
 
@@ -42,8 +44,7 @@ def _end_copy(raised: BaseException | None) -> Never:
         elif raised is not None:
             status = 1
             traceback.print_exception(raised)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_output()
     finally:
         os._exit(status & 0xFF if isinstance(status, int) else status is not None)
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import psutil
 
@@ -29,7 +30,10 @@ from horsies.worker.execute import Executor, ReadyCall, one_line
 from horsies.worker.inbox import READ_BYTES, Inbox, Permits
 from horsies.worker.launch import START_FAILED
 from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report
+from horsies.worker.refusals import start_thread
 from horsies.worker.settings import WorkerOptions
+
+BEATS_WITHIN_THRESHOLD = 8
 
 
 def run_child(
@@ -52,7 +56,9 @@ def run_child(
 
 def keep_pulse(pulse: int, every_s: float) -> None:
     """Say, now and then, that this interpreter runs; in a thread, for a task may take as long as it likes."""
-    threading.Thread(target=_beat, args=(pulse, os.fstat(pulse).st_ino, every_s), daemon=True, name="pulse").start()
+    inode = os.fstat(pulse).st_ino
+    beat = partial(threading.Thread, target=_beat, args=(pulse, inode, every_s), daemon=True, name="pulse")
+    start_thread(beat, every_s * BEATS_WITHIN_THRESHOLD)
 
 
 def _beat(pulse: int, inode: int, every_s: float) -> None:
@@ -173,6 +179,7 @@ class _Concurrent:
                     self._executor.attempts.stop(*protocol.unpack_stop(frame))
                 elif self._permits.take():
                     self._start(Job.decode(frame.body))
+        self._writer.close()
 
     def _start(self, job: Job) -> None:
         self._executor.attempts.add(job)

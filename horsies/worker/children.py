@@ -29,6 +29,7 @@ from enum import Enum, IntEnum
 from itertools import islice
 
 from horsies.db.calls_worker import Fence
+from horsies.process import socket_pair
 from horsies.worker import protocol
 from horsies.worker.protocol import DROP, RUN, Frame, Job, Kind, StopCause
 
@@ -257,7 +258,7 @@ def new_channel(
     number: int, slot: int, name: str, *, concurrency: int
 ) -> Generator[tuple[Child, socket.socket, list[int]]]:
     """A child to be: it, our end of its socket, and the descriptors to hand to it, which are closed here afterwards."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket_pair()
     take, give = os.pipe()
     hear, beat = os.pipe()
     for end in (take, hear, beat):

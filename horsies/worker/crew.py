@@ -264,6 +264,9 @@ class Crew:
             self._template_died()
             return
         for frame in self._template.reader.feed(data):
+            if frame.kind is Kind.FAILED:
+                self._fail(ChildrenCannotStartError(frame.body.decode()))
+                continue
             number, pid = protocol.unpack_pid(frame)
             if frame.kind is Kind.FORKED:
                 self._on_forked(self._children[number], pid)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from horsies.codec.adapters import CodecError
-from horsies.codec.wire import Misfit
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
 from horsies.current import CurrentTask, Reporter, Running
 from horsies.db.operations import CallFailedError, Runner
@@ -136,22 +135,9 @@ class Executor:
             return failed(call.job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message)
 
     def _returned(self, call: ReadyCall, returned: object) -> Report:
-        job, definition = call.job, call.definition
-        if not isinstance(returned, TaskResult):
-            message = (
-                f"task {job.task_name} returned {type(returned).__name__}, not a TaskResult: "
-                "return TaskResult(ok=…) or TaskResult(err=…)"
-            )
-            return failed(job, OperationalErrorCode.TASK_EXCEPTION, message)
-        result = cast("TaskResult[Any, TaskError]", returned)
-        try:
-            encoded = definition.result.encode(result)
-        except Misfit as misfit:
-            message = f"task {job.task_name} returned a result that does not fit its annotation: {misfit}"
-            return failed(job, ContractCode.RETURN_TYPE_MISMATCH, message)
-        except CodecError as error:
-            message = f"the result of task {job.task_name} can't be stored: {error}"
-            return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message)
+        job, encoded = call.job, call.definition.encode_outcome(returned)
+        if isinstance(encoded, TaskError):
+            return Report(job.fence, ok=False, result=encoded.to_json(), error_code=str(encoded.error_code))
         if encoded.is_ok:
             return Report(job.fence, ok=True, result=encoded.payload)
         code = encoded.error_code or OperationalErrorCode.TASK_EXCEPTION
@@ -160,7 +146,7 @@ class Executor:
             ok=False,
             result=encoded.payload,
             error_code=code.replace("\0", ""),  # the column is text, which can't hold it; the result still does
-            retry_after=_retry_after(result),
+            retry_after=_retry_after(cast("TaskResult[Any, TaskError]", returned)),
         )
 
     def _raised(self, call: ReadyCall, exception: BaseException) -> Report:

@@ -5,19 +5,20 @@ it pickled, so there it is a function of a module, or a `functools.partial` of o
 """
 
 import base64
+import logging
 import os
 import pickle
-import signal
 import socket
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import partial
-from typing import Never
+from typing import Any, Never
 
 from horsies.errors import ErrorCode, HorsiesError
+from horsies.process import drop_stop_signals, flush_output, native_threads, threaded_libraries
+from horsies.telemetry import event
 from horsies.worker.settings import StartMethod
 
 START_FAILED = 70
@@ -37,8 +38,7 @@ def start_process(method: StartMethod, life: Life, files: Sequence[int], unneede
     Returns:
         The process id.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_output()
     if method == "spawn":
         return _spawn(life, files)
     pid = os.fork()
@@ -65,6 +65,46 @@ def threads_left(problem: str) -> HorsiesError | None:
     )
 
 
+def tell_of_native_threads(method: StartMethod) -> None:
+    """Log whether libraries have started threads that Python does not know: with forks, a warning.
+
+    A forked child does not have them. A library that waits for them, as OpenMP does, hangs there for ever; others,
+    such as OpenBLAS, start them again by themselves. So this is no reason to refuse the app.
+    """
+    names = native_threads()
+    facts: dict[str, Any] = {"threads": ",".join(names), "libraries": ",".join(threaded_libraries()) or "unknown"}
+    if names and method == "spawn":
+        event("app.native_threads_found", **facts, start_method=method)
+    elif names:
+        event(
+            "app.native_threads_found",
+            level=logging.WARNING,
+            **facts,
+            problem="importing the app started threads of native libraries, which forked children do not have: "
+            "tasks that use these libraries may hang",
+            help="use --start-method spawn, or use these libraries in tasks or in @app.on_child_process_start only",
+        )
+
+
+def patched_by(method: StartMethod) -> HorsiesError | None:
+    """Why an app can't be served whose import has patched the standard library with gevent or eventlet.
+
+    A fork of a process that has gevent's loop is aborted by it; a fresh interpreter has a loop from its beginning.
+    What eventlet puts in place of `select` and `threading` does not do what a worker needs, however it is started.
+    """
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    elsewhere = "in the program that serves requests, not in a module that a worker imports"
+    if method == "fork" and gevent is not None and getattr(gevent, "saved", None):
+        problem = "importing the app patched the standard library with gevent, whose loop does not survive a fork"
+        fix = f"call gevent.monkey.patch_all() {elsewhere}; or let each child import the app: --start-method spawn"
+    elif eventlet is not None and getattr(eventlet, "already_patched", None):
+        problem = "importing the app patched the standard library with eventlet, with which a worker can't run"
+        fix = f"call eventlet.monkey_patch() {elsewhere}"
+    else:
+        return None
+    return HorsiesError(ErrorCode.MODULE_EXEC_ERROR, problem, help_text=fix)
+
+
 def main() -> Never:
     """The beginning of a fresh interpreter."""
     sys.argv, life, files = pickle.loads(base64.b64decode(sys.argv[1]))  # noqa: S301 - from our own parent
@@ -83,7 +123,7 @@ def _spawn(life: Life, files: Sequence[int]) -> int:
 
 def _as_fork(life: Life, files: Sequence[int], unneeded: Iterable[socket.socket]) -> None:
     os.setsid()  # a Ctrl-C in the terminal is for the supervisor
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    drop_stop_signals()
     for each in unneeded:
         each.close()
     life(*files)
@@ -97,7 +137,5 @@ def _live(life: Callable[[], None]) -> Never:
     except BaseException:  # noqa: BLE001 - the last frame of this process
         traceback.print_exc()
     finally:
-        with suppress(Exception):  # user code may have closed them, or put anything in their place
-            sys.stdout.flush()
-            sys.stderr.flush()
+        flush_output()
         os._exit(status)

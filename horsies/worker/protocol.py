@@ -20,6 +20,7 @@ Supervisor and template process:
     supervisor  FORK    number (+ 3 files)  make a child with this socket and these pipes
     template    FORKED  number, pid
     template    EXITED  pid, wait status
+    template    FAILED  text                no child could be started for too long
     supervisor  KILL    pid
     supervisor  TICK    seconds             the watchdog may sleep so long
     supervisor  STACKS                      say where you and your children are

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from horsies.errors import HorsiesError, is_users_own
 
-_LOOK_EVERY_S = 0.2
+LOOK_EVERY_S = 0.2
 
 
 def app_folders(errors: Sequence[HorsiesError] = ()) -> tuple[str, ...]:
@@ -46,12 +46,7 @@ class Watch:
     async def wait_async(self) -> None:
         """Wait for a change."""
         while not self.has_changed():  # noqa: ASYNC110 - nobody says that a file changes
-            await asyncio.sleep(_LOOK_EVERY_S)
-
-    def wait(self) -> None:
-        """The same, blocking."""
-        while not self.has_changed():
-            time.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)
 
 
 def _changed_at(file: Path) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import pickle
 import signal
 import socket
@@ -16,25 +15,26 @@ from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
 from horsies.embedded import EmbeddedError
 from horsies.errors import ErrorCode, HorsiesError, caller_location, flatten, raise_all
+from horsies.process import INTERRUPTED, StopSignals, open_standard_files, raise_open_files_limit
 from horsies.registry import Registry
 from horsies.render import render_errors, use_color
 from horsies.scheduler.plan import plan_schedules
 from horsies.sending import Producer, sends_are_suppressed, sends_suppressed
 from horsies.telemetry import configure_logging, event
 from horsies.version import __version__
-from horsies.worker.child import give_up, keep_pulse, run_child
+from horsies.worker.child import BEATS_WITHIN_THRESHOLD, give_up, keep_pulse, run_child
 from horsies.worker.crew import ChildrenCannotStartError, TemplateDiedError
 from horsies.worker.execute import Executor
-from horsies.worker.launch import threads_left
-from horsies.worker.reload import Watch, app_folders
+from horsies.worker.launch import tell_of_native_threads, threads_left
+from horsies.worker.reload import LOOK_EVERY_S, Watch, app_folders
 from horsies.worker.settings import WorkerOptions, WorkerSettings
 from horsies.worker.supervisor import Supervisor
 from horsies.worker.template import StartErrors, Template, TemplateProcess, start_template
 from horsies.workflows.inner import inner_tasks
 
-_INTERRUPTED = 130
 _MISTYPED = {ErrorCode.CLI_INVALID_ARGS, ErrorCode.WORKER_INVALID_LOCATOR}
-_BEATS_WITHIN_THRESHOLD = 8
+_BASE_FILES = 40
+_FILES_OF_CHILD = 4
 
 
 class ServableApp(Protocol):
@@ -56,6 +56,10 @@ class ServableApp(Protocol):
         """Import all task modules; what is wrong with them and the configuration."""
         ...
 
+    def check_warnings(self) -> list[HorsiesError]:
+        """After `check`: find probable mistakes that are allowed."""
+        ...
+
 
 def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
     """Run a worker until it is told to stop.
@@ -68,40 +72,51 @@ def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
     Returns:
         The exit code: 0 after a stop in good order, 1 if the worker could not start or had to give up.
     """
+    open_standard_files()
     configure_logging(options.loglevel, options.log_format)
     problem = _cannot_begin(options)
     if problem is not None:
         return _refuse([problem])
-    if not options.reload:
-        return _run(load, options, None) or 0
+    with StopSignals() as signals:
+        return _run_reloading(load, options, signals) if options.reload else _run(load, options, signals, None) or 0
+
+
+def _run_reloading(load: Callable[[], ServableApp], options: WorkerOptions, signals: StopSignals) -> int:
+    """Run a worker again and again, whenever the app has changed."""
     sys.dont_write_bytecode = True  # Python takes a file for unchanged that is written twice within a second
     has_worked = False
     while True:
         watch = Watch()
-        try:
-            ended = _run(load, options, watch)
-            has_worked |= ended is None
-            if ended in {0, _INTERRUPTED} or not (has_worked or watch.may_help):
-                return ended or 0
-            if ended is not None:
-                event("worker.waiting", until="a file of the app changes")
-                watch.wait()
-        except KeyboardInterrupt:
-            return _INTERRUPTED
+        ended = _run(load, options, signals, watch)
+        has_worked |= ended is None
+        if ended in {0, INTERRUPTED} or not (has_worked or watch.may_help):
+            return ended or 0
+        if ended is not None:
+            event("worker.waiting", until="a file of the app changes")
+            while not watch.has_changed():
+                if stops := signals.wait(LOOK_EVERY_S):
+                    return _exit_code(stops[0])
         event("worker.reloading")
 
 
-def _run(load: Callable[[], ServableApp], options: WorkerOptions, watch: Watch | None) -> int | None:
+def _exit_code(stop: signal.Signals) -> int:
+    return INTERRUPTED if stop == signal.SIGINT else 0
+
+
+def _run(
+    load: Callable[[], ServableApp], options: WorkerOptions, signals: StopSignals, watch: Watch | None
+) -> int | None:
     """Run a worker once; its exit code, or None if the app has changed."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Python swallows an interrupt while it forks
-    template = start_template(partial(_load, load, options), options.start_method)
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        loaded = template.loaded()
-    except KeyboardInterrupt:
-        os.kill(template.pid, signal.SIGKILL)
-        return _INTERRUPTED
+    template = _start(load, options, signals)
+    if template is None:
+        return 1
+    loaded = template.loaded(signals)
+    if isinstance(loaded, signal.Signals):
+        template.kill()
+        event("worker.stopped", while_importing=True)
+        return _exit_code(loaded)
     if isinstance(loaded, StartErrors):
+        template.channel.close()
         if watch is not None:
             watch.folders = loaded.folders or watch.folders
             watch.may_help = all(error.code not in _MISTYPED for error in loaded.errors)
@@ -111,13 +126,28 @@ def _run(load: Callable[[], ServableApp], options: WorkerOptions, watch: Watch |
         watch.folders = settings.folders
     _banner(settings, options)
     try:
-        has_changed = asyncio.run(_supervise(template, settings, options, watch))
+        has_changed = asyncio.run(_supervise(template, settings, options, signals, watch))
     except CallFailedError as failure:
         return _refuse([settings.broker.unusable(failure.message)])
     except (ChildrenCannotStartError, TemplateDiedError) as error:
         event("worker.failed", level=logging.ERROR, reason=str(error))
         return 1
     return None if has_changed else 0
+
+
+def _start(load: Callable[[], ServableApp], options: WorkerOptions, signals: StopSignals) -> TemplateProcess | None:
+    """Start the template process; None: the operating system refuses it, which is reported."""
+    try:
+        template = start_template(partial(_load, load, options), options.start_method, signals)
+    except OSError as error:
+        event("worker.failed", level=logging.ERROR, reason=f"no process can be started: {error.strerror}")
+        return None
+    too_many = _too_many_files(options.processes)
+    if too_many is None:
+        return template
+    template.kill()
+    _refuse([too_many])
+    return None
 
 
 def _cannot_begin(options: WorkerOptions) -> HorsiesError | None:
@@ -131,7 +161,24 @@ def _cannot_begin(options: WorkerOptions) -> HorsiesError | None:
         )
     if options.start_method == "spawn":
         return None
+    tell_of_native_threads(options.start_method)
     return threads_left("this process has threads, so no worker can be forked from it")
+
+
+def _too_many_files(processes: int) -> HorsiesError | None:
+    """Raise the limit of open files as the children need it; the error if that is not possible.
+
+    Only the supervisor needs them, so call this after the start of the template process, which keeps the old limit.
+    """
+    least = _BASE_FILES + _FILES_OF_CHILD * (processes + 1)
+    allowed = raise_open_files_limit(_BASE_FILES + 2 * _FILES_OF_CHILD * processes)  # a child and its successor
+    if allowed >= least:
+        return None
+    return HorsiesError(
+        ErrorCode.CLI_INVALID_ARGS,
+        f"--processes={processes} needs {least} open files, and the limit of this process is {allowed}",
+        help_text="raise the limit (ulimit -n in a shell, LimitNOFILE= in a systemd unit), or use fewer processes",
+    )
 
 
 def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template | StartErrors:
@@ -139,6 +186,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template |
     try:
         app = _import(load, options)
         raise_all([*app.check(), *_unknown_queues(app.config, options)])
+        _heed_warnings(app)
         _add_inner_tasks(app)
         database = Database(app.config.broker)
         _ = database.url  # starts the embedded server, if it is that; what is wrong with it is said here
@@ -164,7 +212,15 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template |
         folders=app_folders(),
     )
     source = partial(_spawned_child, load) if options.start_method == "spawn" else partial(_forked_child, app)
-    return Template(pickle.dumps(settings), database, partial(source, options))
+    return Template(pickle.dumps(settings), settings.stale_after_s, database, partial(source, options))
+
+
+def _heed_warnings(app: ServableApp) -> None:
+    """Refuse an app without tasks, for which a worker would have nothing to do, and log other warnings."""
+    warnings = app.check_warnings()
+    raise_all(warning for warning in warnings if warning.code is ErrorCode.APP_WITHOUT_TASKS)
+    for warning in warnings:
+        event("app.warned", level=logging.WARNING, code=warning.code, at=warning.location, problem=warning.message)
 
 
 def _import(load: Callable[[], ServableApp], options: WorkerOptions) -> ServableApp:
@@ -177,7 +233,7 @@ def _forked_child(app: ServableApp, options: WorkerOptions, channel: socket.sock
     """A child that has the app from the template process."""
     config = app.config
     executor = Executor(app.registry, config.exception_mapper, config.default_unhandled_error_code, app.producer.runner)
-    keep_pulse(pulse, config.recovery.running_stale_threshold_ms / 1000 / _BEATS_WITHIN_THRESHOLD)
+    keep_pulse(pulse, config.recovery.running_stale_threshold_ms / 1000 / BEATS_WITHIN_THRESHOLD)
     run_child(channel, permits, executor, options, app.registry.child_hooks)
 
 
@@ -215,9 +271,13 @@ def _unknown_queues(config: AppConfig, options: WorkerOptions) -> list[HorsiesEr
 
 
 async def _supervise(
-    template: TemplateProcess, settings: WorkerSettings, options: WorkerOptions, watch: Watch | None
+    template: TemplateProcess,
+    settings: WorkerSettings,
+    options: WorkerOptions,
+    signals: StopSignals,
+    watch: Watch | None,
 ) -> bool:
-    return await Supervisor(template, settings, options, watch).run()
+    return await Supervisor(template, settings, options, signals, watch).run()
 
 
 def _banner(settings: WorkerSettings, options: WorkerOptions) -> None:

@@ -19,6 +19,7 @@ from horsies.db.failures import call_failed
 from horsies.db.link import Backoff, Link, insist
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.sqlfiles import channel, listen
+from horsies.process import StopSignals
 from horsies.scheduler.service import Scheduler
 from horsies.telemetry import event
 from horsies.worker import protocol
@@ -48,9 +49,11 @@ class Supervisor:
         template: TemplateProcess,
         settings: WorkerSettings,
         options: WorkerOptions,
+        signals: StopSignals,
         watch: Watch | None = None,
     ) -> None:
         """Take what the template process told of the app, and, if changes of its files end the run, their watch."""
+        self._signals = signals
         self._settings = settings
         self._options = options
         self._template = template
@@ -81,9 +84,8 @@ class Supervisor:
             ChildrenCannotStartError: children die before they can take work.
         """
         loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self._on_stop_signal)
-        loop.add_signal_handler(signal.SIGQUIT, self._crew.tell_template, Frame(Kind.STACKS))
+        self._signals.catch(signal.SIGQUIT)
+        loop.add_reader(self._signals.fileno(), self._on_signals)
         faulthandler.register(signal.SIGQUIT, file=2, chain=True)
         stop = asyncio.ensure_future(self._stop.wait())
         begin = asyncio.ensure_future(self._begin())
@@ -107,8 +109,14 @@ class Supervisor:
         ended.result()
         return self._watch is not None and not self._stop.is_set()
 
-    def _on_stop_signal(self) -> None:
-        (self._hurry if self._stop.is_set() else self._stop).set()
+    def _on_signals(self) -> None:
+        for number in self._signals.take():
+            if number == signal.SIGQUIT:
+                self._crew.tell_template(Frame(Kind.STACKS))
+            elif not self._stop.is_set():
+                self._stop.set()
+            elif number != signal.SIGHUP:  # a terminal that is closed may send several
+                self._hurry.set()
 
     async def _begin(self) -> None:
         """Wait for the database, see to its schema, and make the worker known."""

@@ -26,6 +26,7 @@ import selectors
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,9 +39,17 @@ import psycopg
 from horsies.db import calls_worker
 from horsies.db.connect import Database
 from horsies.errors import ErrorCode, HorsiesError
+from horsies.process import STOP_SIGNALS, StopSignals, adopt_socket, socket_pair
 from horsies.worker import protocol
-from horsies.worker.launch import START_FAILED, start_process, threads_left
+from horsies.worker.launch import (
+    START_FAILED,
+    patched_by,
+    start_process,
+    tell_of_native_threads,
+    threads_left,
+)
 from horsies.worker.protocol import Frame, FrameReader, Kind
+from horsies.worker.refusals import Refusals
 from horsies.worker.settings import StartMethod, suspend_clock
 
 if TYPE_CHECKING:
@@ -62,12 +71,14 @@ class Template:
 
     Attributes:
         settings: pickled, for the supervisor.
+        give_up_after_s: seconds without any child, because the system refuses one, after which the worker ends.
         database: for the last will.
         child_main: what a child does with its socket and its pipes of permits and of pulse; for a fresh interpreter it
             is pickled.
     """
 
     settings: bytes
+    give_up_after_s: float
     database: Database
     child_main: ChildMain
 
@@ -89,15 +100,34 @@ class TemplateProcess:
         self.channel = channel
         self.reader = FrameReader()
 
-    def loaded(self) -> bytes | StartErrors:
-        """Wait for the import: the app's settings, or why it can't be served."""
-        while data := self.channel.recv(_READ_BYTES):
-            for frame in self.reader.feed(data):
-                message = pickle.loads(frame.body)  # noqa: S301 - from our own fork
-                return message if isinstance(message, StartErrors) else frame.body
+    def loaded(self, signals: StopSignals) -> bytes | StartErrors | signal.Signals:
+        """Wait for the import: the app's settings, why it can't be served, or a signal that came before the end."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.channel, selectors.EVENT_READ)
+            selector.register(signals, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _ in selector.select()}
+                stop = next(iter(signals.take()), None) if signals in ready else None
+                if stop is not None:
+                    return stop
+                if self.channel in ready:
+                    data = self.channel.recv(_READ_BYTES)
+                    if not data:
+                        return self._died()
+                    for frame in self.reader.feed(data):
+                        message = pickle.loads(frame.body)  # noqa: S301 - from our own fork
+                        return message if isinstance(message, StartErrors) else frame.body
+
+    def _died(self) -> StartErrors:
         status = os.waitpid(self.pid, 0)[1]
         problem = f"the process that imports the app {protocol.describe_end(status)} while it did"
         return StartErrors((HorsiesError(ErrorCode.MODULE_EXEC_ERROR, problem),))
+
+    def kill(self) -> None:
+        """End the process while it imports the app."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.channel.close()
 
     async def wait(self) -> None:
         """See the process leave after BYE, or make it."""
@@ -109,33 +139,51 @@ class TemplateProcess:
         self.channel.close()
 
 
-def start_template(load: Callable[[], Template | StartErrors], method: StartMethod) -> TemplateProcess:
+def start_template(
+    load: Callable[[], Template | StartErrors], method: StartMethod, signals: StopSignals
+) -> TemplateProcess:
     """Start the template process; a fork needs a process that has one thread.
 
     Args:
         load: imports and checks the app; called in the new process.
         method: how it and the children come to be.
+        signals: of this process, which a fork does not get.
+
+    Raises:
+        OSError: the operating system refuses another process.
     """
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket_pair()
     with theirs:
-        pid = start_process(method, partial(_be_template, load, method), [theirs.fileno()], [ours])
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # one that comes between fork and setsid is not for it
+        try:
+            life = partial(_be_template, load, method)
+            pid = start_process(method, life, [theirs.fileno()], [ours, *signals.sockets])
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     return TemplateProcess(pid, ours)
 
 
 def _be_template(load: Callable[[], Template | StartErrors], method: StartMethod, file: int) -> None:
     """The life of the template process."""
-    channel = socket.socket(fileno=file)
-    loaded = load()
-    threads = threads_left("importing the app left threads running") if method == "fork" else None
-    if threads is not None and isinstance(loaded, Template):
-        loaded = StartErrors((threads,))
-    message = pickle.dumps(loaded) if isinstance(loaded, StartErrors) else loaded.settings
-    with suppress(ConnectionError):  # a supervisor that died meanwhile is noticed by the end of its stream
-        channel.sendall(Frame(Kind.LOADED, message).encode())
-    if isinstance(loaded, Template):
-        gc.collect()
-        gc.freeze()
-        _Loop(channel, loaded, method).run()
+    with adopt_socket(file) as channel:
+        loaded = load()
+        if isinstance(loaded, Template):
+            problem = patched_by(method)
+            if method == "fork":
+                problem = problem or threads_left("importing the app left threads running")
+            if problem is None:
+                tell_of_native_threads(method)
+            loaded = loaded if problem is None else StartErrors((problem,))
+        message = pickle.dumps(loaded) if isinstance(loaded, StartErrors) else loaded.settings
+        with suppress(ConnectionError):  # a supervisor that died meanwhile is noticed by the end of its stream
+            channel.sendall(Frame(Kind.LOADED, message).encode())
+        if isinstance(loaded, Template):
+            gc.collect()
+            gc.freeze()
+            _Loop(channel, loaded, method).run()
 
 
 def _be_child(template_pid: int, child_main: ChildMain, channel: int, permits: int, pulse: int) -> None:
@@ -146,7 +194,16 @@ def _be_child(template_pid: int, child_main: ChildMain, channel: int, permits: i
         signal.signal(reset, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     faulthandler.register(signal.SIGQUIT, file=2)
-    child_main(socket.socket(fileno=channel), permits, pulse)
+    with adopt_socket(channel) as ours:
+        child_main(ours, permits, pulse)
+
+
+@dataclass(frozen=True, slots=True)
+class _WaitingFork:
+    """A child that was asked for and is not started yet, and the files that are for it."""
+
+    number: int
+    files: list[int]
 
 
 class _Loop:
@@ -159,26 +216,30 @@ class _Loop:
         self._reader = FrameReader()
         self._files: list[int] = []
         self._children: set[int] = set()
+        self._waiting: deque[_WaitingFork] = deque()
+        self._refusals = Refusals(template.give_up_after_s)
         self._worker_id: UUID | None = None
         self._deadline: float | None = None
 
     def run(self) -> None:
         """Serve the supervisor until it says BYE or is gone."""
         self._catch_signals()
-        with selectors.DefaultSelector() as selector:
+        with self._wakeup, self._wakeup_in, selectors.DefaultSelector() as selector:
             selector.register(self._channel, selectors.EVENT_READ)
             selector.register(self._wakeup, selectors.EVENT_READ)
             while True:
                 ready = {key.fileobj for key, _ in selector.select(self._patience())}
                 self._watch_the_clock()
+                self._retry_waiting()
                 if self._wakeup in ready:
                     self._wakeup.recv(_READ_BYTES)
                     self._reap_children()
                 if self._channel in ready and not self._serve():
+                    signal.set_wakeup_fd(-1)
                     return
 
     def _catch_signals(self) -> None:
-        self._wakeup, wakeup_in = socket.socketpair()
+        self._wakeup, wakeup_in = socket_pair()
         self._wakeup_in = wakeup_in
         wakeup_in.setblocking(False)
         signal.set_wakeup_fd(wakeup_in.fileno(), warn_on_full_buffer=False)
@@ -187,7 +248,9 @@ class _Loop:
             signal.signal(ignored, signal.SIG_IGN)
 
     def _patience(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - suspend_clock())
+        times = [] if self._deadline is None else [self._deadline]
+        times += [self._refusals.retry_at] if self._waiting else []
+        return max(0.0, min(times) - suspend_clock()) if times else None
 
     def _watch_the_clock(self) -> None:
         if self._deadline is not None and suspend_clock() >= self._deadline:
@@ -212,7 +275,9 @@ class _Loop:
         match frame.kind:
             case Kind.FORK:
                 number, _ = protocol.unpack_pid(frame)
-                self._start_child(number, [self._files.pop(0) for _ in range(3)])
+                self._waiting.append(_WaitingFork(number, [self._files.pop(0) for _ in range(3)]))
+                if len(self._waiting) == 1:
+                    self._start_waiting()
             case Kind.KILL:
                 _, pid = protocol.unpack_pid(frame)
                 self._kill(pid)
@@ -229,6 +294,24 @@ class _Loop:
                 self._kill_all()
                 return False
         return True
+
+    def _retry_waiting(self) -> None:
+        if self._waiting and suspend_clock() >= self._refusals.retry_at:
+            self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        """Start the children that were asked for, until the operating system refuses one: that one is tried later."""
+        while self._waiting:
+            first = self._waiting[0]
+            try:
+                self._start_child(first.number, first.files)
+            except OSError as error:  # EAGAIN: too many processes; ENOMEM
+                reason = self._refusals.add(error, has_children=bool(self._children))
+                if reason is not None:
+                    self._tell(Frame(Kind.FAILED, reason.encode()))
+                return
+            self._waiting.popleft()
+            self._refusals.end()
 
     def _start_child(self, number: int, files: list[int]) -> None:
         life = partial(_be_child, os.getpid(), self._template.child_main)

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from horsies.codec.wire import ResultCodec, encode_json
 from horsies.codes import RetrievalCode, WorkflowTaskStatus
 from horsies.handle import CodecFor
 from horsies.outcome import TaskError, TaskResult, failed_with
-from horsies.workflows.nodes import Node, NodeKey, SubWorkflowNode, list_codec, required_id
-from horsies.workflows.summary import SubWorkflowSummary
+from horsies.workflows.nodes import AnyNode, Node, NodeKey, SubWorkflowNode, list_codec, required_id
+from horsies.workflows.summary import SubWorkflowSummary, read_summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class WorkflowContext:
         self._codec_for = codec_for
         self._entries: dict[str, Mapping[str, Any]] = {entry["node_id"]: entry for entry in inputs["ctx"] or ()}
 
-    def result_for[T](self, node: Node[T] | NodeKey[T]) -> TaskResult[T, TaskError]:
+    def result_for[T, E: TaskError](self, node: Node[T, E] | NodeKey[T, E]) -> TaskResult[T, E]:
         """The result of a node; RESULT_NOT_READY of one that a ``join`` of "any" or "quorum" did not wait for.
 
         Raises:
@@ -65,11 +65,13 @@ class WorkflowContext:
         """
         entry = self._entry(node)
         if not _has_ended(entry):
-            return failed_with(RetrievalCode.RESULT_NOT_READY, f"node {entry['node_id']!r} has not ended")
+            message = f"node {entry['node_id']!r} has not ended"
+            return cast("TaskResult[T, E]", failed_with(RetrievalCode.RESULT_NOT_READY, message))
         codec = node.result_codec() if isinstance(node, Node) else self._codec_of(entry)
-        return codec.decode(entry["status"] == WorkflowTaskStatus.COMPLETED, encode_json(entry["result"]))
+        result = codec.decode(entry["status"] == WorkflowTaskStatus.COMPLETED, encode_json(entry["result"]))
+        return cast("TaskResult[T, E]", result)
 
-    def has_result(self, node: Node[Any] | NodeKey[Any]) -> bool:
+    def has_result(self, node: AnyNode | NodeKey[Any, Any]) -> bool:
         """Whether the node is listed and has ended.
 
         Raises:
@@ -89,8 +91,7 @@ class WorkflowContext:
         if summary is None:
             msg = f"there is no summary of {node!r}"
             raise KeyError(msg)
-        annotation = cast("Any", SubWorkflowSummary)[node.workflow_def.output_type()]
-        return TypeAdapter[SubWorkflowSummary[T]](annotation).validate_json(encode_json(summary), strict=True)
+        return read_summary(encode_json(summary), node.workflow_def.output_type())
 
     def has_summary(self, node: SubWorkflowNode[Any]) -> bool:
         """Whether `summary_for` has an answer.
@@ -100,7 +101,7 @@ class WorkflowContext:
         """
         return self._entries.get(required_id(node), {}).get("summary") is not None
 
-    def _entry(self, node: Node[Any] | NodeKey[Any]) -> Mapping[str, Any]:
+    def _entry(self, node: AnyNode | NodeKey[Any, Any]) -> Mapping[str, Any]:
         entry = self._entries.get(required_id(node))
         if entry is None:
             msg = f"{node!r} is not in workflow_ctx_from of this node, which lists {', '.join(self._entries) or 'none'}"

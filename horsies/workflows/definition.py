@@ -1,6 +1,7 @@
 """`WorkflowDefinition`: a workflow as a class, to be built again and again, also by other workflows."""
 
 import copy
+import difflib
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from weakref import WeakSet
 
 from horsies.codec.fits import fits
 from horsies.codec.problems import show_type, show_value
-from horsies.codec.signature import SignatureCodec
+from horsies.codec.signature import SignatureCodec, Variadics
 from horsies.codes import OnError
 from horsies.errors import (
     ErrorCode,
@@ -21,8 +22,11 @@ from horsies.errors import (
     raise_all,
     report,
 )
-from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node, listed
+from horsies.modules import are_retyped, warn_of_redefinition
+from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node, listed, note_indexes
 from horsies.workflows.spec import BUILDING, Sketch, SuccessCase, SuccessPolicy, WorkflowSpec
+
+_META_OPTIONS = ("on_error", "output", "success_policy")
 
 _definitions: dict[str, "AnyDefinition"] = {}
 
@@ -107,6 +111,8 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         own = vars(cls).get("build_with")
         if isinstance(own, classmethod):
             type.__setattr__(cls, "build_with", classmethod(_building(cast("Any", own).__func__)))
+        if not cls.has_own_build_with():
+            note_indexes(cls.nodes())
         if cls.can_be_built():
             cls._register()
 
@@ -148,7 +154,7 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         meta = getattr(cls, "Meta", None)
         output = cls._one(getattr(meta, "output", None))
         may_be_checked = output in cls._nodes.values() or (output is None and kind.is_whole)
-        problems = cls.check_output(output) if may_be_checked else []
+        problems = [*cls._unknown_options(meta), *(cls.check_output(output) if may_be_checked else ())]
         token = BUILDING.set(cls)
         try:
             spec = kind(
@@ -169,6 +175,18 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         return spec
 
     @classmethod
+    def _unknown_options(cls, meta: object) -> list[HorsiesError]:
+        """Names in `Meta` that have no meaning there, and would be ignored."""
+        unknown = [name for name in dir(meta) if not name.startswith("_") and name not in _META_OPTIONS]
+        problems: list[HorsiesError] = []
+        for name in unknown if meta is not None else ():
+            near = difflib.get_close_matches(name, _META_OPTIONS, n=1)
+            message = f"{cls.__name__}.Meta has {name!r}, which is no option of a workflow"
+            help_text = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(_META_OPTIONS)}"
+            problems.append(cls.problem(ErrorCode.TASK_INVALID_OPTIONS, message, help_text))
+        return problems
+
+    @classmethod
     def build_with(cls, app: Any, *args: Any, **params: Any) -> WorkflowSpec[T_co]:
         """The workflow with parameters: override it, and make the spec by ``app.workflow(…)``.
 
@@ -184,6 +202,8 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
     @classmethod
     def signature(cls) -> SignatureCodec | None:
         """The parameters of its own ``build_with``, without the app; None if it has none.
+
+        ``**kwargs`` takes arguments of any other name.
 
         Raises:
             TaskDefinitionError: HRS-105, one of them can't be carried.
@@ -273,7 +293,9 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         if not isinstance(key, str) or not key:
             return  # which is said when it is built
         known = _definitions.get(key)
-        if known is not None and (known.location, known.__qualname__) != (cls.location, cls.__qualname__):
+        if known is not None and are_retyped(known, cls):
+            warn_of_redefinition(f"the workflow definition {key!r}")
+        elif known is not None and (known.location, known.__qualname__) != (cls.location, cls.__qualname__):
             message = f"two definitions have the key {key!r}: {known.__name__} and {cls.__name__}"
             help_text, note = (
                 f"give {cls.__name__} a definition_key of its own",
@@ -295,7 +317,7 @@ def _set(node: AnyNode, **values: object) -> None:
 
 @lru_cache(maxsize=1024)
 def _signature(build_with: Callable[..., Any]) -> SignatureCodec:
-    return SignatureCodec(build_with, skip=2)
+    return SignatureCodec(build_with, skip=2, variadics=Variadics.ACCEPTED)
 
 
 def _result_type(node: AnyNode) -> Any:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pydantic import ValidationError
+
 from horsies.codec.adapters import CodecError
 from horsies.codec.text import decode_json, encode_json
 from horsies.codec.wire import ResultCodec
@@ -22,7 +24,7 @@ from horsies.handle import CodecFor, await_answer, uncommitted
 from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.result import Err, Ok, Result
 from horsies.workflows.nodes import AnyNode, Node, NodeKey, list_codec, required_id
-from horsies.workflows.summary import SubWorkflowError
+from horsies.workflows.summary import SubWorkflowError, SubWorkflowSummary, read_summary
 from horsies.workflows.validate import parse_workflow_id
 
 if TYPE_CHECKING:
@@ -81,6 +83,8 @@ class WorkflowTaskInfo:
         result: None until it has ended.
         started_at: when its task began; None if it has not.
         completed_at: when it ended, whatever way.
+        sub_workflow_id: of a sub-workflow's node, the child run; None before that is built, and of all other nodes.
+        sub_workflow_summary: how the child run ended; None before that, and of all other nodes.
     """
 
     node_id: str
@@ -90,6 +94,8 @@ class WorkflowTaskInfo:
     result: TaskResult[Any, TaskError] | None
     started_at: datetime | None
     completed_at: datetime | None
+    sub_workflow_id: str | None = None
+    sub_workflow_summary: SubWorkflowSummary[Any] | None = None
 
 
 class WorkflowHandle[T]:
@@ -137,7 +143,7 @@ class WorkflowHandle[T]:
         """The same as `get`, awaited."""
         return await self._broker.runner.run_async(self._get(timeout_ms))
 
-    def result_for[R](self, node: Node[R] | NodeKey[R]) -> TaskResult[R, TaskError]:
+    def result_for[R, E: TaskError](self, node: Node[R, E] | NodeKey[R, E]) -> TaskResult[R, E]:
         """The result of a node, without waiting; RESULT_NOT_READY of one that has not ended.
 
         Raises:
@@ -146,7 +152,7 @@ class WorkflowHandle[T]:
         """
         return self._broker.runner.run(self._result_for(node))
 
-    async def result_for_async[R](self, node: Node[R] | NodeKey[R]) -> TaskResult[R, TaskError]:
+    async def result_for_async[R, E: TaskError](self, node: Node[R, E] | NodeKey[R, E]) -> TaskResult[R, E]:
         """The same as `result_for`, awaited."""
         return await self._broker.runner.run_async(self._result_for(node))
 
@@ -224,7 +230,7 @@ class WorkflowHandle[T]:
             case _:
                 return None
 
-    def _result_for(self, node: AnyNode | NodeKey[Any]) -> Operation[TaskResult[Any, TaskError]]:
+    def _result_for(self, node: AnyNode | NodeKey[Any, Any]) -> Operation[TaskResult[Any, Any]]:
         spec = self._spec
         node_id = required_id(node) if spec is None else spec.node_ids[spec.index_of(node)]
         try:
@@ -271,9 +277,25 @@ class WorkflowHandle[T]:
     def _info(self, row: "RunTaskRow") -> WorkflowTaskInfo:
         result = None if row.result is None else self._decode(row)
         status = WorkflowTaskStatus(row.status)
+        child = None if row.child_id is None else str(row.child_id)
         return WorkflowTaskInfo(
-            row.node_id, row.node_index, row.task_name, status, result, row.started_at, row.finished_at
+            row.node_id,
+            row.node_index,
+            row.task_name,
+            status,
+            result,
+            row.started_at,
+            row.finished_at,
+            child,
+            None if row.summary is None else self._summary(row, row.summary),
         )
+
+    def _summary(self, row: "RunTaskRow", stored: bytes) -> SubWorkflowSummary[Any]:
+        """Read a summary; its output is plain JSON if it no longer fits the type, which the node's result says."""
+        try:
+            return read_summary(stored, self._codec(row.node_index, row.result_kind, row.result_task).ok_type)
+        except ValidationError:
+            return read_summary(stored, Any)
 
     def _decode(self, row: "RunTaskRow") -> TaskResult[Any, TaskError]:
         codec = self._codec(row.node_index, row.result_kind, row.result_task)

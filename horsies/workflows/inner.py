@@ -52,9 +52,9 @@ def _nothing() -> None:
     """Take no arguments: for the signature's sake."""
 
 
-def _build(app: App, definition: AnyDefinition, **params: Any) -> Done:
+def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) -> Done:
     try:
-        compiled = compile_run(definition.build_with(app, **params))
+        compiled = compile_run(definition.build_with(app, *args, **params))
     except Exception as exception:  # noqa: BLE001 - user code may raise anything
         message = f"no run could be built of {definition.__name__}: {exception}"
         code = OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED

@@ -1,11 +1,13 @@
-"""The nodes of a workflow, and the typed builders that `TaskFunction.node` and `TaskFunction.map` return."""
+"""The nodes of a workflow; what makes them from tasks is in `horsies.workflows.builders`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypedDict, TypeIs, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeIs, TypeVar, cast
+from weakref import WeakKeyDictionary
 
+from horsies.codec.adapters import CodecError, InvalidJson
 from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import ResultCodec
 from horsies.errors import SourceLocation, caller_line, frame_location
@@ -26,6 +28,7 @@ BUILD_TASK = "horsies.build:"
 
 # Nodes are frozen, so a node of int is one of float; checkers infer otherwise from the __replace__ of a dataclass.
 T_co = TypeVar("T_co", covariant=True)
+E_co = TypeVar("E_co", covariant=True, bound=TaskError, default=TaskError)
 
 type Join = Literal["all", "any", "quorum"]
 
@@ -34,7 +37,7 @@ class WorkflowContextMissingIdError(ValueError):
     """A node was asked for by its id and has none: give it ``node_id=``, or make it an attribute of a definition."""
 
 
-class NodeTask[T](Protocol):
+class NodeTask[T, E: TaskError = TaskError](Protocol):
     """What a node needs of its task: a `TaskFunction` has it."""
 
     @property
@@ -47,21 +50,21 @@ class NodeTask[T](Protocol):
         """What its app sends with."""
         ...
 
-    def handle(self, task_id: str) -> TaskHandle[T]:
+    def handle(self, task_id: str) -> TaskHandle[T, E]:
         """A handle of one of its tasks."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class NodeKey[T = Any]:
+class NodeKey[T = Any, E: TaskError = TaskError]:
     """A node by its id, for asking for its result where the node itself is not at hand."""
 
     node_id: str
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Node(Generic[T_co]):  # noqa: UP046 - its variance is declared
-    """A place in a workflow, whose result is of type ``T``. Frozen: specs share nodes and never change them.
+class Node(Generic[T_co, E_co]):
+    """A place in a workflow, whose result is a ``TaskResult[T, E]``. Frozen: specs share nodes and never change them.
 
     Attributes:
         kwargs: arguments by parameter.
@@ -105,6 +108,20 @@ class Node(Generic[T_co]):  # noqa: UP046 - its variance is declared
         return None if self.line is None else frame_location(*self.line)
 
     @property
+    def index(self) -> int | None:
+        """Its index in the workflow that it belongs to: that of `WorkflowTaskInfo` and ``dependency_index``.
+
+        None before a workflow is made of it, and while workflows that share it have it at different indexes; then
+        `WorkflowSpec.index_of` answers for one of them.
+        """
+        return _indexes.get(self)
+
+    @property
+    def name(self) -> str:
+        """The name of its task, or of the workflow that it runs."""
+        return self.task_name
+
+    @property
     def task_name(self) -> str:
         """The name of the task that it runs."""
         raise NotImplementedError
@@ -122,7 +139,7 @@ class Node(Generic[T_co]):  # noqa: UP046 - its variance is declared
         """How its results are written and read."""
         raise NotImplementedError
 
-    def key(self) -> NodeKey[T_co]:
+    def key(self) -> NodeKey[T_co, E_co]:
         """Its key.
 
         Raises:
@@ -131,8 +148,18 @@ class Node(Generic[T_co]):  # noqa: UP046 - its variance is declared
         return NodeKey(required_id(self))
 
 
-type AnyNode = Node[Any]
+type AnyNode = Node[Any, Any]
 """A node of whatever kind and result."""
+
+_indexes: WeakKeyDictionary[AnyNode, int | None] = WeakKeyDictionary()
+"""What `Node.index` answers. It is kept beside the nodes, which are frozen; None: workflows differ."""
+
+
+def note_indexes(nodes: Sequence[AnyNode]) -> None:
+    """Note the indexes of the nodes of a workflow for `Node.index`."""
+    for index, node in enumerate(nodes):
+        if _indexes.setdefault(node, index) != index:
+            _indexes[node] = None
 
 
 def is_node(value: object) -> TypeIs[AnyNode]:
@@ -145,7 +172,7 @@ def listed(nodes: object) -> Sequence[Any]:
     return cast("Sequence[Any]", nodes) if isinstance(nodes, list | tuple) else [nodes]
 
 
-def required_id(node: AnyNode | NodeKey[Any]) -> str:
+def required_id(node: AnyNode | NodeKey[Any, Any]) -> str:
     """The id of a node or key.
 
     Raises:
@@ -158,8 +185,8 @@ def required_id(node: AnyNode | NodeKey[Any]) -> str:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _OfTask(Node[T_co]):
-    fn: NodeTask[Any]
+class _OfTask(Node[T_co, E_co]):
+    fn: NodeTask[Any, Any]
     args: tuple[()] = field(default=(), kw_only=True)
 
     @property
@@ -178,7 +205,7 @@ class _OfTask(Node[T_co]):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TaskNode(_OfTask[T_co]):
+class TaskNode(_OfTask[T_co, E_co]):
     """A node that runs a task.
 
     Attributes:
@@ -186,7 +213,7 @@ class TaskNode(_OfTask[T_co]):
         args: stays empty: arguments are given by name, in ``kwargs``; `TaskFunction.node` takes them by position.
     """
 
-    fn: NodeTask[T_co]
+    fn: NodeTask[T_co, E_co]
 
     def result_codec(self) -> ResultCodec:
         """That of its task."""
@@ -194,7 +221,7 @@ class TaskNode(_OfTask[T_co]):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MapNode(_OfTask[list[TaskResult[T_co, TaskError]]], Generic[T_co]):  # noqa: UP046 - its variance is declared
+class MapNode(_OfTask[list[TaskResult[T_co, E_co]]], Generic[T_co, E_co]):
     """A node that runs a task once for each item of the list that another node returned.
 
     Attributes:
@@ -205,7 +232,7 @@ class MapNode(_OfTask[list[TaskResult[T_co, TaskError]]], Generic[T_co]):  # noq
 
     kind: ClassVar[str] = "map"
 
-    fn: NodeTask[T_co]
+    fn: NodeTask[T_co, E_co]
     over: "AnyNode" = field(kw_only=True)
     max_parallel: int | None = field(default=None, kw_only=True)
 
@@ -214,7 +241,7 @@ class MapNode(_OfTask[list[TaskResult[T_co, TaskError]]], Generic[T_co]):  # noq
         return list_codec(self.task.result)
 
 
-def is_map(node: AnyNode) -> TypeIs[MapNode[Any]]:
+def is_map(node: AnyNode) -> TypeIs[MapNode[Any, Any]]:
     """Tell whether a node runs over a list."""
     return isinstance(node, MapNode)
 
@@ -230,6 +257,11 @@ class SubWorkflowNode(Node[T_co]):
     kind: ClassVar[str] = "workflow"
 
     workflow_def: "type[WorkflowDefinition[T_co]]"
+
+    @property
+    def name(self) -> str:
+        """The name of the workflow that it runs."""
+        return self.workflow_def.name
 
     @property
     def task_name(self) -> str:
@@ -251,9 +283,24 @@ def list_codec(item: ResultCodec) -> ResultCodec:
     return ResultCodec(cast("Any", list)[item.annotation])
 
 
+class _OutputCodec(ResultCodec):
+    """Reads results of a sub-workflow's node: the error is of the child run, or the output node's own, of any class."""
+
+    def decode_error(self, payload: bytes | str) -> TaskError:
+        try:
+            return super().decode_error(payload)
+        except InvalidJson:
+            raise
+        except CodecError:
+            return _ANY_ERROR.decode_error(payload)
+
+
+_ANY_ERROR = ResultCodec(object)
+
+
 @lru_cache(maxsize=1024)
 def _output_codec(output: Any) -> ResultCodec:
-    return ResultCodec(output, SubWorkflowError)
+    return _OutputCodec(output, SubWorkflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,72 +308,3 @@ class Source:
     """What `from_node` really returns: a mark for the builder that gets it."""
 
     node: AnyNode
-
-
-def from_node[T](node: Node[T]) -> TaskResult[T, TaskError]:
-    """Stand for the result of a node among the arguments of a builder, which wires it and waits for the node.
-
-    A type checker takes it for the result itself, so that it must fit the parameter.
-    """
-    return cast("TaskResult[T, TaskError]", Source(node))
-
-
-class NodeOptions(TypedDict, total=False):
-    """The options of `TaskFunction.node`, which are those of a `TaskNode`."""
-
-    waits_for: Sequence[AnyNode]
-    workflow_ctx_from: Sequence[AnyNode] | None
-    node_id: str | None
-    queue: str | None
-    priority: int | None
-    allow_failed_deps: bool
-    join: Join
-    min_success: int | None
-    good_until: datetime | None
-    timeout_ms: int | None
-
-
-class NodeFactory[**P, T]:
-    """Takes the arguments of a task and makes a node: ``resize.node(node_id="small")(from_node(load), size=100)``."""
-
-    def __init__(self, fn: NodeTask[T], options: NodeOptions) -> None:
-        """Made by `TaskFunction.node`."""
-        self._fn = fn
-        self._options = options
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskNode[T]:
-        """Make a node. Wrong arguments are found when a workflow is made of it."""
-        names = [name for name in self._fn.definition.signature.parameters if name not in kwargs]
-        named = dict(zip(names, args, strict=False)) | kwargs
-        surplus = cast("tuple[()]", args[len(names) :])
-        return TaskNode(self._fn, args=surplus, **_wired(named, self._options))
-
-
-class MapFactory[T]:
-    """Takes the arguments that all items share and makes a node: ``resize.map(over=from_node(found))(size=100)``."""
-
-    def __init__(self, fn: NodeTask[T], over: object, max_parallel: int | None, options: NodeOptions) -> None:
-        """Made by `TaskFunction.map`."""
-        self._fn = fn
-        self._over = over.node if isinstance(over, Source) else over
-        self._max_parallel = max_parallel
-        self._options = options
-
-    def __call__(self, **kwargs: Any) -> MapNode[T]:
-        """Make a node; the one required parameter that is left out gets the item."""
-        over = cast("AnyNode", self._over)
-        wired = _wired(kwargs, self._options, over)
-        return MapNode(self._fn, over=over, max_parallel=self._max_parallel, **wired)
-
-
-def _wired(arguments: Mapping[str, Any], options: NodeOptions, *first: AnyNode) -> dict[str, Any]:
-    """Part arguments from sources, which become dependencies."""
-    args_from = {name: value.node for name, value in arguments.items() if isinstance(value, Source)}
-    kwargs = {
-        name: value
-        for name, value in arguments.items()
-        if name not in args_from and not (value is None and name in FILLED_IN)
-    }
-    before = (*listed(options.get("waits_for", ())), *first, *args_from.values())
-    waits_for = tuple({id(node): node for node in before}.values())
-    return {**options, "kwargs": kwargs, "args_from": args_from, "waits_for": waits_for}

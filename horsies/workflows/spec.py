@@ -13,7 +13,7 @@ from horsies.outcome import TaskError, TaskResult
 from horsies.registry import Registry
 from horsies.sending import Producer
 from horsies.workflows.handle import WorkflowHandle
-from horsies.workflows.nodes import AnyNode, Node, NodeKey
+from horsies.workflows.nodes import AnyNode, Node, NodeKey, note_indexes
 from horsies.workflows.starting import WorkflowStartError, WorkflowStartResult, retry_start, start, without_app
 from horsies.workflows.validate import Validation
 
@@ -87,7 +87,7 @@ class WorkflowSpec(Generic[Out_co]):
         name: str,
         tasks: Sequence[AnyNode],
         *,
-        output: Node[Out_co] | None = None,
+        output: Node[Out_co, Any] | None = None,
         on_error: OnError | str = OnError.FAIL,
         success_policy: SuccessPolicy | None = None,
         definition_key: str | None = None,
@@ -127,6 +127,8 @@ class WorkflowSpec(Generic[Out_co]):
         self.node_ids = validation.node_ids
         self.index = validation.index
         self.plan = validation.plan
+        if self.is_whole:
+            note_indexes(self.tasks)
 
     def __repr__(self) -> str:
         """Show the name and how many nodes there are."""
@@ -166,7 +168,7 @@ class WorkflowSpec(Generic[Out_co]):
     async def _run_async[R](self, operation: Operation[R]) -> R:
         return without_app(operation) if self.app is None else await self.app.producer.runner.run_async(operation)
 
-    def index_of(self, node: AnyNode | NodeKey[Any]) -> int:
+    def index_of(self, node: AnyNode | NodeKey[Any, Any]) -> int:
         """The place of a node: one of the spec's own, or one with an id.
 
         Raises:

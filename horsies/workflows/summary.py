@@ -1,6 +1,9 @@
 """What a run says of a workflow that ran as one of its nodes."""
 
 from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import TypeAdapter
 
 from horsies.codes import WorkflowStatus
 from horsies.outcome import TaskError
@@ -27,6 +30,16 @@ class SubWorkflowSummary[T]:
     failed_tasks: int
     skipped_tasks: int
     error_summary: str | None = None
+
+
+def read_summary(stored: bytes, output_type: Any) -> SubWorkflowSummary[Any]:
+    """Read a stored summary.
+
+    Raises:
+        ValidationError: its output does not fit the type.
+    """
+    annotation = cast("Any", SubWorkflowSummary)[output_type]
+    return TypeAdapter[SubWorkflowSummary[Any]](annotation).validate_json(stored, strict=True)
 
 
 class SubWorkflowError(TaskError):

@@ -198,11 +198,12 @@ class NodeValidation:
         yield from self._binding(signature, callee)
         yield from self._context(signature.parameters, callee)
         for name in node.kwargs:
-            if name in signature.parameters.keys() - node.args_from.keys() - FILLED_IN:
+            is_bound_here = name not in node.args_from and name not in FILLED_IN
+            if is_bound_here and signature.parameter(name) is not None:
                 yield from self._encode(signature, name, callee)
         for name, source in node.args_from.items():
             codec = self._result_codec(source)
-            if name in signature.parameters and codec is not None:
+            if signature.parameter(name) is not None and codec is not None:
                 yield from self._passed_on(signature, name, codec, f"{name!r} of {callee}")
 
     def _context(self, parameters: Collection[str], callee: str) -> Iterator[Found]:
@@ -219,7 +220,7 @@ class NodeValidation:
         for name in (*node.kwargs, *node.args_from):
             if name in FILLED_IN:
                 yield unknown, f"binds {name!r}, which the worker fills in", f"leave {name!r} out"
-            elif name not in signature.parameters:
+            elif signature.parameter(name) is None:
                 near = difflib.get_close_matches(str(name), signature.parameters, n=1)
                 takes = f"it takes {', '.join(signature.parameters) or 'nothing'}"
                 message = f"binds {name!r}, and {callee} has no such parameter"
@@ -273,7 +274,8 @@ class NodeValidation:
             yield ErrorCode.WORKFLOW_KWARGS_NOT_SERIALIZABLE, message, help_text
 
     def _passed_on(self, signature: SignatureCodec, name: str, codec: ResultCodec, which: str) -> Iterator[Found]:
-        parameter, source, join = signature.parameters[name], self._named(self._node.args_from[name]), self._node.join
+        parameter = cast("Parameter", signature.parameter(name))
+        source, join = self._named(self._node.args_from[name]), self._node.join
         if not _fits(codec, signature, name):
             given, wanted = show_type(codec.annotation), show_type(parameter.annotation)
             message = f"gets {given} from {source}, and the parameter {which} is {wanted}"
@@ -298,4 +300,5 @@ class NodeValidation:
 @lru_cache(maxsize=4096)
 def _fits(codec: ResultCodec, signature: SignatureCodec, name: str) -> bool:
     """Whether a result may be passed on; asked of ten thousand nodes, it is one question."""
-    return fits(codec.annotation, signature.parameters[name].annotation)
+    parameter = signature.parameter(name)
+    return parameter is None or fits(codec.annotation, parameter.annotation)

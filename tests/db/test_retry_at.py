@@ -47,6 +47,12 @@ def test_exponential_intervals_double_until_retries_run_out(db: Session) -> None
     assert [delay(db, DOUBLING, attempt) for attempt in range(1, 7)] == [10, 20, 40, 80, 160, None]
 
 
+def test_exponential_intervals_stop_at_the_longest_delay(db: Session) -> None:
+    policy = RetryPolicy.exponential(10, max_retries=5, jitter=False, auto_retry_for=["BOOM"], max_delay_seconds=35)
+    assert [delay(db, policy, attempt) for attempt in range(1, 7)] == [10, 20, 35, 35, 35, None]
+    assert delay(db, policy, retry_after=60) == 60
+
+
 def test_fractions_of_a_second_count(db: Session) -> None:
     policy = RetryPolicy.exponential(base_seconds=0.001, max_retries=2, jitter=False, auto_retry_for=["BOOM"])
     assert [delay(db, policy, attempt) for attempt in (1, 2)] == [0.001, 0.002]
@@ -75,6 +81,22 @@ def test_jitter_is_25_percent_of_the_interval_either_way(db: Session, strategy: 
     assert 75 <= min(spread) < 80
     assert 120 < max(spread) <= 125
     assert 98 < sum(spread) / len(spread) < 102
+
+
+@pytest.mark.parametrize(("max_delay", "least", "most"), [(400, 300, 400), (450, 300, 450), (1000, 300, 500)])
+def test_jitter_never_exceeds_the_longest_delay(db: Session, max_delay: int, least: int, most: int) -> None:
+    policy = RetryPolicy.exponential(100, auto_retry_for=["BOOM"], max_delay_seconds=max_delay)
+    spread: list[float] = column(
+        db,
+        "select extract(epoch from horsies.retry_at(%s::json, 3, 'BOOM', null, null, %s) - %s)::float8"
+        " from generate_series(1, 2000)",
+        RawJson(policy.to_json()),
+        NOON,
+        NOON,
+    )
+    tenth = (most - least) / 10
+    assert least <= min(spread) < least + tenth
+    assert most - tenth < max(spread) <= most
 
 
 def test_the_error_s_own_wish_overrides_the_interval_and_is_not_spread(db: Session) -> None:

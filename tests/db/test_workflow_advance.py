@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.factories import DrivenWorker
-from tests.support.runs import control, finish, node, nodes_of, read, start, state, statuses
+from tests.support.factories import DrivenWorker, failed
+from tests.support.runs import control, fences, finish, node, nodes_of, read, start, state, statuses
 from tests.support.sessions import Session
 
 
@@ -42,6 +42,25 @@ def test_a_failure_skips_what_needs_it_and_no_other_branch(db: Session) -> None:
     assert (ended.completed, ended.failed, ended.skipped, ended.total) == (1, 1, 3, 5)
     skipped = read(nodes_of(db, run)[2].result)
     assert (skipped["error_code"], skipped["data"]) == ("UPSTREAM_SKIPPED", {"dependency_index": 1})
+
+
+@pytest.mark.parametrize(("failing", "expected"), [((3,), 3), ((1,), 1), ((1, 3), 3), ((2, 3), 3)])
+def test_a_skip_names_the_index_of_the_dependency_in_the_run(
+    db: Session, failing: tuple[int, ...], expected: int
+) -> None:
+    run = start(db, node(), node(), node(), node(), node(3, 1), node(4))
+    finish(db, DrivenWorker(db), run, *failing)
+    causes = [read(nodes_of(db, run)[index].result)["data"] for index in (4, 5)]
+    assert causes == [{"dependency_index": expected}, {"dependency_index": 4}]
+
+
+def test_a_skip_by_a_quorum_names_the_index_of_the_first_dependency_that_failed(db: Session) -> None:
+    run = start(db, node(), node(), node(), node(2, 1, join="any"))
+    worker = DrivenWorker(db)
+    claims = fences(db, worker, run)
+    for index in (0, 1, 2):
+        worker.finish(failed(claims[index]))
+    assert read(nodes_of(db, run)[3].result)["data"] == {"dependency_index": 2}
 
 
 JOINS: list[tuple[dict[str, Any], tuple[int, ...], str]] = [

@@ -32,7 +32,7 @@ def test_results_come_by_parameter_with_what_became_of_their_nodes(db: Session) 
     assert inputs["args_from"]["b"]["result"]["error_code"] == "BOOM"
     skipped = inputs["args_from"]["c"]
     assert (skipped["status"], skipped["result"]["error_code"]) == ("SKIPPED", "UPSTREAM_SKIPPED")
-    assert skipped["result"]["data"] == {"dependency_index": 0}
+    assert skipped["result"]["data"] == {"dependency_index": 2}
     assert (inputs["workflow_id"], inputs["index"], inputs["node_id"]) == (str(run), 3, "n3")
     assert (inputs["task_name"], inputs["ctx"]) == ("add", None)
 

@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from horsies import (
     AppConfig,
@@ -11,6 +12,8 @@ from horsies import (
     PostgresConfig,
     RetryPolicy,
     SubWorkflowNode,
+    SuccessCase,
+    SuccessPolicy,
     TaskError,
     TaskNode,
     TaskResult,
@@ -48,6 +51,44 @@ def fail(code: str = "BOOM") -> TaskResult[int, TaskError]:
 @app.task("code_of")
 def code_of(before: TaskResult[int, TaskError]) -> TaskResult[str, TaskError]:
     return TaskResult(ok=str(before.unwrap_err().error_code))
+
+
+class PaymentError(TaskError):
+    amount: int
+
+
+@app.task("pay")
+def pay(amount: int) -> TaskResult[int, PaymentError]:
+    return TaskResult(ok=amount) if amount > 0 else TaskResult(err=PaymentError(error_code="REFUSED", amount=amount))
+
+
+@app.task("pay_or_crash")
+def pay_or_crash(amount: int) -> TaskResult[int, PaymentError]:
+    if amount:
+        os._exit(3)
+    return pay(amount)
+
+
+def told(payment: TaskResult[int, PaymentError]) -> str:
+    error = payment.unwrap_err()
+    return f"{error.error_code} of {error.amount}" if isinstance(error, PaymentError) else str(error.error_code)
+
+
+@app.task("explain")
+def explain(payment: TaskResult[int, PaymentError]) -> TaskResult[str, TaskError]:
+    return TaskResult(ok=told(payment))
+
+
+@app.task("explain_all")
+def explain_all(
+    payments: TaskResult[list[TaskResult[int, PaymentError]], TaskError],
+) -> TaskResult[list[str], TaskError]:
+    return TaskResult(ok=[told(payment) for payment in payments.unwrap()])
+
+
+@app.task("join_texts")
+def join_texts(*, parts: list[str]) -> TaskResult[str, TaskError]:
+    return TaskResult(ok=" ".join(parts))
 
 
 @app.task("flaky", retry_policy=RetryPolicy.fixed([0.01] * 3, jitter=False, auto_retry_for=["AGAIN"]))
@@ -112,6 +153,39 @@ class Doubled(WorkflowDefinition[int]):
         first = number.node(node_id="first")(value * factor.unwrap())
         last = plus_one.node(node_id="last")(from_node(first))
         return app.workflow("doubled", [first, last], output=last)
+
+
+class Open(WorkflowDefinition[str]):
+    name = "open"
+    definition_key = "test.open.v1"
+
+    @classmethod
+    def build_with(cls, app: Horsies, first: int, *args: object, **others: Any) -> WorkflowSpec[str]:
+        passed = {name: value["ok"] if isinstance(value, dict) else value for name, value in others.items()}
+        parts = [str(first), *map(str, args), *(f"{name}={passed[name]}" for name in sorted(passed))]
+        joined = join_texts.node(node_id="joined")(parts=parts)
+        return app.workflow("open", [joined], output=joined)
+
+
+class PositionalOnly(WorkflowDefinition[int]):
+    name = "positional only"
+    definition_key = "test.positional-only.v1"
+
+    @classmethod
+    def build_with(cls, app: Horsies, definition: int, /) -> WorkflowSpec[int]:
+        only = number.node(node_id="only")(definition)
+        return app.workflow("positional only", [only], output=only)
+
+
+class MayFail(WorkflowDefinition[int]):
+    name = "may fail"
+    definition_key = "test.may-fail.v1"
+    good = TaskNode(number)
+    bad = TaskNode(fail)
+
+    class Meta:
+        output = "bad"
+        success_policy = SuccessPolicy([SuccessCase([good])])  # noqa: F821 - lent to the module
 
 
 class Failing(WorkflowDefinition[int]):

@@ -1,5 +1,7 @@
 """Every way to end, in children that run one task at a time and in a child that runs several."""
 
+import asyncio
+import inspect
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -110,6 +112,14 @@ def test_a_failure_has_its_code_and_says_why(scene: Scene, task: str, code: Code
     assert info.failed_at is not None
     assert scene.counts()[key] == 1
     check_only_attempt(info, TaskAttemptOutcome.WORKER_FAILURE if code is CRASHED else TaskAttemptOutcome.FAILED)
+
+
+@pytest.mark.parametrize("task", ["wrong_type", "no_result", "bare_value", "unserialisable", "nan", "fail", "ok_async"])
+def test_a_direct_call_has_the_same_outcome(scene: Scene, task: str) -> None:
+    key = f"{task} called"
+    called = getattr(scene.tasks, task)(key)
+    result = asyncio.run(called) if inspect.iscoroutine(called) else called
+    assert outcome(scene.send(task, key)) == (result.ok_value if result.is_ok() else result.err_value)
 
 
 def check_only_attempt(info: TaskInfo, expected: TaskAttemptOutcome) -> None:

@@ -19,6 +19,7 @@ from horsies import (
     RetrievalCode,
     SubWorkflowError,
     SubWorkflowNode,
+    SubWorkflowSummary,
     TaskNode,
     WorkflowHandle,
     WorkflowStartErrorCode,
@@ -77,6 +78,9 @@ class TestOneWorker:
         check_large_results(flows)
         check_maps(flows)
         check_children(flows)
+        check_open_parameters(flows)
+        check_errors_of_children(flows)
+        check_errors_of_own_classes(flows)
         check_pause_for_review(flows)
         check_on_error_pause(flows)
         check_cancel(flows)
@@ -142,6 +146,13 @@ def check_children(flows: ModuleType) -> None:
     assert handle.get(LONG_MS).unwrap() == 42
     anonymous = WorkflowHandle[Any](handle.workflow_id, flows.app.get_broker())
     assert anonymous.result_for(NodeKey[int]("child")).unwrap() == 41
+    for seen in (handle, anonymous):
+        factor, child, _ = seen.tasks().unwrap()
+        assert (factor.sub_workflow_id, factor.sub_workflow_summary) == (None, None)
+        assert child.sub_workflow_id is not None
+        inner = WorkflowHandle[int](child.sub_workflow_id, flows.app.get_broker())
+        assert inner.get(LONG_MS).unwrap() == 41
+        assert child.sub_workflow_summary == SubWorkflowSummary(WorkflowStatus.COMPLETED, 41, 2, 2, 0, 0)
     broken = SubWorkflowNode(workflow_def=flows.Failing, node_id="broken")
     unbuilt = SubWorkflowNode(workflow_def=flows.Unbuilt, node_id="unbuilt")
     failing = begin(flows.app.workflow("failing", [broken, unbuilt], definition_key="x"))
@@ -151,9 +162,51 @@ def check_children(flows: ModuleType) -> None:
     assert error.sub_workflow_summary is not None
     assert (error.error_code, error.sub_workflow_summary.failed_tasks) == (OutcomeCode.SUBWORKFLOW_FAILED, 1)
     assert error.sub_workflow_summary.error_summary == "as it was told"
+    shown, not_built = failing.tasks().unwrap()
+    assert (shown.sub_workflow_id, shown.sub_workflow_summary) == (error.sub_workflow_id, error.sub_workflow_summary)
+    assert (not_built.sub_workflow_id, not_built.sub_workflow_summary) == (None, None)
     load = failing.result_for(unbuilt).unwrap_err()
     assert load.error_code == "SUBWORKFLOW_LOAD_FAILED"
     assert "there is no unbuilt" in str(load.message)
+
+
+def check_open_parameters(flows: ModuleType) -> None:
+    two = flows.number.node(node_id="two")(2)
+    child = SubWorkflowNode(
+        flows.Open, kwargs={"first": 3, "second": 4}, args_from={"third": two}, waits_for=[two], node_id="child"
+    )
+    positional = SubWorkflowNode(flows.PositionalOnly, kwargs={"definition": 5}, node_id="positional")
+    handle = begin(flows.app.workflow("open", [two, child, positional], definition_key="test.open-parent"))
+    assert handle.get(LONG_MS).is_ok()
+    assert handle.result_for(child).unwrap() == "3 second=4 third=2"
+    assert handle.result_for(positional).unwrap() == 5
+
+
+def check_errors_of_children(flows: ModuleType) -> None:
+    child = SubWorkflowNode(flows.MayFail, node_id="child")
+    handle = begin(flows.app.workflow("may fail", [child], output=child, definition_key="test.may-fail-parent"))
+    for result in (handle.get(LONG_MS), handle.result_for(child)):
+        assert (result.unwrap_err().error_code, result.unwrap_err().message) == ("BOOM", "as it was told")
+
+
+def check_errors_of_own_classes(flows: ModuleType) -> None:
+    refused = flows.pay.node(node_id="refused")(-5)
+    skipped = flows.pay.node(node_id="skipped", waits_for=[refused])(5)
+    told = [
+        flows.explain.node(node_id=f"told-{index}", allow_failed_deps=True)(from_node(node))
+        for index, node in enumerate((refused, skipped))
+    ]
+    found = flows.numbers.node(node_id="found")(2)
+    each = flows.pay_or_crash.map(over=from_node(found), node_id="each")()
+    listed = flows.explain_all.node(node_id="listed")(from_node(each))
+    nodes = [refused, skipped, *told, found, each, listed]
+    handle = begin(flows.app.workflow("payments", nodes, definition_key="test.payments"))
+    handle.get(LONG_MS)
+    assert handle.result_for(refused).unwrap_err().amount == -5
+    assert [handle.result_for(node).unwrap() for node in told] == ["REFUSED of -5", "UPSTREAM_SKIPPED"]
+    assert handle.result_for(listed).unwrap() == ["REFUSED of 0", "WORKER_CRASHED"]
+    sent = flows.pay.send(-3).unwrap()
+    assert sent.get(LONG_MS).unwrap_err().amount == -3
 
 
 def check_pause_for_review(flows: ModuleType) -> None:

@@ -47,6 +47,10 @@ def test_runs_are_listed_drawn_and_moved(tmp_path: Path, database_url: str) -> N
         assert shell("resume", waiting, broken) == f"{waiting} resumed\n{broken} not paused\n"
         assert shell("cancel", waiting, broken).count(" cancelled\n") == 2
         assert state(db, child).status == "CANCELLED"
+        done = start(db, node(kind="workflow", task_name="horsies.build:child"))
+        finish(db, worker, attach(db, DrivenWorker(db, names=["horsies.build:child"]), node()))
+        [shown_node] = json.loads(shell("show", done, "--json"))["nodes"]
+        assert (shown_node["status"], shown_node["summary"]["completed_tasks"]) == ("COMPLETED", 1)
     assert json.loads(shell("list", "--status=CANCELLED", "--limit=1", "--json"))[0]["workflow_id"] == str(waiting)
     assert "there is no run" in shell("show", uuid7(), code=1)
     assert "name a run by its id" in shell("pause", "instance:app", code=2)

@@ -3,7 +3,7 @@
 import importlib.util
 import shutil
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,10 @@ class Scene:
         self._stack.callback(worker.assert_gone)
         self._stack.callback(worker.kill_all)
         return worker
+
+    def at_end(self, action: Callable[[], object]) -> None:
+        """Do something when the scene ends; what was asked for last is done first."""
+        self._stack.callback(action)
 
     def ready_worker(self, *args: str, **env: str) -> WorkerProcess:
         """Start a worker and wait until it claims work."""

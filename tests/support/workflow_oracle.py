@@ -94,8 +94,8 @@ class Node:
         return "SKIPPED" if completed + unknown < needed else None
 
     def blamed(self) -> int:
-        """The place of the first dependency that is known not to have completed."""
-        return min(place for place, completed in self.told.items() if not completed)
+        """The index of the first dependency, in the order of ``waits_for``, that is known not to have completed."""
+        return self.spec["waits_for"][min(place for place, completed in self.told.items() if not completed)]
 
 
 @dataclass(eq=False)
@@ -155,19 +155,19 @@ class Run:
     def inputs(self, index: int) -> dict[str, Json]:
         """What a node gets from those before it, as far as they have ended; results as `Outcome.as_result`."""
         spec = self.nodes[index].spec
-        passed = {name: self._passed_on(spec, source) for name, source in spec["args_from"].items()}
-        told = {source: self._passed_on(spec, source) for source in spec["ctx_from"] or ()}
+        passed = {name: self._passed_on(source) for name, source in spec["args_from"].items()}
+        told = {source: self._passed_on(source) for source in spec["ctx_from"] or ()}
         return {
             "args_from": {name: result for name, result in passed.items() if result is not None},
             "ctx": None if spec["ctx_from"] is None else told,
         }
 
-    def _passed_on(self, spec: Mapping[str, Json], source: int) -> Json:
+    def _passed_on(self, source: int) -> Json:
         node = self.nodes[source]
         if node.status not in ENDED:
             return None
         if node.status == "SKIPPED":
-            return {"err": error("UPSTREAM_SKIPPED", {"dependency_index": spec["waits_for"].index(source)})}
+            return {"err": error("UPSTREAM_SKIPPED", {"dependency_index": source})}
         return Outcome(node.status == "COMPLETED", node.result).as_result()
 
     def outcome(self) -> Outcome | None:

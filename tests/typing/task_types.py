@@ -54,15 +54,19 @@ def a_send_takes_the_parameters_and_gives_a_typed_handle() -> None:
             assert_type(error, TaskSendError)
     sent = greet.with_options(priority=3).schedule(2.5, "Ada", loud=True)
     if is_ok(sent):
-        assert_type(sent.value, TaskHandle[str])
+        assert_type(sent.value, TaskHandle[str, ShopError])
     if is_err(sent):
         assert_type(sent.error, TaskSendError)
-        assert_type(greet.retry_schedule(sent.error).unwrap(), TaskHandle[str])
+        assert_type(greet.retry_schedule(sent.error).unwrap(), TaskHandle[str, ShopError])
+        assert_type(greet.retry_send(sent.error).unwrap(), TaskHandle[str, ShopError])
 
 
 async def the_same_awaited() -> None:
     handle = (await greet.send_async("Ada")).unwrap()
-    assert_type(await handle.get_async(), TaskResult[str, TaskError])
+    assert_type(handle, TaskHandle[str, ShopError])
+    assert_type(await handle.get_async(), TaskResult[str, ShopError])
+    assert_type((await handle.get_async()).err_value.shop, str)
+    assert_type(handle.get(), TaskResult[str, ShopError])
     info = await handle.info_async(include_result=True)
     if is_ok(info):
         assert_type(info.value, TaskInfo | None)
@@ -80,11 +84,17 @@ async def a_send_may_be_part_of_a_transaction(
         assert_type((await add.with_options(connection=awaited).schedule_async(1, 2)).unwrap(), TaskHandle[int])
 
 
-def a_task_can_be_annotated(task: TaskFunction[[int, int], str]) -> None:
+def a_task_can_be_annotated(
+    task: TaskFunction[[int, int], str], own: TaskFunction[[int], str, ShopError], handle: TaskHandle[str, ShopError]
+) -> None:
     assert_type(task.send(1, 2).unwrap(), TaskHandle[str])
     assert_type(task(1, 2), TaskResult[str, TaskError])
+    assert_type(own(1), TaskResult[str, ShopError])
+    assert_type(own.send(1).unwrap().get().err, ShopError | None)
+    assert_type(handle.get().err_value, ShopError)
 
 
 def a_handle_of_an_id() -> None:
     assert_type(add.handle("id"), TaskHandle[int])
     assert_type(app.handle("id"), TaskHandle[Any])
+    assert_type(greet.handle("id"), TaskHandle[str, ShopError])

@@ -25,6 +25,10 @@ def halve(number: int) -> Result[int, str]:
     return Ok(number // 2) if number % 2 == 0 else Err("odd")
 
 
+def halve_the_length(text: str) -> Result[int, str]:
+    return halve(len(text))
+
+
 def returns_ok() -> TaskResult[int, TaskError]:
     return TaskResult(ok=1)
 
@@ -81,6 +85,14 @@ def test_combinators_are_typed() -> None:
     assert_type(even.and_then(halve), Ok[int] | Err[str])
     assert_type(even.unwrap_or(None), int | None)
     assert_type(even.unwrap_or_else(len), int)
+    assert_type(even.ok(), int | None)
+    assert_type(even.err(), str | None)
+    assert_type(even.expect("must be even"), int)
+    assert_type(even.or_else(lambda reason: Ok(len(reason))), Ok[int])
+    assert_type(even.or_else(halve_the_length), Ok[int] | Err[str])
+    assert_type(even.map_or(None, str), str | None)
+    assert_type(even.inspect(print), Ok[int] | Err[str])
+    assert_type(even.inspect_err(print), Ok[int] | Err[str])
 
 
 def test_task_results_are_typed() -> None:
@@ -142,6 +154,13 @@ def plain() -> Result[int, str]:
 
 def misspelt() -> TaskError:
     return TaskError(error_cod="X")  # refused
+
+halve = Ok(4) if len(__file__) else Err("odd")
+halve.expect(5)  # refused
+halve.inspect(len)  # refused
+halve.inspect_err(abs)  # refused
+halve.or_else(abs)  # refused
+halve.map_or(None, len)  # refused
 
 def fine() -> Result[int, str]:
     return Err("x")

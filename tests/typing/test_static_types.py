@@ -71,6 +71,21 @@ def size(name: str, factor: int) -> TaskResult[int, TaskError]:
     return TaskResult(ok=factor)
 
 
+class PaymentError(TaskError):
+    amount: int
+
+
+@app.task("pay")
+def pay(amount: int) -> TaskResult[int, PaymentError]:
+    return TaskResult(ok=amount)
+
+
+@app.task("explain")
+def explain(payment: TaskResult[int, PaymentError]) -> TaskResult[str, TaskError]:
+    return TaskResult(ok=str(payment.unwrap_err().amount))
+
+
+paid = pay.node()(5)
 one = add.node()(1, b=2)
 hello = greet.node()("Ada")
 each = size.map(over=from_node(listing.node()()))(factor=2)
@@ -89,7 +104,9 @@ wrong10 = total.node()(from_node(one))
 wrong11 = double.node()(from_node(each))
 wrong12: WorkflowSpec[str] = app.workflow("w", [one], output=one, definition_key="w")
 wrong13 = size.map(over=[1, 2])
+wrong15 = explain.node()(from_node(one))
 wrong14: WorkflowHandle[str] = app.workflow("w", [one], output=one, definition_key="w").start().unwrap()
+right0 = explain.node()(from_node(paid))
 right1 = total.node()(from_node(each))
 right2 = double.node(join="any", waits_for=[one, hello])(from_node(one))
 right3: WorkflowSpec[float] = app.workflow("w", [one], output=one, definition_key="w")

@@ -41,6 +41,20 @@ def listing() -> TaskResult[list[str], TaskError]:
     return TaskResult(ok=[])
 
 
+class ParseError(TaskError):
+    line: int
+
+
+@app.task("count")
+def count(page: TaskResult[str, TaskError]) -> TaskResult[int, ParseError]:
+    return TaskResult(err=ParseError(error_code="BAD_LINE", line=3))
+
+
+@app.task("explain")
+def explain(counted: TaskResult[int, ParseError]) -> TaskResult[str, TaskError]:
+    return TaskResult(ok=f"line {counted.unwrap_err().line}")
+
+
 @app.task("average")
 def average(number: TaskResult[float, TaskError]) -> TaskResult[float, TaskError]:
     return number
@@ -56,6 +70,26 @@ def nodes_have_the_type_of_their_results() -> None:
     assert_type(average.node()(from_node(parse.node()(from_node(fetch.node()("x"))))), TaskNode[float])
 
 
+def nodes_have_the_type_of_their_errors(told: WorkflowContext) -> None:
+    page = fetch.node()("x")
+    counted = count.node(node_id="counted")(from_node(page))
+    assert_type(counted, TaskNode[int, ParseError])
+    assert_type(TaskNode(fn=count, args_from={"page": page}), TaskNode[int, ParseError])
+    assert_type(counted.key(), NodeKey[int, ParseError])
+    assert_type(from_node(counted), TaskResult[int, ParseError])
+    assert_type(explain.node()(from_node(counted)), TaskNode[str])
+    assert_type(average.node()(from_node(counted)), TaskNode[float])
+    assert_type(told.result_for(counted), TaskResult[int, ParseError])
+    spec = app.workflow("w", [page, counted], output=counted, definition_key="w")
+    assert_type(spec, WorkflowSpec[int])
+    handle = spec.start().unwrap()
+    assert_type(handle.result_for(counted), TaskResult[int, ParseError])
+    assert_type(handle.result_for(counted.key()).err, ParseError | None)
+    each = count.map(over=from_node(listing.node()()))()
+    assert_type(each, MapNode[int, ParseError])
+    assert_type(from_node(each), TaskResult[list[TaskResult[int, ParseError]], TaskError])
+
+
 def a_map_has_a_list_of_results() -> None:
     found = listing.node()()
     each = fetch.map(over=from_node(found), max_parallel=3, node_id="each")()
@@ -69,6 +103,7 @@ def a_spec_has_the_type_of_its_output() -> None:
     spec = app.workflow(name="w", tasks=[page, parsed], output=parsed, on_error=OnError.FAIL, definition_key="w")
     assert_type(spec, WorkflowSpec[int])
     assert_type(WorkflowSpec("w", [page], output=page, definition_key="w"), WorkflowSpec[str])
+    assert_type(app.workflow("w", [page, parsed], OnError.PAUSE, parsed, definition_key="w"), WorkflowSpec[int])
     several = app.workflow("w", [page, parsed], definition_key="w")
     assert_type(several, WorkflowSpec[dict[str, TaskResult[Any, TaskError]]])
 

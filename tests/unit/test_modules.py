@@ -35,7 +35,7 @@ INSTANCE = """
 
     app.discover_tasks([{itself!r}])
     if __name__ == "__main__":
-        print(app.check(), app.list_tasks(), {itself!r} in sys.modules)
+        print(app.check(), app.list_tasks(), {{id(sys.modules[name]) for name in {names!r}}} == {{id(sys.modules["__main__"])}})
 """
 
 
@@ -156,19 +156,21 @@ class TestAModuleThatListsItself:
         return done.stdout.strip()
 
     def test_run_as_a_file(self, tmp_path: Path) -> None:
-        (tmp_path / "instance.py").write_text(dedent(INSTANCE).format(itself="instance"))
-        assert self.run(tmp_path, "instance.py") == "[] ['add'] False"
+        (tmp_path / "instance.py").write_text(dedent(INSTANCE).format(itself="instance", names=["instance"]))
+        assert self.run(tmp_path, "instance.py") == "[] ['add'] True"
 
     def test_run_as_a_file_and_listed_as_one(self, tmp_path: Path) -> None:
-        (tmp_path / "instance.py").write_text(dedent(INSTANCE).format(itself="instance.py"))
-        assert self.run(tmp_path, "instance.py") == "[] ['add'] False"
+        (tmp_path / "instance.py").write_text(dedent(INSTANCE).format(itself="instance.py", names=["instance"]))
+        assert self.run(tmp_path, "instance.py") == "[] ['add'] True"
 
     def test_run_as_a_module(self, tmp_path: Path) -> None:
         (tmp_path / "shop").mkdir()
-        (tmp_path / "shop/instance.py").write_text(dedent(INSTANCE).format(itself="shop.instance"))
-        assert self.run(tmp_path, "-m", "shop.instance") == "[] ['add'] False"
+        (tmp_path / "shop/instance.py").write_text(
+            dedent(INSTANCE).format(itself="shop.instance", names=["shop.instance"])
+        )
+        assert self.run(tmp_path, "-m", "shop.instance") == "[] ['add'] True"
 
     def test_imported(self, tmp_path: Path) -> None:
-        (tmp_path / "instance.py").write_text(dedent(INSTANCE).format(itself="instance"))
+        (tmp_path / "instance.py").write_text(dedent(INSTANCE).format(itself="instance", names=["instance"]))
         code = "import instance; print(instance.app.check(), instance.app.list_tasks())"
         assert self.run(tmp_path, "-c", code) == "[] ['add']"

@@ -69,6 +69,42 @@ def test_combinators_act_on_their_own_side_only() -> None:
     assert (halve(4).unwrap_or_else(len), halve(3).unwrap_or_else(len)) == (2, 8)
 
 
+def test_each_side_is_there_or_none() -> None:
+    assert (halve(4).ok(), halve(4).err()) == (2, None)
+    assert (halve(3).ok(), halve(3).err()) == (None, "3 is odd")
+
+
+def test_expect_raises_the_message_and_the_error() -> None:
+    assert halve(4).expect("the number must be even") == 2
+    with pytest.raises(ValueError, match=r"^the number must be even: '3 is odd'$"):
+        halve(3).expect("the number must be even")
+
+
+def test_expect_keeps_an_exception_as_the_cause() -> None:
+    reason = KeyError("k")
+    with pytest.raises(ValueError, match="^no key: KeyError") as caught:
+        Err(reason).expect("no key")
+    assert caught.value.__cause__ is reason
+
+
+def test_or_else_recovers_from_a_failure_only() -> None:
+    assert halve(4).or_else(lambda reason: Ok(len(reason))) == Ok(2)
+    assert halve(3).or_else(lambda reason: Ok(len(reason))) == Ok(8)
+    assert halve(3).or_else(lambda reason: Err(reason.upper())) == Err("3 IS ODD")
+
+
+def test_map_or_takes_the_default_of_a_failure() -> None:
+    assert (halve(4).map_or("none", str), halve(3).map_or("none", str)) == ("2", "none")
+
+
+def test_inspecting_calls_back_on_its_own_side_only_and_changes_nothing() -> None:
+    values: list[int] = []
+    errors: list[str] = []
+    for result in (halve(4), halve(3)):
+        assert result.inspect(values.append).inspect_err(errors.append) is result
+    assert (values, errors) == ([2], ["3 is odd"])
+
+
 @given(VALUES)
 def test_they_are_values(content: object) -> None:
     for result, same in ((Ok(content), Ok(content)), (Err(content), Err(content))):

@@ -50,6 +50,17 @@ def test_exponential_has_one_base() -> None:
     assert (stored["strategy"], stored["intervals"], stored["max_retries"]) == ("exponential", [0.05], 20)
 
 
+def test_exponential_takes_its_base_by_position() -> None:
+    policy = RetryPolicy.exponential(30, max_retries=5, auto_retry_for=["A"])
+    assert policy == RetryPolicy.exponential(base_seconds=30, max_retries=5, auto_retry_for=["A"])
+
+
+def test_a_longest_delay_is_part_of_what_is_stored() -> None:
+    policy = RetryPolicy.exponential(30, auto_retry_for=["A"], max_delay_seconds=600)
+    assert (policy.max_delay_seconds, json.loads(policy.to_json())["max_delay"]) == (600, 600)
+    assert "max_delay" not in json.loads(RetryPolicy.exponential(30, auto_retry_for=["A"]).to_json())
+
+
 def test_policies_are_values() -> None:
     policy = RetryPolicy(auto_retry_for=["A"])
     assert policy == pickle.loads(pickle.dumps(policy))  # noqa: S301
@@ -90,6 +101,14 @@ def test_any_intervals_in_range_are_taken(intervals: list[float]) -> None:
         ({"intervals": [1, 2, "3"]}, "got '3'"),
         ({"intervals": 60}, "must be a list of seconds"),
         ({"jitter": 1}, "valid boolean"),
+        ({"max_delay_seconds": 60}, "max_delay_seconds belongs to exponential backoff"),
+        ({"max_delay_seconds": 0}, "max_delay_seconds must be a number of seconds, at least 1, got 0"),
+        ({"max_delay_seconds": float("inf")}, "at least 1, got inf"),
+        ({"max_delay_seconds": "60"}, "at least 1, got '60'"),
+        (
+            {"backoff_strategy": "exponential", "intervals": [60], "max_delay_seconds": 30},
+            "max_delay_seconds (30) is less than the base of 60 seconds",
+        ),
         ({"interval": [1]}, "Extra inputs are not permitted"),
     ],
     ids=lambda each: repr(each)[:60],

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from enum import IntEnum
 from pathlib import Path
 from types import FunctionType
-from typing import Annotated, Any, NotRequired, TypedDict, cast
+from typing import Annotated, Any, NotRequired, TypedDict, Unpack, cast
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from horsies.codec.adapters import CodecError, InvalidJson
-from horsies.codec.signature import SignatureCodec
+from horsies.codec.signature import SignatureCodec, Variadics
 from horsies.errors import ErrorCode, TaskDefinitionError
 from horsies.outcome import TaskError, TaskResult
 
@@ -261,6 +261,44 @@ def test_open_signatures_are_refused(fn: Callable[..., object]) -> None:
     with pytest.raises(TaskDefinitionError, match="fixed and named") as caught:
         SignatureCodec(fn)
     assert caught.value.code is ErrorCode.TASK_UNSUPPORTED_TYPE
+
+
+def build(url: str, *args: str, times: int = 1, **others: datetime) -> object:
+    return url, args, times, others
+
+
+def test_variadics_may_be_accepted() -> None:
+    codec = SignatureCodec(build, variadics=Variadics.ACCEPTED)
+    assert (list(codec.parameters), codec.required, codec.positional) == (["url", "times"], {"url"}, ["url"])
+    assert codec.encode_argument("since", datetime(2026, 1, 1, tzinfo=UTC)) == b'"2026-01-01T00:00:00Z"'
+    args, kwargs = codec.decode_call(b'{"since":"2026-01-01T00:00:00Z","url":"x"}')
+    assert build(*args, **kwargs) == ("x", (), 1, {"since": datetime(2026, 1, 1, tzinfo=UTC)})
+
+
+@pytest.mark.parametrize(
+    ("stored", "parameter"),
+    [(b'{"url":1}', "url"), (b'{"since":"2026-01-01T00:00:00Z"}', "url"), (b'{"url":"x","since":"soon"}', "since")],
+)
+def test_arguments_beside_variadics_are_checked(stored: bytes, parameter: str) -> None:
+    with pytest.raises(CodecError) as caught:
+        SignatureCodec(build, variadics=Variadics.ACCEPTED).decode_call(stored)
+    assert caught.value.parameter == parameter
+
+
+class Sizes(TypedDict):
+    width: int
+    depth: NotRequired[float]
+
+
+def test_unpacked_keywords_are_parameters() -> None:
+    def cut(name: str, **sizes: Unpack[Sizes]) -> object:
+        return name, sizes
+
+    codec = SignatureCodec(cut, variadics=Variadics.ACCEPTED)
+    assert (list(codec.parameters), codec.required) == (["name", "width", "depth"], {"name", "width"})
+    assert codec.parameter("height") is None
+    args, kwargs = codec.decode_call(b'{"name":"x","width":3,"depth":0.5}')
+    assert cut(*args, **kwargs) == ("x", {"width": 3, "depth": 0.5})
 
 
 def test_a_task_may_have_no_parameters() -> None:

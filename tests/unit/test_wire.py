@@ -1,5 +1,6 @@
 """`ResultCodec`: what is stored of a result, and what comes of it when the types have moved on."""
 
+import json
 import math
 from datetime import date
 from typing import Annotated, Any, cast
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from horsies.codec.adapters import CodecError, UnsupportedType
+from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import EncodedResult, Misfit, ResultCodec, result_types
 from horsies.codes import BUILT_IN_CODES, ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, TaskDefinitionError
@@ -151,6 +153,44 @@ def test_what_no_longer_fits_is_a_hydration_error(payload: bytes, said: str, *, 
 def test_the_librarys_own_errors_need_not_have_the_fields_of_a_declared_class() -> None:
     crashed = TaskError(error_code=OperationalErrorCode.WORKER_CRASHED, message="signal 9")
     assert ResultCodec(int, PaymentError).decode(False, crashed.to_json()) == TaskResult(err=crashed)
+
+
+CRASHED = TaskError(error_code=OperationalErrorCode.WORKER_CRASHED, message="killed by SIGKILL")
+
+
+def test_the_librarys_own_errors_may_stand_inside_of_results_with_a_declared_class() -> None:
+    results = [TaskResult[int, PaymentError](ok=1), TaskResult(err=PAYMENT), TaskResult(err=CRASHED)]
+    codec = ResultCodec(list[TaskResult[int, PaymentError]])
+    stored = json.dumps(
+        [{"ok": 1}, {"err": json.loads(PAYMENT.model_dump_json())}, {"err": json.loads(CRASHED.to_json())}]
+    )
+    assert codec.decode(True, stored).unwrap() == results
+    encoded = codec.encode(TaskResult(ok=results))
+    assert codec.decode(True, encoded.payload).unwrap() == results
+
+
+def test_a_parameter_with_a_declared_class_takes_the_librarys_own_errors() -> None:
+    def explain(payment: TaskResult[int, PaymentError]) -> None: ...
+
+    codec = SignatureCodec(explain)
+    for sent in (TaskResult(err=PAYMENT), TaskResult[int, Any](err=CRASHED)):
+        assert codec.decode_call(codec.encode_call((sent,), {})) == ((), {"payment": sent})
+
+
+def test_an_own_code_in_a_result_needs_the_declared_class() -> None:
+    codec = ResultCodec(list[TaskResult[int, PaymentError]])
+    plain = TaskError(error_code="CARD_EXPIRED")
+    with pytest.raises(Misfit, match="PaymentError"):
+        codec.encode(TaskResult(ok=[TaskResult(err=plain)]))
+    result = codec.decode(True, b'[{"err":{"error_code":"CARD_EXPIRED"}}]')
+    assert result.unwrap_err().error_code is ContractCode.PYDANTIC_HYDRATION_ERROR
+    assert "PaymentError.amount: is missing" in str(result.unwrap_err().message)
+
+
+def test_an_error_of_the_library_is_passed_on_in_place_of_a_declared_class() -> None:
+    codec = ResultCodec(int, PaymentError)
+    encoded = codec.encode(TaskResult(err=CRASHED))
+    assert codec.decode(encoded.is_ok, encoded.payload) == TaskResult(err=CRASHED)
 
 
 def test_types_are_read_off_the_annotation() -> None:

@@ -1,5 +1,6 @@
 """Workflows as classes: how they take their nodes in, and what they are known by."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -178,20 +179,35 @@ def test_a_subclass_may_only_have_another_key() -> None:
     assert Other.build_with(app, "x").definition_key == Other.definition_key
 
 
-def test_a_definition_of_open_parameters_is_no_sub_workflow_and_in_nobody_s_way() -> None:
+def test_a_definition_of_variadic_parameters_can_be_built_by_a_worker() -> None:
     class Open(WorkflowDefinition[str]):
         name = "open"
         definition_key = "test_workflow_definition.open"
 
         @classmethod
-        def build_with(cls, app: Any, **params: Any) -> WorkflowSpec[str]:
-            page = fetch.node()(**params)
+        def build_with(cls, app: Any, *args: Any, **params: Any) -> WorkflowSpec[str]:
+            page = fetch.node()(*args, **params)
             return app.workflow("open", [page], output=page)
 
     assert Open.build_with(app, url="x").definition_key == Open.definition_key
     names = {task.name for task in inner_tasks(app)}
+    assert {BUILD_TASK + Paged.definition_key, BUILD_TASK + Open.definition_key} <= names
+
+
+def test_a_definition_whose_parameters_cannot_be_carried_is_in_nobody_s_way() -> None:
+    class Closed(WorkflowDefinition[str]):
+        name = "closed"
+        definition_key = "test_workflow_definition.closed"
+
+        @classmethod
+        def build_with(cls, app: Any, make: Callable[[], str]) -> WorkflowSpec[str]:
+            page = fetch.node()(make())
+            return app.workflow("closed", [page], output=page)
+
+    assert Closed.build_with(app, lambda: "x").definition_key == Closed.definition_key
+    names = {task.name for task in inner_tasks(app)}
     assert BUILD_TASK + Paged.definition_key in names
-    assert BUILD_TASK + Open.definition_key not in names
+    assert BUILD_TASK + Closed.definition_key not in names
 
 
 def test_a_sub_workflow_takes_them() -> None:

@@ -1,14 +1,23 @@
 """Nodes: what builders make, what is frozen, what has a key."""
 
+import gc
+import weakref
 from dataclasses import FrozenInstanceError
 
 import pytest
 
 from horsies import (
+    Horsies,
     MapNode,
     NodeKey,
+    OnError,
+    SubWorkflowNode,
+    SuccessCase,
+    SuccessPolicy,
     TaskNode,
     WorkflowContextMissingIdError,
+    WorkflowDefinition,
+    WorkflowSpec,
     from_node,
     slugify,
 )
@@ -40,6 +49,39 @@ def test_a_map_leaves_the_item_out() -> None:
     assert (node.max_parallel, node.node_id) == (3, "each")
     after = gather.node()(from_node(node))
     assert after.args_from == {"sizes": node}
+
+
+def test_options_may_hold_arguments_which_are_merged_with_those_of_the_call() -> None:
+    page = fetch.node()("x")
+    other = parse.node()(from_node(page))
+    node = parse.node(kwargs={"strict": True}, args_from={"page": page})()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert (node.kwargs, node.args_from, node.waits_for) == ({"strict": True}, {"page": page}, (page,))
+    merged = add.node(args_from={"one": other}, waits_for=[page])(other=from_node(other))
+    assert (merged.kwargs, merged.args_from) == ({}, {"one": other, "other": other})
+    assert merged.waits_for == (page, other)
+    assert (
+        app.workflow("merged", [page, other, node, merged], definition_key="merged").plan[2].args == b'{"strict":true}'
+    )
+
+
+def test_a_map_honours_arguments_in_its_options() -> None:
+    found, factor = listing.node()(), fetch.node()("x")
+    node = resize.map(over=from_node(found), kwargs={"size": 100})()
+    assert (node.kwargs, node.waits_for) == ({"size": 100}, (found,))
+    wired = resize.map(over=from_node(found), args_from={"size": factor}, waits_for=[factor])()
+    assert (wired.args_from, wired.waits_for) == ({"size": factor}, (factor, found))
+    app.workflow("mapped", [found, node], definition_key="mapped")
+
+
+def test_a_source_in_the_option_kwargs_is_wired() -> None:
+    page = fetch.node()("x")
+    node = parse.node(kwargs={"page": from_node(page)})()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert (node.kwargs, node.args_from, node.waits_for) == ({}, {"page": page}, (page,))
+
+
+def test_positions_are_those_of_the_function() -> None:
+    node = parse.node()(from_node(fetch.node()("x")), True)  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+    assert (node.args, node.kwargs) == ((True,), {})
 
 
 def test_what_the_worker_fills_in_may_be_given_as_none() -> None:
@@ -90,6 +132,73 @@ def test_a_source_is_a_mark() -> None:
 )
 def test_slugs(text: str, slug: str) -> None:
     assert slugify(text) == slug
+
+
+def test_a_node_has_the_name_of_its_task_or_workflow() -> None:
+    assert (fetch.node()("x").name, SubWorkflowNode(Titled).name) == ("fetch", "titled")
+    assert resize.map(over=from_node(listing.node()()))(size=1).name == "resize"
+
+
+class Titled(WorkflowDefinition[None]):
+    name = "titled"
+    definition_key = "test_workflow_nodes.titled"
+    before = fetch.node()("x")
+    after = fetch.node(waits_for=[before])("y")
+
+
+class Built(WorkflowDefinition[str]):
+    name = "built"
+    definition_key = "test_workflow_nodes.built"
+    last = fetch.node()("x")
+
+    @classmethod
+    def build_with(cls, app: Horsies, count: int) -> WorkflowSpec[str]:
+        pages = [fetch.node()("y") for _ in range(count)]
+        return app.workflow(cls.name, [*pages, cls.last], output=cls.last)
+
+
+def test_a_node_has_its_index_once_a_workflow_is_made_of_it() -> None:
+    page = fetch.node()("x")
+    parsed = parse.node()(from_node(page))
+    assert (page.index, parsed.index) == (None, None)
+    spec = app.workflow("indexed", [parsed, page], definition_key="indexed")
+    assert (parsed.index, page.index) == (0, 1) == (spec.index_of(parsed), spec.index_of(page))
+
+
+def test_a_node_has_no_index_while_workflows_differ_in_it() -> None:
+    shared = fetch.node()("x")
+    one = app.workflow("one", [shared], definition_key="one")
+    assert shared.index == 0
+    app.workflow("same", [shared, fetch.node()("y")], definition_key="same")
+    assert shared.index == 0
+    other = app.workflow("other", [fetch.node()("y"), shared], definition_key="other")
+    assert shared.index is None
+    assert (one.index_of(shared), other.index_of(shared)) == (0, 1)
+
+
+def test_nodes_of_a_definition_have_their_index_before_it_is_built() -> None:
+    assert (Titled.before.index, Titled.after.index) == (0, 1)
+    assert Titled.build(app).index_of(Titled.after) == 1
+    assert Built.last.index is None
+    Built.build_with(app, 2)
+    assert Built.last.index == 2
+
+
+def test_a_node_that_is_gone_is_not_remembered() -> None:
+    node = fetch.node()("x")
+    app.workflow("short-lived", [node], definition_key="short-lived")
+    gone = weakref.ref(node)
+    del node
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_workflow_takes_its_options_by_position() -> None:
+    node = fetch.node()("x")
+    policy = SuccessPolicy([SuccessCase([node])])
+    spec = app.workflow("positional", [node], OnError.PAUSE, node, policy, definition_key="positional")
+    assert (spec.name, spec.tasks, spec.on_error) == ("positional", (node,), OnError.PAUSE)
+    assert (spec.output, spec.success_policy) == (node, policy)
 
 
 def test_a_node_is_shared_by_specs_and_stays_as_it_is() -> None:

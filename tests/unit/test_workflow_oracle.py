@@ -81,7 +81,7 @@ def test_all_decides_when_the_last_has_ended() -> None:
     run = start(node(), node(), node(0, 1), node(2))
     assert end(run, 1, as_=BAD) == ["ENQUEUED", "FAILED", "PENDING", "PENDING"]
     assert end(run, 0) == ["COMPLETED", "FAILED", "SKIPPED", "SKIPPED"]
-    assert (skipped_by(run, 2), skipped_by(run, 3)) == (1, 0)
+    assert (skipped_by(run, 2), skipped_by(run, 3)) == (1, 2)
     assert (run.status, run.error) == ("FAILED", error("BAD"))
 
 

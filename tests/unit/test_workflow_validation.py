@@ -12,6 +12,7 @@ from horsies import (
     HorsiesError,
     MultipleValidationErrors,
     NodeKey,
+    NodeOptions,
     SubWorkflowNode,
     SuccessCase,
     SuccessPolicy,
@@ -331,6 +332,119 @@ def test_021_an_argument_twice() -> None:
     )
 
 
+def test_021_an_argument_in_an_option_and_in_the_call() -> None:
+    page: Any = fetch.node(node_id="page")("x")
+    options: dict[str, Any] = {"kwargs": {"size": 1}}
+    assert said(lambda: resize.node(**options)("x", size=4)) == (
+        "error[HRS-021]: a node of task 'resize' binds 'size' more than once: in the call and in kwargs\n"
+        "= help: bind it once"
+    )
+    assert said(lambda: parse.node(args_from={"page": page})(from_node(page))) == (
+        "error[HRS-021]: a node of task 'parse' binds 'page' more than once: in the call and in args_from\n"
+        "= help: bind it once"
+    )
+    both: Any = parse.node(kwargs={"page": TaskResult(ok="x")}, args_from={"page": page})
+    assert said(both) == (
+        "error[HRS-021]: a node of task 'parse' binds 'page' more than once: in kwargs and in args_from\n"
+        "= help: bind it once"
+    )
+
+
+def test_021_an_argument_by_position_and_by_name() -> None:
+    factory: Any = resize.node(node_id="a")
+    assert said(lambda: factory("x", image="y")) == (
+        "error[HRS-021]: a node of task 'resize' binds 'image' more than once: by position and by name\n"
+        "= help: bind it once"
+    )
+
+
+def test_021_an_argument_twice_in_a_map() -> None:
+    found = listing.node(node_id="found")()
+    assert said(lambda: resize.map(over=from_node(found), kwargs={"size": 1})(size=2)) == (
+        "error[HRS-021]: a node of task 'resize' binds 'size' more than once: in the call and in kwargs\n"
+        "= help: bind it once"
+    )
+
+
+def test_102_unknown_options_are_refused_where_they_stand() -> None:
+    node: Any = resize.node
+    assert said(lambda: node(node_idd="a")) == (
+        "error[HRS-102]: resize.node() has no option 'node_idd'\n= help: did you mean 'node_id'?"
+    )
+    assert said(lambda: node(size=4)) == (
+        "error[HRS-102]: resize.node() has no option 'size'\n"
+        "= help: arguments follow in a second call: resize.node(…)(size=…)"
+    )
+    assert said(lambda: node(kwargs=[1])) == (
+        "error[HRS-102]: resize.node() got kwargs=list ([1]), which is not a dict of arguments by name\n"
+        '= help: write kwargs={"parameter": …}, or pass the arguments in the call that follows'
+    )
+    several = failing(lambda: node(colour="red", shape="round"))
+    assert [(each.code, each.help_text) for each in several] == [
+        ("HRS-102", "the options are " + ", ".join(sorted(NodeOptions.__optional_keys__)))
+    ] * 2
+
+
+def test_102_unknown_options_of_a_map() -> None:
+    mapped: Any = resize.map
+    found = listing.node()()
+    assert said(lambda: mapped(over=from_node(found), max_paralel=3, colour="red")).startswith(
+        "error[HRS-102]: resize.map() has no option 'max_paralel'"
+    )
+
+
+def test_102_unknown_options_in_meta() -> None:
+    class Misspelt(WorkflowDefinition[None]):
+        name = "misspelt"
+        definition_key = "test_workflow_validation.misspelt"
+        page = fetch.node()("x")
+
+        class Meta:
+            on_eror = "pause"
+            retries = 3
+
+    assert said(lambda: Misspelt.build(app)) == (
+        "error[HRS-102]: Misspelt.Meta has 'on_eror', which is no option of a workflow\n"
+        "= help: did you mean 'on_error'?\n\n"
+        "error[HRS-102]: Misspelt.Meta has 'retries', which is no option of a workflow\n"
+        "= help: the options are on_error, output, success_policy\n\n"
+        "error: 2 errors"
+    )
+
+
+def test_102_a_check_goes_on_without_unknown_options() -> None:
+    node: Any = fetch.node
+    found: list[HorsiesError] = []
+    with collecting(found):
+        made = node(colour="red", node_id="a")("x")
+    assert [each.code for each in found] == ["HRS-102"]
+    assert (made.node_id, made.kwargs) == ("a", {"url": "x"})
+
+
+def test_008_a_source_in_args_from_that_is_no_node() -> None:
+    wrong: Any = parse.node(node_id="a", args_from={"page": "x"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    assert said(lambda: workflow(wrong())) == (
+        "error[HRS-008]: node 'a' takes 'page' from str ('x'), which is no node\n= help: name a node"
+    )
+
+
+def test_008_from_node_of_what_is_no_node() -> None:
+    call: Any = from_node
+    assert said(lambda: call("page")) == (
+        "error[HRS-008]: from_node() got str ('page'), which is not a node\n"
+        "= help: pass a node: what task.node()(arguments), task.map(…)(arguments), TaskNode(…) or SubWorkflowNode(…) returns"
+    )
+    assert said(lambda: call(fetch)) == (
+        "error[HRS-008]: from_node() got TaskFunction (<task 'fetch'>), which is not a node\n"
+        "= help: make a node of the task first: from_node(task.node()(arguments))"
+    )
+    for factory in (fetch.node(), fetch.map(over=from_node(listing.node()()))):
+        [problem] = failing(lambda factory=factory: call(factory))
+        assert problem.help_text == "call it with the arguments of the task: task.node(…)(arguments)"
+        assert problem.location is not None
+        assert problem.location.file == __file__
+
+
 def test_024_a_result_of_another_type() -> None:
     page, found = fetch.node(node_id="page")("x"), listing.node(node_id="found")()
     assert said(lambda: workflow(found, node(parse, waits_for=[found], args_from={"page": found}))) == (
@@ -499,14 +613,64 @@ def test_023_parameters_that_cannot_be_carried() -> None:
         definition_key = "test_workflow_validation.open"
 
         @classmethod
-        def build_with(cls, app: Any, **params: Any) -> WorkflowSpec[str]:
-            page = fetch.node()(**params)
+        def build_with(cls, app: Any, **params: Callable[[], str]) -> WorkflowSpec[str]:
+            page = fetch.node()(params["url"]())
             return app.workflow("open", [page], output=page)
 
-    assert said(lambda: workflow(sub(Open, kwargs={"url": "x"}))) == (
-        "error[HRS-023]: node 'a' has parameters for Open.build_with() that can't be carried\n"
-        "= note: build_with() takes **params: Any: a task's parameters are fixed and named\n"
-        "= help: declare a parameter that is a list or a dict"
+    [problem] = failing(lambda: workflow(sub(Open, kwargs={"url": "x"})))
+    assert problem.code is ErrorCode.WORKFLOW_SUBWORKFLOW_BUILD_WITH_BINDING
+    assert problem.message == "node 'a' has parameters for Open.build_with() that can't be carried"
+    assert "parameter 'params' of build_with()" in problem.notes[0]
+
+
+class Variadic(WorkflowDefinition[str]):
+    name = "variadic"
+    definition_key = "test_workflow_validation.variadic"
+
+    @classmethod
+    def build_with(cls, app: Any, url: str, *args: str, **others: int) -> WorkflowSpec[str]:
+        page = fetch.node()(f"{url} {args} {others}")
+        return app.workflow("variadic", [page], output=page)
+
+
+class OnlyPositional(WorkflowDefinition[str]):
+    name = "only positional"
+    definition_key = "test_workflow_validation.only-positional"
+
+    @classmethod
+    def build_with(cls, app: Any, url: str, *args: str) -> WorkflowSpec[str]:
+        page = fetch.node()(f"{url} {args}")
+        return app.workflow("only positional", [page], output=page)
+
+
+def test_variadic_parameters_take_the_arguments_that_no_other_takes() -> None:
+    number = parse.node(node_id="number")(TaskResult(ok="x"))
+    spec = workflow(number, sub(Variadic, kwargs={"url": "x", "depth": 2}))
+    assert spec.plan[1].args == b'{"url":"x","depth":2}'
+
+
+def test_031_arguments_of_variadic_parameters_are_of_their_type() -> None:
+    assert said(lambda: workflow(sub(Variadic, kwargs={"url": 1, "depth": "2"}))) == (
+        "error[HRS-031]: node 'a' can't pass its argument to Variadic.build_with(): url: expected str, got int (1)\n"
+        "= help: pass data of the declared type\n\n"
+        "error[HRS-031]: node 'a' can't pass its argument to Variadic.build_with(): depth: expected int, got str ('2')\n"
+        "= help: pass data of the declared type\n\n"
+        "error: 2 errors"
+    )
+
+
+def test_024_results_for_variadic_parameters_are_of_their_type() -> None:
+    page = fetch.node(node_id="page")("x")
+    node = sub(Variadic, kwargs={"url": "x"}, waits_for=[page], args_from={"depth": page})
+    [problem] = failing(lambda: workflow(page, node))
+    assert (problem.code, "'depth' of Variadic.build_with() is int" in problem.message) == ("HRS-024", True)
+
+
+def test_020_and_023_hold_beside_variadic_parameters() -> None:
+    assert [each.code for each in failing(lambda: workflow(sub(Variadic, kwargs={"depth": 1})))] == ["HRS-023"]
+    assert said(lambda: workflow(sub(OnlyPositional, kwargs={"url": "x", "depth": 1}))) == (
+        "error[HRS-023]: node 'a' binds 'depth', and OnlyPositional.build_with() has no such parameter\n"
+        "= help: it takes url"
     )
 
 

@@ -1,7 +1,8 @@
 -- When a failed attempt is tried again; null: it is not. Only codes the policy names are retried, only while
 -- retries are left, and never at or past the task's deadline. A `retry_after` (seconds) in the error overrides
--- the policy's delay. Delays: fixed, the interval of this attempt; exponential, base * 2^(attempt - 1);
--- jitter is +-25 % of either, so that a crowd that failed together does not come back together.
+-- the policy's delay. Delays: fixed, the interval of this attempt; exponential, base * 2^(attempt - 1), at most
+-- `max_delay` where the policy has one; jitter is +-25 % of either, so that a crowd that failed together does not come back
+-- together. Jitter never exceeds `max_delay`: at the cap the delays are spread over the 25 % below it.
 -- Called by: finish_batch.
 create function horsies.retry_at(
     policy json, failed_attempt int, code text, retry_after double precision, deadline timestamptz,
@@ -10,6 +11,7 @@ create function horsies.retry_at(
 language plpgsql as $function$
 declare
     delay double precision := retry_after;
+    max_delay constant double precision := coalesce((policy ->> 'max_delay')::double precision, 'infinity');
     due timestamptz;
 begin
     if policy is null or failed_attempt > (policy ->> 'max_retries')::int
@@ -22,8 +24,9 @@ begin
             when 'exponential' then (policy -> 'intervals' ->> 0)::double precision * 2 ^ (failed_attempt - 1)
             else (policy -> 'intervals' ->> (failed_attempt - 1))::double precision
         end;
+        delay := least(delay, max_delay);
         if (policy ->> 'jitter')::boolean then
-            delay := delay * (0.75 + random() * 0.5);
+            delay := delay * 0.75 + random() * (least(delay * 1.25, max_delay) - delay * 0.75);
         end if;
     end if;
     due := clock + make_interval(secs => delay);

@@ -5,6 +5,8 @@
 -- ended; so a wave costs as much as its nodes have dependents, however large the runs are.
 -- `needed` says how many dependencies must complete, and decides as soon as it can; null is all of them, and decides when
 -- the last has ended. What became ready is enqueued at the end, for a later wave may have paused its run.
+-- `blamed` is a position in `waits_for`, so that the first dependency in that order is kept; the `dependency_index` of the
+-- error is the index in the run of the node at that position.
 -- Locks: none of its own; its caller holds the root runs, under which alone nodes change.
 -- Called by: workflow_note, workflow_resume, workflow_cancel, workflow_map.
 create function horsies.workflow_advance(runs uuid[], indexes int[]) returns void
@@ -52,7 +54,7 @@ begin
         known as (
             select n.workflow_id, n.index, n.status, n.needed, n.allow_failed_deps, least(n.blamed, told.blamed) as blamed,
                    n.open_deps - told.ended as open, n.completed_deps + told.completed as completed,
-                   cardinality(n.waits_for) as deps
+                   n.waits_for, cardinality(n.waits_for) as deps
             from told join horsies.workflow_nodes n on n.workflow_id = told.workflow_id and n.index = told.target
         ),
         decided as (
@@ -68,7 +70,8 @@ begin
             update horsies.workflow_nodes n
             set open_deps = d.open, completed_deps = d.completed, blamed = d.blamed, status = coalesce(d.becomes, n.status),
                 result = case d.becomes when 'SKIPPED' then horsies.task_error('UPSTREAM_SKIPPED',
-                    'a dependency did not complete', json_build_object('dependency_index', d.blamed)) else n.result end,
+                    'a dependency did not complete', json_build_object('dependency_index', d.waits_for[d.blamed + 1]))
+                    else n.result end,
                 error_code = case d.becomes when 'SKIPPED' then 'UPSTREAM_SKIPPED' else n.error_code end,
                 finished_at = case d.becomes when 'SKIPPED' then clock else n.finished_at end
             from decided d where n.workflow_id = d.workflow_id and n.index = d.index

@@ -1,5 +1,5 @@
 -- What the task of a node gets of its run, besides its own arguments: results of nodes that it waits for, as far as they
--- have ended, and who it is; null if it wants nothing of that. A skipped dependency is an error that names its place.
+-- have ended, and who it is; null if it wants nothing of that. A skipped dependency is an error with its index.
 -- `kind` and `task_name` of an entry of `ctx` say what reads its result: where the node is a run, that run's output node.
 -- Where the results take more than `most` bytes as they are stored, only `workflow_id` and `index` are given: ask again
 -- without a limit.
@@ -25,7 +25,7 @@ begin
                    coalesce(s.result_task, s.task_name) as task_name, s.status, s.summary,
                    case s.status when 'SKIPPED' then horsies.task_error(
                        'UPSTREAM_SKIPPED', 'node ' || s.node_id || ' was skipped',
-                       json_build_object('dependency_index', array_position(node.waits_for, s.index) - 1))
+                       json_build_object('dependency_index', s.index))
                    else s.result end as result
             from horsies.workflow_nodes s where s.workflow_id = run and s.index = any (wanted)
         )

@@ -1,9 +1,11 @@
--- Purpose: the nodes of a run in the order of its spec, or the one of that id; results only if they are wanted.
+-- Purpose: the nodes of a run in the order of its spec, or the one of that id.
+-- `with_results` adds the results of nodes and the summaries of child runs that have ended.
 -- A node is RUNNING from the first start of its task on, also between attempts.
 -- Locks: none. Called by: producers, CLI.
 create function horsies.workflow_tasks(run uuid, wanted text, with_results boolean) returns table (
     index int, node_id text, kind text, task_name text, status text, result json, error_code text, result_kind text,
-    result_task text, waits_for int[], is_leaf boolean, child_id uuid, started_at timestamptz, finished_at timestamptz
+    result_task text, waits_for int[], is_leaf boolean, child_id uuid, summary json, started_at timestamptz,
+    finished_at timestamptz
 )
 language sql stable set enable_seqscan = off as $function$
     select n.index, n.node_id, n.kind, n.task_name, case
@@ -13,7 +15,7 @@ language sql stable set enable_seqscan = off as $function$
            case when with_results then n.result end, n.error_code, coalesce(n.result_kind, n.kind),
            coalesce(n.result_task, n.task_name), n.waits_for,
            not exists (select from horsies.workflow_edges e where e.workflow_id = run and e.source = n.index),
-           n.child_id, coalesce(n.started_at, t.started_at), n.finished_at
+           n.child_id, case when with_results then n.summary end, coalesce(n.started_at, t.started_at), n.finished_at
     from horsies.workflow_nodes n left join horsies.tasks t on n.status = 'ENQUEUED' and t.id = n.task_id
     where n.workflow_id = run and (wanted is null or n.node_id = wanted)
     order by n.index
