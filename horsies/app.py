@@ -282,8 +282,7 @@ class Horsies:
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """A handle of an id: its result is decoded by the task of that name, or as plain JSON if there is none.
 
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
+        No task has an id that is no UUID: the handle answers as for any unknown id.
         """
         return TaskHandle(task_id, self._drivers, self.registry.result_codec)
 
@@ -303,9 +302,6 @@ class Horsies:
         Returns:
             The new task's handle; or an error, with TASK_NOT_FOUND, or with ENQUEUE_FAILED if the task has not ended
             or the database did not answer.
-
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
         """
         return self._drivers.run(rerun(self.producer, task_id, self.registry.result_codec))
 

@@ -41,11 +41,7 @@ class Broker:
         self.codec_for = codec_for
 
     def get_task_info(self, task_id: str, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
-        """Ask what is known about a task; see `TaskHandle.info`.
-
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
-        """
+        """Ask what is known about a task; see `TaskHandle.info`."""
         return self._handle(task_id).info(**options)
 
     async def get_task_info_async(self, task_id: str, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
@@ -53,11 +49,7 @@ class Broker:
         return await self._handle(task_id).info_async(**options)
 
     def get_result(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
-        """Wait for the outcome of a task, blocking; see `TaskHandle.get`.
-
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
-        """
+        """Wait for the outcome of a task, blocking; see `TaskHandle.get`."""
         return self._handle(task_id).get(timeout_ms)
 
     async def get_result_async(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
@@ -124,10 +116,12 @@ class Broker:
     async def why(self, task_id: str) -> BrokerResult[Why]:
         """What a task is waiting for: the conditions that workers' claims have, in words; or a run, for which nodes.
 
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
+        The reason is ``unknown`` if there is no task or run of that id.
         """
-        return await self._watch(calls_monitor.why(parse_id(task_id)))
+        wanted = parse_id(task_id)
+        if wanted is None:
+            return Ok(Why("unknown", "there is no such task: the id of a task is a UUID"))
+        return await self._watch(calls_monitor.why(wanted))
 
     async def get_queues(self, names: Sequence[str] = ()) -> BrokerResult[list[QueueStats]]:
         """These queues, those that live workers work on, and those that are paused or capped here; by name."""
@@ -202,6 +196,8 @@ def _infos(rows: list[TaskInfoRow]) -> list[TaskInfo]:
 def rerun(producer: Producer, task_id: str, codec_for: CodecFor) -> Operation[BrokerResult[TaskHandle[Any]]]:
     """Send an ended task again; with ``resend_on_transient_err``, replay that up to three times."""
     origin, new_id = parse_id(task_id), uuid7()
+    if origin is None:
+        return no_such_task(task_id)
 
     def attempt() -> Operation[BrokerResult[TaskHandle[Any]]]:
         return _rerun(origin, new_id, producer.runner, codec_for)

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Unpack
 from uuid import UUID
 
@@ -54,7 +54,7 @@ def unanswered(code: BrokerErrorCode, failure: CallFailedError) -> Err[BrokerOpe
 
 
 def no_such_task(task_id: str) -> Err[BrokerOperationError]:
-    """Say that there is no task of that id."""
+    """Say that there is no task of that id, be it a UUID or not."""
     return Err(BrokerOperationError(BrokerErrorCode.TASK_NOT_FOUND, _missing(task_id), retryable=False))
 
 
@@ -62,21 +62,20 @@ class TaskHandle[T, E: TaskError = TaskError]:
     """A task that was sent, whose outcome is a ``TaskResult[T, E]``.
 
     Attributes:
-        task_id: its id, a UUID as text; `Horsies.handle` makes a handle of it in another process.
+        task_id: its id, a UUID as text; `Horsies.handle` makes a handle of it in another process. A text that is no
+            UUID is the id of no task: `get` and `cancel` answer TASK_NOT_FOUND, and `info` answers ``Ok(None)``.
     """
 
-    __slots__ = ("_codec_for", "_is_committed", "_outcome", "_runner", "task_id")
+    __slots__ = ("_codec_for", "_id", "_is_committed", "_outcome", "_runner", "task_id")
 
     def __init__(self, task_id: str, runner: Runner, codec_for: CodecFor, *, is_committed: bool = True) -> None:
         """Made by `send`, `TaskFunction.handle` and `Horsies.handle`.
 
         Of a task that was sent in a transaction of the caller's, which may not be committed yet, `get` waits also for
         that.
-
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
         """
-        self.task_id = str(parse_id(task_id))
+        self._id = parse_id(task_id)
+        self.task_id = str(self._id or task_id)
         self._runner = runner
         self._codec_for = codec_for
         self._is_committed = is_committed
@@ -131,15 +130,18 @@ class TaskHandle[T, E: TaskError = TaskError]:
     def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, E]]:
         if self._outcome is not None:
             return self._outcome
+        if self._id is None:
+            return failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id))
         what = f"task {self.task_id}{uncommitted(self._is_committed)}"
-        outcome, is_final = yield from await_answer(UUID(self.task_id), what, timeout_ms, self._look)
+        look = partial(self._look, self._id)
+        outcome, is_final = yield from await_answer(self._id, what, timeout_ms, look)
         if is_final:
             self._outcome = outcome
         return outcome
 
-    def _look(self, told: "StoredResult | None") -> "Operation[Answer | None]":
+    def _look(self, task_id: UUID, told: "StoredResult | None") -> "Operation[Answer | None]":
         """The outcome, if there is one by now, and whether it is final."""
-        stored: StoredResult | None = told or (yield calls_tasks.task_result(UUID(self.task_id)))
+        stored: StoredResult | None = told or (yield calls_tasks.task_result(task_id))
         if stored is None and self._is_committed:
             return failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id)), False
         if stored is None or stored.result is None:
@@ -149,10 +151,11 @@ class TaskHandle[T, E: TaskError = TaskError]:
     def _info(
         self, *, include_result: bool = False, include_failed_reason: bool = False, include_attempts: bool = False
     ) -> Operation[BrokerResult[TaskInfo | None]]:
-        task_id = UUID(self.task_id)
+        if self._id is None:
+            return Ok(None)
         try:
-            row = yield calls_tasks.task_info(task_id)
-            attempt_rows = (yield calls_tasks.task_attempts(task_id)) if row is not None and include_attempts else None
+            row = yield calls_tasks.task_info(self._id)
+            attempt_rows = (yield calls_tasks.task_attempts(self._id)) if row is not None and include_attempts else None
         except CallFailedError as failure:
             return unanswered(BrokerErrorCode.TASK_INFO_QUERY_FAILED, failure)
         if row is None:
@@ -161,8 +164,10 @@ class TaskHandle[T, E: TaskError = TaskError]:
         return Ok(task_info(row, attempt_rows, codec, with_reason=include_failed_reason))
 
     def _cancel(self) -> Operation[BrokerResult[bool]]:
+        if self._id is None:
+            return no_such_task(self.task_id)
         try:
-            verdict: str = yield calls_tasks.cancel(UUID(self.task_id))
+            verdict: str = yield calls_tasks.cancel(self._id)
         except CallFailedError as failure:
             return unanswered(BrokerErrorCode.CLEANUP_FAILED, failure)
         return no_such_task(self.task_id) if verdict == "unknown" else Ok(verdict == "cancelled")
@@ -216,6 +221,8 @@ def uncommitted(is_committed: bool) -> str:  # noqa: FBT001 - an answer
 
 
 def _missing(task_id: str) -> str:
+    if parse_id(task_id) is None:
+        return f"there is no task {task_id!r}: the id of a task is a UUID"
     return f"there is no task {task_id}; its record may have been pruned"
 
 
@@ -228,17 +235,12 @@ def _no_answer(what: str, failure: CallFailedError) -> TaskResult[Any, TaskError
     return failed_with(OperationalErrorCode.BROKER_ERROR, message)
 
 
-def parse_id(task_id: str) -> UUID:
-    """Read a task's id.
-
-    Raises:
-        ValueError: it is not a UUID.
-    """
+def parse_id(task_id: object) -> UUID | None:
+    """Read the id of a task or of a run; None: it is no UUID, so nothing has that id."""
     try:
-        return UUID(task_id)
-    except (ValueError, TypeError, AttributeError):
-        msg = f"{task_id!r} is no task's id: it must be a UUID, as text"
-        raise ValueError(msg) from None
+        return UUID(str(task_id))
+    except ValueError:
+        return None
 
 
 @cache

@@ -230,7 +230,9 @@ def end_by_dead_workers(db: Session, worker: DrivenWorker, task_id: UUID) -> Non
 
 
 @pytest.mark.parametrize(
-    "end", [end_by_outcome, end_by_cancel, end_by_expiry, end_by_crash, end_by_dead_workers], ids=lambda end: end.__name__
+    "end",
+    [end_by_outcome, end_by_cancel, end_by_expiry, end_by_crash, end_by_dead_workers],
+    ids=lambda end: end.__name__,
 )
 def test_whatever_ends_a_task_history_keeps_its_retry_policy(
     db: Session, worker: DrivenWorker, end: Callable[[Session, DrivenWorker, UUID], None]

@@ -120,6 +120,16 @@ def test_what_is_not_there_is_said(shell: Shell) -> None:
     assert "is not one of 'pending'" in shell.run("tasks", "list", "--status=late", code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [(["tasks", "show"], "task"), (["tasks", "rerun"], "task"), (["why"], "task"), (["workflows", "cancel"], "run")],
+    ids=str,
+)
+def test_an_id_that_is_no_uuid_is_the_id_of_nothing(shell: Shell, command: list[str], kind: str) -> None:
+    said = shell.run(*command, "shop:app", "order-17", code=1).stderr
+    assert f"there is no {kind} 'order-17': the id of a {kind} is a UUID" in said
+
+
 def test_the_database_may_be_that_of_an_app(shell: Shell, ids: list[UUID]) -> None:
     (shell.folder / "shop.py").write_text("from horsies import *\napp = Horsies(AppConfig())\n")
     assert (
