@@ -9,11 +9,12 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Unpack
 from uuid import UUID
 
+from horsies.codec.signature import plain_args
 from horsies.codec.wire import ResultCodec
 from horsies.codes import BrokerErrorCode, OperationalErrorCode, RetrievalCode, TaskStatus
 from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Pause, Runner, Wait, Watch
-from horsies.info import InfoOptions, TaskInfo, task_info
+from horsies.info import ArgsFor, InfoOptions, TaskInfo, task_info
 from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.result import Err, Ok, Result
 
@@ -66,9 +67,17 @@ class TaskHandle[T, E: TaskError = TaskError]:
             UUID is the id of no task: `get` and `cancel` answer TASK_NOT_FOUND, and `info` answers ``Ok(None)``.
     """
 
-    __slots__ = ("_codec_for", "_id", "_is_committed", "_outcome", "_runner", "task_id")
+    __slots__ = ("_args_for", "_codec_for", "_id", "_is_committed", "_outcome", "_runner", "task_id")
 
-    def __init__(self, task_id: str, runner: Runner, codec_for: CodecFor, *, is_committed: bool = True) -> None:
+    def __init__(
+        self,
+        task_id: str,
+        runner: Runner,
+        codec_for: CodecFor,
+        *,
+        args_for: ArgsFor = plain_args,
+        is_committed: bool = True,
+    ) -> None:
         """Made by `send`, `TaskFunction.handle` and `Horsies.handle`.
 
         Of a task that was sent in a transaction of the caller's, which may not be committed yet, `get` waits also for
@@ -78,6 +87,7 @@ class TaskHandle[T, E: TaskError = TaskError]:
         self.task_id = str(self._id or task_id)
         self._runner = runner
         self._codec_for = codec_for
+        self._args_for = args_for
         self._is_committed = is_committed
         self._outcome: TaskResult[T, E] | None = None
 
@@ -149,19 +159,24 @@ class TaskHandle[T, E: TaskError = TaskError]:
         return self._codec_for(stored.task_name).decode(stored.status == TaskStatus.COMPLETED, stored.result), True
 
     def _info(
-        self, *, include_result: bool = False, include_failed_reason: bool = False, include_attempts: bool = False
+        self,
+        *,
+        include_result: bool = False,
+        include_failed_reason: bool = False,
+        include_attempts: bool = False,
+        include_args: bool = False,
     ) -> Operation[BrokerResult[TaskInfo | None]]:
         if self._id is None:
             return Ok(None)
         try:
-            row = yield calls_tasks.task_info(self._id)
+            row = yield calls_tasks.task_info(self._id, with_args=include_args)
             attempt_rows = (yield calls_tasks.task_attempts(self._id)) if row is not None and include_attempts else None
         except CallFailedError as failure:
             return unanswered(BrokerErrorCode.TASK_INFO_QUERY_FAILED, failure)
         if row is None:
             return Ok(None)
         codec = self._codec_for(row.task_name) if include_result else None
-        return Ok(task_info(row, attempt_rows, codec, with_reason=include_failed_reason))
+        return Ok(task_info(row, attempt_rows, codec, with_reason=include_failed_reason, args_for=self._args_for))
 
     def _cancel(self) -> Operation[BrokerResult[bool]]:
         if self._id is None:

@@ -65,9 +65,14 @@ class TaskSender[**P, T, E: TaskError = TaskError]:
         return send(self.producer, SendRequest(self.definition, kind, options, args, kwargs), self._handle)
 
     def _handle(self, task_id: UUID | str) -> TaskHandle[T, E]:
-        codec = self.definition.result
-        is_committed = self._options.connection is None
-        return TaskHandle(str(task_id), self.producer.runner, lambda _name: codec, is_committed=is_committed)
+        definition = self.definition
+        return TaskHandle(
+            str(task_id),
+            self.producer.runner,
+            lambda _name: definition.result,
+            args_for=definition.read_args,
+            is_committed=self._options.connection is None,
+        )
 
 
 class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskSender[P, T, E]):

@@ -255,7 +255,10 @@ class WorkflowHandle[T]:
         return self._decode(rows[0])
 
     def _status(self) -> Operation[HandleResult[WorkflowStatus]]:
-        return self._ask(calls_workflows.workflow_state, lambda run: run and WorkflowStatus(run.status))
+        def read(run: "RunRow | None") -> WorkflowStatus | None:
+            return None if run is None else WorkflowStatus(run.status)
+
+        return self._ask(calls_workflows.workflow_state, read)
 
     def _results(self) -> Operation[HandleResult[dict[str, TaskResult[Any, TaskError]]]]:
         def read(rows: "list[RunTaskRow]") -> dict[str, TaskResult[Any, TaskError]] | None:
@@ -268,8 +271,13 @@ class WorkflowHandle[T]:
         return self._ask(call_for, lambda rows: [self._info(row) for row in rows] or None)
 
     def _control(self, action: str) -> Operation[HandleResult[bool]]:
-        answers = {"changed": True, "unchanged": False}
-        return self._ask(lambda run_id: calls_workflows.workflow_control(run_id, action), answers.get)
+        def call_for(run_id: UUID) -> Call[str]:
+            return calls_workflows.workflow_control(run_id, action)
+
+        def read(verdict: str) -> bool | None:
+            return {"changed": True, "unchanged": False}.get(verdict)
+
+        return self._ask(call_for, read)
 
     def _ask[A, R](
         self, call_for: Callable[[UUID], Call[A]], read: Callable[[A], R | None]

@@ -2,9 +2,6 @@
 
 import json
 import re
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -13,32 +10,9 @@ import pytest
 from tests.support.commands import horsies
 from tests.support.factories import DrivenWorker, done, failed, request, send
 from tests.support.scene import URL_VARIABLE
-from tests.support.sessions import Session, open_session, scalar
+from tests.support.sessions import scalar
+from tests.support.shell import Shell
 from tests.support.terminal import Terminal
-
-
-class Shell:
-    """A shell in a folder, whose environment names the test's database."""
-
-    def __init__(self, folder: Path, url: str, session: Session) -> None:
-        self.folder = folder
-        self.url = url
-        self.session = session
-
-    def run(self, *args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        ended = horsies(self.folder, *map(str, args), **{URL_VARIABLE: self.url})
-        assert ended.returncode == code, ended.stderr + ended.stdout
-        assert "Traceback" not in ended.stderr
-        return ended
-
-    def json(self, *args: object, code: int = 0) -> list[dict[str, object]]:
-        return json.loads(self.run(*args, "--json", code=code).stdout)
-
-
-@pytest.fixture
-def shell(tmp_path: Path, database_url: str) -> Iterator[Shell]:
-    with open_session(database_url) as session:
-        yield Shell(tmp_path, database_url, session)
 
 
 @pytest.fixture
@@ -54,7 +28,7 @@ def ids(shell: Shell) -> list[UUID]:
 def test_the_list_is_a_table_of_the_latest(shell: Shell, ids: list[UUID]) -> None:
     head, *rows = shell.run("tasks", "list").stdout.splitlines()
     assert head.startswith("TASK ID   ")
-    assert head.endswith("COMPLETED AT         FAILED AT            RETRY COUNT  ERROR CODE")
+    assert head.endswith("ENDED AT              RETRY COUNT  ERROR CODE")
     assert [row.split()[0] for row in rows] == [str(each) for each in ids[::-1]]
     assert [row.split()[2] for row in rows] == ["PENDING", "RUNNING", "FAILED", "COMPLETED"]
     assert len(shell.json("tasks", "list", "--limit=2")) == 2
