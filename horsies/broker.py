@@ -55,7 +55,7 @@ class RerunCandidate:
 
 @dataclass(frozen=True, slots=True)
 class RerunPreview:
-    """What a bulk rerun is about to do; see `Broker.preview_rerun`.
+    """The tasks that a bulk rerun is about to send; see `Broker.preview_rerun`.
 
     Attributes:
         matching: how many tasks fit the conditions, and have no rerun unless those were asked for.

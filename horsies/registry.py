@@ -151,6 +151,7 @@ class Registry:
         child_hooks: what runs in each child before it takes work.
         builders: functions that make workflows.
         problems: what was collected while the app's own module was imported for a check.
+        workflows: definition keys, or names, of the workflows that were described while the app was checked.
     """
 
     def __init__(self) -> None:
@@ -159,6 +160,7 @@ class Registry:
         self.child_hooks: list[ChildHook] = []
         self.builders: list[WorkflowBuilder] = []
         self.problems: list[HorsiesError] = []
+        self.workflows: set[str] = set()
 
     def add(self, definition: TaskDefinition) -> None:
         """Add a task; the same function imported under a second module name replaces the first.

@@ -35,7 +35,7 @@ def printable(text: str) -> str:
 
 
 def printable_json(document: str) -> str:
-    """The same for a JSON document, which stays the same document: what is escaped can only stand inside a string."""
+    """Do the same to a JSON document. Its value does not change, for these characters occur in strings only."""
     return _NOT_SHOWN.sub(lambda found: json.dumps(found[0])[1:-1], document)
 
 

@@ -156,7 +156,7 @@ def _refuse_live(statuses: Sequence[TaskStatus]) -> None:
 
 
 def _show_preview(preview: RerunPreview, sample: Sequence[TaskInfo], conditions: Mapping[str, Any]) -> None:
-    """Say how many tasks are to be sent, which they are, and which are left out; on standard error."""
+    """Print on standard error how many tasks will be sent, the first of them, and how many are left out."""
     kinds = ", ".join(status.value for status in conditions["statuses"])
     count = len(preview.candidates)
     limited = f", those of {preview.matching:,} that ended first (see --limit)" if count < preview.matching else ""
@@ -170,7 +170,7 @@ def _show_preview(preview: RerunPreview, sample: Sequence[TaskInfo], conditions:
 
 
 def _left_out(preview: RerunPreview) -> str:
-    """What is said of tasks that have a rerun; nothing if there are none."""
+    """A sentence about the tasks that have a rerun already; empty if there are none."""
     if not preview.left_out:
         return ""
     verb, them = ("has", "it") if preview.left_out == 1 else ("have", "them")

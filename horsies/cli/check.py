@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from horsies.app import Horsies
 from horsies.cli.locate import locate
+from horsies.cli.output import counted
 from horsies.errors import HorsiesError, flatten
 from horsies.render import render_errors, use_color
 from horsies.telemetry import configure_logging
@@ -18,25 +20,42 @@ def check(
     *,
     live: Annotated[bool, typer.Option("--live", help="Ask the database, too; changes nothing there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the errors as a JSON list.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing if there are no mistakes.")] = False,
 ) -> None:
     """Look for mistakes in an app, its tasks, workflows and schedules.
 
-    Prints nothing and exits with 0 if there are none, else prints all with their place in the source and exits with 1.
+    If there are none, prints how much it looked at and exits with 0. Otherwise prints all of them with their place in
+    the source and exits with 1.
     Sends nothing, and needs no database unless --live is given.
 
     Example: horsies check instance:app --live
     """
     configure_logging("WARNING", "text")
+    summary = ""
     try:
         with redirect_stdout(sys.stderr):  # modules that print must not spoil the JSON
-            problems = flatten(locate(locator).check(live=live))
+            app = locate(locator)
+            problems = flatten(app.check(live=live))
+            summary = _summary(app)
     except HorsiesError as error:
         problems = flatten([error])
     if as_json:
         typer.echo(json.dumps([_plain(problem) for problem in problems], ensure_ascii=False))
     elif problems:
         sys.stderr.write(render_errors(problems, color=use_color(sys.stderr)))
+    elif not quiet:
+        typer.echo(f"ok: {summary}")
     raise typer.Exit(1 if problems else 0)
+
+
+def _summary(app: Horsies) -> str:
+    schedules = () if app.config.schedule is None else app.config.schedule.schedules
+    parts = (
+        counted(len(app.list_tasks()), "task"),
+        counted(len(app.registry.workflows), "workflow"),
+        counted(len(schedules), "schedule"),
+    )
+    return ", ".join(parts)
 
 
 def _plain(error: HorsiesError) -> dict[str, object]:

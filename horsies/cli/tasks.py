@@ -147,8 +147,8 @@ def rerun(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Send ended tasks again, as new tasks: those that are named, or all of a queue or a name.
 
-    Prints the new ids. Of a queue or a name, those that failed are meant, unless --status says otherwise. Those that
-    have a rerun already are left out, unless --again is given.
+    Prints the new ids. With --queue or --name it sends failed tasks, unless --status names another status, and
+    leaves out tasks that have a rerun already, unless --again is given.
 
     Example: horsies tasks rerun instance:app --name add_numbers --error-code WORKER_CRASHED --since 2026-11-25T20:00
     """

@@ -67,7 +67,7 @@ class _UtcLoader(TimestamptzLoader):
         text = bytes(data)
         if text.endswith(b"BC") or text == b"-infinity":
             return _FIRST
-        if text == b"infinity" or text.index(b"-") > _DIGITS_OF_A_YEAR:
+        if text == b"infinity" or text.find(b"-") > _DIGITS_OF_A_YEAR:
             return _LAST
         try:
             return super().load(data).astimezone(UTC)

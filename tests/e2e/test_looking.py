@@ -178,6 +178,23 @@ def test_the_doctor_knows_the_clocks_of_workers(shell: Shell) -> None:
     assert "time service" in str(wrong["fix"])
 
 
+def test_the_doctor_counts_right_and_sums_up(shell: Shell) -> None:
+    """Ten names in full, those under which most tasks wait; of the others, how many there are."""
+    shell.session.execute(
+        "select horsies.enqueue(gen_random_uuid(), 'gone' || greatest(n - 1200, 0), 'default', 100, '{}', 'x', 0, null,"
+        " null, null, false) from generate_series(1, 6000) as n"
+    )
+    [found] = [each for each in shell.json("doctor", code=1) if each["look"] == "unclaimable"]
+    names = str(found["found"]).split(", ")
+    assert names[0] == "gone0 (1,200 in default)"
+    assert len(names) == 11
+    assert names[-1] == "and 4,791 tasks under 4,791 other names"
+    (shell.folder / "shop.py").write_text("from horsies import *\napp = Horsies(AppConfig())\n")
+    said = shell.run("check", "shop:app", "--live", code=1).stderr
+    assert said.count("error[HRS-300]") == 21
+    assert "tasks wait under 4,781 other names that neither this app nor a live worker has" in said
+
+
 def test_the_doctor_without_a_schema(shell: Shell, empty_database_url: str) -> None:
     ended = horsies(shell.folder, "doctor", **{URL_VARIABLE: empty_database_url})
     assert (ended.returncode, ended.stdout.splitlines()[1]) == (1, "    fix: horsies db migrate")

@@ -1,7 +1,7 @@
--- Purpose: the preview of a bulk rerun: which ended tasks of certain statuses, of a queue, of a name, with certain error
--- codes, that ended from `since` until before `until` (null: any), are to be sent again. Tasks that have a rerun are left
--- out, unless `again`. Returns one row: how many tasks are to be sent, how many were left out, the time up to which tasks
--- count (the clock, or `until` if that is earlier), and of those to be sent the `most` that ended first, each with the
+-- Purpose: the preview of a bulk rerun. It selects ended tasks of certain statuses, of a queue, of a name, with certain
+-- error codes, that ended from `since` until before `until` (null: any), and leaves out tasks that have a rerun, unless
+-- `again`. Returns one row: how many tasks were selected, how many were left out, the time up to which tasks
+-- count (the clock, or `until` if that is earlier), and of the selected tasks the `most` that ended first, each with the
 -- number of reruns that it has now.
 -- How it looks: through all of history between the two times. Only an operator asks, and rarely; an index by status would
 -- make every finish dearer.
