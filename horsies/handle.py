@@ -141,7 +141,8 @@ class TaskHandle[T, E: TaskError = TaskError]:
         if self._outcome is not None:
             return self._outcome
         if self._id is None:
-            return failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id))
+            missing: TaskResult[Any, Any] = failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id))
+            return missing
         what = f"task {self.task_id}{uncommitted(self._is_committed)}"
         look = partial(self._look, self._id)
         outcome, is_final = yield from await_answer(self._id, what, timeout_ms, look)
