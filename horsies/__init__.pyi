@@ -1,5 +1,8 @@
 from horsies.app import Horsies as Horsies
 from horsies.broker import Broker as Broker
+from horsies.broker import RerunCandidate as RerunCandidate
+from horsies.broker import RerunOutcome as RerunOutcome
+from horsies.broker import RerunPreview as RerunPreview
 from horsies.codes import TASK_TERMINAL_STATES as TASK_TERMINAL_STATES
 from horsies.codes import WORKFLOW_TASK_TERMINAL_STATES as WORKFLOW_TASK_TERMINAL_STATES
 from horsies.codes import WORKFLOW_TERMINAL_STATES as WORKFLOW_TERMINAL_STATES

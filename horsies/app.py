@@ -370,10 +370,9 @@ class Horsies:
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """A handle of an id: its result is decoded by the task of that name, or as plain JSON if there is none.
 
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
+        No task has an id that is no UUID: the handle answers as for any unknown id.
         """
-        return TaskHandle(task_id, self._drivers, self.registry.result_codec)
+        return self.get_broker().handle(task_id)
 
     def get_result(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
         """Wait for the outcome of an id, blocking; see `TaskHandle.get`."""
@@ -391,19 +390,16 @@ class Horsies:
         Returns:
             The new task's handle; or an error, with TASK_NOT_FOUND, or with ENQUEUE_FAILED if the task has not ended
             or the database did not answer.
-
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
         """
-        return self._drivers.run(rerun(self.producer, task_id, self.registry.result_codec))
+        return self._drivers.run(rerun(self.producer, task_id, self.handle))
 
     async def rerun_async(self, task_id: str) -> BrokerResult[TaskHandle[Any]]:
         """The same as `rerun`, awaited."""
-        return await self._drivers.run_async(rerun(self.producer, task_id, self.registry.result_codec))
+        return await self._drivers.run_async(rerun(self.producer, task_id, self.handle))
 
     def get_broker(self) -> Broker:
         """The queue as whoever watches over it sees it: all tasks and workers."""
-        return Broker(self._drivers, self.registry.result_codec)
+        return Broker(self._drivers, self.registry.result_codec, self.registry.read_args)
 
     def worker(self, **options: Unpack[WorkerKeywords]) -> "Worker":
         """A worker of this app, for an entry point of your own: ``sys.exit(app.worker(processes=4).run())``.

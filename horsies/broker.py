@@ -2,16 +2,27 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from horsies.codec.signature import plain_args
 from horsies.codes import BrokerErrorCode, TaskStatus
 from horsies.db import calls_monitor, calls_schedules, calls_tasks
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
-from horsies.db.rows import QueueStats, ScheduleState, TaskInfoRow, WaitingNameRow, Why, WorkerStats
+from horsies.db.rows import (
+    QueueStats,
+    RerunnableRow,
+    RerunVerdict,
+    ScheduleState,
+    TaskInfoRow,
+    WaitingNameRow,
+    Why,
+    WorkerStats,
+)
 from horsies.handle import (
     BrokerOperationError,
     BrokerResult,
@@ -21,12 +32,65 @@ from horsies.handle import (
     parse_id,
     unanswered,
 )
-from horsies.info import InfoOptions, TaskInfo, task_info
+from horsies.info import ArgsFor, InfoOptions, TaskInfo, task_info
 from horsies.outcome import TaskError, TaskResult
 from horsies.result import Err, Ok
 from horsies.sending import Producer, insist
 
 _MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RerunCandidate:
+    """A task that a bulk rerun is about to send again.
+
+    Attributes:
+        task_id: the ended task.
+        reruns: how many reruns it has; it is sent only while that is so.
+    """
+
+    task_id: str
+    reruns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RerunPreview:
+    """The tasks that a bulk rerun is about to send; see `Broker.preview_rerun`.
+
+    Attributes:
+        matching: how many tasks fit the conditions, and have no rerun unless those were asked for.
+        left_out: how many tasks fit the conditions and are left out because they have a rerun.
+        cut_off: tasks that ended later are not among them; by the database's clock.
+        candidates: the tasks to be sent, the first ended first; a limit makes them fewer than ``matching``.
+    """
+
+    matching: int
+    left_out: int
+    cut_off: datetime
+    candidates: tuple[RerunCandidate, ...]
+
+    @classmethod
+    def of(cls, row: RerunnableRow) -> "RerunPreview":
+        """Read the database's answer."""
+        found = zip(row.ids, row.reruns, strict=True)
+        candidates = tuple(RerunCandidate(str(task_id), reruns) for task_id, reruns in found)
+        return cls(row.matching, row.left_out, row.cut_off, candidates)
+
+
+@dataclass(frozen=True, slots=True)
+class RerunOutcome:
+    """What became of one task of a bulk rerun.
+
+    Attributes:
+        task_id: the ended task.
+        new_task_id: the task as which it was sent again; None: it was left out.
+        verdict: ``sent``; or why it was left out: ``changed`` (it was sent again since the preview), ``live`` (it has
+            not ended) or ``unknown`` (its record was pruned).
+    """
+
+    task_id: str
+    new_task_id: str | None
+    verdict: RerunVerdict
 
 
 class Broker:
@@ -35,34 +99,31 @@ class Broker:
     What only has an awaitable form is for programs that watch; they have an event loop.
     """
 
-    def __init__(self, runner: Runner, codec_for: CodecFor) -> None:
+    def __init__(self, runner: Runner, codec_for: CodecFor, args_for: ArgsFor = plain_args) -> None:
         """Made by `Horsies.get_broker`."""
         self.runner = runner
         self.codec_for = codec_for
+        self._args_for = args_for
+
+    def handle(self, task_id: str) -> TaskHandle[Any]:
+        """A handle of an id; see `Horsies.handle`."""
+        return TaskHandle(task_id, self.runner, self.codec_for, args_for=self._args_for)
 
     def get_task_info(self, task_id: str, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
-        """Ask what is known about a task; see `TaskHandle.info`.
-
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
-        """
-        return self._handle(task_id).info(**options)
+        """Ask what is known about a task; see `TaskHandle.info`."""
+        return self.handle(task_id).info(**options)
 
     async def get_task_info_async(self, task_id: str, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
         """The same as `get_task_info`, awaited."""
-        return await self._handle(task_id).info_async(**options)
+        return await self.handle(task_id).info_async(**options)
 
     def get_result(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
-        """Wait for the outcome of a task, blocking; see `TaskHandle.get`.
-
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
-        """
-        return self._handle(task_id).get(timeout_ms)
+        """Wait for the outcome of a task, blocking; see `TaskHandle.get`."""
+        return self.handle(task_id).get(timeout_ms)
 
     async def get_result_async(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
         """The same as `get_result`, awaited."""
-        return await self._handle(task_id).get_async(timeout_ms)
+        return await self.handle(task_id).get_async(timeout_ms)
 
     async def list_tasks(
         self,
@@ -71,24 +132,101 @@ class Broker:
         queue_name: str | None = None,
         task_name: str | None = None,
         limit: int = 100,
+        include_args: bool = False,
     ) -> BrokerResult[list[TaskInfo]]:
         """Tasks of these statuses, of a queue, of a name (None: of all), the latest sent first.
 
-        Of ended tasks the latest 100,000 are looked at.
+        Of ended tasks the latest 100,000 are looked at. With ``include_args`` each `TaskInfo` has its arguments.
         """
-        return (await self._watch(calls_monitor.list_tasks(statuses, queue_name, task_name, limit))).map(_infos)
+        call = calls_monitor.list_tasks(statuses, queue_name, task_name, limit, with_args=include_args)
+        return (await self._watch(call)).map(self._infos)
 
     async def get_waiting_names(self) -> BrokerResult[list[WaitingNameRow]]:
         """Names under which tasks wait, by queue: how many (a thousand at most), and whether a live worker has them."""
         return await self._watch(calls_monitor.waiting_names(_MOST))
 
+    async def get_live_ids(
+        self, *, queue_name: str | None = None, task_name: str | None = None
+    ) -> BrokerResult[list[str]]:
+        """The ids of all live tasks, of a queue, of a name (None: of all), the latest sent first."""
+        found = await self._watch(calls_monitor.live_ids(queue_name, task_name))
+        return found.map(lambda ids: list(map(str, ids)))
+
+    async def cancel_tasks(self, task_ids: Sequence[str]) -> BrokerResult[list[str]]:
+        """End those of the tasks that have not ended, in one transaction; see `TaskHandle.cancel`.
+
+        Returns:
+            The ids of the tasks that this call ended.
+        """
+        known = [found for task_id in task_ids if (found := parse_id(task_id)) is not None]
+        ended = await self.runner.run_async(answered(calls_monitor.cancel_many(known), BrokerErrorCode.CLEANUP_FAILED))
+        return ended.map(lambda ids: list(map(str, ids)))
+
+    async def preview_rerun(  # noqa: PLR0913 - one keyword a condition
+        self,
+        statuses: Sequence[TaskStatus] = (TaskStatus.FAILED,),
+        *,
+        queue_name: str | None = None,
+        task_name: str | None = None,
+        error_codes: Sequence[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        again: bool = False,
+        limit: int = 1000,
+    ) -> BrokerResult[RerunPreview]:
+        """Say which ended tasks a bulk rerun would send again; `rerun_tasks` sends them. Nothing is changed.
+
+        Args:
+            statuses: in which the tasks ended.
+            queue_name: the queue they were in; None: any.
+            task_name: their name; None: any.
+            error_codes: the codes of their errors; None: any.
+            since: aware; they ended then or later.
+            until: aware; they ended before.
+            again: take also tasks that have a rerun, which are left out otherwise.
+            limit: how many tasks at most; those that ended first come first.
+        """
+        wanted = calls_monitor.RerunFilter(
+            statuses=statuses,
+            queue=queue_name,
+            name=task_name,
+            codes=error_codes,
+            since=since,
+            until=until,
+            again=again,
+        )
+        return (await self._watch(calls_monitor.rerunnable(wanted, limit))).map(RerunPreview.of)
+
+    async def rerun_tasks(self, candidates: Sequence[RerunCandidate]) -> BrokerResult[list[RerunOutcome]]:
+        """Send tasks of a `RerunPreview` again, all of them in one transaction.
+
+        A task that somebody else sent again since the preview is left out, so two callers who repair the same failures
+        at the same time never send a task twice.
+
+        Returns:
+            What became of each candidate; or an error with ENQUEUE_FAILED. If it is retryable, the tasks may have been
+            sent all the same: make a new preview, which leaves those out.
+        """
+        origins = [parse_id(each.task_id) for each in candidates]
+        known = [(origin, each.reruns) for origin, each in zip(origins, candidates, strict=True) if origin is not None]
+        new_ids = {origin: uuid7() for origin, _ in known}
+        call = calls_monitor.rerun_many(list(new_ids), list(dict(known).values()), list(new_ids.values()))
+        verdicts = await self.runner.run_async(answered(call, BrokerErrorCode.ENQUEUE_FAILED))
+
+        def outcome(candidate: RerunCandidate, origin: UUID | None, found: dict[UUID, RerunVerdict]) -> RerunOutcome:
+            verdict = "unknown" if origin is None else found[origin]
+            made = str(new_ids[origin]) if origin is not None and verdict == "sent" else None
+            return RerunOutcome(candidate.task_id, made, verdict)
+
+        return verdicts.map(lambda found: [outcome(*each, found) for each in zip(candidates, origins, strict=True)])
+
     async def get_stale_tasks(self, stale_threshold_minutes: float = 2) -> BrokerResult[list[TaskInfo]]:
         """Tasks in the hands of workers that have been silent for so long; a thousand at most, oldest claim first."""
-        return (await self._watch(calls_monitor.stale_tasks(stale_threshold_minutes * 60, _MOST))).map(_infos)
+        return (await self._watch(calls_monitor.stale_tasks(stale_threshold_minutes * 60, _MOST))).map(self._infos)
 
     async def get_expired_tasks(self) -> BrokerResult[list[TaskInfo]]:
         """Tasks of the last day that were not started by their `good_until`; a thousand at most, latest first."""
-        return (await self._watch(calls_monitor.expired_tasks(_MOST))).map(_infos)
+        return (await self._watch(calls_monitor.expired_tasks(_MOST))).map(self._infos)
 
     async def get_worker_stats(self) -> BrokerResult[list[WorkerStats]]:
         """All workers that are known, and how much each has in hand; oldest first."""
@@ -124,10 +262,12 @@ class Broker:
     async def why(self, task_id: str) -> BrokerResult[Why]:
         """What a task is waiting for: the conditions that workers' claims have, in words; or a run, for which nodes.
 
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
+        The reason is ``unknown`` if there is no task or run of that id.
         """
-        return await self._watch(calls_monitor.why(parse_id(task_id)))
+        wanted = parse_id(task_id)
+        if wanted is None:
+            return Ok(Why("unknown", "there is no such task: the id of a task is a UUID"))
+        return await self._watch(calls_monitor.why(wanted))
 
     async def get_queues(self, names: Sequence[str] = ()) -> BrokerResult[list[QueueStats]]:
         """These queues, those that live workers work on, and those that are paused or capped here; by name."""
@@ -161,8 +301,8 @@ class Broker:
         """Return to their queues what silent workers have claimed and not begun; how many."""
         return await self._clean(lambda: calls_monitor.hand_back_stale(stale_threshold_ms / 1000, _MOST))
 
-    def _handle(self, task_id: str) -> TaskHandle[Any]:
-        return TaskHandle(task_id, self.runner, self.codec_for)
+    def _infos(self, rows: list[TaskInfoRow]) -> list[TaskInfo]:
+        return [task_info(row, None, None, with_reason=False, args_for=self._args_for) for row in rows]
 
     async def _watch[R](self, call: Call[R]) -> BrokerResult[R]:
         return await self.runner.run_async(answered(call))
@@ -171,12 +311,14 @@ class Broker:
         return await self.runner.run_async(_clean(batch))
 
 
-def answered[R](call: Call[R]) -> Operation[BrokerResult[R]]:
-    """Ask the database; what it does not answer becomes an error."""
+def answered[R](
+    call: Call[R], code: BrokerErrorCode = BrokerErrorCode.MONITORING_QUERY_FAILED
+) -> Operation[BrokerResult[R]]:
+    """Ask the database; a call that fails becomes an error with a code."""
     try:
         return Ok((yield call))
     except CallFailedError as failure:
-        return unanswered(BrokerErrorCode.MONITORING_QUERY_FAILED, failure)
+        return unanswered(code, failure)
 
 
 def _clean(batch: Callable[[], Call[int]]) -> Operation[BrokerResult[int]]:
@@ -195,21 +337,23 @@ def _schedules(found: tuple[datetime, dict[str, ScheduleState]]) -> list[Schedul
     return list(found[1].values())
 
 
-def _infos(rows: list[TaskInfoRow]) -> list[TaskInfo]:
-    return [task_info(row, None, None, with_reason=False) for row in rows]
-
-
-def rerun(producer: Producer, task_id: str, codec_for: CodecFor) -> Operation[BrokerResult[TaskHandle[Any]]]:
+def rerun(
+    producer: Producer, task_id: str, make_handle: Callable[[str], TaskHandle[Any]]
+) -> Operation[BrokerResult[TaskHandle[Any]]]:
     """Send an ended task again; with ``resend_on_transient_err``, replay that up to three times."""
     origin, new_id = parse_id(task_id), uuid7()
+    if origin is None:
+        return no_such_task(task_id)
 
     def attempt() -> Operation[BrokerResult[TaskHandle[Any]]]:
-        return _rerun(origin, new_id, producer.runner, codec_for)
+        return _rerun(origin, new_id, make_handle)
 
     return (yield from insist(producer, attempt(), attempt))
 
 
-def _rerun(origin: UUID, new_id: UUID, runner: Runner, codec_for: CodecFor) -> Operation[BrokerResult[TaskHandle[Any]]]:
+def _rerun(
+    origin: UUID, new_id: UUID, make_handle: Callable[[str], TaskHandle[Any]]
+) -> Operation[BrokerResult[TaskHandle[Any]]]:
     try:
         verdict: str = yield calls_tasks.rerun(origin, new_id)
     except CallFailedError as failure:
@@ -219,4 +363,4 @@ def _rerun(origin: UUID, new_id: UUID, runner: Runner, codec_for: CodecFor) -> O
     if verdict == "live":
         message = f"task {origin} has not ended: wait for it, or cancel it first"
         return Err(BrokerOperationError(BrokerErrorCode.ENQUEUE_FAILED, message, retryable=False))
-    return Ok(TaskHandle(str(new_id), runner, codec_for))
+    return Ok(make_handle(str(new_id)))

@@ -39,6 +39,7 @@ from horsies.workflows.definition import AnyDefinition, WorkflowDefinition, defi
 from horsies.workflows.spec import App, WorkflowSpec
 
 _MOST = 1000
+_LISTED = 20
 
 type Phase = Callable[[], Iterable[HorsiesError]]
 
@@ -235,15 +236,25 @@ def _check_database(config: AppConfig, registry: Registry) -> Iterator[HorsiesEr
             found = migrate.status(connection, broker.schema_name)
             migrate.check_not_newer(found, broker.schema_name)
             if found.is_current:
-                for waiting in database.ask(connection, calls_monitor.waiting_names(_MOST)):
-                    if waiting.task_name not in registry and not waiting.is_served:
-                        yield _orphaned(waiting, registry)
+                waiting = database.ask(connection, calls_monitor.waiting_names(_MOST))
+                orphaned = [each for each in waiting if each.task_name not in registry and not each.is_served]
+                yield from (_orphaned(each, registry) for each in orphaned[:_LISTED])
+                if len(orphaned) > _LISTED:
+                    yield _more_orphaned(len(orphaned) - _LISTED)
             elif not broker.auto_migrate:
                 yield broker.unusable(f"schema {broker.schema_name!r} is {found.describe()}")
     except HorsiesError as error:
         yield error
     except (psycopg.Error, EmbeddedError, migrate.SchemaTooNewError) as error:
         yield broker.unusable(call_failed(error).message)
+
+
+def _more_orphaned(count: int) -> HorsiesError:
+    return HorsiesError(
+        ErrorCode.TASK_NOT_REGISTERED,
+        f"tasks wait under {count:,} other names that neither this app nor a live worker has",
+        help_text="see: horsies doctor",
+    )
 
 
 def _orphaned(waiting: WaitingNameRow, registry: Registry) -> HorsiesError:

@@ -4,15 +4,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Unpack
 from uuid import UUID
 
+from horsies.codec.signature import plain_args
 from horsies.codec.wire import ResultCodec
 from horsies.codes import BrokerErrorCode, OperationalErrorCode, RetrievalCode, TaskStatus
 from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Pause, Runner, Wait, Watch
-from horsies.info import InfoOptions, TaskInfo, task_info
+from horsies.info import ArgsFor, InfoOptions, TaskInfo, task_info
 from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.process import monotonic
 from horsies.result import Err, Ok, Result
@@ -54,7 +55,7 @@ def unanswered(code: BrokerErrorCode, failure: CallFailedError) -> Err[BrokerOpe
 
 
 def no_such_task(task_id: str) -> Err[BrokerOperationError]:
-    """Say that there is no task of that id."""
+    """Say that there is no task of that id, be it a UUID or not."""
     return Err(BrokerOperationError(BrokerErrorCode.TASK_NOT_FOUND, _missing(task_id), retryable=False))
 
 
@@ -62,23 +63,31 @@ class TaskHandle[T, E: TaskError = TaskError]:
     """A task that was sent, whose outcome is a ``TaskResult[T, E]``.
 
     Attributes:
-        task_id: its id, a UUID as text; `Horsies.handle` makes a handle of it in another process.
+        task_id: its id, a UUID as text; `Horsies.handle` makes a handle of it in another process. A text that is no
+            UUID is the id of no task: `get` and `cancel` answer TASK_NOT_FOUND, and `info` answers ``Ok(None)``.
     """
 
-    __slots__ = ("_codec_for", "_is_committed", "_outcome", "_runner", "task_id")
+    __slots__ = ("_args_for", "_codec_for", "_id", "_is_committed", "_outcome", "_runner", "task_id")
 
-    def __init__(self, task_id: str, runner: Runner, codec_for: CodecFor, *, is_committed: bool = True) -> None:
+    def __init__(
+        self,
+        task_id: str,
+        runner: Runner,
+        codec_for: CodecFor,
+        *,
+        args_for: ArgsFor = plain_args,
+        is_committed: bool = True,
+    ) -> None:
         """Made by `send`, `TaskFunction.handle` and `Horsies.handle`.
 
         Of a task that was sent in a transaction of the caller's, which may not be committed yet, `get` waits also for
         that.
-
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
         """
-        self.task_id = str(parse_id(task_id))
+        self._id = parse_id(task_id)
+        self.task_id = str(self._id or task_id)
         self._runner = runner
         self._codec_for = codec_for
+        self._args_for = args_for
         self._is_committed = is_committed
         self._outcome: TaskResult[T, E] | None = None
 
@@ -134,15 +143,19 @@ class TaskHandle[T, E: TaskError = TaskError]:
     def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, E]]:
         if self._outcome is not None:
             return self._outcome
+        if self._id is None:
+            missing: TaskResult[Any, Any] = failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id))
+            return missing
         what = f"task {self.task_id}{uncommitted(self._is_committed)}"
-        outcome, is_final = yield from await_answer(UUID(self.task_id), what, timeout_ms, self._look)
+        look = partial(self._look, self._id)
+        outcome, is_final = yield from await_answer(self._id, what, timeout_ms, look)
         if is_final:
             self._outcome = outcome
         return outcome
 
-    def _look(self, told: "StoredResult | None") -> "Operation[Answer | None]":
+    def _look(self, task_id: UUID, told: "StoredResult | None") -> "Operation[Answer | None]":
         """The outcome, if there is one by now, and whether it is final."""
-        stored: StoredResult | None = told or (yield calls_tasks.task_result(UUID(self.task_id)))
+        stored: StoredResult | None = told or (yield calls_tasks.task_result(task_id))
         if stored is None and self._is_committed:
             return failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id)), False
         if stored is None or stored.result is None:
@@ -150,22 +163,30 @@ class TaskHandle[T, E: TaskError = TaskError]:
         return self._codec_for(stored.task_name).decode(stored.status == TaskStatus.COMPLETED, stored.result), True
 
     def _info(
-        self, *, include_result: bool = False, include_failed_reason: bool = False, include_attempts: bool = False
+        self,
+        *,
+        include_result: bool = False,
+        include_failed_reason: bool = False,
+        include_attempts: bool = False,
+        include_args: bool = False,
     ) -> Operation[BrokerResult[TaskInfo | None]]:
-        task_id = UUID(self.task_id)
+        if self._id is None:
+            return Ok(None)
         try:
-            row = yield calls_tasks.task_info(task_id)
-            attempt_rows = (yield calls_tasks.task_attempts(task_id)) if row is not None and include_attempts else None
+            row = yield calls_tasks.task_info(self._id, with_args=include_args)
+            attempt_rows = (yield calls_tasks.task_attempts(self._id)) if row is not None and include_attempts else None
         except CallFailedError as failure:
             return unanswered(BrokerErrorCode.TASK_INFO_QUERY_FAILED, failure)
         if row is None:
             return Ok(None)
         codec = self._codec_for(row.task_name) if include_result else None
-        return Ok(task_info(row, attempt_rows, codec, with_reason=include_failed_reason))
+        return Ok(task_info(row, attempt_rows, codec, with_reason=include_failed_reason, args_for=self._args_for))
 
     def _cancel(self) -> Operation[BrokerResult[bool]]:
+        if self._id is None:
+            return no_such_task(self.task_id)
         try:
-            verdict: str = yield calls_tasks.cancel(UUID(self.task_id))
+            verdict: str = yield calls_tasks.cancel(self._id)
         except CallFailedError as failure:
             return unanswered(BrokerErrorCode.CLEANUP_FAILED, failure)
         return no_such_task(self.task_id) if verdict == "unknown" else Ok(verdict == "cancelled")
@@ -219,6 +240,8 @@ def uncommitted(is_committed: bool) -> str:  # noqa: FBT001 - an answer
 
 
 def _missing(task_id: str) -> str:
+    if parse_id(task_id) is None:
+        return f"there is no task {task_id!r}: the id of a task is a UUID"
     return f"there is no task {task_id}; its record may have been pruned"
 
 
@@ -231,17 +254,12 @@ def _no_answer(what: str, failure: CallFailedError) -> TaskResult[Any, TaskError
     return failed_with(OperationalErrorCode.BROKER_ERROR, message)
 
 
-def parse_id(task_id: str) -> UUID:
-    """Read a task's id.
-
-    Raises:
-        ValueError: it is not a UUID.
-    """
+def parse_id(task_id: object) -> UUID | None:
+    """Read the id of a task or of a run; None: it is no UUID, so nothing has that id."""
     try:
-        return UUID(task_id)
-    except (ValueError, TypeError, AttributeError):
-        msg = f"{task_id!r} is no task's id: it must be a UUID, as text"
-        raise ValueError(msg) from None
+        return UUID(str(task_id))
+    except ValueError:
+        return None
 
 
 @cache

@@ -1,14 +1,18 @@
 """What can be known about a task: `TaskInfo` and its attempts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
+from horsies.codec.signature import plain_args
 from horsies.codec.wire import ResultCodec, decode_json
 from horsies.codes import BUILT_IN_CODES, BuiltInTaskCode, TaskAttemptOutcome, TaskStatus
 from horsies.db.rows import AttemptRow, TaskInfoRow
 from horsies.outcome import TaskError, TaskResult
+
+type ArgsFor = Callable[[str, bytes], Any]
+"""Reads the stored arguments of a task of a name; it never raises."""
 
 
 class InfoOptions(TypedDict, total=False):
@@ -17,6 +21,7 @@ class InfoOptions(TypedDict, total=False):
     include_result: bool
     include_failed_reason: bool
     include_attempts: bool
+    include_args: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,13 @@ class TaskInfo:
     """One task as the database sees it. All times are aware, in UTC and by the database's clock.
 
     ``enqueued_at`` is when the task became, or becomes, claimable; ``retry_count`` the retries begun or due.
-    ``result``, ``failed_reason`` and ``attempts`` (newest first) are None unless they were asked for.
+    Once the task has ended, one of ``completed_at``, ``failed_at``, ``cancelled_at`` and ``expired_at`` is set, the one
+    that belongs to its status; `ended_at` is whichever that is. ``rerun_of`` is the task of which this one is a rerun,
+    and ``reruns`` are the reruns of this one, the first one first.
+
+    ``result``, ``failed_reason``, ``attempts`` (newest first) and ``args`` are None unless they were asked for.
+    ``args`` has the arguments by parameter name, read by the task's own annotations, or as plain JSON where this app
+    does not have the task or its signature no longer fits. It has no defaults, and nothing that comes from other nodes.
     """
 
     task_id: str
@@ -59,6 +70,8 @@ class TaskInfo:
     started_at: datetime | None
     completed_at: datetime | None
     failed_at: datetime | None
+    cancelled_at: datetime | None
+    expired_at: datetime | None
     good_until: datetime | None
     worker_hostname: str | None
     worker_pid: int | None
@@ -66,9 +79,16 @@ class TaskInfo:
     error_code: BuiltInTaskCode | str | None
     progress: Any
     rerun_of: str | None
+    reruns: Sequence[str] = ()
     result: TaskResult[Any, TaskError] | None = None
     failed_reason: str | None = None
     attempts: Sequence[TaskAttemptInfo] | None = None
+    args: Any = None
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When the task ended, in whatever way; None: it is live."""
+        return self.completed_at or self.failed_at or self.cancelled_at or self.expired_at
 
 
 def task_info(
@@ -77,9 +97,11 @@ def task_info(
     result_codec: ResultCodec | None,
     *,
     with_reason: bool,
+    args_for: "ArgsFor | None" = None,
 ) -> TaskInfo:
-    """Read a row; the result is decoded if a codec is given."""
+    """Read a row; the result is decoded if a codec is given, and so are the arguments if the row has them."""
     status = TaskStatus(row.status)
+    read_args = args_for or plain_args
     completed = status is TaskStatus.COMPLETED
     ended = None if row.result is None else (completed, row.result)
     reason = _message(row.result) if with_reason and not completed else None
@@ -93,10 +115,14 @@ def task_info(
         next_retry_at=row.run_at if row.waits_for_retry else None,
         enqueued_at=row.run_at,
         completed_at=row.finished_at if completed else None,
-        failed_at=row.finished_at if not completed else None,
+        failed_at=row.finished_at if status is TaskStatus.FAILED else None,
+        cancelled_at=row.finished_at if status is TaskStatus.CANCELLED else None,
+        expired_at=row.finished_at if status is TaskStatus.EXPIRED else None,
         error_code=_code(row.error_code),
         progress=None if row.progress is None else decode_json(row.progress),
         rerun_of=None if row.rerun_of is None else str(row.rerun_of),
+        reruns=tuple(map(str, row.reruns)),
+        args=None if row.args is None else read_args(row.task_name, row.args),
         result=result_codec.decode(*ended) if result_codec is not None and ended is not None else None,
         failed_reason=reason,
         attempts=None if attempts is None else [_attempt_info(str(row.id), attempt) for attempt in attempts],

@@ -7,7 +7,7 @@ from typing import Any, cast
 from weakref import WeakSet
 
 from horsies.codec.problems import CodecError
-from horsies.codec.signature import SignatureCodec, function_location
+from horsies.codec.signature import SignatureCodec, function_location, plain_args
 from horsies.codec.wire import EncodedResult, Misfit, ResultCodec
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError
@@ -64,6 +64,13 @@ class TaskDefinition:
             message = f"the result of task {self.name} can't be stored: {error}"
             return TaskError(error_code=OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message=message)
 
+    def read_args(self, name: str, stored: bytes) -> Any:
+        """Stored arguments by parameter, as the function gets them; plain JSON if they do not fit its signature."""
+        try:
+            return self.signature.decode_arguments(stored)
+        except CodecError:
+            return plain_args(name, stored)
+
     def is_same_source(self, other: "TaskDefinition") -> bool:
         """Whether both come from one place, as when a file is run as ``__main__`` and imported as well."""
         return self.location == other.location and self.fn.__qualname__ == other.fn.__qualname__
@@ -107,6 +114,7 @@ class Registry:
         hooks: functions that run in child processes beside tasks.
         builders: functions that make workflows.
         problems: what was collected while the app's own module was imported for a check.
+        workflows: definition keys, or names, of the workflows that were described while the app was checked.
     """
 
     def __init__(self, module: str = "", location: SourceLocation | None = None) -> None:
@@ -117,6 +125,7 @@ class Registry:
         self.hooks = Hooks()
         self.builders: list[WorkflowBuilder] = []
         self.problems: list[HorsiesError] = []
+        self.workflows: set[str] = set()
         _registries.add(self)
 
     def copies(self) -> "list[Registry]":
@@ -178,6 +187,11 @@ class Registry:
         """How results of a task of that name are read: plain JSON if it is not known here."""
         known = self._tasks.get(name)
         return PLAIN_RESULTS if known is None else known.result
+
+    def read_args(self, name: str, stored: bytes) -> Any:
+        """Stored arguments of a task of that name, by parameter: plain JSON if it is not known here or does not fit."""
+        known = self._tasks.get(name)
+        return plain_args(name, stored) if known is None else known.read_args(name, stored)
 
     def has(self, definition: TaskDefinition) -> bool:
         """Whether it is a task of this registry, or the same one imported again."""

@@ -1,7 +1,9 @@
 """Printing errors the way rustc does: the message, the line of source it is about, and what to do."""
 
+import json
 import linecache
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,25 @@ _TAB = 4
 _STYLES = {"error": _RED, "warning": _YELLOW}
 
 type Label = Literal["error", "warning"]
+# Cc but \n and \t; Cf but the joiners that scripts and emoji need; line and paragraph separators; surrogates.
+_NOT_SHOWN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def printable(text: str) -> str:
+    r"""Escape what a terminal would obey instead of show, such as ``\x1b``, and what no output can encode.
+
+    These are control characters but line breaks and tabs, invisible ones such as those that reverse the direction of
+    writing, and lone surrogates. Text from a database may hold any of them.
+    """
+    return _NOT_SHOWN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def printable_json(document: str) -> str:
+    """Do the same to a JSON document. Its value does not change, for these characters occur in strings only."""
+    return _NOT_SHOWN.sub(lambda found: json.dumps(found[0])[1:-1], document)
 
 
 def use_color(stream: TextIO) -> bool:
@@ -67,7 +88,9 @@ class _Paint:
 
 
 def _render_one(error: HorsiesError, paint: _Paint, label: Label) -> str:
-    lines = [paint(_STYLES[label], f"{label}[{error.code}]") + paint(_BOLD, f": {_indent(error.message, '  ')}")]
+    lines = [
+        paint(_STYLES[label], f"{label}[{error.code}]") + paint(_BOLD, f": {_indent(printable(error.message), '  ')}")
+    ]
     margin = " "
     if error.location is not None:
         margin = " " * len(str(error.location.line))
@@ -92,7 +115,7 @@ def _render_source(location: SourceLocation, margin: str, paint: _Paint) -> list
 
 def _render_footer(label: str, text: str, margin: str, paint: _Paint) -> str:
     head = f"{margin} = {label}: "
-    return f"{margin} {paint(_BLUE, '=')} {paint(_BOLD, label)}: {_indent(text, ' ' * len(head))}"
+    return f"{margin} {paint(_BLUE, '=')} {paint(_BOLD, label)}: {_indent(printable(text), ' ' * len(head))}"
 
 
 def _indent(text: str, margin: str) -> str:

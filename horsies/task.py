@@ -12,7 +12,7 @@ from horsies.codec.problems import CodecError
 from horsies.codes import OperationalErrorCode
 from horsies.db.operations import UNSET, Operation
 from horsies.errors import ErrorCode
-from horsies.handle import TaskHandle, parse_id
+from horsies.handle import TaskHandle
 from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.registry import TaskDefinition
 from horsies.sending import (
@@ -105,10 +105,15 @@ class TaskSender[**P, T, E: TaskError = TaskError]:
     ) -> Operation[TaskSendResult[TaskHandle[T, E]]]:
         return send(self.producer, SendRequest(self.definition, kind, options, args, kwargs), self._handle)
 
-    def _handle(self, task_id: UUID) -> TaskHandle[T, E]:
-        codec = self.definition.result
-        is_committed = self._options.connection is UNSET
-        return TaskHandle(str(task_id), self.producer.runner, lambda _name: codec, is_committed=is_committed)
+    def _handle(self, task_id: UUID | str) -> TaskHandle[T, E]:
+        definition = self.definition
+        return TaskHandle(
+            str(task_id),
+            self.producer.runner,
+            lambda _name: definition.result,
+            args_for=definition.read_args,
+            is_committed=self._options.connection is UNSET,
+        )
 
 
 class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskSender[P, T, E]):
@@ -225,12 +230,8 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
         return MapFactory(self, over, max_parallel, options)
 
     def handle(self, task_id: str) -> TaskHandle[T, E]:
-        """A handle, typed by this task, of an id.
-
-        Raises:
-            ValueError: ``task_id`` is not a UUID.
-        """
-        return self._handle(parse_id(task_id))
+        """A handle, typed by this task, of an id."""
+        return self._handle(task_id)
 
     def retry_send(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T, E]]:
         """Replay a `send` that failed with ENQUEUE_FAILED; one task at most comes of it, however often."""

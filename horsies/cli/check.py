@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from horsies.app import Horsies
 from horsies.cli.locate import locate
+from horsies.cli.output import counted
 from horsies.errors import HorsiesError, flatten
 from horsies.render import render_errors, render_warnings, use_color
 from horsies.telemetry import configure_logging
@@ -18,21 +20,25 @@ def check(
     *,
     live: Annotated[bool, typer.Option("--live", help="Ask the database, too; changes nothing there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the errors as a JSON list.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing if there are no mistakes.")] = False,
 ) -> None:
     """Look for mistakes in an app, its tasks, workflows and schedules.
 
-    Prints nothing and exits with 0 if there are none, else prints all with their place in the source and exits with 1.
-    Warnings, such as an app without tasks, are printed too; they do not change the exit code.
+    If there are none, prints how much it looked at and exits with 0. Otherwise prints all of them with their place in
+    the source and exits with 1. Warnings, such as an app without tasks, are printed too; they do not change the exit
+    code.
     Sends nothing, and needs no database unless --live is given.
 
     Example: horsies check instance:app --live
     """
     configure_logging("WARNING", "text")
+    summary = ""
     try:
         with redirect_stdout(sys.stderr):  # modules that print must not spoil the JSON
             app = locate(locator)
             problems = flatten(app.check(live=live))
             warnings = [] if problems else app.check_warnings()
+            summary = _summary(app)
     except HorsiesError as error:
         problems, warnings = flatten([error]), []
     if as_json:
@@ -42,7 +48,19 @@ def check(
         color = use_color(sys.stderr)
         sys.stderr.write(render_errors(problems, color=color) if problems else "")
         sys.stderr.write(render_warnings(warnings, color=color) if warnings else "")
+        if not (problems or quiet):
+            typer.echo(f"ok: {summary}")
     raise typer.Exit(1 if problems else 0)
+
+
+def _summary(app: Horsies) -> str:
+    schedules = () if app.config.schedule is None else app.config.schedule.schedules
+    parts = (
+        counted(len(app.list_tasks()), "task"),
+        counted(len(app.registry.workflows), "workflow"),
+        counted(len(schedules), "schedule"),
+    )
+    return ", ".join(parts)
 
 
 def _plain(error: HorsiesError, severity: Literal["error", "warning"]) -> dict[str, object]:

@@ -4,9 +4,7 @@ import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from difflib import get_close_matches
-from uuid import UUID
 
 import typer
 
@@ -15,7 +13,7 @@ from horsies.broker import Broker
 from horsies.cli.locate import locate
 from horsies.config import AppConfig
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.handle import BrokerResult
+from horsies.handle import BrokerResult, parse_id
 from horsies.postgres import DEFAULT_SCHEMA, DEV_URL_VARIABLE, PostgresConfig, schema_name_problem
 from horsies.result import Err
 from horsies.urls import parse_url
@@ -88,24 +86,22 @@ def split_ids(arguments: Iterable[str], *, needed: str = "") -> tuple[str | None
     """Tell an app from ids of tasks, which may stand in any order.
 
     Raises:
-        ConfigurationError: HRS-206, what is no id is not one app.
+        ConfigurationError: HRS-206, an argument is neither an id nor the one app.
         BadParameter: there are no ids, and those of some are needed: of a ``task``, or a ``run``.
     """
-    ids = [each for each in arguments if _is_id(each)]
-    others = [each for each in arguments if not _is_id(each)]
-    if len(others) > 1 or not all(map(_LIKE_AN_APP.fullmatch, others)):
-        message = f"{others[-1]!r} is neither the id of a task nor an app"
-        raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text="write [MODULE:APP] TASK_ID")
+    given = list(arguments)
+    ids = [each for each in given if parse_id(each) is not None]
+    locator = next((each for each in given if parse_id(each) is None and _LIKE_AN_APP.fullmatch(each)), None)
+    unknown = [each for each in given if parse_id(each) is None and each is not locator]
+    if unknown:
+        message = f"there is no {needed or 'task'} {unknown[0]!r}: the id of a {needed or 'task'} is a UUID"
+        if locator is None:
+            message = f"{unknown[0]!r} is neither the id of a {needed or 'task'}, which is a UUID, nor an app"
+        raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text="write [MODULE:APP] ID")
     if needed and not ids:
-        message = f"name a {needed} by its id"
+        message = f"name a {needed} by its id, a UUID" + (f"; {locator!r} is taken for an app" if locator else "")
         raise typer.BadParameter(message)
-    return next(iter(others), None), ids
-
-
-def _is_id(text: str) -> bool:
-    with suppress(ValueError):
-        return bool(UUID(text))
-    return False
+    return locator, ids
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

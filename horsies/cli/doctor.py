@@ -1,19 +1,20 @@
 """``horsies doctor``: what is wrong, or about to be, with a database in use, and what to do about it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import psycopg
 import typer
 
 from horsies.cli.database import AS_JSON, LOCATOR, database_config
-from horsies.cli.output import ago, print_json
+from horsies.cli.output import ago, counted, print_json
 from horsies.db import calls_monitor, health, migrate
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
-from horsies.db.rows import HealthRow
+from horsies.db.rows import HealthRow, WaitingNameRow
 from horsies.embedded import EmbeddedError
+from horsies.render import printable
 from horsies.version import __version__
 
 _OLD_SNAPSHOT_S = 600
@@ -21,7 +22,8 @@ _MANY_DEAD_ROWS = 20_000
 _DAYS_AHEAD = 3
 _NOTICE_WITHIN_S = 2.0
 _CLOCKS_DIFFER_S = 5.0
-_COUNTED = 1000
+_COUNTED = 1_000_000
+_LISTED = 10
 _SET_CLOCKS = "run a time service (chrony, systemd-timesyncd) on all machines"
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
@@ -56,7 +58,8 @@ def doctor(
     if as_json:
         print_json([finding._asdict() for finding in findings])
     for look, found, fix in [] if as_json else findings:
-        typer.echo(f"{'ok ' if fix is None else '!! '} {look:<12} {found}" + (f"\n    fix: {fix}" if fix else ""))
+        mark = "ok " if fix is None else "!! "
+        typer.echo(f"{mark} {look:<12} {printable(found)}" + (f"\n    fix: {fix}" if fix else ""))
     raise typer.Exit(1 if any(finding.fix for finding in findings) else 0)
 
 
@@ -120,11 +123,30 @@ def _examine_workers(database: Database, connection: Connection) -> Iterator[Fin
             if abs(skew) > _CLOCKS_DIFFER_S
         ]
         most = f"workers are up to {max(abs(skew) for _, skew in skews):.1f} s from the server's clock"
-        yield Finding("clock skew", ", ".join(wrong) or most, _SET_CLOCKS if wrong else None)
+        yield Finding("clock skew", _some(wrong) or most, _SET_CLOCKS if wrong else None)
     if silent:
         fix = "look after the machine; any other worker hands their work on"
-        yield Finding("heartbeats", f"silent: {', '.join(silent)}", fix)
+        yield Finding("heartbeats", f"silent: {_some(silent)}", fix)
     unserved = [each for each in database.ask(connection, calls_monitor.waiting_names(_COUNTED)) if not each.is_served]
-    listed = ", ".join(f"{each.task_name} ({each.waiting} in {each.queue})" for each in unserved)
     fix = "start a worker that has them and works on their queue, or: horsies tasks cancel --name NAME"
-    yield Finding("unclaimable", listed or "no tasks", fix if unserved else None)
+    yield Finding("unclaimable", _summary(unserved) if unserved else "no tasks", fix if unserved else None)
+
+
+def _summary(unserved: Sequence[WaitingNameRow]) -> str:
+    """The names under which most tasks wait, and how many others there are."""
+    most_first = sorted(unserved, key=lambda each: (-each.waiting, each.task_name, each.queue))
+    listed = [f"{each.task_name} ({_count(each.waiting)} in {each.queue})" for each in most_first[:_LISTED]]
+    others = most_first[_LISTED:]
+    if others:
+        waiting = counted(sum(each.waiting for each in others), "task")
+        listed.append(f"and {waiting} under {counted(len(others), 'other name')}")
+    return ", ".join(listed)
+
+
+def _count(waiting: int) -> str:
+    return f"{waiting:,}" + (" or more" if waiting >= _COUNTED else "")
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many others there are."""
+    return ", ".join([*names[:_LISTED], *([f"and {len(names) - _LISTED:,} more"] if len(names) > _LISTED else [])])

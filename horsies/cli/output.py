@@ -1,5 +1,6 @@
 """What commands print: a table for people, JSON for programs."""
 
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,12 +11,12 @@ from typing import cast
 import typer
 from pydantic_core import to_jsonable_python
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from horsies.outcome import TaskError, TaskResult
-from horsies.render import use_color
+from horsies.render import printable, printable_json, use_color
 
 _ANY_WIDTH = 10_000
 _WORTH_A_BAR = 10
@@ -24,7 +25,8 @@ _WORTH_A_BAR = 10
 def print_json(value: object) -> None:
     """Print JSON, indented for a terminal, on one line for a program: times in ISO 8601, results by side."""
     indent = 2 if sys.stdout.isatty() else None
-    typer.echo(json.dumps(to_jsonable_python(value, fallback=_by_side), ensure_ascii=False, indent=indent))
+    document = json.dumps(to_jsonable_python(value, fallback=_by_side), ensure_ascii=False, indent=indent)
+    typer.echo(printable_json(document))
 
 
 def print_documents(found: Sequence[object]) -> None:
@@ -39,15 +41,17 @@ def _by_side(value: object) -> object:
     return {"ok": result.ok_value} if result.is_ok() else {"err": result.err_value}
 
 
-def print_table(rows: Sequence[object], columns: str) -> None:
+def print_table(rows: Sequence[object], columns: str, *, err: bool = False) -> None:
     """Print attributes of rows, named with spaces between: as wide as the terminal, as wide as it needs elsewhere."""
+    stream = sys.stderr if err else sys.stdout
     table = Table(box=None, pad_edge=False)
     for name in columns.split():
         table.add_column(name.replace("_", " ").upper(), overflow="fold")
     for row in rows:
         table.add_row(*(Text(text(getattr(row, name))) for name in columns.split()))
-    width = None if sys.stdout.isatty() else _ANY_WIDTH
-    Console(width=width, no_color=not use_color(sys.stdout), highlight=False).print(table, crop=width is None)
+    width = None if stream.isatty() else _ANY_WIDTH
+    console = Console(file=stream, width=width, no_color=not use_color(stream), highlight=False)
+    console.print(table, crop=width is None)
 
 
 def print_rows(rows: Sequence[object], columns: str, nothing: Callable[[], str], data: object = None) -> None:
@@ -61,22 +65,32 @@ def print_rows(rows: Sequence[object], columns: str, nothing: Callable[[], str],
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
-    """Print names and values one below the other; those that are None are left out."""
-    shown = {name: text(value) for name, value in facts.items() if value is not None}
+    """Print names and values one below the other; those that are None, or an empty list, are left out."""
+    shown = {name: text(value) for name, value in facts.items() if value is not None and value != ()}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
         typer.echo(f"{name:<{width}}  " + value.replace("\n", "\n" + " " * (width + 2)))
 
 
 def text(value: object) -> str:
-    """A value as a person reads it: times in UTC to the second, lists with commas."""
+    """A value as a person reads it: times in UTC to the second, lists with commas, nothing that a terminal obeys."""
     if isinstance(value, Enum):
-        return str(value.value)
+        return printable(str(value.value))
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        return utc(value)
     if isinstance(value, tuple):
-        return ", ".join(map(str, cast("tuple[object, ...]", value)))
-    return "" if value is None else str(value)
+        return ", ".join(printable(str(each)) for each in cast("tuple[object, ...]", value))
+    return "" if value is None else printable(str(value))
+
+
+def utc(time: datetime) -> str:
+    """A time in UTC to the second: ``2026-11-25 20:52:30Z``."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and what is counted: ``1 task``, ``1,200 tasks``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def ago(seconds: float) -> str:
@@ -89,5 +103,16 @@ def ago(seconds: float) -> str:
 
 def with_bar[T](items: Sequence[T], doing: str) -> Iterator[T]:
     """Go through items with a progress bar on a terminal, if there are many."""
-    wanted = sys.stderr.isatty() and len(items) > _WORTH_A_BAR
-    return iter(track(items, doing, console=Console(stderr=True), transient=True) if wanted else items)
+    return (item for batch in batches_with_bar(items, doing, 1) for item in batch)
+
+
+def batches_with_bar[T](items: Sequence[T], doing: str, size: int) -> Iterator[Sequence[T]]:
+    """Go through items in batches, with a progress bar on a terminal if there are many items."""
+    if not sys.stderr.isatty() or len(items) <= _WORTH_A_BAR:
+        yield from itertools.batched(items, size, strict=False)
+        return
+    with Progress(*Progress.get_default_columns(), console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(doing, total=len(items))
+        for batch in itertools.batched(items, size, strict=False):
+            yield batch
+            progress.advance(bar, len(batch))

@@ -9,7 +9,7 @@ from horsies.cli.locate import locate
 from horsies.cli.worker import LogLevel, OfLogFormat, OfLogLevel
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
-from horsies.errors import raise_all
+from horsies.errors import ConfigurationError, ErrorCode, raise_all
 from horsies.process import leave_on_stop_signals, open_standard_files
 from horsies.scheduler.plan import plan_schedules
 from horsies.scheduler.service import serve
@@ -35,6 +35,12 @@ def scheduler(
     app = locate(locator)
     raise_all(app.check())
     config = app.config
+    if config.schedule is None or not config.schedule.schedules:
+        raise ConfigurationError(
+            ErrorCode.CONFIG_INVALID_SCHEDULE,
+            f"the app {app.name!r} has no schedules, so a scheduler would do nothing",
+            help_text="give AppConfig(schedule=ScheduleConfig(schedules=[TaskSchedule(…)])), or run: horsies worker",
+        )
     schedules = plan_schedules(config, app.registry)
     event("scheduler.starting", app=app.name, version=__version__, database=config.broker.masked_url())
     try:

@@ -1,8 +1,9 @@
 """``horsies schedules``: look at schedules, pause and resume them, run one now, and try a cron expression."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
+from types import SimpleNamespace
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -37,13 +38,30 @@ _COLUMNS = "name task_name pattern timezone next_run_at last_run_at run_count pa
 
 @schedules.command("list")
 def list_(locator: Annotated[str | None, LOCATOR] = None, *, as_json: Annotated[bool, AS_JSON] = False) -> None:
-    """List the schedules that the database knows: what they send, when next, and how often they did. Times are UTC.
+    """List the schedules that the database knows: what they send, when next, and how often they did.
+
+    Times are those of the schedule's zone.
 
     Example: horsies schedules list instance:app
     """
     found = ask(viewer(locator), lambda broker: broker.get_schedules())
     data = [{name: getattr(each, name) for name in _FACTS} for each in found]
-    print_rows(found, _COLUMNS, lambda: "no schedules: a scheduler makes them known", data if as_json else None)
+    nothing = "no schedules: a scheduler makes them known"
+    print_rows([_in_its_zone(each) for each in found], _COLUMNS, lambda: nothing, data if as_json else None)
+
+
+def _in_its_zone(schedule: ScheduleState) -> SimpleNamespace:
+    """A schedule with its times as the clocks of its zone show them, with the name of the zone's time."""
+    try:
+        zone: tzinfo = ZoneInfo(schedule.timezone)
+    except (KeyError, OSError, ValueError):  # this machine does not have the zone
+        zone = UTC
+
+    def local(time: datetime | None) -> str | None:
+        return None if time is None else f"{time.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+
+    times = {"next_run_at": local(schedule.next_run_at), "last_run_at": local(schedule.last_run_at)}
+    return SimpleNamespace(**schedule._asdict() | times)
 
 
 @schedules.command()

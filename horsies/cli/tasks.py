@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Annotated
 
 import typer
 
 from horsies.app import Horsies
-from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, did_you_mean, granted, split_ids, viewer
+from horsies.cli.bulk import cancel_all, no_such_tasks, parse_time, refuse_conditions, rerun_all
+from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, granted, split_ids, viewer
 from horsies.cli.output import print_documents, print_facts, print_rows, print_table, with_bar
 from horsies.codes import BrokerErrorCode, TaskStatus
 from horsies.errors import ConfigurationError, ErrorCode
@@ -25,9 +27,13 @@ _STATUS = typer.Option("--status", case_sensitive=False, help="Only tasks of thi
 _QUEUE = typer.Option("--queue", help="Only tasks of this queue.")
 _NAME = typer.Option("--name", help="Only tasks of this name.")
 _LIMIT = typer.Option("--limit", min=1, max=1000, help="How many at most.")
+_ERROR_CODE = typer.Option("--error-code", metavar="CODE", help="Only errors of this code; may be repeated.")
+_SINCE = typer.Option(parser=parse_time, metavar="TIME", help="Only tasks that ended then or later; UTC.")
+_UNTIL = typer.Option(parser=parse_time, metavar="TIME", help="Only tasks that ended before; UTC.")
+_AGAIN = typer.Option("--again", help="Take also tasks that have a rerun already.")
 _YES = typer.Option("--yes", help="Do not ask.")
 
-_COLUMNS = "task_id task_name status queue_name sent_at completed_at failed_at retry_count error_code"
+_COLUMNS = "task_id task_name status queue_name sent_at ended_at retry_count error_code"
 _ATTEMPTS = "attempt outcome started_at finished_at worker_process_name error_code error_message"
 
 
@@ -47,7 +53,7 @@ def list_(  # noqa: PLR0913 - one parameter an option
     """
     app = viewer(locator)
     found = _find(app, status, queue, name, limit)
-    nothing = partial(_no_such_tasks, app, queue, name)
+    nothing = partial(no_such_tasks, app, queue, name)
     print_rows(found, _COLUMNS, nothing, found if as_json else None)
 
 
@@ -55,9 +61,10 @@ def list_(  # noqa: PLR0913 - one parameter an option
 def show(
     arguments: Annotated[list[str], IDS],
     *,
+    no_args: Annotated[bool, typer.Option("--no-args", help="Do not show the arguments.")] = False,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Show all that is known of a task: where it stands, its result, its attempts. Exits with 1 if there is none.
+    """Show all that is known of a task: its state, arguments, result and attempts. Exits with 1 if there is none.
 
     Example: horsies tasks show instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
     """
@@ -65,7 +72,9 @@ def show(
     app = viewer(locator)
     found: list[TaskInfo] = []
     for task_id in ids:
-        info = granted(app, app.handle(task_id).info(include_result=True, include_attempts=True))
+        info = granted(
+            app, app.handle(task_id).info(include_result=True, include_attempts=True, include_args=not no_args)
+        )
         if info is None:
             raise _no_task(task_id)
         found.append(info)
@@ -77,7 +86,10 @@ def show(
 
 
 def _print_task(info: TaskInfo) -> None:
-    facts = {name: getattr(info, name) for name in TaskInfo.__slots__ if name not in {"attempts", "result"}}
+    apart = {"attempts", "result", "args"}
+    facts = {name: getattr(info, name) for name in TaskInfo.__slots__ if name not in apart}
+    if info.args is not None:
+        facts["args"] = json.dumps(info.args, ensure_ascii=False)
     result = info.result
     if result is not None:
         if result.is_ok():
@@ -104,15 +116,18 @@ def cancel(
 ) -> None:
     """End tasks that have not ended: those that are named, or all of a queue or a name. Running ones are killed.
 
+    Of a queue or a name, all tasks that are live at the question are cancelled, and none that is sent later.
+
     Example: horsies tasks cancel instance:app --name add_numbers
     """
     locator, ids = split_ids(arguments or [])
     app = viewer(locator)
-    live = [TaskStatus.PENDING, TaskStatus.CLAIMED, TaskStatus.RUNNING]
-    chosen = ids or _choose(app, live, queue, name, "cancel", yes=yes)
-    ended = sum(_answer(app, task_id, app.handle(task_id).cancel()) for task_id in with_bar(chosen, "cancelling"))
-    if chosen:
-        typer.echo(f"cancelled {ended} of {len(chosen)}")
+    if not ids:
+        cancel_all(app, queue, name, yes=yes)
+        return
+    refuse_conditions(queue, name)
+    ended = sum(_answer(app, task_id, app.handle(task_id).cancel()) for task_id in with_bar(ids, "cancelling"))
+    typer.echo(f"cancelled {ended} of {len(ids)}")
     app.close()
 
 
@@ -123,19 +138,36 @@ def rerun(  # noqa: PLR0913 - one parameter an option
     status: Annotated[list[TaskStatus] | None, _STATUS] = None,
     queue: Annotated[str | None, _QUEUE] = None,
     name: Annotated[str | None, _NAME] = None,
-    limit: Annotated[int, _LIMIT] = 1000,
+    error_code: Annotated[list[str] | None, _ERROR_CODE] = None,
+    since: Annotated[datetime | None, _SINCE] = None,
+    until: Annotated[datetime | None, _UNTIL] = None,
+    again: Annotated[bool, _AGAIN] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most; the first ended come first.")] = 1000,
     yes: Annotated[bool, _YES] = False,
 ) -> None:
     """Send ended tasks again, as new tasks: those that are named, or all of a queue or a name.
 
-    Prints the new ids. Without --status, those that failed are meant.
+    Prints the new ids. With --queue or --name it sends failed tasks, unless --status names another status, and
+    leaves out tasks that have a rerun already, unless --again is given.
 
-    Example: horsies tasks rerun instance:app --status FAILED --name add_numbers
+    Example: horsies tasks rerun instance:app --name add_numbers --error-code WORKER_CRASHED --since 2026-11-25T20:00
     """
     locator, ids = split_ids(arguments or [])
     app = viewer(locator)
-    chosen = ids or _choose(app, status or [TaskStatus.FAILED], queue, name, "rerun", yes=yes, limit=limit)
-    for task_id in with_bar(chosen, "sending"):
+    if not ids:
+        conditions = {
+            "statuses": status or [TaskStatus.FAILED],
+            "queue_name": queue,
+            "task_name": name,
+            "error_codes": error_code,
+            "since": since,
+            "until": until,
+            "again": again,
+        }
+        rerun_all(app, limit, conditions, yes=yes)
+        return
+    refuse_conditions(status, queue, name, error_code, since, until, again or None)
+    for task_id in with_bar(ids, "sending"):
         typer.echo(_answer(app, task_id, app.rerun(task_id)).task_id)
     app.close()
 
@@ -144,38 +176,6 @@ def _find(
     app: Horsies, status: Sequence[TaskStatus] | None, queue: str | None, name: str | None, limit: int
 ) -> list[TaskInfo]:
     return ask(app, lambda broker: broker.list_tasks(status, queue_name=queue, task_name=name, limit=limit))
-
-
-def _no_such_tasks(app: Horsies, queue: str | None, name: str | None) -> str:
-    """Say so, and what may have been meant by a queue or a name under which there is nothing."""
-    workers = ask(app, lambda broker: broker.get_worker_stats())
-    waiting = ask(app, lambda broker: broker.get_waiting_names())
-    names = {each.task_name for each in waiting}.union(*(worker.task_names for worker in workers))
-    queues = {each.queue for each in waiting}.union(*(worker.queues for worker in workers))
-    meant = (did_you_mean(name, names) if name else "") or (did_you_mean(queue, queues) if queue else "")
-    return f"no such tasks{meant}"
-
-
-def _choose(  # noqa: PLR0913 - one parameter an option
-    app: Horsies,
-    status: Sequence[TaskStatus],
-    queue: str | None,
-    name: str | None,
-    doing: str,
-    *,
-    yes: bool,
-    limit: int = 1000,
-) -> list[str]:
-    """The ids of all tasks that fit, after a question; a queue or a name has to be given."""
-    if queue is None and name is None:
-        message = "name tasks by their ids, or give --queue or --name"
-        raise typer.BadParameter(message, param_hint="TASK_ID")
-    found = _find(app, status, queue, name, limit)
-    if not found:
-        typer.echo(_no_such_tasks(app, queue, name), err=True)
-    elif not yes:
-        typer.confirm(f"{doing} {len(found)} tasks?", abort=True, err=True)
-    return [info.task_id for info in found]
 
 
 def _answer[R](app: Horsies, task_id: str, answer: BrokerResult[R]) -> R:

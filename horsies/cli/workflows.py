@@ -15,6 +15,7 @@ from horsies.codes import WorkflowStatus
 from horsies.db import calls_workflows
 from horsies.db.operations import Call
 from horsies.errors import ConfigurationError, ErrorCode
+from horsies.render import printable
 
 if TYPE_CHECKING:
     from horsies.db.rows import RunTaskRow
@@ -82,7 +83,7 @@ def show(arguments: Annotated[list[str], _RUNS], *, as_json: Annotated[bool, AS_
         print_facts(facts | {"error": error and f"{error['error_code']}: {error['message']}"})
         typer.echo()
         for line in draw(nodes):
-            typer.echo(line)
+            typer.echo(printable(line))
     if as_json:
         print_documents(documents)
     app.close()

@@ -110,7 +110,7 @@ class AsyncDriver:
                 return await outside.ask_async(self._database, call)
             async with pool.connection() as connection:
                 return (await round_trip_async(self._database, connection, *call.groups))[0][0]
-        except psycopg.Error as error:
+        except (psycopg.Error, UnicodeEncodeError) as error:  # text may hold a lone surrogate
             raise call_failed(error) from error
 
     async def _open_pool(self) -> AsyncPool:

@@ -103,7 +103,7 @@ class SyncDriver:
                 return outside.ask(self._database, call)
             with pool.connection() as connection:
                 return round_trip(self._database, connection, *call.groups)[0][0]
-        except psycopg.Error as error:
+        except (psycopg.Error, UnicodeEncodeError) as error:  # text may hold a lone surrogate
             raise call_failed(error) from error
 
     def _open_pool(self) -> SyncPool:

@@ -58,6 +58,14 @@ def unsupported(fn: Callable[..., object], name: str, annotation: Any, reason: s
     )
 
 
+def plain_args(_task_name: str, stored: bytes) -> Any:
+    """Read stored arguments as plain JSON: by parameter name."""
+    try:
+        return decode_json(stored)
+    except CodecError:
+        return stored.decode(errors="replace")
+
+
 class Variadics(Enum):
     """What becomes of ``*args`` and ``**kwargs`` in a signature."""
 
@@ -187,6 +195,14 @@ class SignatureCodec:
                 return self._other_codec
             codec = self._alone[name] = TypeCodec(Any if parameter is None else parameter.annotation, self._localns)
         return codec
+
+    def decode_arguments(self, data: bytes | str) -> dict[str, Any]:
+        """Read the arguments of a call by parameter name.
+
+        Raises:
+            CodecError: they do not fit the signature; `CodecError.parameter` says which.
+        """
+        return self._codec.decode(data)
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if len(args) > len(self.positional):

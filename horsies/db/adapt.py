@@ -57,10 +57,26 @@ class _RawJsonLoader(Loader):
 
 
 class _UtcLoader(TimestamptzLoader):
-    """Times as instants: two in the same zone would be compared by what its clocks show."""
+    """Times as instants: two in the same zone would be compared by what its clocks show.
+
+    The server knows times that Python does not: after the year 9999, before the year 1, and infinity. They are read as
+    the last or the first one that Python knows, so that a far deadline does not make a task unreadable.
+    """
 
     def load(self, data: Buffer) -> datetime:
-        return super().load(data).astimezone(UTC)
+        text = bytes(data)
+        if text.endswith(b"BC") or text == b"-infinity":
+            return _FIRST
+        if text == b"infinity" or text.find(b"-") > _DIGITS_OF_A_YEAR:
+            return _LAST
+        try:
+            return super().load(data).astimezone(UTC)
+        except OverflowError:  # on the first or the last day, in a zone ahead or behind
+            return _LAST if text.startswith(b"9999") else _FIRST
+
+
+_DIGITS_OF_A_YEAR = 4
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 def adapters_map() -> AdaptersMap:

@@ -1,19 +1,31 @@
 """The calls of who watches over the queue: what is stale or late, who works, and what to do about the dead."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from horsies.db.operations import Call, many, nothing, scalar
-from horsies.db.rows import HealthRow, QueueStats, TaskInfoRow, WaitingNameRow, Why, WorkerStats
+from horsies.db.calls_worker import notify_wake
+from horsies.db.operations import Call, Rows, column, many, nothing, scalar
+from horsies.db.rows import (
+    HealthRow,
+    QueueStats,
+    RerunnableRow,
+    RerunVerdict,
+    TaskInfoRow,
+    WaitingNameRow,
+    Why,
+    WorkerStats,
+)
 
-_TASKS = "select info.* from FOUND as found (id) cross join lateral horsies.task_info(found.id) as info"
+_ALL = 2**31 - 1
+_TASKS = "select info.* from FOUND as found (id) cross join lateral horsies.task_info(found.id, %s) as info"
 
 
-def _tasks(found: str, *params: object) -> Call[list[TaskInfoRow]]:
+def _tasks(found: str, *params: object, with_args: bool = False) -> Call[list[TaskInfoRow]]:
     """The tasks whose ids a server function finds."""
-    return Call(_TASKS.replace("FOUND", found), params, many(TaskInfoRow))
+    return Call(_TASKS.replace("FOUND", found), (*params, with_args), many(TaskInfoRow))
 
 
 def stale_tasks(stale_after_s: float, most: int) -> Call[list[TaskInfoRow]]:
@@ -32,11 +44,57 @@ def health() -> Call[HealthRow]:
 
 
 def list_tasks(
-    statuses: Sequence[str] | None, queue: str | None, name: str | None, most: int
+    statuses: Sequence[str] | None, queue: str | None, name: str | None, most: int, *, with_args: bool = False
 ) -> Call[list[TaskInfoRow]]:
     """Tasks of these statuses, of a queue, of a name (None: of all), the latest sent first."""
     wanted = None if statuses is None else list(statuses)
-    return _tasks("horsies.list_tasks(%s, %s, %s, %s)", wanted, queue, name, most)
+    return _tasks("horsies.list_tasks(%s, %s, %s, %s)", wanted, queue, name, most, with_args=with_args)
+
+
+def live_ids(queue: str | None, name: str | None) -> Call[list[UUID]]:
+    """The ids of all live tasks of a queue, of a name (None: of all), the latest sent first."""
+    params = (["PENDING", "CLAIMED", "RUNNING"], queue, name, _ALL, 0)
+    return Call("select * from horsies.list_tasks(%s, %s, %s, %s, %s)", params, column)
+
+
+def cancel_many(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
+    """End those of the tasks that have not ended; answers which these were."""
+    hint = Call("select horsies.notify_cancel_many(%s::uuid[])", (list(task_ids),), nothing)
+    return Call("select * from horsies.cancel_many(%s::uuid[])", (list(task_ids),), column, hint=hint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerunFilter:
+    """Which ended tasks a bulk rerun is about; None: whatever it is. Both times are those of the task's end."""
+
+    statuses: Sequence[str]
+    queue: str | None = None
+    name: str | None = None
+    codes: Sequence[str] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    again: bool = False
+
+
+def rerunnable(wanted: RerunFilter, most: int) -> Call[RerunnableRow]:
+    """Which tasks a bulk rerun sends again, those that ended first coming first."""
+    codes = None if wanted.codes is None else list(wanted.codes)
+    params = (list(wanted.statuses), wanted.queue, wanted.name, codes, wanted.since, wanted.until, wanted.again, most)
+    sql = "select * from horsies.rerunnable(%s::text[], %s, %s, %s::text[], %s::timestamptz, %s::timestamptz, %s, %s)"
+    return Call(sql, params, lambda rows: RerunnableRow(*rows[0]))
+
+
+def _verdicts(rows: Rows) -> dict[UUID, RerunVerdict]:
+    return {row[0]: row[1] for row in rows}
+
+
+def rerun_many(
+    origins: Sequence[UUID], known: Sequence[int], new_ids: Sequence[UUID]
+) -> Call[dict[UUID, RerunVerdict]]:
+    """Send ended tasks again that have as many reruns as is known; answers what became of each."""
+    params = (list(origins), list(known), list(new_ids))
+    sql = "select * from horsies.rerun_many(%s::uuid[], %s::int[], %s::uuid[])"
+    return Call(sql, params, _verdicts, hint=notify_wake())
 
 
 def waiting_names(most: int) -> Call[list[WaitingNameRow]]:

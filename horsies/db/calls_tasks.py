@@ -57,9 +57,9 @@ def ended_among(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
     return Call("select * from horsies.ended_among(%s::uuid[])", (list(task_ids),), column)
 
 
-def task_info(task_id: UUID) -> Call[TaskInfoRow | None]:
-    """Everything known about a task; None: there is no such task."""
-    return Call("select * from horsies.task_info(%s)", (task_id,), first(TaskInfoRow))
+def task_info(task_id: UUID, *, with_args: bool = False) -> Call[TaskInfoRow | None]:
+    """Everything known about a task, its arguments only ``with_args``; None: there is no such task."""
+    return Call("select * from horsies.task_info(%s, %s)", (task_id, with_args), first(TaskInfoRow))
 
 
 def task_attempts(task_id: UUID) -> Call[list[AttemptRow]]:

@@ -5,7 +5,7 @@ from typing import Any
 from weakref import WeakSet
 
 import psycopg
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, BaseConnection, Connection
 
 from horsies.db import calls_identity, migrate
 from horsies.db.adapt import ADAPT_CONTEXT
@@ -17,6 +17,11 @@ from horsies.embedded import EmbeddedError
 from horsies.errors import HorsiesError
 from horsies.postgres import PostgresConfig
 from horsies.telemetry import event
+
+
+def _needs_iso_times(connection: BaseConnection[Any]) -> bool:
+    """Whether times come in a style that psycopg does not read, as after ``alter database … set datestyle``."""
+    return not (connection.pgconn.parameter_status(b"DateStyle") or b"ISO").startswith(b"ISO")
 
 
 class Database:
@@ -56,11 +61,17 @@ class Database:
 
     def connect(self, *, to_listen: bool = False) -> Connection[tuple[Any, ...]]:
         """Open a connection, blocking; one to listen on goes around a PgBouncer, if there is a way."""
-        return psycopg.connect(self._url_for(to_listen=to_listen), **self.connect_kwargs())
+        connection = psycopg.connect(self._url_for(to_listen=to_listen), **self.connect_kwargs())
+        if _needs_iso_times(connection):
+            connection.execute(admin("iso_times").encode())
+        return connection
 
     async def connect_async(self, *, to_listen: bool = False) -> AsyncConnection[tuple[Any, ...]]:
         """The same on the running loop."""
-        return await AsyncConnection.connect(self._url_for(to_listen=to_listen), **self.connect_kwargs())
+        connection = await AsyncConnection.connect(self._url_for(to_listen=to_listen), **self.connect_kwargs())
+        if _needs_iso_times(connection):
+            await connection.execute(admin("iso_times").encode())
+        return connection
 
     def _url_for(self, *, to_listen: bool) -> str:
         return (self.config.resolve_session_url() if to_listen else None) or self.url

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 
@@ -29,6 +29,8 @@ class TaskInfoRow(NamedTuple):
     error_code: str | None
     progress: bytes | None
     rerun_of: UUID | None
+    reruns: list[UUID]
+    args: bytes | None
     result: bytes | None
 
 
@@ -146,6 +148,19 @@ class WorkerStats:
     claimed: int
     running: int
     clock_skew_s: float | None
+
+
+type RerunVerdict = Literal["sent", "changed", "live", "unknown"]
+
+
+class RerunnableRow(NamedTuple):
+    """The row of `horsies.rerunnable`; ``reruns`` has an item for each of ``ids``."""
+
+    matching: int
+    left_out: int
+    cut_off: datetime
+    ids: list[UUID]
+    reruns: list[int]
 
 
 class WaitingNameRow(NamedTuple):

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -20,12 +22,11 @@ from horsies.codes import (
 )
 from horsies.db import calls_workflows
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
-from horsies.handle import CodecFor, await_answer, uncommitted
+from horsies.handle import CodecFor, await_answer, parse_id, uncommitted
 from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.result import Err, Ok, Result
 from horsies.workflows.nodes import AnyNode, Node, NodeKey, list_codec, required_id
 from horsies.workflows.summary import SubWorkflowError, SubWorkflowSummary, read_summary
-from horsies.workflows.validate import parse_workflow_id
 
 if TYPE_CHECKING:
     from horsies.db.rows import RunRow, RunTaskRow
@@ -102,7 +103,8 @@ class WorkflowHandle[T]:
     """A run of a workflow.
 
     Attributes:
-        workflow_id: its id, a UUID as text.
+        workflow_id: its id, a UUID as text. A text that is no UUID is the id of no run: every question about it is
+            answered with WORKFLOW_NOT_FOUND.
     """
 
     def __init__(
@@ -112,12 +114,9 @@ class WorkflowHandle[T]:
 
         Of a run that was started in a transaction of the caller's, which may not be committed yet, `get` waits also for
         that.
-
-        Raises:
-            WorkflowValidationError: HRS-032, the id is not a UUID.
         """
-        self._id = parse_workflow_id(workflow_id)
-        self.workflow_id = str(self._id)
+        self._id = parse_id(workflow_id)
+        self.workflow_id = str(self._id or workflow_id)
         self._broker = broker
         self._spec = spec
         self._is_committed = is_committed
@@ -205,16 +204,24 @@ class WorkflowHandle[T]:
         return await self._broker.runner.run_async(self._control("resume"))
 
     def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, TaskError]]:
+        if self._id is None:
+            return failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, self._missing())
         what = f"run {self._id}{uncommitted(self._is_committed)}"
-        answer, _ = yield from await_answer(self._id, what, timeout_ms, lambda _told: self._look())
+        look = partial(self._look, self._id)
+        answer, _ = yield from await_answer(self._id, what, timeout_ms, lambda _told: look())
         return answer
 
-    def _look(self) -> Operation[tuple[TaskResult[Any, TaskError], bool] | None]:
+    def _missing(self) -> str:
+        if self._id is None:
+            return f"there is no run {self.workflow_id!r}: the id of a run is a UUID"
+        return f"there is no run {self._id}; it may have been pruned"
+
+    def _look(self, run_id: UUID) -> Operation[tuple[TaskResult[Any, TaskError], bool] | None]:
         """The outcome, if there is one by now."""
-        run: RunRow | None = yield calls_workflows.workflow_state(self._id)
+        run: RunRow | None = yield calls_workflows.workflow_state(run_id)
         if run is None:
-            message = f"there is no run {self._id}; it may have been pruned"
-            return (failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, message), False) if self._is_committed else None
+            missing = failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, self._missing())
+            return (missing, False) if self._is_committed else None
         match WorkflowStatus(run.status):
             case WorkflowStatus.PAUSED:
                 message = f"run {self._id} is paused: resume() lets it go on"
@@ -225,7 +232,7 @@ class WorkflowHandle[T]:
                 codec = self._codec(run.output_index, run.output_kind, run.output_task)
                 return _decode(codec, run.output_status, run.output_result or b"null"), True
             case WorkflowStatus.COMPLETED:
-                rows: list[RunTaskRow] = yield calls_workflows.workflow_tasks(self._id, with_results=True)
+                rows: list[RunTaskRow] = yield calls_workflows.workflow_tasks(run_id, with_results=True)
                 return TaskResult(ok={row.node_id: self._decode(row) for row in rows if row.is_leaf}), True
             case _:
                 return None
@@ -233,6 +240,8 @@ class WorkflowHandle[T]:
     def _result_for(self, node: AnyNode | NodeKey[Any, Any]) -> Operation[TaskResult[Any, Any]]:
         spec = self._spec
         node_id = required_id(node) if spec is None else spec.node_ids[spec.index_of(node)]
+        if self._id is None:
+            return failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, self._missing())
         try:
             rows: list[RunTaskRow] = yield calls_workflows.workflow_tasks(self._id, node_id, with_results=True)
         except CallFailedError as failure:
@@ -246,32 +255,42 @@ class WorkflowHandle[T]:
         return self._decode(rows[0])
 
     def _status(self) -> Operation[HandleResult[WorkflowStatus]]:
-        return self._ask(calls_workflows.workflow_state(self._id), lambda run: run and WorkflowStatus(run.status))
+        def read(run: "RunRow | None") -> WorkflowStatus | None:
+            return None if run is None else WorkflowStatus(run.status)
+
+        return self._ask(calls_workflows.workflow_state, read)
 
     def _results(self) -> Operation[HandleResult[dict[str, TaskResult[Any, TaskError]]]]:
         def read(rows: "list[RunTaskRow]") -> dict[str, TaskResult[Any, TaskError]] | None:
             return {row.node_id: self._decode(row) for row in rows if row.result is not None} if rows else None
 
-        return self._ask(calls_workflows.workflow_tasks(self._id, with_results=True), read)
+        return self._ask(partial(calls_workflows.workflow_tasks, with_results=True), read)
 
     def _tasks(self) -> Operation[HandleResult[list[WorkflowTaskInfo]]]:
-        call = calls_workflows.workflow_tasks(self._id, with_results=True)
-        return self._ask(call, lambda rows: [self._info(row) for row in rows] or None)
+        call_for = partial(calls_workflows.workflow_tasks, with_results=True)
+        return self._ask(call_for, lambda rows: [self._info(row) for row in rows] or None)
 
     def _control(self, action: str) -> Operation[HandleResult[bool]]:
-        answers = {"changed": True, "unchanged": False}
-        return self._ask(calls_workflows.workflow_control(self._id, action), answers.get)
+        def call_for(run_id: UUID) -> Call[str]:
+            return calls_workflows.workflow_control(run_id, action)
 
-    def _ask[A, R](self, call: Call[A], read: Callable[[A], R | None]) -> Operation[HandleResult[R]]:
-        """Call, and read the answer; what reads as None is a run that is not there."""
+        def read(verdict: str) -> bool | None:
+            return {"changed": True, "unchanged": False}.get(verdict)
+
+        return self._ask(call_for, read)
+
+    def _ask[A, R](
+        self, call_for: Callable[[UUID], Call[A]], read: Callable[[A], R | None]
+    ) -> Operation[HandleResult[R]]:
+        """Call about the run, and read the answer; an answer that reads as None means that there is no such run."""
         try:
-            answer = read((yield call))
+            answer = None if self._id is None else read((yield call_for(self._id)))
         except CallFailedError as failure:
             code, cause = HandleErrorCode.DB_OPERATION_FAILED, failure.__cause__
             return Err(HandleOperationError(code, failure.message, failure.retryable, self.workflow_id, cause))
         if answer is None:
-            message, code = f"there is no run {self._id}", HandleErrorCode.WORKFLOW_NOT_FOUND
-            return Err(HandleOperationError(code, message, retryable=False, workflow_id=self.workflow_id))
+            code = HandleErrorCode.WORKFLOW_NOT_FOUND
+            return Err(HandleOperationError(code, self._missing(), retryable=False, workflow_id=self.workflow_id))
         return Ok(answer)
 
     def _info(self, row: "RunTaskRow") -> WorkflowTaskInfo:
@@ -324,20 +343,12 @@ def _decode_error(stored: bytes) -> TaskResult[Any, TaskError]:
 
 
 async def pause_workflow(broker: RunBroker, workflow_id: str) -> HandleResult[bool]:
-    """Pause a run; see `WorkflowHandle.pause`.
-
-    Raises:
-        WorkflowValidationError: HRS-032, the id is not a UUID.
-    """
+    """Pause a run; see `WorkflowHandle.pause`."""
     return await WorkflowHandle[Any](workflow_id, broker).pause_async()
 
 
 async def resume_workflow(broker: RunBroker, workflow_id: str) -> HandleResult[bool]:
-    """Let a run go on; see `WorkflowHandle.resume`.
-
-    Raises:
-        WorkflowValidationError: HRS-032, the id is not a UUID.
-    """
+    """Let a run go on; see `WorkflowHandle.resume`."""
     return await WorkflowHandle[Any](workflow_id, broker).resume_async()
 
 

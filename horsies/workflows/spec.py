@@ -11,7 +11,7 @@ from horsies.db.operations import UNSET, Operation
 from horsies.errors import SourceLocation, caller_location, report
 from horsies.outcome import TaskError, TaskResult
 from horsies.registry import Registry
-from horsies.sending import Producer
+from horsies.sending import Producer, sends_are_suppressed
 from horsies.workflows.handle import WorkflowHandle
 from horsies.workflows.nodes import AnyNode, Node, NodeKey, note_indexes
 from horsies.workflows.starting import WorkflowStartError, WorkflowStartResult, retry_start, start, without_app
@@ -129,6 +129,8 @@ class WorkflowSpec(Generic[Out_co]):
         self.plan = validation.plan
         if self.is_whole:
             note_indexes(self.tasks)
+        if app is not None and sends_are_suppressed():
+            app.registry.workflows.add(self.definition_key or name)
 
     def __repr__(self) -> str:
         """Show the name and how many nodes there are."""

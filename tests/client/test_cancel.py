@@ -26,7 +26,8 @@ def test_its_outcome_is_an_error(do: Do, shop: Shop) -> None:
     assert info is not None
     assert (info.status, info.error_code) == (TaskStatus.CANCELLED, OutcomeCode.TASK_CANCELLED)
     assert info.failed_reason
-    assert info.failed_at
+    assert (info.failed_at, info.ended_at) == (None, info.cancelled_at)
+    assert info.cancelled_at
     assert info.started_at is None
 
 

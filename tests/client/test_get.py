@@ -159,16 +159,6 @@ class TestById:
         for spelled in (NOBODY.upper(), NOBODY.replace("-", ""), f"{{{NOBODY}}}"):
             assert shop.app.handle(spelled).task_id == shop.add.handle(spelled).task_id == NOBODY
 
-    def test_garbage_is_refused(self, do: Do, shop: Shop) -> None:
-        garbages: list[Any] = ["", "five", NOBODY[:-1], f"{NOBODY}0", "%s", None, 5]
-        for garbage in garbages:
-            for ask in (shop.app.handle, shop.add.handle):
-                with pytest.raises(ValueError, match=r"is no task's id: it must be a UUID") as refused:
-                    ask(garbage)
-                assert repr(garbage) in str(refused.value)
-            with pytest.raises(ValueError, match="is no task's id"):
-                do(shop.app.get_result, garbage)
-
 
 def test_inside_a_running_loop(shop: Shop, hand: Hand, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "horsies")

@@ -40,6 +40,8 @@ def pending(task_id: str) -> TaskInfo:
         started_at=None,
         completed_at=None,
         failed_at=None,
+        cancelled_at=None,
+        expired_at=None,
         good_until=None,
         worker_hostname=None,
         worker_pid=None,
@@ -199,7 +201,7 @@ def test_expired(do: Do, shop: Shop, db: Session) -> None:
     assert found is not None
     assert (found.status, found.error_code) == (TaskStatus.EXPIRED, OutcomeCode.TASK_EXPIRED)
     assert (found.attempts, found.retry_count, found.started_at) == ([], 0, None)
-    assert found.failed_at == NOON + 2 * SECOND
+    assert (found.expired_at, found.failed_at, found.ended_at) == (NOON + 2 * SECOND, None, NOON + 2 * SECOND)
     assert found.failed_reason
     assert found.result == do(handle.get)
 

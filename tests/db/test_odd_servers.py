@@ -1,5 +1,6 @@
 """Servers and databases with other settings than ours: encodings, time zones, styles of dates."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import closing
 from copy import replace
@@ -102,6 +103,54 @@ def test_a_producer_has_the_settings_it_reads_by(database_url: str, setting: str
         assert info is not None
         assert info.finished_at is not None
         assert abs(datetime.now(UTC) - info.finished_at) < timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_connection_reads_times(database_url: str, style: str) -> None:
+    """Also those of schedulers and of the doctor, which are not pooled."""
+    with open_session(database_url) as session:
+        set_in_database(session, "datestyle", style)
+        sent = ended_task(session)
+    database = Database(PostgresConfig(database_url=database_url))
+
+    async def awaited() -> datetime:
+        async with await database.connect_async() as connection:
+            cursor = await connection.execute("select finished_at from horsies.history where id = %s", (sent,))
+            [found] = await cursor.fetchone() or [None]
+            assert found is not None
+            return found
+
+    with database.connect() as connection:
+        info = call(connection, calls_tasks.task_info(sent))
+    assert info is not None
+    assert info.finished_at == asyncio.run(awaited())
+
+
+ZONES = ["UTC", "Asia/Tokyo", "America/New_York"]
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ("infinity", LAST),
+        ("-infinity", FIRST),
+        ("10000-01-01 04:59:59.999999+00", LAST),
+        ("294276-12-31 23:59:59+00", LAST),
+        ("9999-12-31 23:59:59.999999+00", LAST),
+        ("9999-12-31 12:00:00+00", LAST.replace(hour=12, minute=0, second=0, microsecond=0)),
+        ("0001-01-01 00:00:00+00", FIRST),
+        ("0001-01-01 00:00:00+14", FIRST),
+        ("0044-03-15 12:00:00+00 BC", FIRST),
+        ("2026-05-06 12:00:00+02", datetime(2026, 5, 6, 10, tzinfo=UTC)),
+    ],
+)
+def test_times_beyond_those_of_python_are_the_last_or_the_first(
+    db: Session, zone: str, stored: str, expected: datetime
+) -> None:
+    db.execute("select set_config('timezone', %s, false)", (zone,))
+    assert scalar(db, "select %s::timestamptz", stored) == expected
 
 
 @pytest.mark.parametrize("zone", NOT_UTC)

@@ -5,8 +5,9 @@ from uuid import UUID
 
 import pytest
 from psycopg import errors
+from uuid_utils.compat import uuid7
 
-from horsies.db import calls_worker
+from horsies.db import calls_tasks, calls_worker
 from horsies.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, ended_task, failed, reap, request, send
 from tests.support.sessions import NOON, Session, call, column, find, freeze_clock, move_clock, row, scalar
@@ -145,3 +146,16 @@ def test_what_a_crash_left_is_reaped_and_pruned_like_any_other(db: Session) -> N
     move_clock(db, 3 * DAY_S)
     assert prune(db) == 1
     assert not find(db, "history", fence.task_id)
+
+
+def test_what_was_sent_again_is_forgotten_with_the_day_of_the_rerun(db: Session) -> None:
+    old = ended_task(db)
+    call(db, calls_tasks.rerun(old, uuid7()))
+    move_clock(db, 2 * DAY_S)
+    worker = DrivenWorker(db)
+    worker.finish(done(worker.claim_one()))
+    [young] = column(db, "select id from horsies.history where rerun_of is not null")
+    call(db, calls_tasks.rerun(young, uuid7()))
+    move_clock(db, 0.5 * DAY_S)
+    assert prune(db) == 1
+    assert column(db, "select origin from horsies.reruns") == [young]

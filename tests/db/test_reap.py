@@ -1,18 +1,22 @@
 """`reap`: handing on the work of dead workers."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from uuid_utils.compat import uuid7
 
+from horsies.db import calls_tasks
 from horsies.retry import RetryPolicy
-from tests.support.factories import DrivenWorker, ended_task, failed, prefetch, reap, request, send
+from tests.support.factories import DrivenWorker, ended_task, expire, failed, prefetch, reap, request, send
 from tests.support.sessions import (
     NOON,
     Ear,
     InBackground,
     NewSession,
     Session,
+    call,
     column,
     find,
     freeze_clock,
@@ -191,6 +195,57 @@ def test_what_is_handed_back_for_the_fifth_time_fails_and_no_policy_helps(db: Se
     ended = row(db, "history", task_id)
     assert (ended["status"], ended["error_code"], ended["attempt"]) == ("FAILED", "WORKER_CRASHED", 1)
     assert b"5 workers that had claimed this task died before it began" in ended["result"]
+    assert ended["retry_policy"] == AFTER_CRASH.to_json()
+
+
+def end_by_outcome(db: Session, worker: DrivenWorker, task_id: UUID) -> None:
+    worker.finish(failed(worker.claim_one(), "OTHER"))
+    assert find(db, "tasks", task_id) is None
+
+
+def end_by_cancel(db: Session, worker: DrivenWorker, task_id: UUID) -> None:
+    worker.claim_one()
+    call(db, calls_tasks.cancel(task_id))
+
+
+def end_by_expiry(db: Session, worker: DrivenWorker, task_id: UUID) -> None:
+    worker.release(*worker.prefetch())
+    move_clock(db, 61)
+    assert expire(db) == 1
+    assert find(db, "tasks", task_id) is None
+
+
+def end_by_crash(db: Session, worker: DrivenWorker, task_id: UUID) -> None:
+    worker.claim_one()
+    reap(db, proven_dead=worker.id)
+    assert find(db, "tasks", task_id) is None
+
+
+def end_by_dead_workers(db: Session, worker: DrivenWorker, task_id: UUID) -> None:
+    worker.stop()
+    while find(db, "tasks", task_id):
+        victim = DrivenWorker(db)
+        prefetch(db, victim.claim_one())
+        reap(db, proven_dead=victim.id)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [end_by_outcome, end_by_cancel, end_by_expiry, end_by_crash, end_by_dead_workers],
+    ids=lambda end: end.__name__,
+)
+def test_whatever_ends_a_task_history_keeps_its_retry_policy(
+    db: Session, worker: DrivenWorker, end: Callable[[Session, DrivenWorker, UUID], None]
+) -> None:
+    task_id = send(db, request(retry=AFTER_BOOM, good_until=NOON + timedelta(seconds=60)))
+    end(db, worker, task_id)
+    assert row(db, "history", task_id)["retry_policy"] == AFTER_BOOM.to_json()
+    info = call(db, calls_tasks.task_info(task_id))
+    assert info is not None
+    assert info.max_retries == 1
+    again = uuid7()
+    assert call(db, calls_tasks.rerun(task_id, again)) == "sent"
+    assert row(db, "tasks", again)["retry_policy"] == AFTER_BOOM.to_json()
 
 
 def test_what_began_is_not_counted_as_handed_back(db: Session, worker: DrivenWorker) -> None:

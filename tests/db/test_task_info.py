@@ -65,6 +65,8 @@ def test_a_waiting_task(db: Session) -> None:
         error_code=None,
         progress=None,
         rerun_of=None,
+        reruns=[],
+        args=None,
         result=None,
     )
 
@@ -136,3 +138,30 @@ def test_progress_comes_along(db: Session, worker: DrivenWorker) -> None:
 
 def test_there_is_no_such_task(db: Session) -> None:
     assert call(db, calls_tasks.task_info(uuid7())) is None
+
+
+def test_the_arguments_if_they_are_asked_for(db: Session, worker: DrivenWorker) -> None:
+    task_id = send(db, request(args=b'{"a": [1, 2.50], "b": "\\u001b"}'))
+    asked = calls_tasks.task_info(task_id, with_args=True)
+    live = call(db, asked)
+    assert info(db, task_id).args is None
+    worker.finish(done(worker.claim_one()))
+    ended = call(db, asked)
+    assert live is not None
+    assert ended is not None
+    assert live.args == ended.args == b'{"a": [1, 2.50], "b": "\\u001b"}'
+    assert info(db, task_id).args is None
+
+
+def test_reruns_are_named_both_ways(db: Session, worker: DrivenWorker) -> None:
+    origin, first, second = send(db), uuid7(), uuid7()
+    assert info(db, origin).reruns == []
+    worker.finish(failed(worker.claim_one()))
+    for new_id in (first, second):
+        call(db, calls_tasks.rerun(origin, new_id))
+    assert info(db, origin).reruns == [first, second]
+    assert [info(db, new_id).rerun_of for new_id in (first, second)] == [origin, origin]
+    for fence in worker.claim(2):
+        worker.finish(done(fence))
+    assert (info(db, origin).reruns, info(db, first).reruns) == ([first, second], [])
+    assert info(db, second).rerun_of == origin

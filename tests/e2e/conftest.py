@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.scene import Scene, new_scene
+from tests.support.sessions import open_session
+from tests.support.shell import Shell
 
 
 @pytest.fixture
@@ -13,3 +15,10 @@ def scene(database_url: str, tmp_path: Path) -> Iterator[Scene]:
     """A scene of the test's own."""
     with new_scene(database_url, tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def shell(tmp_path: Path, database_url: str) -> Iterator[Shell]:
+    """A shell whose environment names the test's database."""
+    with open_session(database_url) as session:
+        yield Shell(tmp_path, database_url, session)

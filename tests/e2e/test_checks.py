@@ -87,13 +87,70 @@ def test_modules_that_are_discovered_are_checked_as_well(tmp_path: Path) -> None
     ]
 
 
-def test_a_good_one_is_silent_asks_nobody_and_sends_nothing(tmp_path: Path) -> None:
+def test_of_a_good_one_it_says_how_much_it_saw_asks_nobody_and_sends_nothing(tmp_path: Path) -> None:
     """Its database does not exist, and a send at the top level of a module is suppressed."""
     write(tmp_path, "shop.py", HEAD + GOOD, "app.discover_tasks(['shop', 'sends'])")
     write(tmp_path, "sends.py", "from shop import good", "print(good.send().err_value.code)")
     done = horsies(tmp_path, "check", "shop:app")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "SEND_SUPPRESSED\n")
+    assert (done.returncode, done.stderr) == (0, "SEND_SUPPRESSED\n")
+    assert done.stdout == "ok: 1 task, 0 workflows, 0 schedules\n"
+    for quiet in ("-q", "--quiet"):
+        assert horsies(tmp_path, "check", "shop:app", quiet).stdout == ""
     assert horsies(tmp_path, "check", "shop:app", "--json").stdout == "[]\n"
+
+
+COUNTED = """
+from horsies import *
+
+daily = TaskSchedule(name="daily", task_name="load", pattern=DailySchedule(time=__import__("datetime").time(3)))
+app = Horsies(AppConfig(schedule=ScheduleConfig(schedules=[daily])))
+
+
+@app.task("load")
+def load() -> TaskResult[int, TaskError]:
+    return TaskResult(ok=1)
+
+
+@app.task("save")
+def save(value: int) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=value)
+
+
+class Import(WorkflowDefinition[int]):
+    name = "import"
+    definition_key = "import.v1"
+    first = load.node()()
+
+    class Meta:
+        output = "first"
+
+
+class Export(WorkflowDefinition[int]):
+    name = "export"
+    definition_key = "export.v1"
+    first = load.node()()
+
+    class Meta:
+        output = "first"
+
+    @classmethod
+    def build_with(cls, app, value: int):
+        return cls.build(app)
+
+
+@app.workflow_builder(cases=[{"value": 1}, {"value": 2}])
+def reports(value: int) -> WorkflowSpec:
+    return app.workflow("report", [save.node(node_id="save")(value)], definition_key="report.v1")
+
+
+app.workflow("nightly", [load.node()()], definition_key="nightly.v1")
+"""
+
+
+def test_it_counts_tasks_workflows_of_every_kind_and_schedules(tmp_path: Path) -> None:
+    write(tmp_path, "shop.py", COUNTED)
+    done = horsies(tmp_path, "check", "shop:app")
+    assert (done.returncode, done.stdout) == (0, "ok: 2 tasks, 4 workflows, 1 schedule\n"), done.stderr
 
 
 def test_the_import_itself_may_be_what_is_wrong(tmp_path: Path) -> None:
@@ -149,7 +206,7 @@ def send_mail() -> TaskResult[int, TaskError]:
 
 def live(folder: Path, url: str, **env: str) -> tuple[int, str]:
     (folder / "live.py").write_text(LIVE)
-    done = horsies(folder, "check", "live:app", "--live", **{URL_VARIABLE: url, **env})
+    done = horsies(folder, "check", "live:app", "--live", "--quiet", **{URL_VARIABLE: url, **env})
     assert not done.stdout
     return done.returncode, done.stderr
 

@@ -37,10 +37,23 @@ def test_list_shows_what_is_known(tmp_path: Path, env: dict[str, str]) -> None:
     assert shown.returncode == 0
     header, nightly, off = (line.rstrip() for line in shown.stdout.splitlines())
     assert " ".join(header.split()) == "NAME TASK NAME PATTERN TIMEZONE NEXT RUN AT LAST RUN AT RUN COUNT PAUSED"
-    assert " ".join(nightly.split()) == "nightly add At 03:00 every day UTC 2031-05-07 03:00:00 0 False"
+    assert " ".join(nightly.split()) == "nightly add At 03:00 every day UTC 2031-05-07 03:00:00 UTC 0 False"
     assert " ".join(off.split()) == "off add At 03:00 every day UTC 0 False"
     [first, _] = json.loads(horsies(tmp_path, "schedules", "list", "--json", **env).stdout)
     assert (first["name"], first["next_run_at"], first["paused"]) == ("nightly", "2031-05-07T03:00:00Z", False)
+
+
+@pytest.mark.parametrize(
+    ("zone", "shown"),
+    [("Europe/Berlin", "05:00:00 CEST"), ("Asia/Kolkata", "08:30:00 IST"), ("Mars/Base", "03:00:00 UTC")],
+)
+def test_times_are_those_of_the_schedules_zone(
+    db: Session, tmp_path: Path, env: dict[str, str], zone: str, shown: str
+) -> None:
+    """Where this machine knows the zone."""
+    db.execute("update horsies.schedules set timezone = %s, last_run_at = next_run_at", (zone,))
+    [_, nightly, _] = horsies(tmp_path, "schedules", "list", **env).stdout.splitlines()
+    assert nightly.count(f"2031-05-07 {shown}") == 2
 
 
 def test_pause_resume_and_run(db: Session, tmp_path: Path, env: dict[str, str]) -> None:

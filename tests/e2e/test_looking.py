@@ -2,9 +2,6 @@
 
 import json
 import re
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -13,7 +10,8 @@ import pytest
 from tests.support.commands import horsies, with_app
 from tests.support.factories import DrivenWorker, done, failed, request, send
 from tests.support.scene import URL_VARIABLE
-from tests.support.sessions import Session, open_session, scalar
+from tests.support.sessions import scalar
+from tests.support.shell import Shell
 from tests.support.terminal import Terminal
 
 CAPPED_APP = """
@@ -30,30 +28,6 @@ app = Horsies(AppConfig(
 """
 
 
-class Shell:
-    """A shell in a folder, whose environment names the test's database."""
-
-    def __init__(self, folder: Path, url: str, session: Session) -> None:
-        self.folder = folder
-        self.url = url
-        self.session = session
-
-    def run(self, *args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        ended = horsies(self.folder, *map(str, args), **{URL_VARIABLE: self.url})
-        assert ended.returncode == code, ended.stderr + ended.stdout
-        assert "Traceback" not in ended.stderr
-        return ended
-
-    def json(self, *args: object, code: int = 0) -> list[dict[str, object]]:
-        return json.loads(self.run(*args, "--json", code=code).stdout)
-
-
-@pytest.fixture
-def shell(tmp_path: Path, database_url: str) -> Iterator[Shell]:
-    with open_session(database_url) as session:
-        yield Shell(tmp_path, database_url, session)
-
-
 @pytest.fixture
 def ids(shell: Shell) -> list[UUID]:
     """Completed, failed, running, waiting."""
@@ -67,7 +41,7 @@ def ids(shell: Shell) -> list[UUID]:
 def test_the_list_is_a_table_of_the_latest(shell: Shell, ids: list[UUID]) -> None:
     head, *rows = shell.run("tasks", "list").stdout.splitlines()
     assert head.startswith("TASK ID   ")
-    assert head.endswith("COMPLETED AT         FAILED AT            RETRY COUNT  ERROR CODE")
+    assert head.endswith("ENDED AT              RETRY COUNT  ERROR CODE")
     assert [row.split()[0] for row in rows] == [str(each) for each in ids[::-1]]
     assert [row.split()[2] for row in rows] == ["PENDING", "RUNNING", "FAILED", "COMPLETED"]
     assert len(shell.json("tasks", "list", "--limit=2")) == 2
@@ -131,6 +105,16 @@ def test_what_is_not_there_is_said(shell: Shell) -> None:
         assert "Usage:" in shell.run("tasks", command, code=2).stderr
     assert shell.run("tasks", "list").stderr == "no such tasks\n"
     assert "is not one of 'pending'" in shell.run("tasks", "list", "--status=late", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [(["tasks", "show"], "task"), (["tasks", "rerun"], "task"), (["why"], "task"), (["workflows", "cancel"], "run")],
+    ids=str,
+)
+def test_an_id_that_is_no_uuid_is_the_id_of_nothing(shell: Shell, command: list[str], kind: str) -> None:
+    said = shell.run(*command, "shop:app", "order-17", code=1).stderr
+    assert f"there is no {kind} 'order-17': the id of a {kind} is a UUID" in said
 
 
 def test_the_database_may_be_that_of_an_app(shell: Shell, ids: list[UUID]) -> None:
@@ -205,6 +189,23 @@ def test_the_doctor_knows_the_clocks_of_workers(shell: Shell) -> None:
     [wrong] = [each for each in shell.json("doctor", code=1) if each["fix"]]
     assert wrong["found"] == "host-1/worker is 3600.0 s ahead, host-1/worker is 5.5 s behind"
     assert "time service" in str(wrong["fix"])
+
+
+def test_the_doctor_counts_right_and_sums_up(shell: Shell) -> None:
+    """Ten names in full, those under which most tasks wait; of the others, how many there are."""
+    shell.session.execute(
+        "select horsies.enqueue(gen_random_uuid(), 'gone' || greatest(n - 1200, 0), 'default', 100, '{}', 'x', 0, null,"
+        " null, null, false) from generate_series(1, 6000) as n"
+    )
+    [found] = [each for each in shell.json("doctor", code=1) if each["look"] == "unclaimable"]
+    names = str(found["found"]).split(", ")
+    assert names[0] == "gone0 (1,200 in default)"
+    assert len(names) == 11
+    assert names[-1] == "and 4,791 tasks under 4,791 other names"
+    (shell.folder / "shop.py").write_text("from horsies import *\napp = Horsies(AppConfig())\n")
+    said = shell.run("check", "shop:app", "--live", code=1).stderr
+    assert said.count("error[HRS-300]") == 21
+    assert "tasks wait under 4,781 other names that neither this app nor a live worker has" in said
 
 
 def test_the_doctor_without_a_schema(shell: Shell, empty_database_url: str) -> None:

@@ -258,3 +258,14 @@ def test_all_that_is_wrong_with_schedules_is_told_at_start(tmp_path: Path, comma
         assert f" --> instance.py:{line}\n" in done.stderr
     assert "in the schedule 'a'" in done.stderr
     assert done.stderr.endswith("error: 5 errors\n")
+
+
+@pytest.mark.parametrize("config", ["", "schedule=ScheduleConfig()"])
+def test_an_app_without_schedules_is_refused(tmp_path: Path, config: str) -> None:
+    (tmp_path / "instance.py").write_text(f"from horsies import *\napp = Horsies(AppConfig({config}))\n")
+    done = horsies(tmp_path, "scheduler", "instance:app", HORSIES_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 2)
+    assert "error[HRS-205]: the app 'instance' has no schedules, so a scheduler would do nothing" in done.stderr
+    assert "= help: give AppConfig(schedule=ScheduleConfig(schedules=[TaskSchedule(…)])), or run: horsies worker" in (
+        done.stderr
+    )

@@ -1,6 +1,6 @@
 -- Purpose: end tasks otherwise than by an outcome: move their rows to history, and the runs whose nodes they are on.
 -- Locks: none of its own; its caller holds the root runs and the task rows.
--- Called by: cancel, expire, workflow_cancel.
+-- Called by: cancel, cancel_many, expire, workflow_cancel.
 create function horsies.end_tasks(ids uuid[], end_status text, error json, code text, clock timestamptz)
 returns uuid[]
 language plpgsql

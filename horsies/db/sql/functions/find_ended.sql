@@ -1,6 +1,6 @@
 -- The history row of a task. First in the days from one before the time inside the id (the sender's clock is a
 -- hint), then once in all of history.
--- Called by: enqueue (replays), rerun, cancel, finish, notify_done, task_result, task_info, task_attempts, why.
+-- Called by: enqueue (replays), rerun, rerun_many, cancel, finish, notify_done, task_result, task_info, task_attempts, why.
 create function horsies.find_ended(wanted uuid) returns setof horsies.history
 language plpgsql
 set enable_seqscan = off

@@ -10,6 +10,7 @@ create function horsies.finish_batch(
 language plpgsql as $function$
 declare
     clock constant timestamptz := horsies.now();
+    most_hand_backs constant int := 5;      -- as in `reap`, which counts them: such a task kills its workers
     accepted uuid[];
     nodes uuid[];
 begin
@@ -17,7 +18,7 @@ begin
     perform from horsies.tasks t where t.id = any (ids) order by t.id for update;
     with outcome as materialized (
         select t.id, given.ok, given.result::json as result, given.code, given.pid, given.process_name,
-               case when not given.ok and t.retry_policy is not null then
+               case when not given.ok and t.retry_policy is not null and t.hand_backs < most_hand_backs then
                    horsies.retry_at(t.retry_policy, t.attempt, given.code, given.retry_after, t.good_until, clock)
                end as again_at
         from unnest(ids, exchanges, oks, results, codes, retry_afters, pids, process_names)

@@ -2,7 +2,8 @@
 -- by `proven_dead` (somebody saw it die). Every row in hand without a living worker row is then taken: CLAIMED
 -- goes back to the queue, RUNNING goes through `finish` as a failed attempt with WORKER_CRASHED, so that recovery
 -- is the normal path and the retry policy decides. A row that is handed back for the fifth time because its worker
--- died before it began seems to be what kills them: it fails with WORKER_CRASHED, too, and no policy retries it.
+-- died before it began seems to be what kills them: it fails with WORKER_CRASHED, too, and no policy retries it:
+-- `finish_batch` sees that by its `hand_backs`, and the row keeps its retry policy.
 -- The rows are looked for in a statement of their own, after the workers are gone: it sees every claim that
 -- committed before. Bounded: `most` rows a call; call again while it returns that many.
 -- Locks: worker rows, SKIP LOCKED; root runs in the order of their ids; task rows in the order of theirs, SKIP LOCKED.
@@ -68,7 +69,7 @@ begin
         select d.* into its_worker from unnest(dead) as d where d.id = dead_hands.worker_id;
         handed_back := handed_back + horsies.hand_back(dead_hands.claimed, true);
         update horsies.tasks t
-        set status = 'RUNNING', started_at = horsies.now(), attempt = t.attempt + 1, retry_policy = null
+        set status = 'RUNNING', started_at = horsies.now(), attempt = t.attempt + 1, hand_backs = t.hand_backs + 1
         where t.id = any (dead_hands.spent);
         crashed := crashed + (
             select count(*) from horsies.finish(

@@ -2,7 +2,7 @@
 -- ended) or 'unknown'. What bound the origin to its time or its workflow stays behind: deadline, idempotency key, node.
 -- It may be replayed with the same `new_id`. As in `enqueue`, the new task is inserted first and looked for in history
 -- in a second statement, with a snapshot of its own, for it may have run and ended since the first call.
--- Locks: the new task's row. Called by: producers.
+-- Locks: the new task's row; then a bulk rerun is waited for. Called by: producers.
 create function horsies.rerun(origin uuid, new_id uuid) returns text
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
@@ -21,7 +21,9 @@ begin
            h.fingerprint, origin
     from horsies.find_ended(origin) h
     on conflict (id) do nothing;
-    if not found then
+    if found then
+        insert into horsies.reruns (origin, task_id, sent_at) values (rerun.origin, new_id, clock) on conflict do nothing;
+    else
         return case when exists (select from horsies.find_ended(origin)) then 'sent' else 'unknown' end;
     end if;
     if exists (select from horsies.find_ended(new_id)) then

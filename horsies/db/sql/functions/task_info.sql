@@ -1,19 +1,24 @@
--- Purpose: everything known about one task, live or ended, except its arguments. `retry_count` is the number of
--- retries begun or due; the last attempt of an ended task is the task itself.
+-- Purpose: everything known about one task, live or ended; its arguments only if they are asked for. `retry_count` is the
+-- number of retries begun or due; the last attempt of an ended task is the task itself. `reruns` are the tasks as which
+-- it was sent again, which only an ended task has, the first one first.
 -- Locks: none. Called by: producers, CLI.
-create function horsies.task_info(wanted uuid) returns table (
+create function horsies.task_info(wanted uuid, with_args boolean) returns table (
     id uuid, task_name text, status text, queue text, priority int, attempt int, max_retries int,
     waits_for_retry boolean, sent_at timestamptz, run_at timestamptz, claimed_at timestamptz,
     started_at timestamptz, finished_at timestamptz, good_until timestamptz, worker_hostname text,
-    worker_pid int, worker_process_name text, error_code text, progress json, rerun_of uuid, result json
+    worker_pid int, worker_process_name text, error_code text, progress json, rerun_of uuid, reruns uuid[],
+    args json, result json
 )
-language plpgsql as $function$
+language plpgsql
+set enable_seqscan = off
+as $function$
 begin
     return query
     select t.id, t.task_name, t.status, t.queue, t.priority::int, t.attempt,
            coalesce((t.retry_policy ->> 'max_retries')::int, 0), t.status = 'PENDING' and t.attempt > 0,
            t.sent_at, t.run_at, t.claimed_at, t.started_at, null::timestamptz, t.good_until, w.hostname, w.pid,
-           w.process_name, null::text, t.progress, t.rerun_of, null::json
+           w.process_name, null::text, t.progress, t.rerun_of, '{}'::uuid[], case when with_args then t.args end,
+           null::json
     from horsies.tasks t left join horsies.workers w on w.id = t.worker_id
     where t.id = wanted;
     if not found then
@@ -21,7 +26,9 @@ begin
         select h.id, h.task_name, h.status, h.queue, h.priority::int, h.attempt,
                coalesce((h.retry_policy ->> 'max_retries')::int, 0), false,
                h.sent_at, h.run_at, h.claimed_at, h.started_at, h.finished_at, h.good_until, h.worker_hostname,
-               h.worker_pid, h.worker_process_name, h.error_code, h.progress, h.rerun_of, h.result
+               h.worker_pid, h.worker_process_name, h.error_code, h.progress, h.rerun_of,
+               array(select r.task_id from horsies.reruns r where r.origin = wanted order by r.sent_at, r.task_id),
+               case when with_args then h.args end, h.result
         from horsies.find_ended(wanted) h;
     end if;
 end

@@ -1,0 +1,177 @@
+"""Commands about many tasks: a preview, a question, and then exactly the tasks that the preview counted, in batches."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+
+from horsies.app import Horsies
+from horsies.broker import Broker, RerunOutcome, RerunPreview
+from horsies.cli.database import ask, did_you_mean
+from horsies.cli.output import batches_with_bar, counted, print_table, utc
+from horsies.codes import TASK_TERMINAL_STATES, TaskStatus
+from horsies.handle import BrokerResult
+from horsies.info import TaskInfo
+from horsies.result import Err, Ok
+
+_BATCH = 500
+_SAMPLE = 5
+_SAMPLE_COLUMNS = "task_id task_name error_code ended_at"
+_LATEST = 1000
+_WHY_LEFT_OUT = {
+    "changed": "sent again by somebody else since the preview",
+    "unknown": "pruned since the preview",
+    "live": "not ended",
+}
+
+
+def parse_time(text: str) -> datetime:
+    """Read a time that was typed: ISO 8601, and UTC if it names no zone.
+
+    Raises:
+        BadParameter: it is no such time.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"{text!r} is not a time: write it as 2026-11-25, 2026-11-25T20:52:30 or 2026-11-25T20:52:30+01:00"
+        raise typer.BadParameter(message) from None
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def require_condition(queue: str | None, name: str | None) -> None:
+    """Refuse to be about all tasks there are."""
+    if queue is None and name is None:
+        message = "name tasks by their ids, or give --queue or --name"
+        raise typer.BadParameter(message, param_hint="TASK_ID")
+
+
+def refuse_conditions(*conditions: object) -> None:
+    """Refuse conditions beside ids, for they would not count."""
+    if any(condition is not None for condition in conditions):
+        message = "give either ids or conditions such as --name, not both"
+        raise typer.BadParameter(message, param_hint="TASK_ID")
+
+
+def cancel_all(app: Horsies, queue: str | None, name: str | None, *, yes: bool) -> None:
+    """Cancel all tasks of a queue or a name that are live now, after a question."""
+    require_condition(queue, name)
+    ids = ask(app, lambda broker: broker.get_live_ids(queue_name=queue, task_name=name))
+    if not ids:
+        typer.echo(no_such_tasks(app, queue, name), err=True)
+        return
+    if not yes:
+        typer.confirm(f"cancel {counted(len(ids), 'task')}?", abort=True, err=True)
+    ended: list[str] = []
+    try:
+        ask(app, lambda broker: _in_batches(ids, "cancelling", broker.cancel_tasks, ended.extend))
+    finally:  # also after an error or Ctrl-C
+        typer.echo(f"cancelled {len(ended):,} of {len(ids):,}")
+
+
+def rerun_all(app: Horsies, limit: int, conditions: Mapping[str, Any], *, yes: bool) -> None:
+    """Send all tasks again that fit the conditions of `Broker.preview_rerun`, after a preview and a question."""
+    require_condition(conditions["queue_name"], conditions["task_name"])
+    _refuse_live(conditions["statuses"])
+    preview, sample = ask(app, lambda broker: _preview(broker, limit, conditions))
+    if not preview.candidates:
+        nothing = no_such_tasks(app, conditions["queue_name"], conditions["task_name"])
+        typer.echo(_left_out(preview) or nothing, err=True)
+        return
+    _show_preview(preview, sample, conditions)
+    if not yes:
+        typer.confirm(f"rerun {counted(len(preview.candidates), 'task')}?", abort=True, err=True)
+
+    outcomes: list[RerunOutcome] = []
+
+    def keep(found: Sequence[RerunOutcome]) -> None:
+        outcomes.extend(found)
+        for each in found:
+            if each.new_task_id is not None:
+                typer.echo(each.new_task_id)
+
+    try:
+        ask(app, lambda broker: _in_batches(preview.candidates, "sending", broker.rerun_tasks, keep))
+    finally:
+        sent = sum(each.new_task_id is not None for each in outcomes)
+        typer.echo(f"sent {sent:,} of {len(preview.candidates):,}", err=True)
+        for verdict, reason in _WHY_LEFT_OUT.items():
+            count = sum(each.verdict == verdict for each in outcomes)
+            if count:
+                typer.echo(f"left out {counted(count, 'task')}: {reason}", err=True)
+
+
+def no_such_tasks(app: Horsies, queue: str | None, name: str | None) -> str:
+    """Say that there are none, and what may have been meant by a queue or a name under which there is nothing."""
+    workers = ask(app, lambda broker: broker.get_worker_stats())
+    waiting = ask(app, lambda broker: broker.get_waiting_names())
+    latest = ask(app, lambda broker: broker.list_tasks(limit=_LATEST))
+    names = {each.task_name for each in waiting} | {each.task_name for each in latest}
+    queues = {each.queue for each in waiting} | {each.queue_name for each in latest}
+    for worker in workers:
+        names.update(worker.task_names)
+        queues.update(worker.queues)
+    meant = (did_you_mean(name, names) if name else "") or (did_you_mean(queue, queues) if queue else "")
+    return f"no such tasks{meant}"
+
+
+async def _preview(
+    broker: Broker, limit: int, conditions: Mapping[str, Any]
+) -> BrokerResult[tuple[RerunPreview, list[TaskInfo]]]:
+    """The preview and what is known of the first of its tasks."""
+    found = await broker.preview_rerun(limit=limit, **conditions)
+    if isinstance(found, Err):
+        return found
+    sample: list[TaskInfo] = []
+    for candidate in found.ok_value.candidates[:_SAMPLE]:
+        info = await broker.get_task_info_async(candidate.task_id)
+        if isinstance(info, Err):
+            return info
+        if info.ok_value is not None:
+            sample.append(info.ok_value)
+    return Ok((found.ok_value, sample))
+
+
+async def _in_batches[T, R](
+    items: Sequence[T],
+    doing: str,
+    act: Callable[[Sequence[T]], Awaitable[BrokerResult[list[R]]]],
+    keep: Callable[[Sequence[R]], object],
+) -> BrokerResult[None]:
+    """Do something with items, batch by batch, until an error; keep the results of each batch as they come."""
+    for batch in batches_with_bar(items, doing, _BATCH):
+        answer = await act(batch)
+        if isinstance(answer, Err):
+            return answer
+        keep(answer.ok_value)
+    return Ok(None)
+
+
+def _refuse_live(statuses: Sequence[TaskStatus]) -> None:
+    live = [status for status in statuses if status not in TASK_TERMINAL_STATES]
+    if live:
+        message = f"tasks that are {live[0]} have not ended: cancel them first, or wait for their end"
+        raise typer.BadParameter(message, param_hint="--status")
+
+
+def _show_preview(preview: RerunPreview, sample: Sequence[TaskInfo], conditions: Mapping[str, Any]) -> None:
+    """Print on standard error how many tasks will be sent, the first of them, and how many are left out."""
+    kinds = ", ".join(status.value for status in conditions["statuses"])
+    count = len(preview.candidates)
+    limited = f", those of {preview.matching:,} that ended first (see --limit)" if count < preview.matching else ""
+    typer.echo(f"to be sent again: {counted(count, 'task')} ({kinds}){limited}", err=True)
+    typer.echo(f"cut-off: tasks that ended after {utc(preview.cut_off)} are not among them", err=True)
+    if preview.left_out:
+        typer.echo(_left_out(preview), err=True)
+    print_table(sample, _SAMPLE_COLUMNS, err=True)
+    if count > len(sample):
+        typer.echo(f"and {count - len(sample):,} more", err=True)
+
+
+def _left_out(preview: RerunPreview) -> str:
+    """A sentence about the tasks that have a rerun already; empty if there are none."""
+    if not preview.left_out:
+        return ""
+    verb, them = ("has", "it") if preview.left_out == 1 else ("have", "them")
+    return f"left out: {counted(preview.left_out, 'task')} that {verb} a rerun already; --again includes {them}"

@@ -1,0 +1,42 @@
+-- Purpose: send ended tasks again, each as a new task that records its origin, as `rerun` does for one. A task is sent
+-- only if it has exactly as many reruns as the caller knows of (`known`): what somebody else sent again since the caller
+-- looked is left out. So of two operators who repair the same failures at the same time, one sends each task again.
+-- Returns for each origin 'sent', 'changed' (it has another number of reruns by now), 'live' (it has not ended) or
+-- 'unknown'. It may be replayed with the same `new_ids`: those that were sent are 'sent' again, and no second task is made.
+-- Reruns of all callers take turns behind a lock of the table `reruns`. The count is taken in a statement after the lock,
+-- whose snapshot shows what those before committed.
+-- Locks: the table reruns, against writers; then the new tasks' rows. Called by: the broker object.
+create function horsies.rerun_many(origins uuid[], known int[], new_ids uuid[])
+returns table (origin uuid, verdict text)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
+#variable_conflict use_column
+declare
+    clock constant timestamptz := horsies.now();
+begin
+    perform horsies.durable();
+    perform horsies.need_read_committed();
+    lock table horsies.reruns in share row exclusive mode;
+    with sent as (
+        insert into horsies.tasks
+            (id, task_name, queue, priority, args, run_at, retry_policy, timeout_ms, sent_at, fingerprint, rerun_of)
+        select given.new_id, h.task_name, h.queue, h.priority, h.args, clock, h.retry_policy, h.timeout_ms, clock,
+               h.fingerprint, given.origin
+        from unnest(origins, known, new_ids) as given (origin, known, new_id)
+        cross join lateral horsies.find_ended(given.origin) h
+        where given.known = (select count(*) from horsies.reruns r where r.origin = given.origin)
+          and not exists (select from horsies.reruns r where r.origin = given.origin and r.task_id = given.new_id)
+        returning id, rerun_of
+    )
+    insert into horsies.reruns (origin, task_id, sent_at) select s.rerun_of, s.id, clock from sent s;
+    return query
+    select given.origin, case
+        when exists (select from horsies.reruns r where r.origin = given.origin and r.task_id = given.new_id) then 'sent'
+        when exists (select from horsies.tasks t where t.id = given.origin) then 'live'
+        when exists (select from horsies.find_ended(given.origin)) then 'changed'
+        else 'unknown'
+    end
+    from unnest(origins, new_ids) as given (origin, new_id);
+end
+$function$;

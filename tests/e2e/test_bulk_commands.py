@@ -1,0 +1,156 @@
+"""`horsies tasks rerun` and `cancel` of many tasks: the preview, the question, and exactly what these said."""
+
+import json
+import re
+from uuid import UUID
+
+import pytest
+
+from horsies.db import calls_tasks
+from tests.support.factories import DrivenWorker, failed, request, send, send_many
+from tests.support.scene import URL_VARIABLE
+from tests.support.sessions import Session, call, column, move_clock, scalar
+from tests.support.shell import Shell
+from tests.support.terminal import Terminal
+
+RERUN = ("tasks", "rerun", "--name=charge")
+
+
+def failures(session: Session, count: int, code: str = "BOOM") -> list[UUID]:
+    """Ids of tasks that failed, in the order in which they ended."""
+    sent = [send(session, request(name="charge")) for _ in range(count)]
+    worker = DrivenWorker(session, names=["charge"])
+    for fence in worker.claim(count):
+        worker.finish(failed(fence, code))
+    worker.stop()
+    return sent
+
+
+def origins(session: Session) -> set[UUID]:
+    """Of which tasks there are reruns that have not ended."""
+    return set(column(session, "select rerun_of from horsies.tasks where rerun_of is not null"))
+
+
+def test_a_second_bulk_rerun_repairs_only_what_is_left(shell: Shell) -> None:
+    ids = failures(shell.session, 5)
+    [first] = shell.run("tasks", "rerun", ids[0]).stdout.split()
+    sent = shell.run(*RERUN, "--yes")
+    assert "left out: 1 task that has a rerun already; --again includes it" in sent.stderr
+    assert sent.stderr.splitlines()[-1] == "sent 4 of 4"
+    assert len(sent.stdout.split()) == 4
+    assert origins(shell.session) == set(ids)
+    again = shell.run(*RERUN, "--yes")
+    assert (again.stdout, again.stderr) == (
+        "",
+        "left out: 5 tasks that have a rerun already; --again includes them\n",
+    )
+    assert len(shell.run(*RERUN, "--yes", "--again").stdout.split()) == 5
+    shown = json.loads(shell.run("tasks", "show", ids[0], "--json").stdout)
+    assert (shown["reruns"][0], len(shown["reruns"])) == (first, 2)
+    assert re.search(rf"^rerun_of +{ids[0]}$", shell.run("tasks", "show", first).stdout, re.MULTILINE)
+    assert re.search(rf"^reruns +{first}, [0-9a-f-]+$", shell.run("tasks", "show", ids[0]).stdout, re.MULTILINE)
+
+
+def test_the_preview_names_number_sample_and_cut_off(shell: Shell) -> None:
+    ids = failures(shell.session, 7)
+    asked = shell.run(*RERUN, "--limit=6", code=1)
+    head, cut_off, columns, *rows, more, question = asked.stderr.splitlines()[:10]
+    assert head == "to be sent again: 6 tasks (FAILED), those of 7 that ended first (see --limit)"
+    assert re.fullmatch(r"cut-off: tasks that ended after \d{4}-\d\d-\d\d [\d:]{8}Z are not among them", cut_off)
+    assert columns.split() == ["TASK", "ID", "TASK", "NAME", "ERROR", "CODE", "ENDED", "AT"]
+    assert [row.split()[:3] for row in rows] == [[str(each), "charge", "BOOM"] for each in ids[:5]]
+    assert (more, question) == ("and 1 more", "rerun 6 tasks? [y/N]: Aborted!")
+    assert asked.stdout == ""
+    assert origins(shell.session) == set()
+
+
+def test_what_somebody_else_sends_while_the_question_stands_is_left_out(shell: Shell) -> None:
+    ids = failures(shell.session, 3)
+    terminal = Terminal([*RERUN], shell.folder, {URL_VARIABLE: shell.url})
+    try:
+        terminal.wait_for(r"rerun 3 tasks\?")
+        later = failures(shell.session, 2)
+        call(shell.session, calls_tasks.rerun(ids[1], UUID(int=17)))
+        terminal.type("y\n")
+        assert terminal.wait() == 0
+        assert "sent 2 of 3" in terminal.seen()
+        assert "left out 1 task: sent again by somebody else since the preview" in terminal.seen()
+    finally:
+        terminal.close()
+    assert scalar(shell.session, "select count(*) from horsies.tasks") == 3
+    assert origins(shell.session) == set(ids)
+    assert not origins(shell.session) & set(later)
+
+
+def test_conditions(shell: Shell) -> None:
+    [old] = failures(shell.session, 1)
+    [boom], [bang] = failures(shell.session, 1), failures(shell.session, 1, "BANG")
+    shell.session.execute("update horsies.history set finished_at = finished_at - interval '1 h' where id = %s", (old,))
+    half_past = scalar(
+        shell.session, "select to_char(now() at time zone 'UTC' - interval '30 min', 'YYYY-MM-DD\"T\"HH24:MI:SS')"
+    )
+    assert "(FAILED)" in shell.run(*RERUN, "--error-code=BANG", "--yes").stderr
+    assert origins(shell.session) == {bang}
+    shell.run(*RERUN, f"--since={half_past}", "--yes")
+    assert origins(shell.session) == {bang, boom}
+    shell.run(*RERUN, f"--until={half_past}Z", "--status=failed", "--status=expired", "--yes")
+    assert origins(shell.session) == {bang, boom, old}
+    assert "is not a time: write it as 2026-11-25" in shell.run(*RERUN, "--since=yesterday", code=2).stderr
+    assert "tasks that are PENDING have not ended" in shell.run(*RERUN, "--status=pending", code=2).stderr
+    for command in ("rerun", "cancel"):
+        both = shell.run("tasks", command, old, "--name=charge", code=2).stderr
+        assert "give either ids or conditions such as --name" in both
+        assert "give --queue or --name" in shell.run("tasks", command, code=2).stderr
+
+
+@pytest.mark.parametrize("command", ["rerun", "cancel"])
+def test_a_slip_of_the_pen_gets_a_suggestion(shell: Shell, command: str) -> None:
+    """Also where no worker lives, and no task waits under the name."""
+    failures(shell.session, 1)
+    said = shell.run("tasks", command, "--name=chagre", "--yes")
+    assert (said.stdout, said.stderr) == ("", "no such tasks; did you mean 'charge'?\n")
+    said = shell.run("tasks", command, "--queue=defualt", "--yes")
+    assert said.stderr == "no such tasks; did you mean 'default'?\n"
+
+
+@pytest.mark.timeout(120)
+def test_a_bulk_cancel_goes_on_until_all_are_cancelled(shell: Shell) -> None:
+    send_many(shell.session, 1203)
+    other = send(shell.session, request(name="other"))
+    DrivenWorker(shell.session).claim(2)
+    asked = shell.run("tasks", "cancel", "--name=add", code=1)
+    assert "cancel 1,203 tasks? [y/N]" in asked.stderr
+    assert shell.run("tasks", "cancel", "--name=add", "--yes").stdout == "cancelled 1,203 of 1,203\n"
+    assert column(shell.session, "select id from horsies.tasks") == [other]
+
+
+def test_a_cancel_is_about_those_that_the_question_counted(shell: Shell) -> None:
+    send(shell.session)
+    terminal = Terminal(["tasks", "cancel", "--name=add"], shell.folder, {URL_VARIABLE: shell.url})
+    try:
+        terminal.wait_for(r"cancel 1 task\?")
+        later = send(shell.session)
+        terminal.type("y\n")
+        assert terminal.wait() == 0
+        assert "cancelled 1 of 1" in terminal.seen()
+    finally:
+        terminal.close()
+    assert column(shell.session, "select id from horsies.tasks") == [later]
+
+
+@pytest.mark.timeout(120)
+def test_a_large_bulk_rerun_goes_in_batches_with_a_bar(shell: Shell) -> None:
+    send_many(shell.session, 1100)
+    move_clock(shell.session, 1)
+    worker = DrivenWorker(shell.session)
+    worker.finish(*map(failed, worker.claim(1100)))
+    terminal = Terminal(
+        ["tasks", "rerun", "--name=add", "--limit=1100", "--yes"], shell.folder, {URL_VARIABLE: shell.url}
+    )
+    try:
+        assert terminal.wait() == 0
+        assert re.search(r"sending .*━", terminal.seen())
+        assert "sent 1,100 of 1,100" in terminal.seen()
+    finally:
+        terminal.close()
+    assert len(origins(shell.session)) == 1100
