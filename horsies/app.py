@@ -17,7 +17,8 @@ from horsies.client.waiting import Waiters
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
 from horsies.codes import OnError
-from horsies.config import DEFAULT_QUEUE, AppConfig, QueueMode
+from horsies.config.app import DEFAULT_QUEUE, AppConfig, QueueMode
+from horsies.config.retry import ExceptionMapper, RetryPolicy
 from horsies.current import CurrentTask
 from horsies.db.connect import Database
 from horsies.db.operations import Operation
@@ -38,7 +39,6 @@ from horsies.modules import expand_globs, import_file, import_module, place_of_m
 from horsies.outcome import TaskError, TaskResult
 from horsies.predecessor import REMOVED_METHODS
 from horsies.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder
-from horsies.retry import ExceptionMapper, RetryPolicy
 from horsies.sending import Producer
 from horsies.task import TaskFunction, wrong_function
 from horsies.undiscovered import find_warnings

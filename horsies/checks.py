@@ -10,7 +10,9 @@ import psycopg
 
 from horsies.codec.problems import show_value
 from horsies.codec.signature import function_location
-from horsies.config import AppConfig, validate_default_code
+from horsies.config.app import AppConfig, validate_default_code
+from horsies.config.base import Settings
+from horsies.config.retry import RetryPolicy, validate_exception_mapper
 from horsies.db import calls_monitor, migrate
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
@@ -31,10 +33,8 @@ from horsies.errors import (
 from horsies.masking import mask_secrets
 from horsies.modules import import_tasks, loaded_module
 from horsies.registry import Registry, WorkflowBuilder
-from horsies.retry import RetryPolicy, validate_exception_mapper
 from horsies.scheduler.plan import plan_schedules
 from horsies.sending import sends_suppressed
-from horsies.settings import Settings
 from horsies.workflows.definition import AnyDefinition, WorkflowDefinition, definitions
 from horsies.workflows.spec import App, WorkflowSpec
 

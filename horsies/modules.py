@@ -11,9 +11,9 @@ from types import ModuleType
 
 from pydantic import ValidationError
 
+from horsies.config.retry import RetryPolicy
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, TaskDefinitionError, flatten, raised_at
 from horsies.masking import mask_secrets
-from horsies.retry import RetryPolicy
 
 _SUFFIX = ".py"
 

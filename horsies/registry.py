@@ -10,11 +10,11 @@ from horsies.codec.problems import CodecError
 from horsies.codec.signature import SignatureCodec, function_location, plain_args
 from horsies.codec.wire import EncodedResult, Misfit, ResultCodec
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
+from horsies.config.retry import ExceptionMapper, RetryPolicy
 from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError
 from horsies.hooks import Hooks, name_of
 from horsies.modules import are_retyped, warn_of_redefinition
 from horsies.outcome import TaskError, TaskResult
-from horsies.retry import ExceptionMapper, RetryPolicy
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from horsies.codes import ContractCode, OperationalErrorCode
-from horsies.config import AppConfig
+from horsies.config.app import AppConfig
+from horsies.config.retry import ExceptionMapper
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, SourceLocation
 from horsies.registry import Registry, TaskDefinition
-from horsies.retry import ExceptionMapper
 from horsies.workflows.nodes import WorkflowContextMissingIdError
 
 _MOST_NAMED = 5

@@ -11,12 +11,12 @@ import typer
 from horsies.app import Horsies
 from horsies.broker import Broker
 from horsies.cli.locate import locate
-from horsies.config import AppConfig
+from horsies.config.app import AppConfig
+from horsies.config.postgres import DEFAULT_SCHEMA, DEV_URL_VARIABLE, PostgresConfig, schema_name_problem
+from horsies.config.urls import parse_url
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.handle import BrokerResult, parse_id
-from horsies.postgres import DEFAULT_SCHEMA, DEV_URL_VARIABLE, PostgresConfig, schema_name_problem
 from horsies.result import Err
-from horsies.urls import parse_url
 
 _LIKE_AN_APP = re.compile(r"[A-Za-z_./][\w./ ]*(:\w+)?")
 

@@ -11,8 +11,8 @@ import typer
 from horsies import embedded
 from horsies.cli.locate import locate
 from horsies.cli.worker import LogLevel, OfLogLevel
+from horsies.config.postgres import DEV_URL_VARIABLE
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.postgres import DEV_URL_VARIABLE
 from horsies.worker.run import run_worker
 from horsies.worker.settings import WorkerOptions
 

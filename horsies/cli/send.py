@@ -12,9 +12,9 @@ from horsies.codec.adapters import CodecError
 from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import decode_json
 from horsies.codes import TaskSendErrorCode
+from horsies.config.postgres import PostgresConfig
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
 from horsies.handle import TaskHandle
-from horsies.postgres import PostgresConfig
 from horsies.registry import TaskDefinition
 from horsies.result import Err
 from horsies.sending import TaskSendError, TaskSendOptions

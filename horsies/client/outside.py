@@ -18,13 +18,13 @@ from psycopg import AsyncCursor, Cursor
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
+from horsies.config.postgres import DEV_URL_VARIABLE
 from horsies.db.adapt import RawJson
 from horsies.db.calls_identity import DatabaseIdentity, DatabasePlace, database_identity, find_identity
 from horsies.db.connect import Database
 from horsies.db.failures import is_retryable, sqlstate
 from horsies.db.operations import Call, CallFailedError, CallRefusedError, Rows
 from horsies.masking import mask_secrets
-from horsies.postgres import DEV_URL_VARIABLE
 
 _A_TRANSACTION = "connection= has no open transaction, so the task would not be part of one: begin it first"
 _A_POSTGRES = "connection= leads to a database that is not PostgreSQL"

@@ -7,6 +7,7 @@ from weakref import WeakSet
 import psycopg
 from psycopg import AsyncConnection, BaseConnection, Connection
 
+from horsies.config.postgres import PostgresConfig
 from horsies.db import calls_identity, migrate
 from horsies.db.adapt import ADAPT_CONTEXT
 from horsies.db.calls_identity import DatabaseIdentity, DatabasePlace
@@ -15,7 +16,6 @@ from horsies.db.operations import Call, CallFailedError
 from horsies.db.sqlfiles import admin, bind, numbered
 from horsies.embedded import EmbeddedError
 from horsies.errors import HorsiesError
-from horsies.postgres import PostgresConfig
 from horsies.telemetry import event
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from horsies.config import WorkerResilienceConfig
+from horsies.config.app import WorkerResilienceConfig
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError

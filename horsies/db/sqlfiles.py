@@ -5,7 +5,7 @@ import re
 from functools import cache
 from importlib import resources
 
-from horsies.postgres import DEFAULT_SCHEMA, schema_name_problem
+from horsies.config.postgres import DEFAULT_SCHEMA, schema_name_problem
 
 _SCHEMA_IN_LITERAL = f"{{{DEFAULT_SCHEMA}}}"
 # One token of SQL that may hold the schema's name. The first three are skipped or searched as a whole, so that a quote

@@ -7,13 +7,13 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from horsies.codec.adapters import CodecError
-from horsies.config import AppConfig
+from horsies.config.app import AppConfig
+from horsies.config.patterns import SchedulePattern, invalid_schedule
+from horsies.config.schedules import ScheduleConfig, TaskSchedule
 from horsies.db.calls_tasks import EnqueueRequest
 from horsies.db.rows import ScheduleState
 from horsies.errors import HorsiesError, flatten, raise_all
-from horsies.patterns import SchedulePattern, invalid_schedule
 from horsies.registry import Registry, TaskDefinition
-from horsies.schedules import ScheduleConfig, TaskSchedule
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import logging
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from horsies.config import WorkerResilienceConfig
+from horsies.config.app import WorkerResilienceConfig
 from horsies.db import calls_schedules
 from horsies.db.connect import Database
 from horsies.db.link import Backoff, Link, insist

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from horsies.config import RecoveryConfig
+from horsies.config.app import RecoveryConfig
 from horsies.db import calls_monitor, calls_worker, calls_workflows
 from horsies.db.link import Link
 from horsies.db.operations import Call, CallFailedError

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from horsies.codec.adapters import CodecError
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
+from horsies.config.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
 from horsies.current import CurrentTask, Reporter, Running
 from horsies.db.operations import CallFailedError, Runner
 from horsies.errors import HorsiesError
 from horsies.outcome import TaskError, TaskResult
 from horsies.plain import printable
 from horsies.registry import Registry, TaskDefinition
-from horsies.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
 from horsies.worker.aftermath import Raised, put_right
 from horsies.worker.around import Around
 from horsies.worker.inputs import decode_call

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
-from horsies.config import AppConfig
+from horsies.config.app import AppConfig
+from horsies.config.postgres import DEV_URL_VARIABLE
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
 from horsies.embedded import EmbeddedError
 from horsies.errors import ErrorCode, HorsiesError, caller_location, flatten, raise_all
-from horsies.postgres import DEV_URL_VARIABLE
 from horsies.process import INTERRUPTED, StopSignals, open_standard_files, raise_open_files_limit
 from horsies.registry import Registry
 from horsies.render import render_errors, use_color

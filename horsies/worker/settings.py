@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
-from horsies.config import RecoveryConfig, WorkerResilienceConfig
+from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
+from horsies.config.postgres import PostgresConfig
 from horsies.errors import ConfigurationError, ErrorCode, caller_location, raise_all
-from horsies.postgres import PostgresConfig
 from horsies.scheduler.plan import Schedules
 from horsies.telemetry import LogFormat
 

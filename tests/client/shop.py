@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import UUID
 
 from horsies import AppConfig, Horsies, PostgresConfig, RetryPolicy, TaskError, TaskHandle, TaskResult, TaskSendResult
-from horsies.config import WorkerResilienceConfig
+from horsies.config.app import WorkerResilienceConfig
 from horsies.db import calls_worker
 from horsies.db.calls_worker import Fence, Outcome
 from tests.support.factories import DrivenWorker, done

@@ -24,7 +24,7 @@ from horsies import (
     start_workflow,
     start_workflow_async,
 )
-from horsies.postgres import DEV_URL_VARIABLE
+from horsies.config.postgres import DEV_URL_VARIABLE
 from tests.client.conftest import NewShop
 from tests.client.shop import Do, Shop
 from tests.support.callers import AWAITED, BLOCKING, OLDEST_FOR_DJANGO, Caller, UndoneError, django_database

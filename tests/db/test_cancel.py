@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_tasks
-from horsies.retry import RetryPolicy
 from tests.support.factories import (
     HOSTNAME,
     PID,

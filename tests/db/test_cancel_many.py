@@ -5,8 +5,8 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_monitor
-from horsies.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, ended_task, request, send
 from tests.support.runs import node, start, state, statuses
 from tests.support.sessions import InBackground, Session, call, column, find, row, scalar, wait_until_blocked

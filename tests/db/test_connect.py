@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from horsies.config import PostgresConfig
+from horsies.config.app import PostgresConfig
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed, is_retryable
 from horsies.db.migrate import migrate, status

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from horsies.config import RecoveryConfig
+from horsies.config.app import RecoveryConfig
 from horsies.db import calls_worker, operations
 from horsies.db.calls_worker import ReapCounts
 from horsies.db.migrate import migrate

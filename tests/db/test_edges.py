@@ -3,8 +3,8 @@
 from datetime import timedelta
 from uuid import UUID
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_tasks
-from horsies.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, expire, failed, request, send
 from tests.support.sessions import NOON, Session, call, find, freeze_clock, move_clock
 

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from horsies.retry import RetryPolicy
+from horsies.config.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, ended_task, enqueue, expire, failed, request, send
 from tests.support.sessions import (
     NOON,

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from horsies.retry import RetryPolicy
+from horsies.config.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, expire, failed, numbered_id, prefetch, request, send
 from tests.support.sessions import NOON, Ear, Session, column, find, freeze_clock, move_clock, row
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from uuid_utils.compat import uuid7
 
+from horsies.config.retry import RetryPolicy
 from horsies.db.calls_worker import Fence
-from horsies.retry import RetryPolicy
 from tests.support.factories import (
     CHILD_NAME,
     CHILD_PID,

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from horsies.config.retry import RetryPolicy
 from horsies.db.calls_worker import Fence, Outcome, Verdict
-from horsies.retry import RetryPolicy
 from tests.support.factories import (
     CHILD_NAME,
     CHILD_PID,

@@ -14,9 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_monitor, calls_tasks
 from horsies.db.calls_worker import Fence
-from horsies.retry import RetryPolicy
 from tests.support.factories import (
     DrivenWorker,
     cap_queue,

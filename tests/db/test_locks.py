@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 from psycopg import errors
 
+from horsies.config.retry import RetryPolicy
 from horsies.db.calls_worker import Fence
-from horsies.retry import RetryPolicy
 from tests.support.factories import (
     DrivenWorker,
     done,

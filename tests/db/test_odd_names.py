@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from horsies.config import PostgresConfig
+from horsies.config.app import PostgresConfig
+from horsies.config.postgres import schema_name_problem
 from horsies.db import calls_tasks, calls_worker
 from horsies.db.connect import Database
 from horsies.db.migrate import migrate, plain_sql, status
 from horsies.db.operations import Call
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, channel, listen
-from horsies.postgres import schema_name_problem
 from tests.support.factories import DrivenWorker, done, request, send
 from tests.support.odd import LONGEST_SCHEMAS, odd_database
 from tests.support.schema import describe

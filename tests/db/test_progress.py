@@ -2,9 +2,9 @@
 
 import pytest
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_tasks
 from horsies.db.calls_worker import Fence
-from horsies.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, failed, prefetch, reap, request, send
 from tests.support.sessions import Session, call, row, scalar
 

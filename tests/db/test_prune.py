@@ -7,8 +7,8 @@ import pytest
 from psycopg import errors
 from uuid_utils.compat import uuid7
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_tasks, calls_worker
-from horsies.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, ended_task, failed, reap, request, send
 from tests.support.sessions import NOON, Session, call, column, find, freeze_clock, move_clock, row, scalar
 

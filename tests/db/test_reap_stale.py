@@ -1,7 +1,7 @@
 """`reap_stale`: declaring silent workers dead, whatever they allow themselves."""
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_monitor
-from horsies.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, prefetch, request, send
 from tests.support.sessions import Session, call, find, freeze_clock, move_clock, row
 

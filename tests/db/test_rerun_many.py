@@ -5,9 +5,9 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_monitor, calls_tasks
 from horsies.db.rows import RerunVerdict
-from horsies.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, ended_task, failed, request, send
 from tests.support.sessions import (
     Ear,

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from horsies.config.retry import RetryPolicy
 from horsies.db.adapt import RawJson
-from horsies.retry import RetryPolicy
 from tests.support.sessions import NOON, Session, column, scalar
 
 FIXED = RetryPolicy.fixed([60, 300, 900], jitter=False, auto_retry_for=["BOOM", "TASK_TIMEOUT"])

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from horsies.retry import RetryPolicy
+from horsies.config.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, failed, request, send, send_many
 from tests.support.sessions import NOON, Session, column, freeze_clock, move_clock
 

@@ -6,7 +6,7 @@ import pytest
 from psycopg import errors
 from psycopg.pq import PipelineStatus
 
-from horsies.config import PostgresConfig
+from horsies.config.app import PostgresConfig
 from horsies.db import calls_tasks, calls_worker
 from horsies.db.connect import Database
 from horsies.db.operations import Call, Rows

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_schedules
-from horsies.retry import RetryPolicy
 from tests.support.factories import define, schedule_state
 from tests.support.sessions import NOON, Session, call, freeze_clock, row, scalar
 

@@ -3,9 +3,9 @@
 import pytest
 from uuid_utils.compat import uuid7
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_tasks
 from horsies.db.rows import StoredResult
-from horsies.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, expire, failed, prefetch, request, send
 from tests.support.sessions import NOON, InBackground, NewSession, Session, call, freeze_clock
 

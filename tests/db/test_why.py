@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_monitor, calls_tasks
 from horsies.db.rows import Why
-from horsies.retry import RetryPolicy
 from tests.support.factories import (
     DrivenWorker,
     cap_queue,

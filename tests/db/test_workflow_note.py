@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_tasks
-from horsies.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, expire, failed, reap
 from tests.support.runs import fences, finish, node, nodes_of, read, start, state, statuses
 from tests.support.sessions import NOON, Session, call, column, freeze_clock, move_clock

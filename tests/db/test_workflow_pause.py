@@ -1,6 +1,6 @@
 """`workflow_pause`: what waits is held, whatever way it comes back."""
 
-from horsies.retry import RetryPolicy
+from horsies.config.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, failed
 from tests.support.runs import attach, control, fences, node, read, start, state, statuses
 from tests.support.sessions import Ear, Session, column

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from horsies.postgres import DEFAULT_SCHEMA
+from horsies.config.postgres import DEFAULT_SCHEMA
 from tests.support.sessions import SCHEMA
 from tests.support.workers import HORSIES, clean_environment
 

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_schedules, calls_tasks, calls_worker
 from horsies.db.calls_tasks import EnqueueRequest
 from horsies.db.calls_worker import Claim, Fence, Outcome, Verdict, WorkerFacts
 from horsies.db.rows import ScheduleState
-from horsies.retry import RetryPolicy
 from tests.support.sessions import Session, call
 
 HOSTNAME = "host-1"

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from horsies.config.retry import RetryPolicy
 from horsies.db import calls_tasks, calls_workflows
 from horsies.db.calls_worker import Fence, Outcome
 from horsies.db.calls_workflows import RunRequest
-from horsies.retry import RetryPolicy
 from tests.support import workflow_oracle as model
 from tests.support.factories import DrivenWorker, done, failed
 from tests.support.runs import Node, control, node, nodes_of, read, request, state

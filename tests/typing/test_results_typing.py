@@ -10,9 +10,9 @@ from typing import Any, assert_type
 import pytest
 
 from horsies.codes import OperationalErrorCode
+from horsies.config.retry import RetryPolicy
 from horsies.outcome import TaskError, TaskResult
 from horsies.result import Err, Ok, Result, is_err, is_ok
-from horsies.retry import RetryPolicy
 
 ROOT = Path(__file__).parents[2]
 

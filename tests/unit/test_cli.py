@@ -13,7 +13,7 @@ from horsies.version import __version__
 ROOT = Path(__file__).parents[2]
 APP = """
 from horsies.app import Horsies
-from horsies.config import AppConfig, PostgresConfig
+from horsies.config.app import AppConfig, PostgresConfig
 from horsies.outcome import TaskError, TaskResult
 
 app = Horsies(AppConfig(broker=PostgresConfig(database_url="postgresql://me:hunter2@127.0.0.1:1/jobs", schema="mine")))
@@ -168,7 +168,7 @@ def test_a_database_that_is_typed_goes_before_that_of_dev(tmp_path: Path) -> Non
 
 
 def test_several_errors_are_shown_with_their_source(tmp_path: Path) -> None:
-    source = "from horsies.config import AppConfig\n\nAppConfig(cluster_wide_cap=0, prefetch_buffer=-1)\n"
+    source = "from horsies.config.app import AppConfig\n\nAppConfig(cluster_wide_cap=0, prefetch_buffer=-1)\n"
     (tmp_path / "instance.py").write_text(source)
     done = horsies(tmp_path, "db", "migrate", "instance:app")
     assert done.returncode == 1

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from horsies.codes import OperationalErrorCode
-from horsies.config import (
+from horsies.config.app import (
     AppConfig,
     CustomQueueConfig,
     PostgresConfig,

@@ -14,9 +14,9 @@ from uuid import UUID
 
 import pytest
 
-from horsies.config import RecoveryConfig, WorkerResilienceConfig
+from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
+from horsies.config.postgres import PostgresConfig
 from horsies.db.calls_worker import Fence, Outcome
-from horsies.postgres import PostgresConfig
 from horsies.scheduler.plan import Schedules
 from horsies.worker import protocol
 from horsies.worker.crew import Crew

@@ -9,7 +9,7 @@ from types import ModuleType
 import pydantic
 import pytest
 
-from horsies.config import RecoveryConfig
+from horsies.config.app import RecoveryConfig
 from horsies.errors import (
     ConfigurationError,
     ErrorCode,

@@ -12,7 +12,7 @@ from horsies.cli.locate import locate
 from horsies.errors import ErrorCode, HorsiesError
 from tests.support.problems import only_problem
 
-APP = "from horsies.app import Horsies\nfrom horsies.config import AppConfig\n\napp = Horsies(AppConfig())\n"
+APP = "from horsies.app import Horsies\nfrom horsies.config.app import AppConfig\n\napp = Horsies(AppConfig())\n"
 
 
 @pytest.fixture(autouse=True)

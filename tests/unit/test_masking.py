@@ -21,10 +21,10 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from horsies import AppConfig, Horsies, HorsiesError, PostgresConfig
+from horsies.config.base import show_value
 from horsies.db.failures import call_failed
 from horsies.masking import SECRET_KEYWORDS, mask_secrets, mask_source, remember_secrets, split_url
 from horsies.render import render_error
-from horsies.settings import show_value
 from horsies.telemetry import JsonFormatter, ShortFormatter, TextFormatter
 
 MARKS = ("Xq7kV", "Zw8vJ")

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from horsies.errors import ConfigurationError, ErrorCode
-from horsies.patterns import (
+from horsies.config.patterns import (
     CronSchedule,
     DailySchedule,
     HourlySchedule,
@@ -20,6 +19,7 @@ from horsies.patterns import (
     Weekday,
     WeeklySchedule,
 )
+from horsies.errors import ConfigurationError, ErrorCode
 
 BERLIN = ZoneInfo("Europe/Berlin")
 ZONES = ["UTC", "Europe/Berlin", "America/Havana", "Australia/Lord_Howe", "Pacific/Apia", "Antarctica/Troll"]

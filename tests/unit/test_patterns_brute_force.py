@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from horsies.patterns import (
+from horsies.config.patterns import (
     CronSchedule,
     DailySchedule,
     HourlySchedule,

@@ -7,9 +7,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
-from horsies.config import AppConfig
+from horsies.config.app import AppConfig
+from horsies.config.postgres import PostgresConfig, schema_name_problem
 from horsies.errors import ErrorCode
-from horsies.postgres import PostgresConfig, schema_name_problem
 from tests.support.problems import only_problem
 
 URL = "postgresql://me:hunter2@db.example:5433/jobs"

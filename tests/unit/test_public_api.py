@@ -95,7 +95,7 @@ def test_importing_it_is_cheap_and_has_no_effects() -> None:
 def test_the_help_of_the_command_line_needs_no_driver() -> None:
     look = "import json, sys, horsies.cli.main; print(json.dumps(sorted(sys.modules)))"
     modules = json.loads(subprocess.run([sys.executable, "-c", look], capture_output=True, check=True).stdout)
-    heavy = {"asyncio", "psycopg", "pydantic", "rich", "psutil", "multiprocessing", "horsies.app", "horsies.config"}
+    heavy = {"asyncio", "psycopg", "pydantic", "rich", "psutil", "multiprocessing", "horsies.app", "horsies.config.app"}
     assert not heavy & set(modules)
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from horsies.codes import BUILT_IN_CODES, OperationalErrorCode, OutcomeCode
+from horsies.config.retry import RetryPolicy, code_for_exception, validate_exception_mapper
 from horsies.errors import ConfigurationError, ErrorCode, MultipleValidationErrors, TaskDefinitionError
-from horsies.retry import RetryPolicy, code_for_exception, validate_exception_mapper
 
 
 class OwnCode(StrEnum):

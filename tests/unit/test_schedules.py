@@ -7,10 +7,10 @@ from datetime import time
 
 import pytest
 
-from horsies.config import AppConfig
+from horsies.config.app import AppConfig
+from horsies.config.patterns import DailySchedule
+from horsies.config.schedules import ScheduleConfig, TaskSchedule
 from horsies.errors import ConfigurationError, ErrorCode, MultipleValidationErrors
-from horsies.patterns import DailySchedule
-from horsies.schedules import ScheduleConfig, TaskSchedule
 
 NIGHTLY = DailySchedule(time(3))
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from horsies import embedded
+from horsies.config.base import Settings, show_value
+from horsies.config.urls import EmbeddedUrl, LibpqUrl, parse_url
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.masking import mask_secrets
-from horsies.settings import Settings, show_value
-from horsies.urls import EmbeddedUrl, LibpqUrl, parse_url
 
 DEFAULT_SCHEMA = "horsies"
 URL_VARIABLES = ("HORSIES_DATABASE_URL", "DATABASE_URL")

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, Field, PrivateAttr, field_validator
 
+from horsies.config.base import Contradiction, Settings, show_value
+from horsies.config.patterns import SchedulePattern, invalid_schedule
 from horsies.errors import ErrorCode, SourceLocation, caller_location
-from horsies.patterns import SchedulePattern, invalid_schedule
-from horsies.settings import Contradiction, Settings, show_value
 
 _LONGEST_NAME = 128
 

@@ -9,12 +9,12 @@ from typing import Annotated, Any, ClassVar, cast
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 
 from horsies.codes import BuiltInTaskCode, OperationalErrorCode
+from horsies.config.base import Contradiction, Settings, show_value
+from horsies.config.postgres import PostgresConfig
+from horsies.config.retry import ExceptionMapper, validate_exception_mapper
+from horsies.config.schedules import ScheduleConfig
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
 from horsies.masking import mask_secrets
-from horsies.postgres import PostgresConfig
-from horsies.retry import ExceptionMapper, validate_exception_mapper
-from horsies.schedules import ScheduleConfig
-from horsies.settings import Contradiction, Settings, show_value
 
 _LONGEST_QUEUE_BYTES = 128
 

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field
 
-from horsies.cron_words import describe_cron
+from horsies.config.base import Contradiction, Settings, show_value
+from horsies.config.cron_words import describe_cron
 from horsies.errors import ConfigurationError, ErrorCode, caller_location
-from horsies.settings import Contradiction, Settings, show_value
 
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)

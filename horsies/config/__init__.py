@@ -1,0 +1,1 @@
+"""Configuration: what an app, its queues, its database and its schedules are set to."""
