@@ -56,8 +56,6 @@ from horsies.handle import TaskHandle as TaskHandle
 from horsies.hooks import AttemptOutcome as AttemptOutcome
 from horsies.info import TaskAttemptInfo as TaskAttemptInfo
 from horsies.info import TaskInfo as TaskInfo
-from horsies.outcome import TaskError as TaskError
-from horsies.outcome import TaskResult as TaskResult
 from horsies.result import Err as Err
 from horsies.result import Ok as Ok
 from horsies.result import Result as Result
@@ -69,6 +67,8 @@ from horsies.sending import TaskSendOptions as TaskSendOptions
 from horsies.sending import TaskSendPayload as TaskSendPayload
 from horsies.sending import TaskSendResult as TaskSendResult
 from horsies.task import TaskFunction as TaskFunction
+from horsies.task_result import TaskError as TaskError
+from horsies.task_result import TaskResult as TaskResult
 from horsies.version import __version__ as __version__
 from horsies.workflows.builders import MapFactory as MapFactory
 from horsies.workflows.builders import NodeFactory as NodeFactory

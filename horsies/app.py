@@ -36,11 +36,11 @@ from horsies.errors import (
 from horsies.handle import BrokerResult, TaskHandle
 from horsies.hooks import AroundHook, ChildHook, add_hook
 from horsies.modules import expand_globs, import_file, import_module, place_of_main, share_module
-from horsies.outcome import TaskError, TaskResult
 from horsies.predecessor import REMOVED_METHODS
 from horsies.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder
 from horsies.sending import Producer
 from horsies.task import TaskFunction, wrong_function
+from horsies.task_result import TaskError, TaskResult
 from horsies.undiscovered import find_warnings
 from horsies.unmatched import unmatched_entries
 from horsies.worker.settings import WorkerKeywords, WorkerOptions

@@ -33,9 +33,9 @@ from horsies.handle import (
     unanswered,
 )
 from horsies.info import ArgsFor, InfoOptions, TaskInfo, task_info
-from horsies.outcome import TaskError, TaskResult
 from horsies.result import Err, Ok
 from horsies.sending import Producer, insist
+from horsies.task_result import TaskError, TaskResult
 
 _MOST = 1000
 

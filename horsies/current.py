@@ -9,9 +9,9 @@ from uuid import UUID
 from horsies.codec.text import encode_json
 from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Runner
+from horsies.events import event
 from horsies.plain import printable
 from horsies.process import monotonic
-from horsies.telemetry import event
 
 _PAUSE_S = 0.1
 _PAUSE_AFTER_FAILURE_S = 1.0

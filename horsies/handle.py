@@ -14,9 +14,9 @@ from horsies.codes import BrokerErrorCode, OperationalErrorCode, RetrievalCode, 
 from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Pause, Runner, Wait, Watch
 from horsies.info import ArgsFor, InfoOptions, TaskInfo, task_info
-from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.process import monotonic
 from horsies.result import Err, Ok, Result
+from horsies.task_result import TaskError, TaskResult, failed_with
 
 if TYPE_CHECKING:
     from horsies.db.rows import StoredResult

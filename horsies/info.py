@@ -9,7 +9,7 @@ from horsies.codec.signature import plain_args
 from horsies.codec.wire import ResultCodec, decode_json
 from horsies.codes import BUILT_IN_CODES, BuiltInTaskCode, TaskAttemptOutcome, TaskStatus
 from horsies.db.rows import AttemptRow, TaskInfoRow
-from horsies.outcome import TaskError, TaskResult
+from horsies.task_result import TaskError, TaskResult
 
 type ArgsFor = Callable[[str, bytes], Any]
 """Reads the stored arguments of a task of a name; it never raises."""

@@ -14,7 +14,7 @@ from horsies.config.retry import ExceptionMapper, RetryPolicy
 from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError
 from horsies.hooks import Hooks, name_of
 from horsies.modules import are_retyped, warn_of_redefinition
-from horsies.outcome import TaskError, TaskResult
+from horsies.task_result import TaskError, TaskResult
 
 
 @dataclass(frozen=True, slots=True, eq=False)

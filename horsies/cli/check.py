@@ -11,8 +11,8 @@ from horsies.app import Horsies
 from horsies.cli.locate import locate
 from horsies.cli.output import counted
 from horsies.errors import HorsiesError, flatten
-from horsies.render import render_errors, render_warnings, use_color
-from horsies.telemetry import configure_logging
+from horsies.events import configure_logging
+from horsies.rendering import render_errors, render_warnings, use_color
 
 
 def check(

@@ -14,7 +14,7 @@ from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.rows import HealthRow, WaitingNameRow
 from horsies.embedded import EmbeddedError
-from horsies.render import printable
+from horsies.rendering import printable
 from horsies.version import __version__
 
 _OLD_SNAPSHOT_S = 600

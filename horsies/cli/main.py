@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from horsies.cli.celery import translate_celery
 from horsies.errors import HorsiesError
 from horsies.process import leave_on_stop_signals
-from horsies.render import render_error, use_color
+from horsies.rendering import render_error, use_color
 from horsies.version import __version__
 
 COMMANDS = {

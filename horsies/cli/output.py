@@ -15,8 +15,8 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from horsies.outcome import TaskError, TaskResult
-from horsies.render import printable, printable_json, use_color
+from horsies.rendering import printable, printable_json, use_color
+from horsies.task_result import TaskError, TaskResult
 
 _ANY_WIDTH = 10_000
 _WORTH_A_BAR = 10

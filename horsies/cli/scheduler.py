@@ -10,10 +10,10 @@ from horsies.cli.worker import LogLevel, OfLogFormat, OfLogLevel
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
 from horsies.errors import ConfigurationError, ErrorCode, raise_all
+from horsies.events import configure_logging, event
 from horsies.process import leave_on_stop_signals, open_standard_files
 from horsies.scheduler.plan import plan_schedules
 from horsies.scheduler.service import serve
-from horsies.telemetry import configure_logging, event
 from horsies.version import __version__
 
 

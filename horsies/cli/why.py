@@ -8,7 +8,7 @@ from horsies.app import Horsies
 from horsies.cli.database import AS_JSON, IDS, ask, split_ids, viewer
 from horsies.cli.output import print_json
 from horsies.db.rows import Why
-from horsies.render import printable
+from horsies.rendering import printable
 
 
 def why(

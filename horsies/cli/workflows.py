@@ -15,7 +15,7 @@ from horsies.codes import WorkflowStatus
 from horsies.db import calls_workflows
 from horsies.db.operations import Call
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.render import printable
+from horsies.rendering import printable
 
 if TYPE_CHECKING:
     from horsies.db.rows import RunTaskRow

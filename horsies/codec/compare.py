@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from horsies.codec.problems import Path
-from horsies.outcome import TaskResult, result_parts
+from horsies.task_result import TaskResult, result_parts
 
 _PLAIN: frozenset[type] = frozenset({type(None), bool, int, str, bytes})
 _SCALARS = (int, str, bytes, float, Decimal, date, time, timedelta, UUID)

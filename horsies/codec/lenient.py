@@ -1,8 +1,8 @@
 """Writing any error as JSON: an error must never be lost because JSON cannot carry a part of it."""
 
 from horsies.codec.text import encode_json
-from horsies.outcome import TaskError
 from horsies.plain import plain_data
+from horsies.task_result import TaskError
 
 _NOTE = "which JSON cannot carry: it is stored as its repr"
 

@@ -15,7 +15,7 @@ from pydantic_core import core_schema
 
 from horsies.codec.problems import UnsupportedType
 from horsies.codec.text import encode_json
-from horsies.outcome import TaskError
+from horsies.task_result import TaskError
 
 type Schema = dict[str, Any]
 

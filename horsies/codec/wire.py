@@ -13,8 +13,8 @@ from horsies.codec.signature import function_location, resolve_annotation, unsup
 from horsies.codec.text import decode_json, encode_json
 from horsies.codes import ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError
-from horsies.outcome import TaskError, TaskResult, failed_with, is_library_error
 from horsies.plain import printable
+from horsies.task_result import TaskError, TaskResult, failed_with, is_library_error
 
 __all__ = ["EncodedResult", "Misfit", "ResultCodec", "decode_json", "encode_json", "result_types"]
 

@@ -16,7 +16,7 @@ from horsies.db.operations import Call, CallFailedError
 from horsies.db.sqlfiles import admin, bind, numbered
 from horsies.embedded import EmbeddedError
 from horsies.errors import HorsiesError
-from horsies.telemetry import event
+from horsies.events import event
 
 
 def _needs_iso_times(connection: BaseConnection[Any]) -> bool:

@@ -12,7 +12,7 @@ from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.roundtrip import round_trip_async
-from horsies.telemetry import event
+from horsies.events import event
 
 _ANSWER_WITHIN_S = 60.0
 

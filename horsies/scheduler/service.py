@@ -16,9 +16,9 @@ from horsies.db.connect import Database
 from horsies.db.link import Backoff, Link, insist
 from horsies.db.operations import CallFailedError
 from horsies.db.rows import ScheduleState
+from horsies.events import event
 from horsies.process import STOP_SIGNALS, is_ignored_hangup
 from horsies.scheduler.plan import Plan, Schedules
-from horsies.telemetry import event
 
 _HOLD_EVERY_S = 0.5
 _SILENCE = timedelta(seconds=3)

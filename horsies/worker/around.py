@@ -7,9 +7,9 @@ from typing import Any, cast
 from horsies.codes import BUILT_IN_CODES, TaskAttemptOutcome
 from horsies.current import CurrentTask
 from horsies.errors import raised_at
+from horsies.events import event
 from horsies.hooks import AroundHook, AttemptOutcome
 from horsies.masking import mask_secrets
-from horsies.telemetry import event
 from horsies.worker.protocol import Report
 
 

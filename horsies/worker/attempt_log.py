@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from horsies.codes import ContractCode, OperationalErrorCode, OutcomeCode
 from horsies.db.calls_worker import Fence, Outcome, ReapCounts, Verdict
-from horsies.telemetry import event, is_logged
+from horsies.events import event, is_logged
 from horsies.worker.protocol import Job
 
 _ERRORS: frozenset[str] = frozenset({*ContractCode, OperationalErrorCode.WORKER_CRASHED})

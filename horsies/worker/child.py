@@ -23,9 +23,9 @@ from functools import partial
 import psutil
 
 from horsies.errors import raised_at
+from horsies.events import event
 from horsies.hooks import ChildHook, Hooks
 from horsies.masking import mask_secrets
-from horsies.telemetry import event
 from horsies.worker import protocol
 from horsies.worker.aftermath import ailment, drive, keep_copies_out
 from horsies.worker.context import AttemptContexts

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from horsies.telemetry import event
+from horsies.events import event
 from horsies.worker import protocol
 from horsies.worker.children import Child, ChildState, StopMode, new_channel
 from horsies.worker.exits import EXIT_WITHIN_S

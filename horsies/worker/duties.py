@@ -10,7 +10,7 @@ from horsies.config.app import RecoveryConfig
 from horsies.db import calls_monitor, calls_worker, calls_workflows
 from horsies.db.link import Link
 from horsies.db.operations import Call, CallFailedError
-from horsies.telemetry import event
+from horsies.events import event
 from horsies.worker.attempt_log import log_reaped
 
 _MOST_ROWS = 1000

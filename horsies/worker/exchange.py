@@ -27,7 +27,7 @@ from horsies.db.calls_worker import Claim, Fence, Outcome, Verdict
 from horsies.db.link import Backoff, Link
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.rows import ClaimedTask
-from horsies.telemetry import event
+from horsies.events import event
 from horsies.worker.attempt_log import AttemptLog
 from horsies.worker.pool import ChildPool
 from horsies.worker.protocol import Job

@@ -12,9 +12,9 @@ from horsies.config.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_excep
 from horsies.current import CurrentTask, Reporter, Running
 from horsies.db.operations import CallFailedError, Runner
 from horsies.errors import HorsiesError
-from horsies.outcome import TaskError, TaskResult
 from horsies.plain import printable
 from horsies.registry import Registry, TaskDefinition
+from horsies.task_result import TaskError, TaskResult
 from horsies.worker.aftermath import Raised, put_right
 from horsies.worker.around import Around
 from horsies.worker.inputs import decode_call

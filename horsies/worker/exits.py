@@ -21,9 +21,9 @@ from contextlib import suppress
 from typing import Any
 
 from horsies.errors import raised_at
+from horsies.events import event
 from horsies.hooks import ChildHook
 from horsies.masking import mask_secrets
-from horsies.telemetry import event
 
 EXIT_WITHIN_S = 5.0
 

@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any, Never
 
 from horsies.errors import ErrorCode, HorsiesError
+from horsies.events import event
 from horsies.process import drop_stop_signals, flush_output, native_threads, threaded_libraries
-from horsies.telemetry import event
 from horsies.worker.exits import flush_open_files
 from horsies.worker.settings import StartMethod
 

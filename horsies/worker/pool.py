@@ -8,7 +8,7 @@ from uuid import UUID
 
 from horsies.codes import OperationalErrorCode
 from horsies.db.calls_worker import Fence, Outcome
-from horsies.telemetry import event
+from horsies.events import event
 from horsies.worker.children import Child, ChildState
 from horsies.worker.crew import Crew
 from horsies.worker.execute import failed, stopped

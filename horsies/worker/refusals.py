@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from horsies.telemetry import event
+from horsies.events import event
 from horsies.worker.settings import suspend_clock
 
 _FIRST_PAUSE_S = 0.1

@@ -16,12 +16,12 @@ from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
 from horsies.embedded import EmbeddedError
 from horsies.errors import ErrorCode, HorsiesError, caller_location, flatten, raise_all
+from horsies.events import configure_logging, event
 from horsies.process import INTERRUPTED, StopSignals, open_standard_files, raise_open_files_limit
 from horsies.registry import Registry
-from horsies.render import render_errors, use_color
+from horsies.rendering import render_errors, use_color
 from horsies.scheduler.plan import plan_schedules
 from horsies.sending import Producer, sends_are_suppressed, sends_suppressed
-from horsies.telemetry import configure_logging, event
 from horsies.version import __version__
 from horsies.worker.child import BEATS_WITHIN_THRESHOLD, give_up, keep_pulse, run_child
 from horsies.worker.crew import ChildrenCannotStartError, TemplateDiedError

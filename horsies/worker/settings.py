@@ -8,8 +8,8 @@ from typing import Literal, TypedDict, get_args
 from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
 from horsies.config.postgres import PostgresConfig
 from horsies.errors import ConfigurationError, ErrorCode, caller_location, raise_all
+from horsies.events import LogFormat
 from horsies.scheduler.plan import Schedules
-from horsies.telemetry import LogFormat
 
 _LEAST = {
     "processes": 1,

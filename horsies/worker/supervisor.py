@@ -19,9 +19,9 @@ from horsies.db.failures import call_failed
 from horsies.db.link import Backoff, Link, insist
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.sqlfiles import channel, listen
+from horsies.events import event
 from horsies.process import StopSignals
 from horsies.scheduler.service import Scheduler
-from horsies.telemetry import event
 from horsies.worker import protocol
 from horsies.worker.attempt_log import log_reaped
 from horsies.worker.crew import Crew

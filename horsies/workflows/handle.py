@@ -23,8 +23,8 @@ from horsies.codes import (
 from horsies.db import calls_workflows
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
 from horsies.handle import CodecFor, await_answer, parse_id, uncommitted
-from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.result import Err, Ok, Result
+from horsies.task_result import TaskError, TaskResult, failed_with
 from horsies.workflows.nodes import AnyNode, Node, NodeKey, list_codec, required_id
 from horsies.workflows.summary import SubWorkflowError, SubWorkflowSummary, read_summary
 

@@ -17,8 +17,8 @@ from horsies.db import calls_workflows
 from horsies.db.calls_workflows import RunRequest
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Runner
 from horsies.errors import SourceLocation, TaskDefinitionError
-from horsies.outcome import TaskError, TaskResult, failed_with
 from horsies.registry import PLAIN_RESULTS, TaskDefinition
+from horsies.task_result import TaskError, TaskResult, failed_with
 from horsies.workflows.compile import compile_run
 from horsies.workflows.definition import AnyDefinition, definitions
 from horsies.workflows.nodes import BUILD_TASK

@@ -6,7 +6,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 
 from horsies.codes import WorkflowStatus
-from horsies.outcome import TaskError
+from horsies.task_result import TaskError
 
 
 @dataclass(frozen=True, slots=True)

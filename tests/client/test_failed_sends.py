@@ -19,8 +19,8 @@ from horsies import (
     UnwrapError,
     WorkflowStartError,
 )
+from horsies.events import JsonFormatter, TextFormatter
 from horsies.sending import sends_suppressed
-from horsies.telemetry import JsonFormatter, TextFormatter
 
 SECRET = "4111-1111-1111-1111"
 AWAY = "postgresql://me:hunter2@127.0.0.1:1/none"

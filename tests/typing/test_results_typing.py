@@ -11,8 +11,8 @@ import pytest
 
 from horsies.codes import OperationalErrorCode
 from horsies.config.retry import RetryPolicy
-from horsies.outcome import TaskError, TaskResult
 from horsies.result import Err, Ok, Result, is_err, is_ok
+from horsies.task_result import TaskError, TaskResult
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,7 +128,7 @@ def test_policies_take_lists() -> None:
 
 
 REFUSED = """\
-from horsies.outcome import TaskError, TaskResult
+from horsies.task_result import TaskError, TaskResult
 from horsies.result import Err, Ok, Result
 
 def wrong_value() -> TaskResult[int, TaskError]:

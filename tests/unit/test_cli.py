@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 APP = """
 from horsies.app import Horsies
 from horsies.config.app import AppConfig, PostgresConfig
-from horsies.outcome import TaskError, TaskResult
+from horsies.task_result import TaskError, TaskResult
 
 app = Horsies(AppConfig(broker=PostgresConfig(database_url="postgresql://me:hunter2@127.0.0.1:1/jobs", schema="mine")))
 

@@ -38,7 +38,7 @@ from horsies.codec.adapters import CodecError, InvalidJson, TypeCodec, Unsupport
 from horsies.codec.problems import show_type
 from horsies.codec.wire import decode_json, encode_json
 from horsies.codes import OutcomeCode
-from horsies.outcome import TaskError, TaskResult
+from horsies.task_result import TaskError, TaskResult
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -23,9 +23,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from horsies import AppConfig, Horsies, HorsiesError, PostgresConfig
 from horsies.config.base import show_value
 from horsies.db.failures import call_failed
+from horsies.events import JsonFormatter, ShortFormatter, TextFormatter
 from horsies.masking import SECRET_KEYWORDS, mask_secrets, mask_source, remember_secrets, split_url
-from horsies.render import render_error
-from horsies.telemetry import JsonFormatter, ShortFormatter, TextFormatter
+from horsies.rendering import render_error
 
 MARKS = ("Xq7kV", "Zw8vJ")
 AWKWARD = "'\"\t\n @/:?#&%=\\;,)]}$ \u00fc\u2028\x1b*"

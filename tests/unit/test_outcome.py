@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from horsies.codes import BUILT_IN_CODES, OperationalErrorCode
-from horsies.outcome import TaskError, TaskResult, describe_exception
+from horsies.task_result import TaskError, TaskResult, describe_exception
 
 
 class OwnCode(StrEnum):

@@ -10,8 +10,8 @@ import pytest
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
 from horsies.errors import ErrorCode, HorsiesError, TaskDefinitionError
-from horsies.outcome import TaskError, TaskResult
 from horsies.registry import Registry, TaskDefinition
+from horsies.task_result import TaskError, TaskResult
 
 
 def one() -> TaskResult[int, TaskError]:
@@ -68,7 +68,7 @@ def load(path: Path, name: str) -> Any:
 def test_one_file_under_two_module_names_is_no_duplicate(tmp_path: Path) -> None:
     path = tmp_path / "tasks.py"
     path.write_text(
-        "from horsies.outcome import TaskError, TaskResult\n"
+        "from horsies.task_result import TaskError, TaskResult\n"
         "def work() -> TaskResult[int, TaskError]:\n    return TaskResult(ok=1)\n"
     )
     registry = Registry()

@@ -13,7 +13,7 @@ from horsies.errors import (
     ValidationReport,
 )
 from horsies.masking import mask_secrets
-from horsies.render import render_error, render_errors, use_color
+from horsies.rendering import render_error, render_errors, use_color
 
 SOURCE = """from horsies import PostgresConfig
 

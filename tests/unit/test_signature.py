@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from horsies.codec.adapters import CodecError, InvalidJson
 from horsies.codec.signature import SignatureCodec, Variadics
 from horsies.errors import ErrorCode, TaskDefinitionError
-from horsies.outcome import TaskError, TaskResult
+from horsies.task_result import TaskError, TaskResult
 
 
 class Order(BaseModel):

@@ -19,7 +19,7 @@ from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import EncodedResult, Misfit, ResultCodec, result_types
 from horsies.codes import BUILT_IN_CODES, ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, TaskDefinitionError
-from horsies.outcome import TaskError, TaskResult
+from horsies.task_result import TaskError, TaskResult
 
 
 class Page(BaseModel):

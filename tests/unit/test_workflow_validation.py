@@ -24,7 +24,7 @@ from horsies import (
     from_node,
 )
 from horsies.errors import collecting, flatten
-from horsies.render import render_errors
+from horsies.rendering import render_errors
 from horsies.workflows.validate import parse_workflow_id
 from tests.support.flows import add, app, fetch, gather, listing, parse, report, resize
 
