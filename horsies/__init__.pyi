@@ -38,8 +38,6 @@ from horsies.config.retry import ExceptionMapper as ExceptionMapper
 from horsies.config.retry import RetryPolicy as RetryPolicy
 from horsies.config.schedules import ScheduleConfig as ScheduleConfig
 from horsies.config.schedules import TaskSchedule as TaskSchedule
-from horsies.current import CurrentTask as CurrentTask
-from horsies.current import current_task as current_task
 from horsies.db.rows import ScheduleState as ScheduleState
 from horsies.db.rows import WorkerStats as WorkerStats
 from horsies.errors import ConfigurationError as ConfigurationError
@@ -53,7 +51,6 @@ from horsies.errors import WorkflowValidationError as WorkflowValidationError
 from horsies.handle import BrokerOperationError as BrokerOperationError
 from horsies.handle import BrokerResult as BrokerResult
 from horsies.handle import TaskHandle as TaskHandle
-from horsies.hooks import AttemptOutcome as AttemptOutcome
 from horsies.info import TaskAttemptInfo as TaskAttemptInfo
 from horsies.info import TaskInfo as TaskInfo
 from horsies.result import Err as Err
@@ -69,6 +66,9 @@ from horsies.sending import TaskSendResult as TaskSendResult
 from horsies.task import TaskFunction as TaskFunction
 from horsies.task_result import TaskError as TaskError
 from horsies.task_result import TaskResult as TaskResult
+from horsies.tasks.current import CurrentTask as CurrentTask
+from horsies.tasks.current import current_task as current_task
+from horsies.tasks.hooks import AttemptOutcome as AttemptOutcome
 from horsies.version import __version__ as __version__
 from horsies.workflows.builders import MapFactory as MapFactory
 from horsies.workflows.builders import NodeFactory as NodeFactory

@@ -19,7 +19,6 @@ from horsies.codec.wire import ResultCodec
 from horsies.codes import OnError
 from horsies.config.app import DEFAULT_QUEUE, AppConfig, QueueMode
 from horsies.config.retry import ExceptionMapper, RetryPolicy
-from horsies.current import CurrentTask
 from horsies.db.connect import Database
 from horsies.db.operations import Operation
 from horsies.errors import (
@@ -34,13 +33,14 @@ from horsies.errors import (
     raise_all,
 )
 from horsies.handle import BrokerResult, TaskHandle
-from horsies.hooks import AroundHook, ChildHook, add_hook
-from horsies.modules import expand_globs, import_file, import_module, place_of_main, share_module
 from horsies.predecessor import REMOVED_METHODS
-from horsies.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder
 from horsies.sending import Producer
 from horsies.task import TaskFunction, wrong_function
 from horsies.task_result import TaskError, TaskResult
+from horsies.tasks.current import CurrentTask
+from horsies.tasks.discovery import expand_globs, import_file, import_module, place_of_main, share_module
+from horsies.tasks.hooks import AroundHook, ChildHook, add_hook
+from horsies.tasks.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder
 from horsies.undiscovered import find_warnings
 from horsies.unmatched import unmatched_entries
 from horsies.worker.settings import WorkerKeywords, WorkerOptions

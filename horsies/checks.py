@@ -31,10 +31,10 @@ from horsies.errors import (
     report,
 )
 from horsies.masking import mask_secrets
-from horsies.modules import import_tasks, loaded_module
-from horsies.registry import Registry, WorkflowBuilder
 from horsies.scheduler.plan import plan_schedules
 from horsies.sending import sends_suppressed
+from horsies.tasks.discovery import import_tasks, loaded_module
+from horsies.tasks.registry import Registry, WorkflowBuilder
 from horsies.workflows.definition import AnyDefinition, WorkflowDefinition, definitions
 from horsies.workflows.spec import App, WorkflowSpec
 

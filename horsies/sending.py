@@ -20,8 +20,8 @@ from horsies.db.calls_tasks import EnqueueRequest
 from horsies.db.operations import UNSET, CallFailedError, CallRefusedError, Operation, Pause, Runner
 from horsies.events import event
 from horsies.masking import mask_secrets
-from horsies.registry import TaskDefinition
 from horsies.result import Err, Ok, Result
+from horsies.tasks.registry import TaskDefinition
 
 RESEND_PAUSES_S = (0.2, 0.4, 0.8)
 LONGEST_DELAY_S = 100 * 365 * 86_400

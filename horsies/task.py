@@ -13,7 +13,6 @@ from horsies.codes import OperationalErrorCode
 from horsies.db.operations import UNSET, Operation
 from horsies.errors import ErrorCode
 from horsies.handle import TaskHandle
-from horsies.registry import TaskDefinition
 from horsies.sending import (
     Producer,
     SendKind,
@@ -25,6 +24,7 @@ from horsies.sending import (
     send,
 )
 from horsies.task_result import TaskError, TaskResult, failed_with
+from horsies.tasks.registry import TaskDefinition
 from horsies.workflows.builders import MapFactory, NodeFactory, NodeOptions
 from horsies.workflows.nodes import FILLED_IN
 

@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, SourceLocation, is_users_own
-from horsies.modules import loaded_module
-from horsies.registry import Registry
+from horsies.tasks.discovery import loaded_module
+from horsies.tasks.registry import Registry
 
 _MOST_FILES = 2000
 _DECORATED = re.compile(r"^[ \t]*@[\w.]+\.task\(", re.MULTILINE)

@@ -6,7 +6,7 @@ from horsies.codes import ContractCode, OperationalErrorCode
 from horsies.config.app import AppConfig
 from horsies.config.retry import ExceptionMapper
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, SourceLocation
-from horsies.registry import Registry, TaskDefinition
+from horsies.tasks.registry import Registry, TaskDefinition
 from horsies.workflows.nodes import WorkflowContextMissingIdError
 
 _MOST_NAMED = 5

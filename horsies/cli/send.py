@@ -15,10 +15,10 @@ from horsies.codes import TaskSendErrorCode
 from horsies.config.postgres import PostgresConfig
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
 from horsies.handle import TaskHandle
-from horsies.registry import TaskDefinition
 from horsies.result import Err
 from horsies.sending import TaskSendError, TaskSendOptions
 from horsies.task import TaskSender
+from horsies.tasks.registry import TaskDefinition
 
 
 def send(  # noqa: PLR0913 - one parameter an option

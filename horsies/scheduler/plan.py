@@ -13,7 +13,7 @@ from horsies.config.schedules import ScheduleConfig, TaskSchedule
 from horsies.db.calls_tasks import EnqueueRequest
 from horsies.db.rows import ScheduleState
 from horsies.errors import HorsiesError, flatten, raise_all
-from horsies.registry import Registry, TaskDefinition
+from horsies.tasks.registry import Registry, TaskDefinition
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any, cast
 
 from horsies.codes import BUILT_IN_CODES, TaskAttemptOutcome
-from horsies.current import CurrentTask
 from horsies.errors import raised_at
 from horsies.events import event
-from horsies.hooks import AroundHook, AttemptOutcome
 from horsies.masking import mask_secrets
+from horsies.tasks.current import CurrentTask
+from horsies.tasks.hooks import AroundHook, AttemptOutcome
 from horsies.worker.protocol import Report
 
 

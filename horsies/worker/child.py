@@ -24,8 +24,8 @@ import psutil
 
 from horsies.errors import raised_at
 from horsies.events import event
-from horsies.hooks import ChildHook, Hooks
 from horsies.masking import mask_secrets
+from horsies.tasks.hooks import ChildHook, Hooks
 from horsies.worker import protocol
 from horsies.worker.aftermath import ailment, drive, keep_copies_out
 from horsies.worker.context import AttemptContexts

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 from horsies.codec.adapters import CodecError
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
 from horsies.config.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
-from horsies.current import CurrentTask, Reporter, Running
 from horsies.db.operations import CallFailedError, Runner
 from horsies.errors import HorsiesError
 from horsies.plain import printable
-from horsies.registry import Registry, TaskDefinition
 from horsies.task_result import TaskError, TaskResult
+from horsies.tasks.current import CurrentTask, Reporter, Running
+from horsies.tasks.registry import Registry, TaskDefinition
 from horsies.worker.aftermath import Raised, put_right
 from horsies.worker.around import Around
 from horsies.worker.inputs import decode_call

@@ -22,8 +22,8 @@ from typing import Any
 
 from horsies.errors import raised_at
 from horsies.events import event
-from horsies.hooks import ChildHook
 from horsies.masking import mask_secrets
+from horsies.tasks.hooks import ChildHook
 
 EXIT_WITHIN_S = 5.0
 

@@ -5,7 +5,7 @@ from typing import Any
 from horsies.codec.text import decode_json, encode_json
 from horsies.db import calls_workflows
 from horsies.db.operations import Runner
-from horsies.registry import Registry, TaskDefinition
+from horsies.tasks.registry import Registry, TaskDefinition
 from horsies.worker.protocol import Job
 from horsies.workflows.context import WorkflowContext
 from horsies.workflows.inner import MAP_TASK, insist_on

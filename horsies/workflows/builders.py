@@ -7,8 +7,8 @@ from typing import Any, TypedDict, cast
 
 from horsies.codec.problems import show_value
 from horsies.errors import ErrorCode, WorkflowValidationError, caller_location, report
-from horsies.registry import TaskDefinition
 from horsies.task_result import TaskError, TaskResult
+from horsies.tasks.registry import TaskDefinition
 from horsies.workflows.nodes import FILLED_IN, AnyNode, Join, MapNode, Node, NodeTask, Source, TaskNode, is_node, listed
 
 

@@ -22,7 +22,7 @@ from horsies.errors import (
     raise_all,
     report,
 )
-from horsies.modules import are_retyped, warn_of_redefinition
+from horsies.tasks.discovery import are_retyped, warn_of_redefinition
 from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node, listed, note_indexes
 from horsies.workflows.spec import BUILDING, Sketch, SuccessCase, SuccessPolicy, WorkflowSpec
 

@@ -12,13 +12,13 @@ from uuid_utils.compat import uuid7
 
 from horsies.codec.signature import SignatureCodec
 from horsies.codes import OperationalErrorCode
-from horsies.current import CurrentTask, current_task
 from horsies.db import calls_workflows
 from horsies.db.calls_workflows import RunRequest
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Runner
 from horsies.errors import SourceLocation, TaskDefinitionError
-from horsies.registry import PLAIN_RESULTS, TaskDefinition
 from horsies.task_result import TaskError, TaskResult, failed_with
+from horsies.tasks.current import CurrentTask, current_task
+from horsies.tasks.registry import PLAIN_RESULTS, TaskDefinition
 from horsies.workflows.compile import compile_run
 from horsies.workflows.definition import AnyDefinition, definitions
 from horsies.workflows.nodes import BUILD_TASK

@@ -12,9 +12,9 @@ from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import ResultCodec
 from horsies.errors import SourceLocation, caller_line, frame_location
 from horsies.handle import TaskHandle
-from horsies.registry import TaskDefinition
 from horsies.sending import Producer
 from horsies.task_result import TaskError, TaskResult
+from horsies.tasks.registry import TaskDefinition
 from horsies.workflows.summary import SubWorkflowError
 
 if TYPE_CHECKING:

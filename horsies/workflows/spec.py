@@ -9,9 +9,9 @@ from uuid import UUID
 from horsies.codes import OnError
 from horsies.db.operations import UNSET, Operation
 from horsies.errors import SourceLocation, caller_location, report
-from horsies.registry import Registry
 from horsies.sending import Producer, sends_are_suppressed
 from horsies.task_result import TaskError, TaskResult
+from horsies.tasks.registry import Registry
 from horsies.workflows.handle import WorkflowHandle
 from horsies.workflows.nodes import AnyNode, Node, NodeKey, note_indexes
 from horsies.workflows.starting import WorkflowStartError, WorkflowStartResult, retry_start, start, without_app

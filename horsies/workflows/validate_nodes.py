@@ -14,7 +14,7 @@ from horsies.codec.problems import show_type, show_value
 from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import ResultCodec, encode_json
 from horsies.errors import ErrorCode, HorsiesError, TaskDefinitionError, WorkflowValidationError
-from horsies.registry import STAND_IN, TaskDefinition
+from horsies.tasks.registry import STAND_IN, TaskDefinition
 from horsies.workflows.cycles import find_cycle
 from horsies.workflows.nodes import (
     CONTEXT_PARAMETER,

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from horsies import current_task
-from horsies.current import CurrentTask, Reporter, Running
 from horsies.db.calls_worker import Fence
+from horsies.tasks.current import CurrentTask, Reporter, Running
 from tests.client.conftest import NewShop, blocked, locked_out
 from tests.client.shop import Hand, Shop
 from tests.support.proxy import Proxy

@@ -11,7 +11,7 @@ import pytest
 from horsies import AppConfig, Horsies, PostgresConfig
 from horsies.codec.signature import function_location
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.hooks import ChildHook, Hooks, add_hook
+from horsies.tasks.hooks import ChildHook, Hooks, add_hook
 
 HERE = str(Path(__file__))
 

@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from horsies import AppConfig, ConfigurationError, ErrorCode, Horsies
-from horsies.modules import expand_globs, import_file, import_tasks
+from horsies.tasks.discovery import expand_globs, import_file, import_tasks
 
 ROOT = Path(__file__).parents[2]
 FILES = [

@@ -10,8 +10,8 @@ import pytest
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
 from horsies.errors import ErrorCode, HorsiesError, TaskDefinitionError
-from horsies.registry import Registry, TaskDefinition
 from horsies.task_result import TaskError, TaskResult
+from horsies.tasks.registry import Registry, TaskDefinition
 
 
 def one() -> TaskResult[int, TaskError]:

@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 from horsies.codec.signature import function_location
 from horsies.codes import BuiltInTaskCode, TaskAttemptOutcome
 from horsies.errors import ConfigurationError, ErrorCode, SourceLocation, caller_location
-from horsies.modules import are_retyped
+from horsies.tasks.discovery import are_retyped
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from horsies.codec.wire import EncodedResult, Misfit, ResultCodec
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
 from horsies.config.retry import ExceptionMapper, RetryPolicy
 from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError
-from horsies.hooks import Hooks, name_of
-from horsies.modules import are_retyped, warn_of_redefinition
 from horsies.task_result import TaskError, TaskResult
+from horsies.tasks.discovery import are_retyped, warn_of_redefinition
+from horsies.tasks.hooks import Hooks, name_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
