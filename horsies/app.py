@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Any, Never, Protocol, Unpack, cast, overload
 
 from horsies.broker import Broker, rerun
 from horsies.checks import check_app, wrong_policies
-from horsies.client.aio import AsyncDriver
-from horsies.client.sync import SyncDriver
-from horsies.client.waiting import Waiters
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
 from horsies.codes import OnError
@@ -32,9 +29,12 @@ from horsies.errors import (
     frame_location,
     raise_all,
 )
-from horsies.handle import BrokerResult, TaskHandle
 from horsies.predecessor import REMOVED_METHODS
-from horsies.sending import Producer
+from horsies.producer.async_driver import AsyncDriver
+from horsies.producer.handle import BrokerResult, TaskHandle
+from horsies.producer.send import Producer
+from horsies.producer.sync_driver import SyncDriver
+from horsies.producer.waiter import Waiters
 from horsies.task import TaskFunction, wrong_function
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.current import CurrentTask

@@ -23,7 +23,7 @@ from horsies.db.rows import (
     Why,
     WorkerStats,
 )
-from horsies.handle import (
+from horsies.producer.handle import (
     BrokerOperationError,
     BrokerResult,
     CodecFor,
@@ -32,9 +32,9 @@ from horsies.handle import (
     parse_id,
     unanswered,
 )
-from horsies.info import ArgsFor, InfoOptions, TaskInfo, task_info
+from horsies.producer.info import ArgsFor, InfoOptions, TaskInfo, task_info
+from horsies.producer.send import Producer, insist
 from horsies.result import Err, Ok
-from horsies.sending import Producer, insist
 from horsies.task_result import TaskError, TaskResult
 
 _MOST = 1000

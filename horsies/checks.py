@@ -31,8 +31,8 @@ from horsies.errors import (
     report,
 )
 from horsies.masking import mask_secrets
+from horsies.producer.send import sends_suppressed
 from horsies.scheduler.plan import plan_schedules
-from horsies.sending import sends_suppressed
 from horsies.tasks.discovery import import_tasks, loaded_module
 from horsies.tasks.registry import Registry, WorkflowBuilder
 from horsies.workflows.definition import AnyDefinition, WorkflowDefinition, definitions

@@ -12,8 +12,8 @@ from horsies.codec.problems import CodecError
 from horsies.codes import OperationalErrorCode
 from horsies.db.operations import UNSET, Operation
 from horsies.errors import ErrorCode
-from horsies.handle import TaskHandle
-from horsies.sending import (
+from horsies.producer.handle import TaskHandle
+from horsies.producer.send import (
     Producer,
     SendKind,
     SendRequest,

@@ -11,8 +11,8 @@ from horsies.broker import Broker, RerunOutcome, RerunPreview
 from horsies.cli.database import ask, did_you_mean
 from horsies.cli.output import batches_with_bar, counted, print_table, utc
 from horsies.codes import TASK_TERMINAL_STATES, TaskStatus
-from horsies.handle import BrokerResult
-from horsies.info import TaskInfo
+from horsies.producer.handle import BrokerResult
+from horsies.producer.info import TaskInfo
 from horsies.result import Err, Ok
 
 _BATCH = 500

@@ -15,7 +15,7 @@ from horsies.config.app import AppConfig
 from horsies.config.postgres import DEFAULT_SCHEMA, DEV_URL_VARIABLE, PostgresConfig, schema_name_problem
 from horsies.config.urls import parse_url
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.handle import BrokerResult, parse_id
+from horsies.producer.handle import BrokerResult, parse_id
 from horsies.result import Err
 
 _LIKE_AN_APP = re.compile(r"[A-Za-z_./][\w./ ]*(:\w+)?")

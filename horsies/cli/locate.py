@@ -8,7 +8,7 @@ from types import ModuleType
 
 from horsies.app import Horsies
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, collecting, raise_all, raised_at
-from horsies.sending import sends_suppressed
+from horsies.producer.send import sends_suppressed
 from horsies.tasks.discovery import import_file, import_module, make_importable
 
 _SUFFIX = ".py"

@@ -16,7 +16,7 @@ from horsies.config.patterns import CronSchedule
 from horsies.config.schedules import check_timezone
 from horsies.db.rows import ScheduleState
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.handle import BrokerResult
+from horsies.producer.handle import BrokerResult
 
 schedules = typer.Typer(
     no_args_is_help=True,

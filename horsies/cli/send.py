@@ -14,9 +14,9 @@ from horsies.codec.wire import decode_json
 from horsies.codes import TaskSendErrorCode
 from horsies.config.postgres import PostgresConfig
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
-from horsies.handle import TaskHandle
+from horsies.producer.handle import TaskHandle
+from horsies.producer.send import TaskSendError, TaskSendOptions
 from horsies.result import Err
-from horsies.sending import TaskSendError, TaskSendOptions
 from horsies.task import TaskSender
 from horsies.tasks.registry import TaskDefinition
 

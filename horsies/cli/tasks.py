@@ -14,8 +14,8 @@ from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, granted, split_ids,
 from horsies.cli.output import print_documents, print_facts, print_rows, print_table, with_bar
 from horsies.codes import BrokerErrorCode, TaskStatus
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.handle import BrokerResult
-from horsies.info import TaskInfo
+from horsies.producer.handle import BrokerResult
+from horsies.producer.info import TaskInfo
 from horsies.result import Err
 
 tasks = typer.Typer(

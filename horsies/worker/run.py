@@ -18,9 +18,9 @@ from horsies.embedded import EmbeddedError
 from horsies.errors import ErrorCode, HorsiesError, caller_location, flatten, raise_all
 from horsies.events import configure_logging, event
 from horsies.process import INTERRUPTED, StopSignals, open_standard_files, raise_open_files_limit
+from horsies.producer.send import Producer, sends_are_suppressed, sends_suppressed
 from horsies.rendering import render_errors, use_color
 from horsies.scheduler.plan import plan_schedules
-from horsies.sending import Producer, sends_are_suppressed, sends_suppressed
 from horsies.tasks.registry import Registry
 from horsies.version import __version__
 from horsies.worker.child import BEATS_WITHIN_THRESHOLD, give_up, keep_pulse, run_child

@@ -9,7 +9,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from horsies.codec.wire import ResultCodec, encode_json
 from horsies.codes import RetrievalCode, WorkflowTaskStatus
-from horsies.handle import CodecFor
+from horsies.producer.handle import CodecFor
 from horsies.task_result import TaskError, TaskResult, failed_with
 from horsies.workflows.nodes import AnyNode, Node, NodeKey, SubWorkflowNode, list_codec, required_id
 from horsies.workflows.summary import SubWorkflowSummary, read_summary

@@ -22,7 +22,7 @@ from horsies.codes import (
 )
 from horsies.db import calls_workflows
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
-from horsies.handle import CodecFor, await_answer, parse_id, uncommitted
+from horsies.producer.handle import CodecFor, await_answer, parse_id, uncommitted
 from horsies.result import Err, Ok, Result
 from horsies.task_result import TaskError, TaskResult, failed_with
 from horsies.workflows.nodes import AnyNode, Node, NodeKey, list_codec, required_id

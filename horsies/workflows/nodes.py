@@ -11,8 +11,8 @@ from horsies.codec.adapters import CodecError, InvalidJson
 from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import ResultCodec
 from horsies.errors import SourceLocation, caller_line, frame_location
-from horsies.handle import TaskHandle
-from horsies.sending import Producer
+from horsies.producer.handle import TaskHandle
+from horsies.producer.send import Producer
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.registry import TaskDefinition
 from horsies.workflows.summary import SubWorkflowError

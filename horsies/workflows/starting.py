@@ -13,10 +13,10 @@ from horsies.db.calls_workflows import RunRequest
 from horsies.db.operations import UNSET, CallFailedError, CallRefusedError, Operation, Runner
 from horsies.errors import HorsiesError
 from horsies.events import event
-from horsies.handle import CodecFor
 from horsies.masking import mask_secrets
+from horsies.producer.handle import CodecFor
+from horsies.producer.send import insist, sends_are_suppressed, wrong_connection
 from horsies.result import Err, Ok, Result
-from horsies.sending import insist, sends_are_suppressed, wrong_connection
 from horsies.workflows.compile import compile_run
 from horsies.workflows.handle import RunBroker, WorkflowHandle
 from horsies.workflows.validate import parse_workflow_id

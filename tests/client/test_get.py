@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from horsies import ContractCode, Horsies, OperationalErrorCode, OutcomeCode, RetrievalCode, TaskError
-from horsies import handle as handle_module
 from horsies.db.calls_worker import Fence, Outcome
+from horsies.producer import handle as handle_module
 from tests.client.conftest import NewShop
 from tests.client.shop import PASSWORD, Do, Hand, Shop, ShopError, task_id
 from tests.support.factories import done, expire, failed

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from horsies import Err, PostgresConfig, TaskSendErrorCode
-from horsies.client import pool
+from horsies.producer import pool
 from tests.client.conftest import NewShop, blocked, connections, locked_out
 from tests.client.shop import Do, Shop
 from tests.support.sessions import Session, column, scalar

@@ -15,7 +15,7 @@ from horsies import (
     TaskSendErrorCode,
     TaskSendOptions,
 )
-from horsies.sending import sends_suppressed
+from horsies.producer.send import sends_suppressed
 from tests.client import shop as shops
 from tests.client.shop import Do, Shop, task_id
 from tests.support.sessions import NOON, Ear, Session, freeze_clock, row, scalar

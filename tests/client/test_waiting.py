@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from horsies import PostgresConfig, RetrievalCode
-from horsies.client import waiting
 from horsies.db import calls_worker
+from horsies.producer import waiter
 from tests.client.conftest import BeginWait, NewShop, connections, listeners
 from tests.client.shop import OFTEN, RARELY, Do, Hand, Shop
 from tests.support.factories import done, numbered_id, send_many
@@ -117,7 +117,7 @@ def test_an_app_can_be_used_after_it_was_closed(
 def test_the_thread_leaves_when_nobody_waits(
     shop: Shop, db: Session, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "_LINGER_S", 0.01)
+    monkeypatch.setattr(waiter, "_LINGER_S", 0.01)
     monkeypatch.setattr(shop.waiters, "_poll_seconds", 0.1)
     for _ in range(2):
         handle = shop.add.send(1).unwrap()

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from horsies.client.pool import SyncPool
 from horsies.config.app import PostgresConfig
 from horsies.config.retry import RetryPolicy
 from horsies.db import calls_tasks, calls_worker
 from horsies.db.calls_worker import Fence
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
+from horsies.producer.pool import SyncPool
 from tests.support.databases import new_database
 from tests.support.factories import DrivenWorker, done, ended_task, failed, request, send
 from tests.support.server import Server

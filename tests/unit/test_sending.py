@@ -10,7 +10,15 @@ import pytest
 
 from horsies import AppConfig, Horsies, PostgresConfig, TaskError, TaskResult, TaskSendErrorCode, TaskSendOptions
 from horsies.db.operations import Call, CallFailedError, Operation, Pause
-from horsies.sending import SendRequest, TaskSendError, TaskSendPayload, prepare, resend, send, sends_suppressed
+from horsies.producer.send import (
+    SendRequest,
+    TaskSendError,
+    TaskSendPayload,
+    prepare,
+    resend,
+    send,
+    sends_suppressed,
+)
 from tests.support.sessions import NOON
 
 app = Horsies(AppConfig(broker=PostgresConfig(database_url="postgresql://nowhere.invalid/jobs")))

@@ -9,15 +9,15 @@ from uuid import UUID
 
 import psycopg
 
-from horsies.client import outside
-from horsies.client.forks import renew_in_children
-from horsies.client.pool import AsyncPool
-from horsies.client.waiting import Waiter, Waiters
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Pause, Step, Wait, Watch
 from horsies.db.roundtrip import round_trip_async
 from horsies.db.rows import StoredResult
+from horsies.producer import caller_connection
+from horsies.producer.fork_reset import renew_in_children
+from horsies.producer.pool import AsyncPool
+from horsies.producer.waiter import Waiter, Waiters
 
 type ByLoop[V] = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, V]
 
@@ -107,7 +107,7 @@ class AsyncDriver:
         try:
             pool = await self._open_pool()
             if call.connection is not UNSET:
-                return await outside.ask_async(self._database, call)
+                return await caller_connection.ask_async(self._database, call)
             async with pool.connection() as connection:
                 return (await round_trip_async(self._database, connection, *call.groups))[0][0]
         except (psycopg.Error, UnicodeEncodeError) as error:  # text may hold a lone surrogate

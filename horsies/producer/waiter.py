@@ -9,13 +9,13 @@ from uuid import UUID
 import psycopg
 from psycopg.pq.abc import PGconn
 
-from horsies.client.forks import renew_in_children
 from horsies.db import calls_tasks
 from horsies.db.connect import Database
 from horsies.db.rows import StoredResult
 from horsies.db.sqlfiles import channel, listen
 from horsies.errors import HorsiesError
 from horsies.process import monotonic, socket_pair
+from horsies.producer.fork_reset import renew_in_children
 
 _LINGER_S = 30.0
 _RECONNECT_FIRST_S = 0.1

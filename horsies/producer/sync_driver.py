@@ -8,15 +8,15 @@ from uuid import UUID
 
 import psycopg
 
-from horsies.client import outside
-from horsies.client.forks import renew_in_children
-from horsies.client.pool import SyncPool
-from horsies.client.waiting import Waiter, Waiters
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Pause, Step, Wait, Watch
 from horsies.db.roundtrip import round_trip
 from horsies.db.rows import StoredResult
+from horsies.producer import caller_connection
+from horsies.producer.fork_reset import renew_in_children
+from horsies.producer.pool import SyncPool
+from horsies.producer.waiter import Waiter, Waiters
 
 
 class SyncWaiter(Waiter):
@@ -100,7 +100,7 @@ class SyncDriver:
         try:
             pool = self._open_pool()
             if call.connection is not UNSET:
-                return outside.ask(self._database, call)
+                return caller_connection.ask(self._database, call)
             with pool.connection() as connection:
                 return round_trip(self._database, connection, *call.groups)[0][0]
         except (psycopg.Error, UnicodeEncodeError) as error:  # text may hold a lone surrogate

@@ -13,8 +13,8 @@ from horsies.codec.wire import ResultCodec
 from horsies.codes import BrokerErrorCode, OperationalErrorCode, RetrievalCode, TaskStatus
 from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Pause, Runner, Wait, Watch
-from horsies.info import ArgsFor, InfoOptions, TaskInfo, task_info
 from horsies.process import monotonic
+from horsies.producer.info import ArgsFor, InfoOptions, TaskInfo, task_info
 from horsies.result import Err, Ok, Result
 from horsies.task_result import TaskError, TaskResult, failed_with
 
