@@ -1,8 +1,4 @@
 from horsies.app import Horsies as Horsies
-from horsies.broker import Broker as Broker
-from horsies.broker import RerunCandidate as RerunCandidate
-from horsies.broker import RerunOutcome as RerunOutcome
-from horsies.broker import RerunPreview as RerunPreview
 from horsies.codes import TASK_TERMINAL_STATES as TASK_TERMINAL_STATES
 from horsies.codes import WORKFLOW_TASK_TERMINAL_STATES as WORKFLOW_TASK_TERMINAL_STATES
 from horsies.codes import WORKFLOW_TERMINAL_STATES as WORKFLOW_TERMINAL_STATES
@@ -48,6 +44,10 @@ from horsies.errors import SourceLocation as SourceLocation
 from horsies.errors import TaskDefinitionError as TaskDefinitionError
 from horsies.errors import ValidationReport as ValidationReport
 from horsies.errors import WorkflowValidationError as WorkflowValidationError
+from horsies.monitoring.broker import Broker as Broker
+from horsies.monitoring.broker import RerunCandidate as RerunCandidate
+from horsies.monitoring.broker import RerunOutcome as RerunOutcome
+from horsies.monitoring.broker import RerunPreview as RerunPreview
 from horsies.producer.handle import BrokerOperationError as BrokerOperationError
 from horsies.producer.handle import BrokerResult as BrokerResult
 from horsies.producer.handle import TaskHandle as TaskHandle

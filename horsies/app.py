@@ -9,7 +9,6 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Never, Protocol, Unpack, cast, overload
 
-from horsies.broker import Broker, rerun
 from horsies.checks import check_app, wrong_policies
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
@@ -29,6 +28,7 @@ from horsies.errors import (
     frame_location,
     raise_all,
 )
+from horsies.monitoring.broker import Broker, rerun
 from horsies.predecessor import REMOVED_METHODS
 from horsies.producer.async_driver import AsyncDriver
 from horsies.producer.handle import BrokerResult, TaskHandle

@@ -7,10 +7,10 @@ from typing import Any
 import typer
 
 from horsies.app import Horsies
-from horsies.broker import Broker, RerunOutcome, RerunPreview
 from horsies.cli.database import ask, did_you_mean
 from horsies.cli.output import batches_with_bar, counted, print_table, utc
 from horsies.codes import TASK_TERMINAL_STATES, TaskStatus
+from horsies.monitoring.broker import Broker, RerunOutcome, RerunPreview
 from horsies.producer.handle import BrokerResult
 from horsies.producer.info import TaskInfo
 from horsies.result import Err, Ok

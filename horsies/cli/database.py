@@ -9,12 +9,12 @@ from difflib import get_close_matches
 import typer
 
 from horsies.app import Horsies
-from horsies.broker import Broker
 from horsies.cli.locate import locate
 from horsies.config.app import AppConfig
 from horsies.config.postgres import DEFAULT_SCHEMA, DEV_URL_VARIABLE, PostgresConfig, schema_name_problem
 from horsies.config.urls import parse_url
 from horsies.errors import ConfigurationError, ErrorCode
+from horsies.monitoring.broker import Broker
 from horsies.producer.handle import BrokerResult, parse_id
 from horsies.result import Err
 

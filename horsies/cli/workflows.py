@@ -8,13 +8,13 @@ from uuid import UUID
 import typer
 
 from horsies.app import Horsies
-from horsies.broker import answered
 from horsies.cli.database import AS_JSON, LOCATOR, granted, split_ids, viewer
 from horsies.cli.output import print_documents, print_facts, print_rows
 from horsies.codes import WorkflowStatus
 from horsies.db import calls_workflows
 from horsies.db.operations import Call
 from horsies.errors import ConfigurationError, ErrorCode
+from horsies.monitoring.broker import answered
 from horsies.rendering import printable
 
 if TYPE_CHECKING:

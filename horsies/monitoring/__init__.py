@@ -1,0 +1,1 @@
+"""Monitoring: questions about tasks, queues and workers."""
