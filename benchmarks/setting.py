@@ -16,8 +16,8 @@ from uuid import uuid4
 
 import psycopg
 
-from horsies import embedded
 from horsies.db.migrate import migrate
+from horsies.embedded import server as embedded
 
 HERE = Path(__file__).parent
 READY_WITHIN_S = 60

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from setting import measure, wait_for
 
-from horsies import embedded
+from horsies.embedded import server as embedded
 
 HORSIES = str(Path(sys.executable).parent / "horsies")
 SEED = Path(__file__).parent.parent / "examples" / "seed" / "instance.py"

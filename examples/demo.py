@@ -21,7 +21,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from horsies import Err, Ok, TaskHandle, TaskInfo, TaskSendResult, embedded
+from horsies import Err, Ok, TaskHandle, TaskInfo, TaskSendResult
+from horsies.embedded import server as embedded
 
 EXAMPLES = Path(__file__).parent
 PRINTED_URL = "postgresql+psycopg://user:password@localhost:5432/mydb"

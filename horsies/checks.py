@@ -17,7 +17,7 @@ from horsies.db import calls_monitor, migrate
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.rows import WaitingNameRow
-from horsies.embedded import EmbeddedError
+from horsies.embedded.server import EmbeddedError
 from horsies.errors import (
     ConfigurationError,
     ErrorCode,

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import typer
 
-from horsies import embedded
 from horsies.cli.locate import locate
 from horsies.cli.worker import LogLevel, OfLogLevel
 from horsies.config.postgres import DEV_URL_VARIABLE
+from horsies.embedded import server as embedded
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.worker.run import run_worker
 from horsies.worker.settings import WorkerOptions

@@ -13,7 +13,7 @@ from horsies.db import calls_monitor, health, migrate
 from horsies.db.connect import Database
 from horsies.db.failures import call_failed
 from horsies.db.rows import HealthRow, WaitingNameRow
-from horsies.embedded import EmbeddedError
+from horsies.embedded.server import EmbeddedError
 from horsies.rendering import printable
 from horsies.version import __version__
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from horsies import embedded
 from horsies.config.base import Settings, show_value
 from horsies.config.urls import EmbeddedUrl, LibpqUrl, parse_url
+from horsies.embedded import server as embedded
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.masking import mask_secrets
 

@@ -14,7 +14,7 @@ from horsies.db.calls_identity import DatabaseIdentity, DatabasePlace
 from horsies.db.failures import call_failed
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.sqlfiles import admin, bind, numbered
-from horsies.embedded import EmbeddedError
+from horsies.embedded.server import EmbeddedError
 from horsies.errors import HorsiesError
 from horsies.events import event
 

@@ -14,7 +14,7 @@ from horsies.config.app import AppConfig
 from horsies.config.postgres import DEV_URL_VARIABLE
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
-from horsies.embedded import EmbeddedError
+from horsies.embedded.server import EmbeddedError
 from horsies.errors import ErrorCode, HorsiesError, caller_location, flatten, raise_all
 from horsies.events import configure_logging, event
 from horsies.process import INTERRUPTED, StopSignals, open_standard_files, raise_open_files_limit

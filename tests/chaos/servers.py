@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from horsies import embedded
+from horsies.embedded import server as embedded
 from tests.support.server import PASSWORD, free_port
 from tests.support.waiting import wait_until
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from horsies.embedded import is_running
+from horsies.embedded.server import is_running
 from tests.support.commands import horsies
 from tests.support.terminal import Terminal
 from tests.support.waiting import wait_until

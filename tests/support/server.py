@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from horsies import embedded
+from horsies.embedded import server as embedded
 from tests.support.waiting import wait_until
 
 PASSWORD = "correct-horse"

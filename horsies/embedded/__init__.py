@@ -1,0 +1,1 @@
+"""The embedded PostgreSQL server for development and tests."""
