@@ -9,7 +9,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Never, Protocol, Unpack, cast, overload
 
-from horsies.checks import check_app, wrong_policies
+from horsies.checks.app import check_app, wrong_policies
+from horsies.checks.exception_mappers import unmatched_entries
+from horsies.checks.undiscovered import find_warnings
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
 from horsies.codes import OnError
@@ -41,8 +43,6 @@ from horsies.tasks.current import CurrentTask
 from horsies.tasks.discovery import expand_globs, import_file, import_module, place_of_main, share_module
 from horsies.tasks.hooks import AroundHook, ChildHook, add_hook
 from horsies.tasks.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder
-from horsies.undiscovered import find_warnings
-from horsies.unmatched import unmatched_entries
 from horsies.worker.settings import WorkerKeywords, WorkerOptions
 from horsies.workflows.nodes import AnyNode, Node
 from horsies.workflows.spec import Outputs, SuccessPolicy, WorkflowSpec

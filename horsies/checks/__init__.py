@@ -1,0 +1,1 @@
+"""Checks of a whole app, before it runs."""
