@@ -95,10 +95,10 @@ from horsies.workflows.nodes import WorkflowContextMissingIdError as WorkflowCon
 from horsies.workflows.spec import SuccessCase as SuccessCase
 from horsies.workflows.spec import SuccessPolicy as SuccessPolicy
 from horsies.workflows.spec import WorkflowSpec as WorkflowSpec
-from horsies.workflows.starting import WorkflowStartError as WorkflowStartError
-from horsies.workflows.starting import WorkflowStartResult as WorkflowStartResult
-from horsies.workflows.starting import start_workflow as start_workflow
-from horsies.workflows.starting import start_workflow_async as start_workflow_async
+from horsies.workflows.start import WorkflowStartError as WorkflowStartError
+from horsies.workflows.start import WorkflowStartResult as WorkflowStartResult
+from horsies.workflows.start import start_workflow as start_workflow
+from horsies.workflows.start import start_workflow_async as start_workflow_async
 from horsies.workflows.summary import SubWorkflowError as SubWorkflowError
 from horsies.workflows.summary import SubWorkflowSummary as SubWorkflowSummary
-from horsies.workflows.validate import slugify as slugify
+from horsies.workflows.validation.spec import slugify as slugify

@@ -7,8 +7,8 @@ from horsies.db import calls_workflows
 from horsies.db.operations import Runner
 from horsies.tasks.registry import Registry, TaskDefinition
 from horsies.worker.protocol import Job
+from horsies.workflows.built_in_tasks import MAP_TASK, insist_on
 from horsies.workflows.context import WorkflowContext
-from horsies.workflows.inner import MAP_TASK, insist_on
 from horsies.workflows.nodes import CONTEXT_PARAMETER, META_PARAMETER
 
 

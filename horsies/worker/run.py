@@ -31,7 +31,7 @@ from horsies.worker.reload import LOOK_EVERY_S, Watch, app_folders
 from horsies.worker.settings import WorkerOptions, WorkerSettings
 from horsies.worker.supervisor import Supervisor
 from horsies.worker.template import StartErrors, Template, TemplateProcess, start_template
-from horsies.workflows.inner import inner_tasks
+from horsies.workflows.built_in_tasks import inner_tasks
 
 _MISTYPED = {ErrorCode.CLI_INVALID_ARGS, ErrorCode.WORKER_INVALID_LOCATOR}
 _BASE_FILES = 40

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from horsies.codec.wire import encode_json
 from horsies.codes import OnError
 from horsies.workflows.nodes import CONTEXT_PARAMETER, META_PARAMETER, AnyNode, is_map
-from horsies.workflows.validate_nodes import PlannedNode
+from horsies.workflows.validation.nodes import PlannedNode
 
 if TYPE_CHECKING:
     from horsies.workflows.spec import WorkflowSpec

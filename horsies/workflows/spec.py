@@ -14,8 +14,8 @@ from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.registry import Registry
 from horsies.workflows.handle import WorkflowHandle
 from horsies.workflows.nodes import AnyNode, Node, NodeKey, note_indexes
-from horsies.workflows.starting import WorkflowStartError, WorkflowStartResult, retry_start, start, without_app
-from horsies.workflows.validate import Validation
+from horsies.workflows.start import WorkflowStartError, WorkflowStartResult, retry_start, start, without_app
+from horsies.workflows.validation.spec import Validation
 
 if TYPE_CHECKING:
     from horsies.workflows.definition import AnyDefinition

@@ -16,8 +16,8 @@ from horsies import (
     WorkflowValidationError,
     from_node,
 )
+from horsies.workflows.built_in_tasks import inner_tasks
 from horsies.workflows.definition import definitions
-from horsies.workflows.inner import inner_tasks
 from horsies.workflows.nodes import BUILD_TASK
 from tests.support.flows import add, app, fetch, gather, listing, parse, report, resize
 

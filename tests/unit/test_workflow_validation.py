@@ -25,7 +25,7 @@ from horsies import (
 )
 from horsies.errors import collecting, flatten
 from horsies.rendering import render_errors
-from horsies.workflows.validate import parse_workflow_id
+from horsies.workflows.validation.spec import parse_workflow_id
 from tests.support.flows import add, app, fetch, gather, listing, parse, report, resize
 
 PLACE = re.compile(

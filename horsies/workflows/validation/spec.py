@@ -9,9 +9,9 @@ from uuid import UUID
 from horsies.codec.problems import show_value
 from horsies.codes import OnError
 from horsies.errors import ErrorCode, HorsiesError, WorkflowValidationError, caller_location
-from horsies.workflows.cycles import find_cycle
 from horsies.workflows.nodes import AnyNode, is_node, listed
-from horsies.workflows.validate_nodes import NodeValidation, PlannedNode
+from horsies.workflows.validation.cycles import find_cycle
+from horsies.workflows.validation.nodes import NodeValidation, PlannedNode
 
 if TYPE_CHECKING:
     from horsies.workflows.spec import WorkflowSpec

@@ -15,7 +15,6 @@ from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import ResultCodec, encode_json
 from horsies.errors import ErrorCode, HorsiesError, TaskDefinitionError, WorkflowValidationError
 from horsies.tasks.registry import STAND_IN, TaskDefinition
-from horsies.workflows.cycles import find_cycle
 from horsies.workflows.nodes import (
     CONTEXT_PARAMETER,
     FILLED_IN,
@@ -28,6 +27,7 @@ from horsies.workflows.nodes import (
     is_node,
     listed,
 )
+from horsies.workflows.validation.cycles import find_cycle
 
 if TYPE_CHECKING:
     from horsies.workflows.spec import WorkflowSpec

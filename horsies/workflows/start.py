@@ -19,7 +19,7 @@ from horsies.producer.send import insist, sends_are_suppressed, wrong_connection
 from horsies.result import Err, Ok, Result
 from horsies.workflows.compile import compile_run
 from horsies.workflows.handle import RunBroker, WorkflowHandle
-from horsies.workflows.validate import parse_workflow_id
+from horsies.workflows.validation.spec import parse_workflow_id
 
 if TYPE_CHECKING:
     from horsies.workflows.spec import WorkflowSpec
