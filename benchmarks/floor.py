@@ -11,11 +11,12 @@ from uuid import uuid4
 import psycopg
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_tasks, calls_worker
 from horsies.db.adapt import ADAPT_CONTEXT
-from horsies.db.calls_tasks import EnqueueRequest
-from horsies.db.calls_worker import Fence, Outcome, WorkerFacts
 from horsies.db.operations import Call
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.tasks import EnqueueRequest
+from horsies.db.queries.worker import Fence, Outcome, WorkerFacts
 
 FACTS = WorkerFacts(
     "floor", 1, "floor:1", "boot", "namespace", "start", "0", 1, 1, {"default": None}, None, ("noop",), 300.0
@@ -39,7 +40,7 @@ def fill(url: str, count: int, task: str) -> None:
     """Put so many tasks into the queue, as quickly as can be."""
     with connect(url) as connection, connection.pipeline():
         for number in range(count):
-            call = calls_tasks.enqueue(request(number, task), replay=False)
+            call = task_queries.enqueue(request(number, task), replay=False)
             connection.execute(call.sql.encode(), call.params)
 
 
@@ -52,13 +53,13 @@ def drain(url: str, count: int, batch: int, connections: int = 2) -> float:
         nonlocal left
         worker_id, number = uuid4(), 0
         with connect(url) as connection:
-            ask(connection, calls_worker.worker_start(worker_id, FACTS))
+            ask(connection, worker_queries.worker_start(worker_id, FACTS))
             outcomes: list[Outcome] = []
             while left > 0:
                 number += 1
-                claim = calls_worker.claim(worker_id, number, batch, ["default"], ["noop"], free=batch)
+                claim = worker_queries.claim(worker_id, number, batch, ["default"], ["noop"], free=batch)
                 if outcomes:
-                    finish = calls_worker.finish(worker_id, "floor", outcomes)
+                    finish = worker_queries.finish(worker_id, "floor", outcomes)
                     with connection.pipeline():
                         finished = connection.execute(finish.sql.encode(), finish.params)
                         claimed = connection.execute(claim.sql.encode(), claim.params)
@@ -69,7 +70,7 @@ def drain(url: str, count: int, batch: int, connections: int = 2) -> float:
                 else:
                     tasks = ask(connection, claim).tasks
                 outcomes = [outcome(Fence(task.id, number)) for task in tasks]
-            ask(connection, calls_worker.worker_stop(worker_id))
+            ask(connection, worker_queries.worker_stop(worker_id))
 
     threads = [threading.Thread(target=serve) for _ in range(connections)]
     start = time.perf_counter()
@@ -84,15 +85,15 @@ def claim(url: str, rounds: int) -> float:
     """Claim a task that was just sent, and finish it; the median time of a claim in milliseconds."""
     worker_id, times = uuid4(), list[float]()
     with connect(url) as connection:
-        ask(connection, calls_worker.worker_start(worker_id, FACTS))
+        ask(connection, worker_queries.worker_start(worker_id, FACTS))
         for number in range(1, rounds + 1):
-            ask(connection, calls_tasks.enqueue(request(number), replay=False))
-            call = calls_worker.claim(worker_id, number, 10, ["default"], ["noop"], free=10)
+            ask(connection, task_queries.enqueue(request(number), replay=False))
+            call = worker_queries.claim(worker_id, number, 10, ["default"], ["noop"], free=10)
             start = time.perf_counter()
             [task] = ask(connection, call).tasks
             times.append((time.perf_counter() - start) * 1000)
-            ask(connection, calls_worker.finish(worker_id, "floor", [outcome(Fence(task.id, number))]))
-        ask(connection, calls_worker.worker_stop(worker_id))
+            ask(connection, worker_queries.finish(worker_id, "floor", [outcome(Fence(task.id, number))]))
+        ask(connection, worker_queries.worker_stop(worker_id))
     return statistics.median(times)
 
 
@@ -106,7 +107,7 @@ def send(url: str, count: int) -> float:
     with connect(url) as connection:
         start = time.perf_counter()
         for number in range(count):
-            call = calls_tasks.enqueue(request(number), replay=False)
+            call = task_queries.enqueue(request(number), replay=False)
             with connection.pipeline() as pipeline:
                 connection.execute(call.sql.encode(), call.params)
                 pipeline.sync()

@@ -34,8 +34,8 @@ from horsies.config.retry import ExceptionMapper as ExceptionMapper
 from horsies.config.retry import RetryPolicy as RetryPolicy
 from horsies.config.schedules import ScheduleConfig as ScheduleConfig
 from horsies.config.schedules import TaskSchedule as TaskSchedule
-from horsies.db.rows import ScheduleState as ScheduleState
-from horsies.db.rows import WorkerStats as WorkerStats
+from horsies.db.queries.rows import ScheduleState as ScheduleState
+from horsies.db.queries.rows import WorkerStats as WorkerStats
 from horsies.errors import ConfigurationError as ConfigurationError
 from horsies.errors import ErrorCode as ErrorCode
 from horsies.errors import HorsiesError as HorsiesError

@@ -13,10 +13,11 @@ from horsies.codec.signature import function_location
 from horsies.config.app import AppConfig, validate_default_code
 from horsies.config.base import Settings
 from horsies.config.retry import RetryPolicy, validate_exception_mapper
-from horsies.db import calls_monitor, migrate
+from horsies.db import migrate
 from horsies.db.connect import Database
-from horsies.db.failures import call_failed
-from horsies.db.rows import WaitingNameRow
+from horsies.db.errors import call_failed
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries.rows import WaitingNameRow
 from horsies.embedded.server import EmbeddedError
 from horsies.errors import (
     ConfigurationError,
@@ -236,7 +237,7 @@ def _check_database(config: AppConfig, registry: Registry) -> Iterator[HorsiesEr
             found = migrate.status(connection, broker.schema_name)
             migrate.check_not_newer(found, broker.schema_name)
             if found.is_current:
-                waiting = database.ask(connection, calls_monitor.waiting_names(_MOST))
+                waiting = database.ask(connection, monitoring_queries.waiting_names(_MOST))
                 orphaned = [each for each in waiting if each.task_name not in registry and not each.is_served]
                 yield from (_orphaned(each, registry) for each in orphaned[:_LISTED])
                 if len(orphaned) > _LISTED:

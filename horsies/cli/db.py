@@ -12,7 +12,7 @@ from horsies.cli.database import AS_JSON, LOCATOR, SCHEMA, URL, database_config
 from horsies.config.postgres import PostgresConfig
 from horsies.db import migrate as migrations
 from horsies.db.connect import Database
-from horsies.db.failures import call_failed
+from horsies.db.errors import call_failed
 
 db = typer.Typer(
     no_args_is_help=True, help="Create, migrate and inspect the schema.\n\nExample: horsies db migrate instance:app"

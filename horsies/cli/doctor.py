@@ -9,10 +9,11 @@ import typer
 
 from horsies.cli.database import AS_JSON, LOCATOR, database_config
 from horsies.cli.output import ago, counted, print_json
-from horsies.db import calls_monitor, health, migrate
+from horsies.db import health, migrate
 from horsies.db.connect import Database
-from horsies.db.failures import call_failed
-from horsies.db.rows import HealthRow, WaitingNameRow
+from horsies.db.errors import call_failed
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries.rows import HealthRow, WaitingNameRow
 from horsies.embedded.server import EmbeddedError
 from horsies.rendering import printable
 from horsies.version import __version__
@@ -75,7 +76,7 @@ def _examine(database: Database, connection: Connection) -> Iterator[Finding]:
         f"differs from its version {status.current}: {', '.join(differing)}" if differing else status.describe(),
         "undo what was changed by hand, or compare with: horsies db sql" if differing else None,
     )
-    yield from _examine_server(database.ask(connection, calls_monitor.health()))
+    yield from _examine_server(database.ask(connection, monitoring_queries.health()))
     yield _examine_notices(database, connection)
     yield from _examine_workers(database, connection)
 
@@ -109,7 +110,7 @@ def _examine_notices(database: Database, connection: Connection) -> Finding:
 
 
 def _examine_workers(database: Database, connection: Connection) -> Iterator[Finding]:
-    workers = database.ask(connection, calls_monitor.worker_stats())
+    workers = database.ask(connection, monitoring_queries.worker_stats())
     versions = sorted({worker.library_version for worker in workers} | {__version__})
     silent = [worker.process_name for worker in workers if worker.is_stale]
     found = f"{len(workers)}, with {', '.join(versions)}" if workers else "none"
@@ -127,7 +128,9 @@ def _examine_workers(database: Database, connection: Connection) -> Iterator[Fin
     if silent:
         fix = "look after the machine; any other worker hands their work on"
         yield Finding("heartbeats", f"silent: {_some(silent)}", fix)
-    unserved = [each for each in database.ask(connection, calls_monitor.waiting_names(_COUNTED)) if not each.is_served]
+    unserved = [
+        each for each in database.ask(connection, monitoring_queries.waiting_names(_COUNTED)) if not each.is_served
+    ]
     fix = "start a worker that has them and works on their queue, or: horsies tasks cancel --name NAME"
     yield Finding("unclaimable", _summary(unserved) if unserved else "no tasks", fix if unserved else None)
 

@@ -13,7 +13,7 @@ from horsies.cli.database import AS_JSON, LOCATOR, ask, did_you_mean, viewer
 from horsies.cli.output import print_json, print_rows
 from horsies.config.patterns import CronSchedule
 from horsies.config.schedules import check_timezone
-from horsies.db.rows import ScheduleState
+from horsies.db.queries.rows import ScheduleState
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.monitoring.broker import Broker
 from horsies.producer.handle import BrokerResult

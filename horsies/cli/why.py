@@ -7,7 +7,7 @@ import typer
 from horsies.app import Horsies
 from horsies.cli.database import AS_JSON, IDS, ask, split_ids, viewer
 from horsies.cli.output import print_json
-from horsies.db.rows import Why
+from horsies.db.queries.rows import Why
 from horsies.rendering import printable
 
 

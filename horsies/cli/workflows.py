@@ -11,14 +11,14 @@ from horsies.app import Horsies
 from horsies.cli.database import AS_JSON, LOCATOR, granted, split_ids, viewer
 from horsies.cli.output import print_documents, print_facts, print_rows
 from horsies.codes import WorkflowStatus
-from horsies.db import calls_workflows
 from horsies.db.operations import Call
+from horsies.db.queries import workflows as workflow_queries
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.monitoring.broker import answered
 from horsies.rendering import printable
 
 if TYPE_CHECKING:
-    from horsies.db.rows import RunTaskRow
+    from horsies.db.queries.rows import RunTaskRow
 
 workflows = typer.Typer(
     no_args_is_help=True,
@@ -54,7 +54,7 @@ def list_(
     Example: horsies workflows list instance:app --status FAILED
     """
     app = viewer(locator)
-    found = _ask(app, calls_workflows.workflow_list(status, limit))
+    found = _ask(app, workflow_queries.workflow_list(status, limit))
     app.close()
     data = [{name: getattr(run, name) for name in _COLUMNS.split()} for run in found]
     print_rows(found, _COLUMNS, lambda: "no such runs", data if as_json else None)
@@ -70,10 +70,10 @@ def show(arguments: Annotated[list[str], _RUNS], *, as_json: Annotated[bool, AS_
     app = viewer(locator)
     documents: list[object] = []
     for run_id in ids:
-        run = _ask(app, calls_workflows.workflow_state(UUID(run_id)))
+        run = _ask(app, workflow_queries.workflow_state(UUID(run_id)))
         if run is None:
             raise _no_run(run_id)
-        nodes = _ask(app, calls_workflows.workflow_tasks(UUID(run_id), with_results=as_json))
+        nodes = _ask(app, workflow_queries.workflow_tasks(UUID(run_id), with_results=as_json))
         facts: dict[str, object] = {name: getattr(run, name) for name in _COLUMNS.split()}
         facts["error"] = None if run.error is None else json.loads(run.error)
         if as_json:
@@ -144,7 +144,7 @@ def _control(arguments: list[str], action: str, done: str, otherwise: str) -> No
     locator, ids = split_ids(arguments, needed="run")
     app = viewer(locator)
     for run_id in ids:
-        verdict = _ask(app, calls_workflows.workflow_control(UUID(run_id), action))
+        verdict = _ask(app, workflow_queries.workflow_control(UUID(run_id), action))
         if verdict == "unknown":
             raise _no_run(run_id)
         typer.echo(f"{run_id} {done if verdict == 'changed' else otherwise}")

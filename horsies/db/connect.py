@@ -8,11 +8,12 @@ import psycopg
 from psycopg import AsyncConnection, BaseConnection, Connection
 
 from horsies.config.postgres import PostgresConfig
-from horsies.db import calls_identity, migrate
+from horsies.db import migrate
 from horsies.db.adapt import ADAPT_CONTEXT
-from horsies.db.calls_identity import DatabaseIdentity, DatabasePlace
-from horsies.db.failures import call_failed
+from horsies.db.errors import call_failed
 from horsies.db.operations import Call, CallFailedError
+from horsies.db.queries import identity as identity_queries
+from horsies.db.queries.identity import DatabaseIdentity, DatabasePlace
 from horsies.db.sqlfiles import admin, bind, numbered
 from horsies.embedded.server import EmbeddedError
 from horsies.errors import HorsiesError
@@ -51,7 +52,7 @@ class Database:
         return self._url
 
     def connect_kwargs(self) -> dict[str, Any]:
-        """Keywords for psycopg: autocommit, keepalives; what is worth preparing goes through `horsies.db.roundtrip`."""
+        """Keywords for psycopg: autocommit, keepalives; what is worth preparing goes through `horsies.db.pipeline`."""
         return {
             "autocommit": True,
             "prepare_threshold": None,
@@ -126,8 +127,8 @@ class Database:
         """
         try:
             with self.connect() as connection:
-                place = self.ask(connection, calls_identity.find_identity())
-                self.own_identity = place, self.ask(connection, calls_identity.database_identity())
+                place = self.ask(connection, identity_queries.find_identity())
+                self.own_identity = place, self.ask(connection, identity_queries.database_identity())
         except psycopg.Error as error:
             raise call_failed(error) from error
         return self.own_identity

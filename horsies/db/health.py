@@ -6,8 +6,9 @@ from typing import Any
 
 import psycopg
 
-from horsies.db import calls_worker, sqlfiles
+from horsies.db import sqlfiles
 from horsies.db.connect import Database
+from horsies.db.queries import worker as worker_queries
 from horsies.db.sqlfiles import admin, bind, channel, listen
 
 _NAMED = re.compile(r"(?<!drop )\b(index|constraint)\s+(?:if not exists\s+)?(\w+)\s+(?:on|check|unique)\b")
@@ -39,7 +40,7 @@ def notice_seconds(database: Database, connection: Connection, patience_s: float
     with database.connect(to_listen=True) as ear:
         ear.execute(listen(channel("wake", database.schema)))
         started = time.perf_counter()
-        database.ask(connection, calls_worker.notify_wake())
+        database.ask(connection, worker_queries.notify_wake())
         for _ in ear.notifies(timeout=patience_s, stop_after=1):
             return time.perf_counter() - started
     return None

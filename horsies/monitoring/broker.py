@@ -11,9 +11,11 @@ from uuid_utils.compat import uuid7
 
 from horsies.codec.signature import plain_args
 from horsies.codes import BrokerErrorCode, TaskStatus
-from horsies.db import calls_monitor, calls_schedules, calls_tasks
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
-from horsies.db.rows import (
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries import schedules as schedule_queries
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.rows import (
     QueueStats,
     RerunnableRow,
     RerunVerdict,
@@ -138,18 +140,18 @@ class Broker:
 
         Of ended tasks the latest 100,000 are looked at. With ``include_args`` each `TaskInfo` has its arguments.
         """
-        call = calls_monitor.list_tasks(statuses, queue_name, task_name, limit, with_args=include_args)
+        call = monitoring_queries.list_tasks(statuses, queue_name, task_name, limit, with_args=include_args)
         return (await self._watch(call)).map(self._infos)
 
     async def get_waiting_names(self) -> BrokerResult[list[WaitingNameRow]]:
         """Names under which tasks wait, by queue: how many (a thousand at most), and whether a live worker has them."""
-        return await self._watch(calls_monitor.waiting_names(_MOST))
+        return await self._watch(monitoring_queries.waiting_names(_MOST))
 
     async def get_live_ids(
         self, *, queue_name: str | None = None, task_name: str | None = None
     ) -> BrokerResult[list[str]]:
         """The ids of all live tasks, of a queue, of a name (None: of all), the latest sent first."""
-        found = await self._watch(calls_monitor.live_ids(queue_name, task_name))
+        found = await self._watch(monitoring_queries.live_ids(queue_name, task_name))
         return found.map(lambda ids: list(map(str, ids)))
 
     async def cancel_tasks(self, task_ids: Sequence[str]) -> BrokerResult[list[str]]:
@@ -159,7 +161,9 @@ class Broker:
             The ids of the tasks that this call ended.
         """
         known = [found for task_id in task_ids if (found := parse_id(task_id)) is not None]
-        ended = await self.runner.run_async(answered(calls_monitor.cancel_many(known), BrokerErrorCode.CLEANUP_FAILED))
+        ended = await self.runner.run_async(
+            answered(monitoring_queries.cancel_many(known), BrokerErrorCode.CLEANUP_FAILED)
+        )
         return ended.map(lambda ids: list(map(str, ids)))
 
     async def preview_rerun(  # noqa: PLR0913 - one keyword a condition
@@ -186,7 +190,7 @@ class Broker:
             again: take also tasks that have a rerun, which are left out otherwise.
             limit: how many tasks at most; those that ended first come first.
         """
-        wanted = calls_monitor.RerunFilter(
+        wanted = monitoring_queries.RerunFilter(
             statuses=statuses,
             queue=queue_name,
             name=task_name,
@@ -195,7 +199,7 @@ class Broker:
             until=until,
             again=again,
         )
-        return (await self._watch(calls_monitor.rerunnable(wanted, limit))).map(RerunPreview.of)
+        return (await self._watch(monitoring_queries.rerunnable(wanted, limit))).map(RerunPreview.of)
 
     async def rerun_tasks(self, candidates: Sequence[RerunCandidate]) -> BrokerResult[list[RerunOutcome]]:
         """Send tasks of a `RerunPreview` again, all of them in one transaction.
@@ -210,7 +214,7 @@ class Broker:
         origins = [parse_id(each.task_id) for each in candidates]
         known = [(origin, each.reruns) for origin, each in zip(origins, candidates, strict=True) if origin is not None]
         new_ids = {origin: uuid7() for origin, _ in known}
-        call = calls_monitor.rerun_many(list(new_ids), list(dict(known).values()), list(new_ids.values()))
+        call = monitoring_queries.rerun_many(list(new_ids), list(dict(known).values()), list(new_ids.values()))
         verdicts = await self.runner.run_async(answered(call, BrokerErrorCode.ENQUEUE_FAILED))
 
         def outcome(candidate: RerunCandidate, origin: UUID | None, found: dict[UUID, RerunVerdict]) -> RerunOutcome:
@@ -222,24 +226,24 @@ class Broker:
 
     async def get_stale_tasks(self, stale_threshold_minutes: float = 2) -> BrokerResult[list[TaskInfo]]:
         """Tasks in the hands of workers that have been silent for so long; a thousand at most, oldest claim first."""
-        return (await self._watch(calls_monitor.stale_tasks(stale_threshold_minutes * 60, _MOST))).map(self._infos)
+        return (await self._watch(monitoring_queries.stale_tasks(stale_threshold_minutes * 60, _MOST))).map(self._infos)
 
     async def get_expired_tasks(self) -> BrokerResult[list[TaskInfo]]:
         """Tasks of the last day that were not started by their `good_until`; a thousand at most, latest first."""
-        return (await self._watch(calls_monitor.expired_tasks(_MOST))).map(self._infos)
+        return (await self._watch(monitoring_queries.expired_tasks(_MOST))).map(self._infos)
 
     async def get_worker_stats(self) -> BrokerResult[list[WorkerStats]]:
         """All workers that are known, and how much each has in hand; oldest first."""
-        return await self._watch(calls_monitor.worker_stats())
+        return await self._watch(monitoring_queries.worker_stats())
 
     async def ping(self) -> BrokerResult[float]:
         """How many milliseconds the database takes to answer, with opening a connection if there is none."""
         started = time.perf_counter()
-        return (await self._watch(calls_monitor.ping())).map(lambda _: (time.perf_counter() - started) * 1000)
+        return (await self._watch(monitoring_queries.ping())).map(lambda _: (time.perf_counter() - started) * 1000)
 
     async def get_schedules(self) -> BrokerResult[list[ScheduleState]]:
         """All schedules that a scheduler has made known; by name."""
-        return (await self._watch(calls_schedules.schedule_states())).map(_schedules)
+        return (await self._watch(schedule_queries.schedule_states())).map(_schedules)
 
     async def pause_schedule(self, name: str) -> BrokerResult[bool | None]:
         """Pause a schedule; what is due while it is paused is let pass. ``Ok(None)``: it is not known.
@@ -247,16 +251,16 @@ class Broker:
         Returns:
             Whether this call changed it.
         """
-        return await self._watch(calls_schedules.schedule_pause(name, paused=True))
+        return await self._watch(schedule_queries.schedule_pause(name, paused=True))
 
     async def resume_schedule(self, name: str) -> BrokerResult[bool | None]:
         """Let a paused schedule go on, from now. The answers are those of `pause_schedule`."""
-        return await self._watch(calls_schedules.schedule_pause(name, paused=False))
+        return await self._watch(schedule_queries.schedule_pause(name, paused=False))
 
     async def run_schedule(self, name: str) -> BrokerResult[str | None]:
         """Send a schedule's task now, whatever is due; the task's id. ``Ok(None)``: the schedule is not known."""
         task_id = uuid7()
-        ran = await self._watch(calls_schedules.schedule_run(name, task_id))
+        ran = await self._watch(schedule_queries.schedule_run(name, task_id))
         return ran.map(lambda is_known: str(task_id) if is_known else None)
 
     async def why(self, task_id: str) -> BrokerResult[Why]:
@@ -267,23 +271,23 @@ class Broker:
         wanted = parse_id(task_id)
         if wanted is None:
             return Ok(Why("unknown", "there is no such task: the id of a task is a UUID"))
-        return await self._watch(calls_monitor.why(wanted))
+        return await self._watch(monitoring_queries.why(wanted))
 
     async def get_queues(self, names: Sequence[str] = ()) -> BrokerResult[list[QueueStats]]:
         """These queues, those that live workers work on, and those that are paused or capped here; by name."""
-        return await self._watch(calls_monitor.queue_stats(names))
+        return await self._watch(monitoring_queries.queue_stats(names))
 
     async def pause_queue(self, name: str) -> BrokerResult[bool]:
         """Have nothing of a queue start any more, in the whole cluster; what runs, ends. Whether it ran before."""
-        return await self._watch(calls_monitor.queue_control(name, "pause"))
+        return await self._watch(monitoring_queries.queue_control(name, "pause"))
 
     async def resume_queue(self, name: str) -> BrokerResult[bool]:
         """Let a paused queue go on, at once. Whether it was paused."""
-        return await self._watch(calls_monitor.queue_control(name, "resume"))
+        return await self._watch(monitoring_queries.queue_control(name, "resume"))
 
     async def cap_queue(self, name: str, max_concurrency: int | None) -> BrokerResult[bool]:
         """Give a queue a cap in place of what its apps declare; None: what they declare. Whether that is a change."""
-        return await self._watch(calls_monitor.queue_control(name, "cap", max_concurrency))
+        return await self._watch(monitoring_queries.queue_control(name, "cap", max_concurrency))
 
     async def mark_stale_tasks_as_failed(self, stale_threshold_ms: int = 300_000) -> BrokerResult[int]:
         """Declare workers dead that have been silent for so long, as any worker does by itself in time.
@@ -295,11 +299,11 @@ class Broker:
         Returns:
             How many running tasks that were.
         """
-        return await self._clean(lambda: calls_monitor.reap_stale(stale_threshold_ms / 1000, _MOST))
+        return await self._clean(lambda: monitoring_queries.reap_stale(stale_threshold_ms / 1000, _MOST))
 
     async def requeue_stale_claimed(self, stale_threshold_ms: int = 120_000) -> BrokerResult[int]:
         """Return to their queues what silent workers have claimed and not begun; how many."""
-        return await self._clean(lambda: calls_monitor.hand_back_stale(stale_threshold_ms / 1000, _MOST))
+        return await self._clean(lambda: monitoring_queries.hand_back_stale(stale_threshold_ms / 1000, _MOST))
 
     def _infos(self, rows: list[TaskInfoRow]) -> list[TaskInfo]:
         return [task_info(row, None, None, with_reason=False, args_for=self._args_for) for row in rows]
@@ -355,7 +359,7 @@ def _rerun(
     origin: UUID, new_id: UUID, make_handle: Callable[[str], TaskHandle[Any]]
 ) -> Operation[BrokerResult[TaskHandle[Any]]]:
     try:
-        verdict: str = yield calls_tasks.rerun(origin, new_id)
+        verdict: str = yield task_queries.rerun(origin, new_id)
     except CallFailedError as failure:
         return unanswered(BrokerErrorCode.ENQUEUE_FAILED, failure)
     if verdict == "unknown":

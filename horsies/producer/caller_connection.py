@@ -20,10 +20,10 @@ from psycopg.rows import tuple_row
 
 from horsies.config.postgres import DEV_URL_VARIABLE
 from horsies.db.adapt import RawJson
-from horsies.db.calls_identity import DatabaseIdentity, DatabasePlace, database_identity, find_identity
 from horsies.db.connect import Database
-from horsies.db.failures import is_retryable, sqlstate
+from horsies.db.errors import is_retryable, sqlstate
 from horsies.db.operations import Call, CallFailedError, CallRefusedError, Rows
+from horsies.db.queries.identity import DatabaseIdentity, DatabasePlace, database_identity, find_identity
 from horsies.masking import mask_secrets
 
 _A_TRANSACTION = "connection= has no open transaction, so the task would not be part of one: begin it first"

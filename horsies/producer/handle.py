@@ -11,15 +11,15 @@ from uuid import UUID
 from horsies.codec.signature import plain_args
 from horsies.codec.wire import ResultCodec
 from horsies.codes import BrokerErrorCode, OperationalErrorCode, RetrievalCode, TaskStatus
-from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Pause, Runner, Wait, Watch
+from horsies.db.queries import tasks as task_queries
 from horsies.process import monotonic
 from horsies.producer.info import ArgsFor, InfoOptions, TaskInfo, task_info
 from horsies.result import Err, Ok, Result
 from horsies.task_result import TaskError, TaskResult, failed_with
 
 if TYPE_CHECKING:
-    from horsies.db.rows import StoredResult
+    from horsies.db.queries.rows import StoredResult
 
 _log = logging.getLogger("horsies")
 _LONGEST_WAIT_S = 3600.0
@@ -155,7 +155,7 @@ class TaskHandle[T, E: TaskError = TaskError]:
 
     def _look(self, task_id: UUID, told: "StoredResult | None") -> "Operation[Answer | None]":
         """The outcome, if there is one by now, and whether it is final."""
-        stored: StoredResult | None = told or (yield calls_tasks.task_result(task_id))
+        stored: StoredResult | None = told or (yield task_queries.task_result(task_id))
         if stored is None and self._is_committed:
             return failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id)), False
         if stored is None or stored.result is None:
@@ -173,8 +173,10 @@ class TaskHandle[T, E: TaskError = TaskError]:
         if self._id is None:
             return Ok(None)
         try:
-            row = yield calls_tasks.task_info(self._id, with_args=include_args)
-            attempt_rows = (yield calls_tasks.task_attempts(self._id)) if row is not None and include_attempts else None
+            row = yield task_queries.task_info(self._id, with_args=include_args)
+            attempt_rows = (
+                (yield task_queries.task_attempts(self._id)) if row is not None and include_attempts else None
+            )
         except CallFailedError as failure:
             return unanswered(BrokerErrorCode.TASK_INFO_QUERY_FAILED, failure)
         if row is None:
@@ -186,7 +188,7 @@ class TaskHandle[T, E: TaskError = TaskError]:
         if self._id is None:
             return no_such_task(self.task_id)
         try:
-            verdict: str = yield calls_tasks.cancel(self._id)
+            verdict: str = yield task_queries.cancel(self._id)
         except CallFailedError as failure:
             return unanswered(BrokerErrorCode.CLEANUP_FAILED, failure)
         return no_such_task(self.task_id) if verdict == "unknown" else Ok(verdict == "cancelled")

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, cast
 from horsies.codec.signature import plain_args
 from horsies.codec.wire import ResultCodec, decode_json
 from horsies.codes import BUILT_IN_CODES, BuiltInTaskCode, TaskAttemptOutcome, TaskStatus
-from horsies.db.rows import AttemptRow, TaskInfoRow
+from horsies.db.queries.rows import AttemptRow, TaskInfoRow
 from horsies.task_result import TaskError, TaskResult
 
 type ArgsFor = Callable[[str, bytes], Any]

@@ -15,9 +15,9 @@ from uuid_utils.compat import uuid7
 from horsies.codec.adapters import CodecError
 from horsies.codec.wire import encode_json
 from horsies.codes import TaskSendErrorCode
-from horsies.db import calls_tasks
-from horsies.db.calls_tasks import EnqueueRequest
 from horsies.db.operations import UNSET, CallFailedError, CallRefusedError, Operation, Pause, Runner
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.tasks import EnqueueRequest
 from horsies.events import event
 from horsies.masking import mask_secrets
 from horsies.result import Err, Ok, Result
@@ -274,7 +274,7 @@ def _enqueue[H](
 ) -> Operation[TaskSendResult[H]]:
     task_id = payload.request.task_id
     try:
-        verdict: Any = yield calls_tasks.enqueue(payload.request, replay=replay, connection=connection)
+        verdict: Any = yield task_queries.enqueue(payload.request, replay=replay, connection=connection)
     except CallRefusedError as refusal:
         return _invalid(refusal.message, refusal)
     except CallFailedError as failure:

@@ -9,10 +9,10 @@ from uuid import UUID
 import psycopg
 
 from horsies.db.connect import Database
-from horsies.db.failures import call_failed
+from horsies.db.errors import call_failed
 from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Pause, Step, Wait, Watch
-from horsies.db.roundtrip import round_trip
-from horsies.db.rows import StoredResult
+from horsies.db.pipeline import round_trip
+from horsies.db.queries.rows import StoredResult
 from horsies.producer import caller_connection
 from horsies.producer.fork_reset import renew_in_children
 from horsies.producer.pool import SyncPool

@@ -9,9 +9,9 @@ from uuid import UUID
 import psycopg
 from psycopg.pq.abc import PGconn
 
-from horsies.db import calls_tasks
 from horsies.db.connect import Database
-from horsies.db.rows import StoredResult
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.rows import StoredResult
 from horsies.db.sqlfiles import channel, listen
 from horsies.errors import HorsiesError
 from horsies.process import monotonic, socket_pair
@@ -179,7 +179,7 @@ class _Listener:
 
     def _poll(self, connection: Connection) -> float:
         """Ask for the awaited tasks; answers when to ask again."""
-        call = calls_tasks.ended_among(self._waiters.awaited())
+        call = task_queries.ended_among(self._waiters.awaited())
         for task_id in call.decode(connection.execute(self._database.statement(call), call.params).fetchall()):
             self._waiters.wake(task_id)
         return monotonic() + self._poll_seconds

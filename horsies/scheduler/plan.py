@@ -10,8 +10,8 @@ from horsies.codec.adapters import CodecError
 from horsies.config.app import AppConfig
 from horsies.config.patterns import SchedulePattern, invalid_schedule
 from horsies.config.schedules import ScheduleConfig, TaskSchedule
-from horsies.db.calls_tasks import EnqueueRequest
-from horsies.db.rows import ScheduleState
+from horsies.db.queries.rows import ScheduleState
+from horsies.db.queries.tasks import EnqueueRequest
 from horsies.errors import HorsiesError, flatten, raise_all
 from horsies.tasks.registry import Registry, TaskDefinition
 

@@ -11,11 +11,11 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from horsies.config.app import WorkerResilienceConfig
-from horsies.db import calls_schedules
 from horsies.db.connect import Database
-from horsies.db.link import Backoff, Link, insist
+from horsies.db.connection import Backoff, Link, insist
 from horsies.db.operations import CallFailedError
-from horsies.db.rows import ScheduleState
+from horsies.db.queries import schedules as schedule_queries
+from horsies.db.queries.rows import ScheduleState
 from horsies.events import event
 from horsies.process import STOP_SIGNALS, is_ignored_hangup
 from horsies.scheduler.plan import Plan, Schedules
@@ -67,7 +67,7 @@ class Scheduler:
         wanted = [name for name in self._plans if name not in self._led]
         if not self._lock.is_open:
             await self._lock.begin()
-        gained = await self._lock.call(calls_schedules.schedule_lead(wanted, _SILENCE))
+        gained = await self._lock.call(schedule_queries.schedule_lead(wanted, _SILENCE))
         if gained:
             event("scheduler.leads", schedules=",".join(sorted(gained)))
             self._led |= {*gained}
@@ -88,7 +88,7 @@ class Scheduler:
     async def _round(self) -> float:
         """Run what is due; answers in how many seconds something may be due again."""
         loop = asyncio.get_running_loop()
-        now, states = await self._link.call(calls_schedules.schedule_states())
+        now, states = await self._link.call(schedule_queries.schedule_states())
         asked_at = loop.time()
         pause = self._interval
         for plan in [self._plans[name] for name in sorted(self._led)]:
@@ -115,7 +115,7 @@ class Scheduler:
         first = plan.following(now) if plan.is_enabled else None
         words = plan.pattern.describe()
         await self._link.call(
-            calls_schedules.schedule_define(
+            schedule_queries.schedule_define(
                 plan.name, plan.config_hash, words, plan.timezone, plan.request, first_due=first
             )
         )
@@ -128,7 +128,7 @@ class Scheduler:
     async def _run_due(self, plan: Plan, state: ScheduleState, due: datetime, now: datetime) -> datetime:
         due_times, following = plan.due_times(due, now, state.resumed_at)
         if following != due:
-            tick = calls_schedules.schedule_tick(plan.name, plan.config_hash, due, due_times, following)
+            tick = schedule_queries.schedule_tick(plan.name, plan.config_hash, due, due_times, following)
             [[sent], *_] = await self._link.transactions(*tick.groups)
             if sent:
                 event("schedule.ran", schedule=plan.name, due=due_times[-1], sent=sent, next_run_at=following)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from horsies.codec.text import encode_json
-from horsies.db import calls_tasks
 from horsies.db.operations import CallFailedError, Operation, Runner
+from horsies.db.queries import tasks as task_queries
 from horsies.events import event
 from horsies.plain import printable
 from horsies.process import monotonic
@@ -189,4 +189,4 @@ class Reporter:
 
 
 def _say(task: CurrentTask, report: bytes | None) -> Operation[bool]:
-    return (yield calls_tasks.progress(task.uuid, task.attempt, report))
+    return (yield task_queries.progress(task.uuid, task.attempt, report))

@@ -5,7 +5,7 @@ import time
 from typing import NamedTuple
 
 from horsies.codes import ContractCode, OperationalErrorCode, OutcomeCode
-from horsies.db.calls_worker import Fence, Outcome, ReapCounts, Verdict
+from horsies.db.queries.worker import Fence, Outcome, ReapCounts, Verdict
 from horsies.events import event, is_logged
 from horsies.worker.protocol import Job
 

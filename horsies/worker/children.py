@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from itertools import islice
 
-from horsies.db.calls_worker import Fence
+from horsies.db.queries.worker import Fence
 from horsies.process import socket_pair
 from horsies.worker import protocol
 from horsies.worker.protocol import DROP, RUN, Frame, Job, Kind, StopCause

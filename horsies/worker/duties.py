@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from horsies.config.app import RecoveryConfig
-from horsies.db import calls_monitor, calls_worker, calls_workflows
-from horsies.db.link import Link
+from horsies.db.connection import Link
 from horsies.db.operations import Call, CallFailedError
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries import workflows as workflow_queries
 from horsies.events import event
 from horsies.worker.attempt_log import log_reaped
 
@@ -30,21 +32,23 @@ class Duty:
 def duties(recovery: RecoveryConfig) -> list[Duty]:
     """What has to be done, given what the app wants kept and recovered."""
     found = [
-        Duty("expire", lambda: calls_worker.expire(_MOST_ROWS), _MOST_ROWS),
-        Duty("add_partitions", lambda: calls_worker.add_partitions(_PARTITION_DAYS)),
+        Duty("expire", lambda: worker_queries.expire(_MOST_ROWS), _MOST_ROWS),
+        Duty("add_partitions", lambda: worker_queries.add_partitions(_PARTITION_DAYS)),
     ]
     if recovery.auto_fail_stale_running:
-        found.insert(0, Duty("reap", lambda: calls_worker.reap(None, _MOST_ROWS), _MOST_ROWS))
+        found.insert(0, Duty("reap", lambda: worker_queries.reap(None, _MOST_ROWS), _MOST_ROWS))
     if recovery.auto_requeue_stale_claimed:
         stale_s = recovery.claimed_stale_threshold_ms / 1000
-        found.insert(0, Duty("hand_back_stale", lambda: calls_monitor.hand_back_stale(stale_s, _MOST_ROWS), _MOST_ROWS))
+        found.insert(
+            0, Duty("hand_back_stale", lambda: monitoring_queries.hand_back_stale(stale_s, _MOST_ROWS), _MOST_ROWS)
+        )
     keep_hours = recovery.terminal_record_retention_hours
     if keep_hours is not None:
-        found.append(Duty("prune", lambda: calls_worker.prune(keep_hours)))
-        found.append(Duty("prune_runs", lambda: calls_workflows.workflow_prune(keep_hours, _MOST_RUNS), _MOST_RUNS))
+        found.append(Duty("prune", lambda: worker_queries.prune(keep_hours)))
+        found.append(Duty("prune_runs", lambda: workflow_queries.workflow_prune(keep_hours, _MOST_RUNS), _MOST_RUNS))
     keep_workers = recovery.heartbeat_retention_hours
     if keep_workers is not None:
-        found.append(Duty("forget_workers", lambda: calls_worker.forget_workers(keep_workers)))
+        found.append(Duty("forget_workers", lambda: worker_queries.forget_workers(keep_workers)))
     return found
 
 
@@ -69,7 +73,7 @@ class DutyService:
     async def _try(self, duty: Duty) -> bool:
         """Do one batch of a duty; answers whether there may be more. Nothing is done if another worker is at them."""
         try:
-            counts = await self._link.call(calls_worker.duty(duty.call()))
+            counts = await self._link.call(worker_queries.duty(duty.call()))
         except CallFailedError as failure:
             event("duty.failed", level=logging.WARNING, duty=duty.name, reason=failure.message)
             return False

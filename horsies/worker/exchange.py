@@ -22,11 +22,11 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from horsies.db import calls_worker
-from horsies.db.calls_worker import Claim, Fence, Outcome, Verdict
-from horsies.db.link import Backoff, Link
+from horsies.db.connection import Backoff, Link
 from horsies.db.operations import Call, CallFailedError
-from horsies.db.rows import ClaimedTask
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.rows import ClaimedTask
+from horsies.db.queries.worker import Claim, Fence, Outcome, Verdict
 from horsies.events import event
 from horsies.worker.attempt_log import AttemptLog
 from horsies.worker.pool import ChildPool
@@ -278,7 +278,7 @@ class Exchange:
             self._is_in_doubt = False
             running = self._pool.held()
             held = held_by(running, self._outcomes, self._unbegun, self._prefetched)
-            lost = await self._link.call(calls_worker.reconcile(self._identity.worker_id, held))
+            lost = await self._link.call(worker_queries.reconcile(self._identity.worker_id, held))
             strays = lost.intersection(fence.task_id for fence in running)
             newly_lost = sum(self._pool.cancel(task_id) for task_id in strays)
             if newly_lost:  # a cancelled task that has not ended yet is lost at every comparison
@@ -290,7 +290,7 @@ class Exchange:
             await asyncio.sleep(lease_s / 3)
             async with self._alone:
                 fences = list(self._prefetched)
-                call = calls_worker.renew(self._identity.worker_id, fences, lease_s, self._settings.most_lease_s)
+                call = worker_queries.renew(self._identity.worker_id, fences, lease_s, self._settings.most_lease_s)
                 try:
                     kept = await self._link.call(call) if fences else set[UUID]()
                 except CallFailedError as failure:
@@ -392,16 +392,16 @@ class Exchange:
         calls: list[Call[Any]] = []
         behind: list[Call[Any]] = []
         if load.outcomes:
-            calls.append(calls_worker.finish(worker_id, self._identity.hostname, load.outcomes))
-            behind.append(calls_worker.notify_done([outcome.fence.task_id for outcome in load.outcomes]))
+            calls.append(worker_queries.finish(worker_id, self._identity.hostname, load.outcomes))
+            behind.append(worker_queries.notify_done([outcome.fence.task_id for outcome in load.outcomes]))
         if load.starting:
-            calls.append(calls_worker.start(worker_id, list(load.starting)))
+            calls.append(worker_queries.start(worker_id, list(load.starting)))
         if load.freed:
-            behind.append(calls_worker.notify_room(worker_id, load.freed))
+            behind.append(worker_queries.notify_room(worker_id, load.freed))
         claims = self._claims(load)
         groups = [calls, claims, behind] if self._is_governed else [[*calls, *claims], behind]
         if load.unbegun:
-            groups += [[calls_worker.release(worker_id, load.unbegun)], [calls_worker.notify_wake()]]
+            groups += [[worker_queries.release(worker_id, load.unbegun)], [worker_queries.notify_wake()]]
         return [group for group in groups if group]
 
     def _claims(self, load: _Load) -> list[Call[Any]]:
@@ -411,10 +411,10 @@ class Exchange:
         worker, names = (load.worker_id, load.exchange_no), (self._queues, self._settings.task_names)
         claims: list[Call[Any]] = []
         if load.wish.run:
-            claims.append(calls_worker.claim(*worker, load.wish.run, *names, free=free))
+            claims.append(worker_queries.claim(*worker, load.wish.run, *names, free=free))
         if load.wish.prefetch:
             lease_s = self._settings.lease_s
-            claims.append(calls_worker.claim(*worker, load.wish.prefetch, *names, free=0, lease_s=lease_s))
+            claims.append(worker_queries.claim(*worker, load.wish.prefetch, *names, free=0, lease_s=lease_s))
         return claims
 
     def _take_in(self, load: _Load, replies: Iterator[Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from horsies.db.calls_worker import WorkerFacts
+from horsies.db.queries.worker import WorkerFacts
 from horsies.version import __version__
 from horsies.worker.settings import WorkerOptions, WorkerSettings
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from horsies.codec.text import decode_json, encode_json
-from horsies.db import calls_workflows
 from horsies.db.operations import Runner
+from horsies.db.queries import workflows as workflow_queries
 from horsies.tasks.registry import Registry, TaskDefinition
 from horsies.worker.protocol import Job
 from horsies.workflows.built_in_tasks import MAP_TASK, insist_on
@@ -26,7 +26,7 @@ def decode_call(
     inputs = decode_json(job.inputs)
     if "args_from" not in inputs:
         inputs = decode_json(
-            runner.run(insist_on(calls_workflows.workflow_inputs(inputs["workflow_id"], inputs["index"])))
+            runner.run(insist_on(workflow_queries.workflow_inputs(inputs["workflow_id"], inputs["index"])))
         )
     call: dict[str, Any] = decode_json(job.args)
     for name, passed in inputs["args_from"].items():

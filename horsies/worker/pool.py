@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from horsies.codes import OperationalErrorCode
-from horsies.db.calls_worker import Fence, Outcome
+from horsies.db.queries.worker import Fence, Outcome
 from horsies.events import event
 from horsies.worker.children import Child, ChildState
 from horsies.worker.crew import Crew

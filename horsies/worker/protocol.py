@@ -38,8 +38,8 @@ from enum import IntEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from horsies.db.calls_worker import Fence
-from horsies.db.rows import ClaimedTask
+from horsies.db.queries.rows import ClaimedTask
+from horsies.db.queries.worker import Fence
 
 _HEAD = struct.Struct(">IB")
 _JOB = struct.Struct(">16sQIIHHI")

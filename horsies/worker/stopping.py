@@ -8,7 +8,7 @@ it is to end; the supervisor replaces its process, and kills that once no other 
 import asyncio
 import time
 
-from horsies.db.calls_worker import Fence
+from horsies.db.queries.worker import Fence
 from horsies.tasks.current import CurrentTask
 from horsies.worker.protocol import Job, StopCause
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import psycopg
 
-from horsies.db import calls_worker
 from horsies.db.connect import Database
-from horsies.db.failures import call_failed
-from horsies.db.link import Backoff, Link, insist
+from horsies.db.connection import Backoff, Link, insist
+from horsies.db.errors import call_failed
 from horsies.db.operations import Call, CallFailedError
+from horsies.db.queries import worker as worker_queries
 from horsies.db.sqlfiles import channel, listen
 from horsies.events import event
 from horsies.process import StopSignals
@@ -127,15 +127,15 @@ class Supervisor:
 
     async def _reap_neighbours(self) -> None:
         """Hand on the work of workers of this host that died without a last will: they are seen to be gone."""
-        for known in await self._heart.call(calls_worker.neighbours(self._facts.boot_id, self._facts.pid_namespace)):
+        for known in await self._heart.call(worker_queries.neighbours(self._facts.boot_id, self._facts.pid_namespace)):
             if is_dead(known.pid, known.process_start):
                 event("worker.found_dead", worker_id=known.worker_id, pid=known.pid)
-                log_reaped(await self._heart.call(calls_worker.reap(known.worker_id, REAP_MOST)))
+                log_reaped(await self._heart.call(worker_queries.reap(known.worker_id, REAP_MOST)))
 
     async def _register(self) -> None:
         worker_id = self._identity.worker_id
         sent_at = suspend_clock()
-        await self._compare_clocks(calls_worker.worker_start(worker_id, self._facts))
+        await self._compare_clocks(worker_queries.worker_start(worker_id, self._facts))
         self._crew.tell_template(Frame(Kind.WORKER, worker_id.bytes))
         self._feed_watchdog(sent_at)
 
@@ -199,7 +199,7 @@ class Supervisor:
 
     async def _beat_once(self) -> None:
         sent_at = suspend_clock()
-        if await self._compare_clocks(calls_worker.heartbeat(self._identity.worker_id, self._ahead_s)):
+        if await self._compare_clocks(worker_queries.heartbeat(self._identity.worker_id, self._ahead_s)):
             self._feed_watchdog(sent_at)
             self._exchange.let_assist(allowed=True)
             self._exchange.doubt()
@@ -252,7 +252,7 @@ class Supervisor:
         await asyncio.wait(services)
         try:
             await self._heart.open()  # anew: the old connection may have died since the last heartbeat
-            await self._heart.call(calls_worker.worker_stop(self._identity.worker_id))
+            await self._heart.call(worker_queries.worker_stop(self._identity.worker_id))
         except CallFailedError as failure:
             event("worker.left_unnoticed", level=logging.WARNING, reason=failure.message)
         await self._heart.close()

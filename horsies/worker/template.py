@@ -36,8 +36,8 @@ from uuid import UUID
 
 import psycopg
 
-from horsies.db import calls_worker
 from horsies.db.connect import Database
+from horsies.db.queries import worker as worker_queries
 from horsies.errors import ErrorCode, HorsiesError
 from horsies.process import STOP_SIGNALS, StopSignals, adopt_socket, socket_pair
 from horsies.worker import protocol
@@ -363,7 +363,7 @@ class _Loop:
         for pause in _WILL_PAUSES_S:
             select.select((), (), (), pause)
             with suppress(psycopg.Error), self._template.database.connect() as connection:
-                call = calls_worker.reap(self._worker_id, REAP_MOST)
+                call = worker_queries.reap(self._worker_id, REAP_MOST)
                 rows = connection.execute(self._template.database.statement(call), call.params).fetchall()
                 log_reaped(call.decode(rows))
                 return

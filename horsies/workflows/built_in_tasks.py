@@ -12,9 +12,9 @@ from uuid_utils.compat import uuid7
 
 from horsies.codec.signature import SignatureCodec
 from horsies.codes import OperationalErrorCode
-from horsies.db import calls_workflows
-from horsies.db.calls_workflows import RunRequest
 from horsies.db.operations import Call, CallFailedError, Operation, Pause, Runner
+from horsies.db.queries import workflows as workflow_queries
+from horsies.db.queries.workflows import RunRequest
 from horsies.errors import SourceLocation, TaskDefinitionError
 from horsies.task_result import TaskError, TaskResult, failed_with
 from horsies.tasks.current import CurrentTask, current_task
@@ -61,7 +61,7 @@ def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) ->
         return TaskResult(err=TaskError(error_code=code, message=message, exception=exception))
     request = RunRequest(uuid7(), compiled.document, compiled.fingerprint)
     task = _task()
-    verdict = app.producer.runner.run(insist_on(calls_workflows.workflow_attach(task.uuid, task.attempt, request)))
+    verdict = app.producer.runner.run(insist_on(workflow_queries.workflow_attach(task.uuid, task.attempt, request)))
     if verdict == "endless":
         message = f"{definition.__name__} contains itself: a run of it is above this node"
         return failed_with(OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED, message)
@@ -70,7 +70,7 @@ def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) ->
 
 def _map(runner: Runner) -> Done:
     task = _task()
-    runner.run(insist_on(calls_workflows.workflow_map(task.uuid, task.attempt)))
+    runner.run(insist_on(workflow_queries.workflow_map(task.uuid, task.attempt)))
     return TaskResult(ok=None)
 
 

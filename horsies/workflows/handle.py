@@ -20,8 +20,8 @@ from horsies.codes import (
     WorkflowStatus,
     WorkflowTaskStatus,
 )
-from horsies.db import calls_workflows
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
+from horsies.db.queries import workflows as workflow_queries
 from horsies.producer.handle import CodecFor, await_answer, parse_id, uncommitted
 from horsies.result import Err, Ok, Result
 from horsies.task_result import TaskError, TaskResult, failed_with
@@ -29,7 +29,7 @@ from horsies.workflows.nodes import AnyNode, Node, NodeKey, list_codec, required
 from horsies.workflows.summary import SubWorkflowError, SubWorkflowSummary, read_summary
 
 if TYPE_CHECKING:
-    from horsies.db.rows import RunRow, RunTaskRow
+    from horsies.db.queries.rows import RunRow, RunTaskRow
     from horsies.workflows.spec import WorkflowSpec
 
 _PLAIN = ResultCodec(object)
@@ -218,7 +218,7 @@ class WorkflowHandle[T]:
 
     def _look(self, run_id: UUID) -> Operation[tuple[TaskResult[Any, TaskError], bool] | None]:
         """The outcome, if there is one by now."""
-        run: RunRow | None = yield calls_workflows.workflow_state(run_id)
+        run: RunRow | None = yield workflow_queries.workflow_state(run_id)
         if run is None:
             missing = failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, self._missing())
             return (missing, False) if self._is_committed else None
@@ -232,7 +232,7 @@ class WorkflowHandle[T]:
                 codec = self._codec(run.output_index, run.output_kind, run.output_task)
                 return _decode(codec, run.output_status, run.output_result or b"null"), True
             case WorkflowStatus.COMPLETED:
-                rows: list[RunTaskRow] = yield calls_workflows.workflow_tasks(run_id, with_results=True)
+                rows: list[RunTaskRow] = yield workflow_queries.workflow_tasks(run_id, with_results=True)
                 return TaskResult(ok={row.node_id: self._decode(row) for row in rows if row.is_leaf}), True
             case _:
                 return None
@@ -243,7 +243,7 @@ class WorkflowHandle[T]:
         if self._id is None:
             return failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, self._missing())
         try:
-            rows: list[RunTaskRow] = yield calls_workflows.workflow_tasks(self._id, node_id, with_results=True)
+            rows: list[RunTaskRow] = yield workflow_queries.workflow_tasks(self._id, node_id, with_results=True)
         except CallFailedError as failure:
             return failed_with(OperationalErrorCode.BROKER_ERROR, failure.message)
         if not rows:
@@ -258,21 +258,21 @@ class WorkflowHandle[T]:
         def read(run: "RunRow | None") -> WorkflowStatus | None:
             return None if run is None else WorkflowStatus(run.status)
 
-        return self._ask(calls_workflows.workflow_state, read)
+        return self._ask(workflow_queries.workflow_state, read)
 
     def _results(self) -> Operation[HandleResult[dict[str, TaskResult[Any, TaskError]]]]:
         def read(rows: "list[RunTaskRow]") -> dict[str, TaskResult[Any, TaskError]] | None:
             return {row.node_id: self._decode(row) for row in rows if row.result is not None} if rows else None
 
-        return self._ask(partial(calls_workflows.workflow_tasks, with_results=True), read)
+        return self._ask(partial(workflow_queries.workflow_tasks, with_results=True), read)
 
     def _tasks(self) -> Operation[HandleResult[list[WorkflowTaskInfo]]]:
-        call_for = partial(calls_workflows.workflow_tasks, with_results=True)
+        call_for = partial(workflow_queries.workflow_tasks, with_results=True)
         return self._ask(call_for, lambda rows: [self._info(row) for row in rows] or None)
 
     def _control(self, action: str) -> Operation[HandleResult[bool]]:
         def call_for(run_id: UUID) -> Call[str]:
-            return calls_workflows.workflow_control(run_id, action)
+            return workflow_queries.workflow_control(run_id, action)
 
         def read(verdict: str) -> bool | None:
             return {"changed": True, "unchanged": False}.get(verdict)

@@ -8,9 +8,9 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from horsies.codes import WorkflowStartErrorCode
-from horsies.db import calls_workflows
-from horsies.db.calls_workflows import RunRequest
 from horsies.db.operations import UNSET, CallFailedError, CallRefusedError, Operation, Runner
+from horsies.db.queries import workflows as workflow_queries
+from horsies.db.queries.workflows import RunRequest
 from horsies.errors import HorsiesError
 from horsies.events import event
 from horsies.masking import mask_secrets
@@ -99,7 +99,7 @@ def _begin[T](
 def _start[T](request: RunRequest, spec: "WorkflowSpec[T]", broker: RunBroker, connection: object) -> _Start[T]:
     run_id = str(request.run_id)
     try:
-        verdict: str = yield calls_workflows.workflow_start(request, connection)
+        verdict: str = yield workflow_queries.workflow_start(request, connection)
     except CallRefusedError as refusal:
         return Err(WorkflowStartError(WorkflowStartErrorCode.VALIDATION_FAILED, refusal.message, False, spec.name))
     except CallFailedError as failure:

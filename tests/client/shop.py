@@ -7,8 +7,8 @@ from uuid import UUID
 
 from horsies import AppConfig, Horsies, PostgresConfig, RetryPolicy, TaskError, TaskHandle, TaskResult, TaskSendResult
 from horsies.config.app import WorkerResilienceConfig
-from horsies.db import calls_worker
-from horsies.db.calls_worker import Fence, Outcome
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.worker import Fence, Outcome
 from tests.support.factories import DrivenWorker, done
 from tests.support.sessions import Session, call
 
@@ -101,4 +101,4 @@ class Hand:
         """Claim and finish a task; ``notice=False`` is a notice that got lost."""
         assert self.worker.finish(how(self.claim(wanted))) == ["accepted"]
         if notice:
-            call(self._session, calls_worker.notify_done([wanted]))
+            call(self._session, worker_queries.notify_done([wanted]))

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from horsies import current_task
-from horsies.db.calls_worker import Fence
+from horsies.db.queries.worker import Fence
 from horsies.tasks.current import CurrentTask, Reporter, Running
 from tests.client.conftest import NewShop, blocked, locked_out
 from tests.client.shop import Hand, Shop

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from horsies.db import calls_worker
+from horsies.db.queries import worker as worker_queries
 from tests.client.shop import Hand
 from tests.support.factories import done
 from tests.support.sessions import Session, call, column
@@ -24,7 +24,7 @@ def end_everything(hand: Hand, db: Session) -> None:
     ids: list[UUID] = [fence.task_id for fence in fences]
     if ids:
         hand.worker.finish(*map(done, fences))
-        call(db, calls_worker.notify_done(ids))
+        call(db, worker_queries.notify_done(ids))
 
 
 def test_parent_and_children(database_url: str, db: Session, hand: Hand) -> None:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from horsies import ContractCode, Horsies, OperationalErrorCode, OutcomeCode, RetrievalCode, TaskError
-from horsies.db.calls_worker import Fence, Outcome
+from horsies.db.queries.worker import Fence, Outcome
 from horsies.producer import handle as handle_module
 from tests.client.conftest import NewShop
 from tests.client.shop import PASSWORD, Do, Hand, Shop, ShopError, task_id

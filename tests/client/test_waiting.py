@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from horsies import PostgresConfig, RetrievalCode
-from horsies.db import calls_worker
+from horsies.db.queries import worker as worker_queries
 from horsies.producer import waiter
 from tests.client.conftest import BeginWait, NewShop, connections, listeners
 from tests.client.shop import OFTEN, RARELY, Do, Hand, Shop
@@ -61,7 +61,7 @@ def test_a_lost_notice_is_made_up_for(begin_wait: BeginWait, new_shop: NewShop, 
 def test_a_wrong_notice_does_not(begin_wait: BeginWait, quiet_shop: Shop, db: Session, hand: Hand) -> None:
     wait = begin_wait(quiet_shop)
     hand.end(UUID(quiet_shop.add.send(2).unwrap().task_id))
-    call(db, calls_worker.notify_done([wait.task_id]))
+    call(db, worker_queries.notify_done([wait.task_id]))
     assert quiet_shop.waiters.awaited() == [wait.task_id]
     hand.end(wait.task_id)
     wait.check()
@@ -148,7 +148,7 @@ def test_many_wait_over_one_connection(new_shop: NewShop, database_url: str, db:
         assert len(connections(db)) <= 1 + 5 + 5  # and a pool for each style
         fences = hand.worker.claim(len(handles))
         assert set(hand.worker.finish(*map(done, fences))) == {"accepted"}
-        call(db, calls_worker.notify_done([fence.task_id for fence in fences]))
+        call(db, worker_queries.notify_done([fence.task_id for fence in fences]))
 
     with ThreadPoolExecutor(THREADS) as threads:
         blocked = [threads.submit(handle.get) for handle in handles[:THREADS]]

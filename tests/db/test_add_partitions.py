@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg import errors
 
-from horsies.db import calls_worker
+from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, done, ended_task, send
 from tests.support.sessions import (
     InBackground,
@@ -34,7 +34,7 @@ def _clock(db: Session) -> None:
 
 
 def add_partitions(db: Session, days: int = 0) -> int:
-    return call(db, calls_worker.add_partitions(days))
+    return call(db, worker_queries.add_partitions(days))
 
 
 def partitions(db: Session) -> list[str]:

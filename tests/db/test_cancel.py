@@ -7,7 +7,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_tasks
+from horsies.db.queries import tasks as task_queries
 from tests.support.factories import (
     HOSTNAME,
     PID,
@@ -45,7 +45,7 @@ def worker(db: Session) -> DrivenWorker:
 
 
 def cancel(session: Session, task_id: UUID) -> str:
-    return call(session, calls_tasks.cancel(task_id))
+    return call(session, task_queries.cancel(task_id))
 
 
 @pytest.mark.usefixtures("worker")

@@ -6,7 +6,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_monitor
+from horsies.db.queries import monitoring as monitoring_queries
 from tests.support.factories import DrivenWorker, done, ended_task, request, send
 from tests.support.runs import node, start, state, statuses
 from tests.support.sessions import InBackground, Session, call, column, find, row, scalar, wait_until_blocked
@@ -15,7 +15,7 @@ POLICY = RetryPolicy.fixed([60], jitter=False, auto_retry_for=["BOOM"])
 
 
 def cancel_many(session: Session, *task_ids: UUID) -> set[UUID]:
-    return set(call(session, calls_monitor.cancel_many(task_ids)))
+    return set(call(session, monitoring_queries.cancel_many(task_ids)))
 
 
 def test_those_that_have_not_ended_end_with_all_that_is_known_of_them(db: Session) -> None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from horsies.db.calls_worker import Fence
+from horsies.db.queries.worker import Fence
 from tests.support.factories import (
     DrivenWorker,
     cap_queue,

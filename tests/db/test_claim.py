@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from horsies.db import calls_worker
+from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, done, numbered_id, request, send, send_many
 from tests.support.sessions import (
     NOON,
@@ -257,5 +257,5 @@ def test_claims_and_outcomes_go_on_while_tasks_are_sent(
 def test_the_call_names_no_task_twice_and_passes_lists_of_any_length(db: Session) -> None:
     send_many(db, 1000)
     worker = DrivenWorker(db, names=[f"task {number}" for number in range(500)] + ["add"])
-    claim = call(db, calls_worker.claim(worker.id, 1, 5000, ["default"], worker.names, free=5000))
+    claim = call(db, worker_queries.claim(worker.id, 1, 5000, ["default"], worker.names, free=5000))
     assert len({task.id for task in claim.tasks}) == 1000

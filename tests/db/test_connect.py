@@ -8,7 +8,7 @@ from psycopg import errors
 
 from horsies.config.app import PostgresConfig
 from horsies.db.connect import Database
-from horsies.db.failures import call_failed, is_retryable
+from horsies.db.errors import call_failed, is_retryable
 from horsies.db.migrate import migrate, status
 from horsies.db.operations import CallFailedError
 from tests.support.factories import request, send

@@ -7,9 +7,9 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from horsies.db import calls_identity
-from horsies.db.calls_identity import DatabaseIdentity, DatabasePlace
 from horsies.db.migrate import migrate
+from horsies.db.queries import identity as identity_queries
+from horsies.db.queries.identity import DatabaseIdentity, DatabasePlace
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, bind
 from tests.support.databases import new_database
 from tests.support.server import Server, database_name
@@ -30,7 +30,7 @@ def role(db: Session) -> Iterator[str]:
 
 
 def identity(session: Session, schema: str = DEFAULT_SCHEMA) -> DatabaseIdentity:
-    asked = calls_identity.database_identity()
+    asked = identity_queries.database_identity()
     return asked.decode(session.execute(bind(asked.sql, schema), asked.params).fetchall())
 
 
@@ -90,21 +90,21 @@ def test_each_part_tells_databases_apart(changed: dict[str, str]) -> None:
 def test_where_a_connection_leads_is_found_also_without_the_schema(
     db: Session, empty_database_url: str, tcp_database_url: str
 ) -> None:
-    here = call(db, calls_identity.find_identity())
+    here = call(db, identity_queries.find_identity())
     assert (here.has_schema, here.database) == (True, db.info.dbname)
     socket = DatabasePlace(has_schema=True, database="shop", server=None)
     assert socket.describe() == "the database 'shop' over a Unix socket"
     with open_session(empty_database_url) as empty:
-        assert call(empty, calls_identity.find_identity()).has_schema is False
+        assert call(empty, identity_queries.find_identity()).has_schema is False
     with open_session(tcp_database_url) as session:
-        server = call(session, calls_identity.find_identity()).server
+        server = call(session, identity_queries.find_identity()).server
         assert server == f"127.0.0.1:{session.info.port}"
 
 
 def test_names_are_escaped_and_may_come_as_bytes(server: Server, template: str) -> None:
     with new_database(server, template, suffix="\n'x") as url, psycopg.connect(url) as session:
         session.execute("set client_encoding = 'SQL_ASCII'")
-        asked = calls_identity.find_identity()
+        asked = identity_queries.find_identity()
         place = asked.decode(session.execute(bind(asked.sql, DEFAULT_SCHEMA)).fetchall())
     assert "\n" not in place.describe()
     assert "\\n'x" in place.describe()

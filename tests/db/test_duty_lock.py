@@ -3,10 +3,11 @@
 from datetime import timedelta
 
 from horsies.config.app import RecoveryConfig
-from horsies.db import calls_worker, operations
-from horsies.db.calls_worker import ReapCounts
+from horsies.db import operations
 from horsies.db.migrate import migrate
 from horsies.db.operations import Call
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.worker import ReapCounts
 from horsies.db.sqlfiles import bind
 from horsies.worker.duties import duties
 from tests.support.factories import DrivenWorker, request, send
@@ -39,9 +40,9 @@ def test_a_duty_is_not_done_while_another_worker_is_at_them(db: Session, other: 
     with other.transaction():
         assert call(other, LOCK)
         for each in DUTIES:
-            assert call(db, calls_worker.duty(each.call())) is None
+            assert call(db, worker_queries.duty(each.call())) is None
         assert scalar(db, "select count(*) from horsies.tasks") == 1
-    answers = {each.name: call(db, calls_worker.duty(each.call())) for each in DUTIES}
+    answers = {each.name: call(db, worker_queries.duty(each.call())) for each in DUTIES}
     assert answers["reap"] == ReapCounts(0, 0, 0)
     assert answers["expire"] == 1
     assert all(answer is not None for answer in answers.values())

@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_tasks
+from horsies.db.queries import tasks as task_queries
 from tests.support.factories import DrivenWorker, done, expire, failed, request, send
 from tests.support.sessions import NOON, Session, call, find, freeze_clock, move_clock
 
@@ -18,7 +18,7 @@ def status(db: Session, task_id: UUID) -> str:
 
 
 def cancel(db: Session, task_id: UUID) -> None:
-    assert call(db, calls_tasks.cancel(task_id)) == "cancelled"
+    assert call(db, task_queries.cancel(task_id)) == "cancelled"
 
 
 def test_new_to_pending_by_send(db: Session) -> None:

@@ -4,13 +4,13 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_tasks
+from horsies.db.queries import tasks as task_queries
 from tests.support.factories import DrivenWorker, ended_task, send
 from tests.support.sessions import Session, call
 
 
 def ended_among(db: Session, *ids: UUID) -> set[UUID]:
-    return set(call(db, calls_tasks.ended_among(ids)))
+    return set(call(db, task_queries.ended_among(ids)))
 
 
 def test_live_tasks_are_not_ended_whatever_they_do(db: Session) -> None:

@@ -2,13 +2,13 @@
 
 from datetime import timedelta
 
-from horsies.db import calls_monitor
+from horsies.db.queries import monitoring as monitoring_queries
 from tests.support.factories import DrivenWorker, done, expire, request, send
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock
 
 
 def expired(db: Session, most: int = 100) -> list[tuple[object, str]]:
-    return [(found.id, found.status) for found in call(db, calls_monitor.expired_tasks(most))]
+    return [(found.id, found.status) for found in call(db, monitoring_queries.expired_tasks(most))]
 
 
 def test_those_about_to_end_and_those_that_ended_within_a_day(db: Session) -> None:

@@ -8,7 +8,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db.calls_worker import Fence
+from horsies.db.queries.worker import Fence
 from tests.support.factories import (
     CHILD_NAME,
     CHILD_PID,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from horsies.config.retry import RetryPolicy
-from horsies.db.calls_worker import Fence, Outcome, Verdict
+from horsies.db.queries.worker import Fence, Outcome, Verdict
 from tests.support.factories import (
     CHILD_NAME,
     CHILD_PID,

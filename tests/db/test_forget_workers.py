@@ -1,6 +1,6 @@
 """`forget_workers`: dead workers are known for a while, and then forgotten."""
 
-from horsies.db import calls_worker
+from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, reap
 from tests.support.sessions import NOON, Session, call, column, freeze_clock, move_clock, row, scalar
 
@@ -15,11 +15,11 @@ def test_a_worker_that_is_found_dead_is_known_until_the_retention_is_over(db: Se
     assert (known["pid"], known["process_name"], known["died_at"]) == (worker.facts(1).pid, "host-1/worker", NOON)
 
     move_clock(db, 24 * HOUR)
-    assert call(db, calls_worker.forget_workers(24)) == 0
+    assert call(db, worker_queries.forget_workers(24)) == 0
     move_clock(db, 1)
     later = DrivenWorker(db)
     reap(db, proven_dead=later.id)
-    assert call(db, calls_worker.forget_workers(24)) == 1
+    assert call(db, worker_queries.forget_workers(24)) == 1
     assert column(db, "select id from horsies.dead_workers") == [later.id]
 
 

@@ -1,12 +1,13 @@
 """`hand_back_stale`: what silent workers have claimed and not begun returns to the queue."""
 
-from horsies.db import calls_monitor, calls_worker
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, numbered_id, prefetch, request, send
 from tests.support.sessions import Ear, Session, call, find, freeze_clock, move_clock, row
 
 
 def hand_back_stale(db: Session, seconds: float, most: int = 100) -> int:
-    return call(db, calls_monitor.hand_back_stale(seconds, most))
+    return call(db, monitoring_queries.hand_back_stale(seconds, most))
 
 
 def test_claims_of_a_silent_worker_go_back_and_what_it_runs_stays(db: Session, other: Session) -> None:
@@ -79,5 +80,5 @@ def test_what_would_go_back_for_the_fifth_time_is_left_to_who_fails_it(db: Sessi
     prefetch(db, last.claim_one())
     move_clock(db, 60)
     assert hand_back_stale(db, 60) == 0
-    assert int(call(db, calls_worker.reap(last.id, 10))) == 1
+    assert int(call(db, worker_queries.reap(last.id, 10))) == 1
     assert row(db, "history", task_id)["error_code"] == "WORKER_CRASHED"

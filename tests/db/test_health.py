@@ -5,14 +5,16 @@ from datetime import timedelta
 import pytest
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_monitor, calls_schedules, health
+from horsies.db import health
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries import schedules as schedule_queries
 from horsies.db.sqlfiles import DEFAULT_SCHEMA
 from tests.support.factories import numbered_id, request, send
 from tests.support.sessions import Session, call
 
 
 def test_a_new_schema_is_well(db: Session) -> None:
-    found = call(db, calls_monitor.health())
+    found = call(db, monitoring_queries.health())
     assert (found.days_ahead, found.has_strays, found.sender_skew_seconds) == (15, False, None)
     assert found.dead_rows == 0
     assert health.drift(db, DEFAULT_SCHEMA) == []
@@ -22,27 +24,27 @@ def test_the_oldest_transaction(db: Session, other: Session) -> None:
     with other.transaction():
         other.execute("set local application_name = 'dreamer'")
         send(other)
-        found = call(db, calls_monitor.health())
+        found = call(db, monitoring_queries.health())
     assert found.oldest is not None
     assert "dreamer" in found.oldest
     assert found.oldest_seconds is not None
     assert found.oldest_seconds >= 0
-    assert "dreamer" not in str(call(db, calls_monitor.health()).oldest)
+    assert "dreamer" not in str(call(db, monitoring_queries.health()).oldest)
 
 
 def test_a_scheduler_that_leads_is_no_old_transaction(db: Session, other: Session) -> None:
     """It is in one for as long as it lives, and has a new snapshot with each call."""
     with other.transaction():
-        call(other, calls_schedules.schedule_lead(["nightly"], timedelta(seconds=30)))
-        assert call(db, calls_monitor.health()).oldest is None
+        call(other, schedule_queries.schedule_lead(["nightly"], timedelta(seconds=30)))
+        assert call(db, monitoring_queries.health()).oldest is None
 
 
 def test_the_clocks_of_senders_that_are_ahead(db: Session) -> None:
     send(db, request(numbered_id(1)))  # of long ago, as by a replay
-    assert (call(db, calls_monitor.health()).sender_skew_seconds or 0) < 0
+    assert (call(db, monitoring_queries.health()).sender_skew_seconds or 0) < 0
     late = uuid7().int + (60_000 << 80)
     db.execute("select horsies.enqueue(%s, 'add', 'default', 100, '{}', 'x', 0, null, null, null, false)", (_id(late),))
-    assert call(db, calls_monitor.health()).sender_skew_seconds == pytest.approx(60, abs=5)
+    assert call(db, monitoring_queries.health()).sender_skew_seconds == pytest.approx(60, abs=5)
 
 
 def _id(number: int) -> str:

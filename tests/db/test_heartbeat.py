@@ -3,7 +3,7 @@
 import time
 from datetime import timedelta
 
-from horsies.db import calls_worker
+from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, reap, send
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock, row, scalar
 
@@ -47,7 +47,7 @@ def test_it_says_how_far_the_clock_of_the_worker_is_ahead(db: Session) -> None:
 
 def test_it_answers_the_real_time_whatever_the_clock_of_the_test(db: Session) -> None:
     freeze_clock(db)
-    _, answered = call(db, calls_worker.heartbeat(DrivenWorker(db).id))
+    _, answered = call(db, worker_queries.heartbeat(DrivenWorker(db).id))
     assert abs(answered - time.time()) < 5
 
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_monitor, calls_tasks
-from horsies.db.calls_worker import Fence
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.worker import Fence
 from tests.support.factories import (
     DrivenWorker,
     cap_queue,
@@ -209,7 +210,7 @@ class LifeCycle(RuleBasedStateMachine):
     @rule(data=st.data(), place=st.integers(0, 1))
     def cancel(self, data: st.DataObject, place: int) -> None:
         task = data.draw(st.sampled_from(list(self.tasks.values())))
-        verdict = call(self.sessions[place], calls_tasks.cancel(task.id))
+        verdict = call(self.sessions[place], task_queries.cancel(task.id))
         assert verdict == ("cancelled" if task.is_live else "ended")
         if task.is_live:
             task.end("CANCELLED")
@@ -217,7 +218,7 @@ class LifeCycle(RuleBasedStateMachine):
     @rule(place=st.integers(0, 1))
     def hand_back_stale(self, place: int) -> None:
         lost = self.live(lambda task: task.status == "CLAIMED" and (task.lease <= self.now or self.is_silent(task)))
-        assert call(self.sessions[place], calls_monitor.hand_back_stale(STALE_S, 1000)) == len(lost)
+        assert call(self.sessions[place], monitoring_queries.hand_back_stale(STALE_S, 1000)) == len(lost)
         for task in lost:
             task.go_back()
 

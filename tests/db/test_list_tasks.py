@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from horsies.db import calls_monitor
+from horsies.db.queries import monitoring as monitoring_queries
 from tests.support.factories import DrivenWorker, done, failed, numbered_id, request, send
 from tests.support.sessions import Session, call
 
@@ -22,13 +22,13 @@ def ids(db: Session) -> list[UUID]:
 def listed(
     db: Session, *statuses: str, queue: str | None = None, name: str | None = None, most: int = 10
 ) -> list[UUID]:
-    return [row.id for row in call(db, calls_monitor.list_tasks(statuses or None, queue, name, most))]
+    return [row.id for row in call(db, monitoring_queries.list_tasks(statuses or None, queue, name, most))]
 
 
 def test_all_the_latest_first(db: Session, ids: list[UUID]) -> None:
     assert listed(db) == ids[::-1]
     assert listed(db, most=2) == [ids[4], ids[3]]
-    rows = call(db, calls_monitor.list_tasks(None, None, None, 10))
+    rows = call(db, monitoring_queries.list_tasks(None, None, None, 10))
     assert [row.status for row in rows] == ["PENDING", "PENDING", "RUNNING", "FAILED", "COMPLETED"]
 
 

@@ -6,8 +6,10 @@ from uuid import UUID
 import pytest
 from psycopg import errors
 
-from horsies.db import calls_tasks, calls_worker, calls_workflows
-from horsies.db.calls_worker import Fence
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries import workflows as workflow_queries
+from horsies.db.queries.worker import Fence
 from tests.support.factories import HOSTNAME, DrivenWorker, done, expire, numbered_id, reap
 from tests.support.runs import control, node, request
 from tests.support.sessions import InBackground, NewSession, Session, call, column, wait_until_blocked
@@ -27,12 +29,12 @@ def is_free(session: Session, sql: bytes, run: UUID) -> bool:
 
 def started(session: Session, number: int, **options: object) -> UUID:
     wanted = request([node(**options)], numbered_id(number))
-    assert call(session, calls_workflows.workflow_start(wanted)) == "started"
+    assert call(session, workflow_queries.workflow_start(wanted)) == "started"
     return wanted.run_id
 
 
 def finish(session: Session, worker: UUID, fences: list[Fence]) -> object:
-    return call(session, calls_worker.finish(worker, HOSTNAME, [done(fence) for fence in fences]))
+    return call(session, worker_queries.finish(worker, HOSTNAME, [done(fence) for fence in fences]))
 
 
 MOVES: dict[str, Callable[[Session, UUID, list[Fence]], object]] = {
@@ -65,7 +67,7 @@ def test_roots_are_locked_in_the_order_of_their_ids_and_before_tasks(
 
 
 SINGLE: dict[str, Callable[[Session, UUID, UUID], object]] = {
-    "cancel": lambda session, _run, task: call(session, calls_tasks.cancel(task)),
+    "cancel": lambda session, _run, task: call(session, task_queries.cancel(task)),
     "expire": lambda session, _run, _task: expire(session),
     "workflow_cancel": lambda session, run, _task: control(session, run, "cancel"),
     "workflow_pause": lambda session, run, _task: control(session, run, "pause"),
@@ -93,4 +95,4 @@ def test_a_plain_task_waits_for_no_run(db: Session, other: Session) -> None:
     with db.transaction():
         assert is_free(db, LOCK_RUN, run)
         other.execute("set lock_timeout = '5s'")
-        assert call(other, calls_tasks.cancel(numbered_id(7))) == "unknown"
+        assert call(other, task_queries.cancel(numbered_id(7))) == "unknown"

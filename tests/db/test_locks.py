@@ -9,7 +9,7 @@ import pytest
 from psycopg import errors
 
 from horsies.config.retry import RetryPolicy
-from horsies.db.calls_worker import Fence
+from horsies.db.queries.worker import Fence
 from tests.support.factories import (
     DrivenWorker,
     done,

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from horsies.db import calls_tasks, sqlfiles
 from horsies.db import migrate as migrations
+from horsies.db import sqlfiles
 from horsies.db.migrate import SchemaTooNewError, migrate, plain_sql, status
+from horsies.db.queries import tasks as task_queries
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, admin, bind, functions, listen
 from horsies.version import __version__
 from tests.support.factories import DrivenWorker, done, request, send
@@ -85,7 +86,7 @@ def test_a_renamed_schema_gets_functions_that_name_it(db: Session) -> None:
     assert "`horsies db migrate` renews them" in stale.describe()
     assert migrate(db, "jobs") == ["functions"]
     assert migrate(db, DEFAULT_SCHEMA) == EVERYTHING
-    sent = calls_tasks.enqueue(request(), replay=False)
+    sent = task_queries.enqueue(request(), replay=False)
     assert db.execute(bind(sent.sql, "jobs"), sent.params).fetchone() == ("sent",)
     assert scalar(db, "select count(*) from jobs.tasks") == 1
     assert scalar(db, "select count(*) from horsies.tasks") == 0

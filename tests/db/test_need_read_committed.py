@@ -8,23 +8,24 @@ import pytest
 from psycopg import errors
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_tasks, calls_worker
-from horsies.db.calls_worker import Fence
 from horsies.db.operations import Call
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.worker import Fence
 from tests.support.factories import HOSTNAME, done, request
 from tests.support.sessions import Session, call, scalar
 
 FENCE = Fence(uuid7(), 1)
 CALLS: dict[str, Callable[[], Call[Any]]] = {
-    "replay": lambda: calls_tasks.enqueue(request(), replay=True),
-    "claim": lambda: calls_worker.claim(uuid7(), 1, 1, ["default"], ["add"], free=1),
-    "start": lambda: calls_worker.start(uuid7(), [FENCE]),
-    "renew": lambda: calls_worker.renew(uuid7(), [FENCE], 1, 1),
-    "finish": lambda: calls_worker.finish(uuid7(), HOSTNAME, [done(FENCE)]),
-    "release": lambda: calls_worker.release(uuid7(), [FENCE]),
-    "reconcile": lambda: calls_worker.reconcile(uuid7(), [FENCE]),
-    "reap": lambda: calls_worker.reap(None, 10),
-    "expire": lambda: calls_worker.expire(10),
+    "replay": lambda: task_queries.enqueue(request(), replay=True),
+    "claim": lambda: worker_queries.claim(uuid7(), 1, 1, ["default"], ["add"], free=1),
+    "start": lambda: worker_queries.start(uuid7(), [FENCE]),
+    "renew": lambda: worker_queries.renew(uuid7(), [FENCE], 1, 1),
+    "finish": lambda: worker_queries.finish(uuid7(), HOSTNAME, [done(FENCE)]),
+    "release": lambda: worker_queries.release(uuid7(), [FENCE]),
+    "reconcile": lambda: worker_queries.reconcile(uuid7(), [FENCE]),
+    "reap": lambda: worker_queries.reap(None, 10),
+    "expire": lambda: worker_queries.expire(10),
 }
 
 

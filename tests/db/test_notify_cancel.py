@@ -1,6 +1,6 @@
 """`notify_cancel`: telling workers, and who waits, that a task was cancelled."""
 
-from horsies.db import calls_tasks
+from horsies.db.queries import tasks as task_queries
 from tests.support.factories import DrivenWorker, send
 from tests.support.sessions import Ear, Session, call
 
@@ -8,9 +8,9 @@ from tests.support.sessions import Ear, Session, call
 def test_workers_and_waiters_are_told(db: Session, other: Session) -> None:
     task_id = send(db)
     DrivenWorker(db).claim_one()
-    call(db, calls_tasks.cancel(task_id))
+    call(db, task_queries.cancel(task_id))
     ears = {kind: Ear(other, kind) for kind in ("cancel", "done", "wake")}
-    call(db, calls_tasks.notify_cancel(task_id))
+    call(db, task_queries.notify_cancel(task_id))
     heard = ears["cancel"].heard()
     assert heard[0] == task_id.hex
     assert heard[1].startswith(task_id.hex)
@@ -21,6 +21,6 @@ def test_a_live_task_is_left_in_peace(db: Session, other: Session) -> None:
     waiting, running = send(db), send(db)
     DrivenWorker(db).claim_one()
     ears = [Ear(other, kind) for kind in ("cancel", "done", "wake")]
-    call(db, calls_tasks.notify_cancel(waiting))
-    call(db, calls_tasks.notify_cancel(running))
+    call(db, task_queries.notify_cancel(waiting))
+    call(db, task_queries.notify_cancel(running))
     assert ears[0].heard() == []

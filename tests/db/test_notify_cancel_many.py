@@ -1,6 +1,6 @@
 """`notify_cancel_many`: telling workers, and who waits, that tasks were cancelled."""
 
-from horsies.db import calls_monitor
+from horsies.db.queries import monitoring as monitoring_queries
 from tests.support.factories import DrivenWorker, send
 from tests.support.sessions import Ear, Session, call
 
@@ -8,10 +8,10 @@ from tests.support.sessions import Ear, Session, call
 def test_workers_and_waiters_are_told_of_each_that_ended(db: Session, other: Session) -> None:
     running, waiting, live = send(db), send(db), send(db)
     DrivenWorker(db).claim_one()
-    asked = calls_monitor.cancel_many([running, waiting])
+    asked = monitoring_queries.cancel_many([running, waiting])
     call(db, asked)
     assert asked.hint is not None
-    told = calls_monitor.cancel_many([running, waiting, live]).hint
+    told = monitoring_queries.cancel_many([running, waiting, live]).hint
     assert told is not None
     for kind in ("cancel", "done"):
         ear = Ear(other, kind)

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from horsies.db import calls_worker
+from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, done, failed, numbered_id, request, send
 from tests.support.sessions import Ear, Session, call
 
@@ -18,7 +18,7 @@ def ids_in(payload: str) -> list[UUID]:
 def test_ids_come_packed_as_hex_digits(db: Session, other: Session) -> None:
     ear = Ear(db, "done")
     ids = [numbered_id(number) for number in range(5)]
-    call(other, calls_worker.notify_done(ids))
+    call(other, worker_queries.notify_done(ids))
     (payload,) = ear.heard()
     assert ids_in(payload) == ids
 
@@ -29,7 +29,7 @@ def test_of_few_tasks_the_outcome_is_told(db: Session, other: Session, name: str
     succeeds, fails = (send(db, request(numbered_id(number), name=name)) for number in range(2))
     first, second = worker.claim(2)
     worker.finish(done(first, '{"ä": "b\\n"}'.encode()), failed(second))
-    call(other, calls_worker.notify_done([succeeds, fails]))
+    call(other, worker_queries.notify_done([succeeds, fails]))
     told, told_of_failure = ear.heard()
     assert told == f'{succeeds.hex} COMPLETED {name}\n{{"ä": "b\\n"}}'
     assert told_of_failure.startswith(f'{fails.hex} FAILED {name}\n{{"error_code": "BOOM"')
@@ -40,20 +40,20 @@ def test_an_outcome_that_does_not_fit_is_not_told(db: Session, other: Session, n
     ear, worker = Ear(db, "done"), DrivenWorker(db, names=[name])
     ended = send(db, request(name=name))
     worker.finish(done(worker.claim_one(), result.encode()))
-    call(other, calls_worker.notify_done([ended]))
+    call(other, worker_queries.notify_done([ended]))
     assert ear.heard() == [ended.hex]
 
 
 def test_of_a_task_that_goes_on_there_is_only_the_id(db: Session, other: Session) -> None:
     ear, waiting = Ear(db, "done"), send(db)
-    call(other, calls_worker.notify_done([waiting]))
+    call(other, worker_queries.notify_done([waiting]))
     assert ear.heard() == [waiting.hex]
 
 
 def test_many_ids_come_in_as_many_notices_as_it_takes(db: Session, other: Session) -> None:
     ear = Ear(db, "done")
     ids = [numbered_id(number) for number in range(1001)]
-    call(other, calls_worker.notify_done(ids))
+    call(other, worker_queries.notify_done(ids))
     payloads = ear.heard()
     assert len(payloads) == 6
     assert max(map(len, payloads)) <= LONGEST_PAYLOAD
@@ -62,6 +62,6 @@ def test_many_ids_come_in_as_many_notices_as_it_takes(db: Session, other: Sessio
 
 def test_nothing_is_told_of_no_tasks(db: Session, other: Session) -> None:
     ear = Ear(db, "done")
-    call(other, calls_worker.notify_done([]))
+    call(other, worker_queries.notify_done([]))
     other.execute("select horsies.notify_done(null)")
     assert ear.heard() == []

@@ -2,14 +2,14 @@
 
 import pytest
 
-from horsies.db import calls_worker
+from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, pause_queue, request, send
 from tests.support.sessions import Ear, Session, call, scalar
 
 
 def heard(db: Session, other: Session, worker: DrivenWorker, *queues: str) -> int:
     ear = Ear(other, "wake")
-    call(db, calls_worker.notify_room(worker.id, queues))
+    call(db, worker_queries.notify_room(worker.id, queues))
     return len(ear.heard())
 
 

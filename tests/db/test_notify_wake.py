@@ -1,12 +1,12 @@
 """`notify_wake`: telling workers that there may be work."""
 
-from horsies.db import calls_worker
+from horsies.db.queries import worker as worker_queries
 from tests.support.sessions import Ear, Session, call
 
 
 def test_whoever_listens_is_woken_at_commit(db: Session, other: Session) -> None:
     ear = Ear(db, "wake")
     with other.transaction():
-        call(other, calls_worker.notify_wake())
+        call(other, worker_queries.notify_wake())
         assert ear.heard() == []
     assert ear.heard() == [""]

@@ -6,10 +6,11 @@ import pytest
 
 from horsies.config.app import PostgresConfig
 from horsies.config.postgres import schema_name_problem
-from horsies.db import calls_tasks, calls_worker
 from horsies.db.connect import Database
 from horsies.db.migrate import migrate, plain_sql, status
 from horsies.db.operations import Call
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries import worker as worker_queries
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, channel, listen
 from tests.support.factories import DrivenWorker, done, request, send
 from tests.support.odd import LONGEST_SCHEMAS, odd_database
@@ -55,9 +56,9 @@ def test_the_longest_names_of_schemas_are_whole_and_work(odd_url: str, schema: s
         for kind in ("wake", "done"):
             session.execute(listen(channel(kind, schema)))
         wanted = request()
-        assert run(calls_tasks.enqueue(wanted, replay=False)) == "sent"
-        run(calls_worker.notify_wake())
-        run(calls_worker.notify_done([wanted.task_id]))
+        assert run(task_queries.enqueue(wanted, replay=False)) == "sent"
+        run(worker_queries.notify_wake())
+        run(worker_queries.notify_done([wanted.task_id]))
         heard = [(notice.channel, notice.payload) for notice in session.notifies(timeout=10, stop_after=2)]
         assert heard == [(channel("wake", schema), ""), (channel("done", schema), wanted.task_id.hex)]
 

@@ -11,10 +11,11 @@ from psycopg.sql import SQL, Identifier
 
 from horsies.config.app import PostgresConfig
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_tasks, calls_worker
-from horsies.db.calls_worker import Fence
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.worker import Fence
 from horsies.producer.pool import SyncPool
 from tests.support.databases import new_database
 from tests.support.factories import DrivenWorker, done, ended_task, failed, request, send
@@ -61,7 +62,7 @@ def test_any_text_comes_back_as_it_went_in(encoded_url: str) -> None:
         [task] = worker.ask().tasks
         assert (task.id, task.task_name, task.args) == (wanted.task_id, WORDS, QUOTED)
         assert worker.finish(done(Fence(task.id, worker.exchange_no), QUOTED)) == ["accepted"]
-        info = call(session, calls_tasks.task_info(wanted.task_id))
+        info = call(session, task_queries.task_info(wanted.task_id))
         assert info is not None
         assert (info.task_name, info.queue, info.result) == (WORDS, WORDS, QUOTED)
 
@@ -99,7 +100,7 @@ def test_a_producer_has_the_settings_it_reads_by(database_url: str, setting: str
         sent = ended_task(session)
     database = Database(PostgresConfig(database_url=database_url))
     with closing(SyncPool(database)) as pool, pool.connection() as session:
-        info = call(session, calls_tasks.task_info(sent))
+        info = call(session, task_queries.task_info(sent))
         assert info is not None
         assert info.finished_at is not None
         assert abs(datetime.now(UTC) - info.finished_at) < timedelta(minutes=10)
@@ -121,7 +122,7 @@ def test_every_connection_reads_times(database_url: str, style: str) -> None:
             return found
 
     with database.connect() as connection:
-        info = call(connection, calls_tasks.task_info(sent))
+        info = call(connection, task_queries.task_info(sent))
     assert info is not None
     assert info.finished_at == asyncio.run(awaited())
 
@@ -161,12 +162,12 @@ def test_days_of_history_are_those_of_utc(db: Session, database_url: str, zone: 
     set_in_database(db, "timezone", f"'{zone}'")
     set_in_database(db, "datestyle", style)
     with open_session(database_url) as odd:
-        assert call(odd, calls_worker.add_partitions(1)) == 2
+        assert call(odd, worker_queries.add_partitions(1)) == 2
         first = ended_task(odd)
         move_clock(db, 1)
         second = ended_task(odd)
         move_clock(db, 24 * 3600)
-        assert call(odd, calls_worker.prune(24)) > 0
+        assert call(odd, worker_queries.prune(24)) > 0
         assert column(odd, "select id from horsies.history") == [second]
     db.execute("set timezone = 'UTC'")
     db.execute("set datestyle = 'ISO'")

@@ -11,8 +11,8 @@ import pytest
 from psycopg.errors import Diagnostic
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_tasks
-from horsies.db.calls_worker import Fence
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.worker import Fence
 from tests.support.databases import new_database
 from tests.support.factories import DrivenWorker, done, enqueue, expire, failed, numbered_id, reap, request
 from tests.support.server import Server
@@ -259,14 +259,14 @@ def test_a_first_send_looks_nowhere_else(full: Session) -> None:
 
 LOOKS: dict[str, Callable[[Session, UUID], object]] = {
     "replay": lambda session, task_id: enqueue(session, request(task_id), replay=True),
-    "task_result": lambda session, task_id: call(session, calls_tasks.task_result(task_id)),
-    "task_info": lambda session, task_id: call(session, calls_tasks.task_info(task_id)),
-    "task_attempts": lambda session, task_id: call(session, calls_tasks.task_attempts(task_id)),
-    "ended_among": lambda session, task_id: call(session, calls_tasks.ended_among([task_id])),
-    "cancel": lambda session, task_id: call(session, calls_tasks.cancel(task_id)),
-    "notify_cancel": lambda session, task_id: call(session, calls_tasks.notify_cancel(task_id)),
-    "progress": lambda session, task_id: call(session, calls_tasks.progress(task_id, 1, b"1")),
-    "rerun": lambda session, task_id: call(session, calls_tasks.rerun(task_id, uuid7())),
+    "task_result": lambda session, task_id: call(session, task_queries.task_result(task_id)),
+    "task_info": lambda session, task_id: call(session, task_queries.task_info(task_id)),
+    "task_attempts": lambda session, task_id: call(session, task_queries.task_attempts(task_id)),
+    "ended_among": lambda session, task_id: call(session, task_queries.ended_among([task_id])),
+    "cancel": lambda session, task_id: call(session, task_queries.cancel(task_id)),
+    "notify_cancel": lambda session, task_id: call(session, task_queries.notify_cancel(task_id)),
+    "progress": lambda session, task_id: call(session, task_queries.progress(task_id, 1, b"1")),
+    "rerun": lambda session, task_id: call(session, task_queries.rerun(task_id, uuid7())),
 }
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_tasks
-from horsies.db.calls_worker import Fence
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.worker import Fence
 from tests.support.factories import DrivenWorker, done, failed, prefetch, reap, request, send
 from tests.support.sessions import Session, call, row, scalar
 
@@ -18,7 +18,7 @@ def worker(db: Session) -> DrivenWorker:
 
 
 def progress(db: Session, fence: Fence, attempt: int = 1, report: bytes | None = HALF) -> bool:
-    return call(db, calls_tasks.progress(fence.task_id, attempt, report))
+    return call(db, task_queries.progress(fence.task_id, attempt, report))
 
 
 def test_it_is_seen_while_the_task_runs_and_afterwards(db: Session, worker: DrivenWorker) -> None:
@@ -54,7 +54,7 @@ def test_a_task_that_does_not_run_is_left_alone(db: Session, worker: DrivenWorke
 def test_a_cancelled_task_learns_of_it(db: Session, worker: DrivenWorker, report: bytes | None) -> None:
     task_id = send(db)
     fence = worker.claim_one()
-    call(db, calls_tasks.cancel(task_id))
+    call(db, task_queries.cancel(task_id))
     assert not progress(db, fence, 1, report)
     assert row(db, "history", task_id)["progress"] is None
 

@@ -8,7 +8,8 @@ from psycopg import errors
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_tasks, calls_worker
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, done, ended_task, failed, reap, request, send
 from tests.support.sessions import NOON, Session, call, column, find, freeze_clock, move_clock, row, scalar
 
@@ -23,11 +24,11 @@ def _days(db: Session) -> None:
     for name in partitions(db):
         db.execute(f"drop table {name}".encode())
     freeze_clock(db)
-    call(db, calls_worker.add_partitions(6))
+    call(db, worker_queries.add_partitions(6))
 
 
 def prune(db: Session, keep_hours: float = KEEP_HOURS) -> int:
-    return call(db, calls_worker.prune(keep_hours))
+    return call(db, worker_queries.prune(keep_hours))
 
 
 def partitions(db: Session) -> list[str]:
@@ -150,12 +151,12 @@ def test_what_a_crash_left_is_reaped_and_pruned_like_any_other(db: Session) -> N
 
 def test_what_was_sent_again_is_forgotten_with_the_day_of_the_rerun(db: Session) -> None:
     old = ended_task(db)
-    call(db, calls_tasks.rerun(old, uuid7()))
+    call(db, task_queries.rerun(old, uuid7()))
     move_clock(db, 2 * DAY_S)
     worker = DrivenWorker(db)
     worker.finish(done(worker.claim_one()))
     [young] = column(db, "select id from horsies.history where rerun_of is not null")
-    call(db, calls_tasks.rerun(young, uuid7()))
+    call(db, task_queries.rerun(young, uuid7()))
     move_clock(db, 0.5 * DAY_S)
     assert prune(db) == 1
     assert column(db, "select origin from horsies.reruns") == [young]

@@ -2,13 +2,13 @@
 
 import pytest
 
-from horsies.db import calls_monitor
+from horsies.db.queries import monitoring as monitoring_queries
 from tests.support.factories import DrivenWorker, request, send
 from tests.support.sessions import Ear, InBackground, NewSession, Session, call, scalar, wait_until_blocked
 
 
 def control(db: Session, action: str, cap: int | None = None, *, name: str = "a") -> bool:
-    return call(db, calls_monitor.queue_control(name, action, cap))
+    return call(db, monitoring_queries.queue_control(name, action, cap))
 
 
 def said(db: Session) -> list[tuple[object, ...]]:

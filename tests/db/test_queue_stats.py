@@ -1,13 +1,13 @@
 """`queue_stats`: what waits and is in hand, whether queues are paused, the caps that count."""
 
-from horsies.db import calls_monitor
-from horsies.db.rows import QueueStats
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries.rows import QueueStats
 from tests.support.factories import DrivenWorker, cap_queue, pause_queue, request, send
 from tests.support.sessions import Session, call, freeze_clock, move_clock
 
 
 def stats(db: Session, *names: str) -> list[QueueStats]:
-    return call(db, calls_monitor.queue_stats(names))
+    return call(db, monitoring_queries.queue_stats(names))
 
 
 def test_a_queue_nobody_knows_of_is_empty(db: Session) -> None:

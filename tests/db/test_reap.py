@@ -8,7 +8,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_tasks
+from horsies.db.queries import tasks as task_queries
 from tests.support.factories import DrivenWorker, ended_task, expire, failed, prefetch, reap, request, send
 from tests.support.sessions import (
     NOON,
@@ -205,7 +205,7 @@ def end_by_outcome(db: Session, worker: DrivenWorker, task_id: UUID) -> None:
 
 def end_by_cancel(db: Session, worker: DrivenWorker, task_id: UUID) -> None:
     worker.claim_one()
-    call(db, calls_tasks.cancel(task_id))
+    call(db, task_queries.cancel(task_id))
 
 
 def end_by_expiry(db: Session, worker: DrivenWorker, task_id: UUID) -> None:
@@ -240,11 +240,11 @@ def test_whatever_ends_a_task_history_keeps_its_retry_policy(
     task_id = send(db, request(retry=AFTER_BOOM, good_until=NOON + timedelta(seconds=60)))
     end(db, worker, task_id)
     assert row(db, "history", task_id)["retry_policy"] == AFTER_BOOM.to_json()
-    info = call(db, calls_tasks.task_info(task_id))
+    info = call(db, task_queries.task_info(task_id))
     assert info is not None
     assert info.max_retries == 1
     again = uuid7()
-    assert call(db, calls_tasks.rerun(task_id, again)) == "sent"
+    assert call(db, task_queries.rerun(task_id, again)) == "sent"
     assert row(db, "tasks", again)["retry_policy"] == AFTER_BOOM.to_json()
 
 

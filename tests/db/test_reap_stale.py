@@ -1,7 +1,7 @@
 """`reap_stale`: declaring silent workers dead, whatever they allow themselves."""
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_monitor
+from horsies.db.queries import monitoring as monitoring_queries
 from tests.support.factories import DrivenWorker, done, prefetch, request, send
 from tests.support.sessions import Session, call, find, freeze_clock, move_clock, row
 
@@ -9,7 +9,7 @@ AFTER_CRASH = RetryPolicy.fixed([60], jitter=False, auto_retry_for=["WORKER_CRAS
 
 
 def reap_stale(db: Session, seconds: float, most: int = 100) -> int:
-    return call(db, calls_monitor.reap_stale(seconds, most))
+    return call(db, monitoring_queries.reap_stale(seconds, most))
 
 
 def test_only_who_is_silent_for_so_long_loses_its_work(db: Session) -> None:

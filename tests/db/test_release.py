@@ -5,7 +5,7 @@ from copy import replace
 import pytest
 from uuid_utils.compat import uuid7
 
-from horsies.db.calls_worker import Fence
+from horsies.db.queries.worker import Fence
 from tests.support.factories import DrivenWorker, done, prefetch, request, send
 from tests.support.sessions import Session, freeze_clock, move_clock, row
 

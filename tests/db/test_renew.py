@@ -2,14 +2,14 @@
 
 from datetime import timedelta
 
-from horsies.db import calls_worker
-from horsies.db.calls_worker import Fence
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.worker import Fence
 from tests.support.factories import DrivenWorker, numbered_id, request, send
 from tests.support.sessions import NOON, Ear, Session, call, freeze_clock, move_clock, row
 
 
 def renew(worker: DrivenWorker, *fences: Fence, most_s: float = 180) -> list[int]:
-    kept = call(worker.session, calls_worker.renew(worker.id, fences, 60, most_s))
+    kept = call(worker.session, worker_queries.renew(worker.id, fences, 60, most_s))
     return sorted(task_id.int & 0xFFFF for task_id in kept)
 
 

@@ -7,7 +7,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_tasks
+from horsies.db.queries import tasks as task_queries
 from tests.support.factories import DrivenWorker, done, ended_task, expire, failed, request, send
 from tests.support.sessions import (
     NOON,
@@ -28,7 +28,7 @@ KEPT = {"task_name", "queue", "priority", "args", "retry_policy", "timeout_ms", 
 
 
 def rerun(session: Session, origin: UUID, new_id: UUID | None = None) -> str:
-    return call(session, calls_tasks.rerun(origin, new_id or uuid7()))
+    return call(session, task_queries.rerun(origin, new_id or uuid7()))
 
 
 def test_it_is_a_new_task_that_knows_its_origin(db: Session) -> None:
@@ -124,7 +124,7 @@ def test_it_is_durable(db: Session) -> None:
 
 def test_workers_are_told_by_the_hint(db: Session, other: Session) -> None:
     ear = Ear(other, "wake")
-    hint = calls_tasks.rerun(uuid7(), uuid7()).hint
+    hint = task_queries.rerun(uuid7(), uuid7()).hint
     assert hint is not None
     call(db, hint)
     assert ear.heard() == [""]

@@ -6,8 +6,9 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_monitor, calls_tasks
-from horsies.db.rows import RerunVerdict
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.rows import RerunVerdict
 from tests.support.factories import DrivenWorker, done, ended_task, failed, request, send
 from tests.support.sessions import (
     Ear,
@@ -29,7 +30,7 @@ def rerun_many(
     session: Session, origins: Sequence[UUID], known: int = 0, new_ids: Sequence[UUID] | None = None
 ) -> list[RerunVerdict]:
     new_ids = new_ids or [uuid7() for _ in origins]
-    found = call(session, calls_monitor.rerun_many(origins, [known] * len(origins), new_ids))
+    found = call(session, monitoring_queries.rerun_many(origins, [known] * len(origins), new_ids))
     return [found[origin] for origin in origins]
 
 
@@ -57,7 +58,7 @@ def test_each_is_a_new_task_that_knows_its_origin(db: Session) -> None:
 
 def test_what_has_another_number_of_reruns_by_now_is_left_out(db: Session) -> None:
     first, second = failures(db, 2)
-    call(db, calls_tasks.rerun(first, uuid7()))
+    call(db, task_queries.rerun(first, uuid7()))
     assert rerun_many(db, [first, second]) == ["changed", "sent"]
     assert rerun_many(db, [first, second], known=1) == ["sent", "sent"]
     assert sorted(new_tasks(db)) == sorted([first, second] * 2)
@@ -92,7 +93,7 @@ def test_of_two_at_the_same_time_one_sends(db: Session, other: Session, in_backg
 def test_it_waits_for_the_rerun_of_one_task(db: Session, other: Session, in_background: InBackground) -> None:
     [origin] = failures(db, 1)
     with db.transaction():
-        call(db, calls_tasks.rerun(origin, uuid7()))
+        call(db, task_queries.rerun(origin, uuid7()))
         second = in_background(lambda: rerun_many(other, [origin]))
         wait_until_blocked(db, other)
     assert second.result() == ["changed"]
@@ -116,7 +117,7 @@ def test_it_is_durable_and_workers_are_told(db: Session, other: Session) -> None
         rerun_many(db, [origin])
         assert scalar(db, "show synchronous_commit") == "on"
     ear = Ear(other, "wake")
-    hint = calls_monitor.rerun_many([], [], []).hint
+    hint = monitoring_queries.rerun_many([], [], []).hint
     assert hint is not None
     call(db, hint)
     assert ear.heard() == [""]

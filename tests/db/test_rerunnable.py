@@ -7,9 +7,10 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_monitor, calls_tasks
-from horsies.db.calls_monitor import RerunFilter
-from horsies.db.rows import RerunnableRow
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.monitoring import RerunFilter
+from horsies.db.queries.rows import RerunnableRow
 from tests.support.factories import DrivenWorker, done, failed, request, send
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock
 
@@ -18,7 +19,7 @@ MINUTE = timedelta(minutes=1)
 
 def look(session: Session, *statuses: str, most: int = 10, **wanted: Any) -> RerunnableRow:
     wanted = {"statuses": statuses or ["FAILED"], **wanted}
-    return call(session, calls_monitor.rerunnable(RerunFilter(**wanted), most))
+    return call(session, monitoring_queries.rerunnable(RerunFilter(**wanted), most))
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_the_cut_off_is_the_clock_or_an_earlier_end(db: Session, ids: list[UUID]
 def test_what_has_a_rerun_is_left_out_unless_it_is_asked_for(db: Session, ids: list[UUID]) -> None:
     new_id = uuid7()
     for made in (new_id, uuid7()):
-        call(db, calls_tasks.rerun(ids[2], made))
+        call(db, task_queries.rerun(ids[2], made))
     found = look(db)
     assert (found.matching, found.left_out, found.ids) == (3, 1, [ids[1], *ids[3:]])
     again = look(db, again=True)
@@ -84,7 +85,7 @@ def test_what_has_a_rerun_is_left_out_unless_it_is_asked_for(db: Session, ids: l
 
 def test_a_rerun_that_failed_takes_the_place_of_its_origin(db: Session, ids: list[UUID]) -> None:
     new_id = uuid7()
-    call(db, calls_tasks.rerun(ids[1], new_id))
+    call(db, task_queries.rerun(ids[1], new_id))
     worker = DrivenWorker(db)
     worker.finish(failed(worker.claim_one()))
     assert look(db).ids == [*ids[2:], new_id]

@@ -7,10 +7,11 @@ from psycopg import errors
 from psycopg.pq import PipelineStatus
 
 from horsies.config.app import PostgresConfig
-from horsies.db import calls_tasks, calls_worker
 from horsies.db.connect import Database
 from horsies.db.operations import Call, Rows
-from horsies.db.roundtrip import round_trip, round_trip_async
+from horsies.db.pipeline import round_trip, round_trip_async
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries import worker as worker_queries
 from tests.support.factories import request
 from tests.support.sessions import Session, column, scalar
 
@@ -39,7 +40,7 @@ def test_an_error_undoes_its_own_transaction_and_closes_the_connection(database_
     kept, lost = request(), request()
     bad = rows("select 1 / %s::int", 0)
     with made.connect() as connection:
-        groups = ([calls_tasks.enqueue(kept, replay=False)], [calls_tasks.enqueue(lost, replay=False), bad])
+        groups = ([task_queries.enqueue(kept, replay=False)], [task_queries.enqueue(lost, replay=False), bad])
         with pytest.raises(errors.DivisionByZero, match="division by zero"):
             round_trip(made, connection, *groups)
         assert connection.closed
@@ -60,7 +61,7 @@ def test_a_statement_is_prepared_once_unless_a_pooler_forbids_it(database_url: s
     made = database(database_url, pgbouncer_transaction_mode=pooled)
     with made.connect() as connection:
         for _ in range(3):
-            round_trip(made, connection, [calls_worker.notify_wake()])
+            round_trip(made, connection, [worker_queries.notify_wake()])
         assert scalar(connection, "select count(*) from pg_prepared_statements") == count
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from horsies.db import calls_schedules
+from horsies.db.queries import schedules as schedule_queries
 from tests.support.sessions import Session, call, scalar
 from tests.support.waiting import wait_until
 
 
 def lead(session: Session, names: Sequence[str], silence_s: float = 60) -> list[str]:
-    return call(session, calls_schedules.schedule_lead(names, timedelta(seconds=silence_s)))
+    return call(session, schedule_queries.schedule_lead(names, timedelta(seconds=silence_s)))
 
 
 def test_each_schedule_is_led_by_the_first_that_asks(db: Session, other: Session) -> None:

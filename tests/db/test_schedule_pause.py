@@ -1,12 +1,12 @@
 """`schedule_pause`: pausing and resuming."""
 
-from horsies.db import calls_schedules
+from horsies.db.queries import schedules as schedule_queries
 from tests.support.factories import define, schedule_state
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock
 
 
 def pause(session: Session, *, paused: bool, name: str = "nightly") -> bool | None:
-    return call(session, calls_schedules.schedule_pause(name, paused=paused))
+    return call(session, schedule_queries.schedule_pause(name, paused=paused))
 
 
 def test_pausing_and_resuming_are_remembered(db: Session) -> None:

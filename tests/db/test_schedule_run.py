@@ -6,7 +6,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_schedules
+from horsies.db.queries import schedules as schedule_queries
 from tests.support.factories import define, schedule_state
 from tests.support.sessions import NOON, Session, call, freeze_clock, row, scalar
 
@@ -14,7 +14,7 @@ LATER = NOON + timedelta(hours=1)
 
 
 def run(session: Session, task_id: UUID) -> bool:
-    return call(session, calls_schedules.schedule_run("nightly", task_id))
+    return call(session, schedule_queries.schedule_run("nightly", task_id))
 
 
 def test_the_task_is_sent_now_and_what_is_due_stays_due(db: Session) -> None:

@@ -1,20 +1,20 @@
 """`schedule_states`: all schedules, and the clock."""
 
-from horsies.db import calls_schedules
+from horsies.db.queries import schedules as schedule_queries
 from tests.support.factories import define
 from tests.support.sessions import NOON, Session, call, freeze_clock
 
 
 def test_the_clock_is_told_also_when_there_is_nothing_else(db: Session) -> None:
     freeze_clock(db)
-    assert call(db, calls_schedules.schedule_states()) == (NOON, {})
+    assert call(db, schedule_queries.schedule_states()) == (NOON, {})
 
 
 def test_all_are_there_by_name_with_times_in_utc(db: Session) -> None:
     db.execute("set timezone = 'Europe/Berlin'")
     define(db, "b", due=NOON)
     define(db, "a", due=None)
-    _, states = call(db, calls_schedules.schedule_states())
+    _, states = call(db, schedule_queries.schedule_states())
     assert list(states) == ["a", "b"]
     assert states["b"].next_run_at == NOON
     assert str(states["b"].next_run_at) == str(NOON)

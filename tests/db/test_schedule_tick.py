@@ -5,7 +5,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from horsies.db import calls_schedules
+from horsies.db.queries import schedules as schedule_queries
 from tests.support.factories import DrivenWorker, define, done, schedule_state, tick
 from tests.support.sessions import (
     NOON,
@@ -59,7 +59,7 @@ def test_only_who_knows_where_the_schedule_stands_may_go_on(db: Session) -> None
     assert tick(db, TIMES[0], [TIMES[0]], TIMES[1]) is None  # behind
     assert tick(db, TIMES[1], [TIMES[1]], TIMES[2], config_hash="h0") is None  # another version of the app
     assert tick(db, TIMES[1], [TIMES[1]], TIMES[2], name="other") is None
-    call(db, calls_schedules.schedule_pause("nightly", paused=True))
+    call(db, schedule_queries.schedule_pause("nightly", paused=True))
     assert tick(db, TIMES[1], [TIMES[1]], TIMES[2]) is None
     assert tasks(db) == 0
     assert schedule_state(db).next_run_at == TIMES[1]

@@ -1,12 +1,12 @@
 """`stale_tasks`: what is in the hands of silent workers."""
 
-from horsies.db import calls_monitor
+from horsies.db.queries import monitoring as monitoring_queries
 from tests.support.factories import DrivenWorker, numbered_id, prefetch, request, send
 from tests.support.sessions import Session, call, freeze_clock, move_clock
 
 
 def stale(db: Session, seconds: float, most: int = 100) -> list[tuple[object, str]]:
-    return [(found.id, found.status) for found in call(db, calls_monitor.stale_tasks(seconds, most))]
+    return [(found.id, found.status) for found in call(db, monitoring_queries.stale_tasks(seconds, most))]
 
 
 def test_a_task_is_stale_when_its_worker_has_been_silent(db: Session) -> None:

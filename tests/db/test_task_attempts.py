@@ -7,8 +7,8 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_tasks
-from horsies.db.rows import AttemptRow
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.rows import AttemptRow
 from tests.support.factories import (
     CHILD_NAME,
     CHILD_PID,
@@ -34,7 +34,7 @@ def worker(db: Session) -> DrivenWorker:
 
 
 def attempts(db: Session, task_id: UUID) -> list[AttemptRow]:
-    return call(db, calls_tasks.task_attempts(task_id))
+    return call(db, task_queries.task_attempts(task_id))
 
 
 def test_they_come_newest_first_with_the_last_one_read_off_history(db: Session, worker: DrivenWorker) -> None:

@@ -7,8 +7,8 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_tasks
-from horsies.db.rows import TaskInfoRow
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.rows import TaskInfoRow
 from tests.support.factories import (
     CHILD_NAME,
     CHILD_PID,
@@ -35,7 +35,7 @@ def worker(db: Session) -> DrivenWorker:
 
 
 def info(db: Session, task_id: UUID) -> TaskInfoRow:
-    found = call(db, calls_tasks.task_info(task_id))
+    found = call(db, task_queries.task_info(task_id))
     assert found
     return found
 
@@ -137,12 +137,12 @@ def test_progress_comes_along(db: Session, worker: DrivenWorker) -> None:
 
 
 def test_there_is_no_such_task(db: Session) -> None:
-    assert call(db, calls_tasks.task_info(uuid7())) is None
+    assert call(db, task_queries.task_info(uuid7())) is None
 
 
 def test_the_arguments_if_they_are_asked_for(db: Session, worker: DrivenWorker) -> None:
     task_id = send(db, request(args=b'{"a": [1, 2.50], "b": "\\u001b"}'))
-    asked = calls_tasks.task_info(task_id, with_args=True)
+    asked = task_queries.task_info(task_id, with_args=True)
     live = call(db, asked)
     assert info(db, task_id).args is None
     worker.finish(done(worker.claim_one()))
@@ -158,7 +158,7 @@ def test_reruns_are_named_both_ways(db: Session, worker: DrivenWorker) -> None:
     assert info(db, origin).reruns == []
     worker.finish(failed(worker.claim_one()))
     for new_id in (first, second):
-        call(db, calls_tasks.rerun(origin, new_id))
+        call(db, task_queries.rerun(origin, new_id))
     assert info(db, origin).reruns == [first, second]
     assert [info(db, new_id).rerun_of for new_id in (first, second)] == [origin, origin]
     for fence in worker.claim(2):

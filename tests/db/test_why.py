@@ -8,8 +8,9 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_monitor, calls_tasks
-from horsies.db.rows import Why
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.rows import Why
 from tests.support.factories import (
     DrivenWorker,
     cap_queue,
@@ -26,7 +27,7 @@ SCHEDULED_S = 90
 
 
 def why(db: Session, task_id: UUID) -> Why:
-    return call(db, calls_monitor.why(task_id))
+    return call(db, monitoring_queries.why(task_id))
 
 
 def fill(db: Session, queue: str, count: int) -> DrivenWorker:
@@ -246,7 +247,7 @@ def test_other_ends_are_told_and_an_unknown_id_too(db: Session) -> None:
     freeze_clock(db)
     assert why(db, ended_task(db)).sentence == "it ended COMPLETED at 2031-05-06 12:00:00 UTC"
     doomed = send(db)
-    call(db, calls_tasks.cancel(doomed))
+    call(db, task_queries.cancel(doomed))
     assert why(db, doomed).sentence == "it ended CANCELLED with TASK_CANCELLED at 2031-05-06 12:00:00 UTC"
     assert why(db, uuid7()) == Why("unknown", "there is no such task, or its record was pruned")
 

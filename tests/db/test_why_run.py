@@ -4,15 +4,15 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_monitor
-from horsies.db.rows import Why
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries.rows import Why
 from tests.support.factories import DrivenWorker
 from tests.support.runs import control, finish, node, start
 from tests.support.sessions import Session, call, column, freeze_clock
 
 
 def why(db: Session, run: UUID) -> Why:
-    return call(db, calls_monitor.why(run))
+    return call(db, monitoring_queries.why(run))
 
 
 def test_the_nodes_under_way_are_named_with_their_tasks(db: Session) -> None:

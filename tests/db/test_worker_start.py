@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from psycopg import errors
 
-from horsies.db import calls_worker
+from horsies.db.queries import worker as worker_queries
 from tests.support.factories import HOSTNAME, PID, DrivenWorker
 from tests.support.sessions import NOON, Session, call, freeze_clock, row
 
@@ -31,4 +31,4 @@ def test_it_declares_its_caps(db: Session) -> None:
 def test_an_id_is_a_worker_s_own(db: Session) -> None:
     worker = DrivenWorker(db)
     with pytest.raises(errors.UniqueViolation):
-        call(db, calls_worker.worker_start(worker.id, worker.facts(300)))
+        call(db, worker_queries.worker_start(worker.id, worker.facts(300)))

@@ -2,8 +2,8 @@
 
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_workflows
-from horsies.db.calls_worker import Fence
+from horsies.db.queries import workflows as workflow_queries
+from horsies.db.queries.worker import Fence
 from tests.support.factories import DrivenWorker, done, failed
 from tests.support.runs import attach, control, finish, node, nodes_of, read, request, start, state, statuses
 from tests.support.sessions import Session, call, column
@@ -49,7 +49,7 @@ def test_a_repeated_build_attaches_nothing_more(db: Session) -> None:
     (task,) = worker.ask().tasks
     for expected in ("attached", "known"):
         wanted = request([node()], uuid7(), definition_key="child")
-        assert call(db, calls_workflows.workflow_attach(task.id, task.attempt, wanted)) == expected
+        assert call(db, workflow_queries.workflow_attach(task.id, task.attempt, wanted)) == expected
     assert len(column(db, "select id from horsies.workflows")) == 2
 
 
@@ -58,7 +58,7 @@ def test_a_build_that_fails_after_it_attached_changes_nothing(db: Session) -> No
     worker = DrivenWorker(db, names=NAMES)
     (task,) = worker.ask().tasks
     wanted = request([node()], definition_key="child")
-    call(db, calls_workflows.workflow_attach(task.id, task.attempt, wanted))
+    call(db, workflow_queries.workflow_attach(task.id, task.attempt, wanted))
     worker.finish(failed(Fence(task.id, worker.exchange_no), "WORKER_CRASHED"))
     assert statuses(db, run) == ["RUNNING"]
     finish(db, DrivenWorker(db), wanted.run_id)
@@ -76,9 +76,9 @@ def test_who_lost_the_task_attaches_nothing(db: Session) -> None:
     run = start(db, node(**BUILD))
     worker = DrivenWorker(db, names=NAMES)
     (task,) = worker.ask().tasks
-    assert call(db, calls_workflows.workflow_attach(task.id, 2, request([node()]))) == "lost"
+    assert call(db, workflow_queries.workflow_attach(task.id, 2, request([node()]))) == "lost"
     control(db, run, "cancel")
-    assert call(db, calls_workflows.workflow_attach(task.id, 1, request([node()]))) == "lost"
+    assert call(db, workflow_queries.workflow_attach(task.id, 1, request([node()]))) == "lost"
 
 
 def test_a_child_of_a_paused_run_begins_paused(db: Session) -> None:
@@ -87,7 +87,7 @@ def test_a_child_of_a_paused_run_begins_paused(db: Session) -> None:
     (task,) = worker.ask().tasks
     control(db, run, "pause")
     wanted = request([node()], definition_key="child")
-    assert call(db, calls_workflows.workflow_attach(task.id, 1, wanted)) == "attached"
+    assert call(db, workflow_queries.workflow_attach(task.id, 1, wanted)) == "attached"
     worker.finish(done(Fence(task.id, worker.exchange_no)))
     assert (state(db, wanted.run_id).status, statuses(db, wanted.run_id)) == ("PAUSED", ["READY"])
     control(db, run, "resume")
@@ -99,4 +99,4 @@ def test_a_definition_that_contains_itself_is_not_attached_for_ever(db: Session)
     worker = DrivenWorker(db, names=NAMES)
     (task,) = worker.ask().tasks
     wanted = request([node()], definition_key="test.flow.v1")
-    assert call(db, calls_workflows.workflow_attach(task.id, task.attempt, wanted)) == "endless"
+    assert call(db, workflow_queries.workflow_attach(task.id, task.attempt, wanted)) == "endless"

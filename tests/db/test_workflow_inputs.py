@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from horsies.db import calls_workflows
+from horsies.db.queries import workflows as workflow_queries
 from tests.support.factories import DrivenWorker, done
 from tests.support.runs import fences, finish, node, read, start
 from tests.support.sessions import Session, call
@@ -72,5 +72,5 @@ def test_large_results_are_not_handed_out_with_the_claim(db: Session) -> None:
     worker.finish(done(fences(db, worker, run)[0], json.dumps(large).encode()))
     inputs = given(db, worker)
     assert inputs == {"workflow_id": str(run), "index": 1}
-    whole = read(call(db, calls_workflows.workflow_inputs(UUID(inputs["workflow_id"]), 1)))
+    whole = read(call(db, workflow_queries.workflow_inputs(UUID(inputs["workflow_id"]), 1)))
     assert whole["args_from"]["a"]["result"] == large

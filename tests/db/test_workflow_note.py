@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_tasks
+from horsies.db.queries import tasks as task_queries
 from tests.support.factories import DrivenWorker, done, expire, failed, reap
 from tests.support.runs import fences, finish, node, nodes_of, read, start, state, statuses
 from tests.support.sessions import NOON, Session, call, column, freeze_clock, move_clock
@@ -36,7 +36,7 @@ def test_a_retry_leaves_the_node_running(db: Session) -> None:
 
 def test_a_cancelled_task_fails_its_node(db: Session) -> None:
     run = start(db, node())
-    call(db, calls_tasks.cancel(column(db, "select id from horsies.tasks")[0]))
+    call(db, task_queries.cancel(column(db, "select id from horsies.tasks")[0]))
     assert [(each.status, each.error_code) for each in nodes_of(db, run)] == [("FAILED", "TASK_CANCELLED")]
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from horsies.db import calls_tasks
+from horsies.db.queries import tasks as task_queries
 from tests.support.factories import DrivenWorker, done
 from tests.support.runs import map_once, node, nodes_of, read, start
 from tests.support.sessions import Session, call, column, scalar
@@ -20,7 +20,7 @@ def test_items_are_counted_once_and_keep_their_results(db: Session) -> None:
     worker.finish(*map(done, claims))
     assert set(worker.finish(*map(done, claims))) == {"duplicate"}
     assert scalar(db, OPEN) == 1
-    call(db, calls_tasks.cancel(column(db, "select id from horsies.tasks")[0]))
+    call(db, task_queries.cancel(column(db, "select id from horsies.tasks")[0]))
     map_once(db, worker)
     assert [each.get("ok") or each["err"]["error_code"] for each in read(nodes_of(db, run)[1].result)] == [
         1,

@@ -1,6 +1,6 @@
 """`workflow_prune`: runs are forgotten some time after their end, with all that belongs to them."""
 
-from horsies.db import calls_workflows
+from horsies.db.queries import workflows as workflow_queries
 from tests.support.factories import DrivenWorker
 from tests.support.runs import attach, control, finish, node, nodes_of, start, state
 from tests.support.sessions import Session, call, column, freeze_clock, move_clock, scalar
@@ -16,10 +16,10 @@ def test_a_tree_that_ended_long_ago_is_forgotten(db: Session) -> None:
     move_clock(db, 3601)
     kept, live = start(db, node()), start(db, node())
     control(db, kept, "cancel")
-    assert call(db, calls_workflows.workflow_prune(1, 10)) == 2
+    assert call(db, workflow_queries.workflow_prune(1, 10)) == 2
     assert set(column(db, "select id from horsies.workflows")) == {kept, live}
     assert [scalar(db, f"select count(*) from horsies.{table}") for table in TABLES] == [2, 2, 0, 0]
-    assert call(db, calls_workflows.workflow_prune(1, 10)) == 0
+    assert call(db, workflow_queries.workflow_prune(1, 10)) == 0
 
 
 def test_results_outlive_the_history_of_their_tasks(db: Session) -> None:

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from horsies.db import calls_workflows
-from horsies.db.calls_worker import Fence
+from horsies.db.queries import workflows as workflow_queries
+from horsies.db.queries.worker import Fence
 from tests.support.factories import DrivenWorker, done, expire, failed, reap
 from tests.support.runs import attach, control, fences, node, request, start, state, statuses
 from tests.support.sessions import InBackground, NewSession, Session, call, scalar, wait_until_blocked
@@ -91,7 +91,7 @@ def work(session: Session, seed: int, runs: list[UUID]) -> Callable[[], None]:
 
     def build(task_id: UUID, attempt: int) -> None:
         wanted = request([node(), node(0), node()], definition_key="child")
-        if call(session, calls_workflows.workflow_attach(task_id, attempt, wanted)) == "attached":
+        if call(session, workflow_queries.workflow_attach(task_id, attempt, wanted)) == "attached":
             runs.append(wanted.run_id)
 
     def run() -> None:

@@ -4,15 +4,15 @@ import pytest
 from psycopg import errors
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_workflows
-from horsies.db.calls_workflows import RunRequest
+from horsies.db.queries import workflows as workflow_queries
+from horsies.db.queries.workflows import RunRequest
 from tests.support.factories import DrivenWorker
 from tests.support.runs import finish, node, request, start, state, statuses
 from tests.support.sessions import InBackground, NewSession, Session, call, scalar, wait_until_blocked
 
 
 def begin(session: Session, wanted: RunRequest) -> str:
-    return call(session, calls_workflows.workflow_start(wanted))
+    return call(session, workflow_queries.workflow_start(wanted))
 
 
 def test_the_nodes_that_wait_for_nothing_are_enqueued(db: Session) -> None:

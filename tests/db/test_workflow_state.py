@@ -2,14 +2,14 @@
 
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_workflows
+from horsies.db.queries import workflows as workflow_queries
 from tests.support.factories import DrivenWorker
 from tests.support.runs import finish, node, read, start, state
 from tests.support.sessions import Session, call
 
 
 def test_no_such_run(db: Session) -> None:
-    assert call(db, calls_workflows.workflow_state(uuid7())) is None
+    assert call(db, workflow_queries.workflow_state(uuid7())) is None
 
 
 def test_the_output_is_that_of_its_node_also_if_a_policy_made_the_run_complete(db: Session) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from horsies.db import calls_tasks
+from horsies.db.queries import tasks as task_queries
 from tests.support.factories import DrivenWorker, failed, request, send, send_many
 from tests.support.scene import URL_VARIABLE
 from tests.support.sessions import Session, call, column, move_clock, scalar
@@ -70,7 +70,7 @@ def test_what_somebody_else_sends_while_the_question_stands_is_left_out(shell: S
     try:
         terminal.wait_for(r"rerun 3 tasks\?")
         later = failures(shell.session, 2)
-        call(shell.session, calls_tasks.rerun(ids[1], UUID(int=17)))
+        call(shell.session, task_queries.rerun(ids[1], UUID(int=17)))
         terminal.type("y\n")
         assert terminal.wait() == 0
         assert "sent 2 of 3" in terminal.seen()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from horsies.db import calls_schedules
 from horsies.db.migrate import migrate
+from horsies.db.queries import schedules as schedule_queries
 from tests.support.commands import horsies
 from tests.support.factories import schedule_state
 from tests.support.scene import URL_VARIABLE
@@ -59,7 +59,7 @@ class Stage:
         return scalar(self.session, "select horsies.now()")
 
     def next_runs(self) -> dict[str, datetime | None]:
-        _, states = call(self.session, calls_schedules.schedule_states())
+        _, states = call(self.session, schedule_queries.schedule_states())
         return {name: state.next_run_at for name, state in states.items()}
 
     def wait_until_nothing_is_due(self, timeout: float = 20) -> None:
@@ -169,11 +169,11 @@ def test_a_definition_that_changed_counts_anew_and_says_so(stage: Stage) -> None
 
 def test_what_was_due_in_a_pause_is_let_pass(stage: Stage) -> None:
     stage.leader()
-    call(stage.session, calls_schedules.schedule_pause("hourly", paused=True))
+    call(stage.session, schedule_queries.schedule_pause("hourly", paused=True))
     move_clock(stage.session, 3 * 3600)
     wait_until(lambda: len(stage.tasks("often")) == 18)
     assert stage.tasks("hourly") == []
-    call(stage.session, calls_schedules.schedule_pause("hourly", paused=False))
+    call(stage.session, schedule_queries.schedule_pause("hourly", paused=False))
     move_clock(stage.session, 3600)
     stage.wait_until_nothing_is_due()
     assert stage.tasks("hourly") == [datetime(2025, 3, 26, 2, 5, tzinfo=UTC)]

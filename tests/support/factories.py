@@ -9,10 +9,12 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_schedules, calls_tasks, calls_worker
-from horsies.db.calls_tasks import EnqueueRequest
-from horsies.db.calls_worker import Claim, Fence, Outcome, Verdict, WorkerFacts
-from horsies.db.rows import ScheduleState
+from horsies.db.queries import schedules as schedule_queries
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.rows import ScheduleState
+from horsies.db.queries.tasks import EnqueueRequest
+from horsies.db.queries.worker import Claim, Fence, Outcome, Verdict, WorkerFacts
 from tests.support.sessions import Session, call
 
 HOSTNAME = "host-1"
@@ -59,7 +61,7 @@ def request(
 
 def enqueue(session: Session, wanted: EnqueueRequest, *, replay: bool = False) -> str:
     """Send; answers ``sent``, ``known`` or ``mismatch``."""
-    return call(session, calls_tasks.enqueue(wanted, replay=replay))
+    return call(session, task_queries.enqueue(wanted, replay=replay))
 
 
 def send(session: Session, wanted: EnqueueRequest | None = None) -> UUID:
@@ -114,7 +116,7 @@ class DrivenWorker:
         self.names = tuple(names)
         self.id = uuid7()
         self.exchange_no = 0
-        call(session, calls_worker.worker_start(self.id, self.facts(stale_after_s)))
+        call(session, worker_queries.worker_start(self.id, self.facts(stale_after_s)))
 
     def facts(self, stale_after_s: float) -> WorkerFacts:
         """What it says of itself."""
@@ -138,7 +140,7 @@ class DrivenWorker:
         """Claim, in an exchange of its own; ``free`` is as many as wanted unless given."""
         self.exchange_no += 1
         free = wanted if free is None else free
-        asked = calls_worker.claim(
+        asked = worker_queries.claim(
             self.id, self.exchange_no, wanted, self.queues, self.names, free=free, lease_s=lease_s
         )
         return call(self.session, asked)
@@ -153,7 +155,7 @@ class DrivenWorker:
 
     def start(self, *fences: Fence) -> dict[UUID, int]:
         """Let prefetched tasks begin; answers the attempt of each that may."""
-        return call(self.session, calls_worker.start(self.id, fences))
+        return call(self.session, worker_queries.start(self.id, fences))
 
     def claim_one(self) -> Fence:
         """Claim a task that is there."""
@@ -166,24 +168,24 @@ class DrivenWorker:
 
     def finish_in_full(self, *outcomes: Outcome) -> list[Verdict]:
         """Write outcomes; answers all that the database says of each, in their order."""
-        verdicts = call(self.session, calls_worker.finish(self.id, HOSTNAME, outcomes))
+        verdicts = call(self.session, worker_queries.finish(self.id, HOSTNAME, outcomes))
         return [verdicts[outcome.fence.task_id] for outcome in outcomes]
 
     def release(self, *fences: Fence) -> int:
         """Hand back; answers how many went back."""
-        return call(self.session, calls_worker.release(self.id, fences))
+        return call(self.session, worker_queries.release(self.id, fences))
 
     def reconcile(self, *held: Fence) -> set[UUID]:
         """Say what is in hand; answers what of it is lost."""
-        return call(self.session, calls_worker.reconcile(self.id, held))
+        return call(self.session, worker_queries.reconcile(self.id, held))
 
     def heartbeat(self, ahead_s: float | None = None) -> bool:
         """Say that it lives, and how far its clock is ahead."""
-        return call(self.session, calls_worker.heartbeat(self.id, ahead_s))[0]
+        return call(self.session, worker_queries.heartbeat(self.id, ahead_s))[0]
 
     def stop(self) -> None:
         """Leave in good order."""
-        call(self.session, calls_worker.worker_stop(self.id))
+        call(self.session, worker_queries.worker_stop(self.id))
 
 
 def prefetch(session: Session, fence: Fence) -> None:
@@ -216,14 +218,14 @@ def ended_task(session: Session, wanted: EnqueueRequest | None = None) -> UUID:
     return wanted.task_id
 
 
-def reap(session: Session, proven_dead: UUID | None = None, most: int = 1000) -> calls_worker.ReapCounts:
+def reap(session: Session, proven_dead: UUID | None = None, most: int = 1000) -> worker_queries.ReapCounts:
     """Hand on the work of dead workers."""
-    return call(session, calls_worker.reap(proven_dead, most))
+    return call(session, worker_queries.reap(proven_dead, most))
 
 
 def expire(session: Session, most: int = 1000) -> int:
     """End what was not started in time."""
-    return call(session, calls_worker.expire(most))
+    return call(session, worker_queries.expire(most))
 
 
 def define(
@@ -233,7 +235,7 @@ def define(
     words = "At 03:00 every day"
     call(
         session,
-        calls_schedules.schedule_define(name, config_hash, words, "UTC", request(**wanted), first_due=due),
+        schedule_queries.schedule_define(name, config_hash, words, "UTC", request(**wanted), first_due=due),
     )
 
 
@@ -247,9 +249,9 @@ def tick(
     config_hash: str = "h1",
 ) -> int | None:
     """Send a schedule's tasks for some due times, as a scheduler does."""
-    return call(session, calls_schedules.schedule_tick(name, config_hash, due, due_times, following))
+    return call(session, schedule_queries.schedule_tick(name, config_hash, due, due_times, following))
 
 
 def schedule_state(session: Session, name: str = "nightly") -> ScheduleState:
     """What the database has on a schedule."""
-    return call(session, calls_schedules.schedule_states())[1][name]
+    return call(session, schedule_queries.schedule_states())[1][name]

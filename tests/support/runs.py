@@ -8,10 +8,10 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from horsies.db import calls_workflows
-from horsies.db.calls_worker import Fence
-from horsies.db.calls_workflows import RunRequest
-from horsies.db.rows import RunRow, RunTaskRow
+from horsies.db.queries import workflows as workflow_queries
+from horsies.db.queries.rows import RunRow, RunTaskRow
+from horsies.db.queries.worker import Fence
+from horsies.db.queries.workflows import RunRequest
 from tests.support.factories import DrivenWorker, done, failed
 from tests.support.sessions import Session, call, column
 
@@ -69,25 +69,25 @@ def request(nodes: Sequence[Node], run_id: UUID | None = None, **options: Any) -
 def start(session: Session, *nodes: Node, **options: Any) -> UUID:
     """Start a run that is accepted."""
     wanted = request(nodes, **options)
-    assert call(session, calls_workflows.workflow_start(wanted)) == "started"
+    assert call(session, workflow_queries.workflow_start(wanted)) == "started"
     return wanted.run_id
 
 
 def control(session: Session, run_id: UUID, action: str) -> str:
     """Pause, resume or cancel a run."""
-    return call(session, calls_workflows.workflow_control(run_id, action))
+    return call(session, workflow_queries.workflow_control(run_id, action))
 
 
 def state(session: Session, run_id: UUID) -> RunRow:
     """Where a run stands."""
-    found = call(session, calls_workflows.workflow_state(run_id))
+    found = call(session, workflow_queries.workflow_state(run_id))
     assert found is not None, f"no run {run_id}"
     return found
 
 
 def nodes_of(session: Session, run_id: UUID) -> list[RunTaskRow]:
     """The nodes of a run, with results."""
-    return call(session, calls_workflows.workflow_tasks(run_id, with_results=True))
+    return call(session, workflow_queries.workflow_tasks(run_id, with_results=True))
 
 
 def statuses(session: Session, run_id: UUID) -> list[str]:
@@ -122,7 +122,7 @@ def attach(session: Session, worker: DrivenWorker, *nodes: Node, **options: Any)
     """Claim a task that builds a run, attach one of these nodes, and finish the task; the child run."""
     (task,) = worker.ask().tasks
     wanted = request(nodes, **{"definition_key": f"test.{task.id}", **options})
-    assert call(session, calls_workflows.workflow_attach(task.id, task.attempt, wanted)) == "attached"
+    assert call(session, workflow_queries.workflow_attach(task.id, task.attempt, wanted)) == "attached"
     assert worker.finish(done(Fence(task.id, worker.exchange_no), b"null")) == ["accepted"]
     return wanted.run_id
 
@@ -130,6 +130,6 @@ def attach(session: Session, worker: DrivenWorker, *nodes: Node, **options: Any)
 def map_once(session: Session, worker: DrivenWorker) -> str:
     """Claim a task that expands or collects a map, do it, and finish the task."""
     (task,) = worker.ask().tasks
-    verdict = call(session, calls_workflows.workflow_map(task.id, task.attempt))
+    verdict = call(session, workflow_queries.workflow_map(task.id, task.attempt))
     assert worker.finish(done(Fence(task.id, worker.exchange_no), b"null")) == ["accepted"]
     return verdict

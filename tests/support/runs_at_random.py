@@ -10,9 +10,10 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
-from horsies.db import calls_tasks, calls_workflows
-from horsies.db.calls_worker import Fence, Outcome
-from horsies.db.calls_workflows import RunRequest
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries import workflows as workflow_queries
+from horsies.db.queries.worker import Fence, Outcome
+from horsies.db.queries.workflows import RunRequest
 from tests.support import workflow_oracle as model
 from tests.support.factories import DrivenWorker, done, failed
 from tests.support.runs import Node, control, node, nodes_of, read, request, state
@@ -98,7 +99,7 @@ class SideBySide:
         self.worker = DrivenWorker(db, names=["add", BUILD, MAP])
         document = random_document(random, most)
         top = RunRequest(uuid7(), document, document[:32])
-        assert call(db, calls_workflows.workflow_start(top)) == "started"
+        assert call(db, workflow_queries.workflow_start(top)) == "started"
         self.runs: dict[UUID, model.Run] = {top.run_id: model.Run(json.loads(document))}
         self.in_hand: list[InHand] = []
         self.compare()
@@ -182,14 +183,14 @@ class SideBySide:
         """How a task ends; None for the model: it does not, it is tried again."""
         kind, task = each.run.nodes[each.index], each.fence.task_id
         if each.task_name == MAP and kind.in_hand:
-            call(self.db, calls_workflows.workflow_map(task, each.attempt))
+            call(self.db, workflow_queries.workflow_map(task, each.attempt))
             (model.collect if kind.items is not None else model.expand)(each.run, each.index)
             yield done(each.fence, b"null"), each, None
         elif each.task_name == BUILD and kind.in_hand and self.random.random() < 0.8:
             depth = int(each.run.document["definition_key"].rpartition(".")[2]) + 1
             document = random_document(self.random, max(1, self.most // 3), depth)
             wanted = RunRequest(uuid7(), document, document[:32])
-            assert call(self.db, calls_workflows.workflow_attach(task, each.attempt, wanted)) == "attached"
+            assert call(self.db, workflow_queries.workflow_attach(task, each.attempt, wanted)) == "attached"
             self.runs[wanted.run_id] = model.attach(each.run, each.index, json.loads(document))
             yield done(each.fence, b"null"), each, None
         elif each.item is None and each.task_name == "add" and self.random.random() < 0.1:
@@ -215,7 +216,7 @@ class SideBySide:
         tasks = [each for each in self.in_hand if each.item is None and each.run.nodes[each.index].in_hand]
         if tasks:
             each = self.random.choice(tasks)
-            assert call(self.db, calls_tasks.cancel(each.fence.task_id)) == "cancelled"
+            assert call(self.db, task_queries.cancel(each.fence.task_id)) == "cancelled"
             model.finish([(each.run, each.index, model.failed("TASK_CANCELLED"))])
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from horsies.db.calls_worker import Fence
+from horsies.db.queries.worker import Fence
 from horsies.worker import protocol
 from horsies.worker.children import Child, ChildState, StopMode, new_channel
 from horsies.worker.inbox import Inbox, Permits

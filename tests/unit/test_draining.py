@@ -16,7 +16,7 @@ import pytest
 
 from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
 from horsies.config.postgres import PostgresConfig
-from horsies.db.calls_worker import Fence, Outcome
+from horsies.db.queries.worker import Fence, Outcome
 from horsies.scheduler.plan import Schedules
 from horsies.worker import protocol
 from horsies.worker.crew import Crew

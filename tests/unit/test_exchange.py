@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from horsies.db.calls_worker import Fence
+from horsies.db.queries.worker import Fence
 from horsies.worker.exchange import held_by
 
 FIRST, SECOND = UUID(int=1), UUID(int=2)

@@ -22,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from horsies import AppConfig, Horsies, HorsiesError, PostgresConfig
 from horsies.config.base import show_value
-from horsies.db.failures import call_failed
+from horsies.db.errors import call_failed
 from horsies.events import JsonFormatter, ShortFormatter, TextFormatter
 from horsies.masking import SECRET_KEYWORDS, mask_secrets, mask_source, remember_secrets, split_url
 from horsies.rendering import render_error

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from horsies.db.calls_worker import Fence
+from horsies.db.queries.worker import Fence
 from horsies.worker.pace import MOST_AHEAD, Pace
 from horsies.worker.protocol import Job
 

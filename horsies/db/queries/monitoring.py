@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from horsies.db.calls_worker import notify_wake
 from horsies.db.operations import Call, Rows, column, many, nothing, scalar
-from horsies.db.rows import (
+from horsies.db.queries.rows import (
     HealthRow,
     QueueStats,
     RerunnableRow,
@@ -18,6 +17,7 @@ from horsies.db.rows import (
     Why,
     WorkerStats,
 )
+from horsies.db.queries.worker import notify_wake
 
 _ALL = 2**31 - 1
 _TASKS = "select info.* from FOUND as found (id) cross join lateral horsies.task_info(found.id, %s) as info"

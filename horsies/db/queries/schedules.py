@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from horsies.db.adapt import RawJson
-from horsies.db.calls_tasks import EnqueueRequest
-from horsies.db.calls_worker import notify_wake
 from horsies.db.operations import Call, Rows, column, nothing, scalar
-from horsies.db.rows import ScheduleState
+from horsies.db.queries.rows import ScheduleState
+from horsies.db.queries.tasks import EnqueueRequest
+from horsies.db.queries.worker import notify_wake
 
 _DEFINE = "select horsies.schedule_define(%s, %s, %s, %s, %s, %s, %s, %s::json, %s::json, %s::int, %s, %s::timestamptz)"
 _TICK = "select horsies.schedule_tick(%s, %s, %s::timestamptz, %s::timestamptz[], %s::timestamptz)"

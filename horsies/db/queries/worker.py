@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from horsies.db.operations import Call, Rows, many, nothing, scalar
-from horsies.db.rows import ClaimedTask
+from horsies.db.queries.rows import ClaimedTask
 
 _CLAIM = "select * from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[])"
 _FINISH = (

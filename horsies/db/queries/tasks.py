@@ -6,9 +6,9 @@ from datetime import datetime
 from uuid import UUID
 
 from horsies.db.adapt import RawJson
-from horsies.db.calls_worker import notify_wake
 from horsies.db.operations import UNSET, Call, column, first, many, nothing, scalar
-from horsies.db.rows import AttemptRow, StoredResult, TaskInfoRow
+from horsies.db.queries.rows import AttemptRow, StoredResult, TaskInfoRow
+from horsies.db.queries.worker import notify_wake
 
 _ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from horsies.db.adapt import RawJson
-from horsies.db.calls_worker import notify_wake
 from horsies.db.operations import UNSET, Call, first, many, scalar
-from horsies.db.rows import RunRow, RunTaskRow
+from horsies.db.queries.rows import RunRow, RunTaskRow
+from horsies.db.queries.worker import notify_wake
 
 _LIST = (
     "select state.* from horsies.workflow_list(%s::text, %s::int) as listed (id)"

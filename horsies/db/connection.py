@@ -9,9 +9,9 @@ from psycopg import AsyncConnection
 
 from horsies.config.app import WorkerResilienceConfig
 from horsies.db.connect import Database
-from horsies.db.failures import call_failed
+from horsies.db.errors import call_failed
 from horsies.db.operations import Call, CallFailedError
-from horsies.db.roundtrip import round_trip_async
+from horsies.db.pipeline import round_trip_async
 from horsies.events import event
 
 _ANSWER_WITHIN_S = 60.0
