@@ -43,7 +43,7 @@ from horsies.tasks.current import CurrentTask
 from horsies.tasks.discovery import expand_globs, import_file, import_module, place_of_main, share_module
 from horsies.tasks.hooks import AroundHook, ChildHook, add_hook
 from horsies.tasks.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder
-from horsies.worker.settings import WorkerKeywords, WorkerOptions
+from horsies.worker.options import WorkerKeywords, WorkerOptions
 from horsies.workflows.nodes import AnyNode, Node
 from horsies.workflows.spec import Outputs, SuccessPolicy, WorkflowSpec
 
@@ -86,7 +86,7 @@ class Worker:
             ConfigurationError: HRS-207, children are to import the app by themselves (``start_method="spawn"``), and
                 it is nowhere to be found by them.
         """
-        from horsies.worker.run import run_worker  # noqa: PLC0415 - producers never need it, and it takes long
+        from horsies.worker.main import run_worker  # noqa: PLC0415 - producers never need it, and it takes long
 
         if self._options.start_method == "spawn":
             return run_worker(_way_to(self._app), self._options)

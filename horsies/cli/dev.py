@@ -13,8 +13,8 @@ from horsies.cli.worker import LogLevel, OfLogLevel
 from horsies.config.postgres import DEV_URL_VARIABLE
 from horsies.embedded import server as embedded
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.worker.run import run_worker
-from horsies.worker.settings import WorkerOptions
+from horsies.worker.main import run_worker
+from horsies.worker.options import WorkerOptions
 
 _KILL_AFTER_S = 1.0
 

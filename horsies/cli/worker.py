@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from horsies.cli.locate import locate
-from horsies.worker.run import run_worker
-from horsies.worker.settings import WorkerOptions
+from horsies.worker.main import run_worker
+from horsies.worker.options import WorkerOptions
 
 
 class LogLevel(StrEnum):

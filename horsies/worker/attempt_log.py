@@ -7,7 +7,7 @@ from typing import NamedTuple
 from horsies.codes import ContractCode, OperationalErrorCode, OutcomeCode
 from horsies.db.queries.worker import Fence, Outcome, ReapCounts, Verdict
 from horsies.events import event, is_logged
-from horsies.worker.protocol import Job
+from horsies.worker.ipc import Job
 
 _ERRORS: frozenset[str] = frozenset({*ContractCode, OperationalErrorCode.WORKER_CRASHED})
 

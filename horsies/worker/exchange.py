@@ -29,9 +29,9 @@ from horsies.db.queries.rows import ClaimedTask
 from horsies.db.queries.worker import Claim, Fence, Outcome, Verdict
 from horsies.events import event
 from horsies.worker.attempt_log import AttemptLog
-from horsies.worker.pool import ChildPool
-from horsies.worker.protocol import Job
-from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock
+from horsies.worker.dispatcher import ChildPool
+from horsies.worker.ipc import Job
+from horsies.worker.options import WorkerOptions, WorkerSettings, suspend_clock
 
 _MOST_OUTCOMES = 1000
 _MOST_BYTES = 16 << 20

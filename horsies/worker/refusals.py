@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from horsies.events import event
-from horsies.worker.settings import suspend_clock
+from horsies.worker.options import suspend_clock
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0

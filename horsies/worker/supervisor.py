@@ -22,17 +22,17 @@ from horsies.db.sqlfiles import channel, listen
 from horsies.events import event
 from horsies.process import StopSignals
 from horsies.scheduler.service import Scheduler
-from horsies.worker import protocol
+from horsies.worker import ipc
 from horsies.worker.attempt_log import log_reaped
-from horsies.worker.crew import Crew
-from horsies.worker.duties import DutyService
+from horsies.worker.dispatcher import ChildPool
 from horsies.worker.exchange import Exchange, Identity
-from horsies.worker.host import is_dead, worker_facts
-from horsies.worker.pool import ChildPool
-from horsies.worker.protocol import Frame, Kind
+from horsies.worker.fork_server import REAP_MOST, TemplateProcess
+from horsies.worker.ipc import Frame, Kind
+from horsies.worker.liveness import is_dead, worker_facts
+from horsies.worker.maintenance import DutyService
+from horsies.worker.options import WorkerOptions, WorkerSettings, suspend_clock
+from horsies.worker.processes import Crew
 from horsies.worker.reload import Watch
-from horsies.worker.settings import WorkerOptions, WorkerSettings, suspend_clock
-from horsies.worker.template import REAP_MOST, TemplateProcess
 
 _WATCHDOG_MARGIN = 0.25
 _IS_ID = re.compile(r"[0-9a-f]{32}")
@@ -226,7 +226,7 @@ class Supervisor:
     def _feed_watchdog(self, sent_at: float) -> None:
         """A confirmed heartbeat: others leave our work alone until the threshold, counted from when it was sent."""
         threshold = self._facts.stale_after_s * (1 - _WATCHDOG_MARGIN)
-        self._crew.tell_template(protocol.tick(threshold - (suspend_clock() - sent_at)))
+        self._crew.tell_template(ipc.tick(threshold - (suspend_clock() - sent_at)))
 
     async def _wind_down(self, exchanging: asyncio.Future[None]) -> None:
         """Let running tasks end, as long as they may, and bring their outcomes home."""

@@ -9,7 +9,7 @@ from horsies.db.operations import Call
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import ReapCounts
 from horsies.db.sqlfiles import bind
-from horsies.worker.duties import duties
+from horsies.worker.maintenance import duties
 from tests.support.factories import DrivenWorker, request, send
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock, scalar
 

@@ -146,7 +146,7 @@ class Stops(__import__("logging").Handler):
     def emit(self, record):
         if record.getMessage() == "worker.ready":
             os.kill(os.getpid(), signal.SIGTERM)
-import horsies.worker.run as run, logging
+import horsies.worker.main as run, logging
 configure = run.configure_logging
 worker = app.worker()
 def also(*args):

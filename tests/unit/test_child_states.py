@@ -11,11 +11,11 @@ from uuid import UUID
 import pytest
 
 from horsies.db.queries.worker import Fence
-from horsies.worker import protocol
-from horsies.worker.children import Child, ChildState, StopMode, new_channel
-from horsies.worker.inbox import Inbox, Permits
-from horsies.worker.protocol import Frame, FrameReader, Job, Kind, StopCause
-from horsies.worker.stopping import RunningAttempts
+from horsies.worker import ipc
+from horsies.worker.child_process import Child, ChildState, StopMode, new_channel
+from horsies.worker.ipc import Frame, FrameReader, Job, Kind, StopCause
+from horsies.worker.runtime.inbox import Inbox, Permits
+from horsies.worker.runtime.stopping import RunningAttempts
 
 KILLED = signal.SIGKILL
 
@@ -141,7 +141,7 @@ def test_a_stop_reaches_the_task_that_the_event_loop_runs_and_jobs_behind_it_wai
     async def run(running: Job) -> str:
         attempts.add(running)
         inbox.read_on(asyncio.get_running_loop())
-        frames = [Frame(Kind.START, job(2).encode()), protocol.stop(running.fence, StopCause.CANCELLED)]
+        frames = [Frame(Kind.START, job(2).encode()), ipc.stop(running.fence, StopCause.CANCELLED)]
         ours.sendall(b"".join(frame.encode() for frame in frames))
         try:
             with attempts[running.fence]:
@@ -190,5 +190,5 @@ def test_a_permit_that_the_supervisor_took_is_not_the_childs() -> None:
 
 def test_a_stop_is_written_and_read_whole() -> None:
     fence = Fence(UUID(int=7), 1 << 40)
-    [frame] = FrameReader().feed(protocol.stop(fence, StopCause.TIMED_OUT).encode())
-    assert protocol.unpack_stop(frame) == (fence, StopCause.TIMED_OUT)
+    [frame] = FrameReader().feed(ipc.stop(fence, StopCause.TIMED_OUT).encode())
+    assert ipc.unpack_stop(frame) == (fence, StopCause.TIMED_OUT)

@@ -4,11 +4,11 @@ import asyncio
 import os
 import socket
 
-from horsies.worker import protocol
-from horsies.worker.crew import Crew
-from horsies.worker.protocol import Frame, FrameReader, Kind
-from horsies.worker.settings import WorkerOptions
-from horsies.worker.template import TemplateProcess
+from horsies.worker import ipc
+from horsies.worker.fork_server import TemplateProcess
+from horsies.worker.ipc import Frame, FrameReader, Kind
+from horsies.worker.options import WorkerOptions
+from horsies.worker.processes import Crew
 
 MANY = 5_000
 
@@ -16,7 +16,7 @@ MANY = 5_000
 async def tell_while_nobody_reads(ours: socket.socket, theirs: socket.socket) -> list[Frame]:
     crew = Crew(TemplateProcess(os.getpid(), ours), "test", WorkerOptions())
     for pid in range(1, MANY):
-        crew.tell_template(protocol.kill(pid))
+        crew.tell_template(ipc.kill(pid))
     crew.tell_template(Frame(Kind.STACKS))
     loop, starting = asyncio.get_running_loop(), asyncio.ensure_future(crew.start())
     await asyncio.sleep(0)  # it has begun
@@ -37,9 +37,7 @@ def test_what_a_full_socket_has_no_room_for_comes_later_and_in_order() -> None:
     theirs.setblocking(False)
     with ours, theirs:
         told = asyncio.run(tell_while_nobody_reads(ours, theirs))
-    assert [protocol.unpack_pid(frame) for frame in told[:-1]] == [
-        protocol.unpack_pid(protocol.kill(pid)) for pid in range(1, MANY)
-    ]
+    assert [ipc.unpack_pid(frame) for frame in told[:-1]] == [ipc.unpack_pid(ipc.kill(pid)) for pid in range(1, MANY)]
 
 
 def test_a_template_that_is_gone_is_told_in_vain() -> None:

@@ -18,12 +18,12 @@ from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
 from horsies.config.postgres import PostgresConfig
 from horsies.db.queries.worker import Fence, Outcome
 from horsies.scheduler.plan import Schedules
-from horsies.worker import protocol
-from horsies.worker.crew import Crew
-from horsies.worker.pool import ChildPool
-from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report, StopCause
-from horsies.worker.settings import WorkerOptions, WorkerSettings
-from horsies.worker.template import TemplateProcess
+from horsies.worker import ipc
+from horsies.worker.dispatcher import ChildPool
+from horsies.worker.fork_server import TemplateProcess
+from horsies.worker.ipc import Frame, FrameReader, Job, Kind, Report, StopCause
+from horsies.worker.options import WorkerOptions, WorkerSettings
+from horsies.worker.processes import Crew
 
 NO_SUCH_PID = 1 << 22  # and above: more than Linux gives out
 PATIENCE_S = 10
@@ -75,9 +75,9 @@ class PlayedChild:
             return
         for frame in self._reader.feed(data):
             if frame.kind is Kind.STOP:
-                fence, cause = protocol.unpack_stop(frame)
+                fence, cause = ipc.unpack_stop(frame)
                 self.stops.append((fence.task_id.int, cause))
-            elif os.read(self._permits, 1) == protocol.RUN:
+            elif os.read(self._permits, 1) == ipc.RUN:
                 self.begun.append(Job.decode(frame.body).fence.task_id.int)
 
     def finish(self, number: int, error_code: str | None = None) -> None:
@@ -150,13 +150,13 @@ class Stage:
             return
         for frame in self._reader.feed(data):
             if frame.kind is Kind.FORK:
-                number, _ = protocol.unpack_pid(frame)
+                number, _ = ipc.unpack_pid(frame)
                 child = PlayedChild(NO_SUCH_PID + 1 + number, files)
                 self.children.append(child)
-                self._theirs.sendall(protocol.forked(number, child.pid).encode())
+                self._theirs.sendall(ipc.forked(number, child.pid).encode())
                 child.send(Frame(Kind.READY))
             elif frame.kind is Kind.KILL:
-                _, pid = protocol.unpack_pid(frame)
+                _, pid = ipc.unpack_pid(frame)
                 [child] = [child for child in self.children if child.pid == pid]
                 self.end(child, signal.SIGKILL)
 
@@ -165,7 +165,7 @@ class Stage:
         if child not in self.killed:
             self.killed.append(child)
             child.close()
-            self._theirs.sendall(protocol.exited(child.pid, wait_status).encode())
+            self._theirs.sendall(ipc.exited(child.pid, wait_status).encode())
 
     async def give(self, number: int, name: str = "def", timeout_ms: int | None = None) -> None:
         """Assign a job."""

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from horsies.worker.host import _start_of, _starts, is_dead
+from horsies.worker.liveness import _start_of, _starts, is_dead
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is sure")

@@ -141,9 +141,9 @@ CALL = "def call(*inner):\n    if not inner:\n        raise ValueError\n    inne
 @pytest.mark.parametrize(
     ("modules", "kept"),
     [
-        (["horsies.worker.execute", "shop", "horsies.app"], ["shop", "horsies.app"]),
+        (["horsies.worker.runtime.executor", "shop", "horsies.app"], ["shop", "horsies.app"]),
         (["shop", "horsies.app"], ["shop", "horsies.app"]),
-        (["horsies.worker.execute", "pydantic.main"], ["horsies.worker.execute", "pydantic.main"]),
+        (["horsies.worker.runtime.executor", "pydantic.main"], ["horsies.worker.runtime.executor", "pydantic.main"]),
     ],
 )
 def test_frames_of_horsies_above_the_user_s_are_left_out(modules: list[str], kept: list[str]) -> None:

@@ -3,8 +3,8 @@
 from uuid import UUID
 
 from horsies.db.queries.worker import Fence
-from horsies.worker.pace import MOST_AHEAD, Pace
-from horsies.worker.protocol import Job
+from horsies.worker.ipc import Job
+from horsies.worker.runtime_estimator import MOST_AHEAD, Pace
 
 QUICK_S = 20e-6
 

@@ -6,7 +6,7 @@ import pytest
 
 from horsies import AppConfig, Horsies, MultipleValidationErrors, PostgresConfig
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.worker.settings import WorkerKeywords, WorkerOptions
+from horsies.worker.options import WorkerKeywords, WorkerOptions
 
 APP = Horsies(AppConfig(broker=PostgresConfig(database_url="postgresql://nobody@127.0.0.1:1/none")))
 

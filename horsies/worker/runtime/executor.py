@@ -15,11 +15,11 @@ from horsies.plain import printable
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.current import CurrentTask, Reporter, Running
 from horsies.tasks.registry import Registry, TaskDefinition
-from horsies.worker.aftermath import Raised, put_right
-from horsies.worker.around import Around
-from horsies.worker.inputs import decode_call
-from horsies.worker.protocol import Job, Report, StopCause
-from horsies.worker.stopping import RunningAttempt, RunningAttempts
+from horsies.worker.ipc import Job, Report, StopCause
+from horsies.worker.runtime.around import Around
+from horsies.worker.runtime.inputs import decode_call
+from horsies.worker.runtime.post_run import Raised, put_right
+from horsies.worker.runtime.stopping import RunningAttempt, RunningAttempts
 from horsies.workflows.nodes import WorkflowContextMissingIdError
 
 if TYPE_CHECKING:

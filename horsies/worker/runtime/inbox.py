@@ -7,9 +7,9 @@ import socket
 from collections import deque
 from contextlib import suppress
 
-from horsies.worker import protocol
-from horsies.worker.protocol import RUN, Frame, FrameReader, Job, Kind
-from horsies.worker.stopping import RunningAttempts
+from horsies.worker import ipc
+from horsies.worker.ipc import RUN, Frame, FrameReader, Job, Kind
+from horsies.worker.runtime.stopping import RunningAttempts
 
 READ_BYTES = 1 << 16
 
@@ -73,6 +73,6 @@ class Inbox:
 
     def _take(self, frame: Frame) -> None:
         if frame.kind is Kind.STOP:
-            self._attempts.stop(*protocol.unpack_stop(frame))
+            self._attempts.stop(*ipc.unpack_stop(frame))
         else:
             self._waiting.append(Job.decode(frame.body))

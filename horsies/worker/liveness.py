@@ -10,7 +10,7 @@ import psutil
 
 from horsies.db.queries.worker import WorkerFacts
 from horsies.version import __version__
-from horsies.worker.settings import WorkerOptions, WorkerSettings
+from horsies.worker.options import WorkerOptions, WorkerSettings
 
 
 def worker_facts(settings: WorkerSettings, options: WorkerOptions, template_pid: int) -> WorkerFacts:

@@ -19,8 +19,8 @@ from typing import Any, Never
 from horsies.errors import ErrorCode, HorsiesError
 from horsies.events import event
 from horsies.process import drop_stop_signals, flush_output, native_threads, threaded_libraries
-from horsies.worker.exits import flush_open_files
-from horsies.worker.settings import StartMethod
+from horsies.worker.options import StartMethod
+from horsies.worker.runtime.exits import flush_open_files
 
 START_FAILED = 70
 
@@ -118,7 +118,7 @@ def _spawn(life: Life, files: Sequence[int]) -> int:
     numbers = [number for number in range(3, 3 + 2 * len(files)) if number not in files][: len(files)]
     moves = [(os.POSIX_SPAWN_DUP2, file, number) for file, number in zip(files, numbers, strict=True)]
     message = base64.b64encode(pickle.dumps((sys.argv, life, numbers))).decode()
-    begin = f"import sys; sys.path[:] = {sys.path!r}; from horsies.worker.launch import main; main()"
+    begin = f"import sys; sys.path[:] = {sys.path!r}; from horsies.worker.spawn import main; main()"
     command = [sys.executable, "-P", "-c", begin, message]
     return os.posix_spawn(sys.executable, command, os.environ, file_actions=moves, setsid=True, setsigmask=[])
 

@@ -9,12 +9,12 @@ from uuid import UUID
 from horsies.codes import OperationalErrorCode
 from horsies.db.queries.worker import Fence, Outcome
 from horsies.events import event
-from horsies.worker.children import Child, ChildState
-from horsies.worker.crew import Crew
-from horsies.worker.execute import failed, stopped
-from horsies.worker.pace import Pace
-from horsies.worker.protocol import Frame, Job, Kind, Report, StopCause
-from horsies.worker.settings import WorkerOptions, WorkerSettings
+from horsies.worker.child_process import Child, ChildState
+from horsies.worker.ipc import Frame, Job, Kind, Report, StopCause
+from horsies.worker.options import WorkerOptions, WorkerSettings
+from horsies.worker.processes import Crew
+from horsies.worker.runtime.executor import failed, stopped
+from horsies.worker.runtime_estimator import Pace
 
 _SWEEP_S = 0.02
 _CANCEL_GRACE_S = 1.0  # for an asynchronous task to end itself when it is cancelled

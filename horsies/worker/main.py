@@ -23,14 +23,14 @@ from horsies.rendering import render_errors, use_color
 from horsies.scheduler.plan import plan_schedules
 from horsies.tasks.registry import Registry
 from horsies.version import __version__
-from horsies.worker.child import BEATS_WITHIN_THRESHOLD, give_up, keep_pulse, run_child
-from horsies.worker.crew import ChildrenCannotStartError, TemplateDiedError
-from horsies.worker.execute import Executor
-from horsies.worker.launch import tell_of_native_threads, threads_left
+from horsies.worker.fork_server import StartErrors, Template, TemplateProcess, start_template
+from horsies.worker.options import WorkerOptions, WorkerSettings
+from horsies.worker.processes import ChildrenCannotStartError, TemplateDiedError
 from horsies.worker.reload import LOOK_EVERY_S, Watch, app_folders
-from horsies.worker.settings import WorkerOptions, WorkerSettings
+from horsies.worker.runtime.child import BEATS_WITHIN_THRESHOLD, give_up, keep_pulse, run_child
+from horsies.worker.runtime.executor import Executor
+from horsies.worker.spawn import tell_of_native_threads, threads_left
 from horsies.worker.supervisor import Supervisor
-from horsies.worker.template import StartErrors, Template, TemplateProcess, start_template
 from horsies.workflows.built_in_tasks import inner_tasks
 
 _MISTYPED = {ErrorCode.CLI_INVALID_ARGS, ErrorCode.WORKER_INVALID_LOCATOR}

@@ -6,7 +6,7 @@ from horsies.codec.text import decode_json, encode_json
 from horsies.db.operations import Runner
 from horsies.db.queries import workflows as workflow_queries
 from horsies.tasks.registry import Registry, TaskDefinition
-from horsies.worker.protocol import Job
+from horsies.worker.ipc import Job
 from horsies.workflows.built_in_tasks import MAP_TASK, insist_on
 from horsies.workflows.context import WorkflowContext
 from horsies.workflows.nodes import CONTEXT_PARAMETER, META_PARAMETER

@@ -40,19 +40,13 @@ from horsies.db.connect import Database
 from horsies.db.queries import worker as worker_queries
 from horsies.errors import ErrorCode, HorsiesError
 from horsies.process import STOP_SIGNALS, StopSignals, adopt_socket, socket_pair
-from horsies.worker import protocol
+from horsies.worker import ipc
 from horsies.worker.attempt_log import log_reaped
-from horsies.worker.exits import prepare_for_children
-from horsies.worker.launch import (
-    START_FAILED,
-    patched_by,
-    start_process,
-    tell_of_native_threads,
-    threads_left,
-)
-from horsies.worker.protocol import Frame, FrameReader, Kind
+from horsies.worker.ipc import Frame, FrameReader, Kind
+from horsies.worker.options import StartMethod, suspend_clock
 from horsies.worker.refusals import Refusals
-from horsies.worker.settings import StartMethod, suspend_clock
+from horsies.worker.runtime.exits import prepare_for_children
+from horsies.worker.spawn import START_FAILED, patched_by, start_process, tell_of_native_threads, threads_left
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -122,7 +116,7 @@ class TemplateProcess:
 
     def _died(self) -> StartErrors:
         status = os.waitpid(self.pid, 0)[1]
-        problem = f"the process that imports the app {protocol.describe_end(status)} while it did"
+        problem = f"the process that imports the app {ipc.describe_end(status)} while it did"
         return StartErrors((HorsiesError(ErrorCode.MODULE_EXEC_ERROR, problem),))
 
     def kill(self) -> None:
@@ -278,15 +272,15 @@ class _Loop:
     def _obey(self, frame: Frame) -> bool:
         match frame.kind:
             case Kind.FORK:
-                number, _ = protocol.unpack_pid(frame)
+                number, _ = ipc.unpack_pid(frame)
                 self._waiting.append(_WaitingFork(number, [self._files.pop(0) for _ in range(3)]))
                 if len(self._waiting) == 1:
                     self._start_waiting()
             case Kind.KILL:
-                _, pid = protocol.unpack_pid(frame)
+                _, pid = ipc.unpack_pid(frame)
                 self._kill(pid)
             case Kind.TICK:
-                self._deadline = suspend_clock() + protocol.unpack_tick(frame)
+                self._deadline = suspend_clock() + ipc.unpack_tick(frame)
             case Kind.STACKS:
                 faulthandler.dump_traceback(file=2)
                 for child in self._children:
@@ -323,7 +317,7 @@ class _Loop:
         self._children.add(pid)
         for file in files:
             os.close(file)
-        self._tell(protocol.forked(number, pid))
+        self._tell(ipc.forked(number, pid))
 
     def _reap_children(self) -> None:
         while True:
@@ -336,7 +330,7 @@ class _Loop:
             if pid in self._children:
                 self._children.discard(pid)
                 _kill_group(pid)  # what it started and left behind
-                self._tell(protocol.exited(pid, wait_status))
+                self._tell(ipc.exited(pid, wait_status))
 
     def _tell(self, frame: Frame) -> None:
         with suppress(ConnectionError):  # a dead supervisor is noticed by the end of its stream

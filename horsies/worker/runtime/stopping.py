@@ -10,7 +10,7 @@ import time
 
 from horsies.db.queries.worker import Fence
 from horsies.tasks.current import CurrentTask
-from horsies.worker.protocol import Job, StopCause
+from horsies.worker.ipc import Job, StopCause
 
 
 class RunningAttempt:

@@ -1,9 +1,9 @@
 """The child processes of a worker, seen from the supervisor: it has them forked, replaced, killed, and sees them dead.
 
-What they run is the business of `horsies.worker.pool`. A child that takes no more work has a successor at once: both
-belong to one slot, and the successor counts what its predecessors still run as its own load, so a slot never runs more
-tasks than ``--concurrency``. Attempts that were told to stop and did not are not counted: they must not take the place
-of other tasks.
+What they run is the business of `horsies.worker.dispatcher`. A child that takes no more work has a successor at once:
+both belong to one slot, and the successor counts what its predecessors still run as its own load, so a slot never runs
+more tasks than ``--concurrency``. Attempts that were told to stop and did not are not counted: they must not take the
+place of other tasks.
 
 Every predecessor runs at least one task that counts, or it is killed. A slot has therefore at most as many predecessors
 as tasks that it may run at once. Those that wait for the end of other tasks before they can be killed are bounded
@@ -21,12 +21,12 @@ from contextlib import suppress
 from typing import Protocol
 
 from horsies.events import event
-from horsies.worker import protocol
-from horsies.worker.children import Child, ChildState, StopMode, new_channel
-from horsies.worker.exits import EXIT_WITHIN_S
-from horsies.worker.protocol import Frame, FrameReader, Kind, describe_end
-from horsies.worker.settings import WorkerOptions
-from horsies.worker.template import TemplateProcess
+from horsies.worker import ipc
+from horsies.worker.child_process import Child, ChildState, StopMode, new_channel
+from horsies.worker.fork_server import TemplateProcess
+from horsies.worker.ipc import Frame, FrameReader, Kind, describe_end
+from horsies.worker.options import WorkerOptions
+from horsies.worker.runtime.exits import EXIT_WITHIN_S
 
 _READ_BYTES = 1 << 16
 _ROOM_AFTER_S = 0.01
@@ -162,7 +162,7 @@ class Crew:
 
     def _send_kill(self, child: Child) -> None:
         if child.pid is not None and child.wait_status is None:
-            self.tell_template(protocol.kill(child.pid))
+            self.tell_template(ipc.kill(child.pid))
 
     def kill_silent(self, looks: int) -> None:
         """Kill children whose interpreter gave no sign of life at the last ``looks`` looks: it is stopped, or stuck."""
@@ -232,7 +232,7 @@ class Crew:
             child.predecessors = predecessors
             child.left = self._options.max_tasks_per_child or child.left
             self._children[number] = self._current[slot] = child
-            while not self._has_sent(protocol.fork(number), files):  # noqa: ASYNC110 - nobody says that there is room
+            while not self._has_sent(ipc.fork(number), files):  # noqa: ASYNC110 - nobody says that there is room
                 await asyncio.sleep(_ROOM_AFTER_S)
         connect = asyncio.get_running_loop().create_unix_connection
         child.transport, _ = await connect(lambda: _ChildChannel(self, child), sock=ours)
@@ -268,7 +268,7 @@ class Crew:
             if frame.kind is Kind.FAILED:
                 self._fail(ChildrenCannotStartError(frame.body.decode()))
                 continue
-            number, pid = protocol.unpack_pid(frame)
+            number, pid = ipc.unpack_pid(frame)
             if frame.kind is Kind.FORKED:
                 self._on_forked(self._children[number], pid)
             else:

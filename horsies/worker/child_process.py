@@ -30,8 +30,8 @@ from itertools import islice
 
 from horsies.db.queries.worker import Fence
 from horsies.process import socket_pair
-from horsies.worker import protocol
-from horsies.worker.protocol import DROP, RUN, Frame, Job, Kind, StopCause
+from horsies.worker import ipc
+from horsies.worker.ipc import DROP, RUN, Frame, Job, Kind, StopCause
 
 _MOST_PERMITS = 1 << 16
 _UNLIMITED = 1 << 62
@@ -158,7 +158,7 @@ class Child:
 
     def describe_end(self) -> str:
         """How it ended, in words, and why if the worker killed it."""
-        end = protocol.describe_end(self.wait_status or 0)
+        end = ipc.describe_end(self.wait_status or 0)
         return end if self.kill_reason is None else f"{end}: {self.kill_reason}"
 
     def room(self, most: int) -> int:
@@ -193,7 +193,7 @@ class Child:
         """Tell the child that an attempt must end, behind all jobs that it was given."""
         self.flush()
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(protocol.stop(fence, cause).encode())
+            self.transport.write(ipc.stop(fence, cause).encode())
 
     def withdraw(self) -> list[Job]:
         """Take back what has not begun."""

@@ -10,7 +10,7 @@ from horsies.events import event
 from horsies.masking import mask_secrets
 from horsies.tasks.current import CurrentTask
 from horsies.tasks.hooks import AroundHook, AttemptOutcome
-from horsies.worker.protocol import Report
+from horsies.worker.ipc import Report
 
 
 class Around:

@@ -9,7 +9,7 @@ Supervisor and child:
     child       DONE   outcome              it ran
     child       RETIRE text                 it has too much memory: what it runs is its last
 
-Permits, a byte each, go through a pipe beside the socket (`horsies.worker.children`): RUN or DROP the next job.
+Permits, a byte each, go through a pipe beside the socket (`horsies.worker.child_process`): RUN or DROP the next job.
 
 A pipe the other way carries the child's pulse: a byte now and then, for as long as its interpreter runs.
 

@@ -1,6 +1,6 @@
 """How long tasks take: the moving mean that says whether a child may be given more than it can run at once."""
 
-from horsies.worker.protocol import Job
+from horsies.worker.ipc import Job
 
 AHEAD_S = 0.010
 MOST_AHEAD = 256

@@ -26,16 +26,16 @@ from horsies.errors import raised_at
 from horsies.events import event
 from horsies.masking import mask_secrets
 from horsies.tasks.hooks import ChildHook, Hooks
-from horsies.worker import protocol
-from horsies.worker.aftermath import ailment, drive, keep_copies_out
-from horsies.worker.context import AttemptContexts
-from horsies.worker.execute import Executor, one_line
-from horsies.worker.exits import leave
-from horsies.worker.inbox import READ_BYTES, Inbox, Permits
-from horsies.worker.launch import START_FAILED
-from horsies.worker.protocol import Frame, FrameReader, Job, Kind, Report
+from horsies.worker import ipc
+from horsies.worker.ipc import Frame, FrameReader, Job, Kind, Report
+from horsies.worker.options import WorkerOptions
 from horsies.worker.refusals import start_thread
-from horsies.worker.settings import WorkerOptions
+from horsies.worker.runtime.context import AttemptContexts
+from horsies.worker.runtime.executor import Executor, one_line
+from horsies.worker.runtime.exits import leave
+from horsies.worker.runtime.inbox import READ_BYTES, Inbox, Permits
+from horsies.worker.runtime.post_run import ailment, drive, keep_copies_out
+from horsies.worker.spawn import START_FAILED
 
 BEATS_WITHIN_THRESHOLD = 8
 
@@ -192,7 +192,7 @@ class _Concurrent:
         while data := await self._reader.read(READ_BYTES):
             for frame in frames.feed(data):
                 if frame.kind is Kind.STOP:
-                    self._executor.attempts.stop(*protocol.unpack_stop(frame))
+                    self._executor.attempts.stop(*ipc.unpack_stop(frame))
                 elif self._permits.take():
                     self._start(Job.decode(frame.body))
         self._writer.close()
