@@ -2,8 +2,10 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from horsies.config.postgres import DEFAULT_SCHEMA, schema_name_problem
 
@@ -72,12 +74,21 @@ def listen(name: str) -> bytes:
 
 @cache
 def _folder(name: str) -> dict[str, str]:
-    files = resources.files("horsies.db").joinpath("sql", name)
+    """The SQL files of a folder and of the folders in it, by file name and in the order of their names."""
+    files = _files(resources.files("horsies.db").joinpath("sql", name))
     return {
         file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
-        for file in sorted(files.iterdir(), key=lambda file: file.name)
+        for file in sorted(files, key=lambda file: file.name)
         if file.name.endswith(".sql")
     }
+
+
+def _files(folder: Traversable) -> Iterator[Traversable]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _files(entry)
+        else:
+            yield entry
 
 
 @cache

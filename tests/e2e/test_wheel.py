@@ -49,7 +49,7 @@ def test_everything_of_the_package_is_in_the_wheel(wheel: Path) -> None:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert packed == source
     assert "horsies/py.typed" in packed
-    assert "horsies/db/sql/functions/claim.sql" in packed
+    assert "horsies/db/sql/functions/worker/claim.sql" in packed
     assert "horsies/db/sql/migrations/0001_tables.sql" in packed
 
 
