@@ -29,7 +29,7 @@ test: lint types ## Run everything that CI runs; PYTEST_ARGS="-k name" narrows t
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-postgres-versions: setup ## Run the tests of the database, producers and workers on PostgreSQL 12, 15 and 18
-	@$(BIN)/python -m tests.support.versions 12 15 18 -- -q $(PYTEST_ARGS) tests/db tests/client tests/e2e
+	@$(BIN)/python -m tests.support.versions 12 15 18 -- -q $(PYTEST_ARGS) tests/db tests/producer tests/e2e
 
 chaos: setup ## Break everything on purpose for half an hour; SEED=x replays a plan, SCALE=0.1 is shorter
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))

@@ -10,6 +10,7 @@ from horsies.db import sqlfiles
 from horsies.db.sqlfiles import bind, channel, listen, qualifier
 
 TESTS = Path(__file__).parent
+FUNCTIONS = Path(sqlfiles.__file__).parent / "sql" / "functions"
 
 
 @pytest.mark.parametrize("name", sqlfiles.functions())
@@ -22,8 +23,9 @@ def test_each_file_begins_with_its_purpose_and_makes_the_function_of_its_name(na
 
 
 @pytest.mark.parametrize("name", sqlfiles.functions())
-def test_each_function_has_its_tests(name: str) -> None:
-    assert (TESTS / f"test_{name}.py").exists()
+def test_each_function_has_its_tests_in_the_folder_of_its_subject(name: str) -> None:
+    (file,) = FUNCTIONS.rglob(f"{name}.sql")
+    assert (TESTS / file.parent.name / f"test_{name}.py").exists()
 
 
 @pytest.mark.parametrize("name", sqlfiles.functions())

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 from sqlalchemy.orm import Session as OrmSession
 from sqlalchemy.orm import scoped_session, sessionmaker
 
-from tests.client.shop import Do
+from tests.producer.shop import Do
 
 type Way = Callable[[str], AbstractContextManager[Any]]
 type AsyncWay = Callable[[str], AbstractAsyncContextManager[Any]]

@@ -1,0 +1,119 @@
+"""The broker object: what it says of tasks and workers, and what it does about dead ones."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from datetime import timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+import pytest
+
+from horsies import Broker, BrokerErrorCode, OutcomeCode, PostgresConfig, TaskStatus
+from tests.producer.conftest import NewShop
+from tests.producer.shop import Do, Hand, Shop
+from tests.support.factories import HOSTNAME, PID, done, expire, prefetch
+from tests.support.sessions import NOON, Session, freeze_clock, move_clock
+
+NOBODY = "01a20a74-694d-77ef-bb11-70dc4b4506ab"
+MINUTE = timedelta(minutes=1)
+
+
+class Await(Protocol):
+    """Runs a coroutine on the test's event loop."""
+
+    def __call__[R](self, asked: Coroutine[Any, Any, R], /) -> R: ...
+
+
+@pytest.fixture
+def get(db: Session) -> Iterator[Await]:
+    """Awaits, on one event loop."""
+    assert db
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@pytest.fixture
+def broker(shop: Shop) -> Broker:
+    return shop.app.get_broker()
+
+
+def test_one_task(do: Do, shop: Shop, broker: Broker, hand: Hand) -> None:
+    handle = do(shop.add.send, 1).unwrap()
+    hand.end(UUID(handle.task_id))
+    assert do(broker.get_result, handle.task_id).ok_value == 1
+    asked = {"include_result": True, "include_failed_reason": True, "include_attempts": True}
+    assert do(broker.get_task_info, handle.task_id) == do(handle.info)
+    assert do(broker.get_task_info, handle.task_id, **asked) == do(handle.info, **asked)
+    assert do(broker.get_task_info, NOBODY).unwrap() is None
+
+
+def test_stale_tasks_fail_when_told_so(get: Await, shop: Shop, broker: Broker, db: Session, hand: Hand) -> None:
+    freeze_clock(db)
+    handle = shop.add.send(1).unwrap()
+    fence = hand.claim(UUID(handle.task_id))
+    hand.worker.heartbeat()
+    move_clock(db, 119)
+    assert get(broker.get_stale_tasks()).unwrap() == []
+    move_clock(db, 2)
+    [stale] = get(broker.get_stale_tasks()).unwrap()
+    assert (stale.task_id, stale.status, stale.worker_hostname) == (handle.task_id, TaskStatus.RUNNING, HOSTNAME)
+    assert get(broker.get_stale_tasks(stale_threshold_minutes=3)).unwrap() == []
+    assert get(broker.mark_stale_tasks_as_failed()).unwrap() == 0
+    assert get(broker.mark_stale_tasks_as_failed(stale_threshold_ms=120_000)).unwrap() == 1
+    assert handle.get().err_value.error_code == "WORKER_CRASHED"
+    assert hand.worker.finish(done(fence)) == ["stale"]
+
+
+def test_claims_of_the_silent_go_back(get: Await, shop: Shop, broker: Broker, db: Session, hand: Hand) -> None:
+    freeze_clock(db)
+    handle = shop.add.send(1).unwrap()
+    prefetch(db, hand.claim(UUID(handle.task_id)))
+    hand.worker.heartbeat()
+    move_clock(db, 60)
+    assert get(broker.requeue_stale_claimed()).unwrap() == 0
+    assert get(broker.requeue_stale_claimed(stale_threshold_ms=59_000)).unwrap() == 1
+    info = handle.info().unwrap()
+    assert info is not None
+    assert info.status is TaskStatus.PENDING
+
+
+def test_expired_tasks(get: Await, shop: Shop, broker: Broker, db: Session) -> None:
+    freeze_clock(db)
+    handles = [shop.add.with_options(good_until=NOON + minutes * MINUTE).send(1).unwrap() for minutes in (1, 2)]
+    assert get(broker.get_expired_tasks()).unwrap() == []
+    move_clock(db, 60)
+    expire(db)
+    move_clock(db, 60)
+    late, ended = get(broker.get_expired_tasks()).unwrap()
+    assert [ended.task_id, late.task_id] == [handle.task_id for handle in handles]
+    assert (ended.status, ended.error_code) == (TaskStatus.EXPIRED, OutcomeCode.TASK_EXPIRED)
+    assert (late.status, late.good_until) == (TaskStatus.PENDING, NOON + 2 * MINUTE)
+
+
+def test_workers(get: Await, shop: Shop, broker: Broker, hand: Hand) -> None:
+    handle = shop.add.send(1).unwrap()
+    hand.claim(UUID(handle.task_id))
+    hand.worker.heartbeat(-0.12345)
+    [worker] = get(broker.get_worker_stats()).unwrap()
+    assert (worker.worker_id, worker.clock_skew_s) == (str(hand.worker.id), -0.123)
+    assert (worker.hostname, worker.pid, worker.running, worker.claimed) == (HOSTNAME, PID, 1, 0)
+    assert worker.queues == ("default",)
+    assert (worker.is_stale, worker.started_at.utcoffset()) == (False, timedelta(0))
+
+
+def test_ping(get: Await, broker: Broker) -> None:
+    assert get(broker.ping()).unwrap() > 0
+
+
+def test_a_database_that_is_away(get: Await, new_shop: NewShop) -> None:
+    broker = new_shop(broker=PostgresConfig(database_url="postgresql://me@127.0.0.1:1/jobs")).app.get_broker()
+    watching = (broker.get_stale_tasks, broker.get_expired_tasks, broker.get_worker_stats, broker.ping)
+    cleaning = (broker.mark_stale_tasks_as_failed, broker.requeue_stale_claimed)
+    for code, methods in (
+        (BrokerErrorCode.MONITORING_QUERY_FAILED, watching),
+        (BrokerErrorCode.CLEANUP_FAILED, cleaning),
+    ):
+        for method in methods:
+            error = get(method()).unwrap_err()
+            assert (error.code, error.retryable) == (code, True)
+            assert "refused" in error.message

@@ -1,0 +1,45 @@
+"""A process that has used the app forks: parent and children go on, and share nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from horsies.db.queries import worker as worker_queries
+from tests.producer.shop import Hand
+from tests.support.factories import done
+from tests.support.sessions import Session, call, column
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+ROOT = Path(__file__).parents[2]
+DEVELOPMENT = ["-X", "dev", "-W", "error", "-W", "ignore:This process"]  # that forking with threads is a risk
+
+
+def end_everything(hand: Hand, db: Session) -> None:
+    """Be the worker."""
+    fences = hand.worker.claim(100)
+    ids: list[UUID] = [fence.task_id for fence in fences]
+    if ids:
+        hand.worker.finish(*map(done, fences))
+        call(db, worker_queries.notify_done(ids))
+
+
+def test_parent_and_children(database_url: str, db: Session, hand: Hand) -> None:
+    command = [sys.executable, *DEVELOPMENT, "-m", "tests.producer.forking", database_url]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+    ) as producer:
+        while producer.poll() is None:
+            end_everything(hand, db)
+        output, errors = producer.communicate()
+    assert errors == ""
+    assert producer.returncode == 0
+    seen: dict[str, Any] = dict(json.loads(line) for line in output.splitlines())
+    assert seen.pop("codes") == [7, 8, 0]
+    assert set(seen) == {"first", "child", "process", "last"}
+    assert seen["first"] == seen["last"], "a child closed what was not its own"
+    assert len(set(seen.values())) == 3
+    assert column(db, "select count(*) from horsies.tasks") == [0]

@@ -1,0 +1,183 @@
+"""Waiting: by notices over one connection, and whatever becomes of that connection."""
+
+import asyncio
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
+
+from horsies import PostgresConfig, RetrievalCode
+from horsies.db.queries import worker as worker_queries
+from horsies.producer import waiter
+from tests.producer.conftest import BeginWait, NewShop, connections, listeners
+from tests.producer.shop import OFTEN, RARELY, Do, Hand, Shop
+from tests.support.factories import done, numbered_id, send_many
+from tests.support.proxy import Proxy
+from tests.support.sessions import Session, call, column
+from tests.support.waiting import wait_until
+
+ASYNC_WAITERS = 2_000
+THREADS = 40
+
+
+@pytest.fixture
+def quiet_shop(new_shop: NewShop) -> Shop:
+    """An app that polls so rarely that a poll helps nobody."""
+    return new_shop(resilience=RARELY)
+
+
+@pytest.fixture
+def far_shop(new_shop: NewShop, proxy: Proxy, tcp_database_url: str) -> Shop:
+    """The same, connected through the proxy."""
+    return new_shop(proxy.url(tcp_database_url), resilience=RARELY)
+
+
+def test_a_notice_ends_it(begin_wait: BeginWait, quiet_shop: Shop, hand: Hand) -> None:
+    for _ in range(3):
+        wait = begin_wait(quiet_shop)
+        hand.end(wait.task_id)
+        wait.check()
+    assert quiet_shop.waiters.awaited() == []
+
+
+def test_the_outcome_in_a_notice_is_not_asked_for_again(begin_wait: BeginWait, quiet_shop: Shop, db: Session) -> None:
+    wait = begin_wait(quiet_shop)
+    asked = "select pid from pg_stat_activity where query like '%%task_result%%' and state = 'idle'"
+    wait_until(lambda: column(db, f"{asked} and datname = current_database()"), describe="the first look")
+    db.execute("select pg_notify('horsies.done', %s)", (f"{wait.task_id.hex} COMPLETED add\n1",))
+    wait.check()
+    assert column(db, "select status from horsies.tasks") == ["PENDING"]
+
+
+def test_a_lost_notice_is_made_up_for(begin_wait: BeginWait, new_shop: NewShop, hand: Hand) -> None:
+    wait = begin_wait(new_shop(resilience=OFTEN))
+    hand.end(wait.task_id, notice=False)
+    wait.check()
+
+
+def test_a_wrong_notice_does_not(begin_wait: BeginWait, quiet_shop: Shop, db: Session, hand: Hand) -> None:
+    wait = begin_wait(quiet_shop)
+    hand.end(UUID(quiet_shop.add.send(2).unwrap().task_id))
+    call(db, worker_queries.notify_done([wait.task_id]))
+    assert quiet_shop.waiters.awaited() == [wait.task_id]
+    hand.end(wait.task_id)
+    wait.check()
+
+
+class TestWhatAWaitSurvives:
+    """Whatever happens to the connection, the end is seen."""
+
+    def test_a_cut_connection(self, begin_wait: BeginWait, far_shop: Shop, hand: Hand, proxy: Proxy) -> None:
+        wait = begin_wait(far_shop)
+        proxy.refuse()
+        proxy.cut()
+        hand.end(wait.task_id)  # nobody hears the notice
+        proxy.accept()
+        wait.check()
+
+    def test_a_connection_that_stalls(self, begin_wait: BeginWait, far_shop: Shop, hand: Hand, proxy: Proxy) -> None:
+        wait = begin_wait(far_shop)
+        proxy.stall()
+        hand.end(wait.task_id)
+        proxy.resume()
+        wait.check()
+
+    def test_ended_backends(self, begin_wait: BeginWait, quiet_shop: Shop, db: Session, hand: Hand) -> None:
+        wait = begin_wait(quiet_shop)
+        for _ in range(2):
+            ended = connections(db)
+            column(db, "select pg_terminate_backend(pid) from unnest(%s::int[]) as pid", ended)
+            wait_until(lambda ended=ended: set(listeners(db)) - set(ended), describe="a new listener")
+        hand.end(wait.task_id)
+        wait.check()
+
+    def test_a_closed_app(self, begin_wait: BeginWait, quiet_shop: Shop, db: Session, hand: Hand) -> None:
+        wait = begin_wait(quiet_shop)
+        first = listeners(db)
+        quiet_shop.app.close()
+        wait_until(lambda: listeners(db) not in ([], first), describe="a new listener")
+        hand.end(wait.task_id)
+        wait.check()
+
+
+def test_an_app_can_be_used_after_it_was_closed(
+    do: Do, begin_wait: BeginWait, quiet_shop: Shop, db: Session, hand: Hand
+) -> None:
+    for _ in range(2):
+        wait = begin_wait(quiet_shop)
+        hand.end(wait.task_id)
+        wait.check()
+        do(quiet_shop.app.close)
+        wait_until(lambda: not connections(db))
+
+
+def test_the_thread_leaves_when_nobody_waits(
+    shop: Shop, db: Session, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiter, "_LINGER_S", 0.01)
+    monkeypatch.setattr(shop.waiters, "_poll_seconds", 0.1)
+    for _ in range(2):
+        handle = shop.add.send(1).unwrap()
+        handle.get(timeout_ms=10)
+        wait_until(lambda: listeners(db), describe="a listener")
+        wait_until(lambda: not listeners(db), describe="its end")
+        hand.end(UUID(handle.task_id))
+        assert handle.get().is_ok()
+    wait_until(lambda: "horsies-listener" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_many_wait_over_one_connection(new_shop: NewShop, database_url: str, db: Session, hand: Hand) -> None:
+    broker = PostgresConfig(database_url=database_url, pool_size=5, max_overflow=0)
+    shop = new_shop(broker=broker, resilience=RARELY)
+    send_many(db, ASYNC_WAITERS + THREADS)
+    handles = [shop.add.handle(str(numbered_id(n))) for n in range(ASYNC_WAITERS + THREADS)]
+
+    async def wait_for_all() -> list[int]:
+        waits = [asyncio.create_task(handle.get_async()) for handle in handles[THREADS:]]
+        ending = asyncio.create_task(asyncio.to_thread(end_all))
+        results = [await wait for wait in waits]
+        await ending
+        return [result.ok_value for result in results]
+
+    def end_all() -> None:
+        wait_until(lambda: len(shop.waiters.awaited()) == len(handles) and listeners(db), 20)
+        assert len(listeners(db)) == 1
+        assert len(connections(db)) <= 1 + 5 + 5  # and a pool for each style
+        fences = hand.worker.claim(len(handles))
+        assert set(hand.worker.finish(*map(done, fences))) == {"accepted"}
+        call(db, worker_queries.notify_done([fence.task_id for fence in fences]))
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        blocked = [threads.submit(handle.get) for handle in handles[:THREADS]]
+        assert asyncio.run(wait_for_all()) == [1] * ASYNC_WAITERS
+        assert [each.result(timeout=10).ok_value for each in blocked] == [1] * THREADS
+    assert shop.waiters.awaited() == []
+
+
+def test_a_cancelled_wait_leaves_the_list(shop: Shop) -> None:
+    handle = shop.add.send(1).unwrap()
+
+    async def give_up() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await handle.get_async()
+        assert shop.waiters.awaited() == []
+        assert (await handle.get_async(timeout_ms=0)).err_value.error_code is RetrievalCode.WAIT_TIMEOUT
+
+    asyncio.run(give_up())
+
+
+def test_an_interrupted_wait_leaves_the_list(shop: Shop, db: Session) -> None:
+    def interrupt() -> None:
+        wait_until(lambda: listeners(db))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    handle = shop.add.send(1).unwrap()
+    with ThreadPoolExecutor() as threads:
+        threads.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            handle.get()
+    assert shop.waiters.awaited() == []
