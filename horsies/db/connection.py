@@ -54,13 +54,14 @@ async def insist[R](config: WorkerResilienceConfig, attempt: Callable[[], Awaita
             await backoff.pause(failure)
 
 
-class Link:
+class WorkerConnection:
     """One connection. Any failure closes it; `reopen` opens it again."""
 
     def __init__(self, database: Database) -> None:
         """Closed at first."""
         self._database = database
         self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
 
     @property
     def is_open(self) -> bool:
@@ -110,7 +111,7 @@ class Link:
             CallFailedError: some of it failed. What of it was committed is not known, and the connection is closed.
         """
         try:
-            async with asyncio.timeout(_ANSWER_WITHIN_S):
+            async with self._turn, asyncio.timeout(_ANSWER_WITHIN_S):
                 connection = self._connection or await self.open()
                 return await round_trip_async(self._database, connection, *groups)
         except (psycopg.Error, TimeoutError) as error:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from horsies.config.app import WorkerResilienceConfig
 from horsies.db.connect import Database
-from horsies.db.connection import Backoff, Link, insist
+from horsies.db.connection import Backoff, WorkerConnection, insist
 from horsies.db.operations import CallFailedError
 from horsies.db.queries import schedules as schedule_queries
 from horsies.db.queries.rows import ScheduleState
@@ -33,8 +33,8 @@ class Scheduler:
         self._plans = {plan.name: plan for plan in schedules.plans}
         self._interval = schedules.check_interval_s
         self._resilience = resilience
-        self._lock = Link(database)
-        self._link = Link(database)
+        self._lock = WorkerConnection(database)
+        self._link = WorkerConnection(database)
         self._led: frozenset[str] = frozenset()
         self._has_gained = asyncio.Event()
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
 from horsies.codes import OperationalErrorCode
@@ -21,32 +20,30 @@ _CANCEL_GRACE_S = 1.0  # for an asynchronous task to end itself when it is cance
 _STOP_WORDS = {StopCause.CANCELLED: "was cancelled", StopCause.TIMED_OUT: "exceeded its time-out"}
 
 
-class PoolListener(Protocol):
-    """Who is told what the children do."""
-
-    def report(self, job: Job, outcome: Outcome) -> None:
-        """An attempt has ended."""
-
-    def room(self) -> None:
-        """A child can take work."""
-
-    def hand_back(self, jobs: Sequence[Job]) -> None:
-        """These were claimed, have not begun here, and are to go back."""
-
-
-class ChildPool:
+class Dispatcher:
     """Gives jobs to the children, and tells what became of them."""
 
-    def __init__(self, crew: Crew, settings: WorkerSettings, options: WorkerOptions, listener: PoolListener) -> None:
+    def __init__(self, crew: Crew, settings: WorkerSettings, options: WorkerOptions) -> None:
         """Take the children, and who is to be told of outcomes and of room."""
         crew.serve(self)
         self._crew = crew
         self._async_names = settings.async_names
         self._concurrency = options.concurrency
-        self._listener = listener
         self._pace = Pace()
         self._sweep: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
+
+    def subscribe(
+        self,
+        *,
+        on_outcome: Callable[[Job, Outcome], None],
+        on_capacity: Callable[[], None],
+        on_unstarted: Callable[[Sequence[Job]], None],
+    ) -> None:
+        """Set the functions that are called with outcomes, with new capacity, and with jobs that did not start."""
+        self._on_outcome = on_outcome
+        self._on_capacity = on_capacity
+        self._on_unstarted = on_unstarted
 
     @property
     def capacity(self) -> int:
@@ -62,7 +59,7 @@ class ChildPool:
         return sum(child.room(1 if child.predecessor_load else most) for child in self._ready())
 
     @property
-    def in_hand(self) -> int:
+    def held_jobs(self) -> int:
         """How many jobs run or wait in children."""
         return sum(len(child.jobs) for child in self._crew)
 
@@ -90,7 +87,7 @@ class ChildPool:
     def withdraw(self) -> None:
         """Take back and hand on whatever has not begun."""
         for child in self._crew:
-            self._listener.hand_back(child.withdraw())
+            self._on_unstarted(child.withdraw())
 
     def cancel(self, task_id: UUID) -> bool:
         """A task was cancelled, or is not this worker's any more: drop it if it has not begun, else make it stop.
@@ -115,7 +112,7 @@ class ChildPool:
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs."""
-        while self.in_hand:
+        while self.held_jobs:
             self._idle.clear()
             await self._idle.wait()
 
@@ -123,7 +120,7 @@ class ChildPool:
         """A child said something."""
         match frame.kind:
             case Kind.READY:
-                self._listener.room()
+                self._on_capacity()
             case Kind.DONE:
                 self._on_done(child, Report.decode(frame.body))
             case Kind.RETIRE:
@@ -133,13 +130,13 @@ class ChildPool:
 
     def on_death(self, child: Child) -> None:
         """Hand back what a dead child had not begun, and fail what it ran."""
-        self._listener.hand_back(child.bury())
+        self._on_unstarted(child.bury())
         message = f"the child process that ran this task {child.describe_end()}"
         for fence, job in list(child.jobs.items()):
             cause = child.stops.get(fence)
             child.drop(fence)
             crash = failed(job, OperationalErrorCode.WORKER_CRASHED, message) if cause is None else stopped(job, cause)
-            self._listener.report(job, _outcome(child, crash))
+            self._on_outcome(job, _outcome(child, crash))
         self._idle.set()
 
     def _on_done(self, child: Child, report: Report) -> None:
@@ -148,7 +145,7 @@ class ChildPool:
         if job is None:
             return
         self._pace.observe(job.task_name, report.seconds)
-        self._listener.report(job, _outcome(child, report))
+        self._on_outcome(job, _outcome(child, report))
         self._idle.set()
         for following in child.begun() if self._concurrency == 1 else ():
             self._on_begun(child, following)
@@ -183,7 +180,7 @@ class ChildPool:
 
     def _reassign(self, jobs: Sequence[Job]) -> None:
         """An idle child gets what another one had not begun, or it goes back to the queue."""
-        self._listener.hand_back([job for job in jobs if not self._assign_to_idle(job)])
+        self._on_unstarted([job for job in jobs if not self._assign_to_idle(job)])
 
     def _assign_to_idle(self, job: Job) -> bool:
         return any(not child.load for child in self._ready()) and self.assign(job)

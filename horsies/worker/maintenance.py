@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from horsies.config.app import RecoveryConfig
-from horsies.db.connection import Link
+from horsies.db.connection import WorkerConnection
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries import worker as worker_queries
@@ -55,7 +55,7 @@ def duties(recovery: RecoveryConfig) -> list[Duty]:
 class DutyService:
     """Does all duties every ``check_interval_ms``, and again at once while there is more than a batch to do."""
 
-    def __init__(self, link: Link, recovery: RecoveryConfig) -> None:
+    def __init__(self, link: WorkerConnection, recovery: RecoveryConfig) -> None:
         """Take a connection of its own: duties may be slow."""
         self._link = link
         self._duties = duties(recovery)

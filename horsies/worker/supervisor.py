@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from horsies.db.connect import Database
-from horsies.db.connection import Backoff, Link, insist
+from horsies.db.connection import Backoff, WorkerConnection, insist
 from horsies.db.errors import call_failed
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
@@ -24,8 +24,9 @@ from horsies.process import StopSignals
 from horsies.scheduler.service import Scheduler
 from horsies.worker import ipc
 from horsies.worker.attempt_log import log_reaped
-from horsies.worker.dispatcher import ChildPool
-from horsies.worker.exchange import Exchange, Identity
+from horsies.worker.dispatcher import Dispatcher
+from horsies.worker.exchange import Exchange
+from horsies.worker.exchange_state import WorkerIdentity
 from horsies.worker.fork_server import REAP_MOST, TemplateProcess
 from horsies.worker.ipc import Frame, Kind
 from horsies.worker.liveness import is_dead, worker_facts
@@ -40,6 +41,7 @@ _POLL_ONLY_S = 0.25
 _PING_EVERY_S = 10.0
 _TELLS_THE_TIME_S = 1.0
 _SETTLE_AFTER_HURRY_S = 10.0
+_LANES = 2
 
 
 class Supervisor:
@@ -60,14 +62,12 @@ class Supervisor:
         self._template = template
         self._database = Database(settings.broker)
         self._facts = worker_facts(settings, options, template.pid)
-        self._identity = Identity(uuid.uuid4(), self._facts.hostname)
-        self._link = Link(self._database)
-        self._heart = Link(self._database)
-        self._second_link = Link(self._database)
-        self._exchange = Exchange(self._link, self._second_link, self._identity, settings, options)
+        self._identity = WorkerIdentity(uuid.uuid4(), self._facts.hostname)
+        self._heart = WorkerConnection(self._database)
+        self._lanes = [WorkerConnection(self._database) for _ in range(_LANES)]
         self._crew = Crew(template, self._facts.process_name, options)
-        self._pool = ChildPool(self._crew, settings, options, self._exchange)
-        self._exchange.serve(self._pool)
+        self._pool = Dispatcher(self._crew, settings, options)
+        self._exchange = Exchange(self._lanes, self._identity, self._pool, settings, options)
         self._watch = watch
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -99,13 +99,14 @@ class Supervisor:
             await self._crew.close()
             begin.result()
         services = [asyncio.ensure_future(service) for service in self._services()]
+        self._exchanging = services[:_LANES]
         await self._crew.start()
         ended = await _first_of(stop, self._crew.failed, *services, self._crew.ready)
         if ended is self._crew.ready:
             event("worker.ready", worker_id=self._identity.worker_id, processes=self._options.processes)
             ended = await _first_of(stop, self._crew.failed, *services)
-        event("worker.stopping", running=self._pool.in_hand)
-        await self._wind_down(services[0])
+        event("worker.stopping", running=self._pool.held_jobs)
+        await self._wind_down()
         await self._leave(services)
         ended.result()
         return self._watch is not None and not self._stop.is_set()
@@ -140,10 +141,8 @@ class Supervisor:
         self._feed_watchdog(sent_at)
 
     def _services(self) -> Sequence[Coroutine[Any, Any, None]]:
-        duties = DutyService(Link(self._database), self._settings.recovery)
-        services = [self._exchange.run(), self._exchange.assist(), self._beat(), self._poll(), duties.run()]
-        if self._settings.lease_s is not None:
-            services.append(self._exchange.keep_leases(self._settings.lease_s))
+        duties = DutyService(WorkerConnection(self._database), self._settings.recovery)
+        services = [*self._exchange.services(), self._beat(), self._poll(), duties.run()]
         if self._options.scheduler:
             settings = self._settings
             services.append(Scheduler(self._database, settings.resilience, settings.schedules).run())
@@ -193,7 +192,7 @@ class Supervisor:
             try:
                 await self._beat_once()
             except CallFailedError as failure:
-                self._exchange.let_assist(allowed=False)
+                self._exchange.allow_more_lanes(allowed=False)
                 event("heartbeat.failed", level=logging.WARNING, reason=failure.message)
             await asyncio.sleep(interval)
 
@@ -201,8 +200,8 @@ class Supervisor:
         sent_at = suspend_clock()
         if await self._compare_clocks(worker_queries.heartbeat(self._identity.worker_id, self._ahead_s)):
             self._feed_watchdog(sent_at)
-            self._exchange.let_assist(allowed=True)
-            self._exchange.doubt()
+            self._exchange.allow_more_lanes(allowed=True)
+            self._exchange.reconciler.request()
             return
         event("worker.fenced", level=logging.ERROR, worker_id=self._identity.worker_id)
         self._pool.kill_busy("the worker was declared dead, and its tasks are not its own any more")
@@ -228,19 +227,19 @@ class Supervisor:
         threshold = self._facts.stale_after_s * (1 - _WATCHDOG_MARGIN)
         self._crew.tell_template(ipc.tick(threshold - (suspend_clock() - sent_at)))
 
-    async def _wind_down(self, exchanging: asyncio.Future[None]) -> None:
+    async def _wind_down(self) -> None:
         """Let running tasks end, as long as they may, and bring their outcomes home."""
-        self._exchange.stop_claiming()
+        self._exchange.claimer.stop()
         self._pool.withdraw()
         idle = asyncio.ensure_future(self._pool.wait_idle())
         hurry = asyncio.ensure_future(self._hurry.wait())
         await _first_of(idle, hurry, within_s=self._options.shutdown_timeout)
         if not idle.done():
-            event("worker.killing", running=self._pool.in_hand)
+            event("worker.killing", running=self._pool.held_jobs)
             self._pool.kill_busy("the worker stops and does not wait for it any longer")
             await idle
         settle = asyncio.ensure_future(self._exchange.settle())
-        if await _first_of(settle, hurry, exchanging) is hurry:
+        if await _first_of(settle, hurry, *self._exchanging) is hurry:
             await asyncio.wait([settle], timeout=_SETTLE_AFTER_HURRY_S)
         settle.cancel()
         hurry.cancel()
@@ -256,8 +255,8 @@ class Supervisor:
         except CallFailedError as failure:
             event("worker.left_unnoticed", level=logging.WARNING, reason=failure.message)
         await self._heart.close()
-        await self._link.close()
-        await self._second_link.close()
+        for connection in self._lanes:
+            await connection.close()
         await self._crew.close()
         event("worker.stopped")
 

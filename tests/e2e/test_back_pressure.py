@@ -7,10 +7,10 @@ from tests.support.scene import URL_VARIABLE, Scene
 from tests.support.workers import WorkerProcess
 
 PROGRAM = """
-import horsies.worker.exchange
+import horsies.worker.completer
 from mixed_tasks import app
 
-horsies.worker.exchange._MOST_HELD_BYTES = 1 << 20  # 64 MB would take a while to fill
+horsies.worker.completer.MAX_HELD_BYTES = 1 << 20  # 64 MB would take a while to fill
 if __name__ == "__main__":
     raise SystemExit(app.worker(processes=2).run())
 """

@@ -66,13 +66,13 @@ class Claim:
     Attributes:
         tasks: to be begun, in this order.
         is_filled: there were as many as wanted, so there may be more.
-        is_governed: caps or pauses of queues applied; not said by a filled claim.
+        limits_active: caps or pauses of queues applied; not said by a filled claim.
         due_in: unless filled, in how many seconds the next task falls due; None: none is scheduled.
     """
 
     tasks: list[ClaimedTask]
     is_filled: bool
-    is_governed: bool
+    limits_active: bool
     due_in: float | None
 
 
@@ -122,8 +122,8 @@ def _fences(fences: Sequence[Fence]) -> tuple[list[UUID], list[int]]:
 
 def _claim(rows: Rows) -> Claim:
     tasks = [ClaimedTask(*row[:9]) for row in rows if row[0] is not None]
-    *_, is_governed, _, _, due_in = rows[-1] if len(tasks) < len(rows) else (False, None, None, None)
-    return Claim(tasks, bool(tasks) and len(tasks) == len(rows), is_governed, due_in)
+    *_, limits_active, _, _, due_in = rows[-1] if len(tasks) < len(rows) else (False, None, None, None)
+    return Claim(tasks, bool(tasks) and len(tasks) == len(rows), limits_active, due_in)
 
 
 def claim(  # noqa: PLR0913 - the server function's own parameters

@@ -19,7 +19,7 @@ from horsies.config.postgres import PostgresConfig
 from horsies.db.queries.worker import Fence, Outcome
 from horsies.scheduler.plan import Schedules
 from horsies.worker import ipc
-from horsies.worker.dispatcher import ChildPool
+from horsies.worker.dispatcher import Dispatcher
 from horsies.worker.fork_server import TemplateProcess
 from horsies.worker.ipc import Frame, FrameReader, Job, Kind, Report, StopCause
 from horsies.worker.options import WorkerOptions, WorkerSettings
@@ -31,18 +31,18 @@ PATIENCE_S = 10
 
 @dataclass
 class Heard:
-    """What the pool tells its worker."""
+    """What the dispatcher reports to its worker."""
 
     outcomes: dict[int, Outcome] = field(default_factory=dict[int, Outcome])
     handed_back: list[int] = field(default_factory=list[int])
 
-    def report(self, job: Job, outcome: Outcome) -> None:
+    def on_outcome(self, job: Job, outcome: Outcome) -> None:
         self.outcomes[job.fence.task_id.int] = outcome
 
-    def room(self) -> None:
+    def on_capacity(self) -> None:
         """Nothing waits."""
 
-    def hand_back(self, jobs: Sequence[Job]) -> None:
+    def on_unstarted(self, jobs: Sequence[Job]) -> None:
         self.handed_back += [job.fence.task_id.int for job in jobs]
 
     def codes(self) -> dict[int, str | None]:
@@ -102,7 +102,10 @@ class Stage:
         self._reader = FrameReader()
         self.heard = Heard()
         self.crew = Crew(TemplateProcess(NO_SUCH_PID, ours), "test", options)
-        self.pool = ChildPool(self.crew, SETTINGS, options, self.heard)
+        self.pool = Dispatcher(self.crew, SETTINGS, options)
+        self.pool.subscribe(
+            on_outcome=self.heard.on_outcome, on_capacity=self.heard.on_capacity, on_unstarted=self.heard.on_unstarted
+        )
         self.children: list[PlayedChild] = []
         self.killed: list[PlayedChild] = []
 

@@ -1,18 +1,235 @@
-"""What a worker says that it holds."""
+"""Batches: when one is worth a round trip, what it carries, and what becomes of it in whatever order replies come."""
 
-from uuid import UUID
+import asyncio
+from uuid import UUID, uuid4
 
-from horsies.db.queries.worker import Fence
-from horsies.worker.exchange import held_by
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from horsies.db.queries.rows import ClaimedTask
+from horsies.db.queries.worker import Claim, Fence
+from horsies.worker.exchange_state import ExchangeBatch, SyncPhase
+from horsies.worker.reconciler import held_claims
+from tests.support.exchanges import Parts, claim_of, claimed, worker_parts
+from tests.support.waiting import wait_until
+from tests.unit.worker.test_claimer import in_loop
 
 FIRST, SECOND = UUID(int=1), UUID(int=2)
 
 
-def test_all_that_is_in_hand_is_told() -> None:
-    assert held_by([Fence(FIRST, 1)], {Fence(SECOND, 1): None}, [], []) == [Fence(FIRST, 1), Fence(SECOND, 1)]
+def test_every_claim_that_a_worker_holds_is_compared() -> None:
+    assert held_claims([Fence(FIRST, 1)], {Fence(SECOND, 1): None}, [], []) == [Fence(FIRST, 1), Fence(SECOND, 1)]
 
 
-def test_a_task_that_was_claimed_again_is_known_by_the_claim_it_runs_under() -> None:
-    """An outcome of it, or its return, whose reply was lost after it was written is of an older claim: not lost work."""
+def test_a_task_that_was_claimed_again_is_compared_by_the_claim_under_which_it_runs() -> None:
+    """The reply to an older outcome of it, or to its release, was lost after it was written: no work is lost."""
     again = Fence(FIRST, 3)
-    assert held_by([again], {Fence(FIRST, 1): None}, [Fence(FIRST, 2)], []) == [again]
+    assert held_claims([again], {Fence(FIRST, 1): None}, [Fence(FIRST, 2)], []) == [again]
+
+
+@in_loop
+async def test_a_second_exchange_must_be_half_as_large_as_what_is_in_flight() -> None:
+    async with worker_parts(children=8, max_claim_batch=4) as parts:
+        parts.batch()
+        assert parts.exchange.has_pending_work()  # four more places
+    async with worker_parts(children=5, max_claim_batch=4) as parts:
+        parts.batch()
+        assert not parts.exchange.has_pending_work()  # one more place
+
+
+@in_loop
+async def test_an_exchange_that_is_stuck_holds_nothing_up() -> None:
+    async with worker_parts(children=5, max_claim_batch=4) as parts:
+        parts.batch().built_at -= 1
+        assert parts.exchange.has_pending_work()
+
+
+@in_loop
+async def test_a_worker_with_nothing_to_carry_sends_nothing() -> None:
+    async with worker_parts(children=1) as parts:
+        parts.reply(parts.batch(), claim_of())
+        assert not parts.exchange.has_pending_work()
+
+
+@in_loop
+async def test_nothing_is_claimed_while_the_memory_is_full_of_unconfirmed_outcomes() -> None:
+    async with worker_parts(children=2) as parts:
+        fence = parts.run_one()
+        parts.finish(fence, result=b"0" * (65 << 20))
+        assert parts.exchange.completer.is_full
+        batch = parts.batch()
+        assert (batch.request.run, len(batch.outcomes)) == (0, 1)
+        parts.reply(batch)
+        assert parts.batch().request.run == 2
+
+
+@in_loop
+async def test_a_request_for_a_comparison_does_not_hide_a_lost_reply() -> None:
+    async with worker_parts() as parts:
+        state, reconciler = parts.exchange.state, parts.exchange.reconciler
+        reconciler.request()
+        assert state.sync_phase is SyncPhase.COMPARE_REQUESTED
+        reconciler.on_reply_lost(parts.failure())
+        reconciler.request()
+        assert state.sync_phase is SyncPhase.REPLY_LOST
+
+
+@in_loop
+async def test_no_lane_sends_before_the_comparison_that_a_lost_reply_needs() -> None:
+    async with worker_parts() as parts:
+        services = [asyncio.ensure_future(service) for service in parts.exchange.services()]
+        parts.exchange.wake()
+        await asyncio.to_thread(wait_until, lambda: parts.exchange.reconciler.failing)  # the database cannot be reached
+        assert parts.exchange.state.sync_phase is SyncPhase.REPLY_LOST
+        assert parts.exchange.state.in_flight == []
+        for service in services:
+            service.cancel()
+        await asyncio.wait(services)
+
+
+class ExchangeModel(RuleBasedStateMachine):
+    """A worker against a model of the database, with replies that come in any order, late, or never.
+
+    The model holds tasks that wait, and claims by task. An exchange is committed when it is sent, when it is answered, or
+    not at all if it is lost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.waiting: list[UUID] = []
+        self.claims: dict[UUID, Fence] = {}
+        self.done: list[UUID] = []
+        self.sent: list[tuple[ExchangeBatch, list[Claim] | None]] = []
+        self.compare_needed = False
+
+    @initialize(children=st.integers(1, 4), prefetch=st.integers(0, 2))
+    def start(self, children: int, prefetch: int) -> None:
+        self.context = worker_parts(children, prefetch_buffer=prefetch)
+        self.parts: Parts = self.runner.run(self.context.__aenter__())
+
+    def teardown(self) -> None:
+        if hasattr(self, "parts"):
+            self.runner.run(self.drain())
+            assert sorted(self.done) == sorted(set(self.done))
+            assert not self.waiting
+            assert not self.claims
+            self.runner.run(self.context.__aexit__(None, None, None))
+        self.runner.close()
+
+    async def drain(self) -> None:
+        """Answer everything, and let the worker finish all work."""
+        while True:
+            while self.sent:
+                self.answer_now(*self.sent.pop())
+            self.compare_now()
+            for fence in self.parts.dispatcher.held():
+                self.parts.finish(fence)
+            self.parts.exchange.wake()
+            batch = self.parts.batch()
+            if not (batch.size and (self.waiting or self.claims)):
+                self.parts.reply(batch, *([claim_of()] * (bool(batch.request.run) + bool(batch.request.prefetch))))
+                return
+            self.answer_now(batch, None)
+
+    @rule(count=st.integers(1, 3), noticed=st.booleans())
+    def add_work(self, *, count: int, noticed: bool) -> None:
+        self.waiting += [uuid4() for _ in range(count)]
+        if noticed:
+            self.parts.exchange.wake()
+
+    @precondition(lambda self: len(self.sent) < 2 and not self.compare_needed)
+    @rule(commits_at_once=st.booleans())
+    def send(self, *, commits_at_once: bool) -> None:
+        if self.parts.exchange.has_pending_work():
+            batch = self.parts.batch()
+            self.sent.append((batch, self.commit(batch) if commits_at_once else None))
+
+    @precondition(lambda self: self.sent)
+    @rule(last=st.booleans())
+    def answer(self, *, last: bool) -> None:
+        async def act() -> None:
+            self.answer_now(*self.sent.pop(-1 if last else 0))
+
+        self.runner.run(act())
+
+    @precondition(lambda self: self.sent)
+    @rule(last=st.booleans(), commits=st.booleans())
+    def lose(self, *, last: bool, commits: bool) -> None:
+        batch, claims = self.sent.pop(-1 if last else 0)
+        if claims is None and commits:
+            self.commit(batch)
+        self.parts.exchange.put_back(batch)
+        self.compare_needed = True
+
+    @precondition(lambda self: not self.sent)
+    @rule()
+    def compare(self) -> None:
+        async def act() -> None:
+            self.compare_now()
+
+        self.runner.run(act())
+
+    @precondition(lambda self: self.parts.dispatcher.held_jobs)
+    @rule(ok=st.booleans())
+    def finish(self, *, ok: bool) -> None:
+        async def act() -> None:
+            self.parts.finish(self.parts.dispatcher.held()[0], ok=ok)
+
+        self.runner.run(act())
+
+    @invariant()
+    def every_claim_is_somewhere(self) -> None:
+        if not hasattr(self, "parts") or self.compare_needed:
+            return
+        in_flight = {
+            fence.task_id
+            for batch, _ in self.sent
+            for fence in (*(each.fence for each in batch.outcomes), *batch.releases, *batch.starting)
+        }
+        unanswered = {task.id for _, claims in self.sent for claim in claims or () for task in claim.tasks}
+        exchange = self.parts.exchange
+        held = {fence.task_id for fence in (*exchange.completer.fences, *exchange.claimer.fences)}
+        assert self.claims.keys() <= in_flight | unanswered | held | self.parts.running()
+
+    def commit(self, batch: ExchangeBatch) -> list[Claim]:
+        """The transaction of an exchange; answers its claims."""
+        for outcome in batch.outcomes:
+            if self.claims.get(outcome.fence.task_id) == outcome.fence:
+                del self.claims[outcome.fence.task_id]
+                self.done.append(outcome.fence.task_id)
+        for fence in batch.releases:
+            if self.claims.get(fence.task_id) == fence:
+                self.waiting.append(fence.task_id)
+                del self.claims[fence.task_id]
+        wanted = [count for count in (batch.request.run, batch.request.prefetch) if count]
+        return [self.claim(count, batch.exchange_no) for count in wanted]
+
+    def claim(self, count: int, exchange_no: int) -> Claim:
+        taken, self.waiting = self.waiting[:count], self.waiting[count:]
+        self.claims |= {task_id: Fence(task_id, exchange_no) for task_id in taken}
+        tasks: list[ClaimedTask] = [claimed(task_id) for task_id in taken]
+        return claim_of(*tasks, is_filled=len(taken) == count)
+
+    def answer_now(self, batch: ExchangeBatch, claims: list[Claim] | None) -> None:
+        claims = self.commit(batch) if claims is None else claims
+        starts = [fence.task_id for fence in batch.starting if self.claims.get(fence.task_id) == fence]
+        self.parts.reply(batch, *claims, starts=starts)
+
+    def compare_now(self) -> None:
+        """What the reconciler does between its call and the server function `reconcile`."""
+        exchange, running = self.parts.exchange, self.parts.dispatcher.held()
+        held = set(held_claims(running, exchange.completer.fences, exchange.claimer.fences))
+        for task_id, fence in list(self.claims.items()):
+            if fence not in held:
+                self.waiting.append(task_id)
+                del self.claims[task_id]
+        for fence in running:
+            if self.claims.get(fence.task_id) != fence:
+                self.parts.dispatcher.cancel(fence.task_id)
+        self.compare_needed = False
+
+
+TestExchangeModel = ExchangeModel.TestCase
+TestExchangeModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -1,0 +1,223 @@
+"""The claimer decides how many tasks an exchange asks for, and turns the replies into jobs for the children.
+
+Three facts bound a request: the free places in children, ``--max-claim-per-worker``, and whether any work is expected
+at all. The last is a *hint*: every notice, poll, timer and failed attempt sets it, and a claim that comes back short
+clears it. A claim sees only work that was committed before it ran, so it must not clear a hint that is newer than
+itself. That is why announcements are counted: each batch remembers the count (``wake_generation``) of the moment when
+it was built, and its reply may clear the hint only if the count is still the same.
+
+Prefetched tasks (``prefetch_buffer``) wait here in state CLAIMED under a lease. They pass the server function `start`
+in an exchange before they run.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import islice
+from uuid import UUID
+
+from horsies.db.operations import Call
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.rows import ClaimedTask
+from horsies.db.queries.worker import Claim, Fence
+from horsies.worker.dispatcher import Dispatcher
+from horsies.worker.exchange_state import NO_REQUEST, ClaimPhase, ClaimRequest, ExchangeBatch, ExchangeState
+from horsies.worker.ipc import Job
+from horsies.worker.options import WorkerOptions, suspend_clock
+
+_UNLIMITED = 1 << 30
+
+
+class DueTimer:
+    """Calls back when the next scheduled task falls due."""
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self._callback = callback
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def fires_at(self) -> float | None:
+        """The time of the event loop at which the callback will run; None: no timer is set."""
+        return None if self._timer is None or self._timer.cancelled() else self._timer.when()
+
+    def set(self, seconds: float) -> None:
+        """Call back in ``seconds``, or earlier if an earlier time is set already.
+
+        A timer is never moved to a later time: not every claim sees all scheduled tasks.
+        """
+        loop = asyncio.get_running_loop()
+        if self._timer is not None and loop.time() < self._timer.when() <= loop.time() + seconds:
+            return
+        self.cancel()
+        self._timer = loop.call_later(seconds, self._callback)
+
+    def cancel(self) -> None:
+        """Do not call back."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Claimer:
+    """Asks for tasks, starts them in children, and releases the ones that cannot start."""
+
+    def __init__(self, state: ExchangeState, dispatcher: Dispatcher, options: WorkerOptions) -> None:
+        self._state = state
+        self._dispatcher = dispatcher
+        self._settings = settings = state.settings
+        self._queues = options.queues or settings.queues
+        self._max_per_claim = options.max_claim_batch or _UNLIMITED
+        self._max_held = options.max_claim_per_worker or _UNLIMITED
+        self._work_hint = True
+        self._wake_generation = 0
+        self._may_run_ahead = True
+        self._exchange_no = 0
+        self._prefetched: dict[Fence, ClaimedTask] = {}
+        self._to_release: list[Fence] = []
+        self._due = DueTimer(self.announce_work)
+
+    @property
+    def fences(self) -> list[Fence]:
+        """The fences of claims that wait here: to be started, or to be released."""
+        return [*self._to_release, *self._prefetched]
+
+    @property
+    def prefetched(self) -> list[Fence]:
+        """The fences of prefetched tasks."""
+        return list(self._prefetched)
+
+    @property
+    def releases(self) -> int:
+        """The number of claims that wait to be released."""
+        return len(self._to_release)
+
+    def announce_work(self) -> None:
+        """Expect work that a claim which is in flight may not see, and look for it."""
+        self._work_hint = True
+        self._wake_generation += 1
+        self._state.changed.set()
+
+    def stop(self) -> None:
+        """Claim nothing from now on, and release what is prefetched."""
+        self._state.claim_phase = ClaimPhase.STOPPED
+        self._release_prefetched()
+        self._due.cancel()
+
+    def release(self, fences: Sequence[Fence]) -> None:
+        """Return claims that have not started to the queue, with the next exchange."""
+        if fences:
+            self._to_release += fences
+            self._state.changed.set()
+
+    def forget(self, fences: Sequence[Fence]) -> None:
+        """Drop prefetched tasks that this worker has lost."""
+        for fence in fences:
+            self._prefetched.pop(fence, None)
+
+    def request(self, *, is_full: bool) -> ClaimRequest:
+        """Compute what the next exchange may ask for.
+
+        Args:
+            is_full: whether unconfirmed outcomes take so much memory that nothing may start.
+        """
+        if self._state.claim_phase is ClaimPhase.STOPPED or is_full:
+            return NO_REQUEST
+        asked_slots = sum(batch.request.slots for batch in self._state.in_flight)
+        asked_prefetch = sum(batch.request.prefetch for batch in self._state.in_flight)
+        capacity = self._dispatcher.capacity_ahead if self._may_run_ahead else self._dispatcher.capacity
+        slots = capacity - asked_slots
+        start = list(islice(self._prefetched, max(0, slots))) if self._prefetched else []
+        if not self._work_hint:
+            return ClaimRequest(start, 0, 0)
+        held = self._dispatcher.held_jobs + len(self._prefetched) + asked_slots + asked_prefetch
+        room = min(self._max_held - held, self._max_per_claim)
+        run = max(0, min(slots - len(start), room))
+        waiting = len(self._prefetched) - len(start) + asked_prefetch
+        return ClaimRequest(start, run, max(0, min(self._settings.prefetch_buffer - waiting, room - run)))
+
+    def take(self, *, is_full: bool) -> tuple[ClaimRequest, dict[Fence, ClaimedTask], list[Fence], int, int]:
+        """Take what the next exchange asks for and releases.
+
+        Returns:
+            The request, the rows of the prefetched tasks that it starts, the claims to release, the number of the
+            exchange, and the generation of announcements that its claims can see.
+        """
+        request = self.request(is_full=is_full)
+        starting = {fence: self._prefetched.pop(fence) for fence in request.start}
+        releases, self._to_release = self._to_release, []
+        self._exchange_no += 1
+        return request, starting, releases, self._exchange_no, self._wake_generation
+
+    def calls(self, batch: ExchangeBatch) -> list[Call[Claim]]:
+        """The claims of a batch: tasks to start, and tasks to prefetch, under the number of the exchange."""
+        others = sum(each.request.slots for each in self._state.in_flight if each is not batch)
+        free = max(0, min(batch.request.run, self._dispatcher.capacity - others - len(batch.request.start)))
+        worker, names = (batch.worker_id, batch.exchange_no), (self._queues, self._settings.task_names)
+        claims: list[Call[Claim]] = []
+        if batch.request.run:
+            claims.append(worker_queries.claim(*worker, batch.request.run, *names, free=free))
+        if batch.request.prefetch:
+            lease_s = self._settings.lease_s
+            claims.append(worker_queries.claim(*worker, batch.request.prefetch, *names, free=0, lease_s=lease_s))
+        return claims
+
+    def put_back(self, batch: ExchangeBatch) -> None:
+        """Take back the releases of an exchange whose reply was lost. The reconciler settles its claims."""
+        self._to_release += batch.releases
+
+    def apply(self, batch: ExchangeBatch, attempts: dict[UUID, int], claims: list[Claim]) -> None:
+        """Start the tasks that an exchange has brought.
+
+        Args:
+            batch: the exchange.
+            attempts: the number of the attempt for each prefetched task that may start.
+            claims: the replies to `calls`, in that order.
+        """
+        starting = batch.starting.items()
+        jobs = [Job.of_claim(fence, task, attempts[task.id]) for fence, task in starting if task.id in attempts]
+        if claims:
+            self._note_remaining_work(batch, claims)
+        elif batch.makes_work:
+            self.announce_work()  # a claim on another lane may have looked before this batch was committed
+        claimed = [(claim, Fence(task.id, batch.exchange_no), task) for claim in claims for task in claim.tasks]
+        prefetch = claims[-1] if batch.request.prefetch else None
+        self._prefetched |= {fence: task for claim, fence, task in claimed if claim is prefetch}
+        jobs += [Job.of_claim(fence, task, task.attempt) for claim, fence, task in claimed if claim is not prefetch]
+        self._start(batch, jobs)
+        if self._state.claim_phase is ClaimPhase.STOPPED:  # the reply came after the stop
+            self._release_prefetched()
+
+    def _note_remaining_work(self, batch: ExchangeBatch, claims: list[Claim]) -> None:
+        """Update the hint, the limits and the timer by what claims say about the work that is left."""
+        if any(claim.is_filled for claim in claims):
+            self.announce_work()
+        elif self._wake_generation == batch.wake_generation:
+            self._work_hint = False
+        for claim in claims:
+            self._state.limits_active |= claim.limits_active or any(task.capped for task in claim.tasks)
+            if claim.due_in is not None:
+                self._due.set(claim.due_in)
+
+    def _start(self, batch: ExchangeBatch, jobs: list[Job]) -> None:
+        """Give jobs to children; release the ones that find no place, because a child has died meanwhile.
+
+        Nothing of a reply is started that took longer than half of the time after which a silent worker is declared
+        dead (the process was stopped, for instance), or that was claimed under an earlier id of this worker: another
+        worker may run those tasks already.
+        """
+        age = suspend_clock() - batch.built_at
+        may_start = (
+            self._state.claim_phase is ClaimPhase.CLAIMING
+            and batch.worker_id == self._state.identity.worker_id
+            and age < self._settings.stale_after_s / 2
+        )
+        jobs = [job for job in jobs if job.fence.task_id not in batch.cancelled]
+        unassigned = [job for job in jobs if not (may_start and self._dispatcher.assign(job))]
+        if jobs:
+            self._may_run_ahead = not unassigned
+        if unassigned:
+            self.release([job.fence for job in unassigned])
+            self.announce_work()
+
+    def _release_prefetched(self) -> None:
+        self.release(self.prefetched)
+        self._prefetched.clear()

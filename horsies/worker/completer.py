@@ -1,0 +1,104 @@
+"""The completer holds outcomes until the database has confirmed them.
+
+```
+a child reports ──> waiting ── take ──> in an exchange ── confirm ──> forgotten
+                       ^                      │
+                       └───── put_back ───────┘  the reply was lost
+```
+
+Sending an outcome twice is harmless: the fence tells the database that it has been written already.
+"""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from horsies.db.queries.worker import Fence, Outcome, Verdict
+from horsies.events import event
+from horsies.worker.attempt_log import AttemptLog
+from horsies.worker.exchange_state import ExchangeBatch
+from horsies.worker.ipc import Job
+
+MAX_BATCH_OUTCOMES = 1000
+MAX_BATCH_BYTES = 16 << 20
+MAX_HELD_BYTES = 64 << 20
+
+
+class Completer:
+    """Collects outcomes, bounds the memory that they take, and hands them to exchanges."""
+
+    def __init__(self, attempt_log: AttemptLog) -> None:
+        self._attempt_log = attempt_log
+        self._waiting: dict[Fence, Outcome] = {}
+        self._held_bytes = 0
+        self._freed_queues: set[str] = set()
+        self._makes_work = False
+        self.stale_outcomes = 0
+
+    @property
+    def fences(self) -> list[Fence]:
+        """The fences of the outcomes that wait for an exchange."""
+        return list(self._waiting)
+
+    @property
+    def count(self) -> int:
+        """The number of outcomes that wait for an exchange."""
+        return len(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the unconfirmed outcomes take so much memory that no further task may start."""
+        return self._held_bytes > MAX_HELD_BYTES
+
+    def add(self, job: Job, outcome: Outcome, *, makes_work: bool) -> None:
+        """Take the outcome of an attempt.
+
+        Args:
+            job: the attempt.
+            outcome: how it ended.
+            makes_work: whether it may make tasks ready, by a retry or in a workflow.
+        """
+        self._attempt_log.note(job, outcome)
+        self._waiting[outcome.fence] = outcome
+        self._held_bytes += len(outcome.result)
+        self._makes_work |= makes_work
+        if job.capped:
+            self._freed_queues.add(job.queue)
+
+    def take(self) -> tuple[list[Outcome], set[str], bool]:
+        """Take the outcomes of the next exchange, bounded in number and bytes.
+
+        Returns:
+            The outcomes, oldest first; the queues with limits in which they free a place; and whether they may make
+            tasks ready. What does not fit stays for the next exchange, and so may the work that it makes.
+        """
+        taken: list[Outcome] = []
+        size = 0
+        for outcome in self._waiting.values():
+            size += len(outcome.result)
+            if taken and (len(taken) == MAX_BATCH_OUTCOMES or size > MAX_BATCH_BYTES):
+                break
+            taken.append(outcome)
+        for outcome in taken:
+            del self._waiting[outcome.fence]
+        freed_queues, self._freed_queues = self._freed_queues, set()
+        makes_work, self._makes_work = self._makes_work, self._makes_work and bool(self._waiting)
+        return taken, freed_queues, makes_work
+
+    def put_back(self, batch: ExchangeBatch) -> None:
+        """Take back what an exchange carried whose reply was lost. It is sent again, before all newer outcomes."""
+        self._waiting = {outcome.fence: outcome for outcome in batch.outcomes} | self._waiting
+        self._freed_queues |= batch.freed_queues
+        self._makes_work |= batch.makes_work
+
+    def confirm(self, batch: ExchangeBatch, verdicts: Mapping[UUID, Verdict]) -> None:
+        """Forget outcomes that the database has answered: as accepted, as a duplicate, or as stale.
+
+        A stale outcome belongs to a claim that this worker has lost, so the database ignored it. It is counted.
+        """
+        self._held_bytes -= sum(len(outcome.result) for outcome in batch.outcomes)
+        for outcome in batch.outcomes:
+            self._attempt_log.confirm(outcome, verdicts[outcome.fence.task_id])
+        stale = sum(verdict.verdict == "stale" for verdict in verdicts.values())
+        if stale:
+            self.stale_outcomes += stale
+            event("outcomes.stale", count=stale)

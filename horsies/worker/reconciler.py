@@ -1,0 +1,153 @@
+"""The reconciler compares the claims that a worker holds with the database.
+
+A reply that is lost leaves two questions open: which outcomes were written, and which tasks were claimed. The first one
+needs no answer, because an outcome is sent until it is confirmed. The second one is settled here: the worker lists
+every claim that it holds, and the server function `reconcile` returns all others of this worker to the queue and
+answers with the ones that are not this worker's any more. Those are cancelled in their children.
+
+The comparison runs after every lost reply and at every heartbeat, because a server process whose client is gone may
+still commit a claim later. It needs a moment without exchanges in flight: a claim that is in flight is in neither list.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from horsies.db.connection import Backoff, WorkerConnection
+from horsies.db.operations import CallFailedError
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.worker import Fence
+from horsies.events import event
+from horsies.worker.claimer import Claimer
+from horsies.worker.completer import Completer
+from horsies.worker.dispatcher import Dispatcher
+from horsies.worker.exchange_state import ExchangeState, SyncPhase
+
+
+class Reconciler:
+    """Runs comparisons, and reconnects after a lost reply."""
+
+    def __init__(
+        self,
+        state: ExchangeState,
+        claimer: Claimer,
+        completer: Completer,
+        dispatcher: Dispatcher,
+        connection: WorkerConnection,
+    ) -> None:
+        self._state = state
+        self._claimer = claimer
+        self._completer = completer
+        self._dispatcher = dispatcher
+        self._connection = connection
+        self._resilience = state.settings.resilience
+        self._max_lease_s = state.settings.most_lease_s
+        self._backoff: Backoff | None = None
+        self._failure: CallFailedError | None = None
+        self._comparing = asyncio.Lock()
+
+    @property
+    def failing(self) -> bool:
+        """Whether an exchange has failed and none has succeeded since."""
+        return self._backoff is not None
+
+    def request(self) -> None:
+        """Compare as soon as the exchanges that are in flight are answered."""
+        if self._state.sync_phase is SyncPhase.IN_SYNC:
+            self._state.sync_phase = SyncPhase.COMPARE_REQUESTED
+            self._state.changed.set()
+
+    def on_exchange_succeeded(self) -> None:
+        """Let the next failure be followed by a comparison without a pause."""
+        self._backoff = None
+
+    def on_reply_lost(self, failure: CallFailedError) -> None:
+        """An exchange has failed: reconnect, compare, and only then continue."""
+        self._failure = failure
+        self._state.sync_phase = SyncPhase.REPLY_LOST
+        self._state.changed.set()
+
+    async def run(self) -> None:
+        """Compare whenever it is requested or a reply was lost; never returns."""
+        while True:
+            while self._state.sync_phase is not SyncPhase.IN_SYNC:
+                if self._failure is not None:
+                    await self._recover(self._failure)
+                else:
+                    try:
+                        await self.compare()
+                    except CallFailedError as failure:
+                        self.on_reply_lost(failure)
+            await self._state.next_change()
+
+    async def compare(self) -> None:
+        """Compare what this worker holds with the database once the exchanges in flight are answered.
+
+        Raises:
+            CallFailedError: the database did not answer.
+        """
+        self.request()
+        async with self._comparing:
+            if self._state.sync_phase is SyncPhase.IN_SYNC:
+                return  # somebody else has compared meanwhile, and exchanges are in flight again
+            await self._state.quiet.wait()
+            running = self._dispatcher.held()
+            held = held_claims(running, self._completer.fences, self._claimer.fences)
+            lost = await self._connection.call(worker_queries.reconcile(self._state.identity.worker_id, held))
+            self._failure = None
+            self._state.sync_phase = SyncPhase.IN_SYNC
+            self._state.changed.set()
+        lost_jobs = lost.intersection(fence.task_id for fence in running)
+        newly_lost = sum(self._dispatcher.cancel(task_id) for task_id in lost_jobs)
+        if newly_lost:  # a cancelled task that has not ended yet is lost at every comparison
+            event("tasks.lost", count=newly_lost)
+
+    async def _recover(self, failure: CallFailedError) -> None:
+        """Reconnect and compare, until that succeeds.
+
+        The first attempt is made at once. If exchanges fail again and again, because the disk of the server is full for
+        instance, the pauses become longer.
+        """
+        event("database.lost", level=logging.WARNING, reason=failure.message)
+        if self._backoff is None:
+            self._backoff = Backoff(self._resilience)
+        else:
+            await self._backoff.pause(failure)
+        while True:
+            try:
+                await self.compare()
+            except CallFailedError as error:
+                await self._backoff.pause(error)
+            else:
+                event("database.back")
+                self._claimer.announce_work()
+                return
+
+    async def keep_leases(self, lease_s: float) -> None:
+        """Renew the leases of prefetched tasks three times per lease; never returns.
+
+        A task that this worker has lost, or that has waited longer than ``max_claim_renew_age_ms``, is forgotten.
+        """
+        while True:
+            await asyncio.sleep(lease_s / 3)
+            fences = self._claimer.prefetched
+            if not fences:
+                continue
+            call = worker_queries.renew(self._state.identity.worker_id, fences, lease_s, self._max_lease_s)
+            try:
+                kept = await self._connection.call(call)
+            except CallFailedError as failure:
+                event("database.lost", level=logging.WARNING, reason=failure.message)
+                continue
+            self._claimer.forget([fence for fence in fences if fence.task_id not in kept])
+
+
+def held_claims(running: Sequence[Fence], *others: Iterable[Fence]) -> list[Fence]:
+    """Return the fences of all claims that a worker holds, without older claims of tasks that run.
+
+    A task can be claimed again while the reply to its older outcome is lost. The database knows it by the newer claim,
+    so listing the older one would report the running task as lost.
+    """
+    started = {fence.task_id for fence in running}
+    return [*running, *(fence for fence in chain(*others) if fence.task_id not in started)]

@@ -1,0 +1,132 @@
+"""A worker's exchange without database and without processes: children that never run, and replies that tests write."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
+from horsies.config.postgres import PostgresConfig
+from horsies.db.connect import Database
+from horsies.db.connection import WorkerConnection
+from horsies.db.operations import CallFailedError
+from horsies.db.queries.rows import ClaimedTask
+from horsies.db.queries.worker import Claim, Fence, Verdict
+from horsies.worker.dispatcher import Dispatcher
+from horsies.worker.exchange import Exchange
+from horsies.worker.exchange_state import ExchangeBatch, WorkerIdentity
+from horsies.worker.fork_server import TemplateProcess
+from horsies.worker.ipc import Frame, Kind, Report
+from horsies.worker.options import WorkerOptions, WorkerSettings
+from horsies.worker.processes import Crew
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+def worker_settings(*, prefetch_buffer: int = 0) -> WorkerSettings:
+    """Settings of an app with one queue, whose database cannot be reached."""
+    return WorkerSettings(
+        app_name="shop",
+        broker=PostgresConfig(database_url=NOWHERE),
+        recovery=RecoveryConfig(),
+        resilience=WorkerResilienceConfig(),
+        queues={"default": None},
+        cluster_cap=None,
+        prefetch_buffer=prefetch_buffer,
+        lease_s=60.0 if prefetch_buffer else None,
+        most_lease_s=180.0,
+        task_names=("send_email",),
+        async_names=frozenset(),
+        schedules=(),
+        folders=(),
+    )
+
+
+def claimed(task_id: UUID | None = None, *, attempt: int = 1, capped: bool = False) -> ClaimedTask:
+    """A row of a reply to a claim."""
+    return ClaimedTask(task_id or uuid4(), "send_email", b"{}", attempt, None, "default", capped, None, None)
+
+
+def claim_of(
+    *tasks: ClaimedTask, is_filled: bool = False, limits_active: bool = False, due_in: float | None = None
+) -> Claim:
+    """The reply to a claim."""
+    return Claim(list(tasks), is_filled, limits_active, due_in)
+
+
+@dataclass
+class Parts:
+    """A dispatcher over children that never run anything, and an exchange over connections that are never opened."""
+
+    dispatcher: Dispatcher
+    exchange: Exchange
+    processes: Crew
+    identity: WorkerIdentity
+    settings: WorkerSettings
+
+    def batch(self) -> ExchangeBatch:
+        """Build the batch of the next exchange."""
+        return self.exchange.build_batch()
+
+    def reply(
+        self, batch: ExchangeBatch, *claims: Claim, verdict: str = "accepted", starts: Sequence[UUID] = ()
+    ) -> None:
+        """Apply the replies of the database to a batch: one verdict for all of its outcomes, and its claims."""
+        replies: list[object] = []
+        if batch.outcomes:
+            replies.append({outcome.fence.task_id: Verdict(verdict, None, None) for outcome in batch.outcomes})
+        if batch.starting:
+            replies.append(dict.fromkeys(starts, 1))
+        self.exchange.apply_replies(batch, iter([*replies, *claims]))
+
+    def running(self) -> set[UUID]:
+        """The tasks that were given to children."""
+        return {fence.task_id for fence in self.dispatcher.held()}
+
+    def finish(self, fence: Fence, *, ok: bool = True, result: bytes = b"null") -> None:
+        """Let a child report that an attempt has ended."""
+        child = next(child for child in self.processes if fence in child.jobs)
+        report = Report(fence, ok, result, None if ok else "DECLINED", seconds=1.0)
+        self.dispatcher.on_frame(child, Frame(Kind.DONE, report.encode()))
+
+    def failure(self) -> CallFailedError:
+        """A call that has failed because the database went away."""
+        return CallFailedError("the connection is lost", retryable=True)
+
+    def run_one(self) -> Fence:
+        """Claim one task and let it run."""
+        batch = self.batch()
+        task = claimed()
+        self.reply(batch, claim_of(task, is_filled=True))
+        return Fence(task.id, batch.exchange_no)
+
+
+@asynccontextmanager
+async def worker_parts(children: int = 2, *, prefetch_buffer: int = 0, **options: int) -> AsyncGenerator[Parts]:
+    """The parts of a worker with so many children, all of which are ready for work."""
+    settings, worker_options = (
+        worker_settings(prefetch_buffer=prefetch_buffer),
+        WorkerOptions(processes=children, **options),
+    )
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        processes = Crew(TemplateProcess(os.getpid(), ours), "test", worker_options)
+        dispatcher = Dispatcher(processes, settings, worker_options)
+        identity = WorkerIdentity(uuid4(), "host")
+        connections = [WorkerConnection(Database(settings.broker)) for _ in range(2)]
+        exchange = Exchange(connections, identity, dispatcher, settings, worker_options)
+        await processes.start()
+        for child in processes:
+            processes.on_frame(child, Frame(Kind.READY))
+        try:
+            yield Parts(dispatcher, exchange, processes, identity, settings)
+        finally:
+            exchange.claimer.stop()
+            asyncio.get_running_loop().remove_reader(ours)
+            for child in processes:
+                if child.transport is not None:
+                    child.transport.abort()
+            await asyncio.sleep(0)

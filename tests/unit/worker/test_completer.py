@@ -1,0 +1,99 @@
+"""Outcomes wait for confirmation, in bounded batches and bounded memory."""
+
+import logging
+from uuid import UUID, uuid4
+
+import pytest
+
+from horsies.db.queries.worker import Fence, Outcome, Verdict
+from horsies.worker.attempt_log import AttemptLog
+from horsies.worker.completer import MAX_BATCH_BYTES, MAX_BATCH_OUTCOMES, MAX_HELD_BYTES, Completer
+from horsies.worker.exchange_state import NO_REQUEST, ExchangeBatch
+from horsies.worker.ipc import Job
+
+
+def new_completer() -> Completer:
+    return Completer(AttemptLog(successes=logging.DEBUG))
+
+
+def outcome(size: int = 4) -> Outcome:
+    return Outcome(Fence(uuid4(), 1), True, b"0" * size, None, None, 1, "w/0", 1.0)
+
+
+def add(completer: Completer, *outcomes: Outcome, makes_work: bool = False, capped: bool = False) -> None:
+    for each in outcomes:
+        job = Job(each.fence, 1, "send_email", "emails", b"{}", capped=capped)
+        completer.add(job, each, makes_work=makes_work)
+
+
+def verdicts(batch: ExchangeBatch, verdict: str = "accepted") -> dict[UUID, Verdict]:
+    return {each.fence.task_id: Verdict(verdict, None, None) for each in batch.outcomes}
+
+
+def taken(completer: Completer) -> ExchangeBatch:
+    outcomes, freed_queues, makes_work = completer.take()
+    return ExchangeBatch(NO_REQUEST, outcomes, {}, [], freed_queues, makes_work, 1, uuid4(), 0, 0.0)
+
+
+def test_a_batch_is_bounded_in_number() -> None:
+    completer = new_completer()
+    outcomes = [outcome() for _ in range(MAX_BATCH_OUTCOMES + 5)]
+    add(completer, *outcomes)
+    assert taken(completer).outcomes == outcomes[:MAX_BATCH_OUTCOMES]
+    assert taken(completer).outcomes == outcomes[MAX_BATCH_OUTCOMES:]
+
+
+def test_a_batch_is_bounded_in_bytes_but_takes_one_outcome_of_any_size() -> None:
+    completer = new_completer()
+    large, small = outcome(MAX_BATCH_BYTES + 1), outcome()
+    add(completer, large, small)
+    assert taken(completer).outcomes == [large]
+    assert taken(completer).outcomes == [small]
+
+
+def test_a_lost_batch_is_sent_again_before_newer_outcomes() -> None:
+    completer = new_completer()
+    old, new = outcome(), outcome()
+    add(completer, old, makes_work=True, capped=True)
+    batch = taken(completer)
+    add(completer, new)
+    completer.put_back(batch)
+    again = taken(completer)
+    assert again.outcomes == [old, new]
+    assert again.makes_work
+    assert again.freed_queues == {"emails"}
+
+
+@pytest.mark.parametrize(("verdict", "stale"), [("accepted", 0), ("duplicate", 0), ("stale", 1)])
+def test_every_verdict_ends_an_outcome_and_stale_ones_are_counted(verdict: str, stale: int) -> None:
+    completer = new_completer()
+    add(completer, outcome())
+    batch = taken(completer)
+    completer.confirm(batch, verdicts(batch, verdict))
+    assert completer.count == 0
+    assert completer.stale_outcomes == stale
+
+
+def test_unconfirmed_outcomes_fill_the_memory_until_they_are_confirmed() -> None:
+    completer = new_completer()
+    add(completer, *(outcome(MAX_HELD_BYTES // 4) for _ in range(4)))
+    assert not completer.is_full
+    add(completer, outcome(1))
+    assert completer.is_full
+    while completer.count:
+        batch = taken(completer)
+        completer.put_back(batch)  # a lost reply frees nothing
+        assert completer.is_full
+        batch = taken(completer)
+        completer.confirm(batch, verdicts(batch))
+        if completer.count:
+            break
+    assert not completer.is_full
+
+
+def test_work_that_does_not_fit_into_a_batch_is_looked_for_with_the_next_one() -> None:
+    completer = new_completer()
+    add(completer, *(outcome() for _ in range(MAX_BATCH_OUTCOMES + 1)), makes_work=True)
+    assert taken(completer).makes_work
+    assert taken(completer).makes_work
+    assert not taken(completer).makes_work

@@ -1,0 +1,103 @@
+"""Mutation checks: guards of the worker's state machines, each of which a fast unit test must miss when it is removed.
+
+Each case edits one line in a copy of the package and runs one test against the copy. The test has to fail.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+CLAIMER = "tests/unit/worker/test_claimer.py"
+EXCHANGE = "tests/unit/worker/test_exchange.py"
+
+MUTATIONS = {
+    "wake generation": (
+        "claimer.py",
+        "elif self._wake_generation == batch.wake_generation:",
+        "else:",
+        f"{CLAIMER}::test_an_empty_reply_says_nothing_about_work_that_was_announced_after_it_was_asked_for",
+    ),
+    "half-size rule": (
+        "exchange.py",
+        "size > 0 and 2 * size >= in_flight",
+        "size > 0",
+        f"{EXCHANGE}::test_a_second_exchange_must_be_half_as_large_as_what_is_in_flight",
+    ),
+    "age of a late reply": (
+        "claimer.py",
+        "and age < self._settings.stale_after_s / 2",
+        "",
+        f"{CLAIMER}::test_a_reply_that_comes_too_late_starts_nothing",
+    ),
+    "identity of a late reply": (
+        "claimer.py",
+        "and batch.worker_id == self._state.identity.worker_id",
+        "",
+        f"{CLAIMER}::test_a_reply_to_an_earlier_identity_starts_nothing",
+    ),
+    "due timer, already fired": (
+        "claimer.py",
+        "loop.time() < self._timer.when() <= loop.time() + seconds",
+        "self._timer.when() <= loop.time() + seconds",
+        f"{CLAIMER}::TestDueTimer::test_a_timer_that_has_fired_is_set_again",
+    ),
+    "due timer, set earlier": (
+        "claimer.py",
+        "loop.time() < self._timer.when() <= loop.time() + seconds",
+        "False",
+        f"{CLAIMER}::TestDueTimer::test_a_later_time_does_not_move_an_earlier_one",
+    ),
+    "cancelled while in flight": (
+        "claimer.py",
+        "if job.fence.task_id not in batch.cancelled]",
+        "]",
+        f"{CLAIMER}::test_a_task_that_was_cancelled_while_its_claim_was_in_flight_neither_starts_nor_is_released",
+    ),
+    "older claim of a running task": (
+        "reconciler.py",
+        "if fence.task_id not in started",
+        "",
+        f"{EXCHANGE}::test_a_task_that_was_claimed_again_is_compared_by_the_claim_under_which_it_runs",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_guard_that_is_removed_is_missed(name: str, tmp_path: Path) -> None:
+    file, guard, instead, test = MUTATIONS[name]
+    for folder in ("horsies", "tests"):
+        shutil.copytree(
+            ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "e2e", "chaos", "db")
+        )
+    shutil.copytree(ROOT / "horsies" / "db", tmp_path / "horsies" / "db", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    mutated = tmp_path / "horsies" / "worker" / file
+    assert guard in mutated.read_text()
+    mutated.write_text(mutated.read_text().replace(guard, instead))
+    assert run_test(test, tmp_path) == 1, f"no test misses the {name}"
+
+
+def run_test(test: str, folder: Path) -> int:
+    """Run one test in a folder; answers pytest's exit code."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--noconftest",
+        test,
+    ]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    return subprocess.run(
+        command, cwd=folder, env=environment | {"PYTHONPATH": str(folder)}, capture_output=True, check=False
+    ).returncode
