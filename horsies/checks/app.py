@@ -130,7 +130,7 @@ def _check_definitions(app: App) -> list[HorsiesError]:
             tasks = [getattr(getattr(node, "fn", None), "definition", None) for node in definition.nodes()]
             ours = all(task is None or app.registry.has(task) for task in tasks)
             if tasks and ours:
-                (definition.sketch if definition.has_own_build_with() else definition.build)(app)
+                (definition.partial_spec if definition.has_own_build_with() else definition.build)(app)
     return found
 
 

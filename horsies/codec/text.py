@@ -19,7 +19,7 @@ def encode_json(value: object) -> bytes:
     try:
         return _write(value).encode()
     except (ValueError, TypeError, RecursionError) as error:
-        raise _culprit(value, ()) or CodecError((), _reason(error)) from error
+        raise _find_invalid(value, ()) or CodecError((), _reason(error)) from error
 
 
 def decode_json(data: bytes | str) -> Any:
@@ -43,29 +43,29 @@ def _reason(error: Exception) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
-def _culprit(value: object, path: Path) -> CodecError | None:
+def _find_invalid(value: object, path: Path) -> CodecError | None:
     """Find the first part that can't be written; None if it is the shape of the whole."""
     try:
         if isinstance(value, dict):
             return _culprit_in_dict(cast("dict[object, object]", value), path)
         if isinstance(value, list | tuple):
             items = enumerate(cast("list[object]", value))
-            return next(filter(None, (_culprit(item, (*path, index)) for index, item in items)), None)
+            return next(filter(None, (_find_invalid(item, (*path, index)) for index, item in items)), None)
     except RecursionError:
         return None
-    return _culprit_scalar(value, path)
+    return _find_invalid_scalar(value, path)
 
 
 def _culprit_in_dict(value: dict[object, object], path: Path) -> CodecError | None:
     for key, item in value.items():
         step = key if isinstance(key, str | int) else repr(key)
-        found = _culprit_scalar(key, path) or _culprit(item, (*path, step))
+        found = _find_invalid_scalar(key, path) or _find_invalid(item, (*path, step))
         if found is not None:
             return found
     return None
 
 
-def _culprit_scalar(value: object, path: Path) -> CodecError | None:
+def _find_invalid_scalar(value: object, path: Path) -> CodecError | None:
     if isinstance(value, float) and not math.isfinite(value):
         return CodecError(path, f"{value} has no JSON form")
     if isinstance(value, str):

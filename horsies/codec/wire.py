@@ -16,7 +16,7 @@ from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError
 from horsies.plain import printable
 from horsies.task_result import TaskError, TaskResult, failed_with, is_library_error
 
-__all__ = ["EncodedResult", "Misfit", "ResultCodec", "decode_json", "encode_json", "result_types"]
+__all__ = ["EncodedResult", "ResultCodec", "TypeMismatch", "decode_json", "encode_json", "result_types"]
 
 
 class EncodedResult(NamedTuple):
@@ -33,7 +33,7 @@ class EncodedResult(NamedTuple):
     error_code: str | None
 
 
-class Misfit(CodecError):  # noqa: N818 - named like its kind
+class TypeMismatch(CodecError):  # noqa: N818 - named like its kind
     """A result that is not of the declared types."""
 
 
@@ -83,18 +83,18 @@ class ResultCodec:
         else as its ``repr``.
 
         Raises:
-            Misfit: it does not fit the declared types; the message names expected and got.
+            TypeMismatch: it does not fit the declared types; the message names expected and got.
             CodecError: a value would not come back the same.
         """
         if result.is_ok():
             try:
                 checked = self._ok.check(result.ok)
-            except CodecError as misfit:
-                raise Misfit(misfit.path, misfit.message) from misfit
+            except CodecError as mismatch:
+                raise TypeMismatch(mismatch.path, mismatch.message) from mismatch
             return EncodedResult(is_ok=True, payload=self._ok.write(result.ok, checked), error_code=None)
         error = result.err_value
         if not isinstance(error, self.err_type) and not is_library_error(error):
-            raise Misfit((), f"expected an error of type {show_type(self.err_type)}, got {show_value(error)}")
+            raise TypeMismatch((), f"expected an error of type {show_type(self.err_type)}, got {show_value(error)}")
         code = None if error.error_code is None else printable(str(error.error_code))
         return EncodedResult(is_ok=False, payload=self._encode_error(error), error_code=code)
 

@@ -32,11 +32,11 @@ class Backoff:
         doubled = self._config.db_retry_initial_ms * 2 ** min(self._failures, 30)
         self._failures += 1
         seconds = min(doubled, self._config.db_retry_max_ms) / 1000
-        event("database.away", reason=failure.message, retry_in_s=seconds)
+        event("connection.retrying", reason=failure.message, retry_in_s=seconds)
         await asyncio.sleep(seconds)
 
 
-async def insist[R](config: WorkerResilienceConfig, attempt: Callable[[], Awaitable[R]]) -> R:
+async def retry_until_connected[R](config: WorkerResilienceConfig, attempt: Callable[[], Awaitable[R]]) -> R:
     """Try until the database answers, or so often as ``db_retry_max_attempts`` says.
 
     Raises:

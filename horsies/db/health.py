@@ -37,10 +37,10 @@ def drift(connection: Connection, schema: str) -> list[str]:
 
 def notice_seconds(database: Database, connection: Connection, patience_s: float) -> float | None:
     """How long a notice takes from one connection to another; None: it did not come."""
-    with database.connect(to_listen=True) as ear:
-        ear.execute(listen(channel("wake", database.schema)))
+    with database.connect(to_listen=True) as listening:
+        listening.execute(listen(channel("wake", database.schema)))
         started = time.perf_counter()
         database.ask(connection, worker_queries.notify_wake())
-        for _ in ear.notifies(timeout=patience_s, stop_after=1):
+        for _ in listening.notifies(timeout=patience_s, stop_after=1):
             return time.perf_counter() - started
     return None

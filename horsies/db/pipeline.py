@@ -29,7 +29,7 @@ def round_trip(database: Database, connection: Connection[Any], *groups: Sequenc
         psycopg.Error: some of it failed. What of it was committed is not known, and the connection is closed.
     """
     try:
-        return connection.wait(_converse(database, connection, groups))
+        return connection.wait(_run_pipeline(database, connection, groups))
     except BaseException:
         connection.close()
         raise
@@ -40,13 +40,13 @@ async def round_trip_async(
 ) -> list[list[Any]]:
     """The same, awaited."""
     try:
-        return await connection.wait(_converse(database, connection, groups))
+        return await connection.wait(_run_pipeline(database, connection, groups))
     except BaseException:
         await connection.close()
         raise
 
 
-def _converse(database: Database, connection: BaseConnection[Any], groups: Groups) -> PQGen[list[list[Any]]]:
+def _run_pipeline(database: Database, connection: BaseConnection[Any], groups: Groups) -> PQGen[list[list[Any]]]:
     pgconn, adapt = connection.pgconn, Transformer(connection)
     prepared = None if database.config.pgbouncer_transaction_mode else _prepared.setdefault(connection, {})
     answers = 0

@@ -35,7 +35,7 @@ from horsies.producer.handle import (
     unanswered,
 )
 from horsies.producer.info import ArgsFor, InfoOptions, TaskInfo, task_info
-from horsies.producer.send import Producer, insist
+from horsies.producer.send import Producer, with_resend
 from horsies.result import Err, Ok
 from horsies.task_result import TaskError, TaskResult
 
@@ -303,7 +303,7 @@ class Broker:
 
     async def requeue_stale_claimed(self, stale_threshold_ms: int = 120_000) -> BrokerResult[int]:
         """Return to their queues what silent workers have claimed and not begun; how many."""
-        return await self._clean(lambda: monitoring_queries.hand_back_stale(stale_threshold_ms / 1000, _MOST))
+        return await self._clean(lambda: monitoring_queries.return_stale_to_queue(stale_threshold_ms / 1000, _MOST))
 
     def _infos(self, rows: list[TaskInfoRow]) -> list[TaskInfo]:
         return [task_info(row, None, None, with_reason=False, args_for=self._args_for) for row in rows]
@@ -352,7 +352,7 @@ def rerun(
     def attempt() -> Operation[BrokerResult[TaskHandle[Any]]]:
         return _rerun(origin, new_id, make_handle)
 
-    return (yield from insist(producer, attempt(), attempt))
+    return (yield from with_resend(producer, attempt(), attempt))
 
 
 def _rerun(

@@ -61,10 +61,10 @@ class AsyncDriver:
         self._closers: ByLoop[AsyncGenerator[None]] = weakref.WeakKeyDictionary()
         renew_in_children(self)
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget the pools: they belong to a fork's parent."""
         for pool in list(self._pools.values()):
-            pool.disown()
+            pool.discard_after_fork()
         self._pools.clear()
 
     async def run[R](self, operation: Operation[R]) -> R:

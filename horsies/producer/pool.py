@@ -42,7 +42,7 @@ class Pooled[C: Connection[Any] | AsyncConnection[Any]]:
         return self.is_ready and is_idle
 
 
-class Shelf[C: Connection[Any] | AsyncConnection[Any]]:
+class IdlePool[C: Connection[Any] | AsyncConnection[Any]]:
     """The idle connections of a pool. The one used last is taken first, so that what is too many gets old."""
 
     def __init__(self, database: Database) -> None:
@@ -89,7 +89,7 @@ class Shelf[C: Connection[Any] | AsyncConnection[Any]]:
         is_doubtful = pooled.used_at < max(self._doubted_at, monotonic() - _PING_AFTER_IDLE_S)
         return self._config.pool_pre_ping and is_doubtful
 
-    def disown(self) -> None:
+    def discard_after_fork(self) -> None:
         """Forget connections that belong to the parent of a fork, without the good-bye that would end them there."""
         self._lock = threading.Lock()
         for pooled in self._idle:
@@ -104,7 +104,7 @@ class Shelf[C: Connection[Any] | AsyncConnection[Any]]:
         return CallFailedError(message, retryable=True)
 
 
-class SyncPool(Shelf[Connection[Any]]):
+class SyncPool(IdlePool[Connection[Any]]):
     """Connections for threads."""
 
     def __init__(self, database: Database) -> None:
@@ -159,7 +159,7 @@ class SyncPool(Shelf[Connection[Any]]):
         return True
 
 
-class AsyncPool(Shelf[AsyncConnection[Any]]):
+class AsyncPool(IdlePool[AsyncConnection[Any]]):
     """Connections for the tasks of one event loop: `SyncPool`, awaited."""
 
     def __init__(self, database: Database) -> None:

@@ -228,11 +228,11 @@ def _send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID
         return prepared
     first = _enqueue(prepared.value, make_handle, replay=False, connection=asked.options.connection)
     if asked.options.connection is UNSET:
-        first = insist(producer, first, lambda: _enqueue(prepared.value, make_handle, replay=True))
+        first = with_resend(producer, first, lambda: _enqueue(prepared.value, make_handle, replay=True))
     return (yield from first)
 
 
-def insist[T, E: Retryable](
+def with_resend[T, E: Retryable](
     producer: Producer, first: Operation[Result[T, E]], replay: Callable[[], Operation[Result[T, E]]]
 ) -> Operation[Result[T, E]]:
     """Carry an operation out and, with ``resend_on_transient_err``, replay it while it fails with what may pass."""

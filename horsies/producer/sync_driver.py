@@ -52,12 +52,12 @@ class SyncDriver:
         self._pool: SyncPool | None = None
         renew_in_children(self)
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget the pool: it belongs to a fork's parent."""
         self._lock = threading.Lock()
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.disown()
+            pool.discard_after_fork()
 
     def run[R](self, operation: Operation[R]) -> R:
         """Carry an operation out."""

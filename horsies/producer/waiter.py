@@ -54,10 +54,10 @@ class Waiters:
         """Nothing is opened before the first waiter."""
         self._database = database
         self._poll_seconds = poll_seconds
-        self.begin_anew()
+        self.reset_after_fork()
         renew_in_children(self)
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget everybody, and the thread: a fork's parent has them."""
         self._lock = threading.Lock()
         self._by_task: dict[UUID, set[Waiter]] = defaultdict(set)

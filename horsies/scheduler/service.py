@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from horsies.config.app import WorkerResilienceConfig
 from horsies.db.connect import Database
-from horsies.db.connection import Backoff, WorkerConnection, insist
+from horsies.db.connection import Backoff, WorkerConnection, retry_until_connected
 from horsies.db.operations import CallFailedError
 from horsies.db.queries import schedules as schedule_queries
 from horsies.db.queries.rows import ScheduleState
@@ -92,12 +92,12 @@ class Scheduler:
         asked_at = loop.time()
         pause = self._interval
         for plan in [self._plans[name] for name in sorted(self._led)]:
-            due = await self._tend(plan, states.get(plan.name), now)
+            due = await self._process_schedule(plan, states.get(plan.name), now)
             if due is not None and due > now:  # else there is more to catch up with, in the next round
                 pause = min(pause, (due - now).total_seconds())
         return max(0.0, pause - (loop.time() - asked_at))
 
-    async def _tend(self, plan: Plan, state: ScheduleState | None, now: datetime) -> datetime | None:
+    async def _process_schedule(self, plan: Plan, state: ScheduleState | None, now: datetime) -> datetime | None:
         """Do what is to be done for one schedule; answers its next due time."""
         try:
             if state is None or not plan.is_known_as(state):
@@ -158,6 +158,6 @@ async def serve(database: Database, resilience: WorkerResilienceConfig, schedule
 
 
 async def _prepare_and_run(database: Database, resilience: WorkerResilienceConfig, schedules: Schedules) -> None:
-    await insist(resilience, lambda: asyncio.to_thread(database.prepare))
+    await retry_until_connected(resilience, lambda: asyncio.to_thread(database.prepare))
     event("scheduler.ready", schedules=len(schedules.plans))
     await Scheduler(database, resilience, schedules).run()

@@ -150,7 +150,7 @@ class Reporter:
                 self._thread.start()
             self._changed.notify_all()
 
-    def owes(self, task: CurrentTask) -> bool:
+    def has_pending_report(self, task: CurrentTask) -> bool:
         """Whether a report of the task is not written yet."""
         return bool(self._waiting.get(task) or self._writing.get(task))
 
@@ -159,10 +159,10 @@ class Reporter:
         if task not in self._waiting and task not in self._writing:
             return  # as nearly always: it has said nothing
         with self._changed:
-            if self.owes(task):
+            if self.has_pending_report(task):
                 self._is_hurried = True
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: not self.owes(task), _LAST_REPORT_WITHIN_S)
+                self._changed.wait_for(lambda: not self.has_pending_report(task), _LAST_REPORT_WITHIN_S)
             self._waiting.pop(task, None)
 
     def _run(self) -> None:

@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from horsies.codec.problems import CodecError
 from horsies.codec.signature import SignatureCodec, function_location, plain_args
-from horsies.codec.wire import EncodedResult, Misfit, ResultCodec
+from horsies.codec.wire import EncodedResult, ResultCodec, TypeMismatch
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
 from horsies.config.retry import ExceptionMapper, RetryPolicy
 from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError
@@ -57,8 +57,8 @@ class TaskDefinition:
             return TaskError(error_code=OperationalErrorCode.TASK_EXCEPTION, message=message)
         try:
             return self.result.encode(cast("TaskResult[Any, TaskError]", returned))
-        except Misfit as misfit:
-            message = f"task {self.name} returned a result that does not fit its annotation: {misfit}"
+        except TypeMismatch as mismatch:
+            message = f"task {self.name} returned a result that does not fit its annotation: {mismatch}"
             return TaskError(error_code=ContractCode.RETURN_TYPE_MISMATCH, message=message)
         except CodecError as error:
             message = f"the result of task {self.name} can't be stored: {error}"

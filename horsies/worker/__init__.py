@@ -1,1 +1,1 @@
-"""The worker: a supervisor that talks to the database, a template process that forks, children that run tasks."""
+"""The worker: a supervisor that talks to the database, a fork server that forks, children that run tasks."""

@@ -1,4 +1,4 @@
-"""One child process as the supervisor sees it: its state, its jobs, and the permits that make a withdrawal safe.
+"""One child process as the supervisor sees it: its state, its jobs, and the start tokens that make a withdrawal safe.
 
 States
     A child moves through `ChildState` in one direction only. It takes work while it is READY. It is DRAINING once it
@@ -10,12 +10,12 @@ Attempts that must stop
     by itself it is in `Child.abandoned` too: only the end of the process ends it. The process is killed when it runs
     nothing but abandoned attempts, so no task ends because of another one.
 
-Permits
+Start tokens
     A child may be given jobs that it does not begin at once: quick tasks wait behind the one that runs, and a task
     that blocks the event loop keeps a child from reading its socket. Before each job the child must take a permit, one
     byte, out of a pipe whose reading end the supervisor holds too. Both can take a permit, and never the same one: a
     job whose permit the supervisor took has not begun and never will. These are the last jobs that the child was given,
-    and their permits now tell the child to drop them.
+    and their start tokens now tell the child to drop them.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from horsies.process import socket_pair
 from horsies.worker import ipc
 from horsies.worker.ipc import DROP, RUN, Frame, Job, Kind, StopCause
 
-_MOST_PERMITS = 1 << 16
+_MAX_TOKENS = 1 << 16
 _UNLIMITED = 1 << 62
 
 
@@ -71,7 +71,7 @@ class Child:
         left: how many more it may be given.
         predecessors: children that had its slot before and still run something. It may take no more than they leave
             room for.
-        pulse: where it says, now and then, that its interpreter runs.
+        liveness_pipe: the child writes a byte now and then while its interpreter runs.
         stops: the attempts that must end, and why; the pool writes it, and reads it when the child dies.
         abandoned: those of them that did not end by themselves.
         drain_reason: why it takes no more work.
@@ -83,9 +83,9 @@ class Child:
     slot: int
     name: str
     concurrency: int
-    give_permits: int
-    take_permits: int
-    pulse: int
+    give_tokens: int
+    take_tokens: int
+    liveness_pipe: int
     left: int = _UNLIMITED
     state: ChildState = ChildState.STARTING
     predecessors: list["Child"] = field(default_factory=list["Child"])
@@ -186,7 +186,7 @@ class Child:
         """Send what was given."""
         given, self.outbox = self.outbox, []
         if given and self.transport is not None:
-            os.write(self.give_permits, RUN * len(given))  # before the jobs, so that the child need not wait for them
+            os.write(self.give_tokens, RUN * len(given))  # before the jobs, so that the child need not wait for them
             self.transport.write(b"".join(given))
 
     def tell_to_stop(self, fence: Fence, cause: StopCause) -> None:
@@ -201,15 +201,15 @@ class Child:
             return []
         self.flush()
         try:
-            permits = os.read(self.take_permits, _MOST_PERMITS)
+            tokens = os.read(self.take_tokens, _MAX_TOKENS)
         except BlockingIOError:
             return []
-        jobs = list(self.jobs.values())[len(self.jobs) - permits.count(RUN) :]
+        jobs = list(self.jobs.values())[len(self.jobs) - tokens.count(RUN) :]
         for job in jobs:
             del self.jobs[job.fence]
             self._forget(job.fence)  # the first of them may have been believed to run
         self.left += len(jobs)
-        os.write(self.give_permits, DROP * len(permits))  # among them those of jobs that were withdrawn before
+        os.write(self.give_tokens, DROP * len(tokens))  # among them those of jobs that were withdrawn before
         return jobs
 
     def drop(self, fence: Fence) -> Job | None:
@@ -218,20 +218,20 @@ class Child:
         self.progress += 1
         return self.jobs.pop(fence, None)
 
-    def bury(self) -> list[Job]:
+    def close(self) -> list[Job]:
         """The child is dead: take back what had not begun, and close the pipe. A second time does nothing."""
         if self.is_buried:
             return []
         unbegun = self.withdraw()
         self.is_buried = True
-        for end in (self.give_permits, self.take_permits, self.pulse):
+        for end in (self.give_tokens, self.take_tokens, self.liveness_pipe):
             os.close(end)
         return unbegun
 
     def look(self) -> int:
         """For how many looks nothing has been heard of its interpreter, this one included."""
         try:
-            has_beaten = bool(os.read(self.pulse, _MOST_PERMITS))
+            has_beaten = bool(os.read(self.liveness_pipe, _MAX_TOKENS))
         except BlockingIOError:
             has_beaten = False
         self.silent_looks = 0 if has_beaten or not self.was_ready else self.silent_looks + 1

@@ -11,9 +11,9 @@ from horsies.events import event
 from horsies.worker.child_process import Child, ChildState
 from horsies.worker.ipc import Frame, Job, Kind, Report, StopCause
 from horsies.worker.options import WorkerOptions, WorkerSettings
-from horsies.worker.processes import Crew
+from horsies.worker.processes import ProcessManager
 from horsies.worker.runtime.executor import failed, stopped
-from horsies.worker.runtime_estimator import Pace
+from horsies.worker.runtime_estimator import RuntimeEstimator
 
 _SWEEP_S = 0.02
 _CANCEL_GRACE_S = 1.0  # for an asynchronous task to end itself when it is cancelled
@@ -23,13 +23,13 @@ _STOP_WORDS = {StopCause.CANCELLED: "was cancelled", StopCause.TIMED_OUT: "excee
 class Dispatcher:
     """Gives jobs to the children, and tells what became of them."""
 
-    def __init__(self, crew: Crew, settings: WorkerSettings, options: WorkerOptions) -> None:
+    def __init__(self, processes: ProcessManager, settings: WorkerSettings, options: WorkerOptions) -> None:
         """Take the children, and who is to be told of outcomes and of room."""
-        crew.serve(self)
-        self._crew = crew
+        processes.serve(self)
+        self._processes = processes
         self._async_names = settings.async_names
         self._concurrency = options.concurrency
-        self._pace = Pace()
+        self._runtimes = RuntimeEstimator()
         self._sweep: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
 
@@ -55,17 +55,17 @@ class Dispatcher:
         """How many more jobs the children may be given, if those are as quick as the last ones were."""
         if self._concurrency > 1:
             return self.capacity
-        most = 1 + self._pace.ahead
+        most = 1 + self._runtimes.ahead
         return sum(child.room(1 if child.predecessor_load else most) for child in self._ready())
 
     @property
     def held_jobs(self) -> int:
         """How many jobs run or wait in children."""
-        return sum(len(child.jobs) for child in self._crew)
+        return sum(len(child.jobs) for child in self._processes)
 
     def held(self) -> list[Fence]:
         """The fences of all jobs that run or wait in children."""
-        return [fence for child in self._crew for fence in child.jobs]
+        return [fence for child in self._processes for fence in child.jobs]
 
     def assign(self, job: Job) -> bool:
         """Give a job to the child with the fewest; False: there is none that may take it."""
@@ -74,7 +74,7 @@ class Dispatcher:
             return False
         behind = child.load
         may_wait = self._concurrency == 1 and not (child.predecessor_load or job.capped)
-        if behind >= self._concurrency and not (may_wait and self._pace.fits(job, behind)):
+        if behind >= self._concurrency and not (may_wait and self._runtimes.can_queue(job, behind)):
             return False
         child.give(job)
         if behind < self._concurrency:
@@ -86,7 +86,7 @@ class Dispatcher:
 
     def withdraw(self) -> None:
         """Take back and hand on whatever has not begun."""
-        for child in self._crew:
+        for child in self._processes:
             self._on_unstarted(child.withdraw())
 
     def cancel(self, task_id: UUID) -> bool:
@@ -96,7 +96,7 @@ class Dispatcher:
             Whether a child had it that was not told to cancel it before.
         """
         is_news = False
-        for child in self._crew:
+        for child in self._processes:
             fences = [fence for fence in child.jobs if fence.task_id == task_id]
             if fences:
                 self._reassign([job for job in child.withdraw() if job.fence not in fences])
@@ -106,9 +106,9 @@ class Dispatcher:
 
     def kill_busy(self, reason: str) -> None:
         """Kill every child that runs something."""
-        for child in self._crew:
+        for child in self._processes:
             if child.jobs:
-                self._crew.kill(child, reason)
+                self._processes.kill(child, reason)
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs."""
@@ -130,7 +130,7 @@ class Dispatcher:
 
     def on_death(self, child: Child) -> None:
         """Hand back what a dead child had not begun, and fail what it ran."""
-        self._on_unstarted(child.bury())
+        self._on_unstarted(child.close())
         message = f"the child process that ran this task {child.describe_end()}"
         for fence, job in list(child.jobs.items()):
             cause = child.stops.get(fence)
@@ -144,7 +144,7 @@ class Dispatcher:
         job = child.drop(report.fence)
         if job is None:
             return
-        self._pace.observe(job.task_name, report.seconds)
+        self._runtimes.observe(job.task_name, report.seconds)
         self._on_outcome(job, _outcome(child, report))
         self._idle.set()
         for following in child.begun() if self._concurrency == 1 else ():
@@ -152,10 +152,12 @@ class Dispatcher:
         self._retire_if_spent(child)
         self._end_if_drained(child)
         if was_abandoned:
-            self._crew.replace_current(child.slot)
+            self._processes.replace_current(child.slot)
 
     def _ready(self) -> Iterator[Child]:
-        return (child for child in self._crew if child.state is ChildState.READY and child.left and child.transport)
+        return (
+            child for child in self._processes if child.state is ChildState.READY and child.left and child.transport
+        )
 
     def _on_begun(self, child: Child, job: Job) -> None:
         """A job runs: its time-out counts from now. The child itself cancels an ``async def`` task that exceeds it."""
@@ -167,11 +169,11 @@ class Dispatcher:
     def _withdraw_behind_outliers(self) -> None:
         """Take back what waits in a child that has finished nothing since the last look; an idle child gets it."""
         self._sweep = None
-        for child in self._crew:
+        for child in self._processes:
             if child.waiting and child.progress == child.progress_seen:
                 self._hand_on(child)
             child.progress_seen = child.progress
-        if any(child.waiting for child in self._crew):
+        if any(child.waiting for child in self._processes):
             self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._withdraw_behind_outliers)
 
     def _hand_on(self, child: Child) -> None:
@@ -226,11 +228,11 @@ class Dispatcher:
     def _retire_if_spent(self, child: Child) -> None:
         """The last task it may be given has begun."""
         if not (child.left or child.waiting):
-            self._crew.drain(child, "it has run as many tasks as a child may")
+            self._processes.drain(child, "it has run as many tasks as a child may")
 
     def _drain(self, child: Child, reason: str) -> None:
         """A child takes no more work, and what it has not begun is given to others."""
-        self._crew.drain(child, reason)
+        self._processes.drain(child, reason)
         self._hand_on(child)
         self._end_if_drained(child)
 
@@ -240,10 +242,10 @@ class Dispatcher:
             return
         if child.abandoned:
             reasons = {_stop_reason(child.jobs[fence], child.stops[fence]) for fence in child.abandoned}
-            self._crew.kill(child, ", ".join(sorted(reasons)))
+            self._processes.kill(child, ", ".join(sorted(reasons)))
         else:
             event("child.recycled", slot=child.slot, pid=child.pid, reason=child.drain_reason)
-            self._crew.shut_down(child)
+            self._processes.shut_down(child)
 
 
 def _stop_reason(job: Job, cause: StopCause) -> str:

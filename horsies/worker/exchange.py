@@ -136,7 +136,7 @@ class Exchange:
         try:
             await self.reconciler.compare()
         except CallFailedError as failure:
-            event("database.lost", level=logging.WARNING, reason=failure.message)
+            event("connection.lost", level=logging.WARNING, reason=failure.message)
         await self.flush()
 
     def services(self) -> Sequence[Coroutine[Any, Any, None]]:

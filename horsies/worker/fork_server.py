@@ -1,18 +1,18 @@
-"""The template process: imports the app once and forks the children from itself.
+"""The fork server: imports the app once and forks the children from itself.
 
 It is forked from the main process before that has threads, an event loop or a connection, and stays a plain loop over
 one socket, so forking from it is safe and quick, and children share its memory. It alone forks, reaps and kills.
 
-An app whose import leaves threads behind can't be forked. With the start method ``spawn`` the template process and the
+An app whose import leaves threads behind can't be forked. With the start method ``spawn`` the fork server and the
 children are fresh interpreters, and each imports the app. All else stays as it is.
 
 It also guards the promise that nothing runs on unseen:
 
-- *Last will.* The end of the supervisor's stream means the supervisor is dead. The template kills all children, and
+- *Last will.* The end of the supervisor's stream means the supervisor is dead. The fork server kills all children, and
   then tells the database, which hands their work on: the deaths are proven, so nobody has to wait for a threshold.
 - *Watchdog.* A supervisor that is stopped cannot stop its children before others take their work for abandoned. Each
-  confirmed heartbeat sets a new deadline; when it passes, the template kills the children.
-- Children are killed by the kernel when the template dies (on Linux).
+  confirmed heartbeat sets a new deadline; when it passes, the fork server kills the children.
+- Children are killed by the kernel when the fork server dies (on Linux).
 """
 
 import asyncio
@@ -62,15 +62,15 @@ type ChildMain = Callable[[socket.socket, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
-    """What the import of an app gives the template process.
+class LoadedApp:
+    """What the import of an app gives the fork server.
 
     Attributes:
         settings: pickled, for the supervisor.
         give_up_after_s: seconds without any child, because the system refuses one, after which the worker ends.
         database: for the last will.
-        child_main: what a child does with its socket and its pipes of permits and of pulse; for a fresh interpreter it
-            is pickled.
+        child_main: what a child does with its socket and its pipes of start tokens and of liveness pings; for a fresh
+            interpreter it is pickled.
     """
 
     settings: bytes
@@ -87,11 +87,11 @@ class StartErrors:
     folders: tuple[str, ...] = ()
 
 
-class TemplateProcess:
+class ForkServer:
     """The supervisor's end: the process and its socket."""
 
     def __init__(self, pid: int, channel: socket.socket) -> None:
-        """Made by `start_template`."""
+        """Made by `start_fork_server`."""
         self.pid = pid
         self.channel = channel
         self.reader = FrameReader()
@@ -135,10 +135,10 @@ class TemplateProcess:
         self.channel.close()
 
 
-def start_template(
-    load: Callable[[], Template | StartErrors], method: StartMethod, signals: StopSignals
-) -> TemplateProcess:
-    """Start the template process; a fork needs a process that has one thread.
+def start_fork_server(
+    load: Callable[[], LoadedApp | StartErrors], method: StartMethod, signals: StopSignals
+) -> ForkServer:
+    """Start the fork server; a fork needs a process that has one thread.
 
     Args:
         load: imports and checks the app; called in the new process.
@@ -152,21 +152,21 @@ def start_template(
     with theirs:
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # one that comes between fork and setsid is not for it
         try:
-            life = partial(_be_template, load, method)
-            pid = start_process(method, life, [theirs.fileno()], [ours, *signals.sockets])
+            process_main = partial(_fork_server_main, load, method)
+            pid = start_process(method, process_main, [theirs.fileno()], [ours, *signals.sockets])
         except OSError:
             ours.close()
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    return TemplateProcess(pid, ours)
+    return ForkServer(pid, ours)
 
 
-def _be_template(load: Callable[[], Template | StartErrors], method: StartMethod, file: int) -> None:
-    """The life of the template process."""
+def _fork_server_main(load: Callable[[], LoadedApp | StartErrors], method: StartMethod, file: int) -> None:
+    """The life of the fork server."""
     with adopt_socket(file) as channel:
         loaded = load()
-        if isinstance(loaded, Template):
+        if isinstance(loaded, LoadedApp):
             problem = patched_by(method)
             if method == "fork":
                 problem = problem or threads_left("importing the app left threads running")
@@ -176,7 +176,7 @@ def _be_template(load: Callable[[], Template | StartErrors], method: StartMethod
         message = pickle.dumps(loaded) if isinstance(loaded, StartErrors) else loaded.settings
         with suppress(ConnectionError):  # a supervisor that died meanwhile is noticed by the end of its stream
             channel.sendall(Frame(Kind.LOADED, message).encode())
-        if isinstance(loaded, Template):
+        if isinstance(loaded, LoadedApp):
             gc.collect()
             if method == "fork":
                 prepare_for_children()
@@ -184,16 +184,16 @@ def _be_template(load: Callable[[], Template | StartErrors], method: StartMethod
             _Loop(channel, loaded, method).run()
 
 
-def _be_child(template_pid: int, child_main: ChildMain, channel: int, permits: int, pulse: int) -> None:
+def _child_main(fork_server_pid: int, child_main: ChildMain, channel: int, tokens: int, liveness_pipe: int) -> None:
     """The life of a child."""
-    _die_with_parent(template_pid)
+    _die_with_parent(fork_server_pid)
     signal.set_wakeup_fd(-1)
     for reset in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
         signal.signal(reset, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     faulthandler.register(signal.SIGQUIT, file=2)
     with adopt_socket(channel) as ours:
-        child_main(ours, permits, pulse)
+        child_main(ours, tokens, liveness_pipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,17 +205,17 @@ class _WaitingFork:
 
 
 class _Loop:
-    """The template process after the import."""
+    """The fork server after the import."""
 
-    def __init__(self, channel: socket.socket, template: Template, method: StartMethod) -> None:
+    def __init__(self, channel: socket.socket, app: LoadedApp, method: StartMethod) -> None:
         self._channel = channel
-        self._template = template
+        self._app = app
         self._method: StartMethod = method
         self._reader = FrameReader()
         self._files: list[int] = []
         self._children: set[int] = set()
         self._waiting: deque[_WaitingFork] = deque()
-        self._refusals = Refusals(template.give_up_after_s)
+        self._refusals = Refusals(app.give_up_after_s)
         self._worker_id: UUID | None = None
         self._deadline: float | None = None
 
@@ -267,9 +267,9 @@ class _Loop:
         if not data:
             self._last_will()
             return False
-        return all(self._obey(frame) for frame in self._reader.feed(data))
+        return all(self._handle_command(frame) for frame in self._reader.feed(data))
 
-    def _obey(self, frame: Frame) -> bool:
+    def _handle_command(self, frame: Frame) -> bool:
         match frame.kind:
             case Kind.FORK:
                 number, _ = ipc.unpack_pid(frame)
@@ -312,8 +312,8 @@ class _Loop:
             self._refusals.end()
 
     def _start_child(self, number: int, files: list[int]) -> None:
-        life = partial(_be_child, os.getpid(), self._template.child_main)
-        pid = start_process(self._method, life, files, [self._channel, self._wakeup, self._wakeup_in])
+        process_main = partial(_child_main, os.getpid(), self._app.child_main)
+        pid = start_process(self._method, process_main, files, [self._channel, self._wakeup, self._wakeup_in])
         self._children.add(pid)
         for file in files:
             os.close(file)
@@ -356,9 +356,9 @@ class _Loop:
             return
         for pause in _WILL_PAUSES_S:
             select.select((), (), (), pause)
-            with suppress(psycopg.Error), self._template.database.connect() as connection:
+            with suppress(psycopg.Error), self._app.database.connect() as connection:
                 call = worker_queries.reap(self._worker_id, REAP_MOST)
-                rows = connection.execute(self._template.database.statement(call), call.params).fetchall()
+                rows = connection.execute(self._app.database.statement(call), call.params).fetchall()
                 log_reaped(call.decode(rows))
                 return
 

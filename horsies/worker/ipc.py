@@ -1,4 +1,4 @@
-"""How supervisor, template process and children talk: length-prefixed frames over stream sockets. No I/O here.
+"""How supervisor, fork server and children talk: length-prefixed frames over stream sockets. No I/O here.
 
 Supervisor and child:
 
@@ -9,18 +9,19 @@ Supervisor and child:
     child       DONE   outcome              it ran
     child       RETIRE text                 it has too much memory: what it runs is its last
 
-Permits, a byte each, go through a pipe beside the socket (`horsies.worker.child_process`): RUN or DROP the next job.
+Start tokens, a byte each, go through a pipe beside the socket (`horsies.worker.child_process`): RUN or DROP the next
+job.
 
-A pipe the other way carries the child's pulse: a byte now and then, for as long as its interpreter runs.
+A pipe the other way carries the child's liveness pings: a byte now and then, for as long as its interpreter runs.
 
-Supervisor and template process:
+Supervisor and fork server:
 
-    template    LOADED  settings, or errors the app is imported and checked
+    fork server LOADED  settings, or errors the app is imported and checked
     supervisor  WORKER  worker id           for the last will
     supervisor  FORK    number (+ 3 files)  make a child with this socket and these pipes
-    template    FORKED  number, pid
-    template    EXITED  pid, wait status
-    template    FAILED  text                no child could be started for too long
+    fork server FORKED  number, pid
+    fork server EXITED  pid, wait status
+    fork server FAILED  text                no child could be started for too long
     supervisor  KILL    pid
     supervisor  TICK    seconds             the watchdog may sleep so long
     supervisor  STACKS                      say where you and your children are

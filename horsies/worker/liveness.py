@@ -13,7 +13,7 @@ from horsies.version import __version__
 from horsies.worker.options import WorkerOptions, WorkerSettings
 
 
-def worker_facts(settings: WorkerSettings, options: WorkerOptions, template_pid: int) -> WorkerFacts:
+def worker_facts(settings: WorkerSettings, options: WorkerOptions, fork_server_pid: int) -> WorkerFacts:
     """What this process says of itself in the table of workers."""
     hostname = socket.gethostname()
     pid = os.getpid()
@@ -23,7 +23,7 @@ def worker_facts(settings: WorkerSettings, options: WorkerOptions, template_pid:
         process_name=f"{hostname}:{pid}",
         boot_id=_boot_id(),
         pid_namespace=_pid_namespace(),
-        process_start=_starts(pid, template_pid),
+        process_start=_starts(pid, fork_server_pid),
         library_version=__version__,
         processes=options.processes,
         concurrency=options.concurrency,
@@ -35,21 +35,21 @@ def worker_facts(settings: WorkerSettings, options: WorkerOptions, template_pid:
 
 
 def is_dead(pid: int, process_start: str) -> bool:
-    """Whether a worker that was started on this host, since its last boot, is surely gone: supervisor and template.
+    """Whether a worker that was started on this host, since its last boot, is surely gone: supervisor and fork server.
 
-    While the template process lives, children may; when it dies, the kernel kills them. Elsewhere than on Linux, and
+    While the fork server lives, children may; when it dies, the kernel kills them. Elsewhere than on Linux, and
     so where that is not so, nothing is sure.
     """
-    start, _, template = process_start.partition(" ")
-    template_pid, _, template_start = template.partition(":")
-    if not template_pid.isdecimal():
+    start, _, fork_server = process_start.partition(" ")
+    fork_server_pid, _, fork_server_start = fork_server.partition(":")
+    if not fork_server_pid.isdecimal():
         return False
-    return _is_gone(pid, start) and _is_gone(int(template_pid), template_start)
+    return _is_gone(pid, start) and _is_gone(int(fork_server_pid), fork_server_start)
 
 
-def _starts(pid: int, template_pid: int) -> str:
-    """When supervisor and template process began, as the kernel counts: ``start template_pid:start``."""
-    return f"{_start_of(pid)} {template_pid}:{_start_of(template_pid)}" if sys.platform == "linux" else ""
+def _starts(pid: int, fork_server_pid: int) -> str:
+    """When supervisor and fork server began, as the kernel counts: ``start fork_server_pid:start``."""
+    return f"{_start_of(pid)} {fork_server_pid}:{_start_of(fork_server_pid)}" if sys.platform == "linux" else ""
 
 
 def _start_of(pid: int) -> str | None:

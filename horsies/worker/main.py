@@ -23,11 +23,11 @@ from horsies.rendering import render_errors, use_color
 from horsies.scheduler.plan import plan_schedules
 from horsies.tasks.registry import Registry
 from horsies.version import __version__
-from horsies.worker.fork_server import StartErrors, Template, TemplateProcess, start_template
+from horsies.worker.fork_server import ForkServer, LoadedApp, StartErrors, start_fork_server
 from horsies.worker.options import WorkerOptions, WorkerSettings
-from horsies.worker.processes import ChildrenCannotStartError, TemplateDiedError
+from horsies.worker.processes import ChildrenCannotStartError, ForkServerDiedError
 from horsies.worker.reload import LOOK_EVERY_S, Watch, app_folders
-from horsies.worker.runtime.child import BEATS_WITHIN_THRESHOLD, give_up, keep_pulse, run_child
+from horsies.worker.runtime.child import BEATS_WITHIN_THRESHOLD, give_up, run_child, send_liveness_pings
 from horsies.worker.runtime.executor import Executor
 from horsies.worker.spawn import tell_of_native_threads, threads_left
 from horsies.worker.supervisor import Supervisor
@@ -66,8 +66,8 @@ def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
     """Run a worker until it is told to stop.
 
     Args:
-        load: gets the app; called in the template process, never in this one, and with the start method ``spawn`` also
-            in each child: then it has to be a function that can be pickled.
+        load: gets the app; called in the fork server, never in this one, and with the start method ``spawn``
+            also in each child: then it has to be a function that can be pickled.
         options: the command line.
 
     Returns:
@@ -108,16 +108,16 @@ def _run(
     load: Callable[[], ServableApp], options: WorkerOptions, signals: StopSignals, watch: Watch | None
 ) -> int | None:
     """Run a worker once; its exit code, or None if the app has changed."""
-    template = _start(load, options, signals)
-    if template is None:
+    fork_server = _start(load, options, signals)
+    if fork_server is None:
         return 1
-    loaded = template.loaded(signals)
+    loaded = fork_server.loaded(signals)
     if isinstance(loaded, signal.Signals):
-        template.kill()
+        fork_server.kill()
         event("worker.stopped", while_importing=True)
         return _exit_code(loaded)
     if isinstance(loaded, StartErrors):
-        template.channel.close()
+        fork_server.channel.close()
         if watch is not None:
             watch.folders = loaded.folders or watch.folders
             watch.may_help = all(error.code not in _MISTYPED for error in loaded.errors)
@@ -127,26 +127,26 @@ def _run(
         watch.folders = settings.folders
     _banner(settings, options)
     try:
-        has_changed = asyncio.run(_supervise(template, settings, options, signals, watch))
+        has_changed = asyncio.run(_supervise(fork_server, settings, options, signals, watch))
     except CallFailedError as failure:
         return _refuse([settings.broker.unusable(failure.message)])
-    except (ChildrenCannotStartError, TemplateDiedError) as error:
+    except (ChildrenCannotStartError, ForkServerDiedError) as error:
         event("worker.failed", level=logging.ERROR, reason=str(error))
         return 1
     return None if has_changed else 0
 
 
-def _start(load: Callable[[], ServableApp], options: WorkerOptions, signals: StopSignals) -> TemplateProcess | None:
-    """Start the template process; None: the operating system refuses it, which is reported."""
+def _start(load: Callable[[], ServableApp], options: WorkerOptions, signals: StopSignals) -> ForkServer | None:
+    """Start the fork server; None: the operating system refuses it, which is reported."""
     try:
-        template = start_template(partial(_load, load, options), options.start_method, signals)
+        fork_server = start_fork_server(partial(_load, load, options), options.start_method, signals)
     except OSError as error:
         event("worker.failed", level=logging.ERROR, reason=f"no process can be started: {error.strerror}")
         return None
     too_many = _too_many_files(options.processes)
     if too_many is None:
-        return template
-    template.kill()
+        return fork_server
+    fork_server.kill()
     _refuse([too_many])
     return None
 
@@ -169,7 +169,7 @@ def _cannot_begin(options: WorkerOptions) -> HorsiesError | None:
 def _too_many_files(processes: int) -> HorsiesError | None:
     """Raise the limit of open files as the children need it; the error if that is not possible.
 
-    Only the supervisor needs them, so call this after the start of the template process, which keeps the old limit.
+    Only the supervisor needs them, so call this after the start of the fork server, which keeps the old limit.
     """
     least = _BASE_FILES + _FILES_OF_CHILD * (processes + 1)
     allowed = raise_open_files_limit(_BASE_FILES + 2 * _FILES_OF_CHILD * processes)  # a child and its successor
@@ -182,8 +182,8 @@ def _too_many_files(processes: int) -> HorsiesError | None:
     )
 
 
-def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template | StartErrors:
-    """In the template process: import the app and all its tasks, and check them."""
+def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> LoadedApp | StartErrors:
+    """In the fork server: import the app and all its tasks, and check them."""
     try:
         app = _import(load, options)
         raise_all([*app.check(), *_unknown_queues(app.config, options)])
@@ -213,7 +213,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> Template |
         folders=app_folders(),
     )
     source = partial(_spawned_child, load) if options.start_method == "spawn" else partial(_forked_child, app)
-    return Template(pickle.dumps(settings), settings.stale_after_s, database, partial(source, options))
+    return LoadedApp(pickle.dumps(settings), settings.stale_after_s, database, partial(source, options))
 
 
 def _heed_warnings(app: ServableApp) -> None:
@@ -230,16 +230,18 @@ def _import(load: Callable[[], ServableApp], options: WorkerOptions) -> Servable
         return load()
 
 
-def _forked_child(app: ServableApp, options: WorkerOptions, channel: socket.socket, permits: int, pulse: int) -> None:
-    """A child that has the app from the template process."""
+def _forked_child(
+    app: ServableApp, options: WorkerOptions, channel: socket.socket, tokens: int, liveness_pipe: int
+) -> None:
+    """A child that has the app from the fork server."""
     config = app.config
     executor = Executor(app.registry, config.exception_mapper, config.default_unhandled_error_code, app.producer.runner)
-    keep_pulse(pulse, config.recovery.running_stale_threshold_ms / 1000 / BEATS_WITHIN_THRESHOLD)
-    run_child(channel, permits, executor, options, app.registry.hooks)
+    send_liveness_pings(liveness_pipe, config.recovery.running_stale_threshold_ms / 1000 / BEATS_WITHIN_THRESHOLD)
+    run_child(channel, tokens, executor, options, app.registry.hooks)
 
 
 def _spawned_child(
-    load: Callable[[], ServableApp], options: WorkerOptions, channel: socket.socket, permits: int, pulse: int
+    load: Callable[[], ServableApp], options: WorkerOptions, channel: socket.socket, tokens: int, liveness_pipe: int
 ) -> None:
     """A child that imports the app by itself."""
     try:
@@ -249,7 +251,7 @@ def _spawned_child(
     except HorsiesError as error:
         give_up(channel, f"a child could not import the app: {error}")
     else:
-        _forked_child(app, options, channel, permits, pulse)
+        _forked_child(app, options, channel, tokens, liveness_pipe)
 
 
 def _add_inner_tasks(app: ServableApp) -> None:
@@ -272,13 +274,13 @@ def _unknown_queues(config: AppConfig, options: WorkerOptions) -> list[HorsiesEr
 
 
 async def _supervise(
-    template: TemplateProcess,
+    fork_server: ForkServer,
     settings: WorkerSettings,
     options: WorkerOptions,
     signals: StopSignals,
     watch: Watch | None,
 ) -> bool:
-    return await Supervisor(template, settings, options, signals, watch).run()
+    return await Supervisor(fork_server, settings, options, signals, watch).run()
 
 
 def _banner(settings: WorkerSettings, options: WorkerOptions) -> None:

@@ -23,7 +23,7 @@ from typing import Protocol
 from horsies.events import event
 from horsies.worker import ipc
 from horsies.worker.child_process import Child, ChildState, StopMode, new_channel
-from horsies.worker.fork_server import TemplateProcess
+from horsies.worker.fork_server import ForkServer
 from horsies.worker.ipc import Frame, FrameReader, Kind, describe_end
 from horsies.worker.options import WorkerOptions
 from horsies.worker.runtime.exits import EXIT_WITHIN_S
@@ -40,8 +40,8 @@ class ChildrenCannotStartError(Exception):
     """Children do not get ready to work: they say why not, or keep dying before."""
 
 
-class TemplateDiedError(Exception):
-    """The template process is gone, and the children with it."""
+class ForkServerDiedError(Exception):
+    """The fork server is gone, and the children with it."""
 
 
 class CrewListener(Protocol):
@@ -59,32 +59,32 @@ class CrewListener(Protocol):
 class _ChildChannel(asyncio.Protocol):
     """The supervisor's end of a child's socket."""
 
-    def __init__(self, crew: "Crew", child: Child) -> None:
-        self._crew = crew
+    def __init__(self, processes: "ProcessManager", child: Child) -> None:
+        self._processes = processes
         self._child = child
         self._reader = FrameReader()
 
     def data_received(self, data: bytes) -> None:
         for frame in self._reader.feed(data):
-            self._crew.on_frame(self._child, frame)
+            self._processes.on_frame(self._child, frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc  # an error on a child's socket is an end of it, too
-        self._crew.on_end_of_stream(self._child)
+        self._processes.on_end_of_stream(self._child)
 
 
-class Crew:
+class ProcessManager:
     """Keeps a child that takes work in each of ``options.processes`` slots.
 
     Attributes:
         ready: done once a child can take work.
-        failed: raises `ChildrenCannotStartError` or `TemplateDiedError` once that can't be done any more.
+        failed: raises `ChildrenCannotStartError` or `ForkServerDiedError` once that can't be done any more.
     """
 
-    def __init__(self, template: TemplateProcess, name: str, options: WorkerOptions) -> None:
+    def __init__(self, fork_server: ForkServer, name: str, options: WorkerOptions) -> None:
         """Take by which name the children are to be known."""
-        template.channel.setblocking(False)
-        self._template = template
+        fork_server.channel.setblocking(False)
+        self._fork_server = fork_server
         self._unsent = bytearray()
         self._name = name
         self._options = options
@@ -110,12 +110,12 @@ class Crew:
 
     async def start(self) -> None:
         """Have all children forked."""
-        asyncio.get_running_loop().add_reader(self._template.channel.fileno(), self._read_template)
+        asyncio.get_running_loop().add_reader(self._fork_server.channel.fileno(), self._read_fork_server)
         for slot in range(self._options.processes):
             await self._fork(slot, [])
 
     async def close(self) -> None:
-        """Let the children go, then the template process; whoever does not leave is killed by the template."""
+        """Let the children go, then the fork server; whoever does not leave is killed by the fork server."""
         self._closing = True
         for child in self:
             if child.transport is not None:
@@ -125,12 +125,12 @@ class Crew:
                 while self._by_pid:
                     self._all_left.clear()
                     await self._all_left.wait()
-        asyncio.get_running_loop().remove_reader(self._template.channel.fileno())
-        self.tell_template(Frame(Kind.BYE))
-        await self._template.wait()
+        asyncio.get_running_loop().remove_reader(self._fork_server.channel.fileno())
+        self.send_to_fork_server(Frame(Kind.BYE))
+        await self._fork_server.wait()
 
-    def tell_template(self, frame: Frame) -> None:
-        """Send a frame to the template process, or keep it until its socket has room; asking for stacks can be left.
+    def send_to_fork_server(self, frame: Frame) -> None:
+        """Send a frame to the fork server, or keep it until its socket has room; asking for stacks can be left.
 
         That it is dead is noticed when reading.
         """
@@ -139,7 +139,7 @@ class Crew:
             self._send()
 
     def _send(self) -> None:
-        loop, channel = asyncio.get_running_loop(), self._template.channel
+        loop, channel = asyncio.get_running_loop(), self._fork_server.channel
         with suppress(BlockingIOError):
             try:
                 del self._unsent[: channel.send(self._unsent)]
@@ -162,7 +162,7 @@ class Crew:
 
     def _send_kill(self, child: Child) -> None:
         if child.pid is not None and child.wait_status is None:
-            self.tell_template(ipc.kill(child.pid))
+            self.send_to_fork_server(ipc.kill(child.pid))
 
     def kill_silent(self, looks: int) -> None:
         """Kill children whose interpreter gave no sign of life at the last ``looks`` looks: it is stopped, or stuck."""
@@ -243,7 +243,7 @@ class Crew:
             return False
         with suppress(ConnectionError):
             try:
-                socket.send_fds(self._template.channel, [frame.encode()], files)
+                socket.send_fds(self._fork_server.channel, [frame.encode()], files)
             except BlockingIOError:
                 return False
         return True
@@ -254,17 +254,17 @@ class Crew:
         if error is not None:  # its slot would stay empty
             self._fail(ChildrenCannotStartError(f"a child can't be started: {error}"))
 
-    def _read_template(self) -> None:
+    def _read_fork_server(self) -> None:
         try:
-            data = self._template.channel.recv(_READ_BYTES)
+            data = self._fork_server.channel.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except ConnectionError:
             data = b""
         if not data:
-            self._template_died()
+            self._on_fork_server_death()
             return
-        for frame in self._template.reader.feed(data):
+        for frame in self._fork_server.reader.feed(data):
             if frame.kind is Kind.FAILED:
                 self._fail(ChildrenCannotStartError(frame.body.decode()))
                 continue
@@ -288,9 +288,9 @@ class Crew:
         self._handle_exit(child)
         self._all_left.set()
 
-    def _template_died(self) -> None:
-        """The kernel kills the children of a dead template; what they left in their groups, we do."""
-        asyncio.get_running_loop().remove_reader(self._template.channel.fileno())
+    def _on_fork_server_death(self) -> None:
+        """The kernel kills the children of a dead fork server; what they left in their groups, we do."""
+        asyncio.get_running_loop().remove_reader(self._fork_server.channel.fileno())
         self._closing = True
         for pid, child in self._by_pid.items():
             with suppress(ProcessLookupError, PermissionError):
@@ -299,7 +299,7 @@ class Crew:
             child.mark_dead()
             self._listener.on_death(child)
         self._by_pid.clear()
-        self._fail(TemplateDiedError("the template process died, and its children with it"))
+        self._fail(ForkServerDiedError("the fork_server process died, and its children with it"))
 
     def _handle_exit(self, child: Child) -> None:
         """Once a child is surely dead: settle what it was given, and see that its slot has another one."""

@@ -109,7 +109,7 @@ class Reconciler:
         The first attempt is made at once. If exchanges fail again and again, because the disk of the server is full for
         instance, the pauses become longer.
         """
-        event("database.lost", level=logging.WARNING, reason=failure.message)
+        event("connection.lost", level=logging.WARNING, reason=failure.message)
         if self._backoff is None:
             self._backoff = Backoff(self._resilience)
         else:
@@ -120,7 +120,7 @@ class Reconciler:
             except CallFailedError as error:
                 await self._backoff.pause(error)
             else:
-                event("database.back")
+                event("connection.restored")
                 self._claimer.announce_work()
                 return
 
@@ -138,7 +138,7 @@ class Reconciler:
             try:
                 kept = await self._connection.call(call)
             except CallFailedError as failure:
-                event("database.lost", level=logging.WARNING, reason=failure.message)
+                event("connection.lost", level=logging.WARNING, reason=failure.message)
                 continue
             self._claimer.forget([fence for fence in fences if fence.task_id not in kept])
 

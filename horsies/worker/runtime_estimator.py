@@ -9,7 +9,7 @@ _MOST_TIMES = 8
 _LEAST_S = 1e-6
 
 
-class Pace:
+class RuntimeEstimator:
     """Exponentially weighted moving means of run times in seconds, one a task name and one of all tasks."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Pace:
         self._by_name[name] = _moved(self._by_name.get(name, seconds), seconds)
         self._overall = _moved(seconds if self._overall is None else self._overall, seconds)
 
-    def fits(self, job: Job, waiting: int) -> bool:
+    def can_queue(self, job: Job, waiting: int) -> bool:
         """Whether a job may wait in a child behind so many others: it and they are quick, and that is known."""
         mean = self._by_name.get(job.task_name)
         return (

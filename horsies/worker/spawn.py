@@ -24,15 +24,17 @@ from horsies.worker.runtime.exits import flush_open_files
 
 START_FAILED = 70
 
-type Life = Callable[..., None]
+type ProcessMain = Callable[..., None]
 
 
-def start_process(method: StartMethod, life: Life, files: Sequence[int], unneeded: Iterable[socket.socket]) -> int:
+def start_process(
+    method: StartMethod, process_main: ProcessMain, files: Sequence[int], unneeded: Iterable[socket.socket]
+) -> int:
     """Start a process with a session of its own.
 
     Args:
         method: ``fork`` or ``spawn``.
-        life: what it does; it is called with the descriptors, as they are numbered there.
+        process_main: what it does; it is called with the descriptors, as they are numbered there.
         files: descriptors to hand over; they stay open here.
         unneeded: sockets that a fork is to close; a fresh interpreter has nothing but ``files``.
 
@@ -41,11 +43,11 @@ def start_process(method: StartMethod, life: Life, files: Sequence[int], unneede
     """
     flush_output()
     if method == "spawn":
-        return _spawn(life, files)
+        return _spawn(process_main, files)
     flush_open_files()  # or each process that ends with a copy of the buffers writes them again
     pid = os.fork()
     if pid == 0:
-        _live(partial(_as_fork, life, files, unneeded))
+        _run_process(partial(_as_fork, process_main, files, unneeded))
     return pid
 
 
@@ -109,32 +111,32 @@ def patched_by(method: StartMethod) -> HorsiesError | None:
 
 def main() -> Never:
     """The beginning of a fresh interpreter."""
-    sys.argv, life, files = pickle.loads(base64.b64decode(sys.argv[1]))  # noqa: S301 - from our own parent
-    _live(partial(life, *files))
+    sys.argv, process_main, files = pickle.loads(base64.b64decode(sys.argv[1]))  # noqa: S301 - from our own parent
+    _run_process(partial(process_main, *files))
 
 
-def _spawn(life: Life, files: Sequence[int]) -> int:
+def _spawn(process_main: ProcessMain, files: Sequence[int]) -> int:
     """Not by fork and exec, which would be our own code between the two: this process may have threads."""
     numbers = [number for number in range(3, 3 + 2 * len(files)) if number not in files][: len(files)]
     moves = [(os.POSIX_SPAWN_DUP2, file, number) for file, number in zip(files, numbers, strict=True)]
-    message = base64.b64encode(pickle.dumps((sys.argv, life, numbers))).decode()
+    message = base64.b64encode(pickle.dumps((sys.argv, process_main, numbers))).decode()
     begin = f"import sys; sys.path[:] = {sys.path!r}; from horsies.worker.spawn import main; main()"
     command = [sys.executable, "-P", "-c", begin, message]
     return os.posix_spawn(sys.executable, command, os.environ, file_actions=moves, setsid=True, setsigmask=[])
 
 
-def _as_fork(life: Life, files: Sequence[int], unneeded: Iterable[socket.socket]) -> None:
+def _as_fork(process_main: ProcessMain, files: Sequence[int], unneeded: Iterable[socket.socket]) -> None:
     os.setsid()  # a Ctrl-C in the terminal is for the supervisor
     drop_stop_signals()
     for each in unneeded:
         each.close()
-    life(*files)
+    process_main(*files)
 
 
-def _live(life: Callable[[], None]) -> Never:
+def _run_process(process_main: Callable[[], None]) -> Never:
     status = START_FAILED
     try:
-        life()
+        process_main()
         status = 0
     except BaseException:  # noqa: BLE001 - the last frame of this process
         traceback.print_exc()

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from horsies.db.connect import Database
-from horsies.db.connection import Backoff, WorkerConnection, insist
+from horsies.db.connection import Backoff, WorkerConnection, retry_until_connected
 from horsies.db.errors import call_failed
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
@@ -27,12 +27,12 @@ from horsies.worker.attempt_log import log_reaped
 from horsies.worker.dispatcher import Dispatcher
 from horsies.worker.exchange import Exchange
 from horsies.worker.exchange_state import WorkerIdentity
-from horsies.worker.fork_server import REAP_MOST, TemplateProcess
+from horsies.worker.fork_server import REAP_MOST, ForkServer
 from horsies.worker.ipc import Frame, Kind
 from horsies.worker.liveness import is_dead, worker_facts
-from horsies.worker.maintenance import DutyService
+from horsies.worker.maintenance import MaintenanceService
 from horsies.worker.options import WorkerOptions, WorkerSettings, suspend_clock
-from horsies.worker.processes import Crew
+from horsies.worker.processes import ProcessManager
 from horsies.worker.reload import Watch
 
 _WATCHDOG_MARGIN = 0.25
@@ -40,7 +40,7 @@ _IS_ID = re.compile(r"[0-9a-f]{32}")
 _POLL_ONLY_S = 0.25
 _PING_EVERY_S = 10.0
 _TELLS_THE_TIME_S = 1.0
-_SETTLE_AFTER_HURRY_S = 10.0
+_SETTLE_AFTER_FORCED_STOP_S = 10.0
 _LANES = 2
 
 
@@ -49,28 +49,28 @@ class Supervisor:
 
     def __init__(
         self,
-        template: TemplateProcess,
+        fork_server: ForkServer,
         settings: WorkerSettings,
         options: WorkerOptions,
         signals: StopSignals,
         watch: Watch | None = None,
     ) -> None:
-        """Take what the template process told of the app, and, if changes of its files end the run, their watch."""
+        """Take what the fork server told of the app, and, if changes of its files end the run, their watch."""
         self._signals = signals
         self._settings = settings
         self._options = options
-        self._template = template
+        self._fork_server = fork_server
         self._database = Database(settings.broker)
-        self._facts = worker_facts(settings, options, template.pid)
+        self._facts = worker_facts(settings, options, fork_server.pid)
         self._identity = WorkerIdentity(uuid.uuid4(), self._facts.hostname)
         self._heart = WorkerConnection(self._database)
         self._lanes = [WorkerConnection(self._database) for _ in range(_LANES)]
-        self._crew = Crew(template, self._facts.process_name, options)
-        self._pool = Dispatcher(self._crew, settings, options)
-        self._exchange = Exchange(self._lanes, self._identity, self._pool, settings, options)
+        self._processes = ProcessManager(fork_server, self._facts.process_name, options)
+        self._dispatcher = Dispatcher(self._processes, settings, options)
+        self._exchange = Exchange(self._lanes, self._identity, self._dispatcher, settings, options)
         self._watch = watch
         self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._force_stop = asyncio.Event()
         self._ahead_s: float | None = None
 
     async def run(self) -> bool:
@@ -81,7 +81,7 @@ class Supervisor:
 
         Raises:
             CallFailedError: the database can't be used, and waiting will not change that.
-            TemplateDiedError: the template process was killed.
+            ForkServerDiedError: the fork server was killed.
             ChildrenCannotStartError: children die before they can take work.
         """
         loop = asyncio.get_running_loop()
@@ -93,19 +93,19 @@ class Supervisor:
         await _first_of(stop, begin)
         if not begin.done():
             begin.cancel()
-            await self._crew.close()
+            await self._processes.close()
             return False
         if begin.exception() is not None:
-            await self._crew.close()
+            await self._processes.close()
             begin.result()
         services = [asyncio.ensure_future(service) for service in self._services()]
         self._exchanging = services[:_LANES]
-        await self._crew.start()
-        ended = await _first_of(stop, self._crew.failed, *services, self._crew.ready)
-        if ended is self._crew.ready:
+        await self._processes.start()
+        ended = await _first_of(stop, self._processes.failed, *services, self._processes.ready)
+        if ended is self._processes.ready:
             event("worker.ready", worker_id=self._identity.worker_id, processes=self._options.processes)
-            ended = await _first_of(stop, self._crew.failed, *services)
-        event("worker.stopping", running=self._pool.held_jobs)
+            ended = await _first_of(stop, self._processes.failed, *services)
+        event("worker.stopping", running=self._dispatcher.held_jobs)
         await self._wind_down()
         await self._leave(services)
         ended.result()
@@ -114,34 +114,36 @@ class Supervisor:
     def _on_signals(self) -> None:
         for number in self._signals.take():
             if number == signal.SIGQUIT:
-                self._crew.tell_template(Frame(Kind.STACKS))
+                self._processes.send_to_fork_server(Frame(Kind.STACKS))
             elif not self._stop.is_set():
                 self._stop.set()
             elif number != signal.SIGHUP:  # a terminal that is closed may send several
-                self._hurry.set()
+                self._force_stop.set()
 
     async def _begin(self) -> None:
         """Wait for the database, see to its schema, and make the worker known."""
-        await insist(self._settings.resilience, lambda: asyncio.to_thread(self._database.prepare))
-        await insist(self._settings.resilience, self._register)
-        await insist(self._settings.resilience, self._reap_neighbours)
+        await retry_until_connected(self._settings.resilience, lambda: asyncio.to_thread(self._database.prepare))
+        await retry_until_connected(self._settings.resilience, self._register)
+        await retry_until_connected(self._settings.resilience, self._reap_local_workers)
 
-    async def _reap_neighbours(self) -> None:
+    async def _reap_local_workers(self) -> None:
         """Hand on the work of workers of this host that died without a last will: they are seen to be gone."""
-        for known in await self._heart.call(worker_queries.neighbours(self._facts.boot_id, self._facts.pid_namespace)):
+        for known in await self._heart.call(
+            worker_queries.local_workers(self._facts.boot_id, self._facts.pid_namespace)
+        ):
             if is_dead(known.pid, known.process_start):
-                event("worker.found_dead", worker_id=known.worker_id, pid=known.pid)
+                event("worker.dead_found", worker_id=known.worker_id, pid=known.pid)
                 log_reaped(await self._heart.call(worker_queries.reap(known.worker_id, REAP_MOST)))
 
     async def _register(self) -> None:
         worker_id = self._identity.worker_id
         sent_at = suspend_clock()
         await self._compare_clocks(worker_queries.worker_start(worker_id, self._facts))
-        self._crew.tell_template(Frame(Kind.WORKER, worker_id.bytes))
+        self._processes.send_to_fork_server(Frame(Kind.WORKER, worker_id.bytes))
         self._feed_watchdog(sent_at)
 
     def _services(self) -> Sequence[Coroutine[Any, Any, None]]:
-        duties = DutyService(WorkerConnection(self._database), self._settings.recovery)
+        duties = MaintenanceService(WorkerConnection(self._database), self._settings.recovery)
         services = [*self._exchange.services(), self._beat(), self._poll(), duties.run()]
         if self._options.scheduler:
             settings = self._settings
@@ -182,7 +184,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(interval)
             self._exchange.wake()
-            self._crew.kill_silent(looks)
+            self._processes.kill_silent(looks)
 
     async def _beat(self) -> None:
         """Send heartbeats; compare what is in hand with the database at each."""
@@ -204,7 +206,7 @@ class Supervisor:
             self._exchange.reconciler.request()
             return
         event("worker.fenced", level=logging.ERROR, worker_id=self._identity.worker_id)
-        self._pool.kill_busy("the worker was declared dead, and its tasks are not its own any more")
+        self._dispatcher.kill_busy("the worker was declared dead, and its tasks are not its own any more")
         self._identity.worker_id = uuid.uuid4()
         await self._register()
         self._exchange.wake()
@@ -225,27 +227,27 @@ class Supervisor:
     def _feed_watchdog(self, sent_at: float) -> None:
         """A confirmed heartbeat: others leave our work alone until the threshold, counted from when it was sent."""
         threshold = self._facts.stale_after_s * (1 - _WATCHDOG_MARGIN)
-        self._crew.tell_template(ipc.tick(threshold - (suspend_clock() - sent_at)))
+        self._processes.send_to_fork_server(ipc.tick(threshold - (suspend_clock() - sent_at)))
 
     async def _wind_down(self) -> None:
         """Let running tasks end, as long as they may, and bring their outcomes home."""
         self._exchange.claimer.stop()
-        self._pool.withdraw()
-        idle = asyncio.ensure_future(self._pool.wait_idle())
-        hurry = asyncio.ensure_future(self._hurry.wait())
-        await _first_of(idle, hurry, within_s=self._options.shutdown_timeout)
+        self._dispatcher.withdraw()
+        idle = asyncio.ensure_future(self._dispatcher.wait_idle())
+        force_stop = asyncio.ensure_future(self._force_stop.wait())
+        await _first_of(idle, force_stop, within_s=self._options.shutdown_timeout)
         if not idle.done():
-            event("worker.killing", running=self._pool.held_jobs)
-            self._pool.kill_busy("the worker stops and does not wait for it any longer")
+            event("worker.killing", running=self._dispatcher.held_jobs)
+            self._dispatcher.kill_busy("the worker stops and does not wait for it any longer")
             await idle
         settle = asyncio.ensure_future(self._exchange.settle())
-        if await _first_of(settle, hurry, *self._exchanging) is hurry:
-            await asyncio.wait([settle], timeout=_SETTLE_AFTER_HURRY_S)
+        if await _first_of(settle, force_stop, *self._exchanging) is force_stop:
+            await asyncio.wait([settle], timeout=_SETTLE_AFTER_FORCED_STOP_S)
         settle.cancel()
-        hurry.cancel()
+        force_stop.cancel()
 
     async def _leave(self, services: Sequence[asyncio.Future[None]]) -> None:
-        """Say good-bye to the services, the database, the children and the template process."""
+        """Say good-bye to the services, the database, the children and the fork server."""
         for service in services:
             service.cancel()
         await asyncio.wait(services)
@@ -253,11 +255,11 @@ class Supervisor:
             await self._heart.open()  # anew: the old connection may have died since the last heartbeat
             await self._heart.call(worker_queries.worker_stop(self._identity.worker_id))
         except CallFailedError as failure:
-            event("worker.left_unnoticed", level=logging.WARNING, reason=failure.message)
+            event("worker.deregister_failed", level=logging.WARNING, reason=failure.message)
         await self._heart.close()
         for connection in self._lanes:
             await connection.close()
-        await self._crew.close()
+        await self._processes.close()
         event("worker.stopped")
 
 

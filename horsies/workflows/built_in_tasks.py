@@ -61,7 +61,9 @@ def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) ->
         return TaskResult(err=TaskError(error_code=code, message=message, exception=exception))
     request = RunRequest(uuid7(), compiled.document, compiled.fingerprint)
     task = _task()
-    verdict = app.producer.runner.run(insist_on(workflow_queries.workflow_attach(task.uuid, task.attempt, request)))
+    verdict = app.producer.runner.run(
+        require_answer(workflow_queries.workflow_attach(task.uuid, task.attempt, request))
+    )
     if verdict == "endless":
         message = f"{definition.__name__} contains itself: a run of it is above this node"
         return failed_with(OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED, message)
@@ -70,7 +72,7 @@ def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) ->
 
 def _map(runner: Runner) -> Done:
     task = _task()
-    runner.run(insist_on(workflow_queries.workflow_map(task.uuid, task.attempt)))
+    runner.run(require_answer(workflow_queries.workflow_map(task.uuid, task.attempt)))
     return TaskResult(ok=None)
 
 
@@ -82,7 +84,7 @@ def _task() -> CurrentTask:
     return task
 
 
-def insist_on[R](call: Call[R]) -> Operation[R]:
+def require_answer[R](call: Call[R]) -> Operation[R]:
     """Call, again and again while the database is away: these calls may be repeated."""
     for _ in range(_TRIES):
         try:

@@ -24,7 +24,7 @@ from horsies.errors import (
 )
 from horsies.tasks.discovery import are_retyped, warn_of_redefinition
 from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node, listed, note_indexes
-from horsies.workflows.spec import BUILDING, Sketch, SuccessCase, SuccessPolicy, WorkflowSpec
+from horsies.workflows.spec import BUILDING, PartialSpec, SuccessCase, SuccessPolicy, WorkflowSpec
 
 _META_OPTIONS = ("on_error", "output", "success_policy")
 
@@ -141,13 +141,13 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         return cls._described(app, WorkflowSpec[T_co])
 
     @classmethod
-    def sketch(cls, app: Any) -> Sketch[T_co]:
+    def partial_spec(cls, app: Any) -> PartialSpec[T_co]:
         """What of the workflow stands in the class, whatever its own `build_with` makes of it.
 
         Raises:
             WorkflowValidationError: it is not in order; several problems at once as `MultipleValidationErrors`.
         """
-        return cls._described(app, Sketch[T_co])
+        return cls._described(app, PartialSpec[T_co])
 
     @classmethod
     def _described[S: WorkflowSpec[Any]](cls, app: Any, kind: type[S]) -> S:

@@ -184,7 +184,7 @@ class WorkflowSpec(Generic[Out_co]):
         raise KeyError(msg)
 
 
-class Sketch(WorkflowSpec[Out_co]):
+class PartialSpec(WorkflowSpec[Out_co]):
     """What is known of a workflow before the ``build_with`` of its definition has parameters: for checks."""
 
     is_whole = False

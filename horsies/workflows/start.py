@@ -15,7 +15,7 @@ from horsies.errors import HorsiesError
 from horsies.events import event
 from horsies.masking import mask_secrets
 from horsies.producer.handle import CodecFor
-from horsies.producer.send import insist, sends_are_suppressed, wrong_connection
+from horsies.producer.send import sends_are_suppressed, with_resend, wrong_connection
 from horsies.result import Err, Ok, Result
 from horsies.workflows.compile import compile_run
 from horsies.workflows.handle import RunBroker, WorkflowHandle
@@ -93,7 +93,7 @@ def _begin[T](
 
     if app is None or connection is not UNSET:
         return (yield from attempt())
-    return (yield from insist(app.producer, attempt(), attempt))
+    return (yield from with_resend(app.producer, attempt(), attempt))
 
 
 def _start[T](request: RunRequest, spec: "WorkflowSpec[T]", broker: RunBroker, connection: object) -> _Start[T]:

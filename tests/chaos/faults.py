@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import psutil
 import psycopg
 
-from tests.chaos.arena import Arena, Place, choice, is_ready, pressure
 from tests.chaos.checker import Timing
+from tests.chaos.cluster import Cluster, Place, choice, is_ready, pressure
 from tests.chaos.servers import PostgresServer
 from tests.support.workers import WorkerProcess, lives
 
@@ -51,17 +51,17 @@ def plan(seed: str, counts: Mapping[str, int], seconds: float) -> list[Planned]:
 class Breaker:
     """Carries a plan out."""
 
-    def __init__(self, arena: Arena, server: PostgresServer) -> None:
+    def __init__(self, cluster: Cluster, server: PostgresServer) -> None:
         """Take what is to be broken."""
-        self._arena = arena
+        self._arena = cluster
         self._server = server
         self._database = threading.Lock()
-        self._done = arena.done
+        self._done = cluster.done
         self.faults: dict[str, Fault] = {
             "child killed": self.kill_child,
             "supervisor killed": self.kill_supervisor,
-            "template process killed": self.kill_template,
-            "supervisor and template process killed": self.kill_both,
+            "fork server killed": self.kill_template,
+            "supervisor and fork server killed": self.kill_both,
             "supervisor stopped": self.stop_supervisor,
             "child stopped": self.stop_child,
             "backend terminated": self.terminate_backend,
@@ -110,7 +110,7 @@ class Breaker:
         return child is not None
 
     def kill_supervisor(self, rng: random.Random) -> bool:
-        """SIGKILL; its template process is to see to the rest, within 2 seconds."""
+        """SIGKILL; its fork server is to see to the rest, within 2 seconds."""
         place = self._ready(rng)
         if place is None or place.worker is None:
             return False
@@ -142,7 +142,7 @@ class Breaker:
         deadline = time.monotonic() + _TRY_FOR_S
         while time.monotonic() < deadline and (place.worker is worker or not is_ready(place.worker)):
             time.sleep(_TRY_AGAIN_S / 5)
-        self._watch_handover(place, ids, "the work of a supervisor killed with its template process", time.monotonic())
+        self._watch_handover(place, ids, "the work of a supervisor killed with its fork server", time.monotonic())
         return True
 
     def _worker_ids(self, worker: WorkerProcess) -> list[object]:

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.arena import Arena, Place, pressure, skewed
 from tests.chaos.checker import CRASHED, Evidence, Timing, Violation, check
+from tests.chaos.cluster import Cluster, Place, pressure, skewed
 from tests.chaos.faults import Breaker, fail_over, plan
 from tests.chaos.servers import PostgresServer, SmallDisk
 from tests.chaos.workflow_checker import FlowEvidence, check_flows
@@ -27,8 +27,8 @@ THROUGHPUT_WITHIN_S = 60.0
 FULL: dict[str, int] = {
     "child killed": 1000,
     "supervisor killed": 100,
-    "template process killed": 50,
-    "supervisor and template process killed": 20,
+    "fork server killed": 50,
+    "supervisor and fork server killed": 20,
     "supervisor stopped": 30,
     "child stopped": 20,
     "backend terminated": 500,
@@ -88,26 +88,26 @@ def mixed(folder: Path, setting: Setting, name: str = "mixed") -> Run:
     server = PostgresServer(folder / "server")
     server.create()
     server.start()
-    arena = Arena(folder / "arena", setting.seed, cap=setting.cap, package=setting.package)
-    arena.proxies = [Proxy(server.url), Proxy(server.url)]
-    to_workers, to_producers = (proxy.url(server.url) for proxy in arena.proxies)
+    cluster = Cluster(folder / "cluster", setting.seed, cap=setting.cap, package=setting.package)
+    cluster.proxies = [Proxy(server.url), Proxy(server.url)]
+    to_workers, to_producers = (proxy.url(server.url) for proxy in cluster.proxies)
     places = [
         Place("direct", server.url),
         Place("through a proxy", to_workers),
         Place("an hour late, through a proxy", to_workers, skewed(-1)),
         Place("an hour early, prefetching", server.url, {"CHAOS_PREFETCH": "4"} | skewed(+1)),
     ]
-    breaker = Breaker(arena, server)
+    breaker = Breaker(cluster, server)
     planned = plan(setting.seed, setting.counts, setting.seconds)
 
     def faults() -> None:
         breaker.carry_out(planned)
 
     try:
-        arena.open(to_producers, server.url, places)
-        run = _carry_through(arena, setting, Run(name, setting.seed), faults)
+        cluster.open(to_producers, server.url, places)
+        run = _carry_through(cluster, setting, Run(name, setting.seed), faults)
     finally:
-        arena.kill()
+        cluster.kill()
         server.stop()
     if not skewed(1):
         run.remarks.append("libfaketime is not installed, so no clock was wrong")
@@ -126,7 +126,7 @@ def full_disk(folder: Path, setting: Setting) -> Run:
     server = PostgresServer(disk.place / "server")
     server.create()
     server.start()
-    arena = Arena(folder / "arena", setting.seed, cap=setting.cap, package=setting.package)
+    cluster = Cluster(folder / "cluster", setting.seed, cap=setting.cap, package=setting.package)
 
     def faults() -> None:
         for _ in range(setting.counts["disk filled up"]):
@@ -135,13 +135,13 @@ def full_disk(folder: Path, setting: Setting) -> Run:
             time.sleep(setting.seconds)
             disk.free()
             server.start()  # it may have given up
-            arena.done.counts["disk filled up"] += 1
+            cluster.done.counts["disk filled up"] += 1
 
     try:
-        arena.open(server.url, server.url, [Place("one", server.url), Place("two", server.url)])
-        return _carry_through(arena, setting, run, faults)
+        cluster.open(server.url, server.url, [Place("one", server.url), Place("two", server.url)])
+        return _carry_through(cluster, setting, run, faults)
     finally:
-        arena.kill()
+        cluster.kill()
         server.stop()
         disk.close()
 
@@ -156,7 +156,7 @@ def failing_over(folder: Path, setting: Setting) -> Run:
     primary.wait_for_copies(1)
     hosts = ",".join(f"127.0.0.1:{server.port}" for server in (primary, standby))
     url = f"postgresql://postgres:{PASSWORD}@{hosts}/postgres?target_session_attrs=read-write"
-    arena = Arena(folder / "arena", setting.seed, cap=setting.cap, package=setting.package)
+    cluster = Cluster(folder / "cluster", setting.seed, cap=setting.cap, package=setting.package)
     pair = [primary, standby]
 
     def faults() -> None:
@@ -167,50 +167,50 @@ def failing_over(folder: Path, setting: Setting) -> Run:
             spare.port = lost.port
             fail_over(lost, heir, spare)
             pair[:] = [heir, spare]
-            arena.done.counts["fail-over"] += 1
+            cluster.done.counts["fail-over"] += 1
 
     try:
-        arena.open(url, url, [Place("one", url), Place("two", url)])
-        return _carry_through(arena, setting, Run("fail-over", setting.seed), faults)
+        cluster.open(url, url, [Place("one", url), Place("two", url)])
+        return _carry_through(cluster, setting, Run("fail-over", setting.seed), faults)
     finally:
-        arena.kill()
+        cluster.kill()
         for server in reversed(pair):
             server.stop()
 
 
-def _carry_through(arena: Arena, setting: Setting, run: Run, faults: Callable[[], None]) -> Run:
+def _carry_through(cluster: Cluster, setting: Setting, run: Run, faults: Callable[[], None]) -> Run:
     """The course of every run: calm, faults under load, calm again, and a judgement."""
     begin = time.monotonic()
 
     def say(what: str) -> None:
         sys.stderr.write(f"{run.name} {time.monotonic() - begin:6.1f} s: {what}\n")
 
-    arena.wait_until_ready()
+    cluster.wait_until_ready()
     say("workers are ready")
-    before = sorted(arena.burst(setting.bursts) for _ in range(3))[1] if setting.bursts else 0.0
-    arena.produce(2, setting.per_second, setting.names)
+    before = sorted(cluster.burst(setting.bursts) for _ in range(3))[1] if setting.bursts else 0.0
+    cluster.produce(2, setting.per_second, setting.names)
     if setting.runs:
-        arena.start_runs(setting.runs, setting.seconds)
+        cluster.start_runs(setting.runs, setting.seconds)
     say(f"faults begin; {before:.0f} quick tasks a second before them")
     faults()
     say("faults are over")
-    arena.settle(setting.end_within_s * pressure())
+    cluster.settle(setting.end_within_s * pressure())
     say("work is done")
-    after, back_after = _recover(arena, setting, before)
+    after, back_after = _recover(cluster, setting, before)
     say(f"{after:.0f} quick tasks a second again")
-    leftovers = arena.close()
+    leftovers = cluster.close()
     say("workers have stopped")
-    evidence, flows = arena.evidence(), arena.flows()
+    evidence, flows = cluster.evidence(), cluster.flows()
     evidence.leftovers = leftovers
     evidence.timings = [
         *evidence.timings,
-        Timing("the last task", arena.settled_s, setting.end_within_s * pressure()),
+        Timing("the last task", cluster.settled_s, setting.end_within_s * pressure()),
         Timing(f"{THROUGHPUT_BACK:.0%} of the throughput", back_after, THROUGHPUT_WITHIN_S),
     ]
     run.seconds = time.monotonic() - begin
-    run.settled_s = arena.settled_s
-    run.faults = arena.done.counts
-    run.events = arena.events()
+    run.settled_s = cluster.settled_s
+    run.faults = cluster.done.counts
+    run.events = cluster.events()
     run.tasks = count_tasks(evidence) + count_runs(flows)
     run.rates = (before, after)
     run.timings = evidence.timings
@@ -218,15 +218,15 @@ def _carry_through(arena: Arena, setting: Setting, run: Run, faults: Callable[[]
     return run
 
 
-def _recover(arena: Arena, setting: Setting, before: float) -> tuple[float, float]:
+def _recover(cluster: Cluster, setting: Setting, before: float) -> tuple[float, float]:
     """Quick tasks a second once that is what it was before, and after how many seconds it was."""
-    if not setting.bursts or arena.settled_s >= setting.end_within_s:
+    if not setting.bursts or cluster.settled_s >= setting.end_within_s:
         return 0.0, 0.0
     begin = time.monotonic()
     best = 0.0
     while best < THROUGHPUT_BACK * before and time.monotonic() - begin < THROUGHPUT_WITHIN_S:
         with suppress(AssertionError):
-            best = max(best, arena.burst(setting.bursts))
+            best = max(best, cluster.burst(setting.bursts))
     if best < THROUGHPUT_BACK * before:
         return best, THROUGHPUT_WITHIN_S + 1
     return best, time.monotonic() - begin
@@ -283,7 +283,7 @@ BITES = [
     ),
     Bite(
         "running_written_late",
-        {"supervisor killed": 8, "supervisor and template process killed": 2},
+        {"supervisor killed": 8, "supervisor and fork server killed": 2},
         frozenset({"never twice by surprise"}),
     ),
     Bite("reconcile_missing", {"reply to COMMIT cut off": 60}, frozenset({"every task ends"})),

@@ -1,7 +1,7 @@
 """Any order of events from two workers with a session each, on the real database and on a model of a few lines.
 
-No task is lost, each claim has at most one accepted outcome, no arrow of the diagram in docs/task-life-cycle.md is taken
-twice for one fence, and what has ended never changes.
+No task is lost, each claim has at most one accepted outcome, no arrow of the diagram in docs/task-life-cycle.md is
+taken twice for one fence, and what has ended never changes.
 """
 
 from collections.abc import Callable
@@ -216,9 +216,9 @@ class LifeCycle(RuleBasedStateMachine):
             task.end("CANCELLED")
 
     @rule(place=st.integers(0, 1))
-    def hand_back_stale(self, place: int) -> None:
+    def return_stale_to_queue(self, place: int) -> None:
         lost = self.live(lambda task: task.status == "CLAIMED" and (task.lease <= self.now or self.is_silent(task)))
-        assert call(self.sessions[place], monitoring_queries.hand_back_stale(STALE_S, 1000)) == len(lost)
+        assert call(self.sessions[place], monitoring_queries.return_stale_to_queue(STALE_S, 1000)) == len(lost)
         for task in lost:
             task.go_back()
 

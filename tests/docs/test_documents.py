@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from horsies import AppConfig, PostgresConfig, RecoveryConfig, ScheduleConfig, WorkerResilienceConfig
 from horsies.cli.main import COMMANDS, app, load_command
 from horsies.embedded.server import INSTALL
-from tests.support.scene import URL_VARIABLE, load_tasks
+from tests.support.environment import URL_VARIABLE, load_tasks
 from tests.support.workers import WorkerProcess
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.docs.test_documents import ROOT, blocks
-from tests.support.scene import URL_VARIABLE, load_tasks
+from tests.support.environment import URL_VARIABLE, load_tasks
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import horsies
-from tests.support.scene import URL_VARIABLE
+from tests.support.environment import URL_VARIABLE
 from tests.support.seed_page import SeedPage
 from tests.support.terminal import Terminal
 from tests.support.waiting import wait_until

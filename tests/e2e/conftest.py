@@ -1,18 +1,18 @@
-"""The scene of an end-to-end test."""
+"""The environment of an end-to-end test."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.scene import Scene, new_scene
+from tests.support.environment import Environment, new_scene
 from tests.support.sessions import open_session
 from tests.support.shell import Shell
 
 
 @pytest.fixture
-def scene(database_url: str, tmp_path: Path) -> Iterator[Scene]:
-    """A scene of the test's own."""
+def environment(database_url: str, tmp_path: Path) -> Iterator[Environment]:
+    """A environment of the test's own."""
     with new_scene(database_url, tmp_path) as made:
         yield made
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from horsies import RetryPolicy, TaskError, TaskResult
-from tests.support.scene import Scene
+from tests.support.environment import Environment
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 
@@ -79,45 +79,45 @@ CODES = {
 }
 
 
-def around(scene: Scene, more: str = "", *args: str) -> WorkerProcess:
-    file = scene.folder / "around.py"
+def around(environment: Environment, more: str = "", *args: str) -> WorkerProcess:
+    file = environment.folder / "around.py"
     file.write_text(AROUND.replace("{more}", more))
-    return scene.worker(*args, app="around:app")
+    return environment.worker(*args, app="around:app")
 
 
-def send(scene: Scene, name: str, policy: RetryPolicy | None = None) -> str:
+def send(environment: Environment, name: str, policy: RetryPolicy | None = None) -> str:
     """Send a task that only the worker's module has; its id."""
 
     def stand_in() -> TaskResult[list[str], TaskError]:
         raise AssertionError(name)
 
-    return scene.tasks.app.task(name, retry_policy=policy)(stand_in).send().unwrap().task_id
+    return environment.tasks.app.task(name, retry_policy=policy)(stand_in).send().unwrap().task_id
 
 
-def written(scene: Scene) -> list[dict[str, object]]:
-    file = scene.folder / "hooks.jsonl"
+def written(environment: Environment) -> list[dict[str, object]]:
+    file = environment.folder / "hooks.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def of_task(scene: Scene, task_id: str) -> list[dict[str, object]]:
+def of_task(environment: Environment, task_id: str) -> list[dict[str, object]]:
     """What hooks wrote about a task, once the outermost has ended."""
     wait_until(
         lambda: (
             {"outer", "end"}
-            <= {str(line[key]) for line in written(scene) if line["id"] == task_id for key in ("hook", "at")}
+            <= {str(line[key]) for line in written(environment) if line["id"] == task_id for key in ("hook", "at")}
         )
     )
-    return [line for line in written(scene) if line["id"] == task_id]
+    return [line for line in written(environment) if line["id"] == task_id]
 
 
 @OPTIONS
-def test_hooks_nest_around_each_attempt_and_set_context_for_it(scene: Scene, options: list[str]) -> None:
-    worker = around(scene, "", *options)
+def test_hooks_nest_around_each_attempt_and_set_context_for_it(environment: Environment, options: list[str]) -> None:
+    worker = around(environment, "", *options)
     worker.wait_until_ready()
     for name in ("whose", "whose_async"):
-        task_id = send(scene, name)
-        [tenant, thread] = scene.tasks.app.get_result(task_id, timeout_ms=20_000).ok_value
-        lines = of_task(scene, task_id)
+        task_id = send(environment, name)
+        [tenant, thread] = environment.tasks.app.get_result(task_id, timeout_ms=20_000).ok_value
+        lines = of_task(environment, task_id)
         assert [(line["hook"], line["at"]) for line in lines] == [
             ("outer", "begin"),
             ("inner", "begin"),
@@ -129,40 +129,44 @@ def test_hooks_nest_around_each_attempt_and_set_context_for_it(scene: Scene, opt
         assert lines[0]["is_current"] is True
         assert (lines[-1]["status"], lines[-1]["code"], lines[-1]["exception"]) == ("COMPLETED", None, None)
 
-    task_id = send(scene, "twice", RetryPolicy.fixed([0.01], auto_retry_for=["NOT_THERE"], jitter=False))
-    assert scene.tasks.app.get_result(task_id, timeout_ms=20_000).is_ok()
-    wait_until(lambda: len([line for line in written(scene) if line["id"] == task_id]) == 8)
-    ends = [line for line in written(scene) if line["id"] == task_id and (line["hook"], line["at"]) == ("outer", "end")]
+    task_id = send(environment, "twice", RetryPolicy.fixed([0.01], auto_retry_for=["NOT_THERE"], jitter=False))
+    assert environment.tasks.app.get_result(task_id, timeout_ms=20_000).is_ok()
+    wait_until(lambda: len([line for line in written(environment) if line["id"] == task_id]) == 8)
+    ends = [
+        line
+        for line in written(environment)
+        if line["id"] == task_id and (line["hook"], line["at"]) == ("outer", "end")
+    ]
     assert [(line["status"], line["code"]) for line in ends] == [("FAILED", "NOT_THERE"), ("COMPLETED", None)]
     assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("options", [[], ["--concurrency=4"]], ids=" ".join)
-def test_hooks_receive_code_and_exception_of_a_failed_attempt(scene: Scene, options: list[str]) -> None:
-    worker = around(scene, "", *options)
+def test_hooks_receive_code_and_exception_of_a_failed_attempt(environment: Environment, options: list[str]) -> None:
+    worker = around(environment, "", *options)
     worker.wait_until_ready()
     for name, code, exception in sorted(CODES):
-        handle = scene.send(name, "key")
+        handle = environment.send(name, "key")
         assert str(handle.get(timeout_ms=20_000).err_value.error_code) == code
-        end = of_task(scene, handle.task_id)[-1]
+        end = of_task(environment, handle.task_id)[-1]
         assert (end["task"], end["status"], end["code"]) == (name, "FAILED", code)
         assert end["exception"] == exception or name == "slow_async"
     assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("options", [[], ["--concurrency=4"]], ids=" ".join)
-def test_hooks_see_an_attempt_whose_arguments_do_not_fit(scene: Scene, options: list[str]) -> None:
-    worker = around(scene, "", *options)
+def test_hooks_see_an_attempt_whose_arguments_do_not_fit(environment: Environment, options: list[str]) -> None:
+    worker = around(environment, "", *options)
     worker.wait_until_ready()
-    handle = scene.send("ok", "key")
+    handle = environment.send("ok", "key")
     assert handle.get(timeout_ms=20_000).is_ok()
-    scene.session.execute(
+    environment.session.execute(
         "update horsies.tasks set args = '{\"key\": 5}', run_at = now() where id = %s",
-        [scene.tasks.ok.schedule(3600, "key").unwrap().task_id],
+        [environment.tasks.ok.schedule(3600, "key").unwrap().task_id],
     )
-    scene.send("ok", "another")  # its notice makes the worker look
-    scene.wait_until_all_ended()
-    [end] = [line for line in written(scene) if line["at"] == "end" and line.get("status") == "FAILED"]
+    environment.send("ok", "another")  # its notice makes the worker look
+    environment.wait_until_all_ended()
+    [end] = [line for line in written(environment) if line["at"] == "end" and line.get("status") == "FAILED"]
     assert end["code"] == "WORKER_SERIALIZATION_ERROR"
     assert worker.stop() == 0
 
@@ -208,14 +212,14 @@ def reraises(task):
 
 
 @pytest.mark.parametrize("options", [[], ["--concurrency=4"]], ids=" ".join)
-def test_what_a_hook_raises_is_logged_and_changes_nothing(scene: Scene, options: list[str]) -> None:
-    worker = around(scene, BROKEN, *options)
+def test_what_a_hook_raises_is_logged_and_changes_nothing(environment: Environment, options: list[str]) -> None:
+    worker = around(environment, BROKEN, *options)
     worker.wait_until_ready()
     for name, code in [("ok", None), ("ok_async", None), ("boom", "UNHANDLED_EXCEPTION"), ("fail", "SHOP_CLOSED")]:
-        handle = scene.send(name, "secret-argument")
+        handle = environment.send(name, "secret-argument")
         outcome = handle.get(timeout_ms=20_000)
         assert (outcome.err_value.error_code if outcome.err else None) == code
-        assert of_task(scene, handle.task_id)[-1]["at"] == "end"
+        assert of_task(environment, handle.task_id)[-1]["at"] == "end"
         failures = [line for line in worker.log().splitlines() if " hook.failed " in line and handle.task_id in line]
         reasons = " ".join(failures)
         for expected in ("ValueError", "SystemExit", "KeyboardInterrupt", "CancelledError", "yields more than once"):
@@ -224,7 +228,7 @@ def test_what_a_hook_raises_is_logged_and_changes_nothing(scene: Scene, options:
         assert "never" not in reasons
         assert all(" ERROR " in line for line in failures)
     assert "secret-argument" not in worker.log()
-    assert set(scene.session.execute("select distinct attempt from horsies.history")) == {(1,)}
+    assert set(environment.session.execute("select distinct attempt from horsies.history")) == {(1,)}
     assert worker.stop() == 0
 
 
@@ -242,11 +246,11 @@ def test_what_a_hook_raises_is_logged_and_changes_nothing(scene: Scene, options:
         ("@app.on_child_process_stop\ndef close(child): ...\n", "at the stop of a child: it takes child"),
     ],
 )
-def test_what_is_no_hook_is_refused_with_its_place(scene: Scene, source: str, says: str) -> None:
-    (scene.folder / "around.py").write_text(
+def test_what_is_no_hook_is_refused_with_its_place(environment: Environment, source: str, says: str) -> None:
+    (environment.folder / "around.py").write_text(
         f"from mixed_tasks import app; from contextlib import contextmanager\n\n{source}"
     )
-    worker = scene.worker(app="around:app")
+    worker = environment.worker(app="around:app")
     assert worker.wait() == 1
     assert worker.log().startswith("error[HRS-214]: ")
     assert says in worker.log()

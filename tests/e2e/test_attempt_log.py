@@ -6,7 +6,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.scene import Scene
+from tests.support.environment import Environment
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 
@@ -31,8 +31,8 @@ def failure(worker: WorkerProcess, task_id: str, attempt: int = 1) -> dict[str, 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("options", [[], ["--concurrency=4"]], ids=" ".join)
-def test_each_way_to_fail_is_logged_at_its_level(scene: Scene, options: list[str]) -> None:
-    worker = scene.ready_worker("--log-format=json", *options)
+def test_each_way_to_fail_is_logged_at_its_level(environment: Environment, options: list[str]) -> None:
+    worker = environment.ready_worker("--log-format=json", *options)
     expected = {
         "fail": ("WARNING", "SHOP_CLOSED"),
         "boom": ("WARNING", "UNHANDLED_EXCEPTION"),
@@ -45,34 +45,34 @@ def test_each_way_to_fail_is_logged_at_its_level(scene: Scene, options: list[str
         "kill": ("ERROR", "WORKER_CRASHED"),
     }
     for task, (level, code) in expected.items():
-        handle = scene.send(task, SECRET)
+        handle = environment.send(task, SECRET)
         assert str(handle.get(timeout_ms=20_000).err_value.error_code) == code
         line = failure(worker, handle.task_id)
         assert (line["level"], line["task"], line["code"], line["retried"]) == (level, task, code, False)
         assert line["ms"] > 0
         assert "retry_at" not in line
-    assert scene.send("ok", SECRET).get(timeout_ms=20_000).is_ok()
+    assert environment.send("ok", SECRET).get(timeout_ms=20_000).is_ok()
     assert events(worker, "task.finished") == []
     assert SECRET not in worker.log()
     assert worker.stop() == 0
 
 
-def test_a_retry_is_logged_with_its_time(scene: Scene) -> None:
-    worker = scene.ready_worker("--log-format=json")
-    again = scene.send("survivor", "again", str(scene.folder))
+def test_a_retry_is_logged_with_its_time(environment: Environment) -> None:
+    worker = environment.ready_worker("--log-format=json")
+    again = environment.send("survivor", "again", str(environment.folder))
     assert again.get(timeout_ms=20_000).is_ok()
-    later = scene.send("late_survivor", "later", str(scene.folder))
+    later = environment.send("late_survivor", "later", str(environment.folder))
     line = failure(worker, later.task_id)
     assert (line["retried"], line["code"], line["level"]) == (True, "WORKER_CRASHED", "ERROR")
-    [(due,)] = scene.session.execute("select run_at from horsies.tasks where id = %s", [later.task_id])
+    [(due,)] = environment.session.execute("select run_at from horsies.tasks where id = %s", [later.task_id])
     assert line["retry_at"] == due.isoformat(timespec="milliseconds")
     assert failure(worker, again.task_id)["retried"] is True
     assert worker.stop() == 0
 
 
-def test_a_success_is_logged_for_debugging(scene: Scene) -> None:
-    worker = scene.ready_worker("--log-format=json", "--loglevel=DEBUG")
-    handle = scene.send("ok", SECRET)
+def test_a_success_is_logged_for_debugging(environment: Environment) -> None:
+    worker = environment.ready_worker("--log-format=json", "--loglevel=DEBUG")
+    handle = environment.send("ok", SECRET)
     assert handle.get(timeout_ms=20_000).is_ok()
     wait_until(lambda: bool(events(worker, "task.finished")), describe=worker.log)
     [line] = events(worker, "task.finished")
@@ -81,21 +81,21 @@ def test_a_success_is_logged_for_debugging(scene: Scene) -> None:
     assert worker.stop() == 0
 
 
-def test_a_result_that_the_database_refuses_is_a_failure_in_the_log(scene: Scene) -> None:
-    scene.session.execute(
+def test_a_result_that_the_database_refuses_is_a_failure_in_the_log(environment: Environment) -> None:
+    environment.session.execute(
         "alter table horsies.history add constraint small check (octet_length(result::text) < 1000 or error_code is not null)"
     )
-    worker = scene.ready_worker("--log-format=json")
-    handle = scene.send("big", "key", "x" * 5000)
+    worker = environment.ready_worker("--log-format=json")
+    handle = environment.send("big", "key", "x" * 5000)
     assert str(handle.get(timeout_ms=20_000).err_value.error_code) == "WORKER_SERIALIZATION_ERROR"
     assert failure(worker, handle.task_id)["code"] == "WORKER_SERIALIZATION_ERROR"
     assert worker.stop() == 0
 
 
-def test_tasks_of_a_dead_worker_are_logged_by_whoever_ends_them(scene: Scene) -> None:
-    worker = scene.ready_worker("--log-format=json")
-    running = scene.send("sleep", "running", 60)
-    scene.wait_for_note("running")
+def test_tasks_of_a_dead_worker_are_logged_by_whoever_ends_them(environment: Environment) -> None:
+    worker = environment.ready_worker("--log-format=json")
+    running = environment.send("sleep", "running", 60)
+    environment.wait_for_note("running")
     psutil.Process(worker.pid).kill()
     assert str(running.get(timeout_ms=20_000).err_value.error_code) == "WORKER_CRASHED"
     wait_until(lambda: bool(events(worker, "tasks.crashed")), describe=worker.log)

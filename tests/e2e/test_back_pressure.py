@@ -3,7 +3,7 @@
 import sys
 
 from tests.e2e.test_database_trouble import FILL_UP
-from tests.support.scene import URL_VARIABLE, Scene
+from tests.support.environment import URL_VARIABLE, Environment
 from tests.support.workers import WorkerProcess
 
 PROGRAM = """
@@ -16,25 +16,25 @@ if __name__ == "__main__":
 """
 
 
-def test_work_goes_on_when_the_database_takes_outcomes_again(scene: Scene) -> None:
-    (scene.folder / "bounded.py").write_text(PROGRAM)
-    env = {URL_VARIABLE: scene.url, "TEST_LEDGER": str(scene.ledger_file)}
-    worker = WorkerProcess(["bounded.py"], scene.folder, env, sys.executable)
-    scene._stack.callback(worker.assert_gone)
-    scene._stack.callback(worker.kill_all)
+def test_work_goes_on_when_the_database_takes_outcomes_again(environment: Environment) -> None:
+    (environment.folder / "bounded.py").write_text(PROGRAM)
+    env = {URL_VARIABLE: environment.url, "TEST_LEDGER": str(environment.ledger_file)}
+    worker = WorkerProcess(["bounded.py"], environment.folder, env, sys.executable)
+    environment._stack.callback(worker.assert_gone)
+    environment._stack.callback(worker.kill_all)
     worker.wait_until_ready()
     keys = [f"big-{number}" for number in range(60)]
     for key in keys[:30]:
-        scene.send("big", key, "x" * (1 << 18))
-    scene.session.execute(FILL_UP)
+        environment.send("big", key, "x" * (1 << 18))
+    environment.session.execute(FILL_UP)
     for key in keys[30:]:
-        scene.send("big", key, "x" * (1 << 18))
-    worker.wait_for_log(r"(?s)(database\.away .*no space left.*){3}")
-    begun = len(scene.ledger())
+        environment.send("big", key, "x" * (1 << 18))
+    worker.wait_for_log(r"(?s)(connection\\.retrying .*no space left.*){3}")
+    begun = len(environment.ledger())
     assert begun < 60
-    worker.wait_for_log(r"(?s)(database\.away .*no space left.*){5}")
-    assert len(scene.ledger()) == begun
-    scene.session.execute(b"drop trigger full_disk on horsies.history")
-    scene.wait_until_all_ended()
-    assert {key: scene.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
+    worker.wait_for_log(r"(?s)(connection\\.retrying .*no space left.*){5}")
+    assert len(environment.ledger()) == begun
+    environment.session.execute(b"drop trigger full_disk on horsies.history")
+    environment.wait_until_all_ended()
+    assert {key: environment.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
     assert worker.stop() == 0

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.commands import horsies
-from tests.support.scene import URL_VARIABLE, Scene
+from tests.support.environment import URL_VARIABLE, Environment
 from tests.support.server import Server, database_name, with_database
 from tests.support.workers import WorkerProcess
 
@@ -163,7 +163,9 @@ def test_a_command_without_a_database_says_so(project: Path, command: str) -> No
 def test_a_worker_without_a_database_waits_and_says_why(project: Path) -> None:
     worker = WorkerProcess(["worker", "instance:app"], project, {URL_VARIABLE: NOBODY_HOME})
     try:
-        worker.wait_for_log(r"(?s)database\.away .*refused.*retry_in_s=0\.5.*database\.away .*retry_in_s=1")
+        worker.wait_for_log(
+            r"(?s)connection\\.retrying .*refused.*retry_in_s=0\.5.*connection\\.retrying .*retry_in_s=1"
+        )
         assert "postgresql://me:***@127.0.0.1:1/jobs" in worker.log()
         assert SECRET not in worker.log()
         assert worker.stop() == 0
@@ -210,21 +212,21 @@ def test_what_waiting_cannot_mend_ends_the_command(
     assert "Traceback" not in done.stderr
 
 
-def test_a_newer_schema_is_refused(project: Path, scene: Scene) -> None:
-    scene.session.execute(b"update horsies.schema_version set version = 999")
-    before = scene.session.execute(b"select * from horsies.schema_version").fetchall()
+def test_a_newer_schema_is_refused(project: Path, environment: Environment) -> None:
+    environment.session.execute(b"update horsies.schema_version set version = 999")
+    before = environment.session.execute(b"select * from horsies.schema_version").fetchall()
     for command in ("worker instance:app", "send instance:app add_numbers 1 2", "db migrate"):
-        done = horsies(project, *command.split(), HORSIES_DATABASE_URL=scene.url)
+        done = horsies(project, *command.split(), HORSIES_DATABASE_URL=environment.url)
         assert done.returncode == 1
         assert re.search(r"version 999.*newer horsies.*upgrade horsies", done.stderr), done.stderr
         assert "Traceback" not in done.stderr
-    status = horsies(project, "db", "status", HORSIES_DATABASE_URL=scene.url)
+    status = horsies(project, "db", "status", HORSIES_DATABASE_URL=environment.url)
     assert status.returncode == 1
     assert "version 999, made by a newer horsies" in status.stdout
-    error = scene.tasks.ok.send("refused").unwrap_err()
+    error = environment.tasks.ok.send("refused").unwrap_err()
     assert (str(error.code), error.retryable) == ("ENQUEUE_FAILED", False)
     assert "version 999" in error.message
-    assert scene.session.execute(b"select * from horsies.schema_version").fetchall() == before
+    assert environment.session.execute(b"select * from horsies.schema_version").fetchall() == before
 
 
 def test_a_missing_schema_that_may_not_be_made_is_named(project: Path, server: Server, empty_database_url: str) -> None:
@@ -254,35 +256,35 @@ def test_a_user_without_rights_is_told(project: Path, server: Server, tcp_databa
     assert "Traceback" not in done.stderr
 
 
-def test_children_that_cannot_start_end_the_worker(scene: Scene) -> None:
+def test_children_that_cannot_start_end_the_worker(environment: Environment) -> None:
     source = "import os\nfrom mixed_tasks import app\n\nos.register_at_fork(after_in_child=lambda: os._exit(5))\n"
-    (scene.folder / "stillborn.py").write_text(source)
-    worker = scene.worker("--processes=2", app="stillborn:app")
+    (environment.folder / "stillborn.py").write_text(source)
+    worker = environment.worker("--processes=2", app="stillborn:app")
     assert worker.wait() == 1
     worker.assert_gone()
     assert "children keep dying before they can take work; the last one exited with code 5" in worker.log()
     assert "Traceback" not in worker.log()
 
 
-def test_what_a_worker_does_not_know_it_leaves_to_others(scene: Scene) -> None:
+def test_what_a_worker_does_not_know_it_leaves_to_others(environment: Environment) -> None:
     source = "from horsies import AppConfig, Horsies, TaskError, TaskResult\n\napp = Horsies(AppConfig())\n\n\n"
     task = "@app.task('measure')\ndef measure(value: float) -> TaskResult[float, TaskError]:\n    return TaskResult(ok=-value)\n"
-    (scene.folder / "other.py").write_text(source + task)
-    stranger = scene.worker(app="other:app")
+    (environment.folder / "other.py").write_text(source + task)
+    stranger = environment.worker(app="other:app")
     stranger.wait_until_ready()
-    unknown = scene.send("ok", "unknown")
-    assert scene.send("measure", 1.0).get(timeout_ms=20_000).ok_value == -1.0
-    assert scene.live_tasks("PENDING") == 1
-    scene.ready_worker()
+    unknown = environment.send("ok", "unknown")
+    assert environment.send("measure", 1.0).get(timeout_ms=20_000).ok_value == -1.0
+    assert environment.live_tasks("PENDING") == 1
+    environment.ready_worker()
     assert unknown.get(timeout_ms=20_000).ok_value == "done unknown"
 
 
-def test_a_send_at_import_is_suppressed_in_a_worker(scene: Scene) -> None:
+def test_a_send_at_import_is_suppressed_in_a_worker(environment: Environment) -> None:
     send = "error = ok.send('at import').unwrap_err()\nprint(error.code, error.message)"
     source = f"from mixed_tasks import app, ok\n\n{send}\n"
-    (scene.folder / "sends.py").write_text(source)
-    worker = scene.worker(app="sends:app")
+    (environment.folder / "sends.py").write_text(source)
+    worker = environment.worker(app="sends:app")
     worker.wait_until_ready()
     assert "SEND_SUPPRESSED ok was sent while task modules are imported" in worker.log()
-    assert scene.send("ok", "at run time").get(timeout_ms=20_000).is_ok()
-    assert set(scene.counts()) == {"at run time"}
+    assert environment.send("ok", "at run time").get(timeout_ms=20_000).is_ok()
+    assert set(environment.counts()) == {"at run time"}

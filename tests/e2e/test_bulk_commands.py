@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from horsies.db.queries import tasks as task_queries
+from tests.support.environment import URL_VARIABLE
 from tests.support.factories import DrivenWorker, failed, request, send, send_many
-from tests.support.scene import URL_VARIABLE
 from tests.support.sessions import Session, call, column, move_clock, scalar
 from tests.support.shell import Shell
 from tests.support.terminal import Terminal

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import horsies
+from tests.support.environment import URL_VARIABLE
 from tests.support.factories import DrivenWorker, request, send
-from tests.support.scene import URL_VARIABLE
 from tests.support.server import PASSWORD
 from tests.support.sessions import open_session
 from tests.support.workers import HORSIES, clean_environment

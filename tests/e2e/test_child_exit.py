@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from horsies import TaskError, TaskResult
-from tests.support.scene import Scene
+from tests.support.environment import Environment
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess, lives
 
@@ -88,67 +88,67 @@ async def leave_work(line: str) -> TaskResult[int, TaskError]:
 ORDER = ["second hook", "first hook", "atexit of the child", "atexit of the import"]
 
 
-def leaving(scene: Scene, *args: str, first: str = "pass", second: str = "pass") -> WorkerProcess:
-    (scene.folder / "leaving.py").write_text(LEAVING.replace("{first}", first).replace("{second}", second))
-    worker = scene.worker("--processes=1", *args, app="leaving:app")
+def leaving(environment: Environment, *args: str, first: str = "pass", second: str = "pass") -> WorkerProcess:
+    (environment.folder / "leaving.py").write_text(LEAVING.replace("{first}", first).replace("{second}", second))
+    worker = environment.worker("--processes=1", *args, app="leaving:app")
     worker.wait_until_ready()
     return worker
 
 
-def call(scene: Scene, name: str, line: str) -> int:
+def call(environment: Environment, name: str, line: str) -> int:
     """Run a task that only the worker's module has; the process it ran in."""
 
     def stand_in(line: str) -> TaskResult[int, TaskError]:
         raise AssertionError(line)
 
-    return scene.tasks.app.task(name)(stand_in).send(line).unwrap().get(timeout_ms=20_000).ok_value
+    return environment.tasks.app.task(name)(stand_in).send(line).unwrap().get(timeout_ms=20_000).ok_value
 
 
 def lines(file: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def said(scene: Scene, pid: int) -> list[str]:
-    found = (line.split(" ", 1) for line in lines(scene.folder / "said.txt"))
+def said(environment: Environment, pid: int) -> list[str]:
+    found = (line.split(" ", 1) for line in lines(environment.folder / "said.txt"))
     return [what for who, what in found if int(who) == pid]
 
 
 @pytest.mark.parametrize("options", [[], ["--concurrency=3"], ["--start-method=spawn"]], ids=" ".join)
-def test_a_stop_runs_hooks_and_atexit_functions_and_flushes_files(scene: Scene, options: list[str]) -> None:
-    worker = leaving(scene, *options)
-    pids = {call(scene, "write", f"line {number}") for number in range(3)}
+def test_a_stop_runs_hooks_and_atexit_functions_and_flushes_files(environment: Environment, options: list[str]) -> None:
+    worker = leaving(environment, *options)
+    pids = {call(environment, "write", f"line {number}") for number in range(3)}
     assert worker.stop() == 0
     [pid] = pids
-    assert said(scene, pid) == ORDER
+    assert said(environment, pid) == ORDER
     written = [f"line {number}" for number in range(3)]
-    assert lines(scene.folder / "own.txt") == written
-    assert lines(scene.folder / "memory.log") == written
-    imports = lines(scene.folder / "imported.txt")
+    assert lines(environment.folder / "own.txt") == written
+    assert lines(environment.folder / "memory.log") == written
+    imports = lines(environment.folder / "imported.txt")
     assert [line for line in imports if line != "import"] == written
     assert imports.count("import") == 1 or "spawn" in str(options)  # there each process imports the app
     assert "child.died" not in worker.log()
 
 
-def test_each_recycled_child_ends_like_a_program_and_leaves_what_is_shared(scene: Scene) -> None:
-    worker = leaving(scene, "--max-tasks-per-child=2")
-    pids = [call(scene, "write", f"line {number}") for number in range(5)]
+def test_each_recycled_child_ends_like_a_program_and_leaves_what_is_shared(environment: Environment) -> None:
+    worker = leaving(environment, "--max-tasks-per-child=2")
+    pids = [call(environment, "write", f"line {number}") for number in range(5)]
     assert len(set(pids)) == 3
     for pid in pids[:4]:
         wait_until(lambda pid=pid: not lives(pid), describe=worker.log)
-        assert said(scene, pid) == ORDER
-    assert Path((scene.folder / "shared.txt").read_text()).is_dir()
+        assert said(environment, pid) == ORDER
+    assert Path((environment.folder / "shared.txt").read_text()).is_dir()
     assert worker.stop() == 0
-    assert sorted(lines(scene.folder / "own.txt")) == [f"line {number}" for number in range(5)]
-    assert lines(scene.folder / "imported.txt").count("import") == 1
+    assert sorted(lines(environment.folder / "own.txt")) == [f"line {number}" for number in range(5)]
+    assert lines(environment.folder / "imported.txt").count("import") == 1
     assert "child.died" not in worker.log()
 
 
 @pytest.mark.parametrize("options", [[], ["--concurrency=3"]], ids=" ".join)
-def test_background_work_ends_before_the_child_does(scene: Scene, options: list[str]) -> None:
-    worker = leaving(scene, *options)
-    pid = call(scene, "leave_work", "")
+def test_background_work_ends_before_the_child_does(environment: Environment, options: list[str]) -> None:
+    worker = leaving(environment, *options)
+    pid = call(environment, "leave_work", "")
     assert worker.stop() == 0
-    assert said(scene, pid) == [
+    assert said(environment, pid) == [
         "background task was cancelled",
         "second hook",
         "first hook",
@@ -159,31 +159,33 @@ def test_background_work_ends_before_the_child_does(scene: Scene, options: list[
     ]
 
 
-def test_a_hook_that_raises_is_logged_and_the_rest_follows(scene: Scene) -> None:
-    worker = leaving(scene, first="raise SystemExit('bye')", second="raise OSError('postgresql://me:hunter2@host/db')")
-    pid = call(scene, "write", "line")
+def test_a_hook_that_raises_is_logged_and_the_rest_follows(environment: Environment) -> None:
+    worker = leaving(
+        environment, first="raise SystemExit('bye')", second="raise OSError('postgresql://me:hunter2@host/db')"
+    )
+    pid = call(environment, "write", "line")
     assert worker.stop() == 0
-    assert said(scene, pid) == ORDER
+    assert said(environment, pid) == ORDER
     failed = [line for line in worker.log().splitlines() if " child.exit_step_failed " in line]
     assert ["the child hook second" in failed[0], "the child hook first" in failed[1]] == [True, True]
     assert "OSError: postgresql://me:***@host/db" in failed[0]
     assert "SystemExit: bye" in failed[1]
-    assert lines(scene.folder / "own.txt") == ["line"]
+    assert lines(environment.folder / "own.txt") == ["line"]
 
 
-def test_the_end_of_a_child_is_bounded_in_time_and_files_are_flushed_anyway(scene: Scene) -> None:
-    worker = leaving(scene, second="time.sleep(600)")
-    pid = call(scene, "write", "line")
+def test_the_end_of_a_child_is_bounded_in_time_and_files_are_flushed_anyway(environment: Environment) -> None:
+    worker = leaving(environment, second="time.sleep(600)")
+    pid = call(environment, "write", "line")
     assert worker.stop() == 0
-    assert said(scene, pid) == ["second hook"]
-    assert lines(scene.folder / "own.txt") == ["line"]
+    assert said(environment, pid) == ["second hook"]
+    assert lines(environment.folder / "own.txt") == ["line"]
     assert "child.exit_timed_out" in worker.log()
     assert 'step="the child hook second' in worker.log()
 
 
-def test_a_child_that_is_killed_runs_none_of_it(scene: Scene) -> None:
-    worker = leaving(scene)
-    pid = call(scene, "write", "line")
-    scene.send("kill", "deadly").get(timeout_ms=20_000)
-    assert said(scene, pid) == []
+def test_a_child_that_is_killed_runs_none_of_it(environment: Environment) -> None:
+    worker = leaving(environment)
+    pid = call(environment, "write", "line")
+    environment.send("kill", "deadly").get(timeout_ms=20_000)
+    assert said(environment, pid) == []
     assert worker.stop() == 0

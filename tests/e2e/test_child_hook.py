@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from tests.support.scene import Scene
+from tests.support.environment import Environment
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 
@@ -28,29 +28,31 @@ def second():
 METHODS = pytest.mark.parametrize("method", ["fork", "spawn"])
 
 
-def hooked(scene: Scene, body: str, *args: str) -> WorkerProcess:
-    (scene.folder / "hooked.py").write_text(HOOKED.format(body=body))
-    return scene.worker(*args, app="hooked:app")
+def hooked(environment: Environment, body: str, *args: str) -> WorkerProcess:
+    (environment.folder / "hooked.py").write_text(HOOKED.format(body=body))
+    return environment.worker(*args, app="hooked:app")
 
 
-def notes_of(scene: Scene, pid: int) -> list[str]:
-    return [entry.key for entry in scene.ledger() if entry.pid == pid]
+def notes_of(environment: Environment, pid: int) -> list[str]:
+    return [entry.key for entry in environment.ledger() if entry.pid == pid]
 
 
 @METHODS
 @pytest.mark.parametrize("options", [["--processes=2"], ["--concurrency=2"]], ids=" ".join)
 def test_hooks_run_in_their_order_in_each_child_before_it_takes_work(
-    scene: Scene, method: str, options: list[str]
+    environment: Environment, method: str, options: list[str]
 ) -> None:
-    task = scene.send("ok", "task")
-    worker = hooked(scene, "time.sleep(0.2)", f"--start-method={method}", *options)
+    task = environment.send("ok", "task")
+    worker = hooked(environment, "time.sleep(0.2)", f"--start-method={method}", *options)
     assert task.get(timeout_ms=40_000).is_ok()
-    assert notes_of(scene, scene.wait_for_note("task").pid) == ["first", "second", "task"]
+    assert notes_of(environment, environment.wait_for_note("task").pid) == ["first", "second", "task"]
 
-    scene.send("kill", "deadly").get(timeout_ms=40_000)
-    assert scene.send("ok", "next").get(timeout_ms=40_000).is_ok()
-    children = {entry.pid for entry in scene.ledger()}
-    wait_until(lambda: all(notes_of(scene, pid)[:2] == ["first", "second"] for pid in children), describe=worker.log)
+    environment.send("kill", "deadly").get(timeout_ms=40_000)
+    assert environment.send("ok", "next").get(timeout_ms=40_000).is_ok()
+    children = {entry.pid for entry in environment.ledger()}
+    wait_until(
+        lambda: all(notes_of(environment, pid)[:2] == ["first", "second"] for pid in children), describe=worker.log
+    )
     assert {process.pid for process in (worker.template(), psutil.Process(worker.pid))} & children == set()
     assert worker.stop() == 0
 
@@ -65,48 +67,50 @@ def test_hooks_run_in_their_order_in_each_child_before_it_takes_work(
         ("import asyncio\n    return asyncio.sleep(1)", "returned a coroutine"),
     ],
 )
-def test_a_hook_that_fails_stops_the_worker_and_is_named(scene: Scene, method: str, body: str, says: str) -> None:
-    task = scene.send("ok", "task")
-    worker = hooked(scene, body, "--processes=2", f"--start-method={method}")
+def test_a_hook_that_fails_stops_the_worker_and_is_named(
+    environment: Environment, method: str, body: str, says: str
+) -> None:
+    task = environment.send("ok", "task")
+    worker = hooked(environment, body, "--processes=2", f"--start-method={method}")
     assert worker.wait() == 1
     worker.assert_gone()
     [failed] = [line for line in worker.log().splitlines() if " worker.failed " in line]
-    assert f"the child hook second ({scene.folder / 'hooked.py'}:14) {says}" in failed
+    assert f"the child hook second ({environment.folder / 'hooked.py'}:14) {says}" in failed
     assert "hunter2" not in worker.log()
     assert "Traceback" not in worker.log()
-    assert scene.live_tasks("PENDING") == 1
+    assert environment.live_tasks("PENDING") == 1
     assert task.get(timeout_ms=0).is_err()
 
 
-def test_a_worker_is_ready_when_a_child_has_run_its_hooks(scene: Scene) -> None:
-    worker = hooked(scene, "while not Path('go').exists(): time.sleep(0.01)")
-    scene.wait_for_note("second")
-    wait_until(lambda: scene.worker_rows() == 1)
+def test_a_worker_is_ready_when_a_child_has_run_its_hooks(environment: Environment) -> None:
+    worker = hooked(environment, "while not Path('go').exists(): time.sleep(0.01)")
+    environment.wait_for_note("second")
+    wait_until(lambda: environment.worker_rows() == 1)
     assert "worker.ready" not in worker.log()
-    (scene.folder / "go").touch()
+    (environment.folder / "go").touch()
     worker.wait_until_ready()
     assert worker.stop() == 0
 
 
-def test_a_hook_that_kills_its_child_stops_the_worker(scene: Scene) -> None:
-    worker = hooked(scene, "os._exit(9)")
+def test_a_hook_that_kills_its_child_stops_the_worker(environment: Environment) -> None:
+    worker = hooked(environment, "os._exit(9)")
     assert worker.wait() == 1
     worker.assert_gone()
     assert "children keep dying before they can take work; the last one exited with code 9" in worker.log()
 
 
-def test_a_hook_that_fails_later_lets_running_tasks_end(scene: Scene) -> None:
-    worker = hooked(scene, "if Path('gone').exists(): raise ValueError('gone')", "--processes=2")
+def test_a_hook_that_fails_later_lets_running_tasks_end(environment: Environment) -> None:
+    worker = hooked(environment, "if Path('gone').exists(): raise ValueError('gone')", "--processes=2")
     worker.wait_until_ready()
-    running = scene.send("sleep", "running", 1.5)
-    scene.wait_for_note("running")
-    (scene.folder / "gone").touch()
-    assert str(scene.send("kill", "deadly").get(timeout_ms=20_000).err_value.error_code) == "WORKER_CRASHED"
+    running = environment.send("sleep", "running", 1.5)
+    environment.wait_for_note("running")
+    (environment.folder / "gone").touch()
+    assert str(environment.send("kill", "deadly").get(timeout_ms=20_000).err_value.error_code) == "WORKER_CRASHED"
     assert worker.wait() == 1
     worker.assert_gone()
     assert "the child hook second" in worker.log()
     assert running.get(timeout_ms=5_000).ok_value == "running"
-    assert scene.worker_rows() == 0
+    assert environment.worker_rows() == 0
 
 
 @pytest.mark.parametrize(
@@ -117,9 +121,9 @@ def test_a_hook_that_fails_later_lets_running_tasks_end(scene: Scene) -> None:
         ("app.on_child_process_start(5)\n", "it is no function"),
     ],
 )
-def test_what_is_no_hook_is_refused_with_its_place(scene: Scene, source: str, says: str) -> None:
-    (scene.folder / "hooked.py").write_text(f"from mixed_tasks import app\n\n{source}")
-    worker = scene.worker(app="hooked:app")
+def test_what_is_no_hook_is_refused_with_its_place(environment: Environment, source: str, says: str) -> None:
+    (environment.folder / "hooked.py").write_text(f"from mixed_tasks import app\n\n{source}")
+    worker = environment.worker(app="hooked:app")
     assert worker.wait() == 1
     assert worker.log().startswith("error[HRS-214]: ")
     assert says in worker.log()

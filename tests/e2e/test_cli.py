@@ -13,7 +13,7 @@ import pytest
 from horsies import TaskStatus
 from horsies.version import __version__
 from tests.support.commands import horsies
-from tests.support.scene import URL_VARIABLE, Scene
+from tests.support.environment import URL_VARIABLE, Environment
 from tests.support.sessions import SCHEMA_VARIABLE, scalar
 from tests.support.workers import HORSIES, WorkerProcess
 
@@ -52,23 +52,23 @@ def refuse() -> TaskResult[int, TaskError]:
 class Shop:
     """A folder with an app in ``shop.py``, and its database."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        self.env = {URL_VARIABLE: scene.url}
-        (scene.folder / "shop.py").write_text(SHOP)
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.env = {URL_VARIABLE: environment.url}
+        (environment.folder / "shop.py").write_text(SHOP)
 
     def run(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return horsies(self.scene.folder, *args, **{**self.env, **env})
+        return horsies(self.environment.folder, *args, **{**self.env, **env})
 
     def worker(self, *args: str, app: str = "shop:app", **env: str) -> WorkerProcess:
-        worker = self.scene.worker(*args, app=app, **env)
+        worker = self.environment.worker(*args, app=app, **env)
         worker.wait_until_ready()
         return worker
 
 
 @pytest.fixture
-def shop(scene: Scene) -> Shop:
-    return Shop(scene)
+def shop(environment: Environment) -> Shop:
+    return Shop(environment)
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
@@ -78,7 +78,9 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_send_prints_the_id_of_the_task(shop: Shop) -> None:
     task_id = said(shop.run("send", "shop:app", "mail", "ann"))
-    row = shop.scene.session.execute("select id, task_name, queue, priority, args::text from horsies.tasks").fetchall()
+    row = shop.environment.session.execute(
+        "select id, task_name, queue, priority, args::text from horsies.tasks"
+    ).fetchall()
     assert row == [(UUID(task_id), "mail", "mail", 1, '{"to":"ann"}')]
 
 
@@ -111,25 +113,33 @@ def test_a_wait_that_takes_too_long_ends_and_the_task_goes_on(shop: Shop) -> Non
     done = shop.run("send", "shop:app", "mail", "ann", "--wait", "--timeout=0.5")
     assert done.returncode == 1
     assert "WAIT_TIMEOUT" in done.stderr
-    assert shop.scene.live_tasks("PENDING") == 1
+    assert shop.environment.live_tasks("PENDING") == 1
 
 
 def test_send_can_delay(shop: Shop) -> None:
     said(shop.run("send", "shop:app", "mail", "ann", "--delay=90.5"))
     delay = "select extract(epoch from run_at - sent_at)::float from horsies.tasks"
-    assert scalar(shop.scene.session, delay) == 90.5
+    assert scalar(shop.environment.session, delay) == 90.5
 
 
-def test_a_negative_number_stands_behind_two_dashes(scene: Scene) -> None:
-    (scene.folder / "minus.py").write_text(
+def test_a_negative_number_stands_behind_two_dashes(environment: Environment) -> None:
+    (environment.folder / "minus.py").write_text(
         "from mixed_tasks import app\nfrom horsies import TaskError, TaskResult\n\n\n"
         "@app.task('subtract')\ndef subtract(a: int, b: int) -> TaskResult[int, TaskError]:\n"
         "    return TaskResult(ok=a - b)\n"
     )
-    worker = scene.worker(app="minus:app")
+    worker = environment.worker(app="minus:app")
     worker.wait_until_ready()
     done = horsies(
-        scene.folder, "send", "minus:app", "subtract", "--wait", "--", "-5", "-3", HORSIES_DATABASE_URL=scene.url
+        environment.folder,
+        "send",
+        "minus:app",
+        "subtract",
+        "--wait",
+        "--",
+        "-5",
+        "-3",
+        HORSIES_DATABASE_URL=environment.url,
     )
     assert said(done) == "-2"
 
@@ -168,21 +178,23 @@ def test_a_schema_name_that_needs_quotes_works_from_end_to_end(shop: Shop, schem
     worker.children()[0].kill()
     assert said(shop.run("send", "shop:app", "mail", "ann", "--wait", "--timeout=30", **env)) == '"1 to ann"'
     assert worker.stop() == 0
-    assert scalar(shop.scene.session, "select count(*) from horsies.history") == 0  # nothing strayed
+    assert scalar(shop.environment.session, "select count(*) from horsies.history") == 0  # nothing strayed
 
 
 def test_a_worker_takes_its_app_from_a_file_and_its_queues_from_a_list(shop: Shop) -> None:
-    folder = shop.scene.folder / "some folder"
+    folder = shop.environment.folder / "some folder"
     folder.mkdir()
     (folder / "shop_tasks.py").write_text(SHOP)
     worker = shop.worker("--queues=mail", app="some folder/shop_tasks.py:app")
     report = said(shop.run("send", "shop:app", "report", "[1]"))
     assert said(shop.run("send", "shop:app", "mail", "ann", "--wait")) == '"1 to ann"'
-    assert scalar(shop.scene.session, "select status from horsies.tasks where id = %s", report) == TaskStatus.PENDING
+    assert (
+        scalar(shop.environment.session, "select status from horsies.tasks where id = %s", report) == TaskStatus.PENDING
+    )
     assert re.search(r"worker\.starting .*queues=mail ", worker.log())
     shop.worker("--queues=reports, mail")
-    shop.scene.wait_until_all_ended()
-    assert shop.scene.ended()["report", "COMPLETED", None] == 1
+    shop.environment.wait_until_all_ended()
+    assert shop.environment.ended()["report", "COMPLETED", None] == 1
 
 
 def test_work_of_the_first_priority_goes_first(shop: Shop) -> None:
@@ -190,8 +202,8 @@ def test_work_of_the_first_priority_goes_first(shop: Shop) -> None:
         said(shop.run("send", "shop:app", "report", "[1]", str(n)))
     said(shop.run("send", "shop:app", "mail", "ann"))
     shop.worker("--max-claim-batch=1")
-    shop.scene.wait_until_all_ended()
-    order = shop.scene.session.execute("select task_name from horsies.history order by finished_at").fetchall()
+    shop.environment.wait_until_all_ended()
+    order = shop.environment.session.execute("select task_name from horsies.history order by finished_at").fetchall()
     assert order == [("mail",), ("report",), ("report",), ("report",)]
 
 
@@ -200,7 +212,7 @@ def lines_of(worker: WorkerProcess) -> list[Mapping[str, object]]:
 
 
 def test_the_log_can_be_json_line_by_line(shop: Shop) -> None:
-    (shop.scene.folder / "talkative.py").write_text(
+    (shop.environment.folder / "talkative.py").write_text(
         "import logging\nfrom shop import app\nfrom horsies import TaskError, TaskResult\n\n\n"
         "@app.task('talk', queue_name='mail')\ndef talk() -> TaskResult[None, TaskError]:\n"
         "    try:\n        1 / 0\n    except ZeroDivisionError:\n"
@@ -221,7 +233,7 @@ def test_the_log_can_be_json_line_by_line(shop: Shop) -> None:
 
 
 def test_the_level_of_the_log_is_honoured(shop: Shop) -> None:
-    worker = shop.scene.worker("--loglevel=warning", app="shop:app")
+    worker = shop.environment.worker("--loglevel=warning", app="shop:app")
     assert said(shop.run("send", "shop:app", "mail", "ann", "--wait")) == '"1 to ann"'
     assert worker.stop() == 0
     assert worker.log() == ""
@@ -250,11 +262,11 @@ def test_version_and_help(tmp_path: Path) -> None:
 
 
 def test_an_entry_point_of_ones_own_runs_a_worker(shop: Shop) -> None:
-    (shop.scene.folder / "main.py").write_text(
+    (shop.environment.folder / "main.py").write_text(
         "import sys\nfrom shop import app\n\nif __name__ == '__main__':\n    sys.exit(app.worker(processes=2).run())\n"
     )
     python = HORSIES.with_name("python")
-    worker = WorkerProcess(["main.py"], shop.scene.folder, shop.env, python)
+    worker = WorkerProcess(["main.py"], shop.environment.folder, shop.env, python)
     try:
         worker.wait_until_ready()
         assert said(shop.run("send", "shop:app", "mail", "ann", "--wait")) == '"1 to ann"'

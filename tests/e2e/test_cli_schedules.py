@@ -11,8 +11,8 @@ import pytest
 
 from horsies import AppConfig, Horsies, Ok, PostgresConfig
 from tests.support.commands import horsies
+from tests.support.environment import URL_VARIABLE
 from tests.support.factories import define, schedule_state
-from tests.support.scene import URL_VARIABLE
 from tests.support.sessions import NOON, SCHEMA, Session, freeze_clock, open_session, row
 
 

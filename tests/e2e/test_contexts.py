@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from horsies import TaskError, TaskFunction, TaskResult
-from tests.support.scene import Scene
+from tests.support.environment import Environment
 
 CONTEXTS = """
 import asyncio
@@ -70,43 +70,43 @@ CLEAN = ["nobody", "east", 11, "ROUND_UP", False]
 
 
 @pytest.mark.parametrize("options", [[], ["--concurrency=4"], ["--start-method=spawn"]], ids=" ".join)
-def test_no_task_sees_what_another_one_has_set(scene: Scene, options: list[str]) -> None:
-    (scene.folder / "contexts.py").write_text(CONTEXTS)
-    worker = scene.worker("--processes=1", *options, app="contexts:app")
+def test_no_task_sees_what_another_one_has_set(environment: Environment, options: list[str]) -> None:
+    (environment.folder / "contexts.py").write_text(CONTEXTS)
+    worker = environment.worker("--processes=1", *options, app="contexts:app")
     worker.wait_until_ready()
     for number in range(8):
         for name in ("look", "look_async"):
-            assert marked(scene, name, f"{name}-{number}") == CLEAN, (name, number)
-        assert validated(scene, "own") == ["own"]
+            assert marked(environment, name, f"{name}-{number}") == CLEAN, (name, number)
+        assert validated(environment, "own") == ["own"]
     assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("name", ["look", "look_async"])
-def test_tasks_that_run_at_the_same_time_do_not_share_a_context(scene: Scene, name: str) -> None:
-    (scene.folder / "contexts.py").write_text(CONTEXTS)
-    task = declare(scene, name)
+def test_tasks_that_run_at_the_same_time_do_not_share_a_context(environment: Environment, name: str) -> None:
+    (environment.folder / "contexts.py").write_text(CONTEXTS)
+    task = declare(environment, name)
     handles = [task.send(f"mark-{number}").unwrap() for number in range(40)]
-    worker = scene.worker("--processes=1", "--concurrency=8", app="contexts:app")
+    worker = environment.worker("--processes=1", "--concurrency=8", app="contexts:app")
     assert [handle.get(timeout_ms=40_000).ok_value for handle in handles] == [CLEAN] * 40
     assert worker.stop() == 0
 
 
-def declare(scene: Scene, name: str) -> TaskFunction[[str], list[Any], Any]:
+def declare(environment: Environment, name: str) -> TaskFunction[[str], list[Any], Any]:
     """A task that only the worker's module defines."""
 
     def stand_in(mark: str) -> TaskResult[list[Any], TaskError]:
         raise AssertionError(mark)
 
-    return scene.tasks.app.task(name)(stand_in)
+    return environment.tasks.app.task(name)(stand_in)
 
 
-def marked(scene: Scene, name: str, mark: str) -> list[Any]:
-    return declare(scene, name).send(mark).unwrap().get(timeout_ms=20_000).ok_value
+def marked(environment: Environment, name: str, mark: str) -> list[Any]:
+    return declare(environment, name).send(mark).unwrap().get(timeout_ms=20_000).ok_value
 
 
-def validated(scene: Scene, mark: str) -> list[Any]:
+def validated(environment: Environment, mark: str) -> list[Any]:
     def stand_in(marked: dict[str, str]) -> TaskResult[list[Any], TaskError]:
         raise AssertionError(marked)
 
-    task = scene.tasks.app.task("look_validated")(stand_in)
+    task = environment.tasks.app.task("look_validated")(stand_in)
     return task.send({"mark": mark}).unwrap().get(timeout_ms=20_000).ok_value

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from horsies.db.migrate import migrate
+from tests.support.environment import URL_VARIABLE, Environment, new_scene
 from tests.support.proxy import Proxy
-from tests.support.scene import URL_VARIABLE, Scene, new_scene
 from tests.support.server import free_port, own_server
 from tests.support.waiting import wait_until
 
@@ -33,30 +33,30 @@ def through_proxy(proxy: Proxy, tcp_database_url: str) -> dict[str, str]:
     return {URL_VARIABLE: proxy.url(tcp_database_url), "TEST_HEARTBEAT_MS": "1000", "TEST_POLL_MS": "1000"}
 
 
-def check_all_ran_once(scene: Scene, task: str, keys: list[str]) -> None:
-    scene.wait_until_all_ended()
-    assert scene.ended() == {(task, "COMPLETED", None): len(keys)}
-    assert {key: scene.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
+def check_all_ran_once(environment: Environment, task: str, keys: list[str]) -> None:
+    environment.wait_until_all_ended()
+    assert environment.ended() == {(task, "COMPLETED", None): len(keys)}
+    assert {key: environment.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
 
 
 @pytest.mark.parametrize("options", ["--processes=2", "--concurrency=2"])
 def test_outcomes_arrive_although_connections_are_cut_again_and_again(
-    scene: Scene, proxy: Proxy, through_proxy: dict[str, str], options: str
+    environment: Environment, proxy: Proxy, through_proxy: dict[str, str], options: str
 ) -> None:
     keys = [f"task-{n}" for n in range(40)]
     for key in keys:
-        scene.send("sleep", key, 0.1)
-    worker = scene.ready_worker(options, **through_proxy)
+        environment.send("sleep", key, 0.1)
+    worker = environment.ready_worker(options, **through_proxy)
     for begun in range(4, 40, 4):
-        scene.wait_for_note(f"task-{begun}")
+        environment.wait_for_note(f"task-{begun}")
         proxy.cut()
-    check_all_ran_once(scene, "sleep", keys)
-    assert worker.log().count("database.lost") >= 5
+    check_all_ran_once(environment, "sleep", keys)
+    assert worker.log().count("connection.lost") >= 5
     assert worker.stop() == 0
 
 
 def test_a_reply_that_is_lost_at_any_byte_loses_and_doubles_nothing(
-    scene: Scene, proxy: Proxy, through_proxy: dict[str, str]
+    environment: Environment, proxy: Proxy, through_proxy: dict[str, str]
 ) -> None:
     """The cuts fall before, within and right behind the replies to claims and finishes.
 
@@ -64,29 +64,33 @@ def test_a_reply_that_is_lost_at_any_byte_loses_and_doubles_nothing(
     """
     keys = [f"task-{n}" for n in range(200)]
     for key in keys:
-        scene.send("sleep", key, 0.02)
-    scene.worker("--processes=2", **through_proxy)
+        environment.send("sleep", key, 0.02)
+    environment.worker("--processes=2", **through_proxy)
     cuts = 0
     for size in range(0, 900, 23):
-        begun = len(scene.ledger())
+        begun = len(environment.ledger())
         wait_until(
-            lambda was=begun: len(scene.ledger()) > was or not scene.live_tasks(), 20, "another task, or the end"
+            lambda was=begun: len(environment.ledger()) > was or not environment.live_tasks(),
+            20,
+            "another task, or the end",
         )
         was_accepted = proxy.accepted
         proxy.cut_after(size, "to client")
-        wait_until(lambda was=was_accepted: proxy.accepted > was or not scene.live_tasks(), 20, "a cut, or the end")
+        wait_until(
+            lambda was=was_accepted: proxy.accepted > was or not environment.live_tasks(), 20, "a cut, or the end"
+        )
         cuts += proxy.accepted > was_accepted
     assert cuts >= 10
-    check_all_ran_once(scene, "sleep", keys)
+    check_all_ran_once(environment, "sleep", keys)
 
 
 def test_a_worker_waits_for_a_server_that_refuses_at_first(
-    scene: Scene, proxy: Proxy, through_proxy: dict[str, str]
+    environment: Environment, proxy: Proxy, through_proxy: dict[str, str]
 ) -> None:
     proxy.refuse()
-    task = scene.send("ok", "patient")
-    worker = scene.worker(**through_proxy)
-    worker.wait_for_log(r"(?s)database\.away.*database\.away.*database\.away")
+    task = environment.send("ok", "patient")
+    worker = environment.worker(**through_proxy)
+    worker.wait_for_log(r"(?s)connection\\.retrying.*connection\\.retrying.*connection\\.retrying")
     assert "worker.ready" not in worker.log()
     proxy.accept()
     assert task.get(timeout_ms=20_000).ok_value == "done patient"
@@ -94,67 +98,69 @@ def test_a_worker_waits_for_a_server_that_refuses_at_first(
 
 
 def test_a_worker_that_is_to_try_so_often_only_gives_up_at_the_start(
-    scene: Scene, proxy: Proxy, through_proxy: dict[str, str]
+    environment: Environment, proxy: Proxy, through_proxy: dict[str, str]
 ) -> None:
     proxy.refuse()
-    worker = scene.worker(**through_proxy, TEST_DB_ATTEMPTS="3")
+    worker = environment.worker(**through_proxy, TEST_DB_ATTEMPTS="3")
     assert worker.wait() == 1
-    assert worker.log().count("database.away") == 2
+    assert worker.log().count("connection.retrying") == 2
     assert "error[HRS-211]" in worker.log()
     assert "correct-horse" not in worker.log()
 
 
-def test_a_worker_that_has_begun_never_gives_up(scene: Scene, proxy: Proxy, through_proxy: dict[str, str]) -> None:
-    worker = scene.ready_worker(**through_proxy, TEST_DB_ATTEMPTS="1")
-    kept = scene.send("sleep", "kept", 0.5)
-    scene.wait_for_note("kept")
+def test_a_worker_that_has_begun_never_gives_up(
+    environment: Environment, proxy: Proxy, through_proxy: dict[str, str]
+) -> None:
+    worker = environment.ready_worker(**through_proxy, TEST_DB_ATTEMPTS="1")
+    kept = environment.send("sleep", "kept", 0.5)
+    environment.wait_for_note("kept")
     proxy.refuse()
     proxy.cut()
-    scene.wait_for_note("kept:end")
-    worker.wait_for_log(r"(?s)database\.away.*database\.away.*database\.away")
+    environment.wait_for_note("kept:end")
+    worker.wait_for_log(r"(?s)connection\\.retrying.*connection\\.retrying.*connection\\.retrying")
     proxy.accept()
     assert kept.get(timeout_ms=20_000).ok_value == "kept"
-    assert scene.send("ok", "and on").get(timeout_ms=20_000).is_ok()
+    assert environment.send("ok", "and on").get(timeout_ms=20_000).is_ok()
     assert worker.stop() == 0
 
 
 def test_a_network_that_stalls_and_goes_on_changes_nothing(
-    scene: Scene, proxy: Proxy, through_proxy: dict[str, str]
+    environment: Environment, proxy: Proxy, through_proxy: dict[str, str]
 ) -> None:
-    worker = scene.ready_worker(**through_proxy)
-    stalled = scene.send("sleep", "stalled", 0.5)
-    scene.wait_for_note("stalled")
+    worker = environment.ready_worker(**through_proxy)
+    stalled = environment.send("sleep", "stalled", 0.5)
+    environment.wait_for_note("stalled")
     proxy.stall()
-    scene.wait_for_note("stalled:end")
+    environment.wait_for_note("stalled:end")
     proxy.resume()
     assert stalled.get(timeout_ms=20_000).ok_value == "stalled"
     assert "WARNING" not in worker.log()
 
 
-def test_ended_sessions_are_opened_again(scene: Scene) -> None:
+def test_ended_sessions_are_opened_again(environment: Environment) -> None:
     """Those of the worker and those of the producer that waits."""
-    worker = scene.ready_worker("--processes=2", TEST_HEARTBEAT_MS="1000")
+    worker = environment.ready_worker("--processes=2", TEST_HEARTBEAT_MS="1000")
     keys = [f"task-{n}" for n in range(20)]
-    handles = [scene.send("sleep", key, 0.2) for key in keys]
+    handles = [environment.send("sleep", key, 0.2) for key in keys]
     for key in keys[::4]:
-        scene.wait_for_note(key)
-        scene.session.execute(END_OTHER_SESSIONS)
+        environment.wait_for_note(key)
+        environment.session.execute(END_OTHER_SESSIONS)
     assert [handle.get(timeout_ms=20_000).ok_value for handle in handles] == keys
-    check_all_ran_once(scene, "sleep", keys)
+    check_all_ran_once(environment, "sleep", keys)
     assert worker.stop() == 0
 
 
-def test_a_full_disk_keeps_outcomes_waiting_and_stops_claims(scene: Scene) -> None:
-    worker = scene.ready_worker("--processes=2")
-    scene.session.execute(FILL_UP)
-    kept = scene.send("ok", "kept")
-    worker.wait_for_log(r"database\.away .*no space left")
-    scene.send("ok", "not begun")
-    worker.wait_for_log(r"(?s)(database\.away .*no space left.*){3}")
-    assert set(scene.counts()) == {"kept"}
-    scene.session.execute(b"drop trigger full_disk on horsies.history")
+def test_a_full_disk_keeps_outcomes_waiting_and_stops_claims(environment: Environment) -> None:
+    worker = environment.ready_worker("--processes=2")
+    environment.session.execute(FILL_UP)
+    kept = environment.send("ok", "kept")
+    worker.wait_for_log(r"connection\\.retrying .*no space left")
+    environment.send("ok", "not begun")
+    worker.wait_for_log(r"(?s)(connection\\.retrying .*no space left.*){3}")
+    assert set(environment.counts()) == {"kept"}
+    environment.session.execute(b"drop trigger full_disk on horsies.history")
     assert kept.get(timeout_ms=20_000).ok_value == "done kept"
-    check_all_ran_once(scene, "ok", ["kept", "not begun"])
+    check_all_ran_once(environment, "ok", ["kept", "not begun"])
 
 
 def test_a_restart_of_the_server_loses_and_doubles_nothing(tmp_path: Path) -> None:
@@ -164,13 +170,13 @@ def test_a_restart_of_the_server_loses_and_doubles_nothing(tmp_path: Path) -> No
         with own_server(home, port) as url:
             with psycopg.connect(url, autocommit=True) as session:
                 migrate(session, "horsies")
-            scene = stack.enter_context(new_scene(url, tmp_path))
-            worker = scene.ready_worker("--processes=2", TEST_HEARTBEAT_MS="1000")
+            environment = stack.enter_context(new_scene(url, tmp_path))
+            worker = environment.ready_worker("--processes=2", TEST_HEARTBEAT_MS="1000")
             keys = [f"task-{n}" for n in range(20)]
-            handles = [scene.send("sleep", key, 0.2) for key in keys]
-            scene.wait_for_note("task-5")
-        worker.wait_for_log(r"database\.away")
+            handles = [environment.send("sleep", key, 0.2) for key in keys]
+            environment.wait_for_note("task-5")
+        worker.wait_for_log(r"connection\\.retrying")
         with own_server(home, port):
             assert [handle.get(timeout_ms=30_000).ok_value for handle in handles] == keys
-            assert {key: scene.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
+            assert {key: environment.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
             assert worker.stop() == 0

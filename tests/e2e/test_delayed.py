@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from horsies import OutcomeCode, TaskHandle, TaskInfo, TaskStatus
-from tests.support.scene import Scene
+from tests.support.environment import Environment
 from tests.support.waiting import wait_until
 
 NO_POLLING = {"TEST_POLL_MS": "300000"}
@@ -34,18 +34,18 @@ def check_on_time(info: TaskInfo, delay: float) -> None:
 
 
 @pytest.mark.parametrize("task", ["ok", "ok_async"])
-def test_a_scheduled_task_begins_when_it_is_due_and_not_before(scene: Scene, task: str) -> None:
-    scene.ready_worker(**NO_POLLING)
-    check_on_time(ended(getattr(scene.tasks, task).schedule(1.5, "later").unwrap()), 1.5)
-    assert scene.counts()["later"] == 1
+def test_a_scheduled_task_begins_when_it_is_due_and_not_before(environment: Environment, task: str) -> None:
+    environment.ready_worker(**NO_POLLING)
+    check_on_time(ended(getattr(environment.tasks, task).schedule(1.5, "later").unwrap()), 1.5)
+    assert environment.counts()["later"] == 1
 
 
-def test_a_task_scheduled_by_asynchronous_code_is_due_in_time_too(scene: Scene) -> None:
-    scene.ready_worker(**NO_POLLING)
+def test_a_task_scheduled_by_asynchronous_code_is_due_in_time_too(environment: Environment) -> None:
+    environment.ready_worker(**NO_POLLING)
 
     async def send() -> TaskHandle[str]:
-        sent = (await scene.tasks.ok.with_options(priority=3).schedule_async(1, "later")).unwrap()
-        await scene.tasks.app.close_async()
+        sent = (await environment.tasks.ok.with_options(priority=3).schedule_async(1, "later")).unwrap()
+        await environment.tasks.app.close_async()
         return sent
 
     info = ended(asyncio.run(send()))
@@ -53,36 +53,36 @@ def test_a_task_scheduled_by_asynchronous_code_is_due_in_time_too(scene: Scene) 
     assert info.priority == 3
 
 
-def test_a_worker_that_starts_later_still_knows_when_a_task_is_due(scene: Scene) -> None:
-    handle = scene.tasks.ok.with_options(delay=2).send("later").unwrap()
-    scene.ready_worker(**NO_POLLING)
+def test_a_worker_that_starts_later_still_knows_when_a_task_is_due(environment: Environment) -> None:
+    handle = environment.tasks.ok.with_options(delay=2).send("later").unwrap()
+    environment.ready_worker(**NO_POLLING)
     check_on_time(ended(handle), 2)
 
 
-def test_a_task_delayed_far_does_not_hold_up_a_nearer_one(scene: Scene) -> None:
-    scene.ready_worker(**NO_POLLING)
-    scene.tasks.ok.schedule(FAR_S, "far").unwrap()
-    near = scene.tasks.ok.schedule(2, "near").unwrap()
-    nearer = scene.tasks.ok.schedule(1, "nearer").unwrap()
-    now = scene.send("ok", "now")
+def test_a_task_delayed_far_does_not_hold_up_a_nearer_one(environment: Environment) -> None:
+    environment.ready_worker(**NO_POLLING)
+    environment.tasks.ok.schedule(FAR_S, "far").unwrap()
+    near = environment.tasks.ok.schedule(2, "near").unwrap()
+    nearer = environment.tasks.ok.schedule(1, "nearer").unwrap()
+    now = environment.send("ok", "now")
     for handle, delay in ((now, 0), (nearer, 1), (near, 2)):
         check_on_time(ended(handle), delay)
-    assert [entry.key for entry in scene.ledger()] == ["now", "nearer", "near"]
-    assert scene.live_tasks("PENDING") == 1
+    assert [entry.key for entry in environment.ledger()] == ["now", "nearer", "near"]
+    assert environment.live_tasks("PENDING") == 1
 
 
-def test_a_task_that_falls_due_while_all_children_are_busy_begins_after(scene: Scene) -> None:
-    scene.ready_worker(**NO_POLLING)
-    busy = scene.send("sleep", "busy", 2)
-    due = scene.tasks.ok.schedule(0.5, "due").unwrap()
+def test_a_task_that_falls_due_while_all_children_are_busy_begins_after(environment: Environment) -> None:
+    environment.ready_worker(**NO_POLLING)
+    busy = environment.send("sleep", "busy", 2)
+    due = environment.tasks.ok.schedule(0.5, "due").unwrap()
     check_on_time(ended(due), 0.5)
     assert ended(busy).completed_at is not None
-    assert [entry.key for entry in scene.ledger()] == ["busy", "busy:end", "due"]
+    assert [entry.key for entry in environment.ledger()] == ["busy", "busy:end", "due"]
 
 
-def test_a_retry_begins_when_it_is_due(scene: Scene) -> None:
-    scene.ready_worker(**NO_POLLING)
-    handle = scene.send("survivor", "again", str(scene.folder))
+def test_a_retry_begins_when_it_is_due(environment: Environment) -> None:
+    environment.ready_worker(**NO_POLLING)
+    handle = environment.send("survivor", "again", str(environment.folder))
     assert handle.get(timeout_ms=20_000).ok_value == "second time"
     info = handle.info(include_attempts=True).unwrap()
     assert info is not None
@@ -91,7 +91,7 @@ def test_a_retry_begins_when_it_is_due(scene: Scene) -> None:
     assert second.started_at >= info.enqueued_at == first.finished_at + timedelta(seconds=1)
 
 
-def check_expired(scene: Scene, handle: TaskHandle[Any]) -> None:
+def check_expired(environment: Environment, handle: TaskHandle[Any]) -> None:
     error = handle.get(timeout_ms=20_000).err_value
     assert error.error_code is OutcomeCode.TASK_EXPIRED
     info = handle.info(include_result=True, include_attempts=True).unwrap()
@@ -101,43 +101,45 @@ def check_expired(scene: Scene, handle: TaskHandle[Any]) -> None:
     assert info.failed_at is not None
     assert info.good_until is not None
     assert info.failed_at >= info.good_until
-    assert not scene.counts()["too late"]
+    assert not environment.counts()["too late"]
 
 
-def test_a_task_that_is_not_begun_by_its_good_until_expires(scene: Scene) -> None:
-    worker = scene.ready_worker(**NO_POLLING, TEST_CHECK_MS="1000")
-    busy = scene.send("sleep", "busy", 2.5)
-    scene.wait_for_note("busy")
+def test_a_task_that_is_not_begun_by_its_good_until_expires(environment: Environment) -> None:
+    worker = environment.ready_worker(**NO_POLLING, TEST_CHECK_MS="1000")
+    busy = environment.send("sleep", "busy", 2.5)
+    environment.wait_for_note("busy")
     soon = datetime.now(UTC) + timedelta(seconds=0.5)
-    check_expired(scene, scene.tasks.ok.with_options(good_until=soon).send("too late").unwrap())
+    check_expired(environment, environment.tasks.ok.with_options(good_until=soon).send("too late").unwrap())
     assert busy.get(timeout_ms=20_000).is_ok()
     assert worker.stop() == 0
 
 
-def test_a_task_whose_good_until_is_past_never_runs(scene: Scene) -> None:
+def test_a_task_whose_good_until_is_past_never_runs(environment: Environment) -> None:
     """Not even before the duty has ended it: workers pass it by."""
-    scene.ready_worker(**NO_POLLING)
-    assert scene.send("ok", "first").get(timeout_ms=20_000).is_ok()
+    environment.ready_worker(**NO_POLLING)
+    assert environment.send("ok", "first").get(timeout_ms=20_000).is_ok()
     past = datetime.now(UTC) - timedelta(seconds=1)
-    handle = scene.tasks.ok.with_options(good_until=past, priority=1).send("too late").unwrap()
-    assert scene.send("ok", "second").get(timeout_ms=20_000).is_ok()
-    scene.ready_worker(**NO_POLLING)  # does its duties first of all
-    check_expired(scene, handle)
+    handle = environment.tasks.ok.with_options(good_until=past, priority=1).send("too late").unwrap()
+    assert environment.send("ok", "second").get(timeout_ms=20_000).is_ok()
+    environment.ready_worker(**NO_POLLING)  # does its duties first of all
+    check_expired(environment, handle)
 
 
-def test_a_task_whose_good_until_is_far_runs(scene: Scene) -> None:
-    scene.ready_worker(**NO_POLLING)
+def test_a_task_whose_good_until_is_far_runs(environment: Environment) -> None:
+    environment.ready_worker(**NO_POLLING)
     far = datetime.now(UTC) + timedelta(hours=1)
-    info = ended(scene.tasks.ok.with_options(good_until=far).send("in time").unwrap())
+    info = ended(environment.tasks.ok.with_options(good_until=far).send("in time").unwrap())
     assert info.good_until == far
 
 
 @pytest.mark.parametrize(("good_for_s", "status"), [(3500, TaskStatus.FAILED), (3700, TaskStatus.PENDING)])
-def test_a_retry_at_or_past_good_until_is_not_made(scene: Scene, good_for_s: int, status: TaskStatus) -> None:
+def test_a_retry_at_or_past_good_until_is_not_made(
+    environment: Environment, good_for_s: int, status: TaskStatus
+) -> None:
     """The policy of `late_survivor` says: again in an hour."""
-    scene.ready_worker(**NO_POLLING)
-    options = scene.tasks.late_survivor.with_options(good_until=datetime.now(UTC) + timedelta(seconds=good_for_s))
-    handle = options.send("late", str(scene.folder)).unwrap()
+    environment.ready_worker(**NO_POLLING)
+    options = environment.tasks.late_survivor.with_options(good_until=datetime.now(UTC) + timedelta(seconds=good_for_s))
+    handle = options.send("late", str(environment.folder)).unwrap()
 
     def settled() -> TaskInfo | None:
         info = handle.info().unwrap()
@@ -153,13 +155,13 @@ def test_a_retry_at_or_past_good_until_is_not_made(scene: Scene, good_for_s: int
     assert [attempt.will_retry for attempt in info.attempts] == [status is TaskStatus.PENDING]
 
 
-def test_a_worker_is_told_of_what_a_transaction_of_the_callers_sent(scene: Scene) -> None:
-    scene.ready_worker(**NO_POLLING)
-    with psycopg.connect(scene.url) as connection:
-        early = scene.tasks.ok.with_options(connection=connection).send("early").unwrap()
-        with psycopg.connect(scene.url) as other:
-            late = scene.tasks.ok.with_options(connection=other).schedule(0.5, "late").unwrap()
+def test_a_worker_is_told_of_what_a_transaction_of_the_callers_sent(environment: Environment) -> None:
+    environment.ready_worker(**NO_POLLING)
+    with psycopg.connect(environment.url) as connection:
+        early = environment.tasks.ok.with_options(connection=connection).send("early").unwrap()
+        with psycopg.connect(environment.url) as other:
+            late = environment.tasks.ok.with_options(connection=other).schedule(0.5, "late").unwrap()
         check_on_time(ended(late), 0.5)
-        assert scene.counts()["early"] == 0
+        assert environment.counts()["early"] == 0
     check_on_time(ended(early), 0)
-    assert [entry.key for entry in scene.ledger()] == ["late", "early"]
+    assert [entry.key for entry in environment.ledger()] == ["late", "early"]

@@ -8,7 +8,7 @@ import pytest
 
 from horsies.db.migrate import migrate
 from tests.chaos.servers import PostgresServer
-from tests.support.scene import URL_VARIABLE, new_scene
+from tests.support.environment import URL_VARIABLE, new_scene
 from tests.support.server import PASSWORD
 
 
@@ -36,19 +36,21 @@ def test_work_goes_on_at_the_standby(pair: tuple[PostgresServer, PostgresServer]
     hosts = ",".join(f"127.0.0.1:{server.port}" for server in pair)
     with new_scene(
         f"postgresql://postgres:{PASSWORD}@{hosts}/postgres?target_session_attrs=read-write", tmp_path
-    ) as scene:
-        worker = scene.ready_worker("--processes=2", TEST_HEARTBEAT_MS="1000")
-        waiting = scene.worker(**{URL_VARIABLE: standby.url})
-        waiting.wait_for_log(r"database\.away .*session is read-only")  # one host, no attributes: refused all the same
+    ) as environment:
+        worker = environment.ready_worker("--processes=2", TEST_HEARTBEAT_MS="1000")
+        waiting = environment.worker(**{URL_VARIABLE: standby.url})
+        waiting.wait_for_log(
+            r"connection\\.retrying .*session is read-only"
+        )  # one host, no attributes: refused all the same
         keys = [f"task-{number}" for number in range(20)]
-        handles = [scene.send("sleep", key, 0.2) for key in keys]
-        scene.wait_for_note("task-5")
+        handles = [environment.send("sleep", key, 0.2) for key in keys]
+        environment.wait_for_note("task-5")
         primary.crash()
-        worker.wait_for_log(r"database\.away")
+        worker.wait_for_log(r"connection\\.retrying")
         assert "worker.ready" not in waiting.log()
         standby.promote()
         waiting.wait_until_ready(30)
         assert [handle.get(timeout_ms=30_000).ok_value for handle in handles] == keys
-        assert {key: scene.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
+        assert {key: environment.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
         assert PASSWORD not in worker.log() + waiting.log()
         assert [worker.stop(), waiting.stop()] == [0, 0]

@@ -1,40 +1,42 @@
 """Heartbeats tell that a worker lives, whatever its exchanges wait for."""
 
-from tests.chaos.arena import skewed
-from tests.support.scene import Scene
+from tests.chaos.cluster import skewed
+from tests.support.environment import Environment
 from tests.support.sessions import open_session, scalar
 from tests.support.waiting import wait_until
 
 
-def test_a_heartbeat_does_not_wait_for_an_outcome_that_waits_for_a_lock(scene: Scene) -> None:
-    worker = scene.ready_worker(TEST_STALE_MS="3000", TEST_HEARTBEAT_MS="1000", TEST_CHECK_MS="1000")
-    handle = scene.send("sleep", "short", 0.2)
-    scene.wait_for_note("short")
-    known = scalar(scene.session, "select id from horsies.workers")
-    with open_session(scene.url) as holder, holder.transaction():
+def test_a_heartbeat_does_not_wait_for_an_outcome_that_waits_for_a_lock(environment: Environment) -> None:
+    worker = environment.ready_worker(TEST_STALE_MS="3000", TEST_HEARTBEAT_MS="1000", TEST_CHECK_MS="1000")
+    handle = environment.send("sleep", "short", 0.2)
+    environment.wait_for_note("short")
+    known = scalar(environment.session, "select id from horsies.workers")
+    with open_session(environment.url) as holder, holder.transaction():
         holder.execute("select from horsies.tasks for update")
         began = scalar(holder, "select clock_timestamp()")
         beats = "select count(*) from horsies.workers where id = %s and heartbeat_at > %s + interval '5 s'"
-        wait_until(lambda: scalar(scene.session, beats, known, began) == 1, 15, "heartbeats beyond the threshold")
+        wait_until(lambda: scalar(environment.session, beats, known, began) == 1, 15, "heartbeats beyond the threshold")
     assert handle.get(timeout_ms=10_000).is_ok()
-    assert scalar(scene.session, "select array_agg(id) from horsies.workers") == [known]
+    assert scalar(environment.session, "select array_agg(id) from horsies.workers") == [known]
     assert worker.stop() == 0
 
 
-def test_a_cancel_of_which_the_worker_hears_at_its_heartbeat_harms_no_neighbour(scene: Scene) -> None:
-    worker = scene.ready_worker("--concurrency=2", TEST_HEARTBEAT_MS="1000")
-    doomed, neighbour = scene.send("sleep", "doomed", 60.0), scene.send("sleep", "neighbour", 4.0)
+def test_a_cancel_of_which_the_worker_hears_at_its_heartbeat_harms_no_neighbour(environment: Environment) -> None:
+    worker = environment.ready_worker("--concurrency=2", TEST_HEARTBEAT_MS="1000")
+    doomed, neighbour = environment.send("sleep", "doomed", 60.0), environment.send("sleep", "neighbour", 4.0)
     for key in ("doomed", "neighbour"):
-        scene.wait_for_note(key)
-    assert scalar(scene.session, "select horsies.cancel(%s)", doomed.task_id) == "cancelled"  # and no notice
+        environment.wait_for_note(key)
+    assert scalar(environment.session, "select horsies.cancel(%s)", doomed.task_id) == "cancelled"  # and no notice
     worker.wait_for_log(r"\btasks\.lost\b")
     assert neighbour.get(timeout_ms=20_000).is_ok()
     assert worker.stop() == 0
 
 
-def test_a_worker_tells_at_once_how_far_its_clock_is_ahead(scene: Scene) -> None:
+def test_a_worker_tells_at_once_how_far_its_clock_is_ahead(environment: Environment) -> None:
     expected = 3600 if skewed(1) else 0
-    worker = scene.ready_worker(**skewed(1))
-    found = wait_until(lambda: scalar(scene.session, "select array_agg(clock_skew) from horsies.workers"), 10, "a skew")
+    worker = environment.ready_worker(**skewed(1))
+    found = wait_until(
+        lambda: scalar(environment.session, "select array_agg(clock_skew) from horsies.workers"), 10, "a skew"
+    )
     assert abs(found[0] - expected) < 1
     assert worker.stop() == 0

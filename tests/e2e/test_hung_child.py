@@ -4,45 +4,45 @@ import os
 import signal
 
 from horsies.codes import OperationalErrorCode
-from tests.support.scene import Scene
+from tests.support.environment import Environment
 from tests.support.waiting import wait_until
 from tests.support.workers import lives
 
 IMPATIENT = {"TEST_STALE_MS": "2000", "TEST_HEARTBEAT_MS": "1000", "TEST_POLL_MS": "1000"}
 
 
-def test_a_stopped_child_is_killed_and_replaced(scene: Scene) -> None:
-    worker = scene.ready_worker("--processes=2", **IMPATIENT)
-    stuck = scene.send("sleep", "stuck", 60)
-    pid = scene.wait_for_note("stuck").pid
+def test_a_stopped_child_is_killed_and_replaced(environment: Environment) -> None:
+    worker = environment.ready_worker("--processes=2", **IMPATIENT)
+    stuck = environment.send("sleep", "stuck", 60)
+    pid = environment.wait_for_note("stuck").pid
     os.kill(pid, signal.SIGSTOP)
     assert stuck.get(timeout_ms=20_000).err_value.error_code is OperationalErrorCode.WORKER_CRASHED
     worker.wait_for_log(rf"child\.hung .*pid={pid}\b")
     assert not lives(pid)
     wait_until(lambda: len(worker.children()) == 2, describe="another child in its place")
-    assert scene.send("ok", "and on").get(timeout_ms=20_000).is_ok()
+    assert environment.send("ok", "and on").get(timeout_ms=20_000).is_ok()
 
 
-def test_an_idle_child_that_is_stopped_is_missed_too(scene: Scene) -> None:
-    worker = scene.ready_worker(**IMPATIENT)
-    assert scene.send("ok", "first").get(timeout_ms=20_000).is_ok()
+def test_an_idle_child_that_is_stopped_is_missed_too(environment: Environment) -> None:
+    worker = environment.ready_worker(**IMPATIENT)
+    assert environment.send("ok", "first").get(timeout_ms=20_000).is_ok()
     [child] = worker.children()
     child.suspend()
     worker.wait_for_log(rf"child\.hung .*pid={child.pid}\b")
-    assert scene.send("ok", "second").get(timeout_ms=20_000).is_ok()
+    assert environment.send("ok", "second").get(timeout_ms=20_000).is_ok()
 
 
-def test_a_task_may_take_longer_than_the_threshold(scene: Scene) -> None:
+def test_a_task_may_take_longer_than_the_threshold(environment: Environment) -> None:
     """Its interpreter runs, whatever it waits for."""
-    worker = scene.ready_worker(**IMPATIENT)
-    assert scene.send("sleep", "long", 5).get(timeout_ms=20_000).ok_value == "long"
+    worker = environment.ready_worker(**IMPATIENT)
+    assert environment.send("sleep", "long", 5).get(timeout_ms=20_000).ok_value == "long"
     assert "child.hung" not in worker.log()
 
 
-def test_a_short_stop_of_a_child_changes_nothing(scene: Scene) -> None:
-    worker = scene.ready_worker()
-    paused = scene.send("sleep", "paused", 0.5)
-    pid = scene.wait_for_note("paused").pid
+def test_a_short_stop_of_a_child_changes_nothing(environment: Environment) -> None:
+    worker = environment.ready_worker()
+    paused = environment.send("sleep", "paused", 0.5)
+    pid = environment.wait_for_note("paused").pid
     os.kill(pid, signal.SIGSTOP)
     os.kill(pid, signal.SIGCONT)
     assert paused.get(timeout_ms=20_000).ok_value == "paused"

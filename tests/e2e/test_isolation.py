@@ -12,7 +12,7 @@ import pytest
 
 from horsies import OutcomeCode, TaskHandle, TaskStatus
 from horsies.codes import OperationalErrorCode
-from tests.support.scene import URL_VARIABLE, Scene, load_tasks
+from tests.support.environment import URL_VARIABLE, Environment, load_tasks
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess, lives
 
@@ -24,26 +24,26 @@ HOW = pytest.mark.parametrize("how", ["--concurrency=1", "--concurrency=3"])
 
 
 @pytest.fixture
-def stage(scene: Scene) -> Iterator[Scene]:
-    """A scene with the tasks of ``stop_tasks``."""
-    shutil.copy(TASKS, scene.folder)
-    scene.tasks = load_tasks(scene.folder / TASKS.name, {URL_VARIABLE: scene.url})
-    yield scene
-    scene.tasks.app.close()
+def stage(environment: Environment) -> Iterator[Environment]:
+    """A environment with the tasks of ``stop_tasks``."""
+    shutil.copy(TASKS, environment.folder)
+    environment.tasks = load_tasks(environment.folder / TASKS.name, {URL_VARIABLE: environment.url})
+    yield environment
+    environment.tasks.app.close()
 
 
-def ready_worker(stage: Scene, *options: str) -> WorkerProcess:
+def ready_worker(stage: Environment, *options: str) -> WorkerProcess:
     worker = stage.worker(*options, app="stop_tasks:app")
     worker.wait_until_ready()
     return worker
 
 
-def release(stage: Scene, key: str) -> None:
+def release(stage: Environment, key: str) -> None:
     """Let a task go on that waits for its file."""
     (stage.folder / f"{key}.go").touch()
 
 
-def running(stage: Scene, task: str, key: str) -> TaskHandle[Any]:
+def running(stage: Environment, task: str, key: str) -> TaskHandle[Any]:
     """Send a task and wait until its code has begun."""
     handle = stage.send(task, key)
     stage.wait_for_note(key)
@@ -61,7 +61,7 @@ def check_only_deliberate_ends(worker: WorkerProcess) -> None:
 
 
 @HOW
-def test_an_async_task_that_is_cancelled_ends_and_its_child_goes_on(stage: Scene, how: str) -> None:
+def test_an_async_task_that_is_cancelled_ends_and_its_child_goes_on(stage: Environment, how: str) -> None:
     worker = ready_worker(stage, how)
     doomed = running(stage, "polite", "doomed")
     assert doomed.cancel().unwrap() is True
@@ -80,7 +80,7 @@ def test_an_async_task_that_is_cancelled_ends_and_its_child_goes_on(stage: Scene
 
 @HOW
 @pytest.mark.parametrize("task", ["stubborn", "hold_def"])
-def test_a_task_that_can_not_be_stopped_is_killed_once_it_is_alone(stage: Scene, how: str, task: str) -> None:
+def test_a_task_that_can_not_be_stopped_is_killed_once_it_is_alone(stage: Environment, how: str, task: str) -> None:
     worker = ready_worker(stage, how)
     doomed = running(stage, task, "doomed")
     pid = stage.wait_for_note("doomed").pid
@@ -92,9 +92,9 @@ def test_a_task_that_can_not_be_stopped_is_killed_once_it_is_alone(stage: Scene,
 
 
 @pytest.mark.parametrize("task", ["stubborn", "hold_def", "late_stubborn", "late_def"])
-def test_a_task_that_can_not_be_stopped_costs_its_child_only_new_work(stage: Scene, task: str) -> None:
+def test_a_task_that_can_not_be_stopped_costs_its_child_only_new_work(stage: Environment, task: str) -> None:
     worker = ready_worker(stage, "--concurrency=3")
-    neighbours = [running(stage, name, name) for name in ("hold", "hold_def")]
+    local_workers = [running(stage, name, name) for name in ("hold", "hold_def")]
     doomed = running(stage, task, "doomed")
     old = stage.wait_for_note("doomed").pid
     if not task.startswith("late"):
@@ -105,7 +105,7 @@ def test_a_task_that_can_not_be_stopped_costs_its_child_only_new_work(stage: Sce
     release(stage, "after")
     assert after.get(timeout_ms=20_000).is_ok()
 
-    for neighbour, name in zip(neighbours, ("hold", "hold_def"), strict=True):
+    for neighbour, name in zip(local_workers, ("hold", "hold_def"), strict=True):
         assert lives(old)
         release(stage, name)
         assert neighbour.get(timeout_ms=20_000).ok_value == name
@@ -120,7 +120,7 @@ def test_a_task_that_can_not_be_stopped_costs_its_child_only_new_work(stage: Sce
 
 
 @pytest.mark.timeout(180)
-def test_among_many_neighbours_those_that_must_end_do_and_no_other(stage: Scene) -> None:
+def test_among_many_neighbours_those_that_must_end_do_and_no_other(stage: Environment) -> None:
     rng = random.Random(13)  # noqa: S311 - no secrets
     doomed: dict[str, TaskHandle[Any]] = {}
     kinds = ["polite", "stubborn", "hold_def", "late_polite", "late_stubborn", "late_def", "late_def", "hold_def"] * 5
@@ -162,7 +162,7 @@ def test_among_many_neighbours_those_that_must_end_do_and_no_other(stage: Scene)
     check_only_deliberate_ends(worker)
 
 
-def test_a_retry_does_not_run_beside_the_attempt_that_exceeded_its_timeout(stage: Scene) -> None:
+def test_a_retry_does_not_run_beside_the_attempt_that_exceeded_its_timeout(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2")
     neighbour = running(stage, "hold", "neighbour")
     retried = running(stage, "late_retried", "retried")
@@ -181,7 +181,7 @@ def test_a_retry_does_not_run_beside_the_attempt_that_exceeded_its_timeout(stage
     check_only_deliberate_ends(worker)
 
 
-def test_an_attempt_that_ends_after_its_timeout_has_exceeded_it_and_its_child_exits(stage: Scene) -> None:
+def test_an_attempt_that_ends_after_its_timeout_has_exceeded_it_and_its_child_exits(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2")
     neighbour = running(stage, "hold", "neighbour")
     late = running(stage, "late_def", "late")
@@ -195,7 +195,7 @@ def test_an_attempt_that_ends_after_its_timeout_has_exceeded_it_and_its_child_ex
     check_only_deliberate_ends(worker)
 
 
-def test_a_def_task_in_a_thread_learns_at_once_that_it_is_cancelled(stage: Scene) -> None:
+def test_a_def_task_in_a_thread_learns_at_once_that_it_is_cancelled(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2")
     neighbour = running(stage, "hold", "neighbour")
     doomed = running(stage, "cooperative", "doomed")
@@ -207,7 +207,7 @@ def test_a_def_task_in_a_thread_learns_at_once_that_it_is_cancelled(stage: Scene
     check_only_deliberate_ends(worker)
 
 
-def test_what_a_blocked_event_loop_has_not_begun_runs_elsewhere(stage: Scene) -> None:
+def test_what_a_blocked_event_loop_has_not_begun_runs_elsewhere(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=8")
     blocking = running(stage, "late_blocking", "blocking")
     behind = [stage.send("hold", f"behind-{n}") for n in range(5)]
@@ -235,7 +235,7 @@ def test_what_a_blocked_event_loop_has_not_begun_runs_elsewhere(stage: Scene) ->
     ],
 )
 def test_an_attempt_that_its_timeout_ended_has_exceeded_it_whatever_its_cleanup_does(
-    stage: Scene, how: str, cleanup: str, kept: str | None
+    stage: Environment, how: str, cleanup: str, kept: str | None
 ) -> None:
     worker = ready_worker(stage, how)
     handle = stage.send("cleanup_raises", cleanup, cleanup)
@@ -251,20 +251,20 @@ def test_an_attempt_that_its_timeout_ended_has_exceeded_it_whatever_its_cleanup_
 
 
 @HOW
-def test_an_exception_that_can_not_be_shown_does_not_hide_the_timeout(stage: Scene, how: str) -> None:
+def test_an_exception_that_can_not_be_shown_does_not_hide_the_timeout(stage: Environment, how: str) -> None:
     worker = ready_worker(stage, how)
     assert code_of(stage.send("cleanup_raises", "unprintable", "unprintable")) is TIMED_OUT
     check_only_deliberate_ends(worker)
 
 
 @HOW
-def test_an_async_task_that_blocks_beyond_its_timeout_has_exceeded_it(stage: Scene, how: str) -> None:
+def test_an_async_task_that_blocks_beyond_its_timeout_has_exceeded_it(stage: Environment, how: str) -> None:
     worker = ready_worker(stage, how)
     assert code_of(stage.send("blocks_and_returns", "blocking")) is TIMED_OUT
     check_only_deliberate_ends(worker)
 
 
-def test_a_stop_waits_for_the_neighbours_of_a_task_that_can_not_be_stopped(stage: Scene) -> None:
+def test_a_stop_waits_for_the_neighbours_of_a_task_that_can_not_be_stopped(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2")
     neighbour = running(stage, "hold", "neighbour")
     doomed = running(stage, "hold_def", "doomed")
@@ -278,7 +278,7 @@ def test_a_stop_waits_for_the_neighbours_of_a_task_that_can_not_be_stopped(stage
     assert "child.died" not in worker.log()
 
 
-def test_a_shutdown_timeout_ends_neighbours_as_crashed_and_says_of_each_why(stage: Scene) -> None:
+def test_a_shutdown_timeout_ends_neighbours_as_crashed_and_says_of_each_why(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=3", "--shutdown-timeout=0.5")
     neighbour = running(stage, "hold", "neighbour")
     cancelled = running(stage, "hold_def", "cancelled")
@@ -296,7 +296,7 @@ def test_a_shutdown_timeout_ends_neighbours_as_crashed_and_says_of_each_why(stag
     assert "stale" not in worker.log()
 
 
-def test_a_child_that_is_recycled_can_have_a_task_that_can_not_be_stopped(stage: Scene) -> None:
+def test_a_child_that_is_recycled_can_have_a_task_that_can_not_be_stopped(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2", "--max-tasks-per-child=2")
     neighbour = running(stage, "hold", "neighbour")
     doomed = running(stage, "hold_def", "doomed")
@@ -310,7 +310,7 @@ def test_a_child_that_is_recycled_can_have_a_task_that_can_not_be_stopped(stage:
     check_only_deliberate_ends(worker)
 
 
-def test_the_slot_of_a_task_that_can_not_be_stopped_runs_as_many_others_as_before(stage: Scene) -> None:
+def test_the_slot_of_a_task_that_can_not_be_stopped_runs_as_many_others_as_before(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2")
     neighbour = running(stage, "hold", "neighbour")
     doomed = running(stage, "hold_def", "doomed")

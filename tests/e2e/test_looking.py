@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from tests.support.commands import horsies, with_app
+from tests.support.environment import URL_VARIABLE
 from tests.support.factories import DrivenWorker, done, failed, request, send
-from tests.support.scene import URL_VARIABLE
 from tests.support.sessions import SCHEMA, scalar
 from tests.support.shell import Shell
 from tests.support.terminal import Terminal

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.scene import Scene
+from tests.support.environment import Environment
 
 MEGABYTE = 1 << 20
 
@@ -40,36 +40,36 @@ KINDS = [
 ]
 
 
-def send_all(scene: Scene) -> dict[UUID, str]:
+def send_all(environment: Environment) -> dict[UUID, str]:
     """Send everything in a mixed order, that is the same in every run; id to key."""
     keys = [(kind.task, f"{kind.task}-{number}") for kind in KINDS for number in range(kind.count)]
     random.Random(4711).shuffle(keys)  # noqa: S311
     sent: dict[UUID, str] = {}
     for task, key in keys:
         more = [key.ljust(MEGABYTE, "x")] if task == "big" else []
-        sent[UUID(scene.send(task, key, *more).task_id)] = key
+        sent[UUID(environment.send(task, key, *more).task_id)] = key
     return sent
 
 
 @pytest.mark.timeout(180)
-def test_of_thousands_of_tasks_each_begins_once_and_ends_as_its_kind_does(scene: Scene) -> None:
-    worker = scene.ready_worker("--processes=4")
-    sent = send_all(scene)
+def test_of_thousands_of_tasks_each_begins_once_and_ends_as_its_kind_does(environment: Environment) -> None:
+    worker = environment.ready_worker("--processes=4")
+    sent = send_all(environment)
     assert len(sent) == 5_000
-    scene.wait_until_all_ended(120)
+    environment.wait_until_all_ended(120)
 
-    begun = scene.counts()
+    begun = environment.counts()
     assert set(begun) == set(sent.values())
     assert set(begun.values()) == {1}
 
     expected = {(kind.task_name, "FAILED" if kind.code else "COMPLETED", kind.code): kind.count for kind in KINDS}
-    assert scene.ended() == expected
+    assert environment.ended() == expected
 
-    results = scene.session.execute(
+    results = environment.session.execute(
         "select id, result #>> '{}' from horsies.history where status = 'COMPLETED' and task_name <> 'big'"
     )
     assert [(task_id, text) for task_id, text in results if text != f"done {sent[task_id]}"] == []
-    big = scene.session.execute("select id, result #>> '{}' from horsies.history where task_name = 'big'")
+    big = environment.session.execute("select id, result #>> '{}' from horsies.history where task_name = 'big'")
     assert [task_id for task_id, text in big if text[::-1] != sent[task_id].ljust(MEGABYTE, "x")] == []
 
     deaths = worker.log().count("child.died")
@@ -77,4 +77,4 @@ def test_of_thousands_of_tasks_each_begins_once_and_ends_as_its_kind_does(scene:
     assert len(worker.processes()) == 2 + 4
     assert worker.stop() == 0
     worker.assert_gone()
-    assert scene.worker_rows() == 0
+    assert environment.worker_rows() == 0

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from tests.support.commands import horsies
-from tests.support.scene import URL_VARIABLE, Scene
+from tests.support.environment import URL_VARIABLE, Environment
 from tests.support.workers import HORSIES, WorkerProcess
 
 OPENMP = """
@@ -45,56 +45,58 @@ PATCHED = {
 METHODS = pytest.mark.parametrize("method", ["fork", "spawn"])
 
 
-def build(scene: Scene, source: str, call: str) -> None:
-    (scene.folder / "library.c").write_text(source)
+def build(environment: Environment, source: str, call: str) -> None:
+    (environment.folder / "library.c").write_text(source)
     command = ["gcc", "-shared", "-fPIC", "-fopenmp", "-pthread", "-o", "library.so", "library.c"]
-    subprocess.run(command, cwd=scene.folder, check=True)
-    (scene.folder / "native.py").write_text(WARMED_UP.format(call=call))
+    subprocess.run(command, cwd=environment.folder, check=True)
+    (environment.folder / "native.py").write_text(WARMED_UP.format(call=call))
 
 
-def test_threads_of_openmp_are_warned_of_with_the_way_out(scene: Scene) -> None:
-    build(scene, OPENMP, "work(1000)")
-    worker = scene.worker(app="native:app")
+def test_threads_of_openmp_are_warned_of_with_the_way_out(environment: Environment) -> None:
+    build(environment, OPENMP, "work(1000)")
+    worker = environment.worker(app="native:app")
     worker.wait_until_ready()
     found = worker.wait_for_log(r"WARNING app\.native_threads_found threads=horsies,horsies libraries=gomp .*")
     assert "--start-method spawn" in found[0]
-    assert scene.send("ok", "needs no threads").get(timeout_ms=20_000).is_ok()
+    assert environment.send("ok", "needs no threads").get(timeout_ms=20_000).is_ok()
     assert worker.stop() == 0
 
 
-def test_a_thread_that_has_a_name_is_named(scene: Scene) -> None:
-    build(scene, NAMED, "start()")
-    worker = scene.worker(app="native:app")
+def test_a_thread_that_has_a_name_is_named(environment: Environment) -> None:
+    build(environment, NAMED, "start()")
+    worker = environment.worker(app="native:app")
     worker.wait_for_log(r"WARNING app\.native_threads_found threads=grpc_global_tim ")
     worker.wait_until_ready()
     assert worker.stop() == 0
 
 
-def test_spawned_children_run_what_forked_ones_could_not(scene: Scene) -> None:
-    build(scene, OPENMP, "work(1000)")
-    worker = scene.worker("--start-method=spawn", app="native:app")
+def test_spawned_children_run_what_forked_ones_could_not(environment: Environment) -> None:
+    build(environment, OPENMP, "work(1000)")
+    worker = environment.worker("--start-method=spawn", app="native:app")
     worker.wait_until_ready()
-    sent = horsies(scene.folder, "send", "native:app", "predict", "1000", "--wait", **{URL_VARIABLE: scene.url})
+    sent = horsies(
+        environment.folder, "send", "native:app", "predict", "1000", "--wait", **{URL_VARIABLE: environment.url}
+    )
     assert sent.stdout.strip() == "1000", sent.stderr
     assert worker.stop() == 0
     assert "WARNING" not in worker.log()
 
 
-def test_an_app_without_native_threads_is_not_warned_of(scene: Scene) -> None:
-    worker = scene.ready_worker()
+def test_an_app_without_native_threads_is_not_warned_of(environment: Environment) -> None:
+    worker = environment.ready_worker()
     assert worker.stop() == 0
     assert "native_threads" not in worker.log()
 
 
-def test_a_program_with_native_threads_is_warned_before_it_forks(scene: Scene) -> None:
-    build(scene, NAMED, "start()")
-    program = scene.folder / "native.py"
+def test_a_program_with_native_threads_is_warned_before_it_forks(environment: Environment) -> None:
+    build(environment, NAMED, "start()")
+    program = environment.folder / "native.py"
     program.write_text(program.read_text() + "\nif __name__ == '__main__':\n    app.worker().run()\n")
     worker = WorkerProcess(
-        ["native.py"], scene.folder, {URL_VARIABLE: scene.url}, executable=HORSIES.with_name("python")
+        ["native.py"], environment.folder, {URL_VARIABLE: environment.url}, executable=HORSIES.with_name("python")
     )
-    scene.at_end(worker.assert_gone)
-    scene.at_end(worker.kill_all)
+    environment.at_end(worker.assert_gone)
+    environment.at_end(worker.kill_all)
     worker.wait_until_ready()
     assert "WARNING app.native_threads_found threads=grpc_global_tim " in worker.log()
     assert worker.stop() == 0
@@ -102,12 +104,14 @@ def test_a_program_with_native_threads_is_warned_before_it_forks(scene: Scene) -
 
 @METHODS
 @pytest.mark.parametrize("library", PATCHED)
-def test_a_patched_app_works_or_is_refused_with_the_way_out(scene: Scene, library: str, method: str) -> None:
-    (scene.folder / "patched.py").write_text(PATCHED[library])
-    worker = scene.worker(f"--start-method={method}", "--concurrency=2", app="patched:app")
+def test_a_patched_app_works_or_is_refused_with_the_way_out(
+    environment: Environment, library: str, method: str
+) -> None:
+    (environment.folder / "patched.py").write_text(PATCHED[library])
+    worker = environment.worker(f"--start-method={method}", "--concurrency=2", app="patched:app")
     if (library, method) == ("gevent", "spawn"):
         worker.wait_until_ready()
-        assert scene.send("ok", "key").get(timeout_ms=20_000).is_ok()
+        assert environment.send("ok", "key").get(timeout_ms=20_000).is_ok()
         assert worker.stop() == 0
         return
     assert worker.wait() == 1

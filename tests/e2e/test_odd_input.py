@@ -14,7 +14,7 @@ import pytest
 from horsies import TaskHandle, TaskSendErrorCode
 from horsies.codes import BuiltInTaskCode, OperationalErrorCode
 from tests.support.databases import new_database
-from tests.support.scene import URL_VARIABLE, Scene, load_tasks, new_scene
+from tests.support.environment import URL_VARIABLE, Environment, load_tasks, new_scene
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess, lives
@@ -31,7 +31,7 @@ MEGABYTE = 1 << 20
 class Stage:
     """A worker with one child, and the producer's copy of its tasks."""
 
-    scene: Scene
+    environment: Environment
     worker: WorkerProcess
     tasks: ModuleType
 
@@ -41,23 +41,23 @@ class Stage:
     def check_goes_on(self, why: str) -> set[int]:
         """Tasks of both kinds run as ever, once each, and no more processes than there should be."""
         keys = [f"{why} {number}" for number in range(6)]
-        before = self.scene.counts()
+        before = self.environment.counts()
         sent = [self.send(task, key) for key in keys for task in ("plain", "plain_async")]
         ran_in = {outcome(handle) for handle in sent}
-        begun = self.scene.counts() - before
+        begun = self.environment.counts() - before
         assert begun == dict.fromkeys(keys, 2)
         wait_until(lambda: len(self.worker.processes()) == 3, describe=lambda: f"3 of {self.worker.processes()}")
         return ran_in
 
 
 def stage_on(server: Server, template: str, folder: Path, *args: str) -> Iterator[Stage]:
-    with new_database(server, template) as url, new_scene(url, folder) as scene:
+    with new_database(server, template) as url, new_scene(url, folder) as environment:
         shutil.copy(TASKS, folder)
-        env = {URL_VARIABLE: url, "TEST_LEDGER": str(scene.ledger_file)}
+        env = {URL_VARIABLE: url, "TEST_LEDGER": str(environment.ledger_file)}
         tasks = load_tasks(folder / TASKS.name, env)
-        worker = scene.worker(*args, app="odd_tasks:app")
+        worker = environment.worker(*args, app="odd_tasks:app")
         worker.wait_until_ready()
-        yield Stage(scene, worker, tasks)
+        yield Stage(environment, worker, tasks)
         tasks.app.close()
         assert worker.stop() == 0
         worker.assert_gone()
@@ -153,7 +153,7 @@ def test_what_has_no_form_is_refused_at_once(stage: Stage, value: Any) -> None:
 def test_a_stored_argument_that_is_too_deep_is_an_outcome(stage: Stage, levels: int) -> None:
     sent = stage.tasks.echo.with_options(delay=3600).send("fine").unwrap()
     args = '{"value": ' + "[" * levels + "]" * levels + "}"
-    stage.scene.session.execute(
+    stage.environment.session.execute(
         "update horsies.tasks set args = %s, run_at = now() where id = %s", (args, sent.task_id)
     )
     stage.check_goes_on(f"a stored argument of {levels} levels")
@@ -189,9 +189,9 @@ def test_what_a_task_does_to_its_process_harms_nobody(stage: Stage, task: str, k
 
 @pytest.mark.parametrize("kind", ["cancels_all_tasks", "cancels_its_neighbours"])
 def test_who_is_cancelled_by_a_neighbour_has_an_outcome(stage: Stage, kind: str) -> None:
-    neighbours = [stage.send(task, f"{kind} beside {task}", 0.5) for task in ("nap", "nap_async")]
-    stage.scene.wait_for_note(f"{kind} beside nap")
-    ends = [outcome(handle) for handle in (*neighbours, stage.send("odd_async", kind))]
+    local_workers = [stage.send(task, f"{kind} beside {task}", 0.5) for task in ("nap", "nap_async")]
+    stage.environment.wait_for_note(f"{kind} beside nap")
+    ends = [outcome(handle) for handle in (*local_workers, stage.send("odd_async", kind))]
     assert {getattr(end, "error_code", None) for end in ends} <= {None, CRASHED, UNHANDLED}
     stage.check_goes_on(kind)
 
@@ -214,11 +214,11 @@ def test_an_alarm_strikes_nobody_else(stage: Stage) -> None:
     ],
 )
 def test_a_copy_that_comes_back_from_a_task_ends(stage: Stage, task: str, kind: str, status: int) -> None:
-    neighbours = [stage.send("nap_async", f"beside {kind} {number}", 0.1) for number in range(3)]
+    local_workers = [stage.send("nap_async", f"beside {kind} {number}", 0.1) for number in range(3)]
     assert outcome(stage.send(task, kind)) == status
-    pids = {outcome(handle) for handle in neighbours} | stage.check_goes_on(kind)
+    pids = {outcome(handle) for handle in local_workers} | stage.check_goes_on(kind)
     assert len(pids) == 1
-    begun = stage.scene.counts()
+    begun = stage.environment.counts()
     assert {begun[f"beside {kind} {number}"] for number in range(3)} == {1}
 
 

@@ -13,8 +13,8 @@ import pytest
 from horsies import TaskStatus
 from horsies.codes import OperationalErrorCode
 from tests.support.commands import horsies
+from tests.support.environment import URL_VARIABLE, load_tasks
 from tests.support.odd import LONGEST_SCHEMAS, ODD_PASSWORD, odd_database
-from tests.support.scene import URL_VARIABLE, load_tasks
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess

@@ -10,8 +10,8 @@ import pytest
 
 from horsies import AppConfig, Horsies, PostgresConfig, TaskError, TaskResult
 from tests.support.commands import horsies
+from tests.support.environment import URL_VARIABLE
 from tests.support.factories import DrivenWorker, define, failed, request, send
-from tests.support.scene import URL_VARIABLE
 from tests.support.sessions import NOON
 from tests.support.shell import Shell
 from tests.support.workers import HORSIES, clean_environment

@@ -14,7 +14,7 @@ import pytest
 from horsies import TaskAttemptOutcome, TaskHandle, TaskInfo, TaskStatus
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
 from tests.support.databases import new_database
-from tests.support.scene import Scene, new_scene
+from tests.support.environment import Environment, new_scene
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess, lives
@@ -32,19 +32,19 @@ type Code = BuiltInTaskCode | str
 @pytest.fixture(scope="module", params=["--processes=2", "--concurrency=4"])
 def stage(
     request: pytest.FixtureRequest, server: Server, template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Scene, WorkerProcess]]:
-    """A scene and a worker that the tests share: each task has a key of its own."""
+) -> Iterator[tuple[Environment, WorkerProcess]]:
+    """A environment and a worker that the tests share: each task has a key of its own."""
     with new_database(server, template) as url, new_scene(url, tmp_path_factory.mktemp("outcomes")) as shared:
         yield shared, shared.ready_worker(request.param)
 
 
 @pytest.fixture
-def scene(stage: tuple[Scene, WorkerProcess]) -> Scene:
+def environment(stage: tuple[Environment, WorkerProcess]) -> Environment:
     return stage[0]
 
 
 @pytest.fixture
-def worker(stage: tuple[Scene, WorkerProcess]) -> WorkerProcess:
+def worker(stage: tuple[Environment, WorkerProcess]) -> WorkerProcess:
     return stage[1]
 
 
@@ -62,8 +62,8 @@ def info_of(handle: TaskHandle[Any]) -> TaskInfo:
 
 
 @pytest.mark.parametrize("task", ["ok", "ok_async"])
-def test_a_value_completes_the_task(scene: Scene, task: str) -> None:
-    info = info_of(scene.send(task, f"{task} once"))
+def test_a_value_completes_the_task(environment: Environment, task: str) -> None:
+    info = info_of(environment.send(task, f"{task} once"))
     assert info.status is TaskStatus.COMPLETED
     assert info.result is not None
     assert info.result.ok_value == f"done {task} once"
@@ -71,7 +71,7 @@ def test_a_value_completes_the_task(scene: Scene, task: str) -> None:
     assert info.started_at is not None
     assert info.completed_at is not None
     assert info.sent_at <= info.started_at <= info.completed_at
-    assert scene.counts()[f"{task} once"] == 1
+    assert environment.counts()[f"{task} once"] == 1
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_a_value_completes_the_task(scene: Scene, task: str) -> None:
         ("slow_deaf", TIMED_OUT, ["task slow_deaf", "300 ms"]),
     ],
 )
-def test_a_failure_has_its_code_and_says_why(scene: Scene, task: str, code: Code, says: list[str]) -> None:
+def test_a_failure_has_its_code_and_says_why(environment: Environment, task: str, code: Code, says: list[str]) -> None:
     key = f"{task} failing"
-    info = info_of(scene.send(task, key))
+    info = info_of(environment.send(task, key))
     assert info.status is TaskStatus.FAILED
     assert info.result is not None
     error = info.result.err_value
@@ -110,16 +110,16 @@ def test_a_failure_has_its_code_and_says_why(scene: Scene, task: str, code: Code
     assert [part for part in says if part.replace("KEY", key) not in str(error.message)] == []
     assert info.completed_at is None
     assert info.failed_at is not None
-    assert scene.counts()[key] == 1
+    assert environment.counts()[key] == 1
     check_only_attempt(info, TaskAttemptOutcome.WORKER_FAILURE if code is CRASHED else TaskAttemptOutcome.FAILED)
 
 
 @pytest.mark.parametrize("task", ["wrong_type", "no_result", "bare_value", "unserialisable", "nan", "fail", "ok_async"])
-def test_a_direct_call_has_the_same_outcome(scene: Scene, task: str) -> None:
+def test_a_direct_call_has_the_same_outcome(environment: Environment, task: str) -> None:
     key = f"{task} called"
-    called = getattr(scene.tasks, task)(key)
+    called = getattr(environment.tasks, task)(key)
     result = asyncio.run(called) if inspect.iscoroutine(called) else called
-    assert outcome(scene.send(task, key)) == (result.ok_value if result.is_ok() else result.err_value)
+    assert outcome(environment.send(task, key)) == (result.ok_value if result.is_ok() else result.err_value)
 
 
 def check_only_attempt(info: TaskInfo, expected: TaskAttemptOutcome) -> None:
@@ -133,9 +133,9 @@ def check_only_attempt(info: TaskInfo, expected: TaskAttemptOutcome) -> None:
 
 
 @pytest.mark.parametrize("task", ["ok", "boom", "exit_now", "slow"])
-def test_an_attempt_says_who_ran_it(scene: Scene, worker: WorkerProcess, task: str) -> None:
-    info = info_of(scene.send(task, f"{task} by whom"))
-    pid = scene.wait_for_note(f"{task} by whom").pid
+def test_an_attempt_says_who_ran_it(environment: Environment, worker: WorkerProcess, task: str) -> None:
+    info = info_of(environment.send(task, f"{task} by whom"))
+    pid = environment.wait_for_note(f"{task} by whom").pid
     assert info.attempts is not None
     for told in (info, *info.attempts):
         assert (told.worker_hostname, told.worker_pid) == (socket.gethostname(), pid)
@@ -152,9 +152,9 @@ def test_an_attempt_says_who_ran_it(scene: Scene, worker: WorkerProcess, task: s
         ("interrupt_async", "KeyboardInterrupt", ""),
     ],
 )
-def test_an_exception_is_kept_with_its_traceback(scene: Scene, task: str, kind: str, message: str) -> None:
+def test_an_exception_is_kept_with_its_traceback(environment: Environment, task: str, kind: str, message: str) -> None:
     key = f"{task} traced"
-    exception = outcome(scene.send(task, key)).exception
+    exception = outcome(environment.send(task, key)).exception
     assert (exception["type"], exception["message"]) == (kind, message.replace("KEY", key))
     assert 'mixed_tasks.py", line' in exception["traceback"]
     assert f"in {task}\n    raise {kind}" in exception["traceback"]
@@ -174,8 +174,8 @@ def test_an_exception_is_kept_with_its_traceback(scene: Scene, task: str, kind: 
         ("memory", "MemoryError"),
     ],
 )
-def test_odd_exceptions_are_outcomes_like_others(scene: Scene, task: str, kind: str, says: str) -> None:
-    handle = scene.send(task, kind)
+def test_odd_exceptions_are_outcomes_like_others(environment: Environment, task: str, kind: str, says: str) -> None:
+    handle = environment.send(task, kind)
     error = outcome(handle)
     assert error.error_code is UNHANDLED
     assert says in error.message
@@ -183,22 +183,22 @@ def test_odd_exceptions_are_outcomes_like_others(scene: Scene, task: str, kind: 
     assert lives(info_of(handle).worker_pid or 0)
 
 
-def test_an_endless_recursion_is_an_outcome(scene: Scene) -> None:
-    error = outcome(scene.send("recurse", "deep"))
+def test_an_endless_recursion_is_an_outcome(environment: Environment) -> None:
+    error = outcome(environment.send("recurse", "deep"))
     assert error.error_code is UNHANDLED
     assert "RecursionError" in error.message
 
 
 @pytest.mark.parametrize("task", ["leave", "leave_async", "interrupt", "interrupt_async", "boom", "slow_async"])
-def test_a_child_goes_on_after_what_is_only_an_outcome(scene: Scene, task: str) -> None:
-    outcome(scene.send(task, f"{task} and on"))
-    outcome(scene.send("ok", f"after {task}"))
-    assert lives(scene.wait_for_note(f"{task} and on").pid)
+def test_a_child_goes_on_after_what_is_only_an_outcome(environment: Environment, task: str) -> None:
+    outcome(environment.send(task, f"{task} and on"))
+    outcome(environment.send("ok", f"after {task}"))
+    assert lives(environment.wait_for_note(f"{task} and on").pid)
 
 
-def test_exceptions_become_codes_by_the_mappers(scene: Scene) -> None:
+def test_exceptions_become_codes_by_the_mappers(environment: Environment) -> None:
     def code(task: str, *args: str) -> object:
-        return outcome(scene.send(task, "mapped", *args)).error_code
+        return outcome(environment.send(task, "mapped", *args)).error_code
 
     assert code("boom_mapped") == "NOT_THERE"
     assert code("boom_own_mapper", "LookupError") == "NOT_IN_SHOP"
@@ -206,52 +206,52 @@ def test_exceptions_become_codes_by_the_mappers(scene: Scene) -> None:
     assert code("boom_own_mapper", "OSError") == "SHOP_BROKEN"
 
 
-def test_data_that_json_cannot_carry_does_not_replace_the_code_that_is_retried(scene: Scene) -> None:
-    error = outcome(scene.send("late_payment", "late payment"))
+def test_data_that_json_cannot_carry_does_not_replace_the_code_that_is_retried(environment: Environment) -> None:
+    error = outcome(environment.send("late_payment", "late payment"))
     assert error.error_code == "PAYMENT_LATE"
     assert (error.data["due"], error.data["ratio"]) == ("2026-03-01T00:00:00Z", "NaN")
     assert "lock object" in error.data["lock"]
     assert error.message == "no payment (data holds lock, which JSON cannot carry: it is stored as its repr)"
-    assert scene.counts()["late payment"] == 2
+    assert environment.counts()["late payment"] == 2
 
 
-def test_an_error_class_of_the_users_comes_back_as_itself(scene: Scene) -> None:
-    error = outcome(scene.send("fail", "own class"))
-    assert type(error) is scene.tasks.ShopError
+def test_an_error_class_of_the_users_comes_back_as_itself(environment: Environment) -> None:
+    error = outcome(environment.send("fail", "own class"))
+    assert type(error) is environment.tasks.ShopError
     assert (error.shop, error.data) == ("side", {"key": "own class"})
 
 
-def test_models_and_times_come_back_as_they_were(scene: Scene) -> None:
-    order = scene.tasks.Order(number=2**70, lines=["ö", "\U0001f40e"])
+def test_models_and_times_come_back_as_they_were(environment: Environment) -> None:
+    order = environment.tasks.Order(number=2**70, lines=["ö", "\U0001f40e"])
     when = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=5, minutes=30)))
-    answer = outcome(scene.send("order", order, when))
-    assert type(answer) is scene.tasks.Order
+    answer = outcome(environment.send("order", order, when))
+    assert type(answer) is environment.tasks.Order
     assert answer.number == 2**70 + 1
     assert answer.lines == ["ö", "\U0001f40e", when.astimezone(UTC).isoformat()]
 
 
-def test_ten_megabytes_go_and_come_back(scene: Scene) -> None:
+def test_ten_megabytes_go_and_come_back(environment: Environment) -> None:
     payload = "0123456789" * (1 << 20)
-    assert outcome(scene.send("big", "big", payload)) == payload[::-1]
+    assert outcome(environment.send("big", "big", payload)) == payload[::-1]
 
 
-def test_arguments_that_no_longer_fit_name_the_parameter(scene: Scene) -> None:
-    sent = scene.tasks.ok.with_options(delay=3600).send("too late").unwrap()
+def test_arguments_that_no_longer_fit_name_the_parameter(environment: Environment) -> None:
+    sent = environment.tasks.ok.with_options(delay=3600).send("too late").unwrap()
     changed = "update horsies.tasks set args = '{\"key\": 5}', run_at = now() where id = %s"
-    scene.session.execute(changed, (sent.task_id,))
-    scene.send("ok", "wakes the worker")
+    environment.session.execute(changed, (sent.task_id,))
+    environment.send("ok", "wakes the worker")
     error = outcome(sent)
     assert error.error_code is UNSTORABLE
     assert "key" in str(error.message)
-    assert scene.counts()["too late"] == 0
+    assert environment.counts()["too late"] == 0
 
 
-def test_a_task_sends_another_one_and_waits_for_it(scene: Scene) -> None:
-    assert outcome(scene.send("sender", "outer")) == "inner said done outer:inner"
+def test_a_task_sends_another_one_and_waits_for_it(environment: Environment) -> None:
+    assert outcome(environment.send("sender", "outer")) == "inner said done outer:inner"
 
 
-def test_a_crash_that_the_policy_names_is_tried_again(scene: Scene, tmp_path: Path) -> None:
-    info = info_of(scene.send("survivor", "survivor", str(tmp_path)))
+def test_a_crash_that_the_policy_names_is_tried_again(environment: Environment, tmp_path: Path) -> None:
+    info = info_of(environment.send("survivor", "survivor", str(tmp_path)))
     assert info.status is TaskStatus.COMPLETED
     assert info.result is not None
     assert info.result.ok_value == "second time"
@@ -260,35 +260,35 @@ def test_a_crash_that_the_policy_names_is_tried_again(scene: Scene, tmp_path: Pa
     assert (second.outcome, second.will_retry) == (TaskAttemptOutcome.COMPLETED, False)
     assert (first.outcome, first.will_retry) == (TaskAttemptOutcome.WORKER_FAILURE, True)
     assert "SIGKILL" in str(first.error_message)
-    assert scene.counts()["survivor"] == 2
+    assert environment.counts()["survivor"] == 2
 
 
-def test_a_timeout_that_the_policy_names_is_tried_again(scene: Scene, tmp_path: Path) -> None:
-    info = info_of(scene.send("slow_retried", "slow_retried", str(tmp_path)))
+def test_a_timeout_that_the_policy_names_is_tried_again(environment: Environment, tmp_path: Path) -> None:
+    info = info_of(environment.send("slow_retried", "slow_retried", str(tmp_path)))
     assert info.status is TaskStatus.COMPLETED
     assert info.attempts is not None
     assert [attempt.error_code for attempt in info.attempts] == [None, TIMED_OUT]
 
 
 @pytest.mark.parametrize("overdue", ["slow", "slow_async"])
-def test_a_timeout_does_not_harm_a_neighbour(scene: Scene, overdue: str) -> None:
-    neighbour = scene.send("sleep", f"beside {overdue}", 1.5)
-    scene.wait_for_note(f"beside {overdue}")
-    late = scene.send(overdue, f"{overdue} beside")
+def test_a_timeout_does_not_harm_a_neighbour(environment: Environment, overdue: str) -> None:
+    neighbour = environment.send("sleep", f"beside {overdue}", 1.5)
+    environment.wait_for_note(f"beside {overdue}")
+    late = environment.send(overdue, f"{overdue} beside")
     assert outcome(late).error_code is TIMED_OUT
     assert outcome(neighbour) == f"beside {overdue}"
 
 
-def test_a_child_is_missed_although_another_process_holds_its_socket(scene: Scene) -> None:
-    error = outcome(scene.send("desert", "deserted"))
+def test_a_child_is_missed_although_another_process_holds_its_socket(environment: Environment) -> None:
+    error = outcome(environment.send("desert", "deserted"))
     assert error.error_code is CRASHED
     assert "exited with code 9" in error.message
-    assert outcome(scene.send("ok", "after desert")) == "done after desert"
+    assert outcome(environment.send("ok", "after desert")) == "done after desert"
 
 
-def test_what_a_task_started_ends_with_its_child(scene: Scene) -> None:
-    grandchild = outcome(scene.send("spawn", "spawned"))
-    child = scene.wait_for_note("spawned").pid
+def test_what_a_task_started_ends_with_its_child(environment: Environment) -> None:
+    grandchild = outcome(environment.send("spawn", "spawned"))
+    child = environment.wait_for_note("spawned").pid
     assert lives(grandchild)
     psutil.Process(child).kill()
     wait_until(lambda: not lives(grandchild), describe="the end of the process that a task left behind")

@@ -8,7 +8,7 @@ import pytest
 
 from horsies import TaskHandle, TaskInfo
 from tests.conftest import StartWorker
-from tests.support.scene import URL_VARIABLE, load_tasks
+from tests.support.environment import URL_VARIABLE, load_tasks
 from tests.support.waiting import wait_until
 
 TASKS = Path(__file__).with_name("progress_tasks.py")

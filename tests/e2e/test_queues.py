@@ -18,8 +18,8 @@ from uuid import UUID
 import pytest
 
 from horsies import TaskHandle
+from tests.support.environment import URL_VARIABLE, load_tasks
 from tests.support.factories import cap_queue, pause_queue
-from tests.support.scene import URL_VARIABLE, load_tasks
 from tests.support.sessions import Session, open_session, scalar
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
@@ -254,7 +254,7 @@ def test_another_worker_takes_what_a_dead_one_had_prefetched(stage: Stage) -> No
     short = tasks.in_a.send("short").unwrap()
     wait_until(lambda: stage.statuses()["CLAIMED"] == 1)
     holder = holder_of(stage.session, short)
-    first.kill_all()  # with its template process: nobody says so to the database
+    first.kill_all()  # with its fork server: nobody says so to the database
     stage.set(recovery={"check_interval_ms": 1_000})
     stage.ready_worker()
     assert short.get(timeout_ms=10_000).is_ok()

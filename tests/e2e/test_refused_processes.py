@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.scene import URL_VARIABLE, Scene, new_scene
+from tests.support.environment import URL_VARIABLE, Environment, new_scene
 from tests.support.waiting import wait_until
 from tests.support.workers import HORSIES, WorkerProcess
 
@@ -24,27 +24,29 @@ METHODS = pytest.mark.parametrize("method", ["fork", "spawn"])
 
 
 @pytest.fixture
-def scene(tcp_database_url: str, tmp_path: Path) -> Iterator[Scene]:
-    """A scene whose workers come to the database by password, whoever they run as."""
+def environment(tcp_database_url: str, tmp_path: Path) -> Iterator[Environment]:
+    """A environment whose workers come to the database by password, whoever they run as."""
     with new_scene(tcp_database_url, tmp_path) as made:
         yield made
 
 
-def as_somebody(scene: Scene, *args: str, app: str = "mixed_tasks:app", program: str = "", **env: str) -> WorkerProcess:
+def as_somebody(
+    environment: Environment, *args: str, app: str = "mixed_tasks:app", program: str = "", **env: str
+) -> WorkerProcess:
     """Start a worker for which limits of processes hold: not as root. It may read what root may."""
-    full = {URL_VARIABLE: scene.url, "TEST_LEDGER": str(scene.ledger_file), **env}
+    full = {URL_VARIABLE: environment.url, "TEST_LEDGER": str(environment.ledger_file), **env}
     command = [str(HORSIES.with_name("python")), program] if program else [str(HORSIES), "worker", app, *args]
     if os.getuid() != 0:
-        worker = WorkerProcess(command[1:], scene.folder, full, executable=Path(command[0]))
+        worker = WorkerProcess(command[1:], environment.folder, full, executable=Path(command[0]))
     else:
-        scene.ledger_file.touch()
-        for each in (scene.folder, scene.ledger_file):
+        environment.ledger_file.touch()
+        for each in (environment.folder, environment.ledger_file):
             each.chmod(0o777)
         powers = [f"--{kind}-caps={MAY_READ}" for kind in ("inh", "ambient")]
         command = [*AS_SOMEBODY[1:], *powers, f"--bounding-set=-all,{MAY_READ}", *command]
-        worker = WorkerProcess(command, scene.folder, full, executable=Path(AS_SOMEBODY[0]))
-    scene.at_end(worker.assert_gone)
-    scene.at_end(worker.kill_all)
+        worker = WorkerProcess(command, environment.folder, full, executable=Path(AS_SOMEBODY[0]))
+    environment.at_end(worker.assert_gone)
+    environment.at_end(worker.kill_all)
     return worker
 
 
@@ -56,18 +58,18 @@ def limit_processes(process: psutil.Process, most: int | None) -> None:
 
 
 @METHODS
-def test_a_refused_child_is_tried_again_and_running_tasks_go_on(scene: Scene, method: str) -> None:
-    worker = as_somebody(scene, "--processes=2", f"--start-method={method}")
+def test_a_refused_child_is_tried_again_and_running_tasks_go_on(environment: Environment, method: str) -> None:
+    worker = as_somebody(environment, "--processes=2", f"--start-method={method}")
     worker.wait_until_ready()
     wait_until(lambda: len(worker.children()) == 2)
-    running = scene.send("sleep", "running", 3.0)
-    scene.wait_for_note("running")
+    running = environment.send("sleep", "running", 3.0)
+    environment.wait_for_note("running")
     limit_processes(worker.template(), 1)
-    died = scene.send("kill", "deadly").get(timeout_ms=20_000)
+    died = environment.send("kill", "deadly").get(timeout_ms=20_000)
     assert str(died.err_value.error_code) == "WORKER_CRASHED"
     worker.wait_for_log(r"WARNING child\.start_refused reason=\"[^\"]+\" retry_in_s=0\.2")
     assert running.get(timeout_ms=20_000).ok_value == "running"
-    assert scene.send("ok", "by the other child").get(timeout_ms=20_000).is_ok()
+    assert environment.send("ok", "by the other child").get(timeout_ms=20_000).is_ok()
     assert len(worker.children()) == 1
     limit_processes(worker.template(), None)
     wait_until(lambda: len(worker.children()) == 2, 20, worker.log)
@@ -75,36 +77,36 @@ def test_a_refused_child_is_tried_again_and_running_tasks_go_on(scene: Scene, me
     assert worker.stop() == 0
 
 
-def test_a_worker_without_any_child_ends_after_the_threshold(scene: Scene) -> None:
-    worker = as_somebody(scene, TEST_STALE_MS="2000", TEST_HEARTBEAT_MS="1000")
+def test_a_worker_without_any_child_ends_after_the_threshold(environment: Environment) -> None:
+    worker = as_somebody(environment, TEST_STALE_MS="2000", TEST_HEARTBEAT_MS="1000")
     worker.wait_until_ready()
     limit_processes(worker.template(), 1)
-    assert scene.send("kill", "deadly").get(timeout_ms=20_000).is_err()
+    assert environment.send("kill", "deadly").get(timeout_ms=20_000).is_err()
     assert worker.wait() == 1
     assert 'worker.failed reason="no child could be started for 2 seconds: ' in worker.log()
     assert "child.start_refused" in worker.log()
     assert "Traceback" not in worker.log()
-    assert scene.worker_rows() == 0
+    assert environment.worker_rows() == 0
 
 
-def test_a_child_that_gets_no_thread_waits_for_one(scene: Scene) -> None:
+def test_a_child_that_gets_no_thread_waits_for_one(environment: Environment) -> None:
     """Its pulse needs a thread. The limit comes when the child exists, and before it has started the thread."""
-    (scene.folder / "limited.py").write_text(LIMITED)
-    worker = as_somebody(scene, app="limited:app")
+    (environment.folder / "limited.py").write_text(LIMITED)
+    worker = as_somebody(environment, app="limited:app")
     worker.wait_for_log(r"WARNING child\.thread_refused")
     [child] = worker.children()
     limit_processes(child, None)
     worker.wait_until_ready()
-    assert scene.send("ok", "key").get(timeout_ms=20_000).is_ok()
+    assert environment.send("ok", "key").get(timeout_ms=20_000).is_ok()
     assert worker.stop() == 0
 
 
-def test_a_worker_whose_first_process_is_refused_says_so_in_one_line(scene: Scene) -> None:
-    (scene.folder / "program.py").write_text(
+def test_a_worker_whose_first_process_is_refused_says_so_in_one_line(environment: Environment) -> None:
+    (environment.folder / "program.py").write_text(
         "import resource, sys\nfrom mixed_tasks import app\n"
         "resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))\nsys.exit(app.worker().run())\n"
     )
-    worker = as_somebody(scene, program="program.py")
+    worker = as_somebody(environment, program="program.py")
     assert worker.wait() == 1
     assert 'ERROR worker.failed reason="no process can be started: ' in worker.log()
     assert "Traceback" not in worker.log()

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 
 from horsies import TaskSendError, TaskSendErrorCode, TaskSendResult, is_err
-from tests.support.scene import Scene
+from tests.support.environment import Environment
 
 NOW = datetime.now(UTC)
 
 
-def check_refused(scene: Scene, sent: TaskSendResult[Any], *says: str) -> None:
+def check_refused(environment: Environment, sent: TaskSendResult[Any], *says: str) -> None:
     assert is_err(sent)
     error: TaskSendError = sent.err_value
     assert error.code is TaskSendErrorCode.VALIDATION_FAILED
     assert [part for part in says if part not in error.message] == [], error.message
     assert error.message.encode()  # nothing in it that can't be printed
     assert (error.retryable, error.task_id, error.payload) == (False, None, None)
-    assert scene.live_tasks() == 0
+    assert environment.live_tasks() == 0
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -41,13 +41,13 @@ def check_refused(scene: Scene, sent: TaskSendResult[Any], *says: str) -> None:
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_by_name(
-    scene: Scene, *, asynchronous: bool, args: tuple[object, ...], kwargs: dict[str, object], says: str
+    environment: Environment, *, asynchronous: bool, args: tuple[object, ...], kwargs: dict[str, object], says: str
 ) -> None:
     async def send() -> Any:
-        return await scene.tasks.measure.send_async(*args, **kwargs)
+        return await environment.tasks.measure.send_async(*args, **kwargs)
 
-    sent = asyncio.run(send()) if asynchronous else scene.tasks.measure.send(*args, **kwargs)
-    check_refused(scene, sent, says)
+    sent = asyncio.run(send()) if asynchronous else environment.tasks.measure.send(*args, **kwargs)
+    check_refused(environment, sent, says)
 
 
 @pytest.mark.parametrize(
@@ -71,18 +71,20 @@ def test_arguments_that_do_not_fit_are_refused_by_name(
         ({"priority": True}, "priority"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_by_name(scene: Scene, options: dict[str, Any], says: str) -> None:
-    check_refused(scene, scene.tasks.ok.with_options(**options).send("key"), says)
+def test_options_that_make_no_sense_are_refused_by_name(
+    environment: Environment, options: dict[str, Any], says: str
+) -> None:
+    check_refused(environment, environment.tasks.ok.with_options(**options).send("key"), says)
 
 
 @pytest.mark.parametrize("delay", [-1, math.nan, "soon", None])
-def test_a_schedule_in_the_past_or_at_no_time_is_refused(scene: Scene, delay: Any) -> None:
-    check_refused(scene, scene.tasks.ok.schedule(delay, "key"), "delay", repr(delay))
+def test_a_schedule_in_the_past_or_at_no_time_is_refused(environment: Environment, delay: Any) -> None:
+    check_refused(environment, environment.tasks.ok.schedule(delay, "key"), "delay", repr(delay))
 
 
-def test_the_edges_are_accepted(scene: Scene) -> None:
+def test_the_edges_are_accepted(environment: Environment) -> None:
     for options in ({"delay": 0}, {"delay": 0.0}, {"priority": 1}, {"priority": 100}, {"good_until": NOW}):
-        assert scene.tasks.ok.with_options(**options).send("key").is_ok()
-    assert scene.tasks.measure.send(1, exact=True).is_ok()  # an int is a float to everybody
-    assert scene.tasks.measure.send(-0.0).is_ok()
-    assert scene.live_tasks() == 7
+        assert environment.tasks.ok.with_options(**options).send("key").is_ok()
+    assert environment.tasks.measure.send(1, exact=True).is_ok()  # an int is a float to everybody
+    assert environment.tasks.measure.send(-0.0).is_ok()
+    assert environment.live_tasks() == 7

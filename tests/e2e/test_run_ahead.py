@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.scene import Scene
+from tests.support.environment import Environment
 from tests.support.sessions import scalar
 from tests.support.waiting import wait_until
 
@@ -13,85 +13,93 @@ LONGEST_PAUSE = """
 """
 
 
-def quick_tasks(scene: Scene, name: str, count: int = QUICK) -> set[str]:
+def quick_tasks(environment: Environment, name: str, count: int = QUICK) -> set[str]:
     keys = {f"{name}-{number}" for number in range(count)}
     for key in sorted(keys):
-        scene.send("ok", key)
+        environment.send("ok", key)
     return keys
 
 
-def attempts_of(scene: Scene, task: str) -> set[int]:
+def attempts_of(environment: Environment, task: str) -> set[int]:
     return {
         attempt
-        for (attempt,) in scene.session.execute("select attempt from horsies.history where task_name = %s", (task,))
+        for (attempt,) in environment.session.execute(
+            "select attempt from horsies.history where task_name = %s", (task,)
+        )
     }
 
 
 @pytest.mark.timeout(120)
-def test_a_long_task_holds_back_no_quick_one(scene: Scene) -> None:
-    keys = quick_tasks(scene, "before")
-    scene.send("sleep", "long", 60.0)
-    keys |= quick_tasks(scene, "after")
-    worker = scene.ready_worker("--processes=2")
+def test_a_long_task_holds_back_no_quick_one(environment: Environment) -> None:
+    keys = quick_tasks(environment, "before")
+    environment.send("sleep", "long", 60.0)
+    keys |= quick_tasks(environment, "after")
+    worker = environment.ready_worker("--processes=2")
 
     wait_until(
-        lambda: scene.ended()["ok", "COMPLETED", None] == len(keys), 60, lambda: f"the quick ones: {scene.ended()}"
+        lambda: environment.ended()["ok", "COMPLETED", None] == len(keys),
+        60,
+        lambda: f"the quick ones: {environment.ended()}",
     )
-    assert scene.live_tasks() == scene.live_tasks("RUNNING") == 1
-    begun = scene.counts()
+    assert environment.live_tasks() == environment.live_tasks("RUNNING") == 1
+    begun = environment.counts()
     assert begun.pop("long") == 1
     assert begun == dict.fromkeys(keys, 1)
-    assert attempts_of(scene, "ok") == {1}
-    assert scalar(scene.session, LONGEST_PAUSE) < 1.0  # 0.05 on a machine that does nothing else: benchmarks/run.py
+    assert attempts_of(environment, "ok") == {1}
+    assert (
+        scalar(environment.session, LONGEST_PAUSE) < 1.0
+    )  # 0.05 on a machine that does nothing else: benchmarks/run.py
     worker.kill_all()
 
 
 @pytest.mark.timeout(120)
-def test_several_long_tasks_among_quick_ones_block_no_more_than_their_own_children(scene: Scene) -> None:
+def test_several_long_tasks_among_quick_ones_block_no_more_than_their_own_children(environment: Environment) -> None:
     keys: set[str] = set()
     for number in range(3):
-        keys |= quick_tasks(scene, f"part{number}", 300)
-        scene.send("sleep", f"long-{number}", 60.0)
-    keys |= quick_tasks(scene, "last", 300)
-    worker = scene.ready_worker("--processes=4")
+        keys |= quick_tasks(environment, f"part{number}", 300)
+        environment.send("sleep", f"long-{number}", 60.0)
+    keys |= quick_tasks(environment, "last", 300)
+    worker = environment.ready_worker("--processes=4")
 
     wait_until(
-        lambda: scene.ended()["ok", "COMPLETED", None] == len(keys), 60, lambda: f"the quick ones: {scene.ended()}"
+        lambda: environment.ended()["ok", "COMPLETED", None] == len(keys),
+        60,
+        lambda: f"the quick ones: {environment.ended()}",
     )
-    assert scene.counts() == dict.fromkeys([*keys, "long-0", "long-1", "long-2"], 1)
+    assert environment.counts() == dict.fromkeys([*keys, "long-0", "long-1", "long-2"], 1)
     worker.kill_all()
 
 
 @pytest.mark.timeout(120)
-def test_a_stop_hands_on_what_waits_in_children(scene: Scene) -> None:
-    keys = quick_tasks(scene, "quick", 4 * QUICK)
-    worker = scene.ready_worker("--processes=2")
-    wait_until(lambda: len(scene.counts()) > QUICK, 60, "the first tasks to begin")
+def test_a_stop_hands_on_what_waits_in_children(environment: Environment) -> None:
+    keys = quick_tasks(environment, "quick", 4 * QUICK)
+    worker = environment.ready_worker("--processes=2")
+    wait_until(lambda: len(environment.counts()) > QUICK, 60, "the first tasks to begin")
     assert worker.stop() == 0
 
-    begun = scene.counts()
+    begun = environment.counts()
     assert set(begun.values()) == {1}
-    assert scene.ended()["ok", "COMPLETED", None] == len(begun)
-    assert scene.live_tasks("PENDING") == scene.live_tasks() == len(keys) - len(begun)
-    untouched = scene.session.execute("select distinct attempt, worker_id from horsies.tasks").fetchall()
+    assert environment.ended()["ok", "COMPLETED", None] == len(begun)
+    assert environment.live_tasks("PENDING") == environment.live_tasks() == len(keys) - len(begun)
+    untouched = environment.session.execute("select distinct attempt, worker_id from horsies.tasks").fetchall()
     assert untouched in ([], [(0, None)])
 
-    scene.ready_worker("--processes=2")
-    scene.wait_until_all_ended(60)
-    assert scene.counts() == dict.fromkeys(keys, 1)
-    assert attempts_of(scene, "ok") == {1}
+    environment.ready_worker("--processes=2")
+    environment.wait_until_all_ended(60)
+    assert environment.counts() == dict.fromkeys(keys, 1)
+    assert attempts_of(environment, "ok") == {1}
 
 
 @pytest.mark.timeout(120)
-def test_a_child_that_dies_takes_nothing_with_it_that_waited(scene: Scene) -> None:
+def test_a_child_that_dies_takes_nothing_with_it_that_waited(environment: Environment) -> None:
     keys: set[str] = set()
     for number in range(10):
-        keys |= quick_tasks(scene, f"part{number}", 150)
-        scene.send("kill", f"deadly-{number}")
-    worker = scene.ready_worker("--processes=2")
-    scene.wait_until_all_ended(60)
+        keys |= quick_tasks(environment, f"part{number}", 150)
+        environment.send("kill", f"deadly-{number}")
+    worker = environment.ready_worker("--processes=2")
+    environment.wait_until_all_ended(60)
 
-    assert scene.ended() == {("ok", "COMPLETED", None): len(keys), ("kill", "FAILED", "WORKER_CRASHED"): 10}
-    assert scene.counts() == dict.fromkeys([*keys, *(f"deadly-{number}" for number in range(10))], 1)
-    assert attempts_of(scene, "ok") == {1}
+    assert environment.ended() == {("ok", "COMPLETED", None): len(keys), ("kill", "FAILED", "WORKER_CRASHED"): 10}
+    assert environment.counts() == dict.fromkeys([*keys, *(f"deadly-{number}" for number in range(10))], 1)
+    assert attempts_of(environment, "ok") == {1}
     assert worker.stop() == 0

@@ -15,8 +15,8 @@ import pytest
 from horsies.db.migrate import migrate
 from horsies.db.queries import schedules as schedule_queries
 from tests.support.commands import horsies
+from tests.support.environment import URL_VARIABLE
 from tests.support.factories import schedule_state
-from tests.support.scene import URL_VARIABLE
 from tests.support.server import free_port, own_server
 from tests.support.sessions import SCHEMA, Session, call, column, freeze_clock, move_clock, open_session, scalar
 from tests.support.waiting import wait_until

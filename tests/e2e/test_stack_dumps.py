@@ -4,16 +4,16 @@ import signal
 
 import pytest
 
-from tests.support.scene import Scene
+from tests.support.environment import Environment
 from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_all_processes_say_where_they_are(scene: Scene, method: str) -> None:
-    worker = scene.ready_worker("--processes=2", f"--start-method={method}")
-    running = [scene.send("sleep", key, 3) for key in ("first", "second")]
+def test_all_processes_say_where_they_are(environment: Environment, method: str) -> None:
+    worker = environment.ready_worker("--processes=2", f"--start-method={method}")
+    running = [environment.send("sleep", key, 3) for key in ("first", "second")]
     for key in ("first", "second"):
-        scene.wait_for_note(key)
+        environment.wait_for_note(key)
     worker.signal(signal.SIGQUIT)
     wait_until(lambda: "mixed_tasks.py" in worker.log(), describe="the stack of a task")
     assert "template.py" in worker.log()

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.scene import URL_VARIABLE, Scene
+from tests.support.environment import URL_VARIABLE, Environment
 from tests.support.workers import WorkerProcess, clean_environment
 
 TICKING = """
@@ -40,18 +40,18 @@ SPAWN = "--start-method=spawn"
 
 
 @pytest.fixture
-def ticking(scene: Scene) -> Scene:
-    (scene.folder / "ticking.py").write_text(TICKING)
-    return scene
+def ticking(environment: Environment) -> Environment:
+    (environment.folder / "ticking.py").write_text(TICKING)
+    return environment
 
 
-def spawned(scene: Scene, *args: str, app: str = "ticking:app") -> WorkerProcess:
-    worker = scene.worker(SPAWN, *args, app=app)
+def spawned(environment: Environment, *args: str, app: str = "ticking:app") -> WorkerProcess:
+    worker = environment.worker(SPAWN, *args, app=app)
     worker.wait_until_ready()
     return worker
 
 
-def test_threads_that_an_import_left_are_refused_with_the_way_out(ticking: Scene) -> None:
+def test_threads_that_an_import_left_are_refused_with_the_way_out(ticking: Environment) -> None:
     worker = ticking.worker(app="ticking:app")
     assert worker.wait() == 1
     assert "error[HRS-210]: importing the app left threads running: ticker" in worker.log()
@@ -60,7 +60,7 @@ def test_threads_that_an_import_left_are_refused_with_the_way_out(ticking: Scene
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("options", [["--processes=2"], ["--concurrency=3"]], ids=" ".join)
-def test_spawned_children_run_tasks_of_an_app_with_threads(ticking: Scene, options: list[str]) -> None:
+def test_spawned_children_run_tasks_of_an_app_with_threads(ticking: Environment, options: list[str]) -> None:
     worker = spawned(ticking, *options)
     quick = [ticking.send("ok", f"quick-{number}") for number in range(100)]
     others = [ticking.send("ok_async", "async"), ticking.send("boom_mapped", "mapped"), ticking.send("slow", "slow")]
@@ -75,7 +75,7 @@ def test_spawned_children_run_tasks_of_an_app_with_threads(ticking: Scene, optio
 
 
 @pytest.mark.timeout(120)
-def test_a_spawned_child_has_the_threads_of_its_import_and_a_session_of_its_own(ticking: Scene) -> None:
+def test_a_spawned_child_has_the_threads_of_its_import_and_a_session_of_its_own(ticking: Environment) -> None:
     worker = spawned(ticking)
     assert ticking.send("ok", "one").get(timeout_ms=40_000).is_ok()
     [child] = worker.children()
@@ -86,7 +86,7 @@ def test_a_spawned_child_has_the_threads_of_its_import_and_a_session_of_its_own(
 
 
 @pytest.mark.timeout(120)
-def test_a_spawned_child_that_dies_is_replaced_and_fails_its_task_only(ticking: Scene) -> None:
+def test_a_spawned_child_that_dies_is_replaced_and_fails_its_task_only(ticking: Environment) -> None:
     worker = spawned(ticking, "--processes=2")
     long = ticking.send("sleep", "long", 2.0)
     ticking.wait_for_note("long")
@@ -99,7 +99,7 @@ def test_a_spawned_child_that_dies_is_replaced_and_fails_its_task_only(ticking: 
 
 
 @pytest.mark.timeout(120)
-def test_spawned_children_are_recycled(ticking: Scene) -> None:
+def test_spawned_children_are_recycled(ticking: Environment) -> None:
     handles = [ticking.send("ok", f"quick-{number}") for number in range(6)]
     worker = spawned(ticking, "--max-tasks-per-child=2")
     assert all(handle.get(timeout_ms=60_000).is_ok() for handle in handles)
@@ -109,8 +109,8 @@ def test_spawned_children_are_recycled(ticking: Scene) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("victim", ["supervisor", "template process"])
-def test_spawned_children_outlive_neither_supervisor_nor_template(ticking: Scene, victim: str) -> None:
+@pytest.mark.parametrize("victim", ["supervisor", "fork server"])
+def test_spawned_children_outlive_neither_supervisor_nor_template(ticking: Environment, victim: str) -> None:
     worker = spawned(ticking, "--processes=2")
     ticking.send("sleep", "long", 600)
     ticking.wait_for_note("long")
@@ -121,7 +121,7 @@ def test_spawned_children_outlive_neither_supervisor_nor_template(ticking: Scene
 
 
 @pytest.mark.timeout(120)
-def test_a_second_ctrl_c_ends_what_runs_in_spawned_children(ticking: Scene) -> None:
+def test_a_second_ctrl_c_ends_what_runs_in_spawned_children(ticking: Environment) -> None:
     worker = spawned(ticking)
     ticking.send("sleep", "long", 600)
     ticking.wait_for_note("long")
@@ -132,12 +132,12 @@ def test_a_second_ctrl_c_ends_what_runs_in_spawned_children(ticking: Scene) -> N
     worker.assert_gone()
 
 
-def test_an_import_that_fails_in_children_only_stops_the_worker(scene: Scene) -> None:
+def test_an_import_that_fails_in_children_only_stops_the_worker(environment: Environment) -> None:
     source = (
         "import os\nfrom mixed_tasks import app\n\nif os.path.exists('used'):\n    raise OSError('no second time')\n"
     )
-    (scene.folder / "once.py").write_text(f"{source}open('used', 'w').close()\n")
-    worker = scene.worker(SPAWN, app="once:app")
+    (environment.folder / "once.py").write_text(f"{source}open('used', 'w').close()\n")
+    worker = environment.worker(SPAWN, app="once:app")
     assert worker.wait() == 1
     worker.assert_gone()
     assert "worker.failed" in worker.log()
@@ -145,13 +145,13 @@ def test_an_import_that_fails_in_children_only_stops_the_worker(scene: Scene) ->
     assert "Traceback" not in worker.log()
 
 
-def run_script(scene: Scene, source: str, *, module: bool = False) -> subprocess.CompletedProcess[str]:
-    (scene.folder / "own.py").write_text(source)
+def run_script(environment: Environment, source: str, *, module: bool = False) -> subprocess.CompletedProcess[str]:
+    (environment.folder / "own.py").write_text(source)
     command = [sys.executable, "-m", "own"] if module else [sys.executable, "own.py"]
     return subprocess.run(
         command,
-        cwd=scene.folder,
-        env=clean_environment(**{URL_VARIABLE: scene.url}),
+        cwd=environment.folder,
+        env=clean_environment(**{URL_VARIABLE: environment.url}),
         capture_output=True,
         text=True,
         check=False,
@@ -173,37 +173,39 @@ def stop() -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("module", [False, True], ids=["own.py", "-m own"])
-def test_a_program_of_ones_own_can_spawn_children_although_it_has_threads(scene: Scene, *, module: bool) -> None:
+def test_a_program_of_ones_own_can_spawn_children_although_it_has_threads(
+    environment: Environment, *, module: bool
+) -> None:
     start = "    threading.Thread(target=stop).start()\n"
-    done = run_script(scene, f"{OWN}{STOPS_ITSELF}if __name__ == '__main__':\n{start}    {RUN}", module=module)
+    done = run_script(environment, f"{OWN}{STOPS_ITSELF}if __name__ == '__main__':\n{start}    {RUN}", module=module)
     assert (done.returncode, done.stdout) == (0, "script in own\n"), done.stderr
     assert "worker.stopped" in done.stderr
 
 
-def test_an_app_that_children_would_not_find_is_refused(scene: Scene) -> None:
+def test_an_app_that_children_would_not_find_is_refused(environment: Environment) -> None:
     hidden = (OWN + GUARDED).replace("app = Horsies(", "box = {}\nbox['app'] = Horsies(")
-    done = run_script(scene, hidden.replace("@app.", "@box['app'].").replace("app.worker", "box['app'].worker"))
+    done = run_script(environment, hidden.replace("@app.", "@box['app'].").replace("app.worker", "box['app'].worker"))
     assert done.returncode == 1
     assert "[HRS-207]" in done.stderr
     assert "no module has it as a global variable" in done.stderr
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_worker_is_not_run_while_the_app_is_imported(scene: Scene, method: str) -> None:
+def test_a_worker_is_not_run_while_the_app_is_imported(environment: Environment, method: str) -> None:
     """Else each process that imports the app would start a worker itself."""
-    (scene.folder / "own.py").write_text(OWN + RUN)
-    worker = scene.worker(f"--start-method={method}", app="own:app")
+    (environment.folder / "own.py").write_text(OWN + RUN)
+    worker = environment.worker(f"--start-method={method}", app="own:app")
     assert worker.wait() == 1
     worker.assert_gone()
     assert "error[HRS-210]: a worker is run while the app is imported" in worker.log()
     assert "own.py:14" in worker.log()
 
 
-def test_a_program_with_threads_cannot_fork(scene: Scene) -> None:
+def test_a_program_with_threads_cannot_fork(environment: Environment) -> None:
     thread = (
         "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), name='ticker', daemon=True).start()\n"
     )
-    done = run_script(scene, OWN + thread + GUARDED.replace("start_method='spawn', ", ""))
+    done = run_script(environment, OWN + thread + GUARDED.replace("start_method='spawn', ", ""))
     assert done.returncode == 1
     assert "error[HRS-210]: this process has threads, so no worker can be forked from it: ticker" in done.stderr
     assert "--start-method spawn" in done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.scene import URL_VARIABLE, Scene
+from tests.support.environment import URL_VARIABLE, Environment
 from tests.support.waiting import wait_until
 from tests.support.workers import HORSIES, WorkerProcess
 
@@ -28,12 +28,14 @@ MAY_UNSHARE = subprocess.run([*NEW_PIDS, "true"], capture_output=True, check=Fal
 AS_PID_1 = pytest.mark.skipif(not MAY_UNSHARE, reason="a new namespace of process ids takes root")
 
 
-def start(scene: Scene, *command: str, executable: Path = HORSIES, within: tuple[str, ...] = ()) -> WorkerProcess:
-    env = {URL_VARIABLE: scene.url, "TEST_LEDGER": str(scene.ledger_file)}
+def start(
+    environment: Environment, *command: str, executable: Path = HORSIES, within: tuple[str, ...] = ()
+) -> WorkerProcess:
+    env = {URL_VARIABLE: environment.url, "TEST_LEDGER": str(environment.ledger_file)}
     args = [*within[1:], str(HORSIES), *command] if within else list(command)
-    worker = WorkerProcess(args, scene.folder, env, executable=Path(within[0]) if within else executable)
-    scene.at_end(worker.assert_gone)
-    scene.at_end(worker.kill_all)
+    worker = WorkerProcess(args, environment.folder, env, executable=Path(within[0]) if within else executable)
+    environment.at_end(worker.assert_gone)
+    environment.at_end(worker.kill_all)
     return worker
 
 
@@ -43,26 +45,26 @@ def code_of(number: signal.Signals) -> int:
 
 @COMMANDS
 @SIGNALS
-def test_the_import_is_ended_at_once(scene: Scene, command: str, number: signal.Signals) -> None:
-    (scene.folder / "slow.py").write_text(SLOW)
-    process = start(scene, command, "slow:app")
+def test_the_import_is_ended_at_once(environment: Environment, command: str, number: signal.Signals) -> None:
+    (environment.folder / "slow.py").write_text(SLOW)
+    process = start(environment, command, "slow:app")
     process.wait_for_log("importing")
     process.signal(number)
     assert process.wait() == code_of(number)
     process.assert_gone()
     assert "Traceback" not in process.log()
     assert "swallowed" not in process.log()
-    assert scene.worker_rows() == 0
+    assert environment.worker_rows() == 0
 
 
 @AS_PID_1
 @COMMANDS
 @SIGNALS
 def test_the_first_process_of_a_container_ends_during_the_import(
-    scene: Scene, command: str, number: signal.Signals
+    environment: Environment, command: str, number: signal.Signals
 ) -> None:
-    (scene.folder / "slow.py").write_text(SLOW)
-    process = start(scene, command, "slow:app", within=tuple(NEW_PIDS))
+    (environment.folder / "slow.py").write_text(SLOW)
+    process = start(environment, command, "slow:app", within=tuple(NEW_PIDS))
     process.wait_for_log("importing")
     [first] = psutil.Process(process.pid).children()
     os.kill(first.pid, number)
@@ -72,12 +74,12 @@ def test_the_first_process_of_a_container_ends_during_the_import(
 
 @AS_PID_1
 @COMMANDS
-def test_the_first_process_of_a_container_stops_in_good_order(scene: Scene, command: str) -> None:
-    task = scene.send("sleep", "running", 1.0)
-    process = start(scene, command, "mixed_tasks:app", within=tuple(NEW_PIDS))
+def test_the_first_process_of_a_container_stops_in_good_order(environment: Environment, command: str) -> None:
+    task = environment.send("sleep", "running", 1.0)
+    process = start(environment, command, "mixed_tasks:app", within=tuple(NEW_PIDS))
     process.wait_for_log(rf"{command}\.ready")
     if command == "worker":
-        scene.wait_for_note("running")
+        environment.wait_for_note("running")
     [first] = psutil.Process(process.pid).children()
     os.kill(first.pid, signal.SIGTERM)
     assert process.wait() == 0
@@ -86,19 +88,19 @@ def test_the_first_process_of_a_container_stops_in_good_order(scene: Scene, comm
 
 
 @AS_PID_1
-def test_other_commands_end_as_the_first_process_as_well(scene: Scene) -> None:
-    scene.send("ok", "waits for ever")
-    process = start(scene, "send", "mixed_tasks:app", "ok", "key", "--wait", within=tuple(NEW_PIDS))
-    wait_until(lambda: scene.live_tasks() == 2, describe=process.log)
+def test_other_commands_end_as_the_first_process_as_well(environment: Environment) -> None:
+    environment.send("ok", "waits for ever")
+    process = start(environment, "send", "mixed_tasks:app", "ok", "key", "--wait", within=tuple(NEW_PIDS))
+    wait_until(lambda: environment.live_tasks() == 2, describe=process.log)
     [first] = psutil.Process(process.pid).children()
     os.kill(first.pid, signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
 
 
-def test_a_closed_terminal_is_a_graceful_stop_however_often_it_says_so(scene: Scene) -> None:
-    worker = scene.ready_worker()
-    running = scene.send("sleep", "running", 2.0)
-    scene.wait_for_note("running")
+def test_a_closed_terminal_is_a_graceful_stop_however_often_it_says_so(environment: Environment) -> None:
+    worker = environment.ready_worker()
+    running = environment.send("sleep", "running", 2.0)
+    environment.wait_for_note("running")
     worker.signal(signal.SIGHUP)
     worker.wait_for_log(r"worker\.stopping running=1")
     worker.signal(signal.SIGHUP)
@@ -107,8 +109,8 @@ def test_a_closed_terminal_is_a_graceful_stop_however_often_it_says_so(scene: Sc
     assert "worker.killing" not in worker.log()
 
 
-def test_a_scheduler_stops_when_its_terminal_is_closed(scene: Scene) -> None:
-    scheduler = start(scene, "scheduler", "mixed_tasks:app")
+def test_a_scheduler_stops_when_its_terminal_is_closed(environment: Environment) -> None:
+    scheduler = start(environment, "scheduler", "mixed_tasks:app")
     scheduler.wait_for_log(r"scheduler\.ready")
     scheduler.signal(signal.SIGHUP)
     assert scheduler.wait() == 0
@@ -116,8 +118,8 @@ def test_a_scheduler_stops_when_its_terminal_is_closed(scene: Scene) -> None:
 
 
 @COMMANDS
-def test_nohup_keeps_it_going(scene: Scene, command: str) -> None:
-    process = start(scene, command, "mixed_tasks:app", within=("nohup",))
+def test_nohup_keeps_it_going(environment: Environment, command: str) -> None:
+    process = start(environment, command, "mixed_tasks:app", within=("nohup",))
     process.wait_for_log(rf"{command}\.ready")
     process.signal(signal.SIGHUP)
     process.signal(signal.SIGTERM)
@@ -127,16 +129,16 @@ def test_nohup_keeps_it_going(scene: Scene, command: str) -> None:
     assert not status.exists()
 
 
-def test_a_worker_that_waits_for_a_change_of_its_app_can_be_stopped(scene: Scene) -> None:
-    (scene.folder / "broken.py").write_text("1 / 0\n")
-    worker = scene.worker("--reload", app="broken:app")
+def test_a_worker_that_waits_for_a_change_of_its_app_can_be_stopped(environment: Environment) -> None:
+    (environment.folder / "broken.py").write_text("1 / 0\n")
+    worker = environment.worker("--reload", app="broken:app")
     worker.wait_for_log(r"worker\.waiting")
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
     assert "Traceback" not in worker.log()
 
 
-def test_a_program_has_its_own_handlers_back_after_its_worker(scene: Scene) -> None:
+def test_a_program_has_its_own_handlers_back_after_its_worker(environment: Environment) -> None:
     program = """
 import os, signal, sys, threading
 from mixed_tasks import app
@@ -158,7 +160,7 @@ after = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, 
 print("same" if before == after else (before, after), signal.set_wakeup_fd(-1))
 sys.exit(code)
 """
-    (scene.folder / "program.py").write_text(program)
-    process = start(scene, "program.py", executable=HORSIES.with_name("python"))
+    (environment.folder / "program.py").write_text(program)
+    process = start(environment, "program.py", executable=HORSIES.with_name("python"))
     assert process.wait() == 0
     assert "same -1\n" in process.log()

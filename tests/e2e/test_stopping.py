@@ -8,8 +8,8 @@ import pytest
 from horsies import TaskStatus
 from horsies.codes import OperationalErrorCode
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, channel
+from tests.support.environment import URL_VARIABLE, Environment
 from tests.support.proxy import Proxy
-from tests.support.scene import URL_VARIABLE, Scene
 from tests.support.sessions import column, scalar
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
@@ -23,47 +23,47 @@ ANSWERED_CLAIM = """
 STOP_SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
 
-def check_left_in_order(scene: Scene, worker: WorkerProcess) -> None:
+def check_left_in_order(environment: Environment, worker: WorkerProcess) -> None:
     assert worker.wait() == 0
     worker.assert_gone()
     assert "worker.stopped" in worker.log()
     assert "Traceback" not in worker.log()
-    assert scene.worker_rows() == 0
+    assert environment.worker_rows() == 0
 
 
 @STOP_SIGNALS
 @pytest.mark.parametrize("options", [["--processes=2"], ["--concurrency=2"]], ids=" ".join)
 def test_running_tasks_end_and_the_others_wait_for_the_next_worker(
-    scene: Scene, number: signal.Signals, options: list[str]
+    environment: Environment, number: signal.Signals, options: list[str]
 ) -> None:
-    worker = scene.ready_worker(*options)
-    running = [scene.send("sleep", "running", 1.5), scene.send("sleep_async", "running async", 1.5)]
-    scene.wait_for_note("running")
-    scene.wait_for_note("running async")
-    waiting = [scene.send("ok", f"waiting-{n}") for n in range(10)]
+    worker = environment.ready_worker(*options)
+    running = [environment.send("sleep", "running", 1.5), environment.send("sleep_async", "running async", 1.5)]
+    environment.wait_for_note("running")
+    environment.wait_for_note("running async")
+    waiting = [environment.send("ok", f"waiting-{n}") for n in range(10)]
     worker.signal(number)
     worker.wait_for_log(r"worker\.stopping running=2")
-    check_left_in_order(scene, worker)
+    check_left_in_order(environment, worker)
     assert [handle.get(timeout_ms=5_000).ok_value for handle in running] == ["running", "running async"]
-    assert scene.live_tasks("PENDING") == 10
-    assert scalar(scene.session, "select sum(attempt + hand_backs) from horsies.tasks") == 0
+    assert environment.live_tasks("PENDING") == 10
+    assert scalar(environment.session, "select sum(attempt + hand_backs) from horsies.tasks") == 0
 
-    scene.ready_worker(*options)
+    environment.ready_worker(*options)
     assert [handle.get(timeout_ms=20_000).ok_value for handle in waiting] == [f"done waiting-{n}" for n in range(10)]
-    assert all(scene.counts()[f"waiting-{n}"] == 1 for n in range(10))
+    assert all(environment.counts()[f"waiting-{n}"] == 1 for n in range(10))
 
 
 @STOP_SIGNALS
-def test_a_second_signal_kills_what_runs(scene: Scene, number: signal.Signals) -> None:
-    worker = scene.ready_worker("--processes=2")
-    failing = scene.send("sleep", "failing", 60)
-    retried = scene.send("sleep_again", "retried", 60)
-    scene.wait_for_note("failing")
-    scene.wait_for_note("retried")
+def test_a_second_signal_kills_what_runs(environment: Environment, number: signal.Signals) -> None:
+    worker = environment.ready_worker("--processes=2")
+    failing = environment.send("sleep", "failing", 60)
+    retried = environment.send("sleep_again", "retried", 60)
+    environment.wait_for_note("failing")
+    environment.wait_for_note("retried")
     worker.signal(number)
     worker.wait_for_log(r"worker\.stopping running=2")
     worker.signal(number)
-    check_left_in_order(scene, worker)
+    check_left_in_order(environment, worker)
     error = failing.get(timeout_ms=5_000).err_value
     assert error.error_code is CRASHED
     assert "SIGKILL" in str(error.message)
@@ -72,65 +72,65 @@ def test_a_second_signal_kills_what_runs(scene: Scene, number: signal.Signals) -
     assert (info.status, info.retry_count) == (TaskStatus.PENDING, 1)
 
 
-def test_running_tasks_have_so_long_as_the_shutdown_timeout_says(scene: Scene) -> None:
-    worker = scene.ready_worker("--processes=2", "--shutdown-timeout=2")
-    short = scene.send("sleep", "short", 0.5)
-    long = scene.send("sleep", "long", 60)
-    scene.wait_for_note("short")
-    scene.wait_for_note("long")
+def test_running_tasks_have_so_long_as_the_shutdown_timeout_says(environment: Environment) -> None:
+    worker = environment.ready_worker("--processes=2", "--shutdown-timeout=2")
+    short = environment.send("sleep", "short", 0.5)
+    long = environment.send("sleep", "long", 60)
+    environment.wait_for_note("short")
+    environment.wait_for_note("long")
     worker.signal(signal.SIGTERM)
-    check_left_in_order(scene, worker)
+    check_left_in_order(environment, worker)
     assert short.get(timeout_ms=5_000).ok_value == "short"
     assert long.get(timeout_ms=5_000).err_value.error_code is CRASHED
 
 
-def test_a_claim_that_is_under_way_when_the_worker_stops_is_handed_back(scene: Scene) -> None:
+def test_a_claim_that_is_under_way_when_the_worker_stops_is_handed_back(environment: Environment) -> None:
     """The claim waits for a lock while the worker is told to stop; what it then takes was never begun."""
-    worker = scene.ready_worker()
-    task = scene.tasks.ok.with_options(delay=3600).send("claimed late").unwrap()
-    with psycopg.connect(scene.url) as blocker:
+    worker = environment.ready_worker()
+    task = environment.tasks.ok.with_options(delay=3600).send("claimed late").unwrap()
+    with psycopg.connect(environment.url) as blocker:
         blocker.execute("lock table horsies.tasks in access exclusive mode")
         blocker.execute("update horsies.tasks set run_at = now()")
-        scene.session.execute("select pg_notify(%s, '')", (channel("wake", DEFAULT_SCHEMA),))
+        environment.session.execute("select pg_notify(%s, '')", (channel("wake", DEFAULT_SCHEMA),))
         claiming = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and strpos(query, 'claim') > 0"
-        wait_until(lambda: scalar(scene.session, claiming), describe="a claim that waits for the lock")
+        wait_until(lambda: scalar(environment.session, claiming), describe="a claim that waits for the lock")
         worker.signal(signal.SIGTERM)
         worker.wait_for_log(r"worker\.stopping")
-    check_left_in_order(scene, worker)
-    wait_until(lambda: not scalar(scene.session, claiming), describe="the end of the claim")
-    assert scene.live_tasks("PENDING") == 1
-    assert scalar(scene.session, "select attempt from horsies.tasks") == 0
-    scene.ready_worker()
+    check_left_in_order(environment, worker)
+    wait_until(lambda: not scalar(environment.session, claiming), describe="the end of the claim")
+    assert environment.live_tasks("PENDING") == 1
+    assert scalar(environment.session, "select attempt from horsies.tasks") == 0
+    environment.ready_worker()
     assert task.get(timeout_ms=20_000).ok_value == "done claimed late"
-    assert scene.counts()["claimed late"] == 1
+    assert environment.counts()["claimed late"] == 1
 
 
 def test_what_was_claimed_by_a_reply_that_comes_after_the_stop_is_handed_back(
-    scene: Scene, proxy: Proxy, tcp_database_url: str
+    environment: Environment, proxy: Proxy, tcp_database_url: str
 ) -> None:
-    worker = scene.ready_worker(**{URL_VARIABLE: proxy.url(tcp_database_url), "TEST_POLL_MS": "1000"})
-    assert scene.send("ok", "before").get(timeout_ms=20_000).is_ok()
-    wait_until(lambda: column(scene.session, ANSWERED_CLAIM), describe="a claim whose reply has long come")
+    worker = environment.ready_worker(**{URL_VARIABLE: proxy.url(tcp_database_url), "TEST_POLL_MS": "1000"})
+    assert environment.send("ok", "before").get(timeout_ms=20_000).is_ok()
+    wait_until(lambda: column(environment.session, ANSWERED_CLAIM), describe="a claim whose reply has long come")
     proxy.stall("to client")
-    task = scene.send("ok", "claimed late")
-    wait_until(lambda: scene.live_tasks("RUNNING"), describe="a claim whose reply is under way")
+    task = environment.send("ok", "claimed late")
+    wait_until(lambda: environment.live_tasks("RUNNING"), describe="a claim whose reply is under way")
     worker.signal(signal.SIGTERM)
     worker.wait_for_log(r"worker\.stopping running=0")
     proxy.resume()
-    check_left_in_order(scene, worker)
-    assert scene.live_tasks("PENDING") == 1
-    scene.ready_worker()
+    check_left_in_order(environment, worker)
+    assert environment.live_tasks("PENDING") == 1
+    environment.ready_worker()
     assert task.get(timeout_ms=20_000).ok_value == "done claimed late"
-    assert scene.counts()["claimed late"] == 1
+    assert environment.counts()["claimed late"] == 1
 
 
 @STOP_SIGNALS
 def test_a_worker_that_still_waits_for_the_database_can_be_stopped(
-    scene: Scene, proxy: Proxy, tcp_database_url: str, number: signal.Signals
+    environment: Environment, proxy: Proxy, tcp_database_url: str, number: signal.Signals
 ) -> None:
     proxy.refuse()
-    worker = scene.worker(**{URL_VARIABLE: proxy.url(tcp_database_url)})
-    worker.wait_for_log(r"database\.away")
+    worker = environment.worker(**{URL_VARIABLE: proxy.url(tcp_database_url)})
+    worker.wait_for_log(r"connection\\.retrying")
     worker.signal(number)
     assert worker.wait() == 0
     worker.assert_gone()
@@ -138,42 +138,44 @@ def test_a_worker_that_still_waits_for_the_database_can_be_stopped(
 
 
 def test_a_worker_is_stopped_while_the_database_is_away_and_loses_no_outcome(
-    scene: Scene, proxy: Proxy, tcp_database_url: str
+    environment: Environment, proxy: Proxy, tcp_database_url: str
 ) -> None:
-    worker = scene.ready_worker(**{URL_VARIABLE: proxy.url(tcp_database_url)})
-    task = scene.send("sleep", "ended without a database", 0.5)
-    scene.wait_for_note("ended without a database")
+    worker = environment.ready_worker(**{URL_VARIABLE: proxy.url(tcp_database_url)})
+    task = environment.send("sleep", "ended without a database", 0.5)
+    environment.wait_for_note("ended without a database")
     proxy.refuse()
     proxy.cut()
-    scene.wait_for_note("ended without a database:end")
+    environment.wait_for_note("ended without a database:end")
     worker.signal(signal.SIGTERM)
     worker.wait_for_log(r"worker\.stopping")
-    worker.wait_for_log(r"database\.away")
+    worker.wait_for_log(r"connection\\.retrying")
     proxy.accept()
-    check_left_in_order(scene, worker)
+    check_left_in_order(environment, worker)
     assert task.get(timeout_ms=5_000).ok_value == "ended without a database"
 
 
-def test_many_workers_come_and_go_under_load_and_every_task_runs_once(scene: Scene) -> None:
-    handles = [scene.send("ok", f"task-{n}") for n in range(400)]
-    steady = scene.ready_worker()
+def test_many_workers_come_and_go_under_load_and_every_task_runs_once(environment: Environment) -> None:
+    handles = [environment.send("ok", f"task-{n}") for n in range(400)]
+    steady = environment.ready_worker()
     for _ in range(4):
-        visitor = scene.ready_worker("--processes=2")
+        visitor = environment.ready_worker("--processes=2")
         visitor.stop()
         assert visitor.wait() == 0
-    scene.wait_until_all_ended()
+    environment.wait_until_all_ended()
     assert [handle.get(timeout_ms=5_000).ok_value for handle in handles] == [f"done task-{n}" for n in range(400)]
-    assert set(scene.counts().values()) == {1}
-    assert scene.worker_rows() == 1
+    assert set(environment.counts().values()) == {1}
+    assert environment.worker_rows() == 1
     steady.stop()
-    check_left_in_order(scene, steady)
+    check_left_in_order(environment, steady)
 
 
 @STOP_SIGNALS
-def test_a_worker_that_is_stopped_while_it_imports_leaves_nothing(scene: Scene, number: signal.Signals) -> None:
+def test_a_worker_that_is_stopped_while_it_imports_leaves_nothing(
+    environment: Environment, number: signal.Signals
+) -> None:
     slow = "import time\nprint('importing', flush=True)\ntime.sleep(3)\nfrom mixed_tasks import app\n"
-    (scene.folder / "slow_import.py").write_text(slow)
-    worker = scene.worker(app="slow_import:app")
+    (environment.folder / "slow_import.py").write_text(slow)
+    worker = environment.worker(app="slow_import:app")
     worker.wait_for_log("importing")
     worker.signal(number)
     assert worker.wait() == (130 if number == signal.SIGINT else 0)

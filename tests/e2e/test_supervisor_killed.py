@@ -8,7 +8,7 @@ import pytest
 
 from horsies import TaskStatus
 from horsies.codes import OperationalErrorCode
-from tests.support.scene import Scene
+from tests.support.environment import Environment
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess, lives
 
@@ -16,84 +16,86 @@ CRASHED = OperationalErrorCode.WORKER_CRASHED
 MANY = 150
 
 
-def send_load(scene: Scene) -> None:
+def send_load(environment: Environment) -> None:
     """Short tasks, a task that leaves a process behind, and tasks that will be under way when the worker is killed."""
-    scene.send("spawn", "spawn")
+    environment.send("spawn", "spawn")
     for number in range(MANY):
-        scene.send("sleep", f"sleep-{number}", 0.05)
-        scene.send("sleep_again", f"again-{number}", 0.05)
+        environment.send("sleep", f"sleep-{number}", 0.05)
+        environment.send("sleep_again", f"again-{number}", 0.05)
 
 
-def begun(scene: Scene, prefix: str) -> Counter[str]:
+def begun(environment: Environment, prefix: str) -> Counter[str]:
     """How often each task of a kind began."""
-    return Counter({key: n for key, n in scene.counts().items() if key.startswith(prefix) and not key.endswith(":end")})
+    return Counter(
+        {key: n for key, n in environment.counts().items() if key.startswith(prefix) and not key.endswith(":end")}
+    )
 
 
-def check_nothing_was_lost(scene: Scene) -> None:
+def check_nothing_was_lost(environment: Environment) -> None:
     """Every task has ended; only what may be tried again began twice, and only if a crash cut it short."""
-    ended = scene.ended()
+    ended = environment.ended()
     crashed = ended["sleep", "FAILED", "WORKER_CRASHED"]
     assert ended["sleep", "COMPLETED", None] == MANY - crashed
     assert ended["sleep_again", "COMPLETED", None] == MANY
     assert sum(ended.values()) == 2 * MANY + 1
-    assert set(begun(scene, "sleep-").values()) == {1}
-    assert max(begun(scene, "again-").values()) <= 2
-    retried = {str(row[0]) for row in scene.session.execute("select task_id from horsies.attempts")}
-    assert sum(n > 1 for n in begun(scene, "again-").values()) <= len(retried) <= 4
+    assert set(begun(environment, "sleep-").values()) == {1}
+    assert max(begun(environment, "again-").values()) <= 2
+    retried = {str(row[0]) for row in environment.session.execute("select task_id from horsies.attempts")}
+    assert sum(n > 1 for n in begun(environment, "again-").values()) <= len(retried) <= 4
     assert crashed + len(retried) <= 4  # what four children had in hand
 
 
 @pytest.mark.parametrize("other", ["running", "started later"])
-def test_the_work_of_a_killed_supervisor_is_handed_on(scene: Scene, other: str) -> None:
-    doomed = scene.ready_worker("--processes=4")
-    send_load(scene)
-    scene.wait_for_note("spawn")
-    scene.wait_for_note("sleep-20")
-    helper = scene.ready_worker("--processes=4") if other == "running" else None
+def test_the_work_of_a_killed_supervisor_is_handed_on(environment: Environment, other: str) -> None:
+    doomed = environment.ready_worker("--processes=4")
+    send_load(environment)
+    environment.wait_for_note("spawn")
+    environment.wait_for_note("sleep-20")
+    helper = environment.ready_worker("--processes=4") if other == "running" else None
 
     doomed.signal(signal.SIGKILL)
     assert doomed.wait() == -signal.SIGKILL
     doomed.assert_gone()  # nor does the process that the task `spawn` left behind
     if helper is None:
-        scene.ready_worker("--processes=4")
-    scene.wait_until_all_ended(60)
-    check_nothing_was_lost(scene)
-    assert scene.worker_rows() == 1
+        environment.ready_worker("--processes=4")
+    environment.wait_until_all_ended(60)
+    check_nothing_was_lost(environment)
+    assert environment.worker_rows() == 1
 
 
-def test_what_ran_in_a_killed_worker_fails_without_waiting_for_a_threshold(scene: Scene) -> None:
-    """The template process tells the database, before anybody else is there to notice."""
-    doomed = scene.ready_worker()
-    handle = scene.send("sleep", "cut short", 60)
-    scene.wait_for_note("cut short")
+def test_what_ran_in_a_killed_worker_fails_without_waiting_for_a_threshold(environment: Environment) -> None:
+    """The fork server tells the database, before anybody else is there to notice."""
+    doomed = environment.ready_worker()
+    handle = environment.send("sleep", "cut short", 60)
+    environment.wait_for_note("cut short")
     doomed.signal(signal.SIGKILL)
     error = handle.get(timeout_ms=20_000).err_value
     assert error.error_code is CRASHED
     assert "worker" in str(error.message)
-    assert scene.worker_rows() == 0
+    assert environment.worker_rows() == 0
     doomed.assert_gone()
-    assert scene.counts()["cut short:end"] == 0
+    assert environment.counts()["cut short:end"] == 0
 
 
-def test_without_its_template_process_a_worker_ends(scene: Scene) -> None:
-    worker = scene.ready_worker("--processes=2")
-    grandchild = scene.send("spawn", "spawn").get(timeout_ms=20_000).ok_value
-    running = scene.send("sleep", "cut short", 60)
-    scene.wait_for_note("cut short")
+def test_without_its_template_process_a_worker_ends(environment: Environment) -> None:
+    worker = environment.ready_worker("--processes=2")
+    grandchild = environment.send("spawn", "spawn").get(timeout_ms=20_000).ok_value
+    running = environment.send("sleep", "cut short", 60)
+    environment.wait_for_note("cut short")
     worker.template().kill()
     assert running.get(timeout_ms=20_000).err_value.error_code is CRASHED
     assert worker.wait() == 1
-    assert "the template process died" in worker.log()
+    assert "the fork server died" in worker.log()
     worker.assert_gone()
     assert not lives(grandchild)
-    assert scene.worker_rows() == 0
+    assert environment.worker_rows() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_a_child_that_is_killed_costs_its_own_task_only(scene: Scene, number: signal.Signals) -> None:
-    worker = scene.ready_worker("--processes=3")
-    handles = {key: scene.send("sleep", key, 1.5) for key in ("first", "second", "third")}
-    victim = [scene.wait_for_note(key).pid for key in handles][1]
+def test_a_child_that_is_killed_costs_its_own_task_only(environment: Environment, number: signal.Signals) -> None:
+    worker = environment.ready_worker("--processes=3")
+    handles = {key: environment.send("sleep", key, 1.5) for key in ("first", "second", "third")}
+    victim = [environment.wait_for_note(key).pid for key in handles][1]
     os.kill(victim, number)
     error = handles["second"].get(timeout_ms=20_000).err_value
     assert error.error_code is CRASHED
@@ -101,23 +103,23 @@ def test_a_child_that_is_killed_costs_its_own_task_only(scene: Scene, number: si
     for key in ("first", "third"):
         assert handles[key].get(timeout_ms=20_000).ok_value == key
     wait_until(lambda: len(worker.children()) == 3, describe="another child in its place")
-    assert scene.send("ok", "and on").get(timeout_ms=20_000).ok_value == "done and on"
+    assert environment.send("ok", "and on").get(timeout_ms=20_000).ok_value == "done and on"
 
 
-def test_an_idle_child_that_is_killed_costs_nothing(scene: Scene) -> None:
-    worker = scene.ready_worker("--processes=2")
-    assert scene.send("ok", "before").get(timeout_ms=20_000).is_ok()
+def test_an_idle_child_that_is_killed_costs_nothing(environment: Environment) -> None:
+    worker = environment.ready_worker("--processes=2")
+    assert environment.send("ok", "before").get(timeout_ms=20_000).is_ok()
     for child in worker.children():
         child.kill()
-    handles = [scene.send("ok", f"after-{number}") for number in range(20)]
-    scene.wait_until_all_ended()
+    handles = [environment.send("ok", f"after-{number}") for number in range(20)]
+    environment.wait_until_all_ended()
     crashed = [handle for handle in handles if handle.get(timeout_ms=20_000).is_err()]
     assert len(crashed) <= 2  # those given to a child whose death was not yet known
-    assert all(scene.counts()[f"after-{number}"] <= 1 for number in range(20))
+    assert all(environment.counts()[f"after-{number}"] <= 1 for number in range(20))
 
 
 def kill_together(worker: WorkerProcess) -> None:
-    """SIGKILL for supervisor and template process, with no time for either to notice."""
+    """SIGKILL for supervisor and fork server, with no time for either to notice."""
     template = worker.template()
     os.kill(worker.pid, signal.SIGSTOP)
     template.suspend()
@@ -125,72 +127,72 @@ def kill_together(worker: WorkerProcess) -> None:
     worker.signal(signal.SIGKILL)
 
 
-def test_supervisor_and_template_killed_together_leave_nothing_and_are_missed(scene: Scene) -> None:
+def test_supervisor_and_template_killed_together_leave_nothing_and_are_missed(environment: Environment) -> None:
     impatient = {"TEST_STALE_MS": "2000", "TEST_HEARTBEAT_MS": "1000", "TEST_CHECK_MS": "1000"}
-    doomed = scene.ready_worker("--processes=2", **impatient)
-    failing = scene.send("sleep", "cut short", 60)
-    again = scene.send("sleep_again", "again", 2)
-    scene.wait_for_note("cut short")
-    scene.wait_for_note("again")
+    doomed = environment.ready_worker("--processes=2", **impatient)
+    failing = environment.send("sleep", "cut short", 60)
+    again = environment.send("sleep_again", "again", 2)
+    environment.wait_for_note("cut short")
+    environment.wait_for_note("again")
     kill_together(doomed)
     doomed.assert_gone()
-    assert scene.live_tasks("RUNNING") == 2
-    scene.ready_worker(**impatient)
+    assert environment.live_tasks("RUNNING") == 2
+    environment.ready_worker(**impatient)
     assert failing.get(timeout_ms=30_000).err_value.error_code is CRASHED
     assert again.get(timeout_ms=30_000).ok_value == "again"
     info = again.info().unwrap()
     assert info is not None
     assert (info.status, info.retry_count) == (TaskStatus.COMPLETED, 1)
-    assert scene.counts()["cut short"] == 1
-    assert scene.counts()["again:end"] == 1
-    assert scene.worker_rows() == 1
+    assert environment.counts()["cut short"] == 1
+    assert environment.counts()["again:end"] == 1
+    assert environment.worker_rows() == 1
 
 
-def test_the_next_worker_on_this_host_proves_the_death_of_both(scene: Scene) -> None:
+def test_the_next_worker_on_this_host_proves_the_death_of_both(environment: Environment) -> None:
     """Nobody has to wait for the threshold, which is minutes away."""
-    doomed = scene.ready_worker("--processes=2")
-    failing = scene.send("sleep", "cut short", 60)
-    again = scene.send("sleep_again", "again", 2)
-    scene.wait_for_note("cut short")
-    scene.wait_for_note("again")
+    doomed = environment.ready_worker("--processes=2")
+    failing = environment.send("sleep", "cut short", 60)
+    again = environment.send("sleep_again", "again", 2)
+    environment.wait_for_note("cut short")
+    environment.wait_for_note("again")
     kill_together(doomed)
     doomed.assert_gone()
-    assert scene.live_tasks("RUNNING") == 2
-    following = scene.ready_worker()
+    assert environment.live_tasks("RUNNING") == 2
+    following = environment.ready_worker()
     assert failing.get(timeout_ms=20_000).err_value.error_code is CRASHED
     assert again.get(timeout_ms=20_000).ok_value == "again"
-    assert "worker.found_dead" in following.log()
-    assert scene.worker_rows() == 1
+    assert "worker.dead_found" in following.log()
+    assert environment.worker_rows() == 1
 
 
-def test_a_worker_whose_template_process_still_lives_is_not_proven_dead(scene: Scene) -> None:
-    """Its children may be running: stopped as it is, the template process cannot end them yet."""
-    doomed = scene.ready_worker()
-    running = scene.send("sleep", "runs on", 3)
-    scene.wait_for_note("runs on")
+def test_a_worker_whose_template_process_still_lives_is_not_proven_dead(environment: Environment) -> None:
+    """Its children may be running: stopped as it is, the fork server cannot end them yet."""
+    doomed = environment.ready_worker()
+    running = environment.send("sleep", "runs on", 3)
+    environment.wait_for_note("runs on")
     template = doomed.template()
     template.suspend()
     doomed.signal(signal.SIGKILL)
-    following = scene.ready_worker()
-    scene.wait_for_note("runs on:end")
-    assert "worker.found_dead" not in following.log()
-    assert scene.worker_rows() == 2
+    following = environment.ready_worker()
+    environment.wait_for_note("runs on:end")
+    assert "worker.dead_found" not in following.log()
+    assert environment.worker_rows() == 2
     template.resume()
     assert running.get(timeout_ms=20_000).err_value.error_code is CRASHED
-    assert scene.counts()["runs on"] == 1
+    assert environment.counts()["runs on"] == 1
 
 
-def test_a_child_and_then_the_template_process_die_while_the_supervisor_looks_away(scene: Scene) -> None:
-    """It wants another child of a template process that is gone: no more than the end it already knows."""
-    worker = scene.ready_worker("--processes=2")
+def test_a_child_and_then_the_template_process_die_while_the_supervisor_looks_away(environment: Environment) -> None:
+    """It wants another child of a fork server that is gone: no more than the end it already knows."""
+    worker = environment.ready_worker("--processes=2")
     [child, _] = worker.children()
     template = worker.template()
     worker.signal(signal.SIGSTOP)
     child.kill()
-    wait_until(lambda: not lives(child.pid), describe="the template process to see its child dead")
+    wait_until(lambda: not lives(child.pid), describe="the fork server to see its child dead")
     template.kill()
     wait_until(lambda: not lives(template.pid))
     worker.signal(signal.SIGCONT)
     assert worker.wait() == 1
-    assert "the template process died" in worker.log()
+    assert "the fork server died" in worker.log()
     assert "Traceback" not in worker.log()

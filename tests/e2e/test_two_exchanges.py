@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from horsies import TaskHandle
-from tests.support.scene import URL_VARIABLE, Scene
+from tests.support.environment import URL_VARIABLE, Environment
 from tests.support.server import PASSWORD
 from tests.support.sessions import open_session, scalar
 from tests.support.waiting import wait_until
@@ -17,58 +17,60 @@ WAITING = "select pid from pg_stat_activity where datname = current_database() a
 
 
 @pytest.fixture
-def lock(scene: Scene) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+def lock(environment: Environment) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     """A session whose locks end with its transaction."""
-    with psycopg.connect(scene.url) as session:
+    with psycopg.connect(environment.url) as session:
         yield session
         session.rollback()
 
 
-def block_the_finish_of(scene: Scene, key: str, lock: psycopg.Connection[tuple[object, ...]]) -> TaskHandle[str]:
+def block_the_finish_of(
+    environment: Environment, key: str, lock: psycopg.Connection[tuple[object, ...]]
+) -> TaskHandle[str]:
     """Run a task whose outcome can't be written until the lock goes."""
-    handle = scene.send("sleep", key, 0.5)
-    scene.wait_for_note(key)
+    handle = environment.send("sleep", key, 0.5)
+    environment.wait_for_note(key)
     lock.execute("select from horsies.tasks where id = %s for update", (UUID(handle.task_id),))
     return handle
 
 
-def waiting(scene: Scene) -> set[int]:
-    return {int(row[0]) for row in scene.session.execute(WAITING)}
+def waiting(environment: Environment) -> set[int]:
+    return {int(row[0]) for row in environment.session.execute(WAITING)}
 
 
 def test_an_exchange_that_waits_for_a_lock_holds_up_no_other_task(
-    scene: Scene, lock: psycopg.Connection[tuple[object, ...]]
+    environment: Environment, lock: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    worker = scene.ready_worker("--processes=2")
-    blocked = block_the_finish_of(scene, "blocked", lock)
-    wait_until(lambda: len(waiting(scene)) == 1, 20, "an exchange that waits")
+    worker = environment.ready_worker("--processes=2")
+    blocked = block_the_finish_of(environment, "blocked", lock)
+    wait_until(lambda: len(waiting(environment)) == 1, 20, "an exchange that waits")
     for number in range(20):
-        assert scene.send("ok", f"ok-{number}").get(timeout_ms=10_000).is_ok()
-    assert len(waiting(scene)) == 1
+        assert environment.send("ok", f"ok-{number}").get(timeout_ms=10_000).is_ok()
+    assert len(waiting(environment)) == 1
     lock.rollback()
     assert blocked.get(timeout_ms=10_000).is_ok()
-    assert set(scene.counts().values()) == {1}
+    assert set(environment.counts().values()) == {1}
     assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_an_exchange_whose_connection_ends_beside_another_one_is_made_again(
-    scene: Scene, lock: psycopg.Connection[tuple[object, ...]], which: int
+    environment: Environment, lock: psycopg.Connection[tuple[object, ...]], which: int
 ) -> None:
-    worker = scene.ready_worker("--processes=2")
-    blocked = [block_the_finish_of(scene, "first", lock)]
-    wait_until(lambda: len(waiting(scene)) == 1, 20, "an exchange that waits")
-    [first] = waiting(scene)
-    blocked.append(block_the_finish_of(scene, "second", lock))
-    wait_until(lambda: len(waiting(scene)) == 2, 20, "another one")
-    [second] = waiting(scene) - {first}
-    scene.session.execute("select pg_terminate_backend(%s)", ([first, second][which],))
-    wait_until(lambda: [first, second][which] not in waiting(scene), 20, "its end")
+    worker = environment.ready_worker("--processes=2")
+    blocked = [block_the_finish_of(environment, "first", lock)]
+    wait_until(lambda: len(waiting(environment)) == 1, 20, "an exchange that waits")
+    [first] = waiting(environment)
+    blocked.append(block_the_finish_of(environment, "second", lock))
+    wait_until(lambda: len(waiting(environment)) == 2, 20, "another one")
+    [second] = waiting(environment) - {first}
+    environment.session.execute("select pg_terminate_backend(%s)", ([first, second][which],))
+    wait_until(lambda: [first, second][which] not in waiting(environment), 20, "its end")
     lock.rollback()
     assert all(handle.get(timeout_ms=10_000).is_ok() for handle in blocked)
-    assert scene.send("ok", "after").get(timeout_ms=10_000).is_ok()
-    assert set(scene.counts().values()) == {1}
-    worker.wait_for_log(r"database\.back")
+    assert environment.send("ok", "after").get(timeout_ms=10_000).is_ok()
+    assert set(environment.counts().values()) == {1}
+    worker.wait_for_log(r"connection\\.restored")
     assert worker.stop() == 0
 
 
@@ -86,37 +88,41 @@ def limited_url(tcp_database_url: str) -> Iterator[str]:
 
 
 def test_a_worker_that_gets_no_second_connection_works_over_the_first(
-    scene: Scene, limited_url: str, lock: psycopg.Connection[tuple[object, ...]]
+    environment: Environment, limited_url: str, lock: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    worker = scene.ready_worker("--processes=2", **{URL_VARIABLE: limited_url})
+    worker = environment.ready_worker("--processes=2", **{URL_VARIABLE: limited_url})
     role = urlsplit(limited_url).username
     connections = "select count(*) from pg_stat_activity where usename = %s"
-    wait_until(lambda: scalar(scene.session, connections, role) == 4, 20, "all the others")
-    blocked = block_the_finish_of(scene, "blocked", lock)
-    wait_until(lambda: len(waiting(scene)) == 1, 20, "an exchange that waits")
-    waits = scene.send("ok", "waits")
-    worker.wait_for_log(r"database\.away .*too many connections")
+    wait_until(lambda: scalar(environment.session, connections, role) == 4, 20, "all the others")
+    blocked = block_the_finish_of(environment, "blocked", lock)
+    wait_until(lambda: len(waiting(environment)) == 1, 20, "an exchange that waits")
+    waits = environment.send("ok", "waits")
+    worker.wait_for_log(r"connection\\.retrying .*too many connections")
     lock.rollback()
     assert blocked.get(timeout_ms=10_000).is_ok()
     assert waits.get(timeout_ms=10_000).is_ok()
-    assert "database.lost" not in worker.log()
-    assert set(scene.counts().values()) == {1}
+    assert "connection.lost" not in worker.log()
+    assert set(environment.counts().values()) == {1}
     assert worker.stop() == 0
 
 
-def test_the_second_connection_takes_the_place_of_no_heartbeat(scene: Scene, limited_url: str) -> None:
-    worker = scene.ready_worker("--processes=2", **{URL_VARIABLE: limited_url, "TEST_HEARTBEAT_MS": "1000"})
+def test_the_second_connection_takes_the_place_of_no_heartbeat(environment: Environment, limited_url: str) -> None:
+    worker = environment.ready_worker("--processes=2", **{URL_VARIABLE: limited_url, "TEST_HEARTBEAT_MS": "1000"})
     role = urlsplit(limited_url).username
     keys = [f"ok-{number}" for number in range(900)]
     for number, key in enumerate(keys):
-        scene.send("ok", key)
+        environment.send("ok", key)
         if number % 300 == 150:
-            scene.session.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = %s", (role,))
-    wait_until(lambda: not scene.live_tasks(), 30, worker.log)
-    ended_at = scalar(scene.session, "select max(heartbeat_at) from horsies.workers")
+            environment.session.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where usename = %s", (role,)
+            )
+    wait_until(lambda: not environment.live_tasks(), 30, worker.log)
+    ended_at = scalar(environment.session, "select max(heartbeat_at) from horsies.workers")
     wait_until(
-        lambda: scalar(scene.session, "select max(heartbeat_at) from horsies.workers") > ended_at, 30, "a heartbeat"
+        lambda: scalar(environment.session, "select max(heartbeat_at) from horsies.workers") > ended_at,
+        30,
+        "a heartbeat",
     )
     assert "worker.fenced" not in worker.log()
-    assert {key: scene.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
+    assert {key: environment.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
     assert worker.stop() == 0

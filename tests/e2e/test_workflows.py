@@ -31,8 +31,8 @@ from horsies import (
     start_workflow,
 )
 from tests.conftest import StartWorker
+from tests.support.environment import load_tasks
 from tests.support.proxy import Proxy
-from tests.support.scene import load_tasks
 from tests.support.waiting import wait_until
 
 TASKS = Path(__file__).with_name("flow_tasks.py")

@@ -6,9 +6,9 @@ from pathlib import Path
 from uuid_utils.compat import uuid7
 
 from tests.support.commands import horsies
+from tests.support.environment import URL_VARIABLE
 from tests.support.factories import DrivenWorker
 from tests.support.runs import attach, finish, node, start, state
-from tests.support.scene import URL_VARIABLE
 from tests.support.sessions import open_session
 
 

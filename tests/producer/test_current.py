@@ -124,7 +124,7 @@ def test_it_waits_for_nobody(db: Session, task: CurrentTask, reporter: Reporter)
         wait_until(lambda: blocked(db))
         task.progress(0.2)
         assert task.cancelled is False
-        assert reporter.owes(task)
+        assert reporter.has_pending_report(task)
     wait_until(lambda: stored(db) == b'{"done":0.2,"total":1,"note":null}')
 
 
@@ -166,7 +166,7 @@ def test_a_task_that_ends_does_not_wait_long_for_a_database_that_is_away(
     proxy.refuse()
     task.progress(0.1)
     reporter.settle(task)
-    wait_until(lambda: not reporter.owes(task))
+    wait_until(lambda: not reporter.has_pending_report(task))
 
 
 def test_one_thread_writes_for_all(shop: Shop, hand: Hand, reporter: Reporter, db: Session) -> None:

@@ -18,10 +18,10 @@ from horsies.db.queries.worker import Claim, Fence, Verdict
 from horsies.worker.dispatcher import Dispatcher
 from horsies.worker.exchange import Exchange
 from horsies.worker.exchange_state import ExchangeBatch, WorkerIdentity
-from horsies.worker.fork_server import TemplateProcess
+from horsies.worker.fork_server import ForkServer
 from horsies.worker.ipc import Frame, Kind, Report
 from horsies.worker.options import WorkerOptions, WorkerSettings
-from horsies.worker.processes import Crew
+from horsies.worker.processes import ProcessManager
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -63,7 +63,7 @@ class Parts:
 
     dispatcher: Dispatcher
     exchange: Exchange
-    processes: Crew
+    processes: ProcessManager
     identity: WorkerIdentity
     settings: WorkerSettings
 
@@ -113,7 +113,7 @@ async def worker_parts(children: int = 2, *, prefetch_buffer: int = 0, **options
     )
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        processes = Crew(TemplateProcess(os.getpid(), ours), "test", worker_options)
+        processes = ProcessManager(ForkServer(os.getpid(), ours), "test", worker_options)
         dispatcher = Dispatcher(processes, settings, worker_options)
         identity = WorkerIdentity(uuid4(), "host")
         connections = [WorkerConnection(Database(settings.broker)) for _ in range(2)]

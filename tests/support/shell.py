@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.commands import horsies
-from tests.support.scene import URL_VARIABLE
+from tests.support.environment import URL_VARIABLE
 from tests.support.sessions import Session
 
 

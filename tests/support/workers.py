@@ -76,11 +76,11 @@ class WorkerProcess:
         return [each for each in psutil.process_iter() if _mark_of(each) == self._mark]
 
     def descendants(self) -> list[psutil.Process]:
-        """The same without the command itself: template process and children."""
+        """The same without the command itself: fork server and children."""
         return [each for each in self.processes() if each.pid != self.pid]
 
     def template(self) -> psutil.Process:
-        """The template process."""
+        """The fork server."""
         [template] = psutil.Process(self.pid).children()
         return template
 

@@ -123,9 +123,9 @@ def reap_stale(stale_after_s: float, most: int) -> Call[int]:
     return Call("select horsies.reap_stale(%s::float8, %s)", (stale_after_s, most), scalar)
 
 
-def hand_back_stale(stale_after_s: float, most: int) -> Call[int]:
+def return_stale_to_queue(stale_after_s: float, most: int) -> Call[int]:
     """Return to the queue what silent workers have claimed and not begun; answers how many."""
-    return Call("select horsies.hand_back_stale(%s::float8, %s)", (stale_after_s, most), scalar)
+    return Call("select horsies.return_stale_to_queue(%s::float8, %s)", (stale_after_s, most), scalar)
 
 
 def queue_stats(names: Sequence[str]) -> Call[list[QueueStats]]:

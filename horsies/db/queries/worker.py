@@ -19,7 +19,7 @@ _WORKER_START = (
     " %s::int, %s::text[], %s::float8), extract(epoch from clock_timestamp())::float8"
 )
 _DUTY = (
-    "select done.* from (select horsies.duty_lock() as is_mine offset 0) as lock"
+    "select done.* from (select horsies.maintenance_lock() as is_mine offset 0) as lock"
     " cross join lateral (CALL where lock.is_mine) as done"
 )
 
@@ -95,7 +95,7 @@ class WorkerFacts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
+class LocalWorker:
     """A worker of the same host; ``process_start`` is its `WorkerFacts.process_start`."""
 
     worker_id: UUID
@@ -230,9 +230,9 @@ def forget_workers(keep_hours: float) -> Call[int]:
     return Call("select horsies.forget_workers(%s::float8)", (keep_hours,), scalar)
 
 
-def neighbours(boot_id: str, pid_namespace: str) -> Call[list[Neighbour]]:
+def local_workers(boot_id: str, pid_namespace: str) -> Call[list[LocalWorker]]:
     """List the workers of this host whose processes can be seen from here, the caller's own too."""
-    return Call("select * from horsies.neighbours(%s, %s)", (boot_id, pid_namespace), many(Neighbour))
+    return Call("select * from horsies.local_workers(%s, %s)", (boot_id, pid_namespace), many(LocalWorker))
 
 
 def duty[R](call: Call[R]) -> Call[R | None]:

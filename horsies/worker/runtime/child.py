@@ -33,14 +33,14 @@ from horsies.worker.refusals import start_thread
 from horsies.worker.runtime.context import AttemptContexts
 from horsies.worker.runtime.executor import Executor, one_line
 from horsies.worker.runtime.exits import leave
-from horsies.worker.runtime.inbox import READ_BYTES, Inbox, Permits
-from horsies.worker.runtime.post_run import ailment, drive, keep_copies_out
+from horsies.worker.runtime.inbox import READ_BYTES, Inbox, StartTokens
+from horsies.worker.runtime.post_run import drive, exit_forked_copies, unhealthy_reason
 from horsies.worker.spawn import START_FAILED
 
 BEATS_WITHIN_THRESHOLD = 8
 
 
-def run_child(channel: socket.socket, permits: int, executor: Executor, options: WorkerOptions, hooks: Hooks) -> None:
+def run_child(channel: socket.socket, tokens: int, executor: Executor, options: WorkerOptions, hooks: Hooks) -> None:
     """Run the app's start hooks, serve jobs until the supervisor closes the socket, and end in a planned way."""
     failure = next(filter(None, map(_failure, hooks.child_start)), None)
     if failure is not None:
@@ -48,29 +48,31 @@ def run_child(channel: socket.socket, permits: int, executor: Executor, options:
         return
     runner = asyncio.Runner()
     loop = runner.get_loop()
-    keep_copies_out(loop)
+    exit_forked_copies(loop)
     attempts = Attempts(executor, AttemptContexts(), Health(loop, channel, options.max_memory_per_child_mb))
     with suppress(ConnectionError):  # the supervisor closed it while we were about to say something
         if options.concurrency == 1:
-            _serve_one_by_one(channel, permits, attempts)
+            _serve_one_by_one(channel, tokens, attempts)
         else:
-            drive(loop, _Concurrent(channel, permits, attempts, options.concurrency).serve())
+            drive(loop, _Concurrent(channel, tokens, attempts, options.concurrency).serve())
     leave(runner.close, hooks.child_stop)
 
 
-def keep_pulse(pulse: int, every_s: float) -> None:
+def send_liveness_pings(liveness_pipe: int, every_s: float) -> None:
     """Say, now and then, that this interpreter runs; in a thread, for a task may take as long as it likes."""
-    inode = os.fstat(pulse).st_ino
-    beat = partial(threading.Thread, target=_beat, args=(pulse, inode, every_s), daemon=True, name="pulse")
+    inode = os.fstat(liveness_pipe).st_ino
+    beat = partial(
+        threading.Thread, target=_beat, args=(liveness_pipe, inode, every_s), daemon=True, name="liveness_pipe"
+    )
     start_thread(beat, every_s * BEATS_WITHIN_THRESHOLD)
 
 
-def _beat(pulse: int, inode: int, every_s: float) -> None:
+def _beat(liveness_pipe: int, inode: int, every_s: float) -> None:
     patience = threading.Event()
     with suppress(OSError):  # the supervisor is gone, or a task closed the pipe and its number may be another file's
-        while os.fstat(pulse).st_ino == inode:
+        while os.fstat(liveness_pipe).st_ino == inode:
             with suppress(BlockingIOError):  # nobody has looked for long: it is full of beats
-                os.write(pulse, b".")
+                os.write(liveness_pipe, b".")
             patience.wait(every_s)
 
 
@@ -119,7 +121,7 @@ class Health:
             resident_mb = self._process.memory_info().rss >> 20
             if resident_mb > self._most_mb:
                 return f"it holds {resident_mb} MB"
-        return ailment(self.loop, self._file)
+        return unhealthy_reason(self.loop, self._file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,8 @@ class Attempts:
     health: Health
 
 
-def _serve_one_by_one(channel: socket.socket, permits: int, attempts: Attempts) -> None:
-    inbox, start_permits = Inbox(channel, attempts.executor.attempts), Permits(permits)
+def _serve_one_by_one(channel: socket.socket, tokens: int, attempts: Attempts) -> None:
+    inbox, start_permits = Inbox(channel, attempts.executor.attempts), StartTokens(tokens)
     inbox.read_on(attempts.health.loop)
     channel.sendall(Frame(Kind.READY).encode())
     while (job := inbox.next()) is not None:
@@ -146,7 +148,7 @@ def _serve_one_by_one(channel: socket.socket, permits: int, attempts: Attempts) 
 
 
 def _wait_for_end(channel: socket.socket) -> None:
-    """Run nothing more: permits that are left in the pipe are the supervisor's to take back."""
+    """Run nothing more: start tokens that are left in the pipe are the supervisor's to take back."""
     while channel.recv(READ_BYTES):
         continue
 
@@ -174,9 +176,9 @@ def _outcome_of(attempts: Attempts, job: Job) -> Report:
 class _Concurrent:
     """Serves up to ``concurrency`` jobs at a time on one event loop."""
 
-    def __init__(self, channel: socket.socket, permits: int, attempts: Attempts, concurrency: int) -> None:
+    def __init__(self, channel: socket.socket, tokens: int, attempts: Attempts, concurrency: int) -> None:
         self._channel = channel
-        self._permits = Permits(permits)
+        self._tokens = StartTokens(tokens)
         self._executor = attempts.executor
         self._contexts = attempts.contexts
         self._health = attempts.health
@@ -193,7 +195,7 @@ class _Concurrent:
             for frame in frames.feed(data):
                 if frame.kind is Kind.STOP:
                     self._executor.attempts.stop(*ipc.unpack_stop(frame))
-                elif self._permits.take():
+                elif self._tokens.take():
                     self._start(Job.decode(frame.body))
         self._writer.close()
 

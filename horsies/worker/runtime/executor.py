@@ -18,7 +18,7 @@ from horsies.tasks.registry import Registry, TaskDefinition
 from horsies.worker.ipc import Job, Report, StopCause
 from horsies.worker.runtime.around import Around
 from horsies.worker.runtime.inputs import decode_call
-from horsies.worker.runtime.post_run import Raised, put_right
+from horsies.worker.runtime.post_run import Raised, restore_process
 from horsies.worker.runtime.stopping import RunningAttempt, RunningAttempts
 from horsies.workflows.nodes import WorkflowContextMissingIdError
 
@@ -85,10 +85,10 @@ class Executor:
                 returned = call.definition.fn(*call.args, **call.kwargs)
             except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
                 returned = Raised(exception)
-            put_right(home, returned)
+            restore_process(home, returned)
             report = self._conclude_attempt(call, attempt, returned)
             around.leave(report)
-        put_right(home, None)
+        restore_process(home, None)
         self._reporter.settle(task)
         return report
 
@@ -100,8 +100,8 @@ class Executor:
             around = Around(self._around, task)
             report = await self._await(call, task)
             around.leave(report)
-        put_right(home, None)
-        if self._reporter.owes(task):
+        restore_process(home, None)
+        if self._reporter.has_pending_report(task):
             await asyncio.to_thread(self._reporter.settle, task)
         return report
 
@@ -125,7 +125,7 @@ class Executor:
                 returned = await cast("Coroutine[Any, Any, object]", call.definition.fn(*call.args, **call.kwargs))
         except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
             returned = Raised(exception)
-        put_right(home, returned)
+        restore_process(home, returned)
         _forget_cancels()
         return self._conclude_attempt(call, attempt, returned)
 

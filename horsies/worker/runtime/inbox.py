@@ -1,4 +1,4 @@
-"""The inputs of a child: jobs and stops come over its socket, permits over a pipe."""
+"""The inputs of a child: jobs and stops come over its socket, start tokens over a pipe."""
 
 import asyncio
 import os
@@ -14,8 +14,8 @@ from horsies.worker.runtime.stopping import RunningAttempts
 READ_BYTES = 1 << 16
 
 
-class Permits:
-    """The child's end of the pipe of permits."""
+class StartTokens:
+    """The child's end of the pipe of start tokens."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe

@@ -7,7 +7,7 @@ from horsies.db.operations import Runner
 from horsies.db.queries import workflows as workflow_queries
 from horsies.tasks.registry import Registry, TaskDefinition
 from horsies.worker.ipc import Job
-from horsies.workflows.built_in_tasks import MAP_TASK, insist_on
+from horsies.workflows.built_in_tasks import MAP_TASK, require_answer
 from horsies.workflows.context import WorkflowContext
 from horsies.workflows.nodes import CONTEXT_PARAMETER, META_PARAMETER
 
@@ -26,7 +26,7 @@ def decode_call(
     inputs = decode_json(job.inputs)
     if "args_from" not in inputs:
         inputs = decode_json(
-            runner.run(insist_on(workflow_queries.workflow_inputs(inputs["workflow_id"], inputs["index"])))
+            runner.run(require_answer(workflow_queries.workflow_inputs(inputs["workflow_id"], inputs["index"])))
         )
     call: dict[str, Any] = decode_json(job.args)
     for name, passed in inputs["args_from"].items():

@@ -23,7 +23,7 @@ class Raised:
     exception: BaseException
 
 
-def put_right(home: int, returned: object) -> None:
+def restore_process(home: int, returned: object) -> None:
     """Go on after user code: not in a copy of this process that the code has forked, and with room on the stack.
 
     Args:
@@ -50,7 +50,7 @@ def _end_copy(raised: BaseException | None) -> Never:
         os._exit(status & 0xFF if isinstance(status, int) else status is not None)
 
 
-def keep_copies_out(loop: asyncio.AbstractEventLoop) -> None:
+def exit_forked_copies(loop: asyncio.AbstractEventLoop) -> None:
     """End copies of this process when they come back to its event loop, before they run anything else there."""
 
     def in_copy() -> None:
@@ -74,7 +74,7 @@ def drive[T](loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T],
     return task.result()
 
 
-def ailment(loop: asyncio.AbstractEventLoop, file: int) -> str | None:
+def unhealthy_reason(loop: asyncio.AbstractEventLoop, file: int) -> str | None:
     """Say why this process can run no more tasks; None if it can.
 
     Args:

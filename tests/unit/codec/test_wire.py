@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 
 from horsies.codec.adapters import CodecError, UnsupportedType
 from horsies.codec.signature import SignatureCodec
-from horsies.codec.wire import EncodedResult, Misfit, ResultCodec, result_types
+from horsies.codec.wire import EncodedResult, ResultCodec, TypeMismatch, result_types
 from horsies.codes import BUILT_IN_CODES, ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, TaskDefinitionError
 from horsies.task_result import TaskError, TaskResult
@@ -97,7 +97,7 @@ def test_any_error_travels(code: str, message: str | None, data: dict[str, int] 
     ids=str,
 )
 def test_a_misfit_names_expected_and_got(ok_type: Any, value: object, said: str) -> None:
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(TypeMismatch) as caught:
         ResultCodec(ok_type).encode(TaskResult(ok=value))
     assert str(caught.value).startswith(said)
 
@@ -105,12 +105,12 @@ def test_a_misfit_names_expected_and_got(ok_type: Any, value: object, said: str)
 def test_what_fits_and_would_not_come_back_is_no_misfit() -> None:
     with pytest.raises(CodecError, match="NaN|nan") as caught:
         ResultCodec(float).encode(TaskResult(ok=math.nan))
-    assert not isinstance(caught.value, Misfit)
+    assert not isinstance(caught.value, TypeMismatch)
     assert not ResultCodec(int, PaymentError).encode(TaskResult(err=RefundError(amount=1))).is_ok
 
 
 def test_an_error_of_another_class_is_a_misfit() -> None:
-    with pytest.raises(Misfit, match=r"expected an error of type PaymentError, got TaskError \("):
+    with pytest.raises(TypeMismatch, match=r"expected an error of type PaymentError, got TaskError \("):
         ResultCodec(int, PaymentError).encode(TaskResult(err=TaskError(error_code="X")))
 
 
@@ -275,7 +275,7 @@ def test_a_parameter_with_a_declared_class_takes_the_librarys_own_errors() -> No
 def test_an_own_code_in_a_result_needs_the_declared_class() -> None:
     codec = ResultCodec(list[TaskResult[int, PaymentError]])
     plain = TaskError(error_code="CARD_EXPIRED")
-    with pytest.raises(Misfit, match="PaymentError"):
+    with pytest.raises(TypeMismatch, match="PaymentError"):
         codec.encode(TaskResult(ok=[TaskResult(err=plain)]))
     result = codec.decode(True, b'[{"err":{"error_code":"CARD_EXPIRED"}}]')
     assert result.unwrap_err().error_code is ContractCode.PYDANTIC_HYDRATION_ERROR

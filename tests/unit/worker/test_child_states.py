@@ -14,7 +14,7 @@ from horsies.db.queries.worker import Fence
 from horsies.worker import ipc
 from horsies.worker.child_process import Child, ChildState, StopMode, new_channel
 from horsies.worker.ipc import Frame, FrameReader, Job, Kind, StopCause
-from horsies.worker.runtime.inbox import Inbox, Permits
+from horsies.worker.runtime.inbox import Inbox, StartTokens
 from horsies.worker.runtime.stopping import RunningAttempts
 
 KILLED = signal.SIGKILL
@@ -26,7 +26,7 @@ def child(request: pytest.FixtureRequest) -> Iterator[Child]:
     with new_channel(0, 0, "test/0", concurrency=request.param) as (made, ours, _files):
         yield made
         ours.close()
-    made.bury()
+    made.close()
 
 
 def job(number: int) -> Job:
@@ -99,7 +99,7 @@ def test_an_abandoned_attempt_takes_no_place_of_the_successor(child: Child) -> N
             successor.predecessors = [child]
             found = child.own_load, successor.load, successor.room(5)
             ours.close()
-        successor.bury()
+        successor.close()
         return found
 
     assert asyncio.run(load()) == (2, 2, 3)
@@ -110,7 +110,7 @@ def test_an_abandoned_attempt_takes_no_place_of_the_successor(child: Child) -> N
 
 
 def test_what_has_not_begun_is_withdrawn_at_every_concurrency() -> None:
-    """The child has read three jobs' permits, of which one job has ended; two have not begun."""
+    """The child has read three jobs' tokens, of which one job has ended; two have not begun."""
 
     async def withdraw(concurrency: int) -> tuple[list[Job], list[Job], list[bytes]]:
         with new_channel(0, 0, "test/0", concurrency=concurrency) as (child, ours, files):
@@ -124,7 +124,7 @@ def test_what_has_not_begun_is_withdrawn_at_every_concurrency() -> None:
             withdrawn, again = child.withdraw(), child.withdraw()
             left = [os.read(take, 1), os.read(take, 1)]
             child.transport.close()
-        child.bury()
+        child.close()
         os.close(take)
         assert list(child.jobs) == [job(0).fence, job(2).fence]
         return withdrawn, again, left
@@ -181,10 +181,10 @@ def test_a_permit_that_the_supervisor_took_is_not_the_childs() -> None:
     take, give = os.pipe()
     os.set_blocking(take, False)
     os.write(give, b"RD")
-    permits = Permits(take)
-    assert [permits.take(), permits.take()] == [True, False]
+    tokens = StartTokens(take)
+    assert [tokens.take(), tokens.take()] == [True, False]
     os.close(give)
-    assert permits.take() is False  # the supervisor is gone
+    assert tokens.take() is False  # the supervisor is gone
     os.close(take)
 
 

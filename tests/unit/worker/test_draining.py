@@ -1,6 +1,6 @@
 """Who takes work, who drains and who is killed: the supervisor's side over real sockets, with this test as all others.
 
-The test plays the template process and the children, so that it decides when they say what.
+The test plays the fork server and the children, so that it decides when they say what.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from horsies.db.queries.worker import Fence, Outcome
 from horsies.scheduler.plan import Schedules
 from horsies.worker import ipc
 from horsies.worker.dispatcher import Dispatcher
-from horsies.worker.fork_server import TemplateProcess
+from horsies.worker.fork_server import ForkServer
 from horsies.worker.ipc import Frame, FrameReader, Job, Kind, Report, StopCause
 from horsies.worker.options import WorkerOptions, WorkerSettings
-from horsies.worker.processes import Crew
+from horsies.worker.processes import ProcessManager
 
 NO_SUCH_PID = 1 << 22  # and above: more than Linux gives out
 PATIENCE_S = 10
@@ -56,7 +56,7 @@ class PlayedChild:
         self.pid = pid
         self.channel = socket.socket(fileno=files[0])
         self.channel.setblocking(False)
-        self._permits, self._pulse = files[1:]
+        self._tokens, self._liveness_pipe = files[1:]
         self._reader = FrameReader()
         self.begun: list[int] = []
         self.stops: list[tuple[int, StopCause]] = []
@@ -77,7 +77,7 @@ class PlayedChild:
             if frame.kind is Kind.STOP:
                 fence, cause = ipc.unpack_stop(frame)
                 self.stops.append((fence.task_id.int, cause))
-            elif os.read(self._permits, 1) == ipc.RUN:
+            elif os.read(self._tokens, 1) == ipc.RUN:
                 self.begun.append(Job.decode(frame.body).fence.task_id.int)
 
     def finish(self, number: int, error_code: str | None = None) -> None:
@@ -87,12 +87,12 @@ class PlayedChild:
     def close(self) -> None:
         if self.channel.fileno() >= 0:
             self.channel.close()
-            os.close(self._permits)
-            os.close(self._pulse)
+            os.close(self._tokens)
+            os.close(self._liveness_pipe)
 
 
 class Stage:
-    """A crew and a pool, and all they talk to."""
+    """A process manager and a pool, and all they talk to."""
 
     def __init__(self, concurrency: int, max_tasks: int) -> None:
         options = WorkerOptions(concurrency=concurrency, max_tasks_per_child=max_tasks)
@@ -101,24 +101,24 @@ class Stage:
         self._ours = ours
         self._reader = FrameReader()
         self.heard = Heard()
-        self.crew = Crew(TemplateProcess(NO_SUCH_PID, ours), "test", options)
-        self.pool = Dispatcher(self.crew, SETTINGS, options)
-        self.pool.subscribe(
+        self.processes = ProcessManager(ForkServer(NO_SUCH_PID, ours), "test", options)
+        self.dispatcher = Dispatcher(self.processes, SETTINGS, options)
+        self.dispatcher.subscribe(
             on_outcome=self.heard.on_outcome, on_capacity=self.heard.on_capacity, on_unstarted=self.heard.on_unstarted
         )
         self.children: list[PlayedChild] = []
         self.killed: list[PlayedChild] = []
 
     async def start(self) -> None:
-        await self.crew.start()
-        await self.until(lambda: self.pool.capacity > 0)
+        await self.processes.start()
+        await self.until(lambda: self.dispatcher.capacity > 0)
 
     async def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._ours.fileno())
-        for child in self.crew:
+        for child in self.processes:
             if child.transport is not None:
                 child.transport.close()
-            child.bury()
+            child.close()
             for timer in child.timers.values():
                 timer.cancel()
         await asyncio.sleep(0)  # the transports are closed
@@ -129,7 +129,7 @@ class Stage:
         self._theirs.close()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Play template process and children until something holds."""
+        """Play fork server and children until something holds."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 self._play_template()
@@ -172,7 +172,7 @@ class Stage:
 
     async def give(self, number: int, name: str = "def", timeout_ms: int | None = None) -> None:
         """Assign a job."""
-        assert self.pool.assign(Job(fence(number), 1, name, "default", b"[]", timeout_ms))
+        assert self.dispatcher.assign(Job(fence(number), 1, name, "default", b"[]", timeout_ms))
         await asyncio.sleep(0)
 
 
@@ -222,8 +222,8 @@ def test_an_async_task_that_ends_when_cancelled_costs_nothing() -> None:
         await stage.give(2)
         [child] = stage.children
         await stage.until(lambda: child.begun == [1, 2])
-        assert stage.pool.cancel(UUID(int=1)) is True
-        assert stage.pool.cancel(UUID(int=1)) is False
+        assert stage.dispatcher.cancel(UUID(int=1)) is True
+        assert stage.dispatcher.cancel(UUID(int=1)) is False
         await stage.until(lambda: child.stops == [(1, StopCause.CANCELLED)])
         child.finish(1, "TASK_CANCELLED")
         child.finish(2)
@@ -242,10 +242,10 @@ def test_a_cancelled_task_that_does_not_end_is_killed_when_it_is_alone(name: str
         await stage.give(1, name)
         await stage.give(2)
         await stage.until(lambda: stage.children[0].begun == [1, 2])
-        stage.pool.cancel(UUID(int=1))
+        stage.dispatcher.cancel(UUID(int=1))
         await stage.until(lambda: len(stage.children) == 2)
         old, successor = stage.children
-        await stage.until(lambda: stage.pool.capacity == 2)
+        await stage.until(lambda: stage.dispatcher.capacity == 2)
         await stage.give(3)
         await stage.until(lambda: successor.begun == [3])
         assert not stage.killed
@@ -253,7 +253,7 @@ def test_a_cancelled_task_that_does_not_end_is_killed_when_it_is_alone(name: str
         old.finish(2)
         await stage.until(lambda: stage.killed == [old])
         await stage.until(lambda: stage.heard.codes() == {1: "TASK_CANCELLED", 2: None})
-        await stage.until(lambda: stage.pool.capacity == 2)
+        await stage.until(lambda: stage.dispatcher.capacity == 2)
         assert stage.children == [old, successor]
 
     play(scenario)
@@ -267,7 +267,7 @@ def test_a_timed_out_task_that_is_alone_is_killed_at_once_and_its_child_replaced
         assert b"task def ran longer than 100 ms" in stage.heard.outcomes[1].result
         assert stage.killed == stage.children[:1]
         await stage.until(lambda: len(stage.children) == 2)
-        await stage.until(lambda: stage.pool.capacity == concurrency)
+        await stage.until(lambda: stage.dispatcher.capacity == concurrency)
 
     play(scenario, concurrency)
 
@@ -278,7 +278,7 @@ def test_a_cancel_of_a_task_past_its_timeout_makes_it_cancelled() -> None:
         await stage.give(2)
         [child] = stage.children
         await stage.until(lambda: child.stops == [(1, StopCause.TIMED_OUT)])
-        assert stage.pool.cancel(UUID(int=1)) is True
+        assert stage.dispatcher.cancel(UUID(int=1)) is True
         await stage.until(lambda: len(stage.children) == 2)
         child.finish(2)
         await stage.until(lambda: stage.heard.codes() == {1: "TASK_CANCELLED", 2: None})
@@ -293,7 +293,7 @@ def test_the_end_of_a_child_says_of_each_attempt_why_it_ended() -> None:
         await stage.give(2, "def", 100)
         await stage.give(3)
         await stage.until(lambda: child.begun == [1, 2, 3])
-        stage.pool.cancel(UUID(int=1))
+        stage.dispatcher.cancel(UUID(int=1))
         await stage.until(lambda: child.stops == [(1, StopCause.CANCELLED), (2, StopCause.TIMED_OUT)])
         stage.end(child, signal.SIGSEGV)
         await stage.until(lambda: len(stage.heard.outcomes) == 3)
@@ -311,7 +311,7 @@ def test_what_a_child_has_not_begun_is_withdrawn_unharmed() -> None:
         child.is_reading = False  # as a child whose event loop is blocked
         await stage.give(2, "def", 100)
         await stage.give(3)
-        stage.pool.cancel(UUID(int=3))
+        stage.dispatcher.cancel(UUID(int=3))
         await stage.until(lambda: stage.heard.handed_back == [2])
         await stage.until(lambda: stage.killed == [child])
         await stage.until(lambda: stage.heard.outcomes)
@@ -327,7 +327,7 @@ def test_a_child_that_is_recycled_is_killed_if_only_a_cancelled_task_is_left() -
         await stage.give(1)
         await stage.give(2)
         await stage.until(lambda: len(stage.children) == 2)
-        stage.pool.cancel(UUID(int=1))
+        stage.dispatcher.cancel(UUID(int=1))
         await stage.settle()
         assert not stage.killed
         old.finish(2)
@@ -343,24 +343,24 @@ def test_children_that_wait_for_their_end_are_bounded_in_number(caplog: pytest.L
 
     async def scenario(stage: Stage) -> None:
         for number in range(9):
-            await stage.until(lambda: stage.pool.capacity)
+            await stage.until(lambda: stage.dispatcher.capacity)
             await stage.give(2 * number)
             await stage.give(2 * number + 1)
             await stage.until(lambda: len(stage.children[-1].begun) == 2)
-            stage.pool.cancel(UUID(int=2 * number))
+            stage.dispatcher.cancel(UUID(int=2 * number))
         await stage.settle()
         assert len(stage.children) == 9
-        assert stage.pool.capacity == 0
+        assert stage.dispatcher.capacity == 0
         assert logged(caplog).count(("child.replacement_delayed", logging.WARNING)) == 1
         stage.children[4].finish(9)
-        await stage.until(lambda: stage.pool.capacity)
+        await stage.until(lambda: stage.dispatcher.capacity)
         assert len(stage.children) == 10
         assert stage.killed == [stage.children[4]]
 
         await stage.give(100)
         await stage.give(101)
         await stage.until(lambda: stage.children[9].begun == [100, 101])
-        stage.pool.cancel(UUID(int=100))
+        stage.dispatcher.cancel(UUID(int=100))
         await stage.settle()
         assert len(stage.children) == 10
         stage.children[0].finish(0, "TASK_CANCELLED")  # its code has ended by itself
@@ -375,8 +375,8 @@ def test_a_kill_on_purpose_is_not_logged_as_a_death(caplog: pytest.LogCaptureFix
     async def scenario(stage: Stage) -> None:
         await stage.give(1)
         await stage.until(lambda: stage.children[0].begun == [1])
-        stage.pool.cancel(UUID(int=1))
-        await stage.until(lambda: len(stage.children) == 2 and stage.pool.capacity)
+        stage.dispatcher.cancel(UUID(int=1))
+        await stage.until(lambda: len(stage.children) == 2 and stage.dispatcher.capacity)
         stage.end(stage.children[1], signal.SIGKILL)
         await stage.until(lambda: len(stage.children) == 3)
 

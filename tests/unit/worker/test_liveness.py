@@ -1,4 +1,4 @@
-"""Whether a worker of this host is surely dead: its supervisor and its template process are gone, or others by now."""
+"""Whether a worker of this host is surely dead: its supervisor and its fork server are gone, or others by now."""
 
 import os
 import subprocess

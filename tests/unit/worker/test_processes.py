@@ -1,31 +1,31 @@
-"""What the supervisor tells the template process, over a real pair of sockets."""
+"""What the supervisor tells the fork server, over a real pair of sockets."""
 
 import asyncio
 import os
 import socket
 
 from horsies.worker import ipc
-from horsies.worker.fork_server import TemplateProcess
+from horsies.worker.fork_server import ForkServer
 from horsies.worker.ipc import Frame, FrameReader, Kind
 from horsies.worker.options import WorkerOptions
-from horsies.worker.processes import Crew
+from horsies.worker.processes import ProcessManager
 
 MANY = 5_000
 
 
 async def tell_while_nobody_reads(ours: socket.socket, theirs: socket.socket) -> list[Frame]:
-    crew = Crew(TemplateProcess(os.getpid(), ours), "test", WorkerOptions())
+    processes = ProcessManager(ForkServer(os.getpid(), ours), "test", WorkerOptions())
     for pid in range(1, MANY):
-        crew.tell_template(ipc.kill(pid))
-    crew.tell_template(Frame(Kind.STACKS))
-    loop, starting = asyncio.get_running_loop(), asyncio.ensure_future(crew.start())
+        processes.send_to_fork_server(ipc.kill(pid))
+    processes.send_to_fork_server(Frame(Kind.STACKS))
+    loop, starting = asyncio.get_running_loop(), asyncio.ensure_future(processes.start())
     await asyncio.sleep(0)  # it has begun
     reader, told = FrameReader(), list[Frame]()
     while not told or told[-1].kind is not Kind.FORK:
         told += reader.feed(await loop.sock_recv(theirs, 1 << 16))
     await starting
     loop.remove_reader(ours)
-    for child in crew:
+    for child in processes:
         assert child.transport is not None
         child.transport.close()
     await asyncio.sleep(0)  # it is closed
@@ -41,11 +41,11 @@ def test_what_a_full_socket_has_no_room_for_comes_later_and_in_order() -> None:
 
 
 def test_a_template_that_is_gone_is_told_in_vain() -> None:
-    async def tell(ours: socket.socket) -> Crew:
-        crew = Crew(TemplateProcess(os.getpid(), ours), "test", WorkerOptions())
+    async def tell(ours: socket.socket) -> ProcessManager:
+        processes = ProcessManager(ForkServer(os.getpid(), ours), "test", WorkerOptions())
         for _ in range(2):
-            crew.tell_template(Frame(Kind.BYE))
-        return crew
+            processes.send_to_fork_server(Frame(Kind.BYE))
+        return processes
 
     ours, theirs = socket.socketpair()
     theirs.close()

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from horsies.db.queries.worker import Fence
 from horsies.worker.ipc import Job
-from horsies.worker.runtime_estimator import MOST_AHEAD, Pace
+from horsies.worker.runtime_estimator import MOST_AHEAD, RuntimeEstimator
 
 QUICK_S = 20e-6
 
@@ -14,31 +14,31 @@ def job(name: str) -> Job:
 
 
 def test_nothing_waits_behind_a_task_of_which_nothing_is_known() -> None:
-    pace = Pace()
-    assert pace.ahead == 0
-    pace.observe("known", QUICK_S)
-    assert pace.ahead == MOST_AHEAD
-    assert pace.fits(job("known"), 1)
-    assert not pace.fits(job("unknown"), 1)
+    estimator = RuntimeEstimator()
+    assert estimator.ahead == 0
+    estimator.observe("known", QUICK_S)
+    assert estimator.ahead == MOST_AHEAD
+    assert estimator.can_queue(job("known"), 1)
+    assert not estimator.can_queue(job("unknown"), 1)
 
 
 def test_one_task_that_was_interrupted_leaves_the_others_quick() -> None:
-    pace = Pace()
+    estimator = RuntimeEstimator()
     for _ in range(50):
-        pace.observe("quick", QUICK_S)
-    pace.observe("quick", 0.5)
-    assert pace.ahead == MOST_AHEAD
-    assert pace.fits(job("quick"), MOST_AHEAD - 1)
-    assert not pace.fits(job("quick"), MOST_AHEAD)
+        estimator.observe("quick", QUICK_S)
+    estimator.observe("quick", 0.5)
+    assert estimator.ahead == MOST_AHEAD
+    assert estimator.can_queue(job("quick"), MOST_AHEAD - 1)
+    assert not estimator.can_queue(job("quick"), MOST_AHEAD)
 
 
 def test_tasks_that_have_become_slow_are_soon_known_to_be() -> None:
-    pace = Pace()
+    estimator = RuntimeEstimator()
     for _ in range(50):
-        pace.observe("task", QUICK_S)
+        estimator.observe("task", QUICK_S)
     looks = 0
-    while pace.fits(job("task"), 1):
-        pace.observe("task", 0.5)
+    while estimator.can_queue(job("task"), 1):
+        estimator.observe("task", 0.5)
         looks += 1
     assert 1 < looks < 30
-    assert pace.ahead < 2
+    assert estimator.ahead < 2

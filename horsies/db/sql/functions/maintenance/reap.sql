@@ -7,7 +7,7 @@
 -- The rows are looked for in a statement of their own, after the workers are gone: it sees every claim that
 -- committed before. Bounded: `most` rows a call; call again while it returns that many.
 -- Locks: worker rows, SKIP LOCKED; root runs in the order of their ids; task rows in the order of theirs, SKIP LOCKED.
--- Called by: duties of any worker; the template process of a worker whose supervisor died.
+-- Called by: duties of any worker; the fork server of a worker whose supervisor died.
 create function horsies.reap(proven_dead uuid, most int) returns table (workers int, handed_back int, crashed int)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
@@ -67,7 +67,7 @@ begin
     loop
         -- Who has nothing but its id left was found dead by an earlier call.
         select d.* into its_worker from unnest(dead) as d where d.id = dead_hands.worker_id;
-        handed_back := handed_back + horsies.hand_back(dead_hands.claimed, true);
+        handed_back := handed_back + horsies.return_to_queue(dead_hands.claimed, true);
         update horsies.tasks t
         set status = 'RUNNING', started_at = horsies.now(), attempt = t.attempt + 1, hand_backs = t.hand_backs + 1
         where t.id = any (dead_hands.spent);

@@ -1,7 +1,7 @@
--- Refuses a transaction that cannot see what was committed after it began: in it the second look that makes
--- replays, claims and outcomes safe would see nothing.
--- Called by: enqueue (replays only), claim, start, renew, finish, release, reconcile, reap, hand_back_stale, expire,
--- cancel, cancel_many, rerun, rerun_many, workflow_start (where the id is taken), workflow_control, workflow_attach, workflow_map.
+-- Refuses a transaction that cannot see what was committed after it began: in it the second look that makes replays,
+-- claims and outcomes safe would see nothing. Called by: enqueue (replays only), claim, start, renew, finish, release,
+-- reconcile, reap, return_stale_to_queue, expire, cancel, cancel_many, rerun, rerun_many, workflow_start (where the id
+-- is taken), workflow_control, workflow_attach, workflow_map.
 create function horsies.need_read_committed() returns void
 language plpgsql as $function$
 begin

@@ -20,7 +20,7 @@ begin
                           where held.id = t.id and held.exchange_no = t.exchange_no)
         order by t.id for update
     ) as locked;
-    perform horsies.notify_wake() where horsies.hand_back(unknown, false) > 0;
+    perform horsies.notify_wake() where horsies.return_to_queue(unknown, false) > 0;
     return query
     select held.id from unnest(ids, exchanges) as held (id, exchange_no)
     where not exists (select from horsies.tasks t

@@ -15,6 +15,6 @@ begin
         where t.worker_id = releasing_worker
         order by t.id for update of t
     ) as locked;
-    return horsies.hand_back(mine, false);
+    return horsies.return_to_queue(mine, false);
 end
 $function$;

@@ -1,7 +1,7 @@
--- Purpose: prefetched tasks begin: CLAIMED becomes RUNNING, and that is committed before their code starts. Returns those
--- that may begin, with the number of the attempt. What may not any more, for it is overdue or held, or its queue is paused
--- or capped by now, goes back to the queue; what is not this worker's any more is left alone.
--- Locks: task rows in the order of their ids. Called by: workers, in an exchange.
+-- Purpose: prefetched tasks begin: CLAIMED becomes RUNNING, and that is committed before their code starts. Returns
+-- those that may begin, with the number of the attempt. What may not any more, for it is overdue or held, or its queue
+-- is paused or capped by now, goes back to the queue; what is not this worker's any more is left alone. Locks: task
+-- rows in the order of their ids. Called by: workers, in an exchange.
 create function horsies.start(starting_worker uuid, ids uuid[], exchanges bigint[])
 returns table (id uuid, attempt int)
 language plpgsql
@@ -30,7 +30,7 @@ begin
     set status = 'RUNNING', attempt = t.attempt + 1, started_at = clock, lease_until = null
     where t.id = any (mine) and t.queue = any (open_names) and not t.held and (t.good_until > clock) is not false
     returning t.id, t.attempt;
-    perform horsies.notify_wake() where horsies.hand_back(
+    perform horsies.notify_wake() where horsies.return_to_queue(
         array(select t.id from horsies.tasks t where t.id = any (mine) and t.started_at is null), false) > 0;
 end
 $function$;

@@ -1,4 +1,4 @@
-"""`duty_lock`: one worker at a time does the duties."""
+"""`maintenance_lock`: one worker at a time does the duties."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from horsies.worker.maintenance import duties
 from tests.support.factories import DrivenWorker, request, send
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock, scalar
 
-LOCK = Call("select horsies.duty_lock()", (), operations.scalar)
+LOCK = Call("select horsies.maintenance_lock()", (), operations.scalar)
 DUTIES = duties(RecoveryConfig())
 
 
@@ -28,7 +28,7 @@ def test_another_schema_has_a_lock_of_its_own(db: Session, other: Session) -> No
     migrate(db, "second")
     with db.transaction():
         assert call(db, LOCK)
-        assert other.execute(bind("select horsies.duty_lock()", "second")).fetchone() == (True,)
+        assert other.execute(bind("select horsies.maintenance_lock()", "second")).fetchone() == (True,)
 
 
 def test_a_duty_is_not_done_while_another_worker_is_at_them(db: Session, other: Session) -> None:

@@ -29,7 +29,7 @@ class Entry:
     pid: int
 
 
-class Scene:
+class Environment:
     """A producer, in this process, and any number of workers on one database.
 
     Attributes:
@@ -51,7 +51,7 @@ class Scene:
         stack.callback(self.tasks.app.close)
 
     def worker(self, *args: str, app: str = "mixed_tasks:app", **env: str) -> WorkerProcess:
-        """Start a worker, and do not wait for it. It is killed with the scene, and must leave nothing behind."""
+        """Start a worker, and do not wait for it. It is killed with the environment, and must leave nothing behind."""
         environment = {URL_VARIABLE: self.url, "TEST_LEDGER": str(self.ledger_file), **env}
         worker = WorkerProcess(["worker", app, *args], self.folder, environment)
         self._stack.callback(worker.assert_gone)
@@ -59,7 +59,7 @@ class Scene:
         return worker
 
     def at_end(self, action: Callable[[], object]) -> None:
-        """Do something when the scene ends; what was asked for last is done first."""
+        """Do something when the environment ends; what was asked for last is done first."""
         self._stack.callback(action)
 
     def ready_worker(self, *args: str, **env: str) -> WorkerProcess:
@@ -120,7 +120,7 @@ def load_tasks(file: Path, env: Mapping[str, str]) -> ModuleType:
 
 
 @contextmanager
-def new_scene(url: str, folder: Path) -> Generator[Scene]:
-    """Set a scene on a database, in a folder; everything that runs in it ends with it."""
+def new_scene(url: str, folder: Path) -> Generator[Environment]:
+    """Set a environment on a database, in a folder; everything that runs in it ends with it."""
     with ExitStack() as stack:
-        yield Scene(url, folder, stack)
+        yield Environment(url, folder, stack)

@@ -1,7 +1,7 @@
 -- Purpose: return claims that never began to the queue, with their attempt given back.
 -- Returns how many were returned. Locks: none of its own; its caller holds the task rows.
--- Called by: start, renew, release, reconcile, reap, hand_back_stale, workflow_pause.
-create function horsies.hand_back(ids uuid[], because_worker_died boolean) returns int
+-- Called by: start, renew, release, reconcile, reap, return_stale_to_queue, workflow_pause.
+create function horsies.return_to_queue(ids uuid[], because_worker_died boolean) returns int
 language plpgsql as $function$
 declare
     returned int;

@@ -1,4 +1,4 @@
-"""`hand_back_stale`: what silent workers have claimed and not begun returns to the queue."""
+"""`return_stale_to_queue`: what silent workers have claimed and not begun returns to the queue."""
 
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries import worker as worker_queries
@@ -6,8 +6,8 @@ from tests.support.factories import DrivenWorker, numbered_id, prefetch, request
 from tests.support.sessions import Ear, Session, call, find, freeze_clock, move_clock, row
 
 
-def hand_back_stale(db: Session, seconds: float, most: int = 100) -> int:
-    return call(db, monitoring_queries.hand_back_stale(seconds, most))
+def return_stale_to_queue(db: Session, seconds: float, most: int = 100) -> int:
+    return call(db, monitoring_queries.return_stale_to_queue(seconds, most))
 
 
 def test_claims_of_a_silent_worker_go_back_and_what_it_runs_stays(db: Session, other: Session) -> None:
@@ -22,9 +22,9 @@ def test_claims_of_a_silent_worker_go_back_and_what_it_runs_stays(db: Session, o
     move_clock(db, 60)
     lively.heartbeat()
     ear = Ear(other, "wake")
-    assert hand_back_stale(db, 61) == 0
+    assert return_stale_to_queue(db, 61) == 0
     assert ear.heard() == []
-    assert hand_back_stale(db, 60) == 1
+    assert return_stale_to_queue(db, 60) == 1
     assert ear.heard() == [""]
     assert row(db, "tasks", claimed.task_id)["status"] == "PENDING"
     assert row(db, "tasks", claimed.task_id)["hand_backs"] == 1
@@ -38,7 +38,7 @@ def test_those_of_a_worker_that_is_gone_go_back(db: Session) -> None:
     worker = DrivenWorker(db)
     prefetch(db, worker.claim_one())
     worker.stop()
-    assert hand_back_stale(db, 3600) == 1
+    assert return_stale_to_queue(db, 3600) == 1
 
 
 def test_those_whose_lease_has_passed_go_back_and_nobody_has_died(db: Session) -> None:
@@ -48,7 +48,7 @@ def test_those_whose_lease_has_passed_go_back_and_nobody_has_died(db: Session) -
     worker = DrivenWorker(db)
     (short,), (long,) = worker.prefetch(lease_s=10), worker.prefetch(lease_s=11)
     move_clock(db, 10)
-    assert hand_back_stale(db, 60) == 1
+    assert return_stale_to_queue(db, 60) == 1
     assert (row(db, "tasks", short.task_id)["status"], row(db, "tasks", short.task_id)["hand_backs"]) == ("PENDING", 0)
     assert row(db, "tasks", long.task_id)["status"] == "CLAIMED"
     assert worker.start(short, long).keys() == {long.task_id}
@@ -63,9 +63,9 @@ def test_a_call_takes_a_bounded_number_and_waits_for_nobody(db: Session, other: 
     move_clock(db, 60)
     with other.transaction():
         other.execute("select from horsies.tasks where id = %s for update", (numbered_id(0),))
-        assert hand_back_stale(db, 60, most=2) == 2
-        assert hand_back_stale(db, 60, most=2) == 1
-    assert hand_back_stale(db, 60, most=2) == 1
+        assert return_stale_to_queue(db, 60, most=2) == 2
+        assert return_stale_to_queue(db, 60, most=2) == 1
+    assert return_stale_to_queue(db, 60, most=2) == 1
 
 
 def test_what_would_go_back_for_the_fifth_time_is_left_to_who_fails_it(db: Session) -> None:
@@ -74,11 +74,11 @@ def test_what_would_go_back_for_the_fifth_time_is_left_to_who_fails_it(db: Sessi
     for hand_backs in range(1, 5):
         prefetch(db, DrivenWorker(db).claim_one())
         move_clock(db, 60)
-        assert hand_back_stale(db, 60) == 1
+        assert return_stale_to_queue(db, 60) == 1
         assert row(db, "tasks", task_id)["hand_backs"] == hand_backs
     last = DrivenWorker(db)
     prefetch(db, last.claim_one())
     move_clock(db, 60)
-    assert hand_back_stale(db, 60) == 0
+    assert return_stale_to_queue(db, 60) == 0
     assert int(call(db, worker_queries.reap(last.id, 10))) == 1
     assert row(db, "history", task_id)["error_code"] == "WORKER_CRASHED"

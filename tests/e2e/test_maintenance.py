@@ -1,8 +1,8 @@
 """The duties of a worker: what is too much for one batch is done in the same round."""
 
+from tests.support.environment import Environment
 from tests.support.factories import send_many
 from tests.support.runs import control, node, start
-from tests.support.scene import Scene
 from tests.support.sessions import scalar
 from tests.support.waiting import wait_until
 
@@ -10,14 +10,14 @@ OVERDUE = 2500
 OLD_RUNS = 50
 
 
-def test_more_than_a_batch_is_done_within_one_interval(scene: Scene) -> None:
-    db = scene.session
+def test_more_than_a_batch_is_done_within_one_interval(environment: Environment) -> None:
+    db = environment.session
     send_many(db, OVERDUE)
     db.execute("update horsies.tasks set good_until = now() - interval '1 second'")
     for _ in range(OLD_RUNS):
         control(db, start(db, node()), "cancel")
     db.execute("update horsies.workflows set finished_at = now() - interval '1000 hours'")
-    scene.ready_worker()
-    wait_until(lambda: not scene.live_tasks(), 15, lambda: f"the end of {scene.live_tasks()} overdue tasks")
+    environment.ready_worker()
+    wait_until(lambda: not environment.live_tasks(), 15, lambda: f"the end of {environment.live_tasks()} overdue tasks")
     wait_until(lambda: not scalar(db, "select count(*) from horsies.workflows"), 5, "that old runs are forgotten")
     assert scalar(db, "select count(*) from horsies.history where status = 'EXPIRED'") == OVERDUE

@@ -2,7 +2,7 @@
 -- seconds, or have let its lease pass. What they have begun stays theirs, and what would go back for the fifth time
 -- because of them: `reap` fails it when they are dead. Returns how many went back; at most `most`.
 -- Locks: task rows in the order of their ids, SKIP LOCKED. Called by: duties of any worker; the broker object.
-create function horsies.hand_back_stale(stale_after_seconds double precision, most int) returns int
+create function horsies.return_stale_to_queue(stale_after_seconds double precision, most int) returns int
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$
@@ -25,7 +25,7 @@ begin
         order by t.id limit most
         for update of t skip locked
     ) as locked;
-    returned := horsies.hand_back(stale, true) + horsies.hand_back(passed, false);
+    returned := horsies.return_to_queue(stale, true) + horsies.return_to_queue(passed, false);
     perform horsies.notify_wake() where returned > 0;
     return returned;
 end

@@ -1,7 +1,7 @@
 -- Purpose: workers that were started on this host, since its last boot and where the caller sees the same processes:
 -- it can tell which of them are dead.
 -- Locks: none. Called by: workers, when they begin.
-create function horsies.neighbours(host_boot_id text, host_pid_namespace text)
+create function horsies.local_workers(host_boot_id text, host_pid_namespace text)
 returns table (id uuid, pid int, process_start text)
 language sql stable as $function$
     select w.id, w.pid, w.process_start from horsies.workers w

@@ -1,4 +1,4 @@
-"""The arena of a run: a server, workers that are started again whenever they end, producers, and the ledger."""
+"""The cluster of a run: a server, workers that are started again whenever they end, producers, and the ledger."""
 
 import ctypes.util
 import os
@@ -92,7 +92,7 @@ class Deaths:
     handovers: list[Timing] = field(default_factory=list[Timing])
 
 
-class Arena:
+class Cluster:
     """Everything of a run but the faults."""
 
     def __init__(
@@ -256,7 +256,7 @@ class Arena:
             for name in (
                 "worker.fenced",
                 "tasks.lost",
-                "database.lost",
+                "connection.lost",
                 "child.died",
                 "child.killed",
                 "worker.ready",
