@@ -110,13 +110,14 @@ class WorkerConnection:
         Raises:
             CallFailedError: some of it failed. What of it was committed is not known, and the connection is closed.
         """
-        try:
-            async with self._turn, asyncio.timeout(_ANSWER_WITHIN_S):
-                connection = self._connection or await self.open()
-                return await round_trip_async(self._database, connection, *groups)
-        except (psycopg.Error, TimeoutError) as error:
-            await self.close()
-            raise call_failed(error) from error
-        except asyncio.CancelledError:
-            await self.close()
-            raise
+        async with self._turn:  # renewals of leases share a connection with exchanges
+            try:
+                async with asyncio.timeout(_ANSWER_WITHIN_S):
+                    connection = self._connection or await self.open()
+                    return await round_trip_async(self._database, connection, *groups)
+            except (psycopg.Error, TimeoutError) as error:
+                await self.close()
+                raise call_failed(error) from error
+            except asyncio.CancelledError:
+                await self.close()
+                raise
