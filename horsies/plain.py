@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
 
-_MOST_CHARACTERS = 1000
+_MAX_CHARACTERS = 1000
 _FIRST_TOO_LONG = 10**sys.int_info.default_max_str_digits  # Python converts no longer number to text
 
 
@@ -61,4 +61,4 @@ def _repr(value: object) -> str:
         text = printable(repr(value))
     except Exception as broken:  # noqa: BLE001 - a value that cannot show itself is only named
         return f"<{type(value).__qualname__}, whose repr raised {type(broken).__name__}>"
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}…"

@@ -125,7 +125,7 @@ def leave_on_stop_signals(exit_code: int = 128 + signal.SIGTERM) -> None:
             signal.signal(number, leave)
 
 
-def drop_stop_signals() -> None:
+def reset_stop_signals() -> None:
     """In a fork: forget the handlers of its parent, and signals that came meanwhile, which were meant for that."""
     signal.set_wakeup_fd(-1)
     caught = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
@@ -173,7 +173,7 @@ class StopSignals:
 
     @property
     def sockets(self) -> tuple[socket.socket, socket.socket]:
-        """The sockets that a fork of this process has to close; `drop_stop_signals` drops the handlers."""
+        """The sockets that a fork of this process has to close; `reset_stop_signals` drops the handlers."""
         return self._reader, self._writer
 
     def fileno(self) -> int:

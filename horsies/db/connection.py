@@ -14,7 +14,7 @@ from horsies.db.operations import Call, CallFailedError
 from horsies.db.pipeline import round_trip_async
 from horsies.events import event
 
-_ANSWER_WITHIN_S = 60.0
+_CALL_TIMEOUT_S = 60.0
 
 type Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -61,7 +61,7 @@ class WorkerConnection:
         """Closed at first."""
         self._database = database
         self._connection: Connection | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     @property
     def is_open(self) -> bool:
@@ -110,9 +110,9 @@ class WorkerConnection:
         Raises:
             CallFailedError: some of it failed. What of it was committed is not known, and the connection is closed.
         """
-        async with self._turn:  # renewals of leases share a connection with exchanges
+        async with self._lock:  # renewals of leases share a connection with exchanges
             try:
-                async with asyncio.timeout(_ANSWER_WITHIN_S):
+                async with asyncio.timeout(_CALL_TIMEOUT_S):
                     connection = self._connection or await self.open()
                     return await round_trip_async(self._database, connection, *groups)
             except (psycopg.Error, TimeoutError) as error:

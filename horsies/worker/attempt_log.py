@@ -1,4 +1,4 @@
-"""Log lines about the ends of attempts: written when the database has confirmed them, for it decides on retries."""
+"""Log lines about finished attempts, written when the database has confirmed them, because it decides on retries."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ _ERRORS: frozenset[str] = frozenset({*ContractCode, OperationalErrorCode.WORKER_
 
 
 class _Ended(NamedTuple):
-    """An attempt whose outcome is on its way to the database."""
+    """An attempt whose outcome is not confirmed yet."""
 
     task_name: str
     attempt: int
@@ -21,10 +21,15 @@ class _Ended(NamedTuple):
 
 
 class AttemptLog:
-    """Logs ``task.failed``, ``task.cancelled`` and ``task.finished``. None has arguments, results or messages."""
+    """Logs ``task.failed``, ``task.cancelled`` and ``task.finished``, without arguments, results or error messages.
+
+    Failures are logged as WARNING; crashes and contract errors as ERROR.
+
+    Args:
+        successes: the level at which successes are logged.
+    """
 
     def __init__(self, *, successes: int) -> None:
-        """Take the level at which successes are logged. Failures are WARNING; crashes and contract errors are ERROR."""
         self._successes = successes
         self._logs_successes = is_logged(successes)
         self._ended: dict[Fence, _Ended] = {}
@@ -35,7 +40,7 @@ class AttemptLog:
         self._ended[outcome.fence] = _Ended(job.task_name, job.attempt, seconds)
 
     def confirm(self, outcome: Outcome, verdict: Verdict) -> None:
-        """Log an attempt whose outcome the database has answered. A stale outcome is another worker's business."""
+        """Log an attempt whose outcome the database has answered. Stale outcomes are not logged here."""
         ended = self._ended.pop(outcome.fence, None)
         if ended is None or verdict.verdict == "stale":
             return
@@ -54,7 +59,7 @@ class AttemptLog:
 
 
 def log_reaped(counts: ReapCounts) -> None:
-    """Log the tasks that dead workers had running, if there were any."""
+    """Log the number of tasks that dead workers were running, if there were any."""
     if counts.crashed:
         event("tasks.crashed", level=logging.ERROR, count=counts.crashed, workers=counts.workers)
 

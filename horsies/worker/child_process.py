@@ -1,21 +1,30 @@
-"""One child process as the supervisor sees it: its state, its jobs, and the start tokens that make a withdrawal safe.
+"""One child process as the supervisor sees it: its state, its jobs, and the start tokens that make withdrawal safe.
 
 States
-    A child moves through `ChildState` in one direction only. It takes work while it is READY. It is DRAINING once it
-    must take no more work but still runs some: it has run as many tasks as it may, holds too much memory, or runs an
-    attempt that was told to stop and did not. Another child has its slot then.
+    A child moves through `ChildState` in one direction only. Every state may be skipped:
+
+    ```
+    STARTING ── READY frame ──> READY ── drain ──> DRAINING ── stop ──> STOPPING ── end of the stream ──> DEAD
+    hooks run                   takes jobs         runs its             EXIT, KILL     and wait status
+                                                   last jobs            or LOST
+    ```
+
+    The dispatcher drains a child that has run ``--max-tasks-per-child`` tasks, holds too much memory, or runs an
+    attempt that was asked to stop and did not. Another child takes over the slot at once. A child is stopped because
+    it was asked to exit (EXIT), because the worker kills it (KILL), or because its stream has ended (LOST).
 
 Attempts that must stop
     An attempt that was cancelled or has exceeded its time-out is in `Child.stops`, with the cause. If it does not end
-    by itself it is in `Child.abandoned` too: only the end of the process ends it. The process is killed when it runs
-    nothing but abandoned attempts, so no task ends because of another one.
+    by itself, it is also in `Child.abandoned`: only the end of the process ends it. The process is killed when it runs
+    nothing but abandoned attempts, so that no task ends because of another one.
 
 Start tokens
-    A child may be given jobs that it does not begin at once: quick tasks wait behind the one that runs, and a task
-    that blocks the event loop keeps a child from reading its socket. Before each job the child must take a permit, one
-    byte, out of a pipe whose reading end the supervisor holds too. Both can take a permit, and never the same one: a
-    job whose permit the supervisor took has not begun and never will. These are the last jobs that the child was given,
-    and their start tokens now tell the child to drop them.
+    Some jobs do not start as soon as a child receives them: quick tasks wait behind the one that runs, and a task that
+    blocks the event loop keeps the child from reading its socket. Before each job the child must read one byte, a
+    start token, from a pipe whose reading end the supervisor holds as well. Either process can read a token, but never
+    both the same one. A job whose token the supervisor has read has not started and never will. Tokens are
+    interchangeable, so the withdrawn jobs are the last ones that the child was given; the supervisor writes a DROP
+    token for each of them, which makes the child discard the job.
 """
 
 import asyncio
@@ -38,18 +47,18 @@ _UNLIMITED = 1 << 62
 
 
 class ChildState(IntEnum):
-    """How far a child process has come in its life. Each state may follow any state above it, and none below it."""
+    """The state of a child process. It only ever changes to a later one in this list."""
 
     STARTING = 1
-    """It is being started and runs the app's hooks."""
+    """The process is being started and runs the app's hooks."""
     READY = 2
-    """It takes work."""
+    """The child takes jobs."""
     DRAINING = 3
-    """It takes no more work, and ends when it has nothing left to run."""
+    """The child takes no more jobs, and stops when the ones it has are finished."""
     STOPPING = 4
-    """It is asked to exit, or is being killed."""
+    """The child was asked to exit, or is being killed."""
     DEAD = 5
-    """Its stream has ended and its wait status is known."""
+    """The stream of the child has ended and its wait status is known."""
 
 
 class StopMode(Enum):
@@ -62,21 +71,40 @@ class StopMode(Enum):
 
 @dataclass(eq=False, slots=True)
 class Child:
-    """One child process. It is DEAD when its stream has ended *and* its wait status is known.
+    """One child process.
+
+    The process manager writes ``predecessors``, ``transport``, ``pid``, ``has_ended`` and ``wait_status``. The
+    dispatcher writes ``stops``, ``abandoned`` and ``progress_seen``. Methods of this class write everything else.
 
     Attributes:
+        number: identifies the child in FORK and FORKED frames, before its process id is known.
+        slot: the index of its place in the worker; a replacement has the same slot.
+        name: ``host:pid/slot``, stored with the attempts that it runs.
+        concurrency: the number of jobs that it runs at once.
+        give_tokens: the writing end of the pipe of start tokens.
+        take_tokens: the reading end of that pipe, which the child has too.
+        liveness_pipe: the reading end of a pipe into which the child writes a byte at intervals while its interpreter
+            runs.
+        left: the number of jobs that it may still be given.
         state: changed only by `mark_ready`, `drain`, `stop` and `mark_dead`.
-        concurrency: how many jobs it runs at once.
+        predecessors: draining children that had this slot before. Their active jobs count as load of this child.
+        drain_reason: why it takes no more jobs.
+        stop_mode: why it is STOPPING.
+        kill_reason: why the worker has killed it on purpose, if it has.
+        transport: the supervisor's end of its socket; None until it is connected.
+        pid: its process id; None until the fork server has reported it.
+        was_ready: whether it has ever been ready. A child that dies before that counts as a failed start.
+        has_ended: whether its stream has ended.
+        is_closed: whether `close` was called.
+        wait_status: as returned by `os.waitpid`; None while it runs.
+        progress: the number of jobs that have ended.
+        progress_seen: the value of ``progress`` at the dispatcher's last check.
+        silent_checks: the number of consecutive liveness checks without a ping.
+        outbox: START frames that are sent at the end of this turn of the event loop.
         jobs: the jobs that it was given, in that order. The first ``concurrency`` of them run, and the others wait.
-        left: how many more it may be given.
-        predecessors: children that had its slot before and still run something. It may take no more than they leave
-            room for.
-        liveness_pipe: the child writes a byte now and then while its interpreter runs.
-        stops: the attempts that must end, and why; the pool writes it, and reads it when the child dies.
-        abandoned: those of them that did not end by themselves.
-        drain_reason: why it takes no more work.
-        stop_mode: how it came to be STOPPING.
-        kill_reason: why the worker killed it, if it did so on purpose.
+        timers: the time-out or grace period of each attempt that has one.
+        stops: the attempts that must end, and why. The dispatcher reads it when the child dies.
+        abandoned: the attempts in ``stops`` that did not end by themselves.
     """
 
     number: int
@@ -96,11 +124,11 @@ class Child:
     pid: int | None = None
     was_ready: bool = False
     has_ended: bool = False
-    is_buried: bool = False
+    is_closed: bool = False
     wait_status: int | None = None
     progress: int = 0
     progress_seen: int = -1
-    silent_looks: int = 0
+    silent_checks: int = 0
     outbox: list[bytes] = field(default_factory=list[bytes])
     jobs: dict[Fence, Job] = field(default_factory=dict[Fence, Job])
     timers: dict[Fence, asyncio.TimerHandle] = field(default_factory=dict[Fence, asyncio.TimerHandle])
@@ -108,26 +136,26 @@ class Child:
     abandoned: set[Fence] = field(default_factory=set[Fence])
 
     def mark_ready(self) -> bool:
-        """It can take work; False: it is not STARTING any more."""
+        """Record that the child can take jobs; returns False if it is not STARTING any more."""
         self.was_ready = True
         return self._advance(ChildState.READY)
 
     def drain(self, reason: str) -> bool:
-        """Give it no more work; False: it takes none already."""
+        """Give the child no more jobs; returns False if it is draining or stopping already."""
         if not self._advance(ChildState.DRAINING):
             return False
         self.drain_reason = reason
         return True
 
     def stop(self, mode: StopMode, kill_reason: str | None = None) -> None:
-        """Its end has begun. The first mode is kept, but a child that was asked to exit may still be killed."""
+        """Record that the child stops. The first mode is kept, but EXIT may be followed by KILL."""
         self._advance(ChildState.STOPPING)
         if self.state is ChildState.STOPPING and self.stop_mode in {None, StopMode.EXIT}:
             self.stop_mode = mode if mode is StopMode.KILL else self.stop_mode or mode
             self.kill_reason = kill_reason
 
     def mark_dead(self) -> bool:
-        """Its end is known for sure; False: it was known before."""
+        """Record that the child is dead; returns False if that was recorded before."""
         return self._advance(ChildState.DEAD)
 
     def _advance(self, state: ChildState) -> bool:
@@ -137,45 +165,45 @@ class Child:
         return True
 
     @property
-    def own_load(self) -> int:
-        """How many jobs it has that may go on."""
+    def active_count(self) -> int:
+        """The number of its jobs that are not abandoned."""
         return len(self.jobs) - len(self.abandoned)
 
     @property
     def predecessor_load(self) -> int:
-        """How many jobs that may go on its predecessors still run."""
-        return sum(child.own_load for child in self.predecessors) if self.predecessors else 0
+        """The number of active jobs of its predecessors."""
+        return sum(child.active_count for child in self.predecessors) if self.predecessors else 0
 
     @property
     def load(self) -> int:
-        """How many jobs that may go on there are in its slot."""
-        return self.own_load + self.predecessor_load
+        """The number of active jobs in its slot: its own and those of its predecessors."""
+        return self.active_count + self.predecessor_load
 
     @property
     def was_killed(self) -> bool:
-        """Whether its wait status is that of a process that was killed."""
+        """Whether its wait status is that of a process that SIGKILL has ended."""
         return self.wait_status is not None and os.waitstatus_to_exitcode(self.wait_status) == -signal.SIGKILL
 
     def describe_end(self) -> str:
-        """How it ended, in words, and why if the worker killed it."""
+        """Describe how the child ended and, if the worker killed it, why."""
         end = ipc.describe_end(self.wait_status or 0)
         return end if self.kill_reason is None else f"{end}: {self.kill_reason}"
 
-    def room(self, most: int) -> int:
-        """How many more it may be given, if its slot may have so many at most."""
-        return max(0, min(most - self.load, self.left))
+    def room(self, limit: int) -> int:
+        """Return the number of further jobs that it may be given, if its slot may hold ``limit`` jobs."""
+        return max(0, min(limit - self.load, self.left))
 
     @property
     def waiting(self) -> int:
-        """How many of its jobs wait behind those that run, as far as is known here."""
+        """The number of its jobs that wait behind the running ones, as far as the supervisor knows."""
         return max(0, len(self.jobs) - self.concurrency)
 
-    def begun(self) -> list[Job]:
-        """The jobs that run, as far as is known here."""
+    def running(self) -> list[Job]:
+        """Return the jobs that run, as far as the supervisor knows."""
         return list(islice(self.jobs.values(), self.concurrency))
 
     def give(self, job: Job) -> None:
-        """Hand a job over, together with all that are given in this turn of the loop."""
+        """Send a job, together with all others that are given in this turn of the event loop."""
         self.jobs[job.fence] = job
         self.left -= 1
         if not self.outbox:
@@ -183,21 +211,21 @@ class Child:
         self.outbox.append(Frame(Kind.START, job.encode()).encode())
 
     def flush(self) -> None:
-        """Send what was given."""
+        """Send the jobs of the outbox now."""
         given, self.outbox = self.outbox, []
         if given and self.transport is not None:
-            os.write(self.give_tokens, RUN * len(given))  # before the jobs, so that the child need not wait for them
+            os.write(self.give_tokens, RUN * len(given))  # first, so that the child does not have to wait for a token
             self.transport.write(b"".join(given))
 
-    def tell_to_stop(self, fence: Fence, cause: StopCause) -> None:
-        """Tell the child that an attempt must end, behind all jobs that it was given."""
+    def send_stop(self, fence: Fence, cause: StopCause) -> None:
+        """Send a STOP for an attempt, behind all jobs that were given."""
         self.flush()
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(ipc.stop(fence, cause).encode())
 
     def withdraw(self) -> list[Job]:
-        """Take back what has not begun."""
-        if self.is_buried:
+        """Take back the jobs that have not started, and return them."""
+        if self.is_closed:
             return []
         self.flush()
         try:
@@ -207,35 +235,35 @@ class Child:
         jobs = list(self.jobs.values())[len(self.jobs) - tokens.count(RUN) :]
         for job in jobs:
             del self.jobs[job.fence]
-            self._forget(job.fence)  # the first of them may have been believed to run
+            self._forget(job.fence)  # the supervisor may have believed that the first of them runs
         self.left += len(jobs)
-        os.write(self.give_tokens, DROP * len(tokens))  # among them those of jobs that were withdrawn before
+        os.write(self.give_tokens, DROP * len(tokens))  # this includes DROP tokens of earlier withdrawals
         return jobs
 
     def drop(self, fence: Fence) -> Job | None:
-        """Forget a job that ended; None: it is not this child's."""
+        """Remove a job that has ended, and return it; None if this child does not hold it."""
         self._forget(fence)
         self.progress += 1
         return self.jobs.pop(fence, None)
 
     def close(self) -> list[Job]:
-        """The child is dead: take back what had not begun, and close the pipe. A second time does nothing."""
-        if self.is_buried:
+        """Close the pipes of a dead child, and return its jobs that have not started. A second call does nothing."""
+        if self.is_closed:
             return []
-        unbegun = self.withdraw()
-        self.is_buried = True
+        unstarted = self.withdraw()
+        self.is_closed = True
         for end in (self.give_tokens, self.take_tokens, self.liveness_pipe):
             os.close(end)
-        return unbegun
+        return unstarted
 
-    def look(self) -> int:
-        """For how many looks nothing has been heard of its interpreter, this one included."""
+    def check_liveness(self) -> int:
+        """Read the liveness pings; returns the number of consecutive checks without one, this check included."""
         try:
-            has_beaten = bool(os.read(self.liveness_pipe, _MAX_TOKENS))
+            has_pinged = bool(os.read(self.liveness_pipe, _MAX_TOKENS))
         except BlockingIOError:
-            has_beaten = False
-        self.silent_looks = 0 if has_beaten or not self.was_ready else self.silent_looks + 1
-        return self.silent_looks
+            has_pinged = False
+        self.silent_checks = 0 if has_pinged or not self.was_ready else self.silent_checks + 1
+        return self.silent_checks
 
     def set_timer(self, fence: Fence, timer: asyncio.TimerHandle) -> None:
         """Replace the timer of an attempt; the end of the attempt cancels it."""
@@ -257,11 +285,16 @@ class Child:
 def new_channel(
     number: int, slot: int, name: str, *, concurrency: int
 ) -> Generator[tuple[Child, socket.socket, list[int]]]:
-    """A child to be: it, our end of its socket, and the descriptors to hand to it, which are closed here afterwards."""
+    """Make the socket and the pipes for a new child.
+
+    Yields:
+        The child, the supervisor's end of its socket, and the descriptors to pass to the fork server: socket, start
+        tokens, liveness pings. They are closed in this process when the block ends.
+    """
     ours, theirs = socket_pair()
     take, give = os.pipe()
-    hear, beat = os.pipe()
-    for end in (take, hear, beat):
+    pings, ping = os.pipe()
+    for end in (take, pings, ping):
         os.set_blocking(end, False)
-    with theirs, os.fdopen(beat, "wb"):
-        yield Child(number, slot, name, concurrency, give, take, hear), ours, [theirs.fileno(), take, beat]
+    with theirs, os.fdopen(ping, "wb"):
+        yield Child(number, slot, name, concurrency, give, take, pings), ours, [theirs.fileno(), take, ping]

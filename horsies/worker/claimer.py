@@ -193,7 +193,7 @@ class Claimer:
         elif self._wake_generation == batch.wake_generation:
             self._work_hint = False
         for claim in claims:
-            self._state.limits_active |= claim.limits_active or any(task.capped for task in claim.tasks)
+            self._state.limits_active |= claim.limits_active or any(task.queue_limited for task in claim.tasks)
             if claim.due_in is not None:
                 self._due.set(claim.due_in)
 

@@ -61,7 +61,7 @@ class Completer:
         self._waiting[outcome.fence] = outcome
         self._held_bytes += len(outcome.result)
         self._makes_work |= makes_work
-        if job.capped:
+        if job.queue_limited:
             self._freed_queues.add(job.queue)
 
     def take(self) -> tuple[list[Outcome], set[str], bool]:

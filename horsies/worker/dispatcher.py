@@ -1,4 +1,24 @@
-"""What the children of a worker run: who may take a job, how long it may take, and what a death means."""
+"""The dispatcher assigns jobs to children, stops attempts, and reports the outcomes.
+
+A job is one attempt at a task. It takes this way through a child:
+
+```
+assign ──> waiting in the child ──> running ── DONE ──────────────────────────────────> on_outcome
+               │       ^               │
+               │       │               ├── the child dies ────────────────────────────> on_outcome (WORKER_CRASHED)
+            withdraw   │               │
+               │       │               └── cancelled, or past its time-out ──> stopping
+               v       │                                                          │
+        an idle child, if any                       ends within a second ─────────┼──> on_outcome
+               │                                    does not end ──> abandoned ───┘    (TASK_CANCELLED, TASK_TIMEOUT)
+               v                                                       │
+          on_unstarted                             its child is drained, and killed when it runs nothing else
+```
+
+A job waits in a child only with a concurrency of 1, behind jobs that are known to be quick
+(`horsies.worker.runtime_estimator`). The start tokens of `horsies.worker.child_process` decide whether a job has
+started.
+"""
 
 import asyncio
 import logging
@@ -15,17 +35,16 @@ from horsies.worker.processes import ProcessManager
 from horsies.worker.runtime.executor import failed, stopped
 from horsies.worker.runtime_estimator import RuntimeEstimator
 
-_SWEEP_S = 0.02
-_CANCEL_GRACE_S = 1.0  # for an asynchronous task to end itself when it is cancelled
-_STOP_WORDS = {StopCause.CANCELLED: "was cancelled", StopCause.TIMED_OUT: "exceeded its time-out"}
+_SWEEP_INTERVAL_S = 0.02
+_CANCEL_GRACE_S = 1.0  # how long a cancelled asynchronous task may take to end
+_STOP_REASONS = {StopCause.CANCELLED: "was cancelled", StopCause.TIMED_OUT: "exceeded its time-out"}
 
 
 class Dispatcher:
-    """Gives jobs to the children, and tells what became of them."""
+    """Assigns jobs to children and reports their outcomes to its subscriber."""
 
     def __init__(self, processes: ProcessManager, settings: WorkerSettings, options: WorkerOptions) -> None:
-        """Take the children, and who is to be told of outcomes and of room."""
-        processes.serve(self)
+        processes.subscribe(on_frame=self.on_frame, on_death=self.on_death)
         self._processes = processes
         self._async_names = settings.async_names
         self._concurrency = options.concurrency
@@ -40,27 +59,36 @@ class Dispatcher:
         on_capacity: Callable[[], None],
         on_unstarted: Callable[[Sequence[Job]], None],
     ) -> None:
-        """Set the functions that are called with outcomes, with new capacity, and with jobs that did not start."""
+        """Set the callbacks.
+
+        Args:
+            on_outcome: called once for each job that has started, with its outcome.
+            on_capacity: called when a child becomes ready for work.
+            on_unstarted: called with jobs that have not started and that no other child can take.
+        """
         self._on_outcome = on_outcome
         self._on_capacity = on_capacity
         self._on_unstarted = on_unstarted
 
     @property
     def capacity(self) -> int:
-        """How many more jobs can begin now."""
+        """The number of further jobs that can start at once."""
         return sum(child.room(self._concurrency) for child in self._ready())
 
     @property
     def capacity_ahead(self) -> int:
-        """How many more jobs the children may be given, if those are as quick as the last ones were."""
+        """The number of further jobs that may be assigned, if they are as quick as the latest ones.
+
+        It is larger than `capacity` where quick jobs may wait in a child.
+        """
         if self._concurrency > 1:
             return self.capacity
-        most = 1 + self._runtimes.ahead
-        return sum(child.room(1 if child.predecessor_load else most) for child in self._ready())
+        limit = 1 + self._runtimes.ahead
+        return sum(child.room(1 if child.predecessor_load else limit) for child in self._ready())
 
     @property
     def held_jobs(self) -> int:
-        """How many jobs run or wait in children."""
+        """The number of jobs that run or wait in children."""
         return sum(len(child.jobs) for child in self._processes)
 
     def held(self) -> list[Fence]:
@@ -68,56 +96,64 @@ class Dispatcher:
         return [fence for child in self._processes for fence in child.jobs]
 
     def assign(self, job: Job) -> bool:
-        """Give a job to the child with the fewest; False: there is none that may take it."""
+        """Assign a job to the ready child with the fewest jobs.
+
+        Returns:
+            False if no child may take the job.
+        """
         child = min(self._ready(), key=lambda child: (child.load, child.predecessor_load), default=None)
         if child is None:
             return False
         behind = child.load
-        may_wait = self._concurrency == 1 and not (child.predecessor_load or job.capped)
+        may_wait = self._concurrency == 1 and not (child.predecessor_load or job.queue_limited)
         if behind >= self._concurrency and not (may_wait and self._runtimes.can_queue(job, behind)):
             return False
         child.give(job)
         if behind < self._concurrency:
-            self._on_begun(child, job)
+            self._on_started(child, job)
         elif self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._withdraw_behind_outliers)
-        self._retire_if_spent(child)
+            self._schedule_sweep()
+        self._drain_at_task_limit(child)
         return True
 
     def withdraw(self) -> None:
-        """Take back and hand on whatever has not begun."""
+        """Withdraw all jobs that have not started, and report them with `on_unstarted`."""
         for child in self._processes:
             self._on_unstarted(child.withdraw())
 
     def cancel(self, task_id: UUID) -> bool:
-        """A task was cancelled, or is not this worker's any more: drop it if it has not begun, else make it stop.
+        """Withdraw a task that was cancelled, or that this worker has lost, if it has not started; otherwise stop it.
 
         Returns:
-            Whether a child had it that was not told to cancel it before.
+            Whether a child held the task and had not been asked to cancel it before.
         """
-        is_news = False
+        is_new = False
         for child in self._processes:
             fences = [fence for fence in child.jobs if fence.task_id == task_id]
             if fences:
                 self._reassign([job for job in child.withdraw() if job.fence not in fences])
                 for fence in fences:
-                    is_news |= fence not in child.jobs or self._cancel_running(child, fence)
-        return is_news
+                    is_new |= fence not in child.jobs or self._cancel_running(child, fence)
+        return is_new
 
     def kill_busy(self, reason: str) -> None:
-        """Kill every child that runs something."""
+        """Kill every child that holds a job.
+
+        Args:
+            reason: for the log and for the errors of the tasks that run.
+        """
         for child in self._processes:
             if child.jobs:
                 self._processes.kill(child, reason)
 
     async def wait_idle(self) -> None:
-        """Wait until nothing runs."""
+        """Wait until no child holds a job."""
         while self.held_jobs:
             self._idle.clear()
             await self._idle.wait()
 
     def on_frame(self, child: Child, frame: Frame) -> None:
-        """A child said something."""
+        """Handle a frame that a child has sent."""
         match frame.kind:
             case Kind.READY:
                 self._on_capacity()
@@ -129,7 +165,7 @@ class Dispatcher:
                 return
 
     def on_death(self, child: Child) -> None:
-        """Hand back what a dead child had not begun, and fail what it ran."""
+        """Report the unstarted jobs of a dead child, and fail the running ones with WORKER_CRASHED."""
         self._on_unstarted(child.close())
         message = f"the child process that ran this task {child.describe_end()}"
         for fence, job in list(child.jobs.items()):
@@ -147,63 +183,76 @@ class Dispatcher:
         self._runtimes.observe(job.task_name, report.seconds)
         self._on_outcome(job, _outcome(child, report))
         self._idle.set()
-        for following in child.begun() if self._concurrency == 1 else ():
-            self._on_begun(child, following)
-        self._retire_if_spent(child)
+        for following in child.running() if self._concurrency == 1 else ():
+            self._on_started(child, following)
+        self._drain_at_task_limit(child)
         self._end_if_drained(child)
         if was_abandoned:
-            self._processes.replace_current(child.slot)
+            self._processes.start_replacement(child.slot)
 
     def _ready(self) -> Iterator[Child]:
         return (
             child for child in self._processes if child.state is ChildState.READY and child.left and child.transport
         )
 
-    def _on_begun(self, child: Child, job: Job) -> None:
-        """A job runs: its time-out counts from now. The child itself cancels an ``async def`` task that exceeds it."""
+    def _on_started(self, child: Child, job: Job) -> None:
+        """Start the time-out of a job that runs now, as far as is known here.
+
+        The child cancels an ``async def`` task that exceeds its time-out. So the timer for such a task runs a grace
+        period longer, and acts only if the cancellation had no effect.
+        """
         if job.timeout_ms is not None and job.fence not in child.timers and job.fence not in child.stops:
             seconds = job.timeout_ms / 1000 + (_CANCEL_GRACE_S if job.task_name in self._async_names else 0)
             timer = asyncio.get_running_loop().call_later(seconds, self._on_overdue, child, job.fence)
             child.set_timer(job.fence, timer)
 
     def _withdraw_behind_outliers(self) -> None:
-        """Take back what waits in a child that has finished nothing since the last look; an idle child gets it."""
+        """Withdraw queued jobs from children that made no progress since the last check, and reassign them."""
         self._sweep = None
         for child in self._processes:
             if child.waiting and child.progress == child.progress_seen:
-                self._hand_on(child)
+                self._reassign_unstarted(child)
             child.progress_seen = child.progress
         if any(child.waiting for child in self._processes):
-            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._withdraw_behind_outliers)
+            self._schedule_sweep()
 
-    def _hand_on(self, child: Child) -> None:
-        """Take back what has not begun."""
+    def _schedule_sweep(self) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(_SWEEP_INTERVAL_S, self._withdraw_behind_outliers)
+
+    def _reassign_unstarted(self, child: Child) -> None:
+        """Withdraw the jobs of a child that have not started, and assign them to idle children."""
         self._reassign(child.withdraw())
 
     def _reassign(self, jobs: Sequence[Job]) -> None:
-        """An idle child gets what another one had not begun, or it goes back to the queue."""
+        """Assign jobs to idle children, and report the others with `on_unstarted`: they return to the queue."""
         self._on_unstarted([job for job in jobs if not self._assign_to_idle(job)])
 
     def _assign_to_idle(self, job: Job) -> bool:
         return any(not child.load for child in self._ready()) and self.assign(job)
 
     def _on_overdue(self, child: Child, fence: Fence) -> None:
-        """A task ran past its time-out, and the time in which it might have ended by itself. It may not have begun."""
-        self._hand_on(child)
+        """Stop an attempt that has not ended within its time-out.
+
+        The job may not have started: then it is reassigned, and its time-out starts again.
+        """
+        self._reassign_unstarted(child)
         if fence in child.jobs:
             child.stops.setdefault(fence, StopCause.TIMED_OUT)
-            child.tell_to_stop(fence, StopCause.TIMED_OUT)
+            child.send_stop(fence, StopCause.TIMED_OUT)
             self._abandon(child, fence)
 
     def _cancel_running(self, child: Child, fence: Fence) -> bool:
-        """Cancel an attempt; False: that was done before.
+        """Cancel an attempt that runs.
 
-        An ``async def`` task gets `asyncio.CancelledError`, and some time to end.
+        An ``async def`` task gets `asyncio.CancelledError` and a grace period to end.
+
+        Returns:
+            False if the attempt was cancelled before.
         """
         if child.stops.get(fence) is StopCause.CANCELLED:
             return False
         child.stops[fence] = StopCause.CANCELLED
-        child.tell_to_stop(fence, StopCause.CANCELLED)
+        child.send_stop(fence, StopCause.CANCELLED)
         if fence in child.abandoned:
             return True
         if child.jobs[fence].task_name in self._async_names:
@@ -214,31 +263,32 @@ class Dispatcher:
         return True
 
     def _abandon(self, child: Child, fence: Fence) -> None:
-        """Only the end of its process ends this attempt: the process takes no more work, and is killed when it may be.
+        """Give up waiting for an attempt to end, and drain its child.
 
-        The outcome is reported when the code has ended, for a retry must not run beside it.
+        Only the end of the process ends an abandoned attempt. The child is killed once it runs nothing else. The
+        outcome is reported after that, because a retry must not run at the same time as the abandoned code.
         """
         job, cause = child.jobs[fence], child.stops[fence]
         child.abandoned.add(fence)
-        if child.own_load:
+        if child.active_count:
             facts = {"task": job.task_name, "id": fence.task_id, "cause": cause.name.lower(), "pid": child.pid}
-            event("task.stop_delayed", level=logging.WARNING, **facts, running=child.own_load)
+            event("task.stop_delayed", level=logging.WARNING, **facts, running=child.active_count)
         self._drain(child, _stop_reason(job, cause))
 
-    def _retire_if_spent(self, child: Child) -> None:
-        """The last task it may be given has begun."""
+    def _drain_at_task_limit(self, child: Child) -> None:
+        """Drain a child whose last permitted task (``max_tasks_per_child``) has started."""
         if not (child.left or child.waiting):
-            self._processes.drain(child, "it has run as many tasks as a child may")
+            self._processes.drain(child, "it has run --max-tasks-per-child tasks")
 
     def _drain(self, child: Child, reason: str) -> None:
-        """A child takes no more work, and what it has not begun is given to others."""
+        """Drain a child, and reassign its jobs that have not started."""
         self._processes.drain(child, reason)
-        self._hand_on(child)
+        self._reassign_unstarted(child)
         self._end_if_drained(child)
 
     def _end_if_drained(self, child: Child) -> None:
-        """A draining child that has nothing left which may go on exits, or is killed because of abandoned attempts."""
-        if child.state is not ChildState.DRAINING or child.own_load:
+        """Shut a draining child down once it has no active job left; kill it if abandoned attempts still run in it."""
+        if child.state is not ChildState.DRAINING or child.active_count:
             return
         if child.abandoned:
             reasons = {_stop_reason(child.jobs[fence], child.stops[fence]) for fence in child.abandoned}
@@ -249,7 +299,7 @@ class Dispatcher:
 
 
 def _stop_reason(job: Job, cause: StopCause) -> str:
-    return f"task {job.task_name} {_STOP_WORDS[cause]}"
+    return f"task {job.task_name} {_STOP_REASONS[cause]}"
 
 
 def _outcome(child: Child, report: Report) -> Outcome:

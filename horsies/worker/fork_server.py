@@ -1,18 +1,30 @@
 """The fork server: imports the app once and forks the children from itself.
 
-It is forked from the main process before that has threads, an event loop or a connection, and stays a plain loop over
-one socket, so forking from it is safe and quick, and children share its memory. It alone forks, reaps and kills.
+The main process forks it before it has threads, an event loop or a connection itself. The fork server runs a plain loop
+over one socket, so forking from it is safe and fast, and the children share its memory. No other process forks, reaps
+or kills children.
 
-An app whose import leaves threads behind can't be forked. With the start method ``spawn`` the fork server and the
-children are fresh interpreters, and each imports the app. All else stays as it is.
+```
+IMPORTING ── the app cannot be served ──> StartErrors frame, exit
+    │
+    └── LOADED frame ──> SERVING ──┬── BYE ──────────────────────> kill all children, exit
+                          │    ^   │
+         FORK, KILL, TICK,│    │   └── the supervisor's stream ──> on_supervisor_death: kill all children, wait for
+         STACKS, SIGCHLD  └────┘       ends                        their ends, reap the worker's tasks, exit
+```
 
-It also guards the promise that nothing runs on unseen:
+With the start method ``fork``, an app whose import leaves threads running cannot be served. With ``spawn``, the fork
+server and the children are fresh interpreters, and each of them imports the app. Everything else is the same.
 
-- *Last will.* The end of the supervisor's stream means the supervisor is dead. The fork server kills all children, and
-  then tells the database, which hands their work on: the deaths are proven, so nobody has to wait for a threshold.
-- *Watchdog.* A supervisor that is stopped cannot stop its children before others take their work for abandoned. Each
-  confirmed heartbeat sets a new deadline; when it passes, the fork server kills the children.
-- Children are killed by the kernel when the fork server dies (on Linux).
+The fork server also makes sure that no task runs unsupervised:
+
+- *Death of the supervisor.* The end of the supervisor's stream means that the supervisor is dead. The fork server kills
+  all children, then reports the worker as dead to the database, which recovers its tasks. The deaths are proven, so no
+  heartbeat threshold has to pass first.
+- *Watchdog.* A supervisor that is stopped (SIGSTOP) cannot kill its children before other workers recover their tasks.
+  Each confirmed heartbeat sets a new deadline with a TICK frame. When the deadline passes, the fork server kills the
+  children.
+- *Death of the fork server.* The kernel kills the children (on Linux).
 """
 
 import asyncio
@@ -46,16 +58,22 @@ from horsies.worker.ipc import Frame, FrameReader, Kind
 from horsies.worker.options import StartMethod, suspend_clock
 from horsies.worker.refusals import Refusals
 from horsies.worker.runtime.exits import prepare_for_children
-from horsies.worker.spawn import START_FAILED, patched_by, start_process, tell_of_native_threads, threads_left
+from horsies.worker.spawn import (
+    START_FAILED,
+    leftover_threads_error,
+    log_native_threads,
+    monkey_patch_error,
+    start_process,
+)
 
 if TYPE_CHECKING:
     from types import FrameType
 
 _READ_BYTES = 1 << 16
-REAP_MOST = 1000
+MAX_REAPED = 1000
 _LEAVE_WITHIN_S = 5.0
-_STACKS_APART_S = 0.05  # or the lines of several processes mix
-_WILL_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0)  # the database may be what killed the supervisor
+_STACK_DUMP_INTERVAL_S = 0.05  # otherwise the lines of several processes would mix
+_REAP_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0)  # the database may be unavailable, which may even be why the supervisor died
 _PR_SET_PDEATHSIG = 1
 
 type ChildMain = Callable[[socket.socket, int, int], None]
@@ -63,14 +81,14 @@ type ChildMain = Callable[[socket.socket, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class LoadedApp:
-    """What the import of an app gives the fork server.
+    """An app that was imported and checked.
 
     Attributes:
-        settings: pickled, for the supervisor.
-        give_up_after_s: seconds without any child, because the system refuses one, after which the worker ends.
-        database: for the last will.
-        child_main: what a child does with its socket and its pipes of start tokens and of liveness pings; for a fresh
-            interpreter it is pickled.
+        settings: the pickled `WorkerSettings`, for the supervisor.
+        give_up_after_s: the worker ends if the operating system refuses every child for this many seconds.
+        database: where the fork server reports the death of the supervisor.
+        child_main: the main function of a child. It is called with the socket, the pipe of start tokens and the pipe
+            of liveness pings, and is pickled for a fresh interpreter.
     """
 
     settings: bytes
@@ -81,23 +99,26 @@ class LoadedApp:
 
 @dataclass(frozen=True, slots=True)
 class StartErrors:
-    """Why the app can't be served, and the folders in which that may be mended."""
+    """The reasons why an app cannot be served, and the folders in which a change may fix them."""
 
     errors: tuple[HorsiesError, ...]
     folders: tuple[str, ...] = ()
 
 
 class ForkServer:
-    """The supervisor's end: the process and its socket."""
+    """The fork server as the supervisor sees it: its process id and socket."""
 
     def __init__(self, pid: int, channel: socket.socket) -> None:
-        """Made by `start_fork_server`."""
         self.pid = pid
         self.channel = channel
         self.reader = FrameReader()
 
     def loaded(self, signals: StopSignals) -> bytes | StartErrors | signal.Signals:
-        """Wait for the import: the app's settings, why it can't be served, or a signal that came before the end."""
+        """Wait until the app is imported and checked.
+
+        Returns:
+            The pickled settings of the app, the reasons why it cannot be served, or a stop signal that arrived first.
+        """
         with selectors.DefaultSelector() as selector:
             selector.register(self.channel, selectors.EVENT_READ)
             selector.register(signals, selectors.EVENT_READ)
@@ -116,17 +137,17 @@ class ForkServer:
 
     def _died(self) -> StartErrors:
         status = os.waitpid(self.pid, 0)[1]
-        problem = f"the process that imports the app {ipc.describe_end(status)} while it did"
+        problem = f"the process that imports the app {ipc.describe_end(status)} during the import"
         return StartErrors((HorsiesError(ErrorCode.MODULE_EXEC_ERROR, problem),))
 
     def kill(self) -> None:
-        """End the process while it imports the app."""
+        """Kill the process while it imports the app."""
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         self.channel.close()
 
     async def wait(self) -> None:
-        """See the process leave after BYE, or make it."""
+        """Wait for the process to exit after BYE; kill it if it does not exit in time."""
         leaving = asyncio.ensure_future(asyncio.to_thread(os.waitpid, self.pid, 0))
         await asyncio.wait([leaving], timeout=_LEAVE_WITHIN_S)
         if not leaving.done():
@@ -138,19 +159,21 @@ class ForkServer:
 def start_fork_server(
     load: Callable[[], LoadedApp | StartErrors], method: StartMethod, signals: StopSignals
 ) -> ForkServer:
-    """Start the fork server; a fork needs a process that has one thread.
+    """Start the fork server. With the method ``fork``, this process must have one thread only.
 
     Args:
         load: imports and checks the app; called in the new process.
-        method: how it and the children come to be.
-        signals: of this process, which a fork does not get.
+        method: how the fork server and the children are started.
+        signals: the stop signals of this process; a fork must not inherit them.
 
     Raises:
-        OSError: the operating system refuses another process.
+        OSError: the operating system refuses to start another process.
     """
     ours, theirs = socket_pair()
     with theirs:
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # one that comes between fork and setsid is not for it
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, STOP_SIGNALS
+        )  # a signal between fork and setsid is meant for this process
         try:
             process_main = partial(_fork_server_main, load, method)
             pid = start_process(method, process_main, [theirs.fileno()], [ours, *signals.sockets])
@@ -163,18 +186,18 @@ def start_fork_server(
 
 
 def _fork_server_main(load: Callable[[], LoadedApp | StartErrors], method: StartMethod, file: int) -> None:
-    """The life of the fork server."""
+    """Run the fork server: the main function of its process."""
     with adopt_socket(file) as channel:
         loaded = load()
         if isinstance(loaded, LoadedApp):
-            problem = patched_by(method)
+            problem = monkey_patch_error(method)
             if method == "fork":
-                problem = problem or threads_left("importing the app left threads running")
+                problem = problem or leftover_threads_error("importing the app left threads running")
             if problem is None:
-                tell_of_native_threads(method)
+                log_native_threads(method)
             loaded = loaded if problem is None else StartErrors((problem,))
         message = pickle.dumps(loaded) if isinstance(loaded, StartErrors) else loaded.settings
-        with suppress(ConnectionError):  # a supervisor that died meanwhile is noticed by the end of its stream
+        with suppress(ConnectionError):  # the end of its stream tells if the supervisor has died meanwhile
             channel.sendall(Frame(Kind.LOADED, message).encode())
         if isinstance(loaded, LoadedApp):
             gc.collect()
@@ -185,7 +208,7 @@ def _fork_server_main(load: Callable[[], LoadedApp | StartErrors], method: Start
 
 
 def _child_main(fork_server_pid: int, child_main: ChildMain, channel: int, tokens: int, liveness_pipe: int) -> None:
-    """The life of a child."""
+    """Prepare a new child process, and run its main function."""
     _die_with_parent(fork_server_pid)
     signal.set_wakeup_fd(-1)
     for reset in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
@@ -212,7 +235,7 @@ class _Loop:
         self._app = app
         self._method: StartMethod = method
         self._reader = FrameReader()
-        self._files: list[int] = []
+        self._received_files: list[int] = []
         self._children: set[int] = set()
         self._waiting: deque[_WaitingFork] = deque()
         self._refusals = Refusals(app.give_up_after_s)
@@ -226,13 +249,13 @@ class _Loop:
             selector.register(self._channel, selectors.EVENT_READ)
             selector.register(self._wakeup, selectors.EVENT_READ)
             while True:
-                ready = {key.fileobj for key, _ in selector.select(self._patience())}
-                self._watch_the_clock()
+                ready = {key.fileobj for key, _ in selector.select(self._select_timeout())}
+                self._check_watchdog()
                 self._retry_waiting()
                 if self._wakeup in ready:
                     self._wakeup.recv(_READ_BYTES)
                     self._reap_children()
-                if self._channel in ready and not self._serve():
+                if self._channel in ready and not self._read_commands():
                     signal.set_wakeup_fd(-1)
                     return
 
@@ -245,27 +268,27 @@ class _Loop:
         for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(ignored, signal.SIG_IGN)
 
-    def _patience(self) -> float | None:
+    def _select_timeout(self) -> float | None:
         times = [] if self._deadline is None else [self._deadline]
         times += [self._refusals.retry_at] if self._waiting else []
         return max(0.0, min(times) - suspend_clock()) if times else None
 
-    def _watch_the_clock(self) -> None:
+    def _check_watchdog(self) -> None:
         if self._deadline is not None and suspend_clock() >= self._deadline:
             self._deadline = None
             self._kill_all()
 
-    def _serve(self) -> bool:
-        """Carry out what the supervisor asks; False when it is time to leave."""
+    def _read_commands(self) -> bool:
+        """Read and handle commands of the supervisor; returns False when this process has to exit."""
         try:
             data, fds, _flags, _address = socket.recv_fds(self._channel, _READ_BYTES, 64)
         except ConnectionError:
             data, fds = b"", []
         for file in fds:
             os.set_inheritable(file, False)
-        self._files += fds
+        self._received_files += fds
         if not data:
-            self._last_will()
+            self._on_supervisor_death()
             return False
         return all(self._handle_command(frame) for frame in self._reader.feed(data))
 
@@ -273,7 +296,7 @@ class _Loop:
         match frame.kind:
             case Kind.FORK:
                 number, _ = ipc.unpack_pid(frame)
-                self._waiting.append(_WaitingFork(number, [self._files.pop(0) for _ in range(3)]))
+                self._waiting.append(_WaitingFork(number, [self._received_files.pop(0) for _ in range(3)]))
                 if len(self._waiting) == 1:
                     self._start_waiting()
             case Kind.KILL:
@@ -284,7 +307,7 @@ class _Loop:
             case Kind.STACKS:
                 faulthandler.dump_traceback(file=2)
                 for child in self._children:
-                    select.select((), (), (), _STACKS_APART_S)
+                    select.select((), (), (), _STACK_DUMP_INTERVAL_S)
                     os.kill(child, signal.SIGQUIT)
             case Kind.WORKER:
                 self._worker_id = UUID(bytes=frame.body)
@@ -298,7 +321,7 @@ class _Loop:
             self._start_waiting()
 
     def _start_waiting(self) -> None:
-        """Start the children that were asked for, until the operating system refuses one: that one is tried later."""
+        """Start the requested children until the operating system refuses one, which is retried later."""
         while self._waiting:
             first = self._waiting[0]
             try:
@@ -306,7 +329,7 @@ class _Loop:
             except OSError as error:  # EAGAIN: too many processes; ENOMEM
                 reason = self._refusals.add(error, has_children=bool(self._children))
                 if reason is not None:
-                    self._tell(Frame(Kind.FAILED, reason.encode()))
+                    self._send(Frame(Kind.FAILED, reason.encode()))
                 return
             self._waiting.popleft()
             self._refusals.end()
@@ -317,7 +340,7 @@ class _Loop:
         self._children.add(pid)
         for file in files:
             os.close(file)
-        self._tell(ipc.forked(number, pid))
+        self._send(ipc.forked(number, pid))
 
     def _reap_children(self) -> None:
         while True:
@@ -329,35 +352,35 @@ class _Loop:
                 return
             if pid in self._children:
                 self._children.discard(pid)
-                _kill_group(pid)  # what it started and left behind
-                self._tell(ipc.exited(pid, wait_status))
+                _kill_group(pid)  # processes that the child has started and left behind
+                self._send(ipc.exited(pid, wait_status))
 
-    def _tell(self, frame: Frame) -> None:
-        with suppress(ConnectionError):  # a dead supervisor is noticed by the end of its stream
+    def _send(self, frame: Frame) -> None:
+        with suppress(ConnectionError):  # the end of its stream tells if the supervisor is dead
             self._channel.sendall(frame.encode())
 
     def _kill(self, pid: int) -> None:
         if pid in self._children:
             _kill_group(pid)
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)  # it may not have a group of its own yet
+                os.kill(pid, signal.SIGKILL)  # the child may not have called setsid yet
 
     def _kill_all(self) -> None:
         for pid in list(self._children):
             self._kill(pid)
 
-    def _last_will(self) -> None:
-        """The supervisor is dead: end the children, see them dead, and say so to the database."""
+    def _on_supervisor_death(self) -> None:
+        """Kill all children, wait for their ends, and report the worker as dead to the database."""
         self._kill_all()
         for pid in self._children:
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
         if self._worker_id is None:
             return
-        for pause in _WILL_PAUSES_S:
+        for pause in _REAP_PAUSES_S:
             select.select((), (), (), pause)
             with suppress(psycopg.Error), self._app.database.connect() as connection:
-                call = worker_queries.reap(self._worker_id, REAP_MOST)
+                call = worker_queries.reap(self._worker_id, MAX_REAPED)
                 rows = connection.execute(self._app.database.statement(call), call.params).fetchall()
                 log_reaped(call.decode(rows))
                 return
@@ -367,7 +390,7 @@ def _die_with_parent(parent_pid: int) -> None:
     """Have the kernel kill this process when its parent dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent_pid:  # it died before we asked
+        if os.getppid() != parent_pid:  # it died before prctl was called
             os._exit(START_FAILED)
 
 
@@ -377,4 +400,4 @@ def _kill_group(leader: int) -> None:
 
 
 def _do_nothing(_signal: int, _frame: "FrameType | None") -> None:
-    """A handler, so that the signal reaches the wake-up socket."""
+    """Handle a signal, so that Python writes its number to the wake-up socket."""

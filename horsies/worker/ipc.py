@@ -1,33 +1,33 @@
-"""How supervisor, fork server and children talk: length-prefixed frames over stream sockets. No I/O here.
+"""The protocol of supervisor, fork server and children: length-prefixed frames over stream sockets. No I/O here.
 
 Supervisor and child:
 
-    child       READY                       it can take work
-    child       FAILED  text                it never will: a hook raised
-    supervisor  START  job                  run this, with the next permit
-    supervisor  STOP   fence, cause         this attempt must end: cancel it if it is asynchronous
-    child       DONE   outcome              it ran
-    child       RETIRE text                 it has too much memory: what it runs is its last
+    child       READY                       the child can take jobs
+    child       FAILED  text                no child of this app can become ready: a hook raised, for instance
+    supervisor  START   job                 run this job, with the next start token
+    supervisor  STOP    fence, cause        this attempt must end: cancel it if it is asynchronous
+    child       DONE    report              an attempt has ended
+    child       RETIRE  text                the child must be replaced: too much memory, or its process is unusable
 
-Start tokens, a byte each, go through a pipe beside the socket (`horsies.worker.child_process`): RUN or DROP the next
+Start tokens, one byte each, go through a pipe beside the socket (`horsies.worker.child_process`): RUN or DROP the next
 job.
 
-A pipe the other way carries the child's liveness pings: a byte now and then, for as long as its interpreter runs.
+A pipe in the other direction carries the child's liveness pings: one byte at intervals, while its interpreter runs.
 
 Supervisor and fork server:
 
     fork server LOADED  settings, or errors the app is imported and checked
-    supervisor  WORKER  worker id           for the last will
-    supervisor  FORK    number (+ 3 files)  make a child with this socket and these pipes
-    fork server FORKED  number, pid
-    fork server EXITED  pid, wait status
+    supervisor  WORKER  worker id           the id to report as dead if the supervisor dies
+    supervisor  FORK    number (+ 3 files)  start a child with this socket and these pipes
+    fork server FORKED  number, pid         the child was started
+    fork server EXITED  pid, wait status    the child has ended
     fork server FAILED  text                no child could be started for too long
-    supervisor  KILL    pid
-    supervisor  TICK    seconds             the watchdog may sleep so long
-    supervisor  STACKS                      say where you and your children are
-    supervisor  BYE                         all is in order: leave without a last will
+    supervisor  KILL    pid                 kill the child and its process group
+    supervisor  TICK    seconds             kill all children unless another TICK comes within this time
+    supervisor  STACKS                      dump the stacks of the fork server and of all children
+    supervisor  BYE                         planned end: exit, and report nothing to the database
 
-An end of the stream means that the other side is dead. Argument and result bytes pass through undecoded.
+The end of the stream means that the other side is dead. Argument and result bytes pass through undecoded.
 """
 
 import os
@@ -55,7 +55,7 @@ DROP = b"D"
 
 
 class Kind(IntEnum):
-    """What a frame is."""
+    """The type of a frame; see the table above."""
 
     READY = 1
     START = 2
@@ -75,32 +75,31 @@ class Kind(IntEnum):
 
 
 class StopCause(IntEnum):
-    """Why an attempt must end before its code does."""
+    """Why an attempt must end before its code has finished."""
 
     CANCELLED = 1
     TIMED_OUT = 2
 
 
 class Frame(NamedTuple):
-    """One message."""
+    """One message: its type, and its payload in the encoding of that type."""
 
     kind: Kind
     body: bytes = b""
 
     def encode(self) -> bytes:
-        """The bytes on the wire."""
+        """Return the frame as bytes: length, type, payload."""
         return _HEAD.pack(len(self.body), self.kind) + self.body
 
 
 class FrameReader:
-    """Cuts a stream into frames."""
+    """Splits a stream of bytes into frames."""
 
     def __init__(self) -> None:
-        """Begin with an empty stream."""
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take what came off the stream; answers the frames that are complete with it."""
+        """Take bytes from the stream; returns the frames that are complete now."""
         self._buffer += data
         frames: list[Frame] = []
         start = 0
@@ -119,9 +118,17 @@ class FrameReader:
 class Job(NamedTuple):
     """One attempt to run.
 
-    ``capped``: its queue has a cap, so it must not wait in a child. ``on_node``: its end may make other tasks ready.
-    The child need not know of either. ``inputs`` is JSON from the run whose node it is on. ``given_at`` is when the
-    worker got it, in seconds of the monotonic clock.
+    Attributes:
+        fence: identifies the claim.
+        attempt: its number, from 1.
+        task_name: the task to run.
+        queue: the queue from which it was claimed.
+        args: the encoded arguments.
+        timeout_ms: the time-out of the attempt; None: it has none.
+        queue_limited: whether its queue has a cap, so that it must not wait in a child. Not sent to the child.
+        on_node: whether it belongs to a workflow, so that its end may make other tasks ready. Not sent to the child.
+        inputs: JSON from the workflow run that it belongs to.
+        given_at: when the worker received it, in seconds of the monotonic clock.
     """
 
     fence: Fence
@@ -130,20 +137,20 @@ class Job(NamedTuple):
     queue: str
     args: bytes
     timeout_ms: int | None = None
-    capped: bool = False
+    queue_limited: bool = False
     on_node: bool = False
     inputs: bytes = b""
     given_at: float = 0.0
 
     @classmethod
     def of_claim(cls, fence: Fence, task: ClaimedTask, attempt: int) -> "Job":
-        """An attempt at a task that was claimed just now."""
+        """Return the job for a task that was claimed just now."""
         on_node, inputs = task.root_id is not None, task.inputs or b""
-        facts = (task.task_name, task.queue, task.args, task.timeout_ms, task.capped)
+        facts = (task.task_name, task.queue, task.args, task.timeout_ms, task.queue_limited)
         return cls(fence, attempt, *facts, on_node, inputs, time.monotonic())
 
     def encode(self) -> bytes:
-        """As the body of START."""
+        """Return the payload of a START frame."""
         name, queue = self.task_name.encode(), self.queue.encode()
         fence, timeout_ms = self.fence, self.timeout_ms or 0
         sizes = (len(name), len(queue), len(self.inputs))
@@ -152,7 +159,7 @@ class Job(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes) -> "Job":
-        """From the body of START."""
+        """Read the payload of a START frame."""
         task_id, exchange_no, attempt, timeout_ms, name_size, queue_size, inputs_size = _JOB.unpack_from(body)
         queue_at = _JOB.size + name_size
         inputs_at = queue_at + queue_size
@@ -168,9 +175,16 @@ class Job(NamedTuple):
 
 @dataclass(slots=True)
 class Report:
-    """How an attempt ended, as a child tells it, and how many ``seconds`` it ran.
+    """How an attempt ended, as reported by a child.
 
-    ``result`` is encoded: the value, or the TaskError. ``exception`` is what user code raised; it stays in the child.
+    Attributes:
+        fence: identifies the claim.
+        ok: whether it succeeded.
+        result: encoded: the value, or the `TaskError`.
+        error_code: the code of the error; None if it succeeded.
+        retry_after: the delay before a retry, in seconds, if the task has set one.
+        seconds: how long it ran.
+        exception: the exception that user code raised, for hooks; it is not sent to the supervisor.
     """
 
     fence: Fence
@@ -182,7 +196,7 @@ class Report:
     exception: BaseException | None = None
 
     def encode(self) -> bytes:
-        """As the body of DONE."""
+        """Return the payload of a DONE frame."""
         code = (self.error_code or "").encode()
         after = _NO_RETRY_AFTER if self.retry_after is None else self.retry_after
         head = _OUTCOME.pack(self.fence.task_id.bytes, self.fence.exchange_no, self.ok, after, self.seconds, len(code))
@@ -190,7 +204,7 @@ class Report:
 
     @classmethod
     def decode(cls, body: bytes) -> "Report":
-        """From the body of DONE."""
+        """Read the payload of a DONE frame."""
         task_id, exchange_no, ok, after, seconds, code_size = _OUTCOME.unpack_from(body)
         result_at = _OUTCOME.size + code_size
         code = body[_OUTCOME.size : result_at].decode() or None
@@ -205,53 +219,53 @@ class Report:
 
 
 def stop(fence: Fence, cause: StopCause) -> Frame:
-    """An attempt must end."""
+    """Return a STOP frame for an attempt."""
     return Frame(Kind.STOP, _STOP.pack(fence.task_id.bytes, fence.exchange_no, cause))
 
 
 def unpack_stop(frame: Frame) -> tuple[Fence, StopCause]:
-    """Which attempt a STOP names, and why it must end."""
+    """Read a STOP frame: the attempt, and why it must end."""
     task_id, exchange_no, cause = _STOP.unpack(frame.body)
     return Fence(UUID(bytes=task_id), exchange_no), StopCause(cause)
 
 
 def fork(number: int) -> Frame:
-    """Make a child; its socket travels beside the frame."""
+    """Return a FORK frame; the socket and the pipes of the child are sent with it."""
     return Frame(Kind.FORK, _PID.pack(number, 0))
 
 
 def forked(number: int, pid: int) -> Frame:
-    """A child was made."""
+    """Return a FORKED frame."""
     return Frame(Kind.FORKED, _PID.pack(number, pid))
 
 
 def exited(pid: int, wait_status: int) -> Frame:
-    """A child has ended."""
+    """Return an EXITED frame."""
     return Frame(Kind.EXITED, _PID.pack(wait_status, pid))
 
 
 def kill(pid: int) -> Frame:
-    """End a child and everything in its process group."""
+    """Return a KILL frame."""
     return Frame(Kind.KILL, _PID.pack(0, pid))
 
 
 def unpack_pid(frame: Frame) -> tuple[int, int]:
-    """``(number or wait status, pid)`` of FORK, FORKED, EXITED and KILL."""
+    """Read a FORK, FORKED, EXITED or KILL frame: ``(number or wait status, pid)``."""
     return _PID.unpack(frame.body)
 
 
 def tick(seconds: float) -> Frame:
-    """Extend the watchdog's deadline to so many seconds from now."""
+    """Return a TICK frame, which sets the watchdog's deadline to ``seconds`` from now."""
     return Frame(Kind.TICK, _SECONDS.pack(seconds))
 
 
 def unpack_tick(frame: Frame) -> float:
-    """The seconds of a TICK."""
+    """Read the seconds of a TICK frame."""
     return _SECONDS.unpack(frame.body)[0]
 
 
 def describe_end(wait_status: int) -> str:
-    """In words, what a wait status says: how a process ended."""
+    """Describe in words how a process ended, from its wait status."""
     code = os.waitstatus_to_exitcode(wait_status)
     if code >= 0:
         return f"exited with code {code}"

@@ -1,4 +1,4 @@
-"""Which process this is, in terms that outlive it: what proves its death to the next worker on the same host."""
+"""Facts that identify the processes of a worker beyond their death, so that a local worker can prove that they died."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from horsies.worker.options import WorkerOptions, WorkerSettings
 
 
 def worker_facts(settings: WorkerSettings, options: WorkerOptions, fork_server_pid: int) -> WorkerFacts:
-    """What this process says of itself in the table of workers."""
+    """Return the row of this process for the table of workers."""
     hostname = socket.gethostname()
     pid = os.getpid()
     return WorkerFacts(
@@ -35,10 +35,10 @@ def worker_facts(settings: WorkerSettings, options: WorkerOptions, fork_server_p
 
 
 def is_dead(pid: int, process_start: str) -> bool:
-    """Whether a worker that was started on this host, since its last boot, is surely gone: supervisor and fork server.
+    """Whether a worker is certainly dead that was started on this host since the last boot.
 
-    While the fork server lives, children may; when it dies, the kernel kills them. Elsewhere than on Linux, and
-    so where that is not so, nothing is sure.
+    Both its supervisor and its fork server must be gone: the kernel kills the children only when the fork server dies.
+    On other systems than Linux the kernel does not do that, so the answer is always False there.
     """
     start, _, fork_server = process_start.partition(" ")
     fork_server_pid, _, fork_server_start = fork_server.partition(":")
@@ -48,27 +48,30 @@ def is_dead(pid: int, process_start: str) -> bool:
 
 
 def _starts(pid: int, fork_server_pid: int) -> str:
-    """When supervisor and fork server began, as the kernel counts: ``start fork_server_pid:start``."""
+    """Return the starts of supervisor and fork server, in ticks since the boot: ``start fork_server_pid:start``."""
     return f"{_start_of(pid)} {fork_server_pid}:{_start_of(fork_server_pid)}" if sys.platform == "linux" else ""
 
 
 def _start_of(pid: int) -> str | None:
-    """In ticks since the boot, which no clock that is set changes; None: it can't be seen; empty: it has ended."""
+    """Return the start time of a process in ticks since the boot, which does not change when the clock is set.
+
+    None: the process is not visible. Empty: it has ended.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    state, *fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
+    state, *fields = stat.rpartition(")")[2].split()  # the name of the program, in parentheses, may contain anything
     return "" if state in {"Z", "X"} else fields[18]
 
 
 def _is_gone(pid: int, start: str) -> bool:
-    with suppress(PermissionError):  # it is another user's
+    with suppress(PermissionError):  # the process belongs to another user
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
             return True
-    return _start_of(pid) not in {None, start}  # /proc may hide it, which says nothing
+    return _start_of(pid) not in {None, start}  # a process that /proc hides may be alive
 
 
 def _boot_id() -> str:

@@ -1,4 +1,4 @@
-"""`horsies worker`: from a way to get the app to an exit code."""
+"""`horsies worker`: starts the fork server and runs the supervisor, and again after a reload."""
 
 import asyncio
 import logging
@@ -26,10 +26,10 @@ from horsies.version import __version__
 from horsies.worker.fork_server import ForkServer, LoadedApp, StartErrors, start_fork_server
 from horsies.worker.options import WorkerOptions, WorkerSettings
 from horsies.worker.processes import ChildrenCannotStartError, ForkServerDiedError
-from horsies.worker.reload import LOOK_EVERY_S, Watch, app_folders
-from horsies.worker.runtime.child import BEATS_WITHIN_THRESHOLD, give_up, run_child, send_liveness_pings
+from horsies.worker.reload import CHECK_EVERY_S, Watch, app_folders
+from horsies.worker.runtime.child import PINGS_PER_THRESHOLD, report_start_failure, run_child, send_liveness_pings
 from horsies.worker.runtime.executor import Executor
-from horsies.worker.spawn import tell_of_native_threads, threads_left
+from horsies.worker.spawn import leftover_threads_error, log_native_threads
 from horsies.worker.supervisor import Supervisor
 from horsies.workflows.built_in_tasks import inner_tasks
 
@@ -39,7 +39,7 @@ _FILES_OF_CHILD = 4
 
 
 class ServableApp(Protocol):
-    """What a worker needs of an app."""
+    """The parts of an app that a worker uses."""
 
     name: str
     """The app's name in the log."""
@@ -51,31 +51,31 @@ class ServableApp(Protocol):
     """Its tasks."""
 
     producer: Producer
-    """Its way to the database."""
+    """Sends tasks, and runs operations on the database."""
 
     def check(self) -> list[HorsiesError]:
-        """Import all task modules; what is wrong with them and the configuration."""
+        """Import all task modules, and return the errors in them and in the configuration."""
         ...
 
     def check_warnings(self) -> list[HorsiesError]:
-        """After `check`: find probable mistakes that are allowed."""
+        """Return probable mistakes that are allowed. Call `check` first."""
         ...
 
 
 def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
-    """Run a worker until it is told to stop.
+    """Run a worker until a stop signal arrives.
 
     Args:
-        load: gets the app; called in the fork server, never in this one, and with the start method ``spawn``
-            also in each child: then it has to be a function that can be pickled.
+        load: returns the app. It is called in the fork server, never in this process, and with the start method
+            ``spawn`` also in each child; then it must be a function that can be pickled.
         options: the command line.
 
     Returns:
-        The exit code: 0 after a stop in good order, 1 if the worker could not start or had to give up.
+        The exit code: 0 after a graceful shutdown, 1 if the worker could not start or has failed.
     """
     open_standard_files()
     configure_logging(options.loglevel, options.log_format)
-    problem = _cannot_begin(options)
+    problem = _start_problem(options)
     if problem is not None:
         return _refuse([problem])
     with StopSignals() as signals:
@@ -83,8 +83,8 @@ def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
 
 
 def _run_reloading(load: Callable[[], ServableApp], options: WorkerOptions, signals: StopSignals) -> int:
-    """Run a worker again and again, whenever the app has changed."""
-    sys.dont_write_bytecode = True  # Python takes a file for unchanged that is written twice within a second
+    """Run a worker, and restart it whenever the app has changed."""
+    sys.dont_write_bytecode = True  # otherwise Python ignores a second change within one second
     has_worked = False
     while True:
         watch = Watch()
@@ -95,7 +95,7 @@ def _run_reloading(load: Callable[[], ServableApp], options: WorkerOptions, sign
         if ended is not None:
             event("worker.waiting", until="a file of the app changes")
             while not watch.has_changed():
-                if stops := signals.wait(LOOK_EVERY_S):
+                if stops := signals.wait(CHECK_EVERY_S):
                     return _exit_code(stops[0])
         event("worker.reloading")
 
@@ -107,7 +107,7 @@ def _exit_code(stop: signal.Signals) -> int:
 def _run(
     load: Callable[[], ServableApp], options: WorkerOptions, signals: StopSignals, watch: Watch | None
 ) -> int | None:
-    """Run a worker once; its exit code, or None if the app has changed."""
+    """Run a worker once; returns its exit code, or None if the app has changed."""
     fork_server = _start(load, options, signals)
     if fork_server is None:
         return 1
@@ -137,7 +137,7 @@ def _run(
 
 
 def _start(load: Callable[[], ServableApp], options: WorkerOptions, signals: StopSignals) -> ForkServer | None:
-    """Start the fork server; None: the operating system refuses it, which is reported."""
+    """Start the fork server; returns None after an error, which is reported to the user."""
     try:
         fork_server = start_fork_server(partial(_load, load, options), options.start_method, signals)
     except OSError as error:
@@ -151,46 +151,46 @@ def _start(load: Callable[[], ServableApp], options: WorkerOptions, signals: Sto
     return None
 
 
-def _cannot_begin(options: WorkerOptions) -> HorsiesError | None:
-    """Why no worker can be run from here and now."""
+def _start_problem(options: WorkerOptions) -> HorsiesError | None:
+    """Return an error if no worker can be started in this process."""
     if sends_are_suppressed():
         return HorsiesError(
             ErrorCode.MODULE_EXEC_ERROR,
             "a worker is run while the app is imported",
             location=caller_location(),
-            help_text='run it below: if __name__ == "__main__":',
+            help_text='call it only below: if __name__ == "__main__":',
         )
     if options.start_method == "spawn":
         return None
-    tell_of_native_threads(options.start_method)
-    return threads_left("this process has threads, so no worker can be forked from it")
+    log_native_threads(options.start_method)
+    return leftover_threads_error("this process has threads, so no worker can be forked from it")
 
 
 def _too_many_files(processes: int) -> HorsiesError | None:
-    """Raise the limit of open files as the children need it; the error if that is not possible.
+    """Raise the limit of open files to what the children need; returns an error if that is not possible.
 
-    Only the supervisor needs them, so call this after the start of the fork server, which keeps the old limit.
+    Only the supervisor needs the files. So call this after the start of the fork server, which keeps the old limit.
     """
-    least = _BASE_FILES + _FILES_OF_CHILD * (processes + 1)
-    allowed = raise_open_files_limit(_BASE_FILES + 2 * _FILES_OF_CHILD * processes)  # a child and its successor
-    if allowed >= least:
+    needed = _BASE_FILES + _FILES_OF_CHILD * (processes + 1)
+    allowed = raise_open_files_limit(_BASE_FILES + 2 * _FILES_OF_CHILD * processes)  # a child and its replacement
+    if allowed >= needed:
         return None
     return HorsiesError(
         ErrorCode.CLI_INVALID_ARGS,
-        f"--processes={processes} needs {least} open files, and the limit of this process is {allowed}",
+        f"--processes={processes} needs {needed} open files, and the limit of this process is {allowed}",
         help_text="raise the limit (ulimit -n in a shell, LimitNOFILE= in a systemd unit), or use fewer processes",
     )
 
 
 def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> LoadedApp | StartErrors:
-    """In the fork server: import the app and all its tasks, and check them."""
+    """Import and check the app and all its tasks. Runs in the fork server."""
     try:
         app = _import(load, options)
         raise_all([*app.check(), *_unknown_queues(app.config, options)])
-        _heed_warnings(app)
+        _report_warnings(app)
         _add_inner_tasks(app)
         database = Database(app.config.broker)
-        _ = database.url  # starts the embedded server, if it is that; what is wrong with it is said here
+        _ = database.url  # starts the embedded server, if the app uses it, so that its errors are reported here
     except HorsiesError as error:
         errors = flatten([error])
         return StartErrors(errors, app_folders(errors))
@@ -206,7 +206,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> LoadedApp 
         cluster_cap=config.cluster_wide_cap,
         prefetch_buffer=config.prefetch_buffer,
         lease_s=None if config.claim_lease_ms is None else config.claim_lease_ms / 1000,
-        most_lease_s=config.max_claim_renew_age_ms / 1000,
+        max_lease_s=config.max_claim_renew_age_ms / 1000,
         task_names=tuple(app.registry.names),
         async_names=frozenset(name for name in app.registry.names if app.registry.get(name).is_async),
         schedules=plan_schedules(config, app.registry),
@@ -216,8 +216,8 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> LoadedApp 
     return LoadedApp(pickle.dumps(settings), settings.stale_after_s, database, partial(source, options))
 
 
-def _heed_warnings(app: ServableApp) -> None:
-    """Refuse an app without tasks, for which a worker would have nothing to do, and log other warnings."""
+def _report_warnings(app: ServableApp) -> None:
+    """Raise for an app without tasks, because a worker would have nothing to do, and log other warnings."""
     warnings = app.check_warnings()
     raise_all(warning for warning in warnings if warning.code is ErrorCode.APP_WITHOUT_TASKS)
     for warning in warnings:
@@ -225,7 +225,7 @@ def _heed_warnings(app: ServableApp) -> None:
 
 
 def _import(load: Callable[[], ServableApp], options: WorkerOptions) -> ServableApp:
-    configure_logging(options.loglevel, options.log_format)  # a fresh interpreter does not know yet
+    configure_logging(options.loglevel, options.log_format)  # logging is not configured in a fresh interpreter
     with sends_suppressed():
         return load()
 
@@ -233,29 +233,29 @@ def _import(load: Callable[[], ServableApp], options: WorkerOptions) -> Servable
 def _forked_child(
     app: ServableApp, options: WorkerOptions, channel: socket.socket, tokens: int, liveness_pipe: int
 ) -> None:
-    """A child that has the app from the fork server."""
+    """Run a child that has inherited the app from the fork server."""
     config = app.config
     executor = Executor(app.registry, config.exception_mapper, config.default_unhandled_error_code, app.producer.runner)
-    send_liveness_pings(liveness_pipe, config.recovery.running_stale_threshold_ms / 1000 / BEATS_WITHIN_THRESHOLD)
+    send_liveness_pings(liveness_pipe, config.recovery.running_stale_threshold_ms / 1000 / PINGS_PER_THRESHOLD)
     run_child(channel, tokens, executor, options, app.registry.hooks)
 
 
 def _spawned_child(
     load: Callable[[], ServableApp], options: WorkerOptions, channel: socket.socket, tokens: int, liveness_pipe: int
 ) -> None:
-    """A child that imports the app by itself."""
+    """Run a child that imports the app itself."""
     try:
         app = _import(load, options)
         raise_all(app.check())
         _add_inner_tasks(app)
     except HorsiesError as error:
-        give_up(channel, f"a child could not import the app: {error}")
+        report_start_failure(channel, f"a child could not import the app: {error}")
     else:
         _forked_child(app, options, channel, tokens, liveness_pipe)
 
 
 def _add_inner_tasks(app: ServableApp) -> None:
-    """Have the worker run what workflows need besides the app's own tasks."""
+    """Register the built-in tasks that workflows need besides the app's own tasks."""
     for definition in inner_tasks(app):
         app.registry.add(definition)
 

@@ -1,4 +1,4 @@
-"""The duties of the cluster: any worker does them, one at a time, each in a bounded batch that returns counts."""
+"""Maintenance of the cluster: any worker runs the jobs, one worker at a time, in batches of bounded size."""
 
 import asyncio
 import logging
@@ -15,43 +15,49 @@ from horsies.db.queries import workflows as workflow_queries
 from horsies.events import event
 from horsies.worker.attempt_log import log_reaped
 
-_MOST_ROWS = 1000
-_MOST_RUNS = 20
+_MAX_ROWS = 1000
+_MAX_RUNS = 20
 _PARTITION_DAYS = 14
 
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceJob:
-    """One duty: its name in the log, the call that does a batch, and how large one is; None: it takes one only."""
+    """One kind of maintenance.
+
+    Attributes:
+        name: its name in the log.
+        call: makes the database call for one batch, which returns counts.
+        batch_size: the largest count of one batch; a full batch is followed by another one. None: one batch does all.
+    """
 
     name: str
     call: Callable[[], Call[Any]]
-    most: int | None = None
+    batch_size: int | None = None
 
 
-def duties(recovery: RecoveryConfig) -> list[MaintenanceJob]:
-    """What has to be done, given what the app wants kept and recovered."""
+def maintenance_jobs(recovery: RecoveryConfig) -> list[MaintenanceJob]:
+    """Return the jobs that the recovery settings of an app require, in the order in which they run."""
     found = [
-        MaintenanceJob("expire", lambda: worker_queries.expire(_MOST_ROWS), _MOST_ROWS),
+        MaintenanceJob("expire", lambda: worker_queries.expire(_MAX_ROWS), _MAX_ROWS),
         MaintenanceJob("add_partitions", lambda: worker_queries.add_partitions(_PARTITION_DAYS)),
     ]
     if recovery.auto_fail_stale_running:
-        found.insert(0, MaintenanceJob("reap", lambda: worker_queries.reap(None, _MOST_ROWS), _MOST_ROWS))
+        found.insert(0, MaintenanceJob("reap", lambda: worker_queries.reap(None, _MAX_ROWS), _MAX_ROWS))
     if recovery.auto_requeue_stale_claimed:
         stale_s = recovery.claimed_stale_threshold_ms / 1000
         found.insert(
             0,
             MaintenanceJob(
                 "return_stale_to_queue",
-                lambda: monitoring_queries.return_stale_to_queue(stale_s, _MOST_ROWS),
-                _MOST_ROWS,
+                lambda: monitoring_queries.return_stale_to_queue(stale_s, _MAX_ROWS),
+                _MAX_ROWS,
             ),
         )
     keep_hours = recovery.terminal_record_retention_hours
     if keep_hours is not None:
         found.append(MaintenanceJob("prune", lambda: worker_queries.prune(keep_hours)))
         found.append(
-            MaintenanceJob("prune_runs", lambda: workflow_queries.workflow_prune(keep_hours, _MOST_RUNS), _MOST_RUNS)
+            MaintenanceJob("prune_runs", lambda: workflow_queries.workflow_prune(keep_hours, _MAX_RUNS), _MAX_RUNS)
         )
     keep_workers = recovery.heartbeat_retention_hours
     if keep_workers is not None:
@@ -60,34 +66,36 @@ def duties(recovery: RecoveryConfig) -> list[MaintenanceJob]:
 
 
 class MaintenanceService:
-    """Does all duties every ``check_interval_ms``, and again at once while there is more than a batch to do."""
+    """Runs all jobs every ``check_interval_ms``, and again at once while a batch was full.
 
-    def __init__(self, link: WorkerConnection, recovery: RecoveryConfig) -> None:
-        """Take a connection of its own: duties may be slow."""
-        self._link = link
-        self._duties = duties(recovery)
+    The service has a separate connection, because maintenance may be slow.
+    """
+
+    def __init__(self, connection: WorkerConnection, recovery: RecoveryConfig) -> None:
+        self._connection = connection
+        self._jobs = maintenance_jobs(recovery)
         self._interval = recovery.check_interval_ms / 1000
 
     async def run(self) -> None:
-        """Do the duties for ever; a failure is reported, and the next round tries again."""
+        """Run the jobs until cancelled. A failure is logged, and the next round retries."""
         try:
             while True:
-                if not any([await self._try(duty) for duty in self._duties]):
+                if not any([await self._try(job) for job in self._jobs]):
                     await asyncio.sleep(self._interval)
         finally:
-            await self._link.close()
+            await self._connection.close()
 
-    async def _try(self, duty: MaintenanceJob) -> bool:
-        """Do one batch of a duty; answers whether there may be more. Nothing is done if another worker is at them."""
+    async def _try(self, job: MaintenanceJob) -> bool:
+        """Run one batch of a job, unless another worker runs maintenance now; returns whether to run it again at once."""
         try:
-            counts = await self._link.call(worker_queries.duty(duty.call()))
+            counts = await self._connection.call(worker_queries.maintenance_call(job.call()))
         except CallFailedError as failure:
-            event("maintenance.failed", level=logging.WARNING, duty=duty.name, reason=failure.message)
+            event("maintenance.failed", level=logging.WARNING, job=job.name, reason=failure.message)
             return False
-        if counts and duty.name == "reap":
+        if counts and job.name == "reap":
             log_reaped(counts)
-        if counts and duty.name == "expire":
+        if counts and job.name == "expire":
             event("tasks.expired", level=logging.WARNING, count=counts)
         if counts:
-            event("maintenance.done", level=logging.DEBUG, duty=duty.name, counts=counts)
-        return duty.most is not None and int(counts or 0) >= duty.most
+            event("maintenance.done", level=logging.DEBUG, job=job.name, counts=counts)
+        return job.batch_size is not None and int(counts or 0) >= job.batch_size

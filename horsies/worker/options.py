@@ -1,4 +1,4 @@
-"""What a worker is told: by the command line (`WorkerOptions`) and by its app (`WorkerSettings`)."""
+"""The configuration of a worker: from the command line (`WorkerOptions`) and from its app (`WorkerSettings`)."""
 
 import time
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from horsies.errors import ConfigurationError, ErrorCode, caller_location, raise
 from horsies.events import LogFormat
 from horsies.scheduler.plan import Schedules
 
-_LEAST = {
+_MINIMUMS = {
     "processes": 1,
     "concurrency": 1,
     "max_claim_batch": 0,
@@ -46,20 +46,21 @@ class WorkerOptions:
     """The command line of a worker.
 
     Attributes:
-        processes: children.
-        concurrency: tasks at a time in each child.
-        queues: work on these only; empty: on all the app has.
-        max_claim_batch: tasks taken in one claim at most; 0: no limit.
-        max_claim_per_worker: tasks in hand at most; 0: as many as the children can run.
-        max_tasks_per_child: tasks after which a child is replaced; 0: no limit.
-        max_memory_per_child_mb: resident memory, in MB of 2²⁰ bytes, over which a child is replaced; 0: no limit.
-        start_method: how children come to be: ``fork`` from a process that has imported the app, or ``spawn``, each a
-            fresh interpreter that imports it.
-        scheduler: whether it runs the app's schedules, too.
-        reload: whether it starts again when a file of the app changes, and logs each task: for development.
-        shutdown_timeout: seconds that running tasks get when the worker stops; None: as long as they take.
-        loglevel: a name of `logging`.
-        log_format: ``text`` or ``json``.
+        processes: the number of child processes.
+        concurrency: the number of tasks that each child runs at the same time.
+        queues: the queues to work on; empty: all queues of the app.
+        max_claim_batch: the largest number of tasks in one claim; 0: no limit.
+        max_claim_per_worker: the largest number of claimed tasks that the worker holds; 0: as many as its children can
+            run.
+        max_tasks_per_child: the number of tasks after which a child is replaced; 0: no limit.
+        max_memory_per_child_mb: resident memory, in MB of 2²⁰ bytes, above which a child is replaced; 0: no limit.
+        start_method: ``fork``: children are forked from a process that has imported the app; ``spawn``: each child is a
+            fresh interpreter that imports the app.
+        scheduler: whether the worker also runs the app's schedules.
+        reload: whether the worker restarts when a file of the app changes, and logs every task; for development.
+        shutdown_timeout: seconds that running tasks may take after a stop signal; None: no limit.
+        loglevel: the name of a level of `logging`.
+        log_format: ``text``, ``json`` or ``short``.
     """
 
     processes: int = 1
@@ -77,14 +78,14 @@ class WorkerOptions:
     log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
-        """Refuse what the command line would refuse.
+        """Validate the options as the command line does.
 
         Raises:
             ConfigurationError: HRS-206; several at once as `MultipleValidationErrors`.
         """
         problems = [
             f"{name} must be a whole number of at least {least}, got {value!r}"
-            for name, least in _LEAST.items()
+            for name, least in _MINIMUMS.items()
             if not isinstance(value := getattr(self, name), int) or value < least
         ]
         methods = get_args(StartMethod.__value__)
@@ -96,7 +97,23 @@ class WorkerOptions:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What the supervisor must know of the app; it never imports user code itself. ``queues`` maps names to caps."""
+    """What the supervisor needs to know about the app; it never imports user code itself.
+
+    Attributes:
+        app_name: for the log.
+        broker: how to connect to the database.
+        recovery: thresholds and intervals of heartbeats and maintenance.
+        resilience: retry pauses and the poll interval.
+        queues: maps the names of the queues to their caps; None: no cap.
+        cluster_cap: the cap on running tasks of the whole cluster; None: no cap.
+        prefetch_buffer: the number of tasks to prefetch.
+        lease_s: the lease of prefetched tasks, in seconds; None: nothing is prefetched.
+        max_lease_s: the longest time for which a prefetched task is renewed, in seconds.
+        task_names: the tasks that the worker can run.
+        async_names: those of them that are ``async def``.
+        schedules: for the scheduler, if the worker runs one.
+        folders: the folders that are watched with ``--reload``.
+    """
 
     app_name: str
     broker: PostgresConfig
@@ -106,7 +123,7 @@ class WorkerSettings:
     cluster_cap: int | None
     prefetch_buffer: int
     lease_s: float | None
-    most_lease_s: float
+    max_lease_s: float
     task_names: tuple[str, ...]
     async_names: frozenset[str]
     schedules: Schedules
@@ -114,10 +131,10 @@ class WorkerSettings:
 
     @property
     def stale_after_s(self) -> float:
-        """Seconds without a heartbeat after which the worker is taken for dead."""
+        """The number of seconds without a heartbeat after which the worker is considered dead."""
         return self.recovery.running_stale_threshold_ms / 1000
 
 
 def suspend_clock() -> float:
-    """Seconds by the clock that also counts while the machine sleeps, where there is one."""
+    """Return seconds of a monotonic clock that also runs while the machine is suspended, where there is one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -1,13 +1,26 @@
-"""The child processes of a worker, seen from the supervisor: it has them forked, replaced, killed, and sees them dead.
+"""The process manager: keeps one child that takes jobs in each slot of a worker, and handles the ends of children.
 
-What they run is the business of `horsies.worker.dispatcher`. A child that takes no more work has a successor at once:
-both belong to one slot, and the successor counts what its predecessors still run as its own load, so a slot never runs
-more tasks than ``--concurrency``. Attempts that were told to stop and did not are not counted: they must not take the
-place of other tasks.
+It requests forks from the fork server, replaces children, kills them, and reports frames and deaths to its subscriber,
+the dispatcher (`horsies.worker.dispatcher`), which decides about jobs.
 
-Every predecessor runs at least one task that counts, or it is killed. A slot has therefore at most as many predecessors
-as tasks that it may run at once. Those that wait for the end of other tasks before they can be killed are bounded
-further: beyond `_MOST_BLOCKED`, the slot gets no successor before one of them has ended.
+A slot always has one *current* child. A child that drains is replaced at once:
+
+```
+slot 0   current: child 0 ── drain ──> child 0 is a predecessor, and runs its last jobs ── stop ──> dead
+                                │
+                                └────> start_replacement: child 3 is forked and becomes the current child
+```
+
+The replacement counts the active jobs of its predecessors as its own load, so a slot never runs more tasks than
+``--concurrency``. Abandoned attempts (they were asked to stop and did not) are not counted, so that they do not take
+the place of other tasks.
+
+Every predecessor runs at least one active job, or it is killed. Therefore a slot has at most ``--concurrency``
+predecessors at a time. Predecessors that run an abandoned attempt beside active jobs are *blocked*: they cannot be
+killed yet. If a slot has more than `_MAX_BLOCKED` of them, it gets no replacement until one of them has ended.
+
+A child is dead once its stream has ended *and* the fork server has reported its wait status, in either order. The
+stream may end late: a process that the child has left behind can hold its socket open.
 """
 
 import asyncio
@@ -16,9 +29,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Protocol
 
 from horsies.events import event
 from horsies.worker import ipc
@@ -29,31 +41,19 @@ from horsies.worker.options import WorkerOptions
 from horsies.worker.runtime.exits import EXIT_WITHIN_S
 
 _READ_BYTES = 1 << 16
-_ROOM_AFTER_S = 0.01
+_RETRY_SEND_AFTER_S = 0.01
 _EARLY_DEATHS_ALLOWED = 3
 _LEAVE_WITHIN_S = EXIT_WITHIN_S + 1.0
-_LAST_WORDS_WITHIN_S = 1.0
-_MOST_BLOCKED = 8
+_FINAL_FRAMES_WITHIN_S = 1.0
+_MAX_BLOCKED = 8
 
 
 class ChildrenCannotStartError(Exception):
-    """Children do not get ready to work: they say why not, or keep dying before."""
+    """Children do not become ready: they report why, or they keep dying before."""
 
 
 class ForkServerDiedError(Exception):
-    """The fork server is gone, and the children with it."""
-
-
-class CrewListener(Protocol):
-    """Who is told of the children."""
-
-    def on_frame(self, child: Child, frame: Frame) -> None:
-        """A child said something."""
-        ...
-
-    def on_death(self, child: Child) -> None:
-        """A child is dead: what it was given is to be settled."""
-        ...
+    """The fork server has died, and its children with it."""
 
 
 class _ChildChannel(asyncio.Protocol):
@@ -69,20 +69,19 @@ class _ChildChannel(asyncio.Protocol):
             self._processes.on_frame(self._child, frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        del exc  # an error on a child's socket is an end of it, too
+        del exc  # an error on the socket of a child also means that it has ended
         self._processes.on_end_of_stream(self._child)
 
 
 class ProcessManager:
-    """Keeps a child that takes work in each of ``options.processes`` slots.
+    """Keeps a child that takes jobs in each of ``options.processes`` slots.
 
     Attributes:
-        ready: done once a child can take work.
-        failed: raises `ChildrenCannotStartError` or `ForkServerDiedError` once that can't be done any more.
+        ready: done once the first child can take jobs.
+        failed: raises `ChildrenCannotStartError` or `ForkServerDiedError` when no child can be started any more.
     """
 
     def __init__(self, fork_server: ForkServer, name: str, options: WorkerOptions) -> None:
-        """Take by which name the children are to be known."""
         fork_server.channel.setblocking(False)
         self._fork_server = fork_server
         self._unsent = bytearray()
@@ -91,7 +90,7 @@ class ProcessManager:
         self._children: dict[int, Child] = {}
         self._numbers = itertools.count()
         self._by_pid: dict[int, Child] = {}
-        self._current: dict[int, Child | None] = {}  # by slot; None: the next child is about to be forked
+        self._current: dict[int, Child | None] = {}  # by slot; None while a replacement is being forked
         self._delayed_slots: set[int] = set()
         self._early_deaths = 0
         self._forks: set[asyncio.Future[None]] = set()
@@ -100,22 +99,28 @@ class ProcessManager:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def serve(self, listener: CrewListener) -> None:
-        """Take who is told of the children."""
-        self._listener = listener
+    def subscribe(self, *, on_frame: Callable[[Child, Frame], None], on_death: Callable[[Child], None]) -> None:
+        """Set the callbacks.
+
+        Args:
+            on_frame: called with each frame that a child sends.
+            on_death: called once when a child is dead; its jobs have to be settled then.
+        """
+        self._on_child_frame = on_frame
+        self._on_child_death = on_death
 
     def __iter__(self) -> Iterator[Child]:
-        """All children that are not known to be dead."""
+        """Iterate over all children that are not known to be dead."""
         return iter(list(self._children.values()))
 
     async def start(self) -> None:
-        """Have all children forked."""
+        """Request a child for each slot."""
         asyncio.get_running_loop().add_reader(self._fork_server.channel.fileno(), self._read_fork_server)
         for slot in range(self._options.processes):
             await self._fork(slot, [])
 
     async def close(self) -> None:
-        """Let the children go, then the fork server; whoever does not leave is killed by the fork server."""
+        """Let the children exit, then the fork server, which kills the children that do not exit in time."""
         self._closing = True
         for child in self:
             if child.transport is not None:
@@ -130,9 +135,10 @@ class ProcessManager:
         await self._fork_server.wait()
 
     def send_to_fork_server(self, frame: Frame) -> None:
-        """Send a frame to the fork server, or keep it until its socket has room; asking for stacks can be left.
+        """Send a frame to the fork server; if its socket is full, the frame waits in a buffer.
 
-        That it is dead is noticed when reading.
+        A request for stack dumps is skipped while other frames wait. If the fork server is dead, the frame is lost;
+        `_read_fork_server` detects that.
         """
         if not (self._unsent and frame.kind is Kind.STACKS):
             self._unsent += frame.encode()
@@ -154,8 +160,8 @@ class ProcessManager:
         """Kill a child on purpose.
 
         Args:
-            child: which one.
-            reason: why, for the log and for the errors of the tasks that it runs.
+            child: the child.
+            reason: for the log and for the errors of the tasks that it runs.
         """
         child.stop(StopMode.KILL, reason)
         self._send_kill(child)
@@ -164,26 +170,29 @@ class ProcessManager:
         if child.pid is not None and child.wait_status is None:
             self.send_to_fork_server(ipc.kill(child.pid))
 
-    def kill_silent(self, looks: int) -> None:
-        """Kill children whose interpreter gave no sign of life at the last ``looks`` looks: it is stopped, or stuck."""
+    def kill_unresponsive(self, max_silent_checks: int) -> None:
+        """Check the liveness of all children, and kill those without a ping at the last ``max_silent_checks`` checks.
+
+        The interpreter of such a child is stopped, or stuck in foreign code.
+        """
         for child in self:
-            if child.look() >= looks:
+            if child.check_liveness() >= max_silent_checks:
                 event("child.hung", slot=child.slot, pid=child.pid, level=logging.WARNING)
                 self.kill(child, "its interpreter has stopped responding")
 
     def drain(self, child: Child, reason: str) -> None:
-        """Give a child no more work; another one takes its slot while it ends."""
+        """Give a child no more jobs, and start its replacement."""
         if child.drain(reason):
-            self.replace_current(child.slot)
+            self.start_replacement(child.slot)
 
-    def replace_current(self, slot: int) -> None:
-        """Start another child in a slot if the current one takes no more work, and not too many wait for their end."""
+    def start_replacement(self, slot: int) -> None:
+        """Start another child in a slot if the current one takes no more jobs, unless too many are blocked."""
         current = self._current[slot]
         if current is None or current.state < ChildState.DRAINING or self._closing or self.failed.done():
             return
         predecessors = [child for child in (*current.predecessors, current) if child.jobs]
         blocked = sum(bool(child.abandoned) for child in predecessors)
-        if blocked <= _MOST_BLOCKED:
+        if blocked <= _MAX_BLOCKED:
             self._delayed_slots.discard(slot)
             current.predecessors = []
             self._start_child(slot, predecessors)
@@ -192,7 +201,7 @@ class ProcessManager:
             event("child.replacement_delayed", level=logging.WARNING, slot=slot, blocked=blocked)
 
     def shut_down(self, child: Child) -> None:
-        """Let a child exit that runs nothing and has been replaced."""
+        """Let a child exit that runs nothing and has been replaced; kill it if it does not exit in time."""
         child.stop(StopMode.EXIT)
         if child.transport is not None:
             child.transport.close()
@@ -200,7 +209,7 @@ class ProcessManager:
         asyncio.get_running_loop().call_later(_LEAVE_WITHIN_S, self.kill, child, reason)
 
     def on_frame(self, child: Child, frame: Frame) -> None:
-        """A child said something."""
+        """Handle a frame that a child has sent."""
         if frame.kind is Kind.READY:
             child.mark_ready()
             self._early_deaths = 0
@@ -208,10 +217,10 @@ class ProcessManager:
                 self.ready.set_result(None)
         elif frame.kind is Kind.FAILED:
             self._fail(ChildrenCannotStartError(frame.body.decode()))
-        self._listener.on_frame(child, frame)
+        self._on_child_frame(child, frame)
 
     def on_end_of_stream(self, child: Child) -> None:
-        """A child's socket is closed: it is dead, or as good as dead."""
+        """Handle the end of the stream of a child: it is dead, or about to die. Make sure that it dies."""
         child.has_ended = True
         if not self._closing:
             child.stop(StopMode.LOST)
@@ -220,7 +229,7 @@ class ProcessManager:
         self._handle_exit(child)
 
     def _start_child(self, slot: int, predecessors: list[Child]) -> None:
-        """Have a child forked that becomes the current one of its slot."""
+        """Request a child that becomes the current one of its slot."""
         self._current[slot] = None
         fork = asyncio.ensure_future(self._fork(slot, predecessors))
         self._forks.add(fork)
@@ -232,13 +241,13 @@ class ProcessManager:
             child.predecessors = predecessors
             child.left = self._options.max_tasks_per_child or child.left
             self._children[number] = self._current[slot] = child
-            while not self._has_sent(ipc.fork(number), files):  # noqa: ASYNC110 - nobody says that there is room
-                await asyncio.sleep(_ROOM_AFTER_S)
+            while not self._has_sent(ipc.fork(number), files):  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(_RETRY_SEND_AFTER_S)
         connect = asyncio.get_running_loop().create_unix_connection
         child.transport, _ = await connect(lambda: _ChildChannel(self, child), sock=ours)
 
     def _has_sent(self, frame: Frame, files: Sequence[int]) -> bool:
-        """Send a frame with open files, behind all others; False: the socket has no room."""
+        """Send a frame with open files, behind all others; returns False if the socket is full."""
         if self._unsent:
             return False
         with suppress(ConnectionError):
@@ -251,7 +260,7 @@ class ProcessManager:
     def _on_fork_done(self, fork: asyncio.Future[None]) -> None:
         self._forks.discard(fork)
         error = None if fork.cancelled() else fork.exception()
-        if error is not None:  # its slot would stay empty
+        if error is not None:  # otherwise the slot would stay empty
             self._fail(ChildrenCannotStartError(f"a child can't be started: {error}"))
 
     def _read_fork_server(self) -> None:
@@ -277,19 +286,23 @@ class ProcessManager:
     def _on_forked(self, child: Child, pid: int) -> None:
         child.pid = pid
         self._by_pid[pid] = child
-        if child.stop_mode in {StopMode.KILL, StopMode.LOST}:  # which came before its id was known
+        if child.stop_mode in {StopMode.KILL, StopMode.LOST}:  # it was to be killed before its process id was known
             self._send_kill(child)
 
     def _on_exited(self, child: Child, wait_status: int) -> None:
-        """A child is dead. Its stream ends behind its last words, unless a process it left behind holds it open."""
+        """Record the wait status of a child.
+
+        Its stream ends after its final frames. If a process that it left behind holds the socket open, the stream is
+        aborted after a moment.
+        """
         child.wait_status = wait_status
         if child.transport is not None and not child.has_ended:
-            asyncio.get_running_loop().call_later(_LAST_WORDS_WITHIN_S, child.transport.abort)
+            asyncio.get_running_loop().call_later(_FINAL_FRAMES_WITHIN_S, child.transport.abort)
         self._handle_exit(child)
         self._all_left.set()
 
     def _on_fork_server_death(self) -> None:
-        """The kernel kills the children of a dead fork server; what they left in their groups, we do."""
+        """Settle all children: the kernel has killed them, and this kills what is left of their process groups."""
         asyncio.get_running_loop().remove_reader(self._fork_server.channel.fileno())
         self._closing = True
         for pid, child in self._by_pid.items():
@@ -297,15 +310,15 @@ class ProcessManager:
                 os.killpg(pid, signal.SIGKILL)
             child.wait_status = signal.SIGKILL
             child.mark_dead()
-            self._listener.on_death(child)
+            self._on_child_death(child)
         self._by_pid.clear()
-        self._fail(ForkServerDiedError("the fork_server process died, and its children with it"))
+        self._fail(ForkServerDiedError("the fork server died, and its children with it"))
 
     def _handle_exit(self, child: Child) -> None:
-        """Once a child is surely dead: settle what it was given, and see that its slot has another one."""
+        """Once a child is certainly dead: have its jobs settled, and start a replacement if its slot needs one."""
         if not child.has_ended or child.wait_status is None or not child.mark_dead():
             return
-        self._listener.on_death(child)
+        self._on_child_death(child)
         del self._children[child.number]
         if self._closing:
             return
@@ -314,7 +327,7 @@ class ProcessManager:
         if self._early_deaths > _EARLY_DEATHS_ALLOWED:
             end = describe_end(child.wait_status)
             self._fail(ChildrenCannotStartError(f"children keep dying before they can take work; the last one {end}"))
-        self.replace_current(child.slot)
+        self.start_replacement(child.slot)
 
     def _log_exit(self, child: Child, wait_status: int) -> None:
         if child.stop_mode is StopMode.KILL and child.was_killed:

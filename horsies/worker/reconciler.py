@@ -42,7 +42,7 @@ class Reconciler:
         self._dispatcher = dispatcher
         self._connection = connection
         self._resilience = state.settings.resilience
-        self._max_lease_s = state.settings.most_lease_s
+        self._max_lease_s = state.settings.max_lease_s
         self._backoff: Backoff | None = None
         self._failure: CallFailedError | None = None
         self._comparing = asyncio.Lock()

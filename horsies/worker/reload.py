@@ -1,4 +1,4 @@
-"""Starting again when the app has changed: looking at the times of its files."""
+"""Detecting changes of the app, by the modification times of its files, for ``--reload``."""
 
 import asyncio
 import sys
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from horsies.errors import HorsiesError, is_users_own
 
-LOOK_EVERY_S = 0.2
+CHECK_EVERY_S = 0.2
 
 
 def app_folders(errors: Sequence[HorsiesError] = ()) -> tuple[str, ...]:
-    """The folders of all modules of the user's that this process has imported, and of those with errors."""
+    """Return the folders of all user modules that this process has imported, and of the modules with errors."""
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     files += [error.location.file for error in errors if error.location is not None]
     own = {str(Path(file).absolute().parent) for file in files if file and is_users_own(Path(file))}
@@ -20,37 +20,37 @@ def app_folders(errors: Sequence[HorsiesError] = ()) -> tuple[str, ...]:
 
 
 class Watch:
-    """Sees whether Python files in the folders of an app were changed, added or removed since it was made.
+    """Detects whether Python files in the folders of an app were changed, added or removed since its creation.
 
-    Whole folders, for a module that could not be imported is none of those that were.
+    It has to be created before the app is imported, so that no change is missed. It watches whole folders, because a
+    module whose import failed is not among the imported modules.
 
     Attributes:
-        folders: where it looks.
-        may_help: a change there may mend what is wrong.
+        folders: the watched folders.
+        may_help: whether a change of a file may fix the error that prevented the start.
     """
 
     may_help = True
 
     def __init__(self) -> None:
-        """Made before the app is imported, so that no change is missed."""
         self.folders: Sequence[str] = (str(Path.cwd()),)
         self._since = time.time_ns()
         self._names: set[Path] | None = None
 
     def has_changed(self) -> bool:
-        """Look once."""
+        """Compare the files with their state when this object was created."""
         found = {file: _changed_at(file) for folder in self.folders for file in Path(folder).glob("*.py")}
         self._names = self._names or set(found)
         return found.keys() != self._names or any(at > self._since for at in found.values())
 
     async def wait_async(self) -> None:
         """Wait for a change."""
-        while not self.has_changed():  # noqa: ASYNC110 - nobody says that a file changes
-            await asyncio.sleep(LOOK_EVERY_S)
+        while not self.has_changed():  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(CHECK_EVERY_S)
 
 
 def _changed_at(file: Path) -> int:
     try:
         return file.stat().st_mtime_ns
-    except OSError:  # a link to nowhere, as editors leave beside a file that is open
+    except OSError:  # a broken link, which editors create beside an open file
         return 0

@@ -1,7 +1,8 @@
 """Starting a process of the worker: as a fork of this one, or as a fresh interpreter.
 
-What the process does is a function, its *life*, which gets descriptors. A fork just calls it. A fresh interpreter gets
-it pickled, so there it is a function of a module, or a `functools.partial` of one with arguments that can be pickled.
+The code of the new process is a *process main*: a function that is called with file descriptors. A fork calls it
+directly. A fresh interpreter receives it pickled, so there it must be a function of a module, or a `functools.partial`
+of one with arguments that can be pickled.
 """
 
 import base64
@@ -18,7 +19,7 @@ from typing import Any, Never
 
 from horsies.errors import ErrorCode, HorsiesError
 from horsies.events import event
-from horsies.process import drop_stop_signals, flush_output, native_threads, threaded_libraries
+from horsies.process import flush_output, native_threads, reset_stop_signals, threaded_libraries
 from horsies.worker.options import StartMethod
 from horsies.worker.runtime.exits import flush_open_files
 
@@ -30,13 +31,13 @@ type ProcessMain = Callable[..., None]
 def start_process(
     method: StartMethod, process_main: ProcessMain, files: Sequence[int], unneeded: Iterable[socket.socket]
 ) -> int:
-    """Start a process with a session of its own.
+    """Start a process in a new session.
 
     Args:
         method: ``fork`` or ``spawn``.
-        process_main: what it does; it is called with the descriptors, as they are numbered there.
-        files: descriptors to hand over; they stay open here.
-        unneeded: sockets that a fork is to close; a fresh interpreter has nothing but ``files``.
+        process_main: called in the new process with the descriptors, as they are numbered there.
+        files: descriptors to pass on; they stay open in this process.
+        unneeded: sockets that a fork must close; a fresh interpreter inherits nothing but ``files``.
 
     Returns:
         The process id.
@@ -44,18 +45,20 @@ def start_process(
     flush_output()
     if method == "spawn":
         return _spawn(process_main, files)
-    flush_open_files()  # or each process that ends with a copy of the buffers writes them again
+    flush_open_files()  # otherwise every fork would write its copy of the buffers again
     pid = os.fork()
     if pid == 0:
         _run_process(partial(_as_fork, process_main, files, unneeded))
     return pid
 
 
-def threads_left(problem: str) -> HorsiesError | None:
-    """Why this process can't fork: a fork takes one thread with it, and the others' locks stay locked for ever.
+def leftover_threads_error(problem: str) -> HorsiesError | None:
+    """Return an error if this process has further threads: a fork copies one thread only.
+
+    The locks that other threads hold would stay locked in the fork for ever.
 
     Args:
-        problem: what it means that there are threads.
+        problem: the beginning of the error message; the names of the threads follow it.
     """
     others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if not others:
@@ -69,11 +72,11 @@ def threads_left(problem: str) -> HorsiesError | None:
     )
 
 
-def tell_of_native_threads(method: StartMethod) -> None:
-    """Log whether libraries have started threads that Python does not know: with forks, a warning.
+def log_native_threads(method: StartMethod) -> None:
+    """Log the threads of native libraries, which Python does not know: as a warning if children are forked.
 
-    A forked child does not have them. A library that waits for them, as OpenMP does, hangs there for ever; others,
-    such as OpenBLAS, start them again by themselves. So this is no reason to refuse the app.
+    A forked child does not have these threads. A library that waits for them, such as OpenMP, hangs there for ever;
+    others, such as OpenBLAS, start them again. Therefore the app is not refused.
     """
     names = native_threads()
     facts: dict[str, Any] = {"threads": ",".join(names), "libraries": ",".join(threaded_libraries()) or "unknown"}
@@ -90,11 +93,11 @@ def tell_of_native_threads(method: StartMethod) -> None:
         )
 
 
-def patched_by(method: StartMethod) -> HorsiesError | None:
-    """Why an app can't be served whose import has patched the standard library with gevent or eventlet.
+def monkey_patch_error(method: StartMethod) -> HorsiesError | None:
+    """Return an error if the import of the app has patched the standard library with gevent or eventlet.
 
-    A fork of a process that has gevent's loop is aborted by it; a fresh interpreter has a loop from its beginning.
-    What eventlet puts in place of `select` and `threading` does not do what a worker needs, however it is started.
+    gevent's loop aborts a fork of its process; a fresh interpreter makes a new loop. The replacements of eventlet for
+    `select` and `threading` do not work in a worker, with either start method.
     """
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     elsewhere = "in the program that serves requests, not in a module that a worker imports"
@@ -110,13 +113,13 @@ def patched_by(method: StartMethod) -> HorsiesError | None:
 
 
 def main() -> Never:
-    """The beginning of a fresh interpreter."""
+    """Run the process main of a fresh interpreter; see `_spawn`."""
     sys.argv, process_main, files = pickle.loads(base64.b64decode(sys.argv[1]))  # noqa: S301 - from our own parent
     _run_process(partial(process_main, *files))
 
 
 def _spawn(process_main: ProcessMain, files: Sequence[int]) -> int:
-    """Not by fork and exec, which would be our own code between the two: this process may have threads."""
+    """Start an interpreter with `posix_spawn`: unlike fork and exec, it is safe in a process that has threads."""
     numbers = [number for number in range(3, 3 + 2 * len(files)) if number not in files][: len(files)]
     moves = [(os.POSIX_SPAWN_DUP2, file, number) for file, number in zip(files, numbers, strict=True)]
     message = base64.b64encode(pickle.dumps((sys.argv, process_main, numbers))).decode()
@@ -126,8 +129,8 @@ def _spawn(process_main: ProcessMain, files: Sequence[int]) -> int:
 
 
 def _as_fork(process_main: ProcessMain, files: Sequence[int], unneeded: Iterable[socket.socket]) -> None:
-    os.setsid()  # a Ctrl-C in the terminal is for the supervisor
-    drop_stop_signals()
+    os.setsid()  # so that a Ctrl-C in the terminal reaches only the supervisor
+    reset_stop_signals()
     for each in unneeded:
         each.close()
     process_main(*files)

@@ -1,4 +1,15 @@
-"""The supervisor: one event loop that holds the worker's connections, its children and its services."""
+"""The supervisor: one event loop that holds the worker's connections, its children and its services.
+
+```
+run ──> connect and register ──> serve until ──> finish tasks ──> disconnect
+        prepare the schema,      a stop signal,  stop claiming,   cancel services, deregister,
+        register the worker,     a failure, or   wait for tasks,  close connections, children
+        recover local workers    a change of     send outcomes    and fork server
+                                 the app
+```
+
+The first stop signal starts a graceful shutdown. A second one kills the running tasks.
+"""
 
 import asyncio
 import faulthandler
@@ -27,7 +38,7 @@ from horsies.worker.attempt_log import log_reaped
 from horsies.worker.dispatcher import Dispatcher
 from horsies.worker.exchange import Exchange
 from horsies.worker.exchange_state import WorkerIdentity
-from horsies.worker.fork_server import REAP_MOST, ForkServer
+from horsies.worker.fork_server import MAX_REAPED, ForkServer
 from horsies.worker.ipc import Frame, Kind
 from horsies.worker.liveness import is_dead, worker_facts
 from horsies.worker.maintenance import MaintenanceService
@@ -36,16 +47,24 @@ from horsies.worker.processes import ProcessManager
 from horsies.worker.reload import Watch
 
 _WATCHDOG_MARGIN = 0.25
-_IS_ID = re.compile(r"[0-9a-f]{32}")
+_TASK_ID = re.compile(r"[0-9a-f]{32}")
 _POLL_ONLY_S = 0.25
 _PING_EVERY_S = 10.0
-_TELLS_THE_TIME_S = 1.0
+_MAX_CLOCK_ROUND_TRIP_S = 1.0
 _SETTLE_AFTER_FORCED_STOP_S = 10.0
 _LANES = 2
 
 
 class Supervisor:
-    """Runs a worker from its first connection to its last outcome."""
+    """Runs a worker from its first connection to its last outcome.
+
+    Args:
+        fork_server: has imported the app.
+        settings: of the app.
+        options: the command line.
+        signals: the stop signals of this process.
+        watch: ends the run when a file of the app changes; None: the app is not watched.
+    """
 
     def __init__(
         self,
@@ -55,7 +74,6 @@ class Supervisor:
         signals: StopSignals,
         watch: Watch | None = None,
     ) -> None:
-        """Take what the fork server told of the app, and, if changes of its files end the run, their watch."""
         self._signals = signals
         self._settings = settings
         self._options = options
@@ -63,7 +81,7 @@ class Supervisor:
         self._database = Database(settings.broker)
         self._facts = worker_facts(settings, options, fork_server.pid)
         self._identity = WorkerIdentity(uuid.uuid4(), self._facts.hostname)
-        self._heart = WorkerConnection(self._database)
+        self._heartbeat_connection = WorkerConnection(self._database)
         self._lanes = [WorkerConnection(self._database) for _ in range(_LANES)]
         self._processes = ProcessManager(fork_server, self._facts.process_name, options)
         self._dispatcher = Dispatcher(self._processes, settings, options)
@@ -71,33 +89,33 @@ class Supervisor:
         self._watch = watch
         self._stop = asyncio.Event()
         self._force_stop = asyncio.Event()
-        self._ahead_s: float | None = None
+        self._clock_skew_s: float | None = None
 
     async def run(self) -> bool:
-        """Work until told to stop, or until the app has changed.
+        """Run until a stop signal arrives, or until the app has changed.
 
         Returns:
-            Whether it was the latter.
+            True if the run ended because the app has changed.
 
         Raises:
-            CallFailedError: the database can't be used, and waiting will not change that.
+            CallFailedError: the database cannot be used, and a retry would not help.
             ForkServerDiedError: the fork server was killed.
-            ChildrenCannotStartError: children die before they can take work.
+            ChildrenCannotStartError: children do not become ready.
         """
         loop = asyncio.get_running_loop()
         self._signals.catch(signal.SIGQUIT)
         loop.add_reader(self._signals.fileno(), self._on_signals)
         faulthandler.register(signal.SIGQUIT, file=2, chain=True)
         stop = asyncio.ensure_future(self._stop.wait())
-        begin = asyncio.ensure_future(self._begin())
-        await _first_of(stop, begin)
-        if not begin.done():
-            begin.cancel()
+        starting = asyncio.ensure_future(self._connect_and_register())
+        await _first_of(stop, starting)
+        if not starting.done():
+            starting.cancel()
             await self._processes.close()
             return False
-        if begin.exception() is not None:
+        if starting.exception() is not None:
             await self._processes.close()
-            begin.result()
+            starting.result()
         services = [asyncio.ensure_future(service) for service in self._services()]
         self._exchanging = services[:_LANES]
         await self._processes.start()
@@ -106,8 +124,8 @@ class Supervisor:
             event("worker.ready", worker_id=self._identity.worker_id, processes=self._options.processes)
             ended = await _first_of(stop, self._processes.failed, *services)
         event("worker.stopping", running=self._dispatcher.held_jobs)
-        await self._wind_down()
-        await self._leave(services)
+        await self._finish_tasks()
+        await self._disconnect(services)
         ended.result()
         return self._watch is not None and not self._stop.is_set()
 
@@ -117,23 +135,23 @@ class Supervisor:
                 self._processes.send_to_fork_server(Frame(Kind.STACKS))
             elif not self._stop.is_set():
                 self._stop.set()
-            elif number != signal.SIGHUP:  # a terminal that is closed may send several
+            elif number != signal.SIGHUP:  # a terminal sends several when it is closed
                 self._force_stop.set()
 
-    async def _begin(self) -> None:
-        """Wait for the database, see to its schema, and make the worker known."""
+    async def _connect_and_register(self) -> None:
+        """Wait for the database, create or check the schema, register the worker, and recover dead local workers."""
         await retry_until_connected(self._settings.resilience, lambda: asyncio.to_thread(self._database.prepare))
         await retry_until_connected(self._settings.resilience, self._register)
         await retry_until_connected(self._settings.resilience, self._reap_local_workers)
 
     async def _reap_local_workers(self) -> None:
-        """Hand on the work of workers of this host that died without a last will: they are seen to be gone."""
-        for known in await self._heart.call(
+        """Recover the tasks of workers on this host whose processes have died without reporting it."""
+        for known in await self._heartbeat_connection.call(
             worker_queries.local_workers(self._facts.boot_id, self._facts.pid_namespace)
         ):
             if is_dead(known.pid, known.process_start):
-                event("worker.dead_found", worker_id=known.worker_id, pid=known.pid)
-                log_reaped(await self._heart.call(worker_queries.reap(known.worker_id, REAP_MOST)))
+                event("worker.dead_found", level=logging.WARNING, worker_id=known.worker_id, pid=known.pid)
+                log_reaped(await self._heartbeat_connection.call(worker_queries.reap(known.worker_id, MAX_REAPED)))
 
     async def _register(self) -> None:
         worker_id = self._identity.worker_id
@@ -143,8 +161,8 @@ class Supervisor:
         self._feed_watchdog(sent_at)
 
     def _services(self) -> Sequence[Coroutine[Any, Any, None]]:
-        duties = MaintenanceService(WorkerConnection(self._database), self._settings.recovery)
-        services = [*self._exchange.services(), self._beat(), self._poll(), duties.run()]
+        maintenance = MaintenanceService(WorkerConnection(self._database), self._settings.recovery)
+        services = [*self._exchange.services(), self._send_heartbeats(), self._poll(), maintenance.run()]
         if self._options.scheduler:
             settings = self._settings
             services.append(Scheduler(self._database, settings.resilience, settings.schedules).run())
@@ -153,7 +171,7 @@ class Supervisor:
         return [*services, self._listen()] if self._database.can_listen else services
 
     async def _listen(self) -> None:
-        """Wake the exchange at each notice that there may be work, and end tasks that were cancelled."""
+        """Listen for notices: look for work at every wake-up notice, and stop tasks that were cancelled."""
         backoff = Backoff(self._settings.resilience)
         cancel = channel("cancel", self._database.schema)
         statements = [listen(channel("wake", self._database.schema)), listen(cancel)]
@@ -168,77 +186,80 @@ class Supervisor:
                         async for notice in connection.notifies(timeout=_PING_EVERY_S):
                             if notice.channel != cancel:
                                 self._exchange.wake()
-                            elif _IS_ID.fullmatch(notice.payload):
+                            elif _TASK_ID.fullmatch(notice.payload):
                                 self._exchange.cancel(uuid.UUID(hex=notice.payload))
                         async with asyncio.timeout(_PING_EVERY_S):
-                            await connection.execute(b"")  # a dead connection is silent, too
+                            await connection.execute(b"")  # otherwise a dead connection would look like a silent one
             except (psycopg.Error, TimeoutError) as error:
                 await backoff.pause(call_failed(error))
 
     async def _poll(self) -> None:
-        """Look for work also when no notice came: notices are hints; and look whether all children are well."""
+        """Look for work at intervals, because notices can be lost, and check the liveness of all children."""
         interval = (
             self._settings.resilience.notify_poll_interval_ms / 1000 if self._database.can_listen else _POLL_ONLY_S
         )
-        looks = max(2, math.ceil(self._settings.stale_after_s / interval))
+        max_silent_checks = max(2, math.ceil(self._settings.stale_after_s / interval))
         while True:
             await asyncio.sleep(interval)
             self._exchange.wake()
-            self._processes.kill_silent(looks)
+            self._processes.kill_unresponsive(max_silent_checks)
 
-    async def _beat(self) -> None:
-        """Send heartbeats; compare what is in hand with the database at each."""
+    async def _send_heartbeats(self) -> None:
+        """Send heartbeats, and compare the claims of this worker with the database after each."""
         recovery = self._settings.recovery
         interval = min(recovery.runner_heartbeat_interval_ms, recovery.claimer_heartbeat_interval_ms) / 1000
         while True:
             try:
-                await self._beat_once()
+                await self._send_heartbeat()
             except CallFailedError as failure:
                 self._exchange.allow_more_lanes(allowed=False)
                 event("heartbeat.failed", level=logging.WARNING, reason=failure.message)
             await asyncio.sleep(interval)
 
-    async def _beat_once(self) -> None:
+    async def _send_heartbeat(self) -> None:
         sent_at = suspend_clock()
-        if await self._compare_clocks(worker_queries.heartbeat(self._identity.worker_id, self._ahead_s)):
+        if await self._compare_clocks(worker_queries.heartbeat(self._identity.worker_id, self._clock_skew_s)):
             self._feed_watchdog(sent_at)
             self._exchange.allow_more_lanes(allowed=True)
             self._exchange.reconciler.request()
             return
         event("worker.fenced", level=logging.ERROR, worker_id=self._identity.worker_id)
-        self._dispatcher.kill_busy("the worker was declared dead, and its tasks are not its own any more")
+        self._dispatcher.kill_busy("the worker was declared dead, and other workers may run its tasks")
         self._identity.worker_id = uuid.uuid4()
         await self._register()
         self._exchange.wake()
 
     async def _compare_clocks[R](self, call: Call[tuple[R, float]]) -> R:
-        """Make a call that also answers the server's clock; the next heartbeat says how far ours is ahead of it.
+        """Make a call whose answer includes the clock of the server, and update the clock skew from it.
 
-        The server looked at it between our two looks, so the middle is wrong by half the round trip at most: a round
-        trip that takes longer tells nothing.
+        The server reads its clock during the round trip, so the middle of the round trip is wrong by half of it at
+        most. A slow round trip is not used. The next heartbeat reports the skew.
         """
         before = time.time()
-        answer, clock = await self._heart.call(call)
+        answer, clock = await self._heartbeat_connection.call(call)
         took = time.time() - before
-        if 0 <= took < _TELLS_THE_TIME_S:
-            self._ahead_s = before + took / 2 - clock
+        if 0 <= took < _MAX_CLOCK_ROUND_TRIP_S:
+            self._clock_skew_s = before + took / 2 - clock
         return answer
 
     def _feed_watchdog(self, sent_at: float) -> None:
-        """A confirmed heartbeat: others leave our work alone until the threshold, counted from when it was sent."""
+        """Extend the watchdog after a confirmed heartbeat: other workers respect the claims until the threshold.
+
+        The threshold counts from when the heartbeat was sent.
+        """
         threshold = self._facts.stale_after_s * (1 - _WATCHDOG_MARGIN)
         self._processes.send_to_fork_server(ipc.tick(threshold - (suspend_clock() - sent_at)))
 
-    async def _wind_down(self) -> None:
-        """Let running tasks end, as long as they may, and bring their outcomes home."""
+    async def _finish_tasks(self) -> None:
+        """Wait for running tasks, kill them after the shutdown time-out, and send all outcomes to the database."""
         self._exchange.claimer.stop()
         self._dispatcher.withdraw()
         idle = asyncio.ensure_future(self._dispatcher.wait_idle())
         force_stop = asyncio.ensure_future(self._force_stop.wait())
         await _first_of(idle, force_stop, within_s=self._options.shutdown_timeout)
         if not idle.done():
-            event("worker.killing", running=self._dispatcher.held_jobs)
-            self._dispatcher.kill_busy("the worker stops and does not wait for it any longer")
+            event("worker.stop_forced", level=logging.WARNING, running=self._dispatcher.held_jobs)
+            self._dispatcher.kill_busy("the worker stops and does not wait any longer")
             await idle
         settle = asyncio.ensure_future(self._exchange.settle())
         if await _first_of(settle, force_stop, *self._exchanging) is force_stop:
@@ -246,17 +267,18 @@ class Supervisor:
         settle.cancel()
         force_stop.cancel()
 
-    async def _leave(self, services: Sequence[asyncio.Future[None]]) -> None:
-        """Say good-bye to the services, the database, the children and the fork server."""
+    async def _disconnect(self, services: Sequence[asyncio.Future[None]]) -> None:
+        """Cancel the services, deregister the worker, and close the connections, the children and the fork server."""
         for service in services:
             service.cancel()
         await asyncio.wait(services)
         try:
-            await self._heart.open()  # anew: the old connection may have died since the last heartbeat
-            await self._heart.call(worker_queries.worker_stop(self._identity.worker_id))
+            # Reconnect first: the connection may have died since the last heartbeat.
+            await self._heartbeat_connection.open()
+            await self._heartbeat_connection.call(worker_queries.worker_stop(self._identity.worker_id))
         except CallFailedError as failure:
             event("worker.deregister_failed", level=logging.WARNING, reason=failure.message)
-        await self._heart.close()
+        await self._heartbeat_connection.close()
         for connection in self._lanes:
             await connection.close()
         await self._processes.close()
@@ -264,6 +286,6 @@ class Supervisor:
 
 
 async def _first_of(*futures: asyncio.Future[Any], within_s: float | None = None) -> asyncio.Future[Any]:
-    """Wait for one of them to end; answers an ended one, or the first if time ran out."""
+    """Wait for one of the futures; returns one that has ended, or the first one after ``within_s`` seconds."""
     done, _ = await asyncio.wait(futures, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     return next((future for future in futures if future in done), futures[0])

@@ -295,7 +295,7 @@ class LifeCycle(RuleBasedStateMachine):
                 task.status, task.attempt, task.retried_after = "RUNNING", task.attempt + 1, None
         claimed = [task for task in claimed if task.status == "CLAIMED"]
         counts = reap(self.session, proven)
-        assert (counts.workers, counts.handed_back) == (len(dead), len(claimed))
+        assert (counts.workers, counts.returned) == (len(dead), len(claimed))
         assert counts.crashed == len(orphans) - len(claimed)
         for task in orphans:
             if task.status == "CLAIMED":

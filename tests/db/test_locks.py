@@ -130,7 +130,7 @@ def test_what_is_being_reaped_is_lost_to_its_worker_and_not_handed_back_twice(
     fence = worker.claim_one()
     prefetch(other, fence)
     with db.transaction():
-        assert reap(db, proven_dead=worker.id).handed_back == 1
+        assert reap(db, proven_dead=worker.id).returned == 1
         releasing = in_background(lambda: worker.release(fence))
         wait_until_blocked(db, other)
     assert releasing.result() == 0

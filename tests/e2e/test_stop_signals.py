@@ -106,7 +106,7 @@ def test_a_closed_terminal_is_a_graceful_stop_however_often_it_says_so(environme
     worker.signal(signal.SIGHUP)
     assert worker.wait() == 0
     assert running.get(timeout_ms=5_000).ok_value == "running"
-    assert "worker.killing" not in worker.log()
+    assert "worker.stop_forced" not in worker.log()
 
 
 def test_a_scheduler_stops_when_its_terminal_is_closed(environment: Environment) -> None:

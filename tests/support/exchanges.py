@@ -37,7 +37,7 @@ def worker_settings(*, prefetch_buffer: int = 0) -> WorkerSettings:
         cluster_cap=None,
         prefetch_buffer=prefetch_buffer,
         lease_s=60.0 if prefetch_buffer else None,
-        most_lease_s=180.0,
+        max_lease_s=180.0,
         task_names=("send_email",),
         async_names=frozenset(),
         schedules=(),
@@ -45,9 +45,9 @@ def worker_settings(*, prefetch_buffer: int = 0) -> WorkerSettings:
     )
 
 
-def claimed(task_id: UUID | None = None, *, attempt: int = 1, capped: bool = False) -> ClaimedTask:
+def claimed(task_id: UUID | None = None, *, attempt: int = 1, queue_limited: bool = False) -> ClaimedTask:
     """A row of a reply to a claim."""
-    return ClaimedTask(task_id or uuid4(), "send_email", b"{}", attempt, None, "default", capped, None, None)
+    return ClaimedTask(task_id or uuid4(), "send_email", b"{}", attempt, None, "default", queue_limited, None, None)
 
 
 def claim_of(

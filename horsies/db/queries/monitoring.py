@@ -28,14 +28,14 @@ def _tasks(found: str, *params: object, with_args: bool = False) -> Call[list[Ta
     return Call(_TASKS.replace("FOUND", found), (*params, with_args), many(TaskInfoRow))
 
 
-def stale_tasks(stale_after_s: float, most: int) -> Call[list[TaskInfoRow]]:
+def stale_tasks(stale_after_s: float, limit: int) -> Call[list[TaskInfoRow]]:
     """Tasks in hand of workers without a heartbeat for so many seconds, oldest claim first."""
-    return _tasks("horsies.stale_tasks(%s::float8, %s)", stale_after_s, most)
+    return _tasks("horsies.stale_tasks(%s::float8, %s)", stale_after_s, limit)
 
 
-def expired_tasks(most: int) -> Call[list[TaskInfoRow]]:
+def expired_tasks(limit: int) -> Call[list[TaskInfoRow]]:
     """Tasks that were not started by their deadline, of a day, the latest deadline first."""
-    return _tasks("horsies.expired_tasks(%s)", most)
+    return _tasks("horsies.expired_tasks(%s)", limit)
 
 
 def health() -> Call[HealthRow]:
@@ -44,11 +44,11 @@ def health() -> Call[HealthRow]:
 
 
 def list_tasks(
-    statuses: Sequence[str] | None, queue: str | None, name: str | None, most: int, *, with_args: bool = False
+    statuses: Sequence[str] | None, queue: str | None, name: str | None, limit: int, *, with_args: bool = False
 ) -> Call[list[TaskInfoRow]]:
     """Tasks of these statuses, of a queue, of a name (None: of all), the latest sent first."""
     wanted = None if statuses is None else list(statuses)
-    return _tasks("horsies.list_tasks(%s, %s, %s, %s)", wanted, queue, name, most, with_args=with_args)
+    return _tasks("horsies.list_tasks(%s, %s, %s, %s)", wanted, queue, name, limit, with_args=with_args)
 
 
 def live_ids(queue: str | None, name: str | None) -> Call[list[UUID]]:
@@ -76,10 +76,10 @@ class RerunFilter:
     again: bool = False
 
 
-def rerunnable(wanted: RerunFilter, most: int) -> Call[RerunnableRow]:
+def rerunnable(wanted: RerunFilter, limit: int) -> Call[RerunnableRow]:
     """Which tasks a bulk rerun sends again, those that ended first coming first."""
     codes = None if wanted.codes is None else list(wanted.codes)
-    params = (list(wanted.statuses), wanted.queue, wanted.name, codes, wanted.since, wanted.until, wanted.again, most)
+    params = (list(wanted.statuses), wanted.queue, wanted.name, codes, wanted.since, wanted.until, wanted.again, limit)
     sql = "select * from horsies.rerunnable(%s::text[], %s, %s, %s::text[], %s::timestamptz, %s::timestamptz, %s, %s)"
     return Call(sql, params, lambda rows: RerunnableRow(*rows[0]))
 
@@ -97,9 +97,9 @@ def rerun_many(
     return Call(sql, params, _verdicts, hint=notify_wake())
 
 
-def waiting_names(most: int) -> Call[list[WaitingNameRow]]:
-    """Names under which tasks wait, by queue: how many (counted up to ``most``), and whether a worker takes them."""
-    return Call("select * from horsies.waiting_names(%s)", (most,), many(WaitingNameRow))
+def waiting_names(limit: int) -> Call[list[WaitingNameRow]]:
+    """Names under which tasks wait, by queue: how many (counted up to ``limit``), and whether a worker takes them."""
+    return Call("select * from horsies.waiting_names(%s)", (limit,), many(WaitingNameRow))
 
 
 def _worker(*row: Any) -> WorkerStats:
@@ -118,14 +118,14 @@ def worker_stats() -> Call[list[WorkerStats]]:
     return Call("select * from horsies.worker_stats()", (), many(_worker))
 
 
-def reap_stale(stale_after_s: float, most: int) -> Call[int]:
+def reap_stale(stale_after_s: float, limit: int) -> Call[int]:
     """Declare workers dead and reap their work; answers how many running tasks that were."""
-    return Call("select horsies.reap_stale(%s::float8, %s)", (stale_after_s, most), scalar)
+    return Call("select horsies.reap_stale(%s::float8, %s)", (stale_after_s, limit), scalar)
 
 
-def return_stale_to_queue(stale_after_s: float, most: int) -> Call[int]:
+def return_stale_to_queue(stale_after_s: float, limit: int) -> Call[int]:
     """Return to the queue what silent workers have claimed and not begun; answers how many."""
-    return Call("select horsies.return_stale_to_queue(%s::float8, %s)", (stale_after_s, most), scalar)
+    return Call("select horsies.return_stale_to_queue(%s::float8, %s)", (stale_after_s, limit), scalar)
 
 
 def queue_stats(names: Sequence[str]) -> Call[list[QueueStats]]:

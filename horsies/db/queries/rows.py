@@ -66,7 +66,7 @@ class ClaimedTask(NamedTuple):
     attempt: int
     timeout_ms: int | None
     queue: str
-    capped: bool
+    queue_limited: bool
     root_id: UUID | None
     inputs: bytes | None
 

@@ -18,7 +18,7 @@ _WORKER_START = (
     "select horsies.worker_start(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::int[],"
     " %s::int, %s::text[], %s::float8), extract(epoch from clock_timestamp())::float8"
 )
-_DUTY = (
+_MAINTENANCE = (
     "select done.* from (select horsies.maintenance_lock() as is_mine offset 0) as lock"
     " cross join lateral (CALL where lock.is_mine) as done"
 )
@@ -65,7 +65,7 @@ class Claim:
 
     Attributes:
         tasks: to be begun, in this order.
-        is_filled: there were as many as wanted, so there may be more.
+        is_filled: there were as many as limit, so there may be more.
         limits_active: caps or pauses of queues applied; not said by a filled claim.
         due_in: unless filled, in how many seconds the next task falls due; None: none is scheduled.
     """
@@ -108,12 +108,12 @@ class ReapCounts:
     """What a reap did; as a number, with how many tasks."""
 
     workers: int
-    handed_back: int
+    returned: int
     crashed: int
 
     def __int__(self) -> int:
         """How many tasks were handed on."""
-        return self.handed_back + self.crashed
+        return self.returned + self.crashed
 
 
 def _fences(fences: Sequence[Fence]) -> tuple[list[UUID], list[int]]:
@@ -129,15 +129,15 @@ def _claim(rows: Rows) -> Claim:
 def claim(  # noqa: PLR0913 - the server function's own parameters
     worker_id: UUID,
     exchange_no: int,
-    wanted: int,
+    limit: int,
     queues: Iterable[str],
     names: Iterable[str],
     *,
     free: int,
     lease_s: float | None = None,
 ) -> Call[Claim]:
-    """Take up to ``wanted`` due tasks, of capped queues no more than can begin at once; with a lease, prefetch them."""
-    return Call(_CLAIM, (worker_id, exchange_no, wanted, free, lease_s, list(queues), list(names)), _claim)
+    """Take up to ``limit`` due tasks, of capped queues no more than can begin at once; with a lease, prefetch them."""
+    return Call(_CLAIM, (worker_id, exchange_no, limit, free, lease_s, list(queues), list(names)), _claim)
 
 
 def start(worker_id: UUID, fences: Sequence[Fence]) -> Call[dict[UUID, int]]:
@@ -145,10 +145,10 @@ def start(worker_id: UUID, fences: Sequence[Fence]) -> Call[dict[UUID, int]]:
     return Call("select * from horsies.start(%s, %s::uuid[], %s::bigint[])", (worker_id, *_fences(fences)), dict)
 
 
-def renew(worker_id: UUID, fences: Sequence[Fence], lease_s: float, most_s: float) -> Call[set[UUID]]:
-    """Keep prefetched tasks for another lease; answers which are kept: none that was claimed ``most_s`` ago."""
+def renew(worker_id: UUID, fences: Sequence[Fence], lease_s: float, max_s: float) -> Call[set[UUID]]:
+    """Keep prefetched tasks for another lease; answers which are kept: none that was claimed ``max_s`` ago."""
     sql = "select * from horsies.renew(%s, %s::uuid[], %s::bigint[], %s::float8, %s::float8)"
-    return Call(sql, (worker_id, *_fences(fences), lease_s, most_s), lambda rows: {row[0] for row in rows})
+    return Call(sql, (worker_id, *_fences(fences), lease_s, max_s), lambda rows: {row[0] for row in rows})
 
 
 def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[dict[UUID, Verdict]]:
@@ -205,14 +205,16 @@ def worker_stop(worker_id: UUID) -> Call[None]:
     return Call("select horsies.worker_stop(%s)", (worker_id,), nothing)
 
 
-def reap(proven_dead: UUID | None, most: int) -> Call[ReapCounts]:
+def reap(proven_dead: UUID | None, limit: int) -> Call[ReapCounts]:
     """Hand on the work of dead workers."""
-    return Call("select * from horsies.reap(%s::uuid, %s::int)", (proven_dead, most), lambda rows: ReapCounts(*rows[0]))
+    return Call(
+        "select * from horsies.reap(%s::uuid, %s::int)", (proven_dead, limit), lambda rows: ReapCounts(*rows[0])
+    )
 
 
-def expire(most: int) -> Call[int]:
+def expire(limit: int) -> Call[int]:
     """End tasks that were not started in time; answers how many."""
-    return Call("select horsies.expire(%s::int)", (most,), scalar)
+    return Call("select horsies.expire(%s::int)", (limit,), scalar)
 
 
 def add_partitions(days: int) -> Call[int]:
@@ -235,9 +237,9 @@ def local_workers(boot_id: str, pid_namespace: str) -> Call[list[LocalWorker]]:
     return Call("select * from horsies.local_workers(%s, %s)", (boot_id, pid_namespace), many(LocalWorker))
 
 
-def duty[R](call: Call[R]) -> Call[R | None]:
+def maintenance_call[R](call: Call[R]) -> Call[R | None]:
     """Make a call under the lock of the duties, in one statement; None: it is not made, for another worker is at them.
 
     The lock is asked for first: what comes behind it refers to its answer.
     """
-    return Call(_DUTY.replace("CALL", call.sql), call.params, lambda rows: call.decode(rows) if rows else None)
+    return Call(_MAINTENANCE.replace("CALL", call.sql), call.params, lambda rows: call.decode(rows) if rows else None)

@@ -61,11 +61,11 @@ def workflow_tasks(run_id: UUID, node_id: str | None = None, *, with_results: bo
     return Call("select * from horsies.workflow_tasks(%s, %s::text, %s)", params, many(RunTaskRow))
 
 
-def workflow_list(status: str | None, most: int) -> Call[list[RunRow]]:
+def workflow_list(status: str | None, limit: int) -> Call[list[RunRow]]:
     """The latest runs, newest first."""
-    return Call(_LIST, (status, most), many(RunRow))
+    return Call(_LIST, (status, limit), many(RunRow))
 
 
-def workflow_prune(keep_hours: float, most: int) -> Call[int]:
+def workflow_prune(keep_hours: float, limit: int) -> Call[int]:
     """Forget runs that ended longer ago than that; answers how many."""
-    return Call("select horsies.workflow_prune(%s::float8, %s::int)", (keep_hours, most), scalar)
+    return Call("select horsies.workflow_prune(%s::float8, %s::int)", (keep_hours, limit), scalar)

@@ -14,10 +14,10 @@ from horsies.worker.ipc import Report
 
 
 class Around:
-    """The hooks of one attempt: entered in the order of registration, left in the reverse order.
+    """The hooks of one attempt: entered in the order of registration, left in reverse order.
 
-    Whatever a hook raises is logged as ``hook.failed`` and goes no further. A hook that failed before its ``yield`` is
-    not left.
+    Exceptions of a hook are logged as ``hook.failed`` and do not affect the attempt. A hook that failed before its
+    ``yield`` is not left.
     """
 
     __slots__ = ("_entered", "_task")
@@ -30,7 +30,7 @@ class Around:
             self._enter(hook)
 
     def leave(self, report: Report) -> None:
-        """Give each hook the outcome, and run the rest of it."""
+        """Send the outcome to each hook, and run the hook to its end."""
         if self._entered:
             outcome = _outcome(report)
             for hook, generator in reversed(self._entered):
@@ -41,7 +41,7 @@ class Around:
             generator = hook.fn(self._task)
             next(generator)
         except StopIteration:
-            return  # it has nothing to do with this task
+            return  # the hook returned without a yield: it does not apply to this task
         except BaseException as exception:  # noqa: BLE001 - a hook may raise anything
             self._report_failure(hook, exception)
             return
@@ -64,7 +64,7 @@ class Around:
     def _report_failure(
         self, hook: AroundHook, exception: BaseException, of_the_task: BaseException | None = None
     ) -> None:
-        """Log what a hook raised, without the text of the task's own exception, which may hold arguments."""
+        """Log an exception of a hook. The text of the task's own exception is left out: it may contain arguments."""
         kind = type(exception).__name__
         is_the_tasks = of_the_task is not None and exception in (of_the_task, of_the_task.__cause__)
         fields: dict[str, Any] = {} if is_the_tasks else {"message": _text(exception)}

@@ -1,8 +1,9 @@
-"""The child: takes jobs off its socket, runs them, reports.
+"""The main function of a child: reads jobs from its socket, runs them, and reports how they ended.
 
-With a concurrency of 1 it is a plain loop: a ``def`` task runs on the main thread, an ``async def`` task on the
-child's event loop, which lives as long as the child, so that clients bound to it can be kept between tasks. With more,
-the loop runs all the time: asynchronous tasks side by side, the others in a pool of so many threads.
+With a concurrency of 1 a child is a plain loop: a ``def`` task runs on the main thread, and an ``async def`` task on
+the event loop of the child, which lives as long as the child, so that clients bound to it can be kept between tasks.
+With a higher concurrency the loop runs all the time: it runs asynchronous tasks concurrently, and ``def`` tasks in a
+pool of ``concurrency`` threads.
 """
 
 import asyncio
@@ -31,26 +32,34 @@ from horsies.worker.ipc import Frame, FrameReader, Job, Kind, Report
 from horsies.worker.options import WorkerOptions
 from horsies.worker.refusals import start_thread
 from horsies.worker.runtime.context import AttemptContexts
-from horsies.worker.runtime.executor import Executor, one_line
+from horsies.worker.runtime.executor import Executor, describe_exception
 from horsies.worker.runtime.exits import leave
 from horsies.worker.runtime.inbox import READ_BYTES, Inbox, StartTokens
 from horsies.worker.runtime.post_run import drive, exit_forked_copies, unhealthy_reason
 from horsies.worker.spawn import START_FAILED
 
-BEATS_WITHIN_THRESHOLD = 8
+PINGS_PER_THRESHOLD = 8
 
 
 def run_child(channel: socket.socket, tokens: int, executor: Executor, options: WorkerOptions, hooks: Hooks) -> None:
-    """Run the app's start hooks, serve jobs until the supervisor closes the socket, and end in a planned way."""
+    """Run the app's start hooks, run jobs until the supervisor closes the socket, then the steps of a planned exit.
+
+    Args:
+        channel: the socket to the supervisor.
+        tokens: the pipe of start tokens.
+        executor: runs single attempts.
+        options: the command line.
+        hooks: of the app.
+    """
     failure = next(filter(None, map(_failure, hooks.child_start)), None)
     if failure is not None:
-        give_up(channel, failure)
+        report_start_failure(channel, failure)
         return
     runner = asyncio.Runner()
     loop = runner.get_loop()
     exit_forked_copies(loop)
     attempts = Attempts(executor, AttemptContexts(), Health(loop, channel, options.max_memory_per_child_mb))
-    with suppress(ConnectionError):  # the supervisor closed it while we were about to say something
+    with suppress(ConnectionError):  # the supervisor has closed the socket before a report was sent
         if options.concurrency == 1:
             _serve_one_by_one(channel, tokens, attempts)
         else:
@@ -59,38 +68,43 @@ def run_child(channel: socket.socket, tokens: int, executor: Executor, options: 
 
 
 def send_liveness_pings(liveness_pipe: int, every_s: float) -> None:
-    """Say, now and then, that this interpreter runs; in a thread, for a task may take as long as it likes."""
+    """Write a liveness ping at intervals while this interpreter runs, in a thread beside the tasks.
+
+    Args:
+        liveness_pipe: where to write.
+        every_s: the interval in seconds.
+    """
     inode = os.fstat(liveness_pipe).st_ino
-    beat = partial(
-        threading.Thread, target=_beat, args=(liveness_pipe, inode, every_s), daemon=True, name="liveness_pipe"
+    make_thread = partial(
+        threading.Thread, target=_write_pings, args=(liveness_pipe, inode, every_s), daemon=True, name="liveness_pipe"
     )
-    start_thread(beat, every_s * BEATS_WITHIN_THRESHOLD)
+    start_thread(make_thread, every_s * PINGS_PER_THRESHOLD)
 
 
-def _beat(liveness_pipe: int, inode: int, every_s: float) -> None:
+def _write_pings(liveness_pipe: int, inode: int, every_s: float) -> None:
     patience = threading.Event()
-    with suppress(OSError):  # the supervisor is gone, or a task closed the pipe and its number may be another file's
-        while os.fstat(liveness_pipe).st_ino == inode:
-            with suppress(BlockingIOError):  # nobody has looked for long: it is full of beats
+    with suppress(OSError):  # the supervisor is gone, or a task has closed the pipe
+        while os.fstat(liveness_pipe).st_ino == inode:  # else the descriptor belongs to another file now
+            with suppress(BlockingIOError):  # the pipe is full: the supervisor has not read for a long time
                 os.write(liveness_pipe, b".")
             patience.wait(every_s)
 
 
-def give_up(channel: socket.socket, reason: str) -> None:
-    """Tell the supervisor that this child, and any like it, will never be ready."""
+def report_start_failure(channel: socket.socket, reason: str) -> None:
+    """Report to the supervisor that this child, and every other child of this app, cannot become ready."""
     event("child.failed", level=logging.ERROR, reason=reason)
     with suppress(ConnectionError):
         channel.sendall(Frame(Kind.FAILED, reason.encode(errors="replace")).encode())
 
 
 def _failure(hook: ChildHook) -> str | None:
-    """Run a hook; what was wrong with it."""
+    """Run a hook; returns a description of its failure, if it failed."""
     try:
         returned = hook.fn()
-    except BaseException as exception:  # noqa: BLE001 - whatever it raises
+    except BaseException as exception:  # noqa: BLE001 - a hook may raise anything
         place = raised_at(exception)
         where = "" if place is None else f", at {place}"
-        return f"the child hook {hook} raised {mask_secrets(one_line(exception))}{where}"
+        return f"the child hook {hook} raised {mask_secrets(describe_exception(exception))}{where}"
     if inspect.iscoroutine(returned):
         returned.close()
         return f"the child hook {hook} returned a coroutine, which nobody awaits: a hook is synchronous"
@@ -98,35 +112,40 @@ def _failure(hook: ChildHook) -> str | None:
 
 
 class Health:
-    """Whether this process can go on."""
+    """Checks whether this process can run further tasks.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, channel: socket.socket, most_mb: int) -> None:
-        """Take what tasks may break, and the most memory to hold, in MB; 0: no limit."""
+    Args:
+        loop: runs the asynchronous tasks; a task may have closed it.
+        channel: any open descriptor; used to check whether files can be opened.
+        max_mb: the largest resident memory in MB; 0: no limit.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: socket.socket, max_mb: int) -> None:
         self.loop = loop
         self._file = channel.fileno()
-        self._most_mb = most_mb
-        self._process = psutil.Process() if most_mb else None
-        self._is_over = False
+        self._max_mb = max_mb
+        self._process = psutil.Process() if max_mb else None
+        self._is_retired = False
 
-    def farewell(self) -> bytes:
-        """The frame to be sent, once, when this process can't go on, else nothing."""
-        reason = None if self._is_over else self._ailment()
+    def retire_frame(self) -> bytes:
+        """Return a RETIRE frame, once, if this process must be replaced, else nothing."""
+        reason = None if self._is_retired else self._unhealthy_reason()
         if reason is None:
             return b""
-        self._is_over = True
+        self._is_retired = True
         return Frame(Kind.RETIRE, reason.encode()).encode()
 
-    def _ailment(self) -> str | None:
+    def _unhealthy_reason(self) -> str | None:
         if self._process is not None:
             resident_mb = self._process.memory_info().rss >> 20
-            if resident_mb > self._most_mb:
+            if resident_mb > self._max_mb:
                 return f"it holds {resident_mb} MB"
         return unhealthy_reason(self.loop, self._file)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """Everything a child needs to run attempts: an executor, a context for each, and a check of its own health."""
+    """The parts of a child that run attempts."""
 
     executor: Executor
     contexts: AttemptContexts
@@ -134,21 +153,21 @@ class Attempts:
 
 
 def _serve_one_by_one(channel: socket.socket, tokens: int, attempts: Attempts) -> None:
-    inbox, start_permits = Inbox(channel, attempts.executor.attempts), StartTokens(tokens)
+    inbox, start_tokens = Inbox(channel, attempts.executor.attempts), StartTokens(tokens)
     inbox.read_on(attempts.health.loop)
     channel.sendall(Frame(Kind.READY).encode())
     while (job := inbox.next()) is not None:
-        if start_permits.take():
+        if start_tokens.take():
             report = _run_one(attempts, job)
-            farewell = attempts.health.farewell()
-            channel.sendall(farewell + Frame(Kind.DONE, report.encode()).encode())
-            if farewell:
+            retire_frame = attempts.health.retire_frame()
+            channel.sendall(retire_frame + Frame(Kind.DONE, report.encode()).encode())
+            if retire_frame:
                 _wait_for_end(channel)
                 return
 
 
 def _wait_for_end(channel: socket.socket) -> None:
-    """Run nothing more: start tokens that are left in the pipe are the supervisor's to take back."""
+    """Run no further job, and wait until the supervisor closes the socket; it withdraws the remaining jobs."""
     while channel.recv(READ_BYTES):
         continue
 
@@ -158,7 +177,9 @@ def _run_one(attempts: Attempts, job: Job) -> Report:
     attempts.executor.attempts.add(job)
     report = _outcome_of(attempts, job)
     attempts.executor.attempts.remove(job)
-    signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a task left behind would strike another one
+    signal.setitimer(
+        signal.ITIMER_REAL, 0
+    )  # otherwise an alarm that a task has left behind would interrupt the next one
     report.seconds = time.perf_counter() - start
     return report
 
@@ -210,11 +231,11 @@ class _Concurrent:
         if not self._reader.at_eof() and (task.cancelled() or task.exception() is not None):
             cause = "it was cancelled" if task.cancelled() else type(task.exception()).__name__
             event("child.failed", level=logging.ERROR, reason=f"the outcome of a task is lost: {cause}")
-            os._exit(START_FAILED)  # so that the supervisor does not wait for it
+            os._exit(START_FAILED)  # so that the supervisor does not wait for the outcome
 
     async def _run(self, job: Job) -> None:
         loop, executor = asyncio.get_running_loop(), self._executor
-        if job.inputs:  # it may ask the database for results, and wait for it
+        if job.inputs:  # the inputs may have to be read from the database, which blocks
             call = await self._in_thread(executor.prepare, job)
         else:
             call = executor.prepare(job)
@@ -227,14 +248,14 @@ class _Concurrent:
         executor.attempts.remove(job)
         if not self._outbox:
             loop.call_soon(self._flush)
-        self._outbox += [self._health.farewell(), Frame(Kind.DONE, report.encode()).encode()]
+        self._outbox += [self._health.retire_frame(), Frame(Kind.DONE, report.encode()).encode()]
 
     async def _in_thread[A, R](self, fn: Callable[[A], R], argument: A) -> R:
-        """Call a function in a thread of the pool, in a copy of the context, for only one thread can enter that."""
+        """Call a function in a thread of the pool, in a copy of the context: only one thread can enter a context."""
         context = copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(fn, argument))
 
     def _flush(self) -> None:
-        """Tell of all that ended in this turn of the loop."""
-        told, self._outbox = self._outbox, []
-        self._writer.write(b"".join(told))
+        """Send the reports of all attempts that ended in this turn of the event loop."""
+        reports, self._outbox = self._outbox, []
+        self._writer.write(b"".join(reports))

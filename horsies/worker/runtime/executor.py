@@ -1,4 +1,4 @@
-"""From a job to a report: decode the arguments, call the function, make an outcome of whatever it does."""
+"""Runs one attempt: decodes the arguments, calls the function, and turns its result or exception into a report."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReadyCall:
-    """A task whose arguments fit."""
+    """A job whose arguments were decoded."""
 
     job: Job
     definition: TaskDefinition
@@ -37,10 +37,16 @@ class ReadyCall:
 
 
 class Executor:
-    """Runs jobs with the tasks of one app."""
+    """Runs jobs with the tasks of one app.
+
+    Args:
+        registry: the tasks and hooks of the app.
+        app_mapper: maps exceptions to error codes, for tasks that do not set a mapper.
+        app_default: the error code of other exceptions, for tasks that do not set one.
+        runner: runs operations on the database.
+    """
 
     def __init__(self, registry: Registry, app_mapper: ExceptionMapper, app_default: str, runner: Runner) -> None:
-        """Take what the app says about tasks and exceptions, and its way to the database."""
         self._registry = registry
         self.attempts = RunningAttempts()
         self._around = registry.hooks.around_task
@@ -50,7 +56,7 @@ class Executor:
         self._app_default = app_default
 
     def prepare(self, job: Job) -> ReadyCall | Report:
-        """Find the task and decode the arguments, or report why that can't be done; hooks see such an attempt, too."""
+        """Find the task and decode the arguments; returns a report if that fails, after the hooks have seen it."""
         call = self._prepare(job)
         if isinstance(call, Report) and self._around:
             task = self._current(job)
@@ -83,7 +89,7 @@ class Executor:
             around = Around(self._around, task)
             try:
                 returned = call.definition.fn(*call.args, **call.kwargs)
-            except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
+            except BaseException as exception:  # noqa: BLE001 - every exception of user code is an outcome
                 returned = Raised(exception)
             restore_process(home, returned)
             report = self._conclude_attempt(call, attempt, returned)
@@ -93,7 +99,7 @@ class Executor:
         return report
 
     async def run_async(self, call: ReadyCall) -> Report:
-        """Run an ``async def`` task on this loop; past its time-out it is cancelled."""
+        """Run an ``async def`` task on this event loop. The task is cancelled when it exceeds its time-out."""
         home = os.getpid()
         task = self._current(call.job)
         with Running(task):
@@ -123,19 +129,19 @@ class Executor:
         try:
             with attempt:
                 returned = await cast("Coroutine[Any, Any, object]", call.definition.fn(*call.args, **call.kwargs))
-        except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
+        except BaseException as exception:  # noqa: BLE001 - every exception of user code is an outcome
             returned = Raised(exception)
         restore_process(home, returned)
         _forget_cancels()
         return self._conclude_attempt(call, attempt, returned)
 
     def _conclude_attempt(self, call: ReadyCall, attempt: RunningAttempt, returned: object) -> Report:
-        """Make a report of an attempt. One that was stopped is that, whatever its code raised or returned since."""
+        """Report how an attempt ended. A stopped attempt counts as stopped, even if its code returned a value."""
         cause = attempt.end()
         if cause is None:
             return self.conclude(call, returned)
         exception = returned.exception if isinstance(returned, Raised) else None
-        if isinstance(exception, asyncio.CancelledError):  # it says nothing that the code does not
+        if isinstance(exception, asyncio.CancelledError):  # it adds nothing to the error code
             return stopped(call.job, cause)
         try:
             return stopped(call.job, cause, exception)
@@ -143,13 +149,13 @@ class Executor:
             return stopped(call.job, cause)
 
     def conclude(self, call: ReadyCall, returned: object) -> Report:
-        """Make a report of what the function returned or raised."""
+        """Report the value that a function returned, or the exception that it raised."""
         try:
             if isinstance(returned, Raised):
                 return self._raised(call, returned.exception)
             return self._returned(call, returned)
         except BaseException as exception:  # noqa: BLE001 - the user's objects may raise anything when looked at
-            message = f"the outcome of task {call.job.task_name} can't be told: {type(exception).__name__}"
+            message = f"the outcome of task {call.job.task_name} can't be encoded: {type(exception).__name__}"
             return failed(call.job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message)
 
     def _returned(self, call: ReadyCall, returned: object) -> Report:
@@ -163,14 +169,14 @@ class Executor:
             job.fence,
             ok=False,
             result=encoded.payload,
-            error_code=code.replace("\0", ""),  # the column is text, which can't hold it; the result still does
+            error_code=code.replace("\0", ""),  # a text column cannot hold NUL; the stored result keeps it
             retry_after=_retry_after(cast("TaskResult[Any, TaskError]", returned)),
         )
 
     def _raised(self, call: ReadyCall, exception: BaseException) -> Report:
         definition = call.definition
         if isinstance(exception, WorkflowContextMissingIdError):
-            return failed(call.job, ContractCode.WORKFLOW_CTX_MISSING_ID, one_line(exception), exception)
+            return failed(call.job, ContractCode.WORKFLOW_CTX_MISSING_ID, describe_exception(exception), exception)
         code = code_for_exception(
             exception,
             task_mapper=definition.exception_mapper,
@@ -178,18 +184,18 @@ class Executor:
             task_default=definition.default_unhandled_error_code,
             app_default=self._app_default,
         )
-        return failed(call.job, code, one_line(exception), exception)
+        return failed(call.job, code, describe_exception(exception), exception)
 
 
 def _forget_cancels() -> None:
-    """Whoever cancelled this coroutine meant the task that has just ended."""
+    """Reset cancellations of this coroutine: they were meant for the task that has just ended."""
     task = asyncio.current_task()
     while task is not None and task.cancelling():
         task.uncancel()
 
 
 def stopped(job: Job, cause: StopCause, exception: BaseException | None = None) -> Report:
-    """An attempt that was cancelled or ran past its time-out, with what its code raised then."""
+    """Report an attempt that was cancelled or exceeded its time-out, with the exception that its code raised then."""
     if cause is StopCause.CANCELLED:
         return failed(job, OutcomeCode.TASK_CANCELLED, "the task was cancelled", exception)
     message = f"task {job.task_name} ran longer than {job.timeout_ms} ms"
@@ -197,7 +203,7 @@ def stopped(job: Job, cause: StopCause, exception: BaseException | None = None) 
 
 
 def _retry_after(result: TaskResult[Any, TaskError]) -> float | None:
-    """``TaskError.data={"retry_after": seconds}`` overrides the retry policy's delay."""
+    """Return the delay of ``TaskError.data={"retry_after": seconds}``, which overrides the retry policy."""
     data = result.err_value.data
     seconds = cast("dict[str, object]", data).get("retry_after") if isinstance(data, dict) else None
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= MAX_INTERVAL_S:
@@ -206,11 +212,11 @@ def _retry_after(result: TaskResult[Any, TaskError]) -> float | None:
 
 
 def failed(job: Job, code: BuiltInTaskCode | str, message: str, exception: BaseException | None = None) -> Report:
-    """An attempt that failed, with an error that can be stored whatever is in it."""
+    """Report a failed attempt, with an error that can always be stored."""
     error = TaskError(error_code=code, message=message, exception=exception)
     return Report(job.fence, ok=False, result=error.to_json(), error_code=str(code), exception=exception)
 
 
-def one_line(exception: BaseException) -> str:
-    """Type and text of an exception."""
+def describe_exception(exception: BaseException) -> str:
+    """Return the type and the text of an exception."""
     return printable("".join(traceback.format_exception_only(exception)).strip())

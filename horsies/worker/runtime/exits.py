@@ -1,12 +1,13 @@
 """The planned end of a child process.
 
-A child leaves by `os._exit`, for it is a copy of the fork server and must not run through the code that this was in.
-So what Python does at the end of a program is done here, in the same order: close the event loop, run the app's
-hooks, wait for threads, run the functions registered with `atexit` (`logging.shutdown` is one), flush open files.
+A child ends with `os._exit`, because it is a copy of the fork server and must not return into the code that forked it.
+Therefore this module runs the steps that Python runs at the end of a program, in the same order: close the event loop,
+run the app's hooks, wait for threads, run the functions registered with `atexit` (`logging.shutdown` is one of them),
+flush open files.
 
-Functions that the import of the app registered run in every child, since clients that are made at import do their work
-in the children. Finalizers (`weakref.finalize`) that a child has inherited do not: a temporary directory made at import
-belongs to all children.
+Functions that were registered during the import of the app run in every child, because clients that are created during
+the import do their work in the children. Finalizers (`weakref.finalize`) that a child has inherited do not run: a
+temporary directory that was created during the import belongs to all children.
 """
 
 import atexit
@@ -35,14 +36,14 @@ _inherited: list[weakref.ref[_File]] = []
 
 
 def leave(close_loop: Callable[[], None], hooks: Sequence[ChildHook]) -> None:
-    """Run all steps of the end of a child. The caller ends the process afterwards.
+    """Run all steps of a planned exit. The caller ends the process afterwards.
 
-    If it takes longer than `EXIT_WITHIN_S`, the process ends without the rest. An exception is logged, and the next
-    step follows.
+    If the steps take longer than `EXIT_WITHIN_S`, the process ends without the remaining ones. An exception is logged,
+    and the next step follows.
 
     Args:
         close_loop: closes the child's event loop.
-        hooks: those of the app, in the order of registration; the last runs first.
+        hooks: of the app, in the order of registration; they run in reverse order.
     """
     steps: list[_Step] = [("closing the event loop", close_loop)]
     steps += [(f"the child hook {hook}", hook.fn) for hook in reversed(hooks)]
@@ -60,7 +61,7 @@ def leave(close_loop: Callable[[], None], hooks: Sequence[ChildHook]) -> None:
 
 
 class _Progress:
-    """Which step the end of this child has reached; a thread ends the process when it takes too long."""
+    """The current step; a thread runs `enforce`, which ends the process if the steps take too long."""
 
     def __init__(self) -> None:
         self.step = ""
@@ -76,16 +77,17 @@ class _Progress:
 def _try(name: str, step: Callable[[], object]) -> None:
     try:
         step()
-    except BaseException as exception:  # noqa: BLE001 - whatever user code raises
+    except BaseException as exception:  # noqa: BLE001 - user code may raise anything
         reason = mask_secrets(f"{type(exception).__name__}: {exception}")
         event("child.exit_step_failed", level=logging.ERROR, step=name, reason=reason, place=raised_at(exception))
 
 
 def prepare_for_children() -> None:
-    """Called in the fork server, behind the import of the app and before the first fork.
+    """Prepare the fork server for forks, after the import of the app and before the first fork.
 
-    What its files have buffered is written once, here. `gc.freeze` hides these files from a later search, so they are
-    remembered.
+    Buffered output of open files is written here, so that children do not write it again. The files are remembered,
+    because `gc.freeze` hides them from the garbage collector, which `_visible_files` searches. Finalizers are disabled
+    for the exit of the children.
     """
     flush_open_files()
     _inherited.extend(weakref.ref(file) for file in _visible_files())
@@ -95,18 +97,21 @@ def prepare_for_children() -> None:
 
 
 def flush_open_files() -> None:
-    """Write what files of this process have buffered, as closing them would."""
+    """Flush all open files of this process."""
     inherited = [file for file in (reference() for reference in _inherited) if file is not None]
     files = sorted([*inherited, *_visible_files()], key=lambda file: not isinstance(file, io.TextIOWrapper))
-    for file in files:  # text files first: they write to the others
-        with suppress(Exception):  # it is closed, or nobody reads the pipe any more
+    for file in files:  # text files first, because they write to binary ones
+        with suppress(Exception):  # the file is closed, or it is a pipe without a reader
             file.flush()
 
 
 def _visible_files() -> list[_File]:
-    """Files that the garbage collector knows. An isinstance would ask proxies for their class, which may run code."""
+    """Return the files that the garbage collector knows.
+
+    It does not use isinstance, which asks proxy objects for their class and may run user code.
+    """
     return [each for each in gc.get_objects() if issubclass(type(each), _BUFFERED)]
 
 
 def _nothing() -> None:
-    """Stand in for a function that another implementation of Python does not have."""
+    """Replace a private function of CPython that another implementation of Python does not have."""

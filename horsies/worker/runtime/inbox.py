@@ -1,4 +1,4 @@
-"""The inputs of a child: jobs and stops come over its socket, start tokens over a pipe."""
+"""The inputs of a child: jobs and stops from its socket, start tokens from a pipe."""
 
 import asyncio
 import os
@@ -23,9 +23,10 @@ class StartTokens:
         self._readable.register(pipe, select.POLLIN)
 
     def take(self) -> bool:
-        """Take the permit of the next job; False: the supervisor has withdrawn that job.
+        """Read the start token of the next job; returns False if the supervisor has withdrawn that job.
 
-        The pipe does not block, for the supervisor reads it, too. It is empty for a moment while that is at it.
+        The pipe is non-blocking, because the supervisor reads it as well. It may be empty for a moment: between reading
+        the tokens of withdrawn jobs and writing the DROP tokens.
         """
         while True:
             try:
@@ -37,8 +38,8 @@ class StartTokens:
 class Inbox:
     """The socket of a child that runs one job at a time.
 
-    Between two jobs the child waits for the socket. While an ``async def`` task runs, the event loop reads it, so that
-    a STOP reaches that task; jobs that are read there wait.
+    Between two jobs the child blocks on the socket. While an ``async def`` task runs, the event loop reads the socket,
+    so that a STOP reaches that task; jobs that arrive meanwhile wait in this inbox.
     """
 
     def __init__(self, channel: socket.socket, attempts: RunningAttempts) -> None:
@@ -48,11 +49,11 @@ class Inbox:
         self._waiting: deque[Job] = deque()
 
     def read_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have a loop read the socket, too, whenever it runs."""
+        """Let an event loop read the socket whenever it runs."""
         loop.add_reader(self._channel, self._on_readable, loop)
 
     def next(self) -> Job | None:
-        """Wait for the next job; None: the stream has ended."""
+        """Wait for the next job; returns None at the end of the stream."""
         while not self._waiting:
             if not self._read():
                 return None
@@ -62,10 +63,10 @@ class Inbox:
         with suppress(ConnectionError):
             if self._read():
                 return
-        loop.remove_reader(self._channel)  # or the loop would find it readable for ever
+        loop.remove_reader(self._channel)  # otherwise the loop would report the socket as readable for ever
 
     def _read(self) -> bool:
-        """Read once; False: the stream has ended."""
+        """Read once; returns False at the end of the stream."""
         data = self._channel.recv(READ_BYTES)
         for frame in self._reader.feed(data):
             self._take(frame)

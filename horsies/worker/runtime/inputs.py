@@ -1,4 +1,4 @@
-"""What a task on a node gets of its run, put in with its arguments."""
+"""Inputs of a task in a workflow: results of other nodes, metadata and context, merged into its arguments."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ from horsies.workflows.nodes import CONTEXT_PARAMETER, META_PARAMETER
 def decode_call(
     job: Job, definition: TaskDefinition, registry: Registry, runner: Runner
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Read the arguments of a job; results of other nodes come to them, as ``{"ok": …}`` or ``{"err": …}``.
+    """Decode the arguments of a job, with results of other nodes inserted as ``{"ok": …}`` or ``{"err": …}``.
 
     Raises:
-        CodecError: they do not fit the signature.
-        CallFailedError: what was too large to come with the job can't be had.
+        CodecError: the arguments do not fit the signature.
+        CallFailedError: the inputs were too large for the job, and the database did not return them.
     """
-    if not job.inputs or job.task_name == MAP_TASK:  # its items get them
+    if not job.inputs or job.task_name == MAP_TASK:  # the tasks of its items receive them
         return definition.signature.decode_call(job.args)
     inputs = decode_json(job.inputs)
     if "args_from" not in inputs:

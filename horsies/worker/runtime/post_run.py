@@ -1,4 +1,8 @@
-"""After user code, which may do anything to its process: what must hold for the next task, and who must not see it."""
+"""Restoring the process after user code, which may do anything to it, before the next task runs.
+
+A task may fork. The copy has the socket and the jobs of its original, and must never run the next job a second time:
+it is ended as soon as it returns from user code.
+"""
 
 import asyncio
 import os
@@ -12,32 +16,32 @@ from typing import Any, Never
 
 from horsies.process import flush_output
 
-_LEAST_RECURSION = 1000  # what Python begins with
+_MIN_RECURSION_LIMIT = 1000  # the default of Python
 _STRAY_COPY = 70
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """What user code raised; carried as a value, for SystemExit and KeyboardInterrupt must not leave a loop."""
+    """An exception of user code, carried as a value: SystemExit and KeyboardInterrupt must not leave an event loop."""
 
     exception: BaseException
 
 
 def restore_process(home: int, returned: object) -> None:
-    """Go on after user code: not in a copy of this process that the code has forked, and with room on the stack.
+    """Restore this process after user code: end it if it is a forked copy, and reset a low recursion limit.
 
     Args:
         home: the id of the process that called the code.
-        returned: what the code returned, or `Raised`.
+        returned: the value that the code returned, or `Raised`.
     """
     if os.getpid() != home:
         _end_copy(returned.exception if isinstance(returned, Raised) else None)
-    if sys.getrecursionlimit() < _LEAST_RECURSION:
-        sys.setrecursionlimit(_LEAST_RECURSION)
+    if sys.getrecursionlimit() < _MIN_RECURSION_LIMIT:
+        sys.setrecursionlimit(_MIN_RECURSION_LIMIT)
 
 
 def _end_copy(raised: BaseException | None) -> Never:
-    """End as a program would. This copy has its original's socket and jobs: it would do them a second time."""
+    """End a forked copy as a program ends: with the exit status of SystemExit, or a traceback."""
     status: object = 0
     try:
         if isinstance(raised, SystemExit):
@@ -51,20 +55,20 @@ def _end_copy(raised: BaseException | None) -> Never:
 
 
 def exit_forked_copies(loop: asyncio.AbstractEventLoop) -> None:
-    """End copies of this process when they come back to its event loop, before they run anything else there."""
+    """End forked copies of this process when they return to the event loop, before they run anything else there."""
 
     def in_copy() -> None:
         if loop.is_running():
-            getattr(loop, "_ready", []).clear()  # in asyncio's own loop: the next steps of all tasks
+            getattr(loop, "_ready", []).clear()  # in asyncio's own loop, these are the next steps of all tasks
             loop.call_soon(os._exit, _STRAY_COPY)
 
     os.register_at_fork(after_in_child=in_copy)
 
 
 def drive[T](loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: Context | None = None) -> T:
-    """Run a coroutine to its end, although other tasks may stop the loop, or raise what asyncio lets out of it.
+    """Run a coroutine to its end, even if other tasks stop the loop or raise SystemExit or KeyboardInterrupt.
 
-    What it lets out, it also keeps for whoever awaits that task.
+    asyncio lets these two exceptions out of the loop, and also stores them in the task that raised them.
     """
     task = loop.create_task(coroutine, context=context)
     task.add_done_callback(lambda _: loop.stop())
@@ -75,10 +79,10 @@ def drive[T](loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T],
 
 
 def unhealthy_reason(loop: asyncio.AbstractEventLoop, file: int) -> str | None:
-    """Say why this process can run no more tasks; None if it can.
+    """Return why this process cannot run further tasks; None if it can.
 
     Args:
-        loop: where it runs the asynchronous ones.
+        loop: runs the asynchronous tasks.
         file: any open descriptor.
     """
     if loop.is_closed():

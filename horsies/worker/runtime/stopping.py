@@ -1,8 +1,8 @@
-"""Attempts as the child sees them: which run, and which of them must end before their code does.
+"""Attempts in a child: which ones run, and which of them have to stop early.
 
-An ``async def`` attempt that was cancelled, or exceeds its time-out, gets `asyncio.CancelledError` once. Whatever its
-code then raises or returns, the attempt was stopped. A ``def`` attempt can only learn from `CurrentTask.cancelled` that
-it is to end; the supervisor replaces its process, and kills that once no other task runs in it.
+An ``async def`` attempt that was cancelled, or exceeds its time-out, gets `asyncio.CancelledError` once. Afterwards it
+counts as stopped, even if its code returns a value. A ``def`` attempt is not interrupted: it can check
+`CurrentTask.cancelled`. The supervisor replaces its process, and kills the process once no other task runs in it.
 """
 
 import asyncio
@@ -14,10 +14,11 @@ from horsies.worker.ipc import Job, StopCause
 
 
 class RunningAttempt:
-    """One attempt that this child was given.
+    """One attempt that this child has received.
 
     Attributes:
-        cause: why it must end; set by `stop`, on the event loop, and by `end`.
+        cause: why it has to stop; None: it does not have to. Written by `stop` on the event loop, and by `end` in the
+            thread of the attempt.
     """
 
     __slots__ = ("_asyncio_task", "_current", "_limit_s", "_started_at", "_timer", "cause")
@@ -31,19 +32,22 @@ class RunningAttempt:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, current: CurrentTask) -> bool:
-        """Its code is about to be called, and its time-out counts from now; False: it must not be."""
+        """Start the time-out, before the code is called; returns False if the attempt was stopped and must not run."""
         self._current = current
         self._started_at = time.monotonic()
         return self.cause is None
 
     def end(self) -> StopCause | None:
-        """Its code has ended; why it counts as stopped. Code that blocked its thread may have exceeded the time-out."""
+        """Return why the attempt counts as stopped, after its code has ended; None: it was not stopped.
+
+        Code that blocked its thread may have exceeded the time-out without having been cancelled.
+        """
         if self.cause is None and self._limit_s is not None and time.monotonic() - self._started_at >= self._limit_s:
             self.cause = StopCause.TIMED_OUT
         return self.cause
 
     def stop(self, cause: StopCause) -> None:
-        """Have it end. Called on the event loop; only the first cause counts."""
+        """Stop the attempt. Called on the event loop; only the first cause counts."""
         if self.cause is not None:
             return
         self.cause = cause
@@ -53,39 +57,39 @@ class RunningAttempt:
             self._asyncio_task.cancel()
 
     def __enter__(self) -> None:
-        """The code that is awaited inside is cancelled by `stop`, and by the time-out."""
+        """Let `stop` and the time-out cancel the code that is awaited inside the block."""
         self._asyncio_task = asyncio.current_task()
         if self._limit_s is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._limit_s, self.stop, StopCause.TIMED_OUT)
 
     def __exit__(self, *_raised: object) -> None:
-        """Nothing is cancelled any more."""
+        """Cancel nothing from now on."""
         self._asyncio_task = None
         if self._timer is not None:
             self._timer.cancel()
 
 
 class RunningAttempts:
-    """All attempts that this child was given and has not reported."""
+    """All attempts that this child has received and not reported."""
 
     def __init__(self) -> None:
         self._by_fence: dict[Fence, RunningAttempt] = {}
 
     def add(self, job: Job) -> None:
-        """An attempt was read off the socket."""
+        """Add an attempt that was read from the socket."""
         self._by_fence[job.fence] = RunningAttempt(job)
 
     def remove(self, job: Job) -> None:
-        """Its report is made."""
+        """Remove an attempt whose report is complete."""
         del self._by_fence[job.fence]
 
     def __getitem__(self, fence: Fence) -> RunningAttempt:
-        """The attempt that was added with that fence."""
+        """Return the attempt with this fence."""
         return self._by_fence[fence]
 
     def stop(self, fence: Fence, cause: StopCause) -> None:
-        """Have an attempt end; one that has ended meanwhile is none of them."""
+        """Stop an attempt, unless it has ended meanwhile."""
         attempt = self._by_fence.get(fence)
         if attempt is not None:
             attempt.stop(cause)

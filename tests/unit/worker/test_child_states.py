@@ -97,14 +97,14 @@ def test_an_abandoned_attempt_takes_no_place_of_the_successor(child: Child) -> N
         child.abandoned.add(job(0).fence)
         with new_channel(1, 0, "test/0", concurrency=child.concurrency) as (successor, ours, _files):
             successor.predecessors = [child]
-            found = child.own_load, successor.load, successor.room(5)
+            found = child.active_count, successor.load, successor.room(5)
             ours.close()
         successor.close()
         return found
 
     assert asyncio.run(load()) == (2, 2, 3)
     child.drop(job(0).fence)
-    assert child.own_load == 2
+    assert child.active_count == 2
     assert not child.stops
     assert not child.abandoned
 

@@ -234,7 +234,7 @@ async def test_work_that_a_batch_without_a_claim_makes_is_looked_for() -> None:
 
 @in_loop
 async def test_limits_are_noticed_by_an_unfilled_claim_or_by_a_task() -> None:
-    for reply in (claim_of(limits_active=True), claim_of(claimed(capped=True), is_filled=True)):
+    for reply in (claim_of(limits_active=True), claim_of(claimed(queue_limited=True), is_filled=True)):
         async with worker_parts() as parts:
             assert not parts.exchange.state.limits_active
             parts.reply(parts.batch(), reply)

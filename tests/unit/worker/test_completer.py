@@ -20,9 +20,9 @@ def outcome(size: int = 4) -> Outcome:
     return Outcome(Fence(uuid4(), 1), True, b"0" * size, None, None, 1, "w/0", 1.0)
 
 
-def add(completer: Completer, *outcomes: Outcome, makes_work: bool = False, capped: bool = False) -> None:
+def add(completer: Completer, *outcomes: Outcome, makes_work: bool = False, queue_limited: bool = False) -> None:
     for each in outcomes:
-        job = Job(each.fence, 1, "send_email", "emails", b"{}", capped=capped)
+        job = Job(each.fence, 1, "send_email", "emails", b"{}", queue_limited=queue_limited)
         completer.add(job, each, makes_work=makes_work)
 
 
@@ -54,7 +54,7 @@ def test_a_batch_is_bounded_in_bytes_but_takes_one_outcome_of_any_size() -> None
 def test_a_lost_batch_is_sent_again_before_newer_outcomes() -> None:
     completer = new_completer()
     old, new = outcome(), outcome()
-    add(completer, old, makes_work=True, capped=True)
+    add(completer, old, makes_work=True, queue_limited=True)
     batch = taken(completer)
     add(completer, new)
     completer.put_back(batch)

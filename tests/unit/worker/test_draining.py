@@ -34,7 +34,7 @@ class Heard:
     """What the dispatcher reports to its worker."""
 
     outcomes: dict[int, Outcome] = field(default_factory=dict[int, Outcome])
-    handed_back: list[int] = field(default_factory=list[int])
+    returned: list[int] = field(default_factory=list[int])
 
     def on_outcome(self, job: Job, outcome: Outcome) -> None:
         self.outcomes[job.fence.task_id.int] = outcome
@@ -43,7 +43,7 @@ class Heard:
         """Nothing waits."""
 
     def on_unstarted(self, jobs: Sequence[Job]) -> None:
-        self.handed_back += [job.fence.task_id.int for job in jobs]
+        self.returned += [job.fence.task_id.int for job in jobs]
 
     def codes(self) -> dict[int, str | None]:
         return {number: outcome.error_code for number, outcome in self.outcomes.items()}
@@ -185,7 +185,7 @@ SETTINGS = WorkerSettings(
     cluster_cap=None,
     prefetch_buffer=0,
     lease_s=None,
-    most_lease_s=1,
+    max_lease_s=1,
     task_names=("def", "async"),
     async_names=frozenset({"async"}),
     schedules=Schedules((), 1),
@@ -298,7 +298,7 @@ def test_the_end_of_a_child_says_of_each_attempt_why_it_ended() -> None:
         stage.end(child, signal.SIGSEGV)
         await stage.until(lambda: len(stage.heard.outcomes) == 3)
         assert stage.heard.codes() == {1: "TASK_CANCELLED", 2: "TASK_TIMEOUT", 3: "WORKER_CRASHED"}
-        assert not stage.heard.handed_back
+        assert not stage.heard.returned
 
     play(scenario)
 
@@ -312,11 +312,11 @@ def test_what_a_child_has_not_begun_is_withdrawn_unharmed() -> None:
         await stage.give(2, "def", 100)
         await stage.give(3)
         stage.dispatcher.cancel(UUID(int=3))
-        await stage.until(lambda: stage.heard.handed_back == [2])
+        await stage.until(lambda: stage.heard.returned == [2])
         await stage.until(lambda: stage.killed == [child])
         await stage.until(lambda: stage.heard.outcomes)
         assert stage.heard.codes() == {1: "TASK_TIMEOUT"}
-        assert stage.heard.handed_back == [2]
+        assert stage.heard.returned == [2]
 
     play(scenario)
 

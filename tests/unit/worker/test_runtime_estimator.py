@@ -4,7 +4,7 @@ from uuid import UUID
 
 from horsies.db.queries.worker import Fence
 from horsies.worker.ipc import Job
-from horsies.worker.runtime_estimator import MOST_AHEAD, RuntimeEstimator
+from horsies.worker.runtime_estimator import MAX_AHEAD_TASKS, RuntimeEstimator
 
 QUICK_S = 20e-6
 
@@ -17,7 +17,7 @@ def test_nothing_waits_behind_a_task_of_which_nothing_is_known() -> None:
     estimator = RuntimeEstimator()
     assert estimator.ahead == 0
     estimator.observe("known", QUICK_S)
-    assert estimator.ahead == MOST_AHEAD
+    assert estimator.ahead == MAX_AHEAD_TASKS
     assert estimator.can_queue(job("known"), 1)
     assert not estimator.can_queue(job("unknown"), 1)
 
@@ -27,9 +27,9 @@ def test_one_task_that_was_interrupted_leaves_the_others_quick() -> None:
     for _ in range(50):
         estimator.observe("quick", QUICK_S)
     estimator.observe("quick", 0.5)
-    assert estimator.ahead == MOST_AHEAD
-    assert estimator.can_queue(job("quick"), MOST_AHEAD - 1)
-    assert not estimator.can_queue(job("quick"), MOST_AHEAD)
+    assert estimator.ahead == MAX_AHEAD_TASKS
+    assert estimator.can_queue(job("quick"), MAX_AHEAD_TASKS - 1)
+    assert not estimator.can_queue(job("quick"), MAX_AHEAD_TASKS)
 
 
 def test_tasks_that_have_become_slow_are_soon_known_to_be() -> None:
