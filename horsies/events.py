@@ -1,4 +1,4 @@
-"""Events: logic says what happened, this file says how that looks in a log."""
+"""Structured log events, and their text and JSON formats."""
 
 import json
 import logging
@@ -14,22 +14,22 @@ _log = logging.getLogger("horsies")
 
 
 def event(name: str, /, *, level: int = logging.INFO, **fields: object) -> None:
-    """Report that something happened.
+    """Log an event.
 
     Args:
-        name: what happened, as ``thing.verb`` (``worker.ready``).
+        name: ``noun.verb_past``, such as ``child.died``.
         level: a level of `logging`.
-        fields: facts about it; never arguments of tasks or secrets.
+        fields: facts about the event; never arguments of tasks, and no secrets.
     """
     if _log.isEnabledFor(level):
-        # The message has the facts, too: in a producer, the program's own formatters show it.
+        # The message also contains the fields, because the formatters of a producer's program show only the message.
         facts = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
         arguments = (facts,) if facts else ()
         _log.log(level, f"{name} %s" if facts else name, *arguments, extra={"event": name, "fields": fields})
 
 
 def is_logged(level: int) -> bool:
-    """Whether events of a level reach a log."""
+    """Whether events of this level are logged."""
     return _log.isEnabledFor(level)
 
 
@@ -38,7 +38,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _name(record: logging.LogRecord) -> str:
-    """The name of an event; of other records the message."""
+    """Return the name of an event, or the message of any other record."""
     return getattr(record, "event", None) or record.getMessage()
 
 
@@ -48,10 +48,10 @@ def _plain(value: object) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """One line an event: time, level, name, key=value."""
+    """Formats an event as one line: time in UTC, level, name, key=value pairs."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format one record; a traceback follows on lines of its own."""
+        """Format one record; a traceback follows on separate lines."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         pairs = [f"{key}={_plain(value)}" for key, value in _fields(record).items()]
         source = [] if record.name == "horsies" else [f"logger={record.name}"]
@@ -61,20 +61,20 @@ class TextFormatter(logging.Formatter):
 
 
 class ShortFormatter(TextFormatter):
-    """The same for a terminal: local time to the second, and no level unless something is wrong."""
+    """Formats events for a terminal: local time to the second, and the level only above INFO."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format one record; a traceback follows on lines of its own."""
+        """Format one record; a traceback follows on separate lines."""
         _, level, line = super().format(record).split(" ", 2)
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         return f"{moment} {line if record.levelno <= logging.INFO else f'{level} {line}'}"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formats an event as one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format one record."""
+        """Format one record; ``traceback`` contains the exception, if there is one."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         document: dict[str, object] = {
             "time": moment,
@@ -93,8 +93,13 @@ def _masked(value: object) -> object:
 
 
 def configure_logging(level: str, log_format: LogFormat) -> None:
-    """Send the log of this process, the user's own loggers included, to standard error."""
+    """Send all log records of this process, including those of user code, to standard error.
+
+    Args:
+        level: the name of a level of `logging`, in any case.
+        log_format: the format of the lines.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter({"json": JsonFormatter, "text": TextFormatter, "short": ShortFormatter}[log_format]())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # its pool tells us in our own words
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # horsies logs failures of connections itself

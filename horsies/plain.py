@@ -1,4 +1,4 @@
-"""Any value as plain data that JSON can carry. Errors need this: they must always be stored."""
+"""Conversion of any value to plain data that JSON can represent, so that every error can be stored."""
 
 import json
 import math
@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 from pydantic_core import to_jsonable_python
 
 _MAX_CHARACTERS = 1000
-_FIRST_TOO_LONG = 10**sys.int_info.default_max_str_digits  # Python converts no longer number to text
+_FIRST_TOO_LONG = 10**sys.int_info.default_max_str_digits  # the limit of Python for converting numbers to text
 
 
 class Plain(NamedTuple):
-    """Plain data, and the types of the values in it that are only shown as text."""
+    """Plain data, and the names of the types of values that it contains only as text."""
 
     value: Any
     shown: tuple[str, ...]
 
 
 def printable(text: str) -> str:
-    """Return text that UTF-8 can hold: lone surrogates become visible escapes."""
+    """Return text that UTF-8 can encode: lone surrogates become visible escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -35,14 +35,14 @@ def plain_data(value: object) -> Plain:
     try:
         plain = _carried(to_jsonable_python(value, by_alias=False, bytes_mode="base64", fallback=show), show)
         json.dumps(plain, allow_nan=False, ensure_ascii=False).encode()
-    except Exception:  # noqa: BLE001 - a cycle, or a serializer of the user's own that raises
+    except Exception:  # noqa: BLE001 - a cycle, or a serializer of the user that raises
         plain = show(value)
     return Plain(plain, tuple(shown))
 
 
 def _carried(value: Any, show: Callable[[object], str]) -> Any:
-    """Plain data without what JSON text can't hold: lone surrogates, not-a-number, numbers with too many digits."""
-    whole: Any = value  # a container keeps the unknown types of its parts
+    """Replace values that JSON text cannot contain: lone surrogates, NaN, infinity, numbers with too many digits."""
+    whole: Any = value  # typed Any, so that the types of the parts stay unknown
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):
@@ -59,6 +59,6 @@ def _carried(value: Any, show: Callable[[object], str]) -> Any:
 def _repr(value: object) -> str:
     try:
         text = printable(repr(value))
-    except Exception as broken:  # noqa: BLE001 - a value that cannot show itself is only named
+    except Exception as broken:  # noqa: BLE001 - a value whose repr fails is only named
         return f"<{type(value).__qualname__}, whose repr raised {type(broken).__name__}>"
     return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}…"

@@ -1,4 +1,4 @@
-"""What this process has of the operating system: standard streams, stop signals, sockets and threads."""
+"""Functions for the current process: standard streams, stop signals, sockets, limits and threads."""
 
 import os
 import re
@@ -27,20 +27,21 @@ _THREADED_LIBRARY = re.compile(r"/lib(gomp|omp|iomp5|openblas|mkl_\w+|tbb|arrow|
 
 
 def monotonic() -> float:
-    """Seconds by a clock that never stops or goes back, also in tests that freeze `time.monotonic` with freezegun."""
+    """Return seconds of a monotonic clock that freezegun does not freeze, unlike `time.monotonic`."""
     return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 def open_standard_files() -> None:
     """Open ``/dev/null`` for each standard stream that was closed when this process started.
 
-    Otherwise the next socket gets its number, and what a task or a command that it runs prints goes into that socket.
+    Otherwise the next socket would get its number, and the output of tasks and of their commands would go into that
+    socket.
     """
     while (file := os.open(os.devnull, os.O_RDWR)) < _FIRST_FREE_FILE:
         os.set_inheritable(file, True)
     os.close(file)
     if sys.stdin is None:
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open for as long as the process is
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open until the process ends
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
@@ -48,17 +49,17 @@ def open_standard_files() -> None:
 
 
 def flush_output() -> None:
-    """Write out what was printed, as far as there is somewhere to write it."""
+    """Flush standard output and standard error, if they are open."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # user code may have closed it, or put anything in its place
+        with suppress(Exception):  # user code may have closed or replaced the stream
             stream.flush()
 
 
 def raise_open_files_limit(needed: int) -> int:
-    """Have this process open as many files as it needs, as far as the hard limit allows it.
+    """Raise the soft limit of open files to ``needed``, as far as the hard limit allows.
 
     Returns:
-        How many it may open now.
+        The number of files that this process may open now, or ``needed`` if the limit was high enough.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
@@ -70,14 +71,14 @@ def raise_open_files_limit(needed: int) -> int:
 
 
 def adopt_socket(file: int) -> socket.socket:
-    """Make a socket of a descriptor. It blocks, whatever `socket.setdefaulttimeout` says in the user's program."""
+    """Return a blocking socket for a descriptor, regardless of `socket.setdefaulttimeout` in the user's program."""
     found = socket.socket(fileno=file)
     found.settimeout(None)
     return found
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Make a pair of sockets that block, whatever `socket.setdefaulttimeout` says in the user's program."""
+    """Return a pair of blocking sockets, regardless of `socket.setdefaulttimeout` in the user's program."""
     ours, theirs = socket.socketpair()
     for each in (ours, theirs):
         each.settimeout(None)
@@ -85,7 +86,7 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def native_threads() -> list[str]:
-    """Names of the threads of this process that Python does not know; empty where the system can't tell."""
+    """Return the names of threads that Python did not start; empty on systems that cannot list them."""
     known = {getattr(thread, "native_id", None) for thread in threading.enumerate()} | {os.getpid()}
     try:
         found = [task for task in _TASKS.iterdir() if int(task.name) not in known]
@@ -93,13 +94,13 @@ def native_threads() -> list[str]:
         return []
     names: list[str] = []
     for task in found:
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # the thread has ended meanwhile
             names.append((task / "comm").read_text(encoding="utf-8", errors="replace").strip())
     return sorted(names)
 
 
 def threaded_libraries() -> list[str]:
-    """Names of the loaded libraries that are known to start threads, such as OpenMP's."""
+    """Return the names of loaded libraries that are known to start threads, such as OpenMP."""
     try:
         maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -108,12 +109,12 @@ def threaded_libraries() -> list[str]:
 
 
 def leave_on_stop_signals(exit_code: int = 128 + signal.SIGTERM) -> None:
-    """End this process at the first stop signal, also as the first process of a container (PID 1).
+    """End this process at the first stop signal, even if it is the first process of a container (PID 1).
 
-    For that process the kernel ignores signals that have no handler.
+    The kernel ignores signals to PID 1 that have no handler.
 
     Args:
-        exit_code: for SIGTERM and SIGHUP; it is 130 for Ctrl-C.
+        exit_code: the exit code after SIGTERM and SIGHUP; after Ctrl-C it is 130.
     """
 
     def leave(number: int, _frame: FrameType | None) -> None:
@@ -126,7 +127,7 @@ def leave_on_stop_signals(exit_code: int = 128 + signal.SIGTERM) -> None:
 
 
 def reset_stop_signals() -> None:
-    """In a fork: forget the handlers of its parent, and signals that came meanwhile, which were meant for that."""
+    """Reset the signal handlers in a fork, and discard pending signals, which were meant for its parent."""
     signal.set_wakeup_fd(-1)
     caught = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     for number in caught:
@@ -137,18 +138,18 @@ def reset_stop_signals() -> None:
 
 
 class StopSignals:
-    """Stop signals from the first moment of a worker to its last: none is lost, whatever the process does meanwhile.
+    """Collects stop signals from the start of a worker to its end, so that none is lost during blocking calls.
 
-    Within a ``with`` block they are kept here instead of ending the process, and ``fileno()`` becomes readable. The
-    first process of a container (PID 1) gets them too, for which the kernel ignores signals without a handler. A
-    hang-up that was ignored before, as ``nohup`` does, stays ignored.
+    Within a ``with`` block, signals do not end the process: they are stored, and ``fileno()`` becomes readable. This
+    also works for the first process of a container (PID 1), to which the kernel delivers only signals with a handler.
+    A SIGHUP that was ignored before, as with ``nohup``, stays ignored.
     """
 
     def __init__(self) -> None:
         self._before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Self:
-        """Take signals from now on."""
+        """Install the handlers."""
         self._reader, self._writer = socket_pair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -159,7 +160,7 @@ class StopSignals:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Put the handlers back that were there before."""
+        """Restore the previous handlers."""
         signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -167,27 +168,27 @@ class StopSignals:
         self._writer.close()
 
     def catch(self, number: signal.Signals) -> None:
-        """Take another signal, too."""
+        """Collect a further signal."""
         handler = signal.signal(number, _do_nothing)
         self._before.setdefault(number, handler)
 
     @property
     def sockets(self) -> tuple[socket.socket, socket.socket]:
-        """The sockets that a fork of this process has to close; `reset_stop_signals` drops the handlers."""
+        """The sockets that a fork of this process must close; `reset_stop_signals` resets the handlers."""
         return self._reader, self._writer
 
     def fileno(self) -> int:
-        """The descriptor that is readable when a signal has come."""
+        """Return the descriptor that becomes readable when a signal arrives."""
         return self._reader.fileno()
 
     def wait(self, seconds: float) -> list[signal.Signals]:
-        """Wait for a signal, as long as that; those that came."""
+        """Wait for signals for at most ``seconds``; returns those that arrived."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._reader, selectors.EVENT_READ)
             return self.take() if selector.select(seconds) else []
 
     def take(self) -> list[signal.Signals]:
-        """The signals that came since the last call."""
+        """Return the signals that arrived since the last call."""
         try:
             numbers = self._reader.recv(_READ_BYTES)
         except BlockingIOError:
@@ -196,9 +197,9 @@ class StopSignals:
 
 
 def is_ignored_hangup(number: signal.Signals) -> bool:
-    """Whether a signal is a hang-up that this process was told to ignore when it was started, as ``nohup`` does."""
+    """Whether a signal is SIGHUP and this process was started with SIGHUP ignored, as with ``nohup``."""
     return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """A handler, so that Python writes the signal's number to the wake-up socket."""
+    """Handle a signal, so that Python writes its number to the wake-up socket."""

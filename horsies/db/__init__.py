@@ -1,1 +1,1 @@
-"""The database: SQL files, the calls made of them, connections, listening and migrations."""
+"""The database layer: SQL files, calls of server functions, connections and migrations."""

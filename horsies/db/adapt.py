@@ -1,4 +1,4 @@
-"""How values travel: JSON as the bytes it is, never parsed on the way, lists as arrays of text, times in UTC."""
+"""Conversion of values between Python and PostgreSQL: raw JSON, lists as text arrays, times in UTC."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from psycopg.types.datetime import TimestamptzLoader
 
 
 class RawJson(bytes):
-    """Encoded JSON, sent as it is."""
+    """Encoded JSON, which is sent without further conversion."""
 
     __slots__ = ()
 
@@ -41,7 +41,7 @@ _ITEMS: dict[type, Callable[[Any], str]] = {
 
 
 class _ListDumper(Dumper):
-    """Arrays of one dimension, as text whose type the server knows: psycopg's own take ten times as long."""
+    """Dumps one-dimensional arrays as text; the statement declares the type. It takes a tenth of psycopg's time."""
 
     format = Format.TEXT
 
@@ -57,10 +57,10 @@ class _RawJsonLoader(Loader):
 
 
 class _UtcLoader(TimestamptzLoader):
-    """Times as instants: two in the same zone would be compared by what its clocks show.
+    """Loads times in UTC. Python compares two times of the same zone by their wall clocks, not as instants.
 
-    The server knows times that Python does not: after the year 9999, before the year 1, and infinity. They are read as
-    the last or the first one that Python knows, so that a far deadline does not make a task unreadable.
+    PostgreSQL has times that Python cannot represent: after the year 9999, before the year 1, and infinity. They are
+    read as the last or the first time of Python, so that a far deadline does not make a task unreadable.
     """
 
     def load(self, data: Buffer) -> datetime:
@@ -71,7 +71,7 @@ class _UtcLoader(TimestamptzLoader):
             return _LAST
         try:
             return super().load(data).astimezone(UTC)
-        except OverflowError:  # on the first or the last day, in a zone ahead or behind
+        except OverflowError:  # the first or the last day of Python, in a zone other than UTC
             return _LAST if text.startswith(b"9999") else _FIRST
 
 
@@ -80,7 +80,7 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 
 def adapters_map() -> AdaptersMap:
-    """The adapters of all our connections: psycopg's own, raw JSON both ways, and times in UTC."""
+    """Return the adapters of all connections: psycopg's own, raw JSON in both directions, and times in UTC."""
     ours = AdaptersMap(adapters)
     ours.register_dumper(RawJson, _RawJsonDumper)
     ours.register_dumper(list, _ListDumper)
@@ -90,7 +90,7 @@ def adapters_map() -> AdaptersMap:
 
 
 class AdaptContext:
-    """What psycopg takes as the context of a new connection."""
+    """The adaptation context of a new psycopg connection."""
 
     adapters = adapters_map()
     connection = None

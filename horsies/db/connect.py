@@ -1,4 +1,4 @@
-"""Connections: one description of the database, from which every connection of a process is made."""
+"""The description of a database, from which all connections of a process are opened."""
 
 import threading
 from typing import Any
@@ -21,38 +21,42 @@ from horsies.events import event
 
 
 def _needs_iso_times(connection: BaseConnection[Any]) -> bool:
-    """Whether times come in a style that psycopg does not read, as after ``alter database … set datestyle``."""
+    """Whether the server sends times in a style that psycopg cannot read: ``alter database … set datestyle``."""
     return not (connection.pgconn.parameter_status(b"DateStyle") or b"ISO").startswith(b"ISO")
 
 
 class Database:
-    """Where the queue lives, and how to reach it.
+    """A database with the schema of the queue, and how to connect to it. Creating the object opens nothing.
 
-    The schema is created, migrated or checked once a process, before the first use (`prepare`).
+    The schema is created, migrated or checked once per process, before the first use (`prepare`).
+
+    Attributes:
+        config: the configuration.
+        schema: the name of the schema.
+        is_prepared: whether `prepare` has succeeded.
+        own_identity: the latest result of `read_identity`.
+        verified: driver connections of callers that lead to this database; written by `horsies.producer`.
     """
 
     def __init__(self, config: PostgresConfig) -> None:
-        """Describe; nothing is opened."""
         self.config = config
         self.schema = config.schema_name
         self._lock = threading.Lock()
         self._url: str | None = None
         self.is_prepared = False
         self.own_identity: tuple[DatabasePlace, DatabaseIdentity] | None = None
-        """What `read_identity` found the last time."""
         self.verified: WeakSet[object] = WeakSet()
-        """Connections of callers, each of the driver itself, that were found to lead to this database."""
 
     @property
     def url(self) -> str:
-        """The libpq URL. The first look may start the embedded server."""
+        """The libpq URL. Reading it for the first time may start the embedded server."""
         if self._url is None:
             with self._lock:
                 self._url = self._url or self.config.resolve_url()
         return self._url
 
     def connect_kwargs(self) -> dict[str, Any]:
-        """Keywords for psycopg: autocommit, keepalives; what is worth preparing goes through `horsies.db.pipeline`."""
+        """Return keyword arguments for psycopg. Its own prepared statements are off: `horsies.db.pipeline` prepares."""
         return {
             "autocommit": True,
             "prepare_threshold": None,
@@ -61,14 +65,18 @@ class Database:
         }
 
     def connect(self, *, to_listen: bool = False) -> Connection[tuple[Any, ...]]:
-        """Open a connection, blocking; one to listen on goes around a PgBouncer, if there is a way."""
+        """Open a connection, blocking.
+
+        Args:
+            to_listen: whether it will listen; then it uses ``session_database_url``, if that is configured.
+        """
         connection = psycopg.connect(self._url_for(to_listen=to_listen), **self.connect_kwargs())
         if _needs_iso_times(connection):
             connection.execute(admin("iso_times").encode())
         return connection
 
     async def connect_async(self, *, to_listen: bool = False) -> AsyncConnection[tuple[Any, ...]]:
-        """The same on the running loop."""
+        """Open a connection on the running event loop; see `connect`."""
         connection = await AsyncConnection.connect(self._url_for(to_listen=to_listen), **self.connect_kwargs())
         if _needs_iso_times(connection):
             await connection.execute(admin("iso_times").encode())
@@ -79,20 +87,23 @@ class Database:
 
     @property
     def limit_statements(self) -> bytes | None:
-        """What a producer's new connection executes first; nothing where the session is not its own."""
+        """The statements that a new connection of a producer executes first.
+
+        None with PgBouncer in transaction mode, where sessions are shared with other clients.
+        """
         return None if self.config.pgbouncer_transaction_mode else admin("limit_statements").encode()
 
     @property
     def can_listen(self) -> bool:
-        """Whether notices can be had: not through a PgBouncer in transaction mode without a way around it."""
+        """Whether notices can be received: PgBouncer in transaction mode needs ``session_database_url``."""
         return not self.config.pgbouncer_transaction_mode or self.config.session_database_url is not None
 
     def statement(self, call: Call[Any]) -> bytes:
-        """The SQL of a call, with the schema's name in it; logged if the configuration says ``echo``."""
+        """Return the SQL of a call with the name of the schema; logs it if ``echo`` is set."""
         return self._shown(bind(call.sql, self.schema))
 
     def numbered(self, call: Call[Any]) -> bytes:
-        """The same with its parameters as libpq has them, ``$1`` and so on."""
+        """Return the SQL of a call with parameters in the notation of libpq: ``$1``, ``$2``, …; see `statement`."""
         return self._shown(numbered(call.sql, self.schema))
 
     def _shown(self, sql: bytes) -> bytes:
@@ -101,14 +112,18 @@ class Database:
         return sql
 
     def ask[R](self, connection: Connection[tuple[Any, ...]], call: Call[R]) -> R:
-        """Make one call on a connection, blocking; raises what psycopg raises."""
+        """Make one call on a connection, blocking.
+
+        Raises:
+            psycopg.Error: the call failed.
+        """
         return call.decode(connection.execute(self.statement(call), call.params).fetchall())
 
     def prepare(self) -> None:
-        """Create or migrate the schema (``auto_migrate``), or check that it is the one this library knows.
+        """Create or migrate the schema if ``auto_migrate`` is set; otherwise check its version.
 
         Raises:
-            CallFailedError: no URL, no connection, no rights, a newer schema, or a missing one that may not be made.
+            CallFailedError: no URL, no connection, missing rights, a newer schema, or a schema that is not up to date.
         """
         if self.is_prepared:
             return
@@ -120,10 +135,10 @@ class Database:
         self.is_prepared = True
 
     def read_identity(self) -> tuple[DatabasePlace, DatabaseIdentity]:
-        """Ask the app's database for its identity over a new connection, blocking.
+        """Read the identity of this database over a new connection, blocking.
 
         Raises:
-            CallFailedError: it does not answer.
+            CallFailedError: the database does not answer.
         """
         try:
             with self.connect() as connection:

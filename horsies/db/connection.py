@@ -1,6 +1,7 @@
-"""Long-lived connections to the database: opened with back-off, reopened when they break."""
+"""Long-lived connections to the database, which are opened with backoff and reopened after a failure."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -20,27 +21,26 @@ type Connection = AsyncConnection[tuple[Any, ...]]
 
 
 class Backoff:
-    """Waits longer after each failure."""
+    """Pauses that double after each failure, up to ``db_retry_max_ms``."""
 
     def __init__(self, config: WorkerResilienceConfig) -> None:
-        """Begin with the first wait."""
         self._config = config
         self._failures = 0
 
     async def pause(self, failure: CallFailedError) -> None:
-        """Report a failure and wait."""
+        """Log a failure and sleep."""
         doubled = self._config.db_retry_initial_ms * 2 ** min(self._failures, 30)
         self._failures += 1
         seconds = min(doubled, self._config.db_retry_max_ms) / 1000
-        event("connection.retrying", reason=failure.message, retry_in_s=seconds)
+        event("connection.retrying", level=logging.WARNING, reason=failure.message, retry_in_s=seconds)
         await asyncio.sleep(seconds)
 
 
 async def retry_until_connected[R](config: WorkerResilienceConfig, attempt: Callable[[], Awaitable[R]]) -> R:
-    """Try until the database answers, or so often as ``db_retry_max_attempts`` says.
+    """Call ``attempt`` until it succeeds, at most ``db_retry_max_attempts`` times.
 
     Raises:
-        CallFailedError: the last try failed, or any in a way that another one would not change.
+        CallFailedError: the last attempt failed, or one failed with an error that a retry would not fix.
     """
     backoff = Backoff(config)
     tries = 0
@@ -55,24 +55,23 @@ async def retry_until_connected[R](config: WorkerResilienceConfig, attempt: Call
 
 
 class WorkerConnection:
-    """One connection. Any failure closes it; `reopen` opens it again."""
+    """One connection. A failure closes it, and the next call opens it again."""
 
     def __init__(self, database: Database) -> None:
-        """Closed at first."""
         self._database = database
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
 
     @property
     def is_open(self) -> bool:
-        """Whether calls can be made."""
+        """Whether the connection is open."""
         return self._connection is not None
 
     async def open(self) -> Connection:
-        """Open the connection, once.
+        """Open the connection, without retries; an open connection is closed first.
 
         Raises:
-            CallFailedError: it can't be opened.
+            CallFailedError: the connection cannot be opened.
         """
         await self.close()
         try:
@@ -82,10 +81,10 @@ class WorkerConnection:
         return self._connection
 
     async def begin(self) -> None:
-        """Open the connection anew, and with it a transaction that is left open.
+        """Reopen the connection, and begin a transaction that stays open.
 
         Raises:
-            CallFailedError: it can't be opened.
+            CallFailedError: the connection cannot be opened.
         """
         connection = await self.open()
         try:
@@ -101,14 +100,14 @@ class WorkerConnection:
             await connection.close()
 
     async def call[R](self, call: Call[R]) -> R:
-        """Make one call, in a transaction of its own."""
+        """Make one call in a separate transaction; see `transactions`."""
         return (await self.transactions([call]))[0][0]
 
     async def transactions(self, *groups: Sequence[Call[Any]]) -> list[list[Any]]:
         """Make calls in one round trip; each group is one transaction.
 
         Raises:
-            CallFailedError: some of it failed. What of it was committed is not known, and the connection is closed.
+            CallFailedError: a call failed. Some transactions may have been committed. The connection is closed.
         """
         async with self._lock:  # renewals of leases share a connection with exchanges
             try:

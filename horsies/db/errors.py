@@ -1,4 +1,4 @@
-"""Which database errors may go away by themselves."""
+"""Classification of database errors: which ones a retry may fix."""
 
 import re
 from contextlib import suppress
@@ -9,26 +9,26 @@ from psycopg import errors
 from horsies.db.operations import CallFailedError
 from horsies.masking import mask_secrets
 
-# The server, or the way to it, is away, busy or full; the same call may succeed later.
+# The server or the network is unavailable, busy or full. The same call may succeed later.
 RETRYABLE = (
     psycopg.OperationalError,  # connection lost or refused, server shutting down, too many connections, disk full
-    psycopg.InterfaceError,  # the connection was closed under us
+    psycopg.InterfaceError,  # the connection was closed meanwhile
     errors.SerializationFailure,
     errors.DeadlockDetected,
-    errors.ReadOnlySqlTransaction,  # a standby, after a fail-over
-    TimeoutError,  # no answer, though the connection seems to stand
-    ConnectionError,  # as other drivers than ours have it
+    errors.ReadOnlySqlTransaction,  # a standby server, after a failover
+    TimeoutError,  # no answer over a connection that seems to be open
+    ConnectionError,  # raised by drivers other than psycopg
 )
-# Subclasses of OperationalError that will not.
+# Subclasses of OperationalError that a retry does not fix.
 PERMANENT = (
     errors.InvalidPassword,
     errors.InvalidAuthorizationSpecification,
     errors.InvalidCatalogName,
     errors.ProgramLimitExceeded,
-    errors.StatementTooComplex,  # JSON nested too deep for the server's stack
+    errors.StatementTooComplex,  # JSON that is nested too deep for the stack of the server
 )
-# libpq hands on no SQLSTATE with a refused connection, only the server's words. Where those are not English, the
-# refusal counts as one that may go away.
+# libpq reports no SQLSTATE for a refused connection, only the message of the server. If the message is not in English,
+# the refusal is treated as retryable.
 _REFUSAL = re.compile(
     r"password authentication failed|no password supplied|no pg_hba\.conf entry|is not permitted to log in"
     r'|(role|database) ".*" does not exist'
@@ -51,8 +51,8 @@ def is_retryable(error: BaseException) -> bool:
 
 
 def call_failed(error: Exception) -> CallFailedError:
-    """Turn an error of the driver or the migration into the one that operations see."""
-    # What a server adds to its message (the row, the statement) may hold arguments, which no log is to show.
+    """Turn an error of the driver or of a migration into the error of operations. Secrets are masked."""
+    # The details of a message (the row, the statement) may contain arguments, which must not reach a log.
     message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     text = " ".join(mask_secrets(message or str(error)).split()) or type(error).__name__
     if not isinstance(error, (psycopg.Error, TimeoutError)):

@@ -1,4 +1,4 @@
-"""Looking for what is wrong with a database in use: drift of its schema, and whether notices come through."""
+"""Checks of a database in use: drift of its schema, and the delivery of notices."""
 
 import re
 import time
@@ -19,7 +19,7 @@ type Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 def drift(connection: Connection, schema: str) -> list[str]:
-    """Where a schema of the current version differs from what its files say: functions, indexes, named constraints."""
+    """List the functions, indexes and named constraints that differ from the SQL files of the current version."""
     found: dict[tuple[str, str], str] = {
         (kind, name): body for kind, name, body in connection.execute(admin("objects").encode(), {"schema": schema})
     }
@@ -35,12 +35,12 @@ def drift(connection: Connection, schema: str) -> list[str]:
     return [*differing, *sorted(f"{kind} {name}" for kind, name in named if (kind, name) not in found)]
 
 
-def notice_seconds(database: Database, connection: Connection, patience_s: float) -> float | None:
-    """How long a notice takes from one connection to another; None: it did not come."""
+def notice_seconds(database: Database, connection: Connection, timeout_s: float) -> float | None:
+    """Measure how many seconds a notice takes between two connections; None: it did not arrive in ``timeout_s``."""
     with database.connect(to_listen=True) as listening:
         listening.execute(listen(channel("wake", database.schema)))
         started = time.perf_counter()
         database.ask(connection, worker_queries.notify_wake())
-        for _ in listening.notifies(timeout=patience_s, stop_after=1):
+        for _ in listening.notifies(timeout=timeout_s, stop_after=1):
             return time.perf_counter() - started
     return None

@@ -1,4 +1,4 @@
-"""Creating and migrating the schema: numbered migrations for tables, functions anew on every change."""
+"""Creating and migrating the schema: numbered migrations for tables; functions are recreated after every change."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,22 @@ from horsies.errors import ConfigurationError, ErrorCode
 from horsies.version import __version__
 
 _PARTITION_DAYS = 14
-_ENCODINGS_OF_ANY_TEXT = ("UTF8", "SQL_ASCII", None)  # None: a pooler keeps it to itself
+_ENCODINGS_OF_ANY_TEXT = ("UTF8", "SQL_ASCII", None)  # None: a pooler does not report it
 
 
 class SchemaTooNewError(Exception):
-    """The database's schema was made by a newer library than this one."""
+    """A newer release of horsies has created or migrated the schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """Where a database's schema stands.
+    """The version of a schema.
 
-    ``current`` is 0 where there is none; ``pending`` lists the migrations still to be applied;
-    ``functions_current`` says whether the server functions are this library's, or a newer one's.
+    Attributes:
+        current: the number of the last applied migration; 0: there is no schema.
+        latest: the number of the last migration that this release knows.
+        pending: the migrations that have to be applied.
+        functions_current: whether the server functions are those of this release, or of a newer one.
     """
 
     current: int
@@ -32,11 +35,11 @@ class SchemaStatus:
 
     @property
     def is_current(self) -> bool:
-        """Nothing is left to migrate, and no newer library has been here."""
+        """Whether nothing has to be migrated, and no newer release has migrated the schema."""
         return self.current == self.latest and self.functions_current
 
     def describe(self) -> str:
-        """Say it in words, with what to do."""
+        """Describe the version in words, with the command to run."""
         if self.current == 0:
             return "not there yet; `horsies db migrate` creates it"
         if self.is_current:
@@ -49,10 +52,10 @@ class SchemaStatus:
 
 
 def status(connection: psycopg.Connection, schema: str) -> SchemaStatus:
-    """Read where the schema of a database stands; changes nothing.
+    """Read the version of the schema; changes nothing.
 
     Raises:
-        ConfigurationError: HRS-211: the database has an encoding in which not every payload can be stored.
+        ConfigurationError: HRS-211: the database has an encoding that cannot store every payload.
     """
     _check_encoding(connection)
     found = connection.execute(bind(admin("find_version"), schema)).fetchone()
@@ -68,7 +71,7 @@ def status(connection: psycopg.Connection, schema: str) -> SchemaStatus:
 
 
 def lacking_rights(connection: psycopg.Connection, schema: str) -> list[str]:
-    """What the user of a connection may not do, and a worker must: ``["usage on schema jobs"]``."""
+    """List the rights that a worker needs and the user of a connection lacks: ``["usage on schema jobs"]``."""
     return [right for (right,) in connection.execute(admin("lacking_rights").encode(), {"schema": schema})]
 
 
@@ -85,7 +88,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def check_not_newer(found: SchemaStatus, schema: str) -> None:
-    """Refuse a schema that a newer library made.
+    """Refuse a schema of a newer release.
 
     Raises:
         SchemaTooNewError: with both versions and the fix.
@@ -102,14 +105,14 @@ def migrate(connection: psycopg.Connection, schema: str) -> list[str]:
     """Bring the schema up to date, in one transaction and under an advisory lock.
 
     Args:
-        connection: in autocommit mode, with the right to create in the database (or in the schema, if it exists).
-        schema: its name.
+        connection: in autocommit mode. Its user needs the right to create in the database, or in an existing schema.
+        schema: the name of the schema.
 
     Returns:
-        What was applied, in order: ``["0001", "functions"]``, or nothing.
+        The applied parts, in order: ``["0001", "functions"]``; empty if the schema was up to date.
 
     Raises:
-        SchemaTooNewError: a newer library made this schema.
+        SchemaTooNewError: the schema belongs to a newer release.
     """
     found = status(connection, schema)
     check_not_newer(found, schema)
@@ -119,7 +122,7 @@ def migrate(connection: psycopg.Connection, schema: str) -> list[str]:
         connection.execute(admin("lock").encode())
         found = status(connection, schema)
         check_not_newer(found, schema)
-        if found.is_current:  # another process was first
+        if found.is_current:  # another process has migrated it meanwhile
             return []
         applied = [_apply(connection, number, schema) for number in found.pending]
         _create_functions(connection, schema)
@@ -147,7 +150,7 @@ def _version_literals(schema: str) -> str:
 
 
 def plain_sql(schema: str) -> str:
-    """The whole schema as one script, for those who review or apply it by hand."""
+    """Return the whole schema as one script, to be reviewed or applied by hand."""
     parts = [
         "begin;",
         admin("create_schema"),

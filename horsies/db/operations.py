@@ -1,12 +1,12 @@
-"""What an operation is made of.
+"""The steps of operations, and the decoders of their replies.
 
-Every operation of a producer is one generator that yields steps and returns its result; a sync and an async driver
-(``horsies.client``) carry the steps out. So nothing is written twice.
+Every operation of a producer is one generator that yields steps and returns its result. A blocking and an asyncio
+driver (`horsies.producer.sync_driver`, `horsies.producer.async_driver`) execute the steps, so the logic exists once.
 
-- `Call`: ask the database; answers with the decoded rows, or raises `CallFailedError` into the generator.
-- `Watch`: begin listening for the end of a task; answers with a `Ticket` to be closed by the operation.
-- `Wait`: sleep until the ticket's task may have ended, or the seconds are over; answers with the stored result, if a
-  notice brought it.
+- `Call`: call a server function. The driver sends the decoded rows to the generator, or throws `CallFailedError`.
+- `Watch`: subscribe to the end of a task. The driver sends a `Ticket`, which the operation must close.
+- `Wait`: sleep until the task of the ticket may have ended, or the time is over. The driver sends the stored result if
+  a notice contained it.
 - `Pause`: sleep.
 """
 
@@ -31,27 +31,27 @@ type Rows = Sequence[Row]
 
 
 def scalar(rows: Rows) -> Any:
-    """Decode an answer of one value."""
+    """Decode a reply of one value."""
     return rows[0][0]
 
 
 def first[R](kind: Callable[..., R]) -> Callable[[Rows], R | None]:
-    """Decode an answer of one row of a kind, or none."""
+    """Return a decoder for a reply of one row, or none, into ``kind``."""
     return lambda rows: kind(*rows[0]) if rows else None
 
 
 def many[R](kind: Callable[..., R]) -> Callable[[Rows], list[R]]:
-    """Decode an answer of rows of a kind."""
+    """Return a decoder for a reply of rows into a list of ``kind``."""
     return lambda rows: [kind(*row) for row in rows]
 
 
 def column(rows: Rows) -> list[Any]:
-    """Decode an answer of rows with one value each."""
+    """Decode a reply of rows with one value each."""
     return [row[0] for row in rows]
 
 
 def nothing(_rows: Rows) -> None:
-    """Decode an answer that says nothing."""
+    """Ignore the reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,11 @@ class Call[R]:
     Attributes:
         sql: the statement, written for the schema ``horsies``.
         params: its parameters.
-        decode: makes the answer of the rows.
-        hint: a notification to be sent behind it in the same round trip but in a transaction of its own:
-            notifying inside the writing transaction makes all commits of the server queue up.
-        connection: one of the caller's own, in whose open transaction both are made; `UNSET`: one of ours.
+        decode: turns the rows into the reply.
+        hint: a notification that follows in the same round trip, but in a separate transaction, because a notification
+            inside the writing transaction serializes all commits of the server.
+        connection: the caller's connection, in whose open transaction both calls are made; `UNSET`: a connection of
+            this library.
     """
 
     sql: str
@@ -75,27 +76,27 @@ class Call[R]:
 
     @property
     def groups(self) -> "list[list[Call[Any]]]":
-        """The call and its hint, by transaction."""
+        """The call and its hint, grouped by transaction."""
         return [[self]] if self.hint is None else [[self], [self.hint]]
 
 
 class Ticket(Protocol):
-    """A place in the list of those who wait for a task."""
+    """A subscription to the end of a task."""
 
     def close(self) -> None:
-        """Leave the list."""
+        """End the subscription."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Begin to listen for the end of a task."""
+    """Subscribe to the end of a task."""
 
     task_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait for a notice about the ticket's task, ``seconds`` at most."""
+    """Wait for a notice about the task of a ticket, for at most ``seconds``."""
 
     ticket: Ticket
     seconds: float
@@ -103,7 +104,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Do nothing for ``seconds``."""
+    """Sleep for ``seconds``."""
 
     seconds: float
 
@@ -113,31 +114,30 @@ type Operation[R] = Generator[Step, Any, R]
 
 
 class CallFailedError(Exception):
-    """A call did not succeed.
+    """A call failed.
 
     Attributes:
-        message: what happened, free of secrets.
-        retryable: the same call may succeed later (no connection, server restarting, …).
+        message: the reason, without secrets.
+        retryable: whether the same call may succeed later (no connection, server restarting, …).
     """
 
     def __init__(self, message: str, *, retryable: bool) -> None:
-        """Say what happened and whether the same call may succeed later."""
         super().__init__(message)
         self.message = message
         self.retryable = retryable
 
 
 class CallRefusedError(CallFailedError):
-    """A call was not made, for the caller's own connection will not do. The transaction there is as it was."""
+    """A call was not made, because the caller's connection is unsuitable. Its transaction is unchanged."""
 
 
 class Runner(Protocol):
-    """Carries operations out: what a task, a handle and the app need of a client."""
+    """Executes operations; the part of a producer that tasks, handles and the app use."""
 
     def run[R](self, operation: Operation[R]) -> R:
-        """Carry an operation out, blocking the calling thread."""
+        """Execute an operation, blocking the calling thread."""
         ...
 
     async def run_async[R](self, operation: Operation[R]) -> R:
-        """Carry an operation out on the running event loop."""
+        """Execute an operation on the running event loop."""
         ...

@@ -1,7 +1,7 @@
-"""A round trip: calls that are sent in one go, in one transaction or several, straight over libpq.
+"""Round trips: several calls in one network round trip, in one or more transactions, directly over libpq.
 
-psycopg's pipelines do the same with a cursor for each call and a wait for each step, which costs more than the server
-takes. What is sent is text of no declared type: the server knows the types of its functions.
+psycopg's pipelines need a cursor for each call and a wait for each step, which costs more time than the server needs.
+Parameters are sent as text without a type, because the server knows the parameter types of its functions.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def round_trip(database: Database, connection: Connection[Any], *groups: Sequenc
     """Make calls, blocking; each group is one transaction.
 
     Raises:
-        psycopg.Error: some of it failed. What of it was committed is not known, and the connection is closed.
+        psycopg.Error: a call failed. Some transactions may have been committed. The connection is closed.
     """
     try:
         return connection.wait(_run_pipeline(database, connection, groups))
@@ -38,7 +38,7 @@ def round_trip(database: Database, connection: Connection[Any], *groups: Sequenc
 async def round_trip_async(
     database: Database, connection: AsyncConnection[Any], *groups: Sequence[Call[Any]]
 ) -> list[list[Any]]:
-    """The same, awaited."""
+    """Make calls on the running event loop; see `round_trip`."""
     try:
         return await connection.wait(_run_pipeline(database, connection, groups))
     except BaseException:

@@ -1,4 +1,4 @@
-"""The SQL files of the package, and the one place where the schema's name is put into SQL."""
+"""The SQL files of the package, and the only place where the name of the schema is inserted into SQL."""
 
 import hashlib
 import re
@@ -10,8 +10,8 @@ from importlib.resources.abc import Traversable
 from horsies.config.postgres import DEFAULT_SCHEMA, schema_name_problem
 
 _SCHEMA_IN_LITERAL = f"{{{DEFAULT_SCHEMA}}}"
-# One token of SQL that may hold the schema's name. The first three are skipped or searched as a whole, so that a quote
-# in a comment, or a qualifier in a literal, is not taken for the real thing. Bodies in dollar quotes are read as SQL.
+# A token of SQL that may contain the name of the schema. Comments, literals and quoted names are matched as a whole, so
+# that a quote in a comment does not begin a literal. Bodies in dollar quotes are read as SQL.
 _TOKEN = re.compile(
     rf"""
     (?P<comment> --[^\n]* )
@@ -25,10 +25,10 @@ _TOKEN = re.compile(
 
 @cache
 def qualifier(schema: str) -> str:
-    """The schema's name as it stands in SQL: quoted unless it is the default one.
+    """Return the name of a schema for SQL: quoted, unless it is the default name.
 
     Raises:
-        ValueError: the name could not be used everywhere the SQL files use it.
+        ValueError: the name cannot be used in all places where the SQL files use it.
     """
     problem = schema_name_problem(schema)
     if problem is not None:
@@ -39,11 +39,11 @@ def qualifier(schema: str) -> str:
 
 @cache
 def bind(sql: str, schema: str) -> bytes:
-    """Put the schema's name into SQL that is written for the schema ``horsies``.
+    """Insert the name of a schema into SQL that is written for the schema ``horsies``.
 
-    In code, ``horsies.name`` becomes a name in the schema and ``horsies.;`` the schema itself. A string literal is data
-    and stays as it is, such as the task name in ``'horsies.map'``; a literal that names an object or a channel of the
-    schema says so with braces: ``to_regclass('{horsies}.tasks')``.
+    In code, ``horsies.name`` becomes a name in the schema, and ``horsies.;`` the schema itself. String literals are
+    data and stay unchanged, such as the task name ``'horsies.map'``. A literal that names an object or a channel of the
+    schema marks that with braces: ``to_regclass('{horsies}.tasks')``.
     """
     name = qualifier(schema)
 
@@ -57,24 +57,24 @@ def bind(sql: str, schema: str) -> bytes:
 
 @cache
 def numbered(sql: str, schema: str) -> bytes:
-    """The same with ``$1``, ``$2``, … for each ``%s``."""
+    """Return the same as `bind`, with ``$1``, ``$2``, … in place of each ``%s``."""
     first, *others = bind(sql, schema).split(b"%s")
     return first + b"".join(b"$%d%s" % (number, text) for number, text in enumerate(others, 1))
 
 
 def channel(kind: str, schema: str) -> str:
-    """The notification channel ``wake``, ``done`` or ``cancel`` of a schema, as the SQL functions name it."""
+    """Return the name of the notification channel ``wake``, ``done`` or ``cancel`` of a schema."""
     return f"{qualifier(schema)}.{kind}"
 
 
 def listen(name: str) -> bytes:
-    """The statement that subscribes to a channel."""
+    """Return the statement that subscribes to a channel."""
     return ('listen "' + name.replace('"', '""') + '"').encode()
 
 
 @cache
 def _folder(name: str) -> dict[str, str]:
-    """The SQL files of a folder and of the folders in it, by file name and in the order of their names."""
+    """Return the SQL files of a folder and its subfolders, by file name without suffix, ordered by name."""
     files = _files(resources.files("horsies.db").joinpath("sql", name))
     return {
         file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
@@ -93,25 +93,25 @@ def _files(folder: Traversable) -> Iterator[Traversable]:
 
 @cache
 def migrations() -> dict[int, str]:
-    """Numbered migrations of the tables, as ``{1: sql, 2: sql, …}``."""
+    """Return the migrations of the tables: ``{1: sql, 2: sql, …}``."""
     return {int(name.split("_", 1)[0]): sql for name, sql in _folder("migrations").items()}
 
 
 def functions() -> dict[str, str]:
-    """The server functions, by file name."""
+    """Return the server functions, by file name."""
     return _folder("functions")
 
 
 def admin(name: str) -> str:
-    """A statement of the migration itself, by file name."""
+    """Return a statement that the Python code executes directly, such as those of migrations, by file name."""
     return _folder("admin")[name]
 
 
 @cache
 def functions_hash(schema: str) -> str:
-    """Fingerprint of all server functions: another one than the database's means they are re-created.
+    """Return a fingerprint of all server functions. If it differs from the one in the database, they are recreated.
 
-    The bodies of functions name the schema, and ``alter schema … rename`` does not change them, so the name is part of
-    what is hashed: a renamed schema gets new functions.
+    The bodies of functions contain the name of the schema, and ``alter schema … rename`` does not change them. The name
+    is hashed too, so that a renamed schema gets new functions.
     """
     return hashlib.sha256(b"\n".join(bind(sql, schema) for sql in functions().values())).hexdigest()

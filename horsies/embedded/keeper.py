@@ -1,10 +1,8 @@
-"""Stops the embedded PostgreSQL when the last process that uses it is gone.
+"""The keeper process: stops the embedded PostgreSQL when the last process that uses it has ended.
 
-`horsies.embedded.server` runs this file as a script.
-
-It lives as long as the server, so it imports little. It is the server's parent: when the server dies the
-keeper ends, and when the keeper is killed the kernel (of Linux) tells the server to stop. Its standard output is the
-server's log, whose lock it holds by that.
+`horsies.embedded.server` runs this file as a script. The keeper lives as long as the server, so it imports little. It
+is the parent of the server: when the server dies, the keeper exits; when the keeper is killed, the kernel (of Linux)
+signals the server to stop. Its standard output is the log of the server, and this open file holds the lock of the log.
 """
 
 import ctypes
@@ -23,22 +21,22 @@ _POLL_S = 0.02
 
 
 def keep(lock: str, own_folder: str, server: list[str]) -> None:
-    """Run the server, detached from the caller, until nobody holds ``lock`` any more.
+    """Run the server, detached from the caller, until no other process holds ``lock``.
 
     Args:
-        lock: file on which every user of the server keeps a shared flock.
-        own_folder: folder for the socket alone, removed in the end; empty if there is none.
-        server: command line of the server.
+        lock: the file on which every process that uses the server holds a shared flock.
+        own_folder: a separate folder for the socket, which is removed at the end; empty if there is none.
+        server: the command line of the server.
     """
-    if os.fork():  # the starter goes on, and never has to reap us
+    if os.fork():  # the starter returns, and does not have to reap the keeper
         return
     os.setsid()
-    signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGCHLD])  # until somebody listens
+    signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGCHLD])  # until the handler is installed
     keeper = os.getpid()
     pid = os.fork()
     if not pid:
         _exec_server(server, keeper)
-    # Whoever signals a whole group of processes means its members, whose last work still needs the server.
+    # A signal to the whole process group is meant for the programs in it, and their last work still needs the server.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
@@ -54,18 +52,18 @@ def _exec_server(server: list[str], keeper: int) -> NoReturn:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
     if os.getppid() != keeper:
-        sys.exit("the keeper died before the server began")
-    os.execv(server[0], server)  # noqa: S606 # an absolute path of our own wheel
+        sys.exit("the keeper died before the server started")
+    os.execv(server[0], server)  # noqa: S606 # an absolute path into the installed wheel
 
 
 def _wait_until_unused(lock: str, pid: int) -> None:
     def leave_with_server(*_: object) -> None:
-        if os.waitpid(pid, os.WNOHANG)[0]:  # it may merely have been suspended
+        if os.waitpid(pid, os.WNOHANG)[0]:  # SIGCHLD also comes when the server was only suspended
             sys.exit()
 
     signal.signal(signal.SIGCHLD, leave_with_server)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    # Stays open, and so held, until this process ends: who comes while the server stops has to wait.
+    # The file stays open, and locked, until this process ends: new users wait while the server stops.
     fcntl.flock(os.open(lock, os.O_RDWR | os.O_NOFOLLOW), fcntl.LOCK_EX)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -73,7 +71,7 @@ def _wait_until_unused(lock: str, pid: int) -> None:
 def _stop(pid: int) -> None:
     fast_until = time.monotonic() + _FAST_STOP_S
     while not os.waitpid(pid, os.WNOHANG)[0]:
-        # Again and again, for a server that has only just begun may not have heard it.
+        # Repeat the signal: a server that has just started may miss the first one.
         os.kill(pid, signal.SIGINT if time.monotonic() < fast_until else signal.SIGQUIT)
         time.sleep(_POLL_S)
 

@@ -1,8 +1,8 @@
-"""Folders that belong to one user: made private, and refused where another user could replace them.
+"""Private folders: created for one user, and refused if another user could replace them.
 
-A path is safe if nobody but its owner and root can make any part of it lead elsewhere. So each folder on the way has to
-belong to one of them, and others may write to it only if its sticky bit keeps them from renaming what is not theirs.
-Once that holds, the path can be used again and again: no other user can swap it between two uses.
+A path is safe if only its owner and root can change where any part of it leads. So each folder on the path must belong
+to one of them, and other users may have write access only if the sticky bit prevents them from renaming files of other
+users. A safe path stays safe: no other user can replace a part of it between two uses.
 """
 
 import errno
@@ -19,11 +19,11 @@ _ROOT = 0
 
 
 class UnsafeFolderError(PermissionError):
-    """Another user could replace a folder; the message says which one, and what to do."""
+    """Another user could replace a folder; the message names the folder and the fix."""
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder and the missing ones above it, each for its owner only, whatever the umask is.
+    """Create a folder and its missing parents for the owner only, independent of the umask.
 
     Args:
         folder: absolute. If it exists, its mode becomes 0700, and so does that of a parent named ``.horsies``.
@@ -55,7 +55,7 @@ def make_private(folder: Path) -> None:
 
 
 def open_private(file: Path, flags: int) -> int:
-    """Open a file for its owner only, made if it is missing; a symbolic link is not followed.
+    """Open a file that only its owner can access, and create it if it is missing; symbolic links are not followed.
 
     Raises:
         OSError: it cannot be opened, or is a symbolic link (ELOOP).
@@ -64,7 +64,7 @@ def open_private(file: Path, flags: int) -> int:
 
 
 def _check_way_to(folder: Path) -> None:
-    """Check a folder that exists and each one above it, and the same of the place where symbolic links lead."""
+    """Check an existing folder and all its parents, and the same for the target of symbolic links."""
     for path in dict.fromkeys((folder, Path(os.path.realpath(folder)))):
         for each in (*reversed(path.parents), path):
             _check_part(each)
@@ -84,7 +84,7 @@ def _check_part(folder: Path) -> None:
 
 
 def _check_no_link(folder: Path) -> None:
-    """The folder itself must be no link; its parent may be one that root made."""
+    """Refuse a folder that is a symbolic link; its parent may be one if root has created it."""
     for each in (folder.parent, folder):
         if each.is_symlink() and (each == folder or each.lstat().st_uid != _ROOT or each.name == ".horsies"):
             msg = f"{each} is a symbolic link, which is not followed: name {os.path.realpath(folder)} itself"
@@ -92,7 +92,7 @@ def _check_no_link(folder: Path) -> None:
 
 
 def _is_private(group: int) -> bool:
-    """Whether a group has no member but this user or root: the group that many systems make for each user."""
+    """Whether a group has no members other than this user and root, as the per-user groups of many systems."""
     try:
         user, found = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
     except KeyError:

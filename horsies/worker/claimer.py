@@ -117,7 +117,7 @@ class Claimer:
         """Compute what the next exchange may ask for.
 
         Args:
-            is_full: whether unconfirmed outcomes take so much memory that nothing may start.
+            is_full: whether the memory for unconfirmed outcomes is full, so that nothing may start.
         """
         if self._state.claim_phase is ClaimPhase.STOPPED or is_full:
             return NO_REQUEST

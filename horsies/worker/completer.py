@@ -46,7 +46,7 @@ class Completer:
 
     @property
     def is_full(self) -> bool:
-        """Whether the unconfirmed outcomes take so much memory that no further task may start."""
+        """Whether unconfirmed outcomes take more memory than `MAX_HELD_BYTES`; then no further task may start."""
         return self._held_bytes > MAX_HELD_BYTES
 
     def add(self, job: Job, outcome: Outcome, *, makes_work: bool) -> None:

@@ -9,7 +9,7 @@ children ── free places ─> Claimer ──┘                       └─�
 ```
 
 While an exchange is in flight, outcomes gather for the next one, so batches grow with the load. Finish and claim share
-a round trip and a commit; the notice to waiters follows in a transaction of its own.
+a round trip and a commit; the notice to waiters follows in a separate transaction.
 
 A *lane* is one connection for exchanges. Two lanes let the server work on one exchange while this process reads the
 reply of the other. The lanes are equal; a further lane is used only while all lanes before it are busy, and only for an
@@ -43,7 +43,7 @@ _STUCK_AFTER_S = 0.05
 
 
 class LaneState(Enum):
-    """What a lane does."""
+    """The activity of a lane."""
 
     IDLE = "idle"
     OPENING = "opening"  # its connection is being opened, or was refused and is tried again after a pause
@@ -244,7 +244,7 @@ class Exchange:
     def _transactions(self, batch: ExchangeBatch) -> list[list[Call[Any]]]:
         """The calls of an exchange, by transaction.
 
-        Where limits are active, the claims follow the outcomes in a transaction of their own, because they may have to
+        Where limits are active, the claims follow the outcomes in a separate transaction, because they may have to
         wait for the claims of other workers; and behind them a notice says that a queue has room, if this worker's own
         claim has left some.
         """

@@ -120,7 +120,7 @@ class ExchangeState:
 
     Attributes:
         identity: how the database knows this worker; written by the supervisor.
-        settings: what the app is set to.
+        settings: the settings of the app.
         claim_phase: written by the claimer.
         sync_phase: written by the reconciler.
         limits_active: whether a limit or a pause of a queue has been seen. Claims then travel in a transaction of their

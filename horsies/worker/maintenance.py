@@ -86,7 +86,7 @@ class MaintenanceService:
             await self._connection.close()
 
     async def _try(self, job: MaintenanceJob) -> bool:
-        """Run one batch of a job, unless another worker runs maintenance now; returns whether to run it again at once."""
+        """Run one batch of a job, unless another worker runs maintenance; returns whether the batch was full."""
         try:
             counts = await self._connection.call(worker_queries.maintenance_call(job.call()))
         except CallFailedError as failure:

@@ -97,7 +97,7 @@ class WorkerOptions:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What the supervisor needs to know about the app; it never imports user code itself.
+    """The settings of the app for the supervisor, which never imports user code itself.
 
     Attributes:
         app_name: for the log.

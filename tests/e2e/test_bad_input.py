@@ -114,7 +114,11 @@ def test_a_module_that_raises_is_named_with_the_users_line(
             "HRS-210",
             ["left threads running: ticker"],
         ),
-        ("import os\nos._exit(3)", "HRS-210", ["the process that imports the app exited with code 3 during the import"]),
+        (
+            "import os\nos._exit(3)",
+            "HRS-210",
+            ["the process that imports the app exited with code 3 during the import"],
+        ),
         ("@app.task('add_numbers')\ndef again() -> TaskResult[int, TaskError]: ...", "HRS-301", ["add_numbers"]),
         ("@app.task('mute')\ndef mute(): ...", "HRS-100", ["mute", "fine.py:"]),
         ("@app.task('lost', queue_name='mail')\ndef lost() -> TaskResult[int, TaskError]: ...", "HRS-103", ["mail"]),

@@ -51,7 +51,7 @@ class Stage:
     def leader(self, **env: str) -> WorkerProcess:
         """Start a scheduler and wait until it leads and has made all schedules known."""
         process = self.start(**env)
-        process.wait_for_log("scheduler.leads schedules=hourly,interval,nightly,off,often")
+        process.wait_for_log("scheduler.lead_acquired schedules=hourly,interval,nightly,off,often")
         wait_until(lambda: len(self.next_runs()) == 5, describe=process.log)
         return process
 
@@ -129,10 +129,10 @@ def test_another_one_takes_over_within_five_seconds(stage: Stage, how: signal.Si
     move_clock(stage.session, 3600)
     stage.wait_until_nothing_is_due(TAKEN_OVER_WITHIN_S)
     assert time.monotonic() - since < TAKEN_OVER_WITHIN_S
-    heir.wait_for_log("scheduler.leads")
+    heir.wait_for_log("scheduler.lead_acquired")
     if how is signal.SIGSTOP:
         leader.signal(signal.SIGCONT)
-        leader.wait_for_log("scheduler.lost")
+        leader.wait_for_log("scheduler.lead_lost")
     assert len(stage.tasks("hourly")) == 1
 
 
@@ -201,7 +201,7 @@ def test_it_survives_a_restart_of_the_server(tmp_path: Path) -> None:
                 migrate(session, SCHEMA)
             stage = Stage(url, tmp_path, stack)
             leader = stage.leader()
-        leader.wait_for_log("scheduler.lost")
+        leader.wait_for_log("scheduler.lead_lost")
         with own_server(home, port):
             stage.session = stack.enter_context(open_session(url))
             move_clock(stage.session, 3600)
@@ -219,7 +219,7 @@ def test_a_worker_runs_schedules_beside_its_tasks(stage: Stage) -> None:
     ended = "select count(*) from horsies.history where status = 'COMPLETED'"
     wait_until(lambda: scalar(stage.session, ended) == 7, describe=worker.log)
     assert worker.stop() == 0
-    assert "scheduler.lost" not in worker.log()
+    assert "scheduler.lead_lost" not in worker.log()
 
 
 WRONG = """

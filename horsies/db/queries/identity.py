@@ -1,4 +1,4 @@
-"""The calls that find out which database a connection leads to."""
+"""Calls that identify the database of a connection."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ _IDENTITY = "select identity::text, database_oid::text, system_identifier::text 
 
 @dataclass(frozen=True, slots=True)
 class DatabasePlace:
-    """Where a connection leads, for messages.
+    """The database of a connection, for messages.
 
     Attributes:
-        has_schema: the schema is there, with the functions of this release.
+        has_schema: whether the schema exists, with the functions of this release.
         database: the name of the database.
-        server: ``address:port`` as the server sees itself; None: over a Unix socket.
+        server: ``address:port`` as reported by the server; None: the connection uses a Unix socket.
     """
 
     has_schema: bool
@@ -37,22 +37,22 @@ class DatabaseIdentity:
     system_identifier: str | None
 
     def matches(self, other: "DatabaseIdentity") -> bool:
-        """Whether both are of one schema in one database; an unreadable system identifier matches any."""
+        """Whether both identify the same schema in the same database; an unreadable system identifier matches any."""
         systems = {self.system_identifier, other.system_identifier} - {None}
         return (self.identity, self.database_oid) == (other.identity, other.database_oid) and len(systems) <= 1
 
     def describe(self) -> str:
-        """Say what tells this database from its copies."""
+        """Describe the properties that distinguish this database from its copies."""
         return f"oid {self.database_oid}, system identifier {self.system_identifier or 'not readable'}"
 
 
 def find_identity() -> Call[DatabasePlace]:
-    """Where a connection leads, and whether it can be asked for its identity."""
+    """Return the database of a connection, and whether `database_identity` can be called there."""
     return Call(admin("find_identity"), (), _place)
 
 
 def database_identity() -> Call[DatabaseIdentity]:
-    """The identity of the schema and its database."""
+    """Return the identity of the schema and its database."""
     return Call(_IDENTITY, (), lambda rows: DatabaseIdentity(*map(_text, rows[0])))  # type: ignore[arg-type] # not null
 
 
@@ -62,5 +62,5 @@ def _place(rows: Rows) -> DatabasePlace:
 
 
 def _text(value: object) -> str | None:
-    """Text, which psycopg returns as bytes over a connection that does not say its encoding."""
+    """Decode text, which psycopg returns as bytes if the connection has no known encoding."""
     return str(value, "utf-8", "replace") if isinstance(value, bytes) else None if value is None else str(value)

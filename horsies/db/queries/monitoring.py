@@ -1,4 +1,4 @@
-"""The calls of who watches over the queue: what is stale or late, who works, and what to do about the dead."""
+"""Calls for monitoring and operation: stale and expired tasks, workers, queues, bulk commands."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,48 +24,58 @@ _TASKS = "select info.* from FOUND as found (id) cross join lateral horsies.task
 
 
 def _tasks(found: str, *params: object, with_args: bool = False) -> Call[list[TaskInfoRow]]:
-    """The tasks whose ids a server function finds."""
+    """Return the tasks whose ids the SQL expression ``found`` returns."""
     return Call(_TASKS.replace("FOUND", found), (*params, with_args), many(TaskInfoRow))
 
 
 def stale_tasks(stale_after_s: float, limit: int) -> Call[list[TaskInfoRow]]:
-    """Tasks in hand of workers without a heartbeat for so many seconds, oldest claim first."""
+    """Return the claimed and running tasks of workers without a heartbeat for ``stale_after_s``, oldest claim first."""
     return _tasks("horsies.stale_tasks(%s::float8, %s)", stale_after_s, limit)
 
 
 def expired_tasks(limit: int) -> Call[list[TaskInfoRow]]:
-    """Tasks that were not started by their deadline, of a day, the latest deadline first."""
+    """Return tasks of the last day that were not started by their deadline, latest deadline first."""
     return _tasks("horsies.expired_tasks(%s)", limit)
 
 
 def health() -> Call[HealthRow]:
-    """What may go wrong with a server in use, in numbers."""
+    """Return measurements of the health of a server in use."""
     return Call("select * from horsies.health()", (), lambda rows: HealthRow(*rows[0]))
 
 
 def list_tasks(
     statuses: Sequence[str] | None, queue: str | None, name: str | None, limit: int, *, with_args: bool = False
 ) -> Call[list[TaskInfoRow]]:
-    """Tasks of these statuses, of a queue, of a name (None: of all), the latest sent first."""
+    """Return tasks by status, queue and name (None: any), latest sent first."""
     wanted = None if statuses is None else list(statuses)
     return _tasks("horsies.list_tasks(%s, %s, %s, %s)", wanted, queue, name, limit, with_args=with_args)
 
 
 def live_ids(queue: str | None, name: str | None) -> Call[list[UUID]]:
-    """The ids of all live tasks of a queue, of a name (None: of all), the latest sent first."""
+    """Return the ids of all live tasks by queue and name (None: any), latest sent first."""
     params = (["PENDING", "CLAIMED", "RUNNING"], queue, name, _ALL, 0)
     return Call("select * from horsies.list_tasks(%s, %s, %s, %s, %s)", params, column)
 
 
 def cancel_many(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
-    """End those of the tasks that have not ended; answers which these were."""
+    """Cancel those of the tasks that have not ended; returns their ids."""
     hint = Call("select horsies.notify_cancel_many(%s::uuid[])", (list(task_ids),), nothing)
     return Call("select * from horsies.cancel_many(%s::uuid[])", (list(task_ids),), column, hint=hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerunFilter:
-    """Which ended tasks a bulk rerun is about; None: whatever it is. Both times are those of the task's end."""
+    """The ended tasks that a bulk rerun selects. None: any.
+
+    Attributes:
+        statuses: the statuses with which they ended.
+        queue: their queue.
+        name: the name of the task.
+        codes: their error codes.
+        since: ended at this time or later.
+        until: ended before this time.
+        again: whether to include tasks that were rerun before.
+    """
 
     statuses: Sequence[str]
     queue: str | None = None
@@ -77,7 +87,7 @@ class RerunFilter:
 
 
 def rerunnable(wanted: RerunFilter, limit: int) -> Call[RerunnableRow]:
-    """Which tasks a bulk rerun sends again, those that ended first coming first."""
+    """Select the tasks of a bulk rerun, earliest end first."""
     codes = None if wanted.codes is None else list(wanted.codes)
     params = (list(wanted.statuses), wanted.queue, wanted.name, codes, wanted.since, wanted.until, wanted.again, limit)
     sql = "select * from horsies.rerunnable(%s::text[], %s, %s, %s::text[], %s::timestamptz, %s::timestamptz, %s, %s)"
@@ -91,14 +101,14 @@ def _verdicts(rows: Rows) -> dict[UUID, RerunVerdict]:
 def rerun_many(
     origins: Sequence[UUID], known: Sequence[int], new_ids: Sequence[UUID]
 ) -> Call[dict[UUID, RerunVerdict]]:
-    """Send ended tasks again that have as many reruns as is known; answers what became of each."""
+    """Rerun ended tasks, each only if it still has the known number of reruns; returns a verdict for each."""
     params = (list(origins), list(known), list(new_ids))
     sql = "select * from horsies.rerun_many(%s::uuid[], %s::int[], %s::uuid[])"
     return Call(sql, params, _verdicts, hint=notify_wake())
 
 
 def waiting_names(limit: int) -> Call[list[WaitingNameRow]]:
-    """Names under which tasks wait, by queue: how many (counted up to ``limit``), and whether a worker takes them."""
+    """Count waiting tasks by name and queue, up to ``limit``; also returns whether a worker can run them."""
     return Call("select * from horsies.waiting_names(%s)", (limit,), many(WaitingNameRow))
 
 
@@ -114,35 +124,35 @@ def _worker(*row: Any) -> WorkerStats:
 
 
 def worker_stats() -> Call[list[WorkerStats]]:
-    """All workers that are known."""
+    """Return all registered workers."""
     return Call("select * from horsies.worker_stats()", (), many(_worker))
 
 
 def reap_stale(stale_after_s: float, limit: int) -> Call[int]:
-    """Declare workers dead and reap their work; answers how many running tasks that were."""
+    """Declare workers without a recent heartbeat dead, and reap their tasks; returns the number of running ones."""
     return Call("select horsies.reap_stale(%s::float8, %s)", (stale_after_s, limit), scalar)
 
 
 def return_stale_to_queue(stale_after_s: float, limit: int) -> Call[int]:
-    """Return to the queue what silent workers have claimed and not begun; answers how many."""
+    """Return claimed tasks of workers without a recent heartbeat to the queue; returns their number."""
     return Call("select horsies.return_stale_to_queue(%s::float8, %s)", (stale_after_s, limit), scalar)
 
 
 def queue_stats(names: Sequence[str]) -> Call[list[QueueStats]]:
-    """These queues, and all of which something is known."""
+    """Return the queues with these names, and all others that the database knows."""
     return Call("select * from horsies.queue_stats(%s::text[])", (list(names),), many(QueueStats))
 
 
 def queue_control(name: str, action: str, cap: int | None = None) -> Call[bool]:
-    """``pause``, ``resume`` or ``cap`` a queue; answers whether that changed something."""
+    """``pause``, ``resume`` or ``cap`` a queue; returns whether that changed anything."""
     return Call("select horsies.queue_control(%s, %s, %s::int)", (name, action, cap), scalar)
 
 
 def why(task_id: UUID) -> Call[Why]:
-    """What a task is waiting for."""
+    """Return why a task is waiting."""
     return Call("select * from horsies.why(%s)", (task_id,), lambda rows: Why(*rows[0]))
 
 
 def ping() -> Call[None]:
-    """Have the database answer."""
+    """Check that the database answers."""
     return Call("select horsies.now()", (), nothing)

@@ -1,4 +1,4 @@
-"""The rows that server functions return, column by column in the functions' own order."""
+"""The rows that server functions return, with their columns in the same order."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,7 +58,19 @@ class StoredResult(NamedTuple):
 
 
 class ClaimedTask(NamedTuple):
-    """A row of `horsies.claim` that is a task; ``root_id`` and ``inputs`` are of one that is on a node of a run."""
+    """A task in a reply of `horsies.claim`.
+
+    Attributes:
+        id: of the task.
+        task_name: its name.
+        args: the encoded arguments.
+        attempt: the number of this attempt, from 1.
+        timeout_ms: the time-out of an attempt; None: it has none.
+        queue: its queue.
+        queue_limited: whether the queue has a cap.
+        root_id: the root run of a task in a workflow, else None.
+        inputs: JSON inputs of a task in a workflow, else None.
+    """
 
     id: UUID
     task_name: str
@@ -72,7 +84,7 @@ class ClaimedTask(NamedTuple):
 
 
 class RunRow(NamedTuple):
-    """A row of `horsies.workflow_state`. The output is that of a COMPLETED run."""
+    """A row of `horsies.workflow_state`. Only a COMPLETED run has an output."""
 
     workflow_id: UUID
     name: str
@@ -92,7 +104,7 @@ class RunRow(NamedTuple):
 
 
 class RunTaskRow(NamedTuple):
-    """A row of `horsies.workflow_tasks`. ``result_kind`` and ``result_task`` say what reads the result."""
+    """A row of `horsies.workflow_tasks`. ``result_kind`` and ``result_task`` determine how the result is decoded."""
 
     node_index: int
     node_id: str
@@ -113,24 +125,25 @@ class RunTaskRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerStats:
-    """One worker that the database knows. Times are aware, in UTC and by the database's clock.
+    """One registered worker. Times are aware, in UTC, by the clock of the database.
 
     Attributes:
-        worker_id: new at each start.
-        hostname: of its machine.
-        pid: of its supervisor.
-        process_name: host and pid.
-        library_version: of horsies.
-        processes: its children.
-        concurrency: tasks at a time in each child.
-        queues: those it works on.
-        task_names: what it can run.
-        started_at: when it made itself known.
-        heartbeat_at: when it last said that it lives.
-        is_stale: that is longer ago than it allows itself; its work is about to be handed on.
-        claimed: tasks it has claimed and not begun.
-        running: tasks it runs.
-        clock_skew_s: seconds by which its machine's clock is ahead of the database's; negative: behind; None: unknown.
+        worker_id: assigned at each start.
+        hostname: the name of its machine.
+        pid: the process id of its supervisor.
+        process_name: ``hostname:pid``.
+        library_version: its version of horsies.
+        processes: the number of its children.
+        concurrency: the number of tasks that each child runs at the same time.
+        queues: the queues it works on.
+        task_names: the tasks it can run.
+        started_at: when it registered.
+        heartbeat_at: the time of its last heartbeat.
+        is_stale: whether the last heartbeat is older than the worker's threshold, so that its tasks are about to be
+            recovered.
+        claimed: the number of tasks that it has claimed and not started.
+        running: the number of tasks that it runs.
+        clock_skew_s: how many seconds its clock is ahead of the database's; negative: behind; None: unknown.
     """
 
     worker_id: str
@@ -154,7 +167,7 @@ type RerunVerdict = Literal["sent", "changed", "live", "unknown"]
 
 
 class RerunnableRow(NamedTuple):
-    """The row of `horsies.rerunnable`; ``reruns`` has an item for each of ``ids``."""
+    """The row of `horsies.rerunnable`; ``reruns`` has one number for each item of ``ids``."""
 
     matching: int
     left_out: int
@@ -207,14 +220,14 @@ class QueueStats(NamedTuple):
     """One queue, a row of `horsies.queue_stats`.
 
     Attributes:
-        name: of the queue.
-        waiting: tasks that are due and not claimed.
-        scheduled: tasks that are not due yet, retries among them.
-        claimed: tasks that wait in workers which have prefetched them.
-        running: tasks that run.
-        paused: nothing new starts.
-        max_concurrency: the cap that counts; None: there is none, or no worker has told its own.
-        workers: how many live ones work on it.
+        name: the name of the queue.
+        waiting: the number of tasks that are due and not claimed.
+        scheduled: the number of tasks that are not due yet, including retries.
+        claimed: the number of tasks that workers have prefetched.
+        running: the number of running tasks.
+        paused: whether the queue is paused, so that no task starts.
+        max_concurrency: the cap in effect; None: there is none, or no worker has registered one.
+        workers: the number of live workers that work on the queue.
     """
 
     name: str
@@ -228,7 +241,7 @@ class QueueStats(NamedTuple):
 
 
 class Why(NamedTuple):
-    """What a task is waiting for: the ``reason`` in a word, for programs, and in a ``sentence``."""
+    """Why a task is waiting: a ``reason`` for programs, in one word, and a ``sentence`` for people."""
 
     reason: str
     sentence: str

@@ -1,4 +1,4 @@
-"""The calls of schedulers, and of who watches over schedules."""
+"""Calls of schedulers, and of commands that show and change schedules."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,19 +15,19 @@ _TICK = "select horsies.schedule_tick(%s, %s, %s::timestamptz, %s::timestamptz[]
 
 
 def schedule_lead(names: Sequence[str], silence: timedelta) -> Call[list[str]]:
-    """Take the lead of schedules until the end of the transaction; answers which of them were free."""
+    """Take the lead of schedules until the end of the transaction; returns the names of those that were free."""
     return Call("select * from horsies.schedule_lead(%s::text[], %s::interval)", (list(names), silence), column)
 
 
 def schedule_states() -> Call[tuple[datetime, dict[str, ScheduleState]]]:
-    """What the clock says, and all schedules by name."""
+    """Return the time of the database, and all schedules by name."""
     return Call("select * from horsies.schedule_states()", (), _states)
 
 
 def schedule_define(  # noqa: PLR0913 - one parameter a column
     name: str, config_hash: str, words: str, timezone: str, request: EnqueueRequest, *, first_due: datetime | None
 ) -> Call[None]:
-    """Make a schedule known, or what it sends; ``first_due`` counts if the hash is another one than it was."""
+    """Create or update a schedule; ``first_due`` applies if the hash has changed."""
     retries = None if request.retry_policy is None else RawJson(request.retry_policy)
     place = (request.task_name, request.queue, request.priority)
     sent = (RawJson(request.args), retries, request.timeout_ms, request.fingerprint)
@@ -38,18 +38,21 @@ def schedule_define(  # noqa: PLR0913 - one parameter a column
 def schedule_tick(
     name: str, config_hash: str, due: datetime, due_times: Sequence[datetime], following: datetime
 ) -> Call[int | None]:
-    """Send a task for each due time, and go on to the following one; None: another scheduler was quicker."""
+    """Send a task for each due time, and move the schedule to ``following``; returns the number of tasks sent.
+
+    None: another scheduler has run these due times.
+    """
     params = (name, config_hash, due, list(due_times), following)
     return Call(_TICK, params, scalar, hint=notify_wake())
 
 
 def schedule_pause(name: str, *, paused: bool) -> Call[bool | None]:
-    """Pause or resume a schedule; answers whether that changed something; None: it is not known."""
+    """Pause or resume a schedule; returns whether that changed anything, or None if there is no such schedule."""
     return Call("select horsies.schedule_pause(%s, %s)", (name, paused), scalar)
 
 
 def schedule_run(name: str, task_id: UUID) -> Call[bool]:
-    """Send a schedule's task now; False: it is not known."""
+    """Send the task of a schedule now; returns False if there is no such schedule."""
     return Call("select horsies.schedule_run(%s, %s)", (name, task_id), scalar, hint=notify_wake())
 
 

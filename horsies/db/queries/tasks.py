@@ -1,4 +1,4 @@
-"""The calls a producer makes. Their SQL stands here once, for every driver."""
+"""Calls of producers. All drivers use the same SQL."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ _ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s:
 
 @dataclass(frozen=True, slots=True)
 class EnqueueRequest:
-    """One task to be accepted. ``delay`` is in seconds from the database's now."""
+    """One task to send. ``delay`` is in seconds, counted from the current time of the database."""
 
     task_id: UUID
     task_name: str
     queue: str
     priority: int
-    args: bytes = field(repr=False)  # an error of a send has them, and gets logged
+    args: bytes = field(repr=False)  # errors of a send contain the request and are logged
     fingerprint: bytes
     delay: float
     good_until: datetime | None
@@ -30,7 +30,7 @@ class EnqueueRequest:
 
 
 def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = UNSET) -> Call[str]:
-    """Accept a task; answers ``sent``, ``known`` or ``mismatch``."""
+    """Send a task; returns ``sent``, ``known`` or ``mismatch``."""
     params = (
         request.task_id,
         request.task_name,
@@ -48,41 +48,41 @@ def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = UNSET
 
 
 def task_result(task_id: UUID) -> Call[StoredResult | None]:
-    """Where a task stands; None: there is no such task."""
+    """Return the status and the result of a task; None: there is no such task."""
     return Call("select task_name, status, result from horsies.task_result(%s)", (task_id,), first(StoredResult))
 
 
 def ended_among(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
-    """Which of these tasks are no longer live."""
+    """Return the ids of those tasks that are no longer live."""
     return Call("select * from horsies.ended_among(%s::uuid[])", (list(task_ids),), column)
 
 
 def task_info(task_id: UUID, *, with_args: bool = False) -> Call[TaskInfoRow | None]:
-    """Everything known about a task, its arguments only ``with_args``; None: there is no such task."""
+    """Return everything that is known about a task; its arguments only ``with_args``. None: there is no such task."""
     return Call("select * from horsies.task_info(%s, %s)", (task_id, with_args), first(TaskInfoRow))
 
 
 def task_attempts(task_id: UUID) -> Call[list[AttemptRow]]:
-    """The finished attempts of a task, newest first."""
+    """Return the finished attempts of a task, newest first."""
     return Call("select * from horsies.task_attempts(%s)", (task_id,), many(AttemptRow))
 
 
 def cancel(task_id: UUID) -> Call[str]:
-    """End a task that has not ended; answers ``cancelled``, ``ended`` or ``unknown``."""
+    """Cancel a task that has not ended; returns ``cancelled``, ``ended`` or ``unknown``."""
     return Call("select horsies.cancel(%s)", (task_id,), scalar, hint=notify_cancel(task_id))
 
 
 def notify_cancel(task_id: UUID) -> Call[None]:
-    """Tell workers and waiters that a task was cancelled; in a transaction of its own, which is not durable."""
+    """Notify workers and waiters that a task was cancelled, in a separate transaction, which is not durable."""
     return Call("select horsies.notify_cancel(%s)", (task_id,), nothing)
 
 
 def progress(task_id: UUID, attempt: int, report: bytes | None) -> Call[bool]:
-    """Say how far an attempt has come, or with None only ask; answers whether it still runs."""
+    """Report the progress of an attempt (None: no report); returns whether the attempt is still running."""
     params = (task_id, attempt, None if report is None else RawJson(report))
     return Call("select horsies.progress(%s, %s::int, %s::json)", params, scalar)
 
 
 def rerun(origin: UUID, new_id: UUID) -> Call[str]:
-    """Send an ended task again; answers ``sent``, ``live`` or ``unknown``. It may be replayed with the same new id."""
+    """Rerun an ended task; returns ``sent``, ``live`` or ``unknown``. Repeating it with the same new id is safe."""
     return Call("select horsies.rerun(%s, %s)", (origin, new_id), scalar, hint=notify_wake())

@@ -1,4 +1,4 @@
-"""The calls a worker makes."""
+"""Calls of workers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,16 +25,24 @@ _MAINTENANCE = (
 
 
 class Fence(NamedTuple):
-    """What a claim is known by: the task and the number of the exchange in which its worker claimed it."""
+    """Identifies a claim: the task, and the number of the exchange in which the worker has claimed it."""
 
     task_id: UUID
     exchange_no: int
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended, ready for the database. ``result`` is encoded JSON: the value, or the TaskError.
+    """How an attempt ended, ready for the database.
 
-    ``seconds``, for the log only, is how long it ran; 0: that is not known.
+    Attributes:
+        fence: identifies the claim.
+        ok: whether the attempt succeeded.
+        result: encoded JSON: the value, or the `TaskError`.
+        error_code: the code of the error; None if it succeeded.
+        retry_after: the delay before a retry, in seconds, if the task has set one.
+        worker_pid: the process id of the child.
+        process_name: the name of the child.
+        seconds: how long the attempt ran, for the log only; 0: unknown.
     """
 
     fence: Fence
@@ -48,10 +56,12 @@ class Outcome(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What `finish` made of an outcome.
+    """The reply of `finish` to one outcome.
 
-    ``verdict`` is ``accepted``, ``duplicate`` or ``stale``. ``error_code`` is what was stored, which differs from the
-    outcome's if the database refused that. ``due_again`` is when the task is tried again; None: it is not.
+    Attributes:
+        verdict: ``accepted``, ``duplicate`` or ``stale``.
+        error_code: the stored code. It differs from the code of the outcome if the database has refused the result.
+        due_again: when the task is retried; None: it is not.
     """
 
     verdict: str
@@ -61,13 +71,13 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The answer to a claim.
+    """The reply to a claim.
 
     Attributes:
-        tasks: to be begun, in this order.
-        is_filled: there were as many as limit, so there may be more.
-        limits_active: caps or pauses of queues applied; not said by a filled claim.
-        due_in: unless filled, in how many seconds the next task falls due; None: none is scheduled.
+        tasks: the claimed tasks, in the order in which they should start.
+        is_filled: whether as many tasks as requested were claimed, so that more may be available.
+        limits_active: whether caps or pauses of queues applied; False for a filled claim, which does not report it.
+        due_in: seconds until the next scheduled task is due; None: none is scheduled, or the claim was filled.
     """
 
     tasks: list[ClaimedTask]
@@ -77,7 +87,7 @@ class Claim:
 
 
 class WorkerFacts(NamedTuple):
-    """What a worker says of itself when it starts, as in the table `workers`. ``queues`` maps names to caps."""
+    """The row that a worker writes into the table `workers` when it starts. ``queues`` maps names to caps."""
 
     hostname: str
     pid: int
@@ -96,7 +106,7 @@ class WorkerFacts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LocalWorker:
-    """A worker of the same host; ``process_start`` is its `WorkerFacts.process_start`."""
+    """A worker on the same host; ``process_start`` is its `WorkerFacts.process_start`."""
 
     worker_id: UUID
     pid: int
@@ -105,14 +115,20 @@ class LocalWorker:
 
 @dataclass(frozen=True, slots=True)
 class ReapCounts:
-    """What a reap did; as a number, with how many tasks."""
+    """The result of a reap; as an integer, the number of recovered tasks.
+
+    Attributes:
+        workers: the number of dead workers.
+        returned: the number of tasks that had not started and were returned to the queue.
+        crashed: the number of running tasks that failed with WORKER_CRASHED.
+    """
 
     workers: int
     returned: int
     crashed: int
 
     def __int__(self) -> int:
-        """How many tasks were handed on."""
+        """Return the number of recovered tasks."""
         return self.returned + self.crashed
 
 
@@ -136,23 +152,33 @@ def claim(  # noqa: PLR0913 - the server function's own parameters
     free: int,
     lease_s: float | None = None,
 ) -> Call[Claim]:
-    """Take up to ``limit`` due tasks, of capped queues no more than can begin at once; with a lease, prefetch them."""
+    """Claim up to ``limit`` due tasks.
+
+    Args:
+        worker_id: the worker.
+        exchange_no: the number of the exchange, which becomes part of the fences.
+        limit: the largest number of tasks.
+        queues: the queues to claim from.
+        names: the tasks that the worker can run.
+        free: the largest number of tasks from queues with a cap: as many as can start at once.
+        lease_s: prefetch the tasks for this many seconds; None: they start now.
+    """
     return Call(_CLAIM, (worker_id, exchange_no, limit, free, lease_s, list(queues), list(names)), _claim)
 
 
 def start(worker_id: UUID, fences: Sequence[Fence]) -> Call[dict[UUID, int]]:
-    """Let prefetched tasks begin; answers the number of the attempt for each that may."""
+    """Start prefetched tasks; returns the number of the attempt for each task that may start."""
     return Call("select * from horsies.start(%s, %s::uuid[], %s::bigint[])", (worker_id, *_fences(fences)), dict)
 
 
 def renew(worker_id: UUID, fences: Sequence[Fence], lease_s: float, max_s: float) -> Call[set[UUID]]:
-    """Keep prefetched tasks for another lease; answers which are kept: none that was claimed ``max_s`` ago."""
+    """Renew the leases of prefetched tasks; returns the renewed ones. Claims older than ``max_s`` are not renewed."""
     sql = "select * from horsies.renew(%s, %s::uuid[], %s::bigint[], %s::float8, %s::float8)"
     return Call(sql, (worker_id, *_fences(fences), lease_s, max_s), lambda rows: {row[0] for row in rows})
 
 
 def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[dict[UUID, Verdict]]:
-    """Write outcomes; answers what was made of each."""
+    """Write outcomes; returns a verdict for each task."""
     columns: list[list[Any]] = [[outcome[field] for outcome in outcomes] for field in range(len(Outcome._fields))]
     fences, oks, results, codes, retries, pids, names, _ = columns
     texts = [result.decode() for result in results]
@@ -161,39 +187,45 @@ def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[
 
 
 def notify_done(task_ids: Sequence[UUID]) -> Call[None]:
-    """Tell waiters that these tasks may have ended; in a transaction of its own."""
+    """Notify waiters that these tasks may have ended, in a separate transaction."""
     return Call("select horsies.notify_done(%s::uuid[])", (list(task_ids),), nothing)
 
 
 def notify_wake() -> Call[None]:
-    """Tell workers that there may be work; in a transaction of its own."""
+    """Notify workers that there may be work, in a separate transaction."""
     return Call("select horsies.notify_wake()", (), nothing)
 
 
 def notify_room(worker_id: UUID, queues: Iterable[str]) -> Call[None]:
-    """Tell workers, if there is work for it, that queues have a task less in hand; in a transaction of its own."""
+    """Notify workers that capped queues have room, if tasks are waiting there, in a separate transaction."""
     return Call("select horsies.notify_room(%s, %s::text[])", (worker_id, list(queues)), nothing)
 
 
 def release(worker_id: UUID, fences: Sequence[Fence]) -> Call[int]:
-    """Hand back claims that have not begun; answers how many went back."""
+    """Return claims that have not started to the queue; returns their number."""
     return Call("select horsies.release(%s, %s::uuid[], %s::bigint[])", (worker_id, *_fences(fences)), scalar)
 
 
 def reconcile(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
-    """Say what is in hand; answers which of it is not this worker's any more."""
+    """Compare the claims that a worker holds with the database; returns the tasks that it has lost.
+
+    All other claims of the worker are returned to the queue.
+    """
     sql = "select * from horsies.reconcile(%s, %s::uuid[], %s::bigint[])"
     return Call(sql, (worker_id, *_fences(held)), lambda rows: {row[0] for row in rows})
 
 
 def heartbeat(worker_id: UUID, ahead_s: float | None = None) -> Call[tuple[bool, float]]:
-    """Say that it lives, and how far its clock is ahead; answers False if it was declared dead, and the Unix time."""
+    """Write a heartbeat and the clock skew.
+
+    Returns False if the worker was declared dead, and the server's Unix time.
+    """
     sql = "select horsies.heartbeat(%s, %s::float8), extract(epoch from clock_timestamp())::float8"
     return Call(sql, (worker_id, ahead_s), lambda rows: rows[0])
 
 
 def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[tuple[None, float]]:
-    """Make a worker known; answers the server's Unix time."""
+    """Register a worker; returns the server's Unix time."""
     *identity, queues, cluster_cap, task_names, stale_after_s = facts
     caps = list(queues.values()) if any(cap is not None for cap in queues.values()) else None
     params = (worker_id, *identity, list(queues), caps, cluster_cap, list(task_names), stale_after_s)
@@ -201,45 +233,50 @@ def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[tuple[None, float]
 
 
 def worker_stop(worker_id: UUID) -> Call[None]:
-    """A worker leaves."""
+    """Deregister a worker."""
     return Call("select horsies.worker_stop(%s)", (worker_id,), nothing)
 
 
 def reap(proven_dead: UUID | None, limit: int) -> Call[ReapCounts]:
-    """Hand on the work of dead workers."""
+    """Recover the tasks of dead workers.
+
+    Args:
+        proven_dead: a worker that is known to be dead; None: all workers whose heartbeat is too old.
+        limit: the largest number of tasks.
+    """
     return Call(
         "select * from horsies.reap(%s::uuid, %s::int)", (proven_dead, limit), lambda rows: ReapCounts(*rows[0])
     )
 
 
 def expire(limit: int) -> Call[int]:
-    """End tasks that were not started in time; answers how many."""
+    """Expire tasks that were not started by their deadline; returns their number."""
     return Call("select horsies.expire(%s::int)", (limit,), scalar)
 
 
 def add_partitions(days: int) -> Call[int]:
-    """Make the history partitions of the next days; answers how many were made."""
+    """Create the history partitions of the next days; returns the number of new ones."""
     return Call("select horsies.add_partitions(%s::int)", (days,), scalar)
 
 
 def prune(keep_hours: float) -> Call[int]:
-    """Drop days of history that are older than that; answers how many."""
+    """Drop days of history that are older than ``keep_hours``; returns their number."""
     return Call("select horsies.prune(%s::float8)", (keep_hours,), scalar)
 
 
 def forget_workers(keep_hours: float) -> Call[int]:
-    """Forget workers that have been dead for so long; answers how many."""
+    """Delete the records of workers that died more than ``keep_hours`` ago; returns their number."""
     return Call("select horsies.forget_workers(%s::float8)", (keep_hours,), scalar)
 
 
 def local_workers(boot_id: str, pid_namespace: str) -> Call[list[LocalWorker]]:
-    """List the workers of this host whose processes can be seen from here, the caller's own too."""
+    """Return the workers on this host whose processes are visible here, including the calling worker."""
     return Call("select * from horsies.local_workers(%s, %s)", (boot_id, pid_namespace), many(LocalWorker))
 
 
 def maintenance_call[R](call: Call[R]) -> Call[R | None]:
-    """Make a call under the lock of the duties, in one statement; None: it is not made, for another worker is at them.
+    """Make a call under the maintenance lock, in one statement; returns None if another worker holds the lock.
 
-    The lock is asked for first: what comes behind it refers to its answer.
+    The statement takes the lock first, because the call refers to the result of the lock.
     """
     return Call(_MAINTENANCE.replace("CALL", call.sql), call.params, lambda rows: call.decode(rows) if rows else None)

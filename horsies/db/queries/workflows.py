@@ -1,4 +1,4 @@
-"""The calls about workflow runs: of producers, and of children that build, expand and collect for one."""
+"""Calls about workflow runs, by producers and by the built-in tasks of workflows."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -16,7 +16,7 @@ _LIST = (
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A run as the database takes it: what its spec was compiled to, and the SHA-256 of that."""
+    """A run to start: its compiled spec (``document``), and the SHA-256 of that (``fingerprint``)."""
 
     run_id: UUID
     document: bytes
@@ -24,48 +24,51 @@ class RunRequest:
 
 
 def workflow_start(request: RunRequest, connection: object = UNSET) -> Call[str]:
-    """Start a run; answers ``started``, ``known`` or ``mismatch``. It may be replayed."""
+    """Start a run; returns ``started``, ``known`` or ``mismatch``. Repeating the call is safe."""
     params = (request.run_id, RawJson(request.document), request.fingerprint)
     return Call("select horsies.workflow_start(%s, %s::json, %s)", params, scalar, notify_wake(), connection)
 
 
 def workflow_control(run_id: UUID, action: str) -> Call[str]:
-    """``pause``, ``resume`` or ``cancel`` a run; answers ``changed``, ``unchanged`` or ``unknown``."""
+    """``pause``, ``resume`` or ``cancel`` a run; returns ``changed``, ``unchanged`` or ``unknown``."""
     return Call("select horsies.workflow_control(%s, %s)", (run_id, action), scalar)
 
 
 def workflow_attach(task_id: UUID, attempt: int, request: RunRequest) -> Call[str]:
-    """Start the run that the node of a building task is; answers ``attached``, ``known`` or ``lost``."""
+    """Start the child run of a sub-workflow node, from the task that builds it.
+
+    Returns ``attached`` or ``known``; any other word says why the run was not started.
+    """
     params = (task_id, attempt, request.run_id, RawJson(request.document), request.fingerprint)
     return Call("select horsies.workflow_attach(%s, %s::int, %s, %s::json, %s)", params, scalar)
 
 
 def workflow_map(task_id: UUID, attempt: int) -> Call[str]:
-    """Expand or collect a map, whatever is next; answers ``done`` or ``lost``."""
+    """Expand or collect a map, depending on its state; returns ``done`` or ``lost``."""
     return Call("select horsies.workflow_map(%s, %s::int)", (task_id, attempt), scalar)
 
 
 def workflow_inputs(run_id: UUID, index: int) -> Call[bytes]:
-    """What the task of a node gets of its run, however large."""
+    """Return the inputs of the task of a node, without a limit on their size."""
     return Call("select horsies.workflow_inputs(%s, %s::int, %s::int)", (run_id, index, None), scalar)
 
 
 def workflow_state(run_id: UUID) -> Call[RunRow | None]:
-    """Where a run stands; None: there is no such run."""
+    """Return the state of a run; None: there is no such run."""
     return Call("select * from horsies.workflow_state(%s)", (run_id,), first(RunRow))
 
 
 def workflow_tasks(run_id: UUID, node_id: str | None = None, *, with_results: bool) -> Call[list[RunTaskRow]]:
-    """The nodes of a run in the order of its spec, or the one of that id."""
+    """Return the nodes of a run in the order of its spec, or only the one with ``node_id``."""
     params = (run_id, node_id, with_results)
     return Call("select * from horsies.workflow_tasks(%s, %s::text, %s)", params, many(RunTaskRow))
 
 
 def workflow_list(status: str | None, limit: int) -> Call[list[RunRow]]:
-    """The latest runs, newest first."""
+    """Return the latest runs, newest first."""
     return Call(_LIST, (status, limit), many(RunRow))
 
 
 def workflow_prune(keep_hours: float, limit: int) -> Call[int]:
-    """Forget runs that ended longer ago than that; answers how many."""
+    """Delete runs that ended more than ``keep_hours`` ago; returns their number."""
     return Call("select horsies.workflow_prune(%s::float8, %s::int)", (keep_hours, limit), scalar)
