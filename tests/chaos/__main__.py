@@ -1,4 +1,4 @@
-"""``python -m tests.chaos``: the full run, and the broken builds; the last line says whether all promises held."""
+"""``python -m tests.chaos``: the full run and the broken builds; the last line reports whether all promises held."""
 
 import argparse
 import secrets

@@ -1,4 +1,4 @@
-"""Judges a run of chaos: pure functions from what was written down to what was broken. No I/O here.
+"""Checks a chaos run: pure functions from records to violations. No I/O here.
 
 What is compared comes from three places that do not know of each other: what producers were told (`Sent`), what tasks
 wrote down in their own processes (`Note`), and what the queue's tables say in the end (`Final`, `Attempt`).

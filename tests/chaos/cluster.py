@@ -1,4 +1,4 @@
-"""The cluster of a run: a server, workers that are started again whenever they end, producers, and the ledger."""
+"""The cluster of a chaos run: a server, workers that are restarted when they end, producers, and the ledger."""
 
 import ctypes.util
 import os

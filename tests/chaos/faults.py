@@ -1,4 +1,4 @@
-"""The faults: what breaks, how often, and when. A seed makes the same plan again; what it meets is up to the machine."""
+"""The faults of a chaos run: their kinds, number and times. The same seed makes the same plan."""
 
 import random
 import signal

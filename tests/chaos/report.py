@@ -1,4 +1,4 @@
-"""The report of a run: docs/reliability.md is what this writes."""
+"""The report of a chaos run; it writes docs/reliability.md."""
 
 import subprocess
 from collections import Counter

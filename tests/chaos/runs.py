@@ -1,4 +1,4 @@
-"""The runs of the harness: which servers, workers and faults, and what is looked at in the end."""
+"""The runs of the harness: their servers, workers, faults, and final checks."""
 
 import shutil
 import subprocess

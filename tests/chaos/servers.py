@@ -1,4 +1,4 @@
-"""PostgreSQL servers of a run's own: real ones, started, crashed, filled up, copied and promoted."""
+"""PostgreSQL servers of a chaos run: real servers that are started, crashed, filled up, copied and promoted."""
 
 import os
 import pwd

@@ -1,4 +1,4 @@
-"""The broken builds can still be made; whether they are found out is for `make chaos` to show."""
+"""The broken builds can be created. `make chaos` shows whether their faults are detected."""
 
 from pathlib import Path
 

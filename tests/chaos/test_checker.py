@@ -1,4 +1,4 @@
-"""The checker finds each kind of broken promise, and nothing in a run that broke none."""
+"""The checker detects each kind of violation, and reports nothing for a correct run."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A small share of `make chaos`, in CI: all faults of processes, connections and the server in a quarter of a minute."""
+"""A short version of `make chaos` for CI: all faults of processes, connections and the server in 15 seconds."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The checker of workflow runs finds each violation in a record that is sound but for it."""
+"""The checker of workflow runs detects each violation in a record that is correct otherwise."""
 
 from collections.abc import Callable
 from dataclasses import replace

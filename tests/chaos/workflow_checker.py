@@ -1,4 +1,4 @@
-"""Judges the workflow runs of a run of chaos: what was started and what the tables say, against the oracle. No I/O here."""
+"""Checks the workflow runs of a chaos run: records and tables against the oracle. No I/O here."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence

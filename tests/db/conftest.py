@@ -1,4 +1,4 @@
-"""Sessions of a test's database, and threads in which they may wait."""
+"""Database sessions of a test, and threads in which their calls may block."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Caps and pauses as `claim` keeps them: never more in hand than allowed, whoever claims, and the order stays."""
+"""Caps and pauses in `claim`: concurrent claims never exceed a cap, and the order of tasks is kept."""
 
 from collections.abc import Callable
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""`Database`: from a configuration to connections of a schema that is ready."""
+"""`Database`: from a configuration to connections with a ready schema."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Any order of events from two workers with a session each, on the real database and on a model of a few lines.
+"""Random orders of events from two workers with one session each, on the database and on a small model.
 
 No task is lost, each claim has at most one accepted outcome, no arrow of the diagram in docs/task-life-cycle.md is
 taken twice for one fence, and what has ended never changes.

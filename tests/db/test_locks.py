@@ -1,4 +1,4 @@
-"""The order in which locks are taken, shown with locks that are held: nobody deadlocks on the same rows."""
+"""The order in which server functions take locks, shown by holding locks: no deadlock on the same rows."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Databases, roles and schemas whose names need quotes; names of the greatest length."""
+"""Databases, roles and schemas whose names need quotes or have the maximum length."""
 
 from collections.abc import Iterator
 

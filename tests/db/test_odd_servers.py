@@ -1,4 +1,4 @@
-"""Servers and databases with other settings than ours: encodings, time zones, styles of dates."""
+"""Servers and databases with unusual settings: encodings, time zones, date styles."""
 
 import asyncio
 from collections.abc import Iterator

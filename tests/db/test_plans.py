@@ -1,4 +1,4 @@
-"""What the server functions read: index scans, few rows and few buffers, however full the tables are."""
+"""Query plans of the server functions: index scans, few rows and few buffers, even with full tables."""
 
 import json
 from collections.abc import Callable, Generator, Iterator

@@ -1,4 +1,4 @@
-"""Ten thousand tasks that fail at once do not come back at once, and hold up nothing else."""
+"""Ten thousand tasks that fail at once are retried at different times, and delay no other task."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""`round_trip`: several transactions of calls at once, straight over libpq."""
+"""`round_trip`: several transactions of calls in one round trip, directly over libpq."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The schema as it is committed: whatever changes it shows in the diff of ``schema_snapshot.txt``."""
+"""The committed schema snapshot: every schema change shows in the diff of ``schema_snapshot.txt``."""
 
 import os
 from pathlib import Path

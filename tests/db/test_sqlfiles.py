@@ -1,4 +1,4 @@
-"""The SQL files, and the schema's name in them."""
+"""The SQL files, and the name of the schema in them."""
 
 import re
 from importlib import resources

@@ -1,4 +1,4 @@
-"""Random workflows, moved at random: at every step the database is where the model is."""
+"""Random workflows with random events: the database agrees with the model at every step."""
 
 import os
 from random import Random

@@ -1,4 +1,4 @@
-"""What a move of a run reads: as much as the nodes that ended have dependents, however large the run is."""
+"""Query plans of workflow functions: the cost depends on the ended nodes' dependents, not on the size of the run."""
 
 from collections.abc import Iterator
 from uuid import UUID

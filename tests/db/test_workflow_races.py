@@ -1,4 +1,4 @@
-"""Runs that are moved from several sides at once, with held locks and without order."""
+"""Runs that several sessions change concurrently, with held locks and in random order."""
 
 from collections.abc import Callable
 from random import Random

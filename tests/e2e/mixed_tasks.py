@@ -1,4 +1,4 @@
-"""The tasks of the end-to-end tests: one for each way to end. Each start is written to a ledger outside the queue.
+"""The tasks of the end-to-end tests, one for each way to end. Each start is written to a ledger outside the queue.
 
 Imported by real workers from a copy in a folder of the test's own, and by the test itself. The environment says where
 database and ledger are, and how patient workers are.

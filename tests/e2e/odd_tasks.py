@@ -1,4 +1,4 @@
-"""Tasks that do what no task should. Each oddity is a function; the tasks `odd` and `odd_async` do one by its name."""
+"""Tasks that misbehave. Each misbehaviour is a function; the tasks `odd` and `odd_async` run one by its name."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Tasks that say how far they have come."""
+"""Tasks that report their progress."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Tasks in queues: capped, prefetched, or neither, as the environment says. Each writes a ledger of starts and ends."""
+"""Tasks in queues with and without caps and prefetching, set by the environment. Each writes a ledger."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""An app with schedules, for `test_scheduler.py`. VARIANT is what differs in another version of it."""
+"""An app with schedules, for `test_scheduler.py`. VARIANT selects another version of it."""
 
 import os
 from datetime import time

@@ -1,4 +1,4 @@
-"""Tasks that are cancelled or exceed their time-out, and what runs beside them.
+"""Tasks that are cancelled or exceed their time-out, and tasks that run beside them.
 
 Those that wait, wait for a file, so that a test decides when they end.
 """

@@ -1,4 +1,4 @@
-"""``@app.around_task``: what runs around every attempt, and what it may and may not change."""
+"""``@app.around_task``: hooks run around every attempt, and cannot change its outcome."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A failed attempt leaves a line in the worker's log, without anything of the task's own data."""
+"""A failed attempt is logged by the worker, without any data of the task."""
 
 import json
 from typing import Any

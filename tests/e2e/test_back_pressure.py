@@ -1,4 +1,4 @@
-"""Outcomes that the database has not confirmed are kept in bounded memory: beyond the bound nothing more is begun."""
+"""Unconfirmed outcomes are held in bounded memory; at the bound, no further task starts."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What users get wrong, on the command line, in their modules and about their database: a clear refusal, no secret."""
+"""Mistakes of users on the command line, in modules and in database settings: a clear error without secrets."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""`horsies tasks rerun` and `cancel` of many tasks: the preview, the question, and exactly what these said."""
+"""`horsies tasks rerun` and `cancel` for many tasks: preview, confirmation, and exactly that effect."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`cancel` on a worker: what runs is ended at the cost of its own child, what waits never begins."""
+"""`cancel` on a worker: running tasks are stopped, and waiting tasks never start."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""`horsies check` and `app.check`: all mistakes at once, each with its line; nothing is sent, and nobody is asked."""
+"""`horsies check` and `app.check`: all mistakes at once, each with its line, without any database access."""
 
 import json
 import re

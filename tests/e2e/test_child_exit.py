@@ -1,4 +1,4 @@
-"""A child that ends in a planned way does what Python does at the end of a program."""
+"""A planned exit of a child runs the same steps as the end of a Python program."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``@app.on_child_process_start``: what runs in each child before it takes work."""
+"""``@app.on_child_process_start``: hooks run in each child before it takes tasks."""
 
 import psutil
 import pytest

@@ -1,4 +1,4 @@
-"""``horsies schedules``, and the broker's methods below it."""
+"""``horsies schedules``, and the methods of the broker that it calls."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Every attempt runs in a context of its own: what a task sets, the tasks after it do not see."""
+"""Every attempt runs in a separate context: later tasks do not see context variables that a task has set."""
 
 from typing import Any
 

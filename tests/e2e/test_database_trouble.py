@@ -1,4 +1,4 @@
-"""A database that goes away, refuses, forgets or is full: nothing is lost, nothing runs twice."""
+"""An unavailable, refusing, forgetful or full database: no task is lost, and none runs twice."""
 
 import tempfile
 from contextlib import ExitStack

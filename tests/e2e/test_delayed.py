@@ -1,4 +1,4 @@
-"""Tasks that are due later, and tasks that are due too late.
+"""Tasks that are scheduled for later, and tasks that expire.
 
 Workers poll every five minutes here: what happens sooner happens because they know when it is due, or are told.
 """

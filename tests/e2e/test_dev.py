@@ -1,4 +1,4 @@
-"""`horsies dev`: one command to a running system, which follows the files, and leaves nothing behind."""
+"""`horsies dev`: one command starts a complete system, reloads changed files, and leaves nothing behind."""
 
 import shutil
 import time

@@ -1,4 +1,4 @@
-"""A standby takes over: workers and producers that know both hosts follow it, and nobody works on a standby."""
+"""Failover to a standby: workers and producers that know both hosts follow it, and none works on a standby."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Heartbeats tell that a worker lives, whatever its exchanges wait for."""
+"""Heartbeats continue while exchanges have to wait."""
 
 from tests.chaos.cluster import skewed
 from tests.support.environment import Environment

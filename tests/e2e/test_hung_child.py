@@ -1,4 +1,4 @@
-"""A child whose interpreter is stopped says nothing any more, and does not end: its supervisor ends it."""
+"""The supervisor kills a child whose interpreter is stopped and sends no liveness pings."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A cancel or a time-out ends one attempt, and never a task that runs beside it."""
+"""A cancellation or a time-out ends one attempt, and never another task in the same child."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""`horsies tasks`, `workers` and `doctor`: looking at a queue from a shell, and doing something about it."""
+"""`horsies tasks`, `workers` and `doctor`: inspecting and changing a queue from a shell."""
 
 import json
 import re

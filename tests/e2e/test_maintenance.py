@@ -1,4 +1,4 @@
-"""The duties of a worker: what is too much for one batch is done in the same round."""
+"""Maintenance jobs repeat at once while a batch was full."""
 
 from tests.support.environment import Environment
 from tests.support.factories import send_many

@@ -1,4 +1,4 @@
-"""Thousands of tasks of every kind through one worker: each begins once, and ends as its kind does."""
+"""Thousands of tasks of every kind in one worker: each starts once, and ends as its kind should."""
 
 import random
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What tasks are given and what they do, at its oddest: each ends with its outcome, and the worker goes on."""
+"""Unusual inputs and behaviour of tasks: each ends with the right outcome, and the worker continues."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""A worker and a producer of a role, in a database and a schema, whose names have to be quoted everywhere."""
+"""A worker and a producer with a role, database and schema whose names need quotes."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Workers in processes that are set up oddly: closed streams, few files, a default time-out of sockets."""
+"""Workers in unusual process environments: closed streams, few open files, a default socket time-out."""
 
 import json
 import signal

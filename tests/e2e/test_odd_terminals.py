@@ -1,4 +1,4 @@
-"""Commands that read, where text, times or streams are not as expected: they show what there is, and do not break."""
+"""Commands that only read, with unusual text, times or streams: they show the data and do not fail."""
 
 import json
 import os

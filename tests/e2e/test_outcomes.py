@@ -1,4 +1,4 @@
-"""Every way to end, in children that run one task at a time and in a child that runs several."""
+"""Every way to end, in children with a concurrency of one and of several tasks."""
 
 import asyncio
 import inspect

@@ -1,4 +1,4 @@
-"""`current_task` in real children: what is reported is seen, and the last word of each task is."""
+"""`current_task` in real children: progress reports are stored, including the last one of each task."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Caps, pauses and prefetching with real workers. Nobody polls here: whoever makes room says so.
+"""Caps, pauses and prefetching with real workers. No worker polls here: notices announce free places.
 
 The ledger is written by the tasks themselves, a line before and a line after their work, so what it shows to be at work
 at once is never more than there was.

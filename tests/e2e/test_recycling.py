@@ -1,4 +1,4 @@
-"""Children are replaced after so many tasks, or with so much memory, and no task suffers from it."""
+"""Children are replaced after `--max-tasks-per-child` tasks, or above a memory limit, without affecting tasks."""
 
 import resource
 import sys

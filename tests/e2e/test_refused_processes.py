@@ -1,4 +1,4 @@
-"""The operating system refuses processes and threads: what runs goes on, and the worker tries again."""
+"""The operating system refuses processes and threads: running tasks continue, and the worker retries."""
 
 import os
 import subprocess

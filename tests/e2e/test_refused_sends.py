@@ -1,4 +1,4 @@
-"""What a producer gets wrong is an `Err` that names the parameter, never an exception, and nothing is sent."""
+"""Invalid sends return an `Err` that names the parameter, raise no exception, and send nothing."""
 
 import asyncio
 import math

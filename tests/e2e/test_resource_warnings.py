@@ -1,4 +1,4 @@
-"""Python's development mode, with warnings as errors: nothing that horsies opens is left to be closed by chance."""
+"""In Python's development mode with warnings as errors, horsies leaves no resource unclosed."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Quick tasks wait in their child, and nothing that waits there is lost, repeated or held back."""
+"""Quick tasks wait in their child, and none of them is lost, repeated or delayed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Schedulers as processes: each due time has one task, whatever happens to them; another takes over at once."""
+"""Scheduler processes: each due time sends one task, and another scheduler takes over at once."""
 
 import random
 import shutil

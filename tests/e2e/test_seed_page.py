@@ -1,4 +1,4 @@
-"""The page of the README runs as it is printed."""
+"""The page of the README works as printed."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""SIGQUIT to a supervisor: all of the worker's processes write to the log where they are, and go on."""
+"""SIGQUIT to a supervisor: all processes of the worker dump their stacks to the log, and continue."""
 
 import signal
 

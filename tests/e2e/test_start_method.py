@@ -1,4 +1,4 @@
-"""``--start-method spawn``: children that import the app by themselves, for apps that can't be forked."""
+"""``--start-method spawn``: each child imports the app, for apps that cannot be forked."""
 
 import signal
 import subprocess

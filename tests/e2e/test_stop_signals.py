@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP end a worker and a scheduler at any time, also during the import and as PID 1."""
+"""SIGTERM, SIGINT and SIGHUP stop a worker and a scheduler at any time, even during the import and as PID 1."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""SIGSTOP of a supervisor, beyond the threshold: what it can no longer guard is ended before others take it over."""
+"""A supervisor stopped by SIGSTOP beyond the threshold: its tasks are killed before other workers recover them."""
 
 import signal
 

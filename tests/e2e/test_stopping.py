@@ -1,4 +1,4 @@
-"""Stopping a worker: what runs may end, what has not begun waits for the next one, and the exit code is 0."""
+"""Graceful shutdown: running tasks finish, unstarted tasks return to the queue, and the exit code is 0."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""kill -9, of every process of a worker in turn: nothing stays, nothing is lost, nothing runs twice by surprise."""
+"""SIGKILL of every process of a worker: no process is left over, no task is lost, and none runs twice unexpectedly."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Two exchanges under way: the second connection carries on while the first one's exchange has to wait."""
+"""Two exchanges in flight: the second lane continues while the first exchange has to wait."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit

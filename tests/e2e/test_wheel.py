@@ -1,4 +1,4 @@
-"""The wheel, built and installed as it would be from an index, holds all that is needed."""
+"""The wheel, installed as from a package index, contains everything that is needed."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`horsies check` on workflows: specs met on the way, keys, builders; in this order, each phase behind the one before."""
+"""`horsies check` on workflows: specs, keys and builders, in this order; each phase runs if the previous one passed."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Workflows from start to result, run by real workers."""
+"""Workflows from start to result, with real workers."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""`horsies workflows`: runs seen and moved from a shell."""
+"""`horsies workflows`: showing and controlling runs from a shell."""
 
 import json
 from pathlib import Path

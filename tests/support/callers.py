@@ -1,4 +1,4 @@
-"""Programs with a database connection of their own, each with the library it uses."""
+"""Programs with their own database connection, one for each supported library."""
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import (

@@ -1,4 +1,4 @@
-"""The command line, run to its end."""
+"""Runs a command line to its end."""
 
 import re
 import subprocess

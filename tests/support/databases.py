@@ -1,4 +1,4 @@
-"""A database of its own for each test, cloned from a template that is migrated once a run."""
+"""A separate database for each test, cloned from a template that is migrated once per run."""
 
 import uuid
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""The stage of an end-to-end test: a folder with `mixed_tasks.py`, workers in it, and the ledger of what they began."""
+"""The environment of an end-to-end test: a folder with `mixed_tasks.py`, workers, and a ledger of task starts."""
 
 import importlib.util
 import shutil

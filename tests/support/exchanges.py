@@ -1,4 +1,4 @@
-"""A worker's exchange without database and without processes: children that never run, and replies that tests write."""
+"""The exchanges of a worker without database and processes: children never run, and tests write the replies."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Rows in consistent states, made by the server functions themselves: a task sent, claimed or ended, a worker."""
+"""Rows in consistent states, created by the server functions: sent, claimed and ended tasks, and workers."""
 
 import json
 from collections.abc import Mapping, Sequence

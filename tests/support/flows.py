@@ -1,4 +1,4 @@
-"""An app with tasks of several kinds, to describe workflows with."""
+"""An app with tasks of several kinds, for tests of workflow definitions."""
 
 from horsies import (
     AppConfig,

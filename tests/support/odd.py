@@ -1,4 +1,4 @@
-"""A database and its owner with names, and a password, that have to be quoted wherever they are written."""
+"""A database whose name, owner and password need quotes wherever they are written."""
 
 import uuid
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""What is wrong with a program, as a list."""
+"""Collects the errors of a construction as a list."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL, to break connections the way networks do."""
+"""A TCP proxy in front of PostgreSQL that interrupts connections as networks do."""
 
 import socket
 import threading

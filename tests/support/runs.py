@@ -1,4 +1,4 @@
-"""Workflow runs made by the server functions: documents as specs are compiled to, and what became of their nodes."""
+"""Workflow runs created by the server functions: compiled documents, and the states of their nodes."""
 
 import hashlib
 import json

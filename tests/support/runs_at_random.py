@@ -1,4 +1,4 @@
-"""Workflows made at random, and their runs in the database and in the model, moved side by side and compared."""
+"""Random workflows that run in the database and in the model, step by step, and are compared."""
 
 import json
 from collections.abc import Iterator

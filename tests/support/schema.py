@@ -1,4 +1,4 @@
-"""What a schema is made of, as text that is the same on every supported version of PostgreSQL."""
+"""Describes a schema as text that is the same on every supported version of PostgreSQL."""
 
 from typing import Any
 

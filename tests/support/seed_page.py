@@ -1,4 +1,4 @@
-"""The page by which new users meet the library, walked through as they would: in a plain folder, as printed."""
+"""Follows the page for new users as printed, in an empty folder."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The PostgreSQL server of a test run: an embedded one shared by all xdist workers, or one that is named.
+"""The PostgreSQL server of a test run: an embedded one shared by all xdist workers, or an external one.
 
 HORSIES_TEST_DATABASE_URL names another server, of any version, by a URL of a superuser over TCP. It has to ask for
 passwords there, as PostgreSQL does by default.

@@ -1,4 +1,4 @@
-"""Sessions of a test: calls as the library makes them, a clock to move, and locks to wait for."""
+"""Database sessions for tests: calls as the library makes them, a movable clock, and waiting for locks."""
 
 import os
 from collections.abc import Callable

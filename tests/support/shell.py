@@ -1,4 +1,4 @@
-"""The command line as an operator uses it, on the test's database."""
+"""The command line on the database of a test, as an operator uses it."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A command in a terminal of its own, with what a person sees of it, and a Ctrl-C."""
+"""A command in a separate terminal, with its visible output and Ctrl-C."""
 
 import os
 import pty

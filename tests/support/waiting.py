@@ -1,4 +1,4 @@
-"""Waiting for a condition, in place of sleeping and hoping."""
+"""Waiting for conditions, instead of sleeping."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Real workers: `horsies worker …` as a user starts it, watched and ended by process id."""
+"""Real workers: `horsies worker …` processes, watched and ended by process id."""
 
 import os
 import re

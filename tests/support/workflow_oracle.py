@@ -1,4 +1,4 @@
-"""What a run of a workflow does, in plain Python: no database, no time, no processes.
+"""A model of workflow runs in plain Python: no database, no time, no processes.
 
 It takes what `compile_run` writes and the events that happen to a run, and says where every node stands, what is passed
 on, and how the run ends. It is made to be compared with the database, so it is written for being read, not for speed, and

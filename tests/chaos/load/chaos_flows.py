@@ -1,4 +1,4 @@
-"""The workflows of the chaos harness, and the tasks of their nodes. What a node is to do is in its plan."""
+"""The workflows of the chaos harness, and the tasks of their nodes, which follow a plan."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The tasks of the chaos harness. Each attempt writes its begin and its end to a ledger that no queue knows of.
+"""The tasks of the chaos harness. Each attempt writes its start and its end to a ledger outside the queue.
 
 Imported by real workers and producers from a copy in the folder of the run; the environment says the rest.
 """

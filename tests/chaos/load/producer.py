@@ -1,4 +1,4 @@
-"""A producer of the chaos harness: sends until it is told to stop, replays what failed, writes down what was accepted.
+"""A producer of the chaos harness: sends tasks until stopped, retries failed sends, records accepted tasks.
 
 producer.py load SEED PER_SECOND NAMES  until SIGTERM; of these tasks only, if they are named (a,b,c)
 producer.py runs SEED COUNT SECONDS     starts so many workflow runs, spread over the time

@@ -1,4 +1,4 @@
-"""`expire`: ending what was not started in time."""
+"""`expire`: ends tasks that were not started by their deadline."""
 
 import json
 from datetime import timedelta

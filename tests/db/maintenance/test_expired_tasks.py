@@ -1,4 +1,4 @@
-"""`expired_tasks`: what was not started in time."""
+"""`expired_tasks`: lists tasks that were not started by their deadline."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""`forget_workers`: dead workers are known for a while, and then forgotten."""
+"""`forget_workers`: records of dead workers are deleted after a while."""
 
 from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, reap

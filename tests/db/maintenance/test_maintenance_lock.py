@@ -1,4 +1,4 @@
-"""`maintenance_lock`: one worker at a time does the duties."""
+"""`maintenance_lock`: one worker at a time runs maintenance."""
 
 from datetime import timedelta
 

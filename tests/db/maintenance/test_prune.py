@@ -1,4 +1,4 @@
-"""`prune`: forgetting what is older than the retention."""
+"""`prune`: deletes history that is older than the retention."""
 
 from datetime import timedelta
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""`reap`: handing on the work of dead workers."""
+"""`reap`: recovers the tasks of dead workers."""
 
 from collections.abc import Callable
 from datetime import timedelta

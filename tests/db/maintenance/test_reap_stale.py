@@ -1,4 +1,4 @@
-"""`reap_stale`: declaring silent workers dead, whatever they allow themselves."""
+"""`reap_stale`: declares silent workers dead, regardless of their own thresholds."""
 
 from horsies.config.retry import RetryPolicy
 from horsies.db.queries import monitoring as monitoring_queries

@@ -1,4 +1,4 @@
-"""`return_stale_to_queue`: what silent workers have claimed and not begun returns to the queue."""
+"""`return_stale_to_queue`: returns claimed, unstarted tasks of silent workers to the queue."""
 
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries import worker as worker_queries

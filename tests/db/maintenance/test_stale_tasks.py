@@ -1,4 +1,4 @@
-"""`stale_tasks`: what is in the hands of silent workers."""
+"""`stale_tasks`: lists the claimed and running tasks of silent workers."""
 
 from horsies.db.queries import monitoring as monitoring_queries
 from tests.support.factories import DrivenWorker, numbered_id, prefetch, request, send

@@ -1,4 +1,4 @@
-"""`health` and the drift of a schema: what the doctor judges."""
+"""`health` and schema drift: the measurements that the doctor evaluates."""
 
 from datetime import timedelta
 

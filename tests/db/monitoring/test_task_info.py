@@ -1,4 +1,4 @@
-"""`task_info`: everything known about one task."""
+"""`task_info`: everything that is known about one task."""
 
 from datetime import timedelta
 from uuid import UUID

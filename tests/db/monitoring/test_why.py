@@ -1,4 +1,4 @@
-"""`why`: what a task is waiting for. One table of cases drives `why` and `claim`, so that the two cannot drift."""
+"""`why`: the reason why a task waits. One table of cases drives `why` and `claim`, so that both agree."""
 
 from collections.abc import Callable
 from datetime import timedelta

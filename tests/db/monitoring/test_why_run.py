@@ -1,4 +1,4 @@
-"""`why_run`: what a run is waiting for."""
+"""`why_run`: the reason why a run waits."""
 
 from uuid import UUID
 

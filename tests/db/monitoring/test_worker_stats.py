@@ -1,4 +1,4 @@
-"""`worker_stats`: who works, and how much each has in hand."""
+"""`worker_stats`: the registered workers, and the number of tasks of each."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""`queue_control`: a queue is paused, resumed or capped for all workers, and whoever waits for that is woken."""
+"""`queue_control`: pauses, resumes or caps a queue for all workers, and wakes the workers that this concerns."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`queue_stats`: what waits and is in hand, whether queues are paused, the caps that count."""
+"""`queue_stats`: waiting and running tasks per queue, pauses, and the caps in effect."""
 
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries.rows import QueueStats

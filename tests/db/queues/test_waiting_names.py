@@ -1,4 +1,4 @@
-"""`waiting_names`: what waits under which name in which queue, and whether anybody takes it."""
+"""`waiting_names`: the names of waiting tasks by queue, and whether a worker can run them."""
 
 from horsies.db.queries import monitoring as monitoring_queries
 from tests.support.factories import DrivenWorker, ended_task, request, send, send_many

@@ -1,4 +1,4 @@
-"""`due_id`: the id of a schedule's task is that of its due time."""
+"""`due_id`: derives the id of a schedule's task from its due time."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""`schedule_define`: what is known of a schedule is what the app says; only another hash moves its next run."""
+"""`schedule_define`: stores the definition of the app; only another hash moves the next run."""
 
 from datetime import timedelta
 

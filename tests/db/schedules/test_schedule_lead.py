@@ -1,4 +1,4 @@
-"""`schedule_lead`: each schedule has one leader, until that goes or falls silent."""
+"""`schedule_lead`: each schedule has one leader, until the leader ends or is silent."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""`schedule_run`: by hand, now."""
+"""`schedule_run`: sends the task of a schedule now."""
 
 from datetime import timedelta
 from uuid import UUID

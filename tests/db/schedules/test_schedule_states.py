@@ -1,4 +1,4 @@
-"""`schedule_states`: all schedules, and the clock."""
+"""`schedule_states`: all schedules, and the time of the database."""
 
 from horsies.db.queries import schedules as schedule_queries
 from tests.support.factories import define

@@ -1,4 +1,4 @@
-"""`schedule_tick`: sending and going on are one; a due time has one task, whoever calls how often."""
+"""`schedule_tick`: sends and moves on in one transaction; a due time has one task, even with concurrent calls."""
 
 from datetime import timedelta
 

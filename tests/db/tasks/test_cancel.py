@@ -1,4 +1,4 @@
-"""`cancel`: ending a task that has not ended."""
+"""`cancel`: cancels a task that has not ended."""
 
 import json
 from uuid import UUID

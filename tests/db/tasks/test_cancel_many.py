@@ -1,4 +1,4 @@
-"""`cancel_many`: ending tasks that have not ended, many in one transaction."""
+"""`cancel_many`: cancels many tasks in one transaction."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""`end_tasks`: rows that move to history otherwise than by an outcome."""
+"""`end_tasks`: moves rows to history for reasons other than an outcome."""
 
 from tests.support.factories import PID, DrivenWorker, send
 from tests.support.runs import node, start, state, statuses

@@ -1,4 +1,4 @@
-"""`enqueue`: accepting a task, once."""
+"""`enqueue`: accepts a task exactly once."""
 
 from dataclasses import replace
 from datetime import timedelta

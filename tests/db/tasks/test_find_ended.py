@@ -1,4 +1,4 @@
-"""`find_ended`: the history row of a task, wherever the sender's clock stood."""
+"""`find_ended`: finds the history row of a task, even if the clock of the sender was wrong."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""`notify_cancel`: telling workers, and who waits, that a task was cancelled."""
+"""`notify_cancel`: notifies workers and waiters that a task was cancelled."""
 
 from horsies.db.queries import tasks as task_queries
 from tests.support.factories import DrivenWorker, send

@@ -1,4 +1,4 @@
-"""`notify_cancel_many`: telling workers, and who waits, that tasks were cancelled."""
+"""`notify_cancel_many`: notifies workers and waiters that tasks were cancelled."""
 
 from horsies.db.queries import monitoring as monitoring_queries
 from tests.support.factories import DrivenWorker, send

@@ -1,4 +1,4 @@
-"""`notify_done`: telling those who wait that tasks ended."""
+"""`notify_done`: notifies waiters that tasks have ended."""
 
 from uuid import UUID
 

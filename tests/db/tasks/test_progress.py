@@ -1,4 +1,4 @@
-"""`progress`: a running task says how far it has come, and learns whether it is wanted."""
+"""`progress`: a running task reports its progress, and learns whether it was cancelled."""
 
 import pytest
 

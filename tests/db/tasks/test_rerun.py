@@ -1,4 +1,4 @@
-"""`rerun`: an ended task once more, as a new one."""
+"""`rerun`: sends an ended task again, as a new task."""
 
 from datetime import timedelta
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""`rerun_many`: ended tasks once more, as new ones, and none of them twice."""
+"""`rerun_many`: sends ended tasks again, as new tasks, each once."""
 
 from collections.abc import Sequence
 from uuid import UUID

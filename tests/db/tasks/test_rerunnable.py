@@ -1,4 +1,4 @@
-"""`rerunnable`: what a bulk rerun is about to send again."""
+"""`rerunnable`: selects the tasks of a bulk rerun."""
 
 from datetime import timedelta
 from typing import Any

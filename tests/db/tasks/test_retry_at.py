@@ -1,4 +1,4 @@
-"""`retry_at`: whether and when a failed attempt is tried again."""
+"""`retry_at`: whether and when a failed attempt is retried."""
 
 from datetime import datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""`task_error`: an error of the database's own."""
+"""`task_error`: builds an error that the database itself reports."""
 
 from horsies.codec.wire import ResultCodec
 from horsies.codes import OutcomeCode

@@ -1,4 +1,4 @@
-"""`task_result`: where a task stands, and what came of it."""
+"""`task_result`: the status and the result of a task."""
 
 import pytest
 from uuid_utils.compat import uuid7

@@ -1,4 +1,4 @@
-"""`database_identity`: what tells the schema of one database from all others."""
+"""`database_identity`: distinguishes the schema of one database from all others."""
 
 import uuid
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`durable`: sends, claims and outcomes survive a crash of the server, whatever the session says."""
+"""`durable`: sends, claims and outcomes survive a crash of the server, even if the session is not durable."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`need_read_committed`: what has to see the latest commit refuses a transaction that cannot."""
+"""`need_read_committed`: functions that must see the latest commit refuse other isolation levels."""
 
 from collections.abc import Callable
 from typing import Any

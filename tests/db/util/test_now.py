@@ -1,4 +1,4 @@
-"""`now`: the only clock, which tests move."""
+"""`now`: the only clock, which tests can move."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""`relaxed`: a transaction whose loss would not matter does not wait for the disk."""
+"""`relaxed`: a transaction whose loss is harmless does not wait for the disk."""
 
 from horsies.db.queries import tasks as task_queries
 from tests.support.factories import numbered_id

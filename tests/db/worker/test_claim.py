@@ -1,4 +1,4 @@
-"""`claim`: which tasks a worker gets, and in which order."""
+"""`claim`: selects the tasks of a worker, in order of priority."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""`claimable`: the queues from which a worker may claim, and the room that caps leave."""
+"""`claimable`: the queues from which a worker may claim, and the room below their caps."""
 
 from collections.abc import Mapping, Sequence
 

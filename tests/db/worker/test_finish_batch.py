@@ -1,4 +1,4 @@
-"""`finish_batch`: retry or end, and how a bad row fails alone."""
+"""`finish_batch`: retries or ends tasks, and isolates a bad row."""
 
 import json
 from copy import replace

@@ -1,4 +1,4 @@
-"""`heartbeat`: a worker says that it lives."""
+"""`heartbeat`: records that a worker is alive."""
 
 import time
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""`local workers`: the workers of a host whose processes the caller can see."""
+"""`local_workers`: the workers on a host whose processes the caller can see."""
 
 from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker

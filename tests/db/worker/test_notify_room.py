@@ -1,4 +1,4 @@
-"""`notify_room`: workers are woken when there is room below a cap, and something that waits for it."""
+"""`notify_room`: wakes workers when a capped queue has room and waiting tasks."""
 
 import pytest
 

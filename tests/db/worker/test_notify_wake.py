@@ -1,4 +1,4 @@
-"""`notify_wake`: telling workers that there may be work."""
+"""`notify_wake`: notifies workers that there may be work."""
 
 from horsies.db.queries import worker as worker_queries
 from tests.support.sessions import Ear, Session, call

@@ -1,4 +1,4 @@
-"""`reconcile`: settling what a lost reply left open."""
+"""`reconcile`: settles the claims that a lost reply left open."""
 
 from copy import replace
 

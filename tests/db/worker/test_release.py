@@ -1,4 +1,4 @@
-"""`release`: a worker hands back claims that it has not begun."""
+"""`release`: a worker returns claims that it has not started to the queue."""
 
 from copy import replace
 

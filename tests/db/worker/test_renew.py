@@ -1,4 +1,4 @@
-"""`renew`: a worker keeps what it has prefetched, but not for ever."""
+"""`renew`: a worker keeps its prefetched tasks for another lease, up to a maximum age."""
 
 from datetime import timedelta
 

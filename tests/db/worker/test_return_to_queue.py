@@ -1,4 +1,4 @@
-"""`return_to_queue`: claims that never began return to the queue."""
+"""`return_to_queue`: claims that never started return to the queue."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""`start`: what was prefetched begins, if it still may."""
+"""`start`: starts prefetched tasks, if the worker still holds them."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""`within_caps`: of the tasks that could be claimed, those for which there is room."""
+"""`within_caps`: selects the claimable tasks for which their queues have room."""
 
 from collections.abc import Mapping, Sequence
 

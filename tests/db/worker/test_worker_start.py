@@ -1,4 +1,4 @@
-"""`worker_start`: a worker makes itself known."""
+"""`worker_start`: registers a worker."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""`worker_stop`: a worker leaves."""
+"""`worker_stop`: deregisters a worker."""
 
 from tests.support.factories import DrivenWorker, reap, send
 from tests.support.sessions import Session, find, row

@@ -1,4 +1,4 @@
-"""`lock_roots`: who moves runs locks their roots, in the order of their ids, before any task row."""
+"""`lock_roots`: functions that change runs lock the root runs, ordered by id, before any task row."""
 
 from collections.abc import Callable
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""`node_task_id`: ids of the tasks that the database sends by itself."""
+"""`node_task_id`: the ids of tasks that the database sends itself."""
 
 from tests.support.sessions import NOON, Session, column, scalar
 

@@ -1,4 +1,4 @@
-"""How a run moves: joins, skips, failures, pauses, and its end."""
+"""How a run advances: joins, skips, failures, pauses, and its end."""
 
 from typing import Any
 

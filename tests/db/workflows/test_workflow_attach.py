@@ -1,4 +1,4 @@
-"""`workflow_attach`: the run that a node is."""
+"""`workflow_attach`: starts the child run of a sub-workflow node."""
 
 from uuid_utils.compat import uuid7
 

@@ -1,4 +1,4 @@
-"""`workflow_cancel`: a run ends here and now, and all below it."""
+"""`workflow_cancel`: ends a run and all runs below it at once."""
 
 from tests.support.factories import DrivenWorker, done
 from tests.support.runs import attach, control, fences, finish, node, nodes_of, read, start, state, statuses

@@ -1,4 +1,4 @@
-"""`workflow_end_nodes`: what the end of a run means for the node that it is."""
+"""`workflow_end_nodes`: the end of a child run ends the node that it belongs to."""
 
 from tests.support.factories import DrivenWorker
 from tests.support.runs import attach, finish, node, nodes_of, start, state

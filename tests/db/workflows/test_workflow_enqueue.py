@@ -1,4 +1,4 @@
-"""`workflow_enqueue`: a node that is ready becomes a task."""
+"""`workflow_enqueue`: a ready node becomes a task."""
 
 from tests.support.runs import control, node, start, statuses
 from tests.support.sessions import Session, column, row, scalar

@@ -1,4 +1,4 @@
-"""`workflow_inputs`: what a task of a node gets of its run."""
+"""`workflow_inputs`: the inputs of the task of a node."""
 
 import json
 from random import Random

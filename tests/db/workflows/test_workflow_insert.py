@@ -1,4 +1,4 @@
-"""`workflow_insert`: from a document to rows."""
+"""`workflow_insert`: converts a document to rows."""
 
 from tests.support.runs import node, start
 from tests.support.sessions import Session, find, scalar

@@ -1,4 +1,4 @@
-"""`workflow_map`: a task for each item of a list, and their results as a list."""
+"""`workflow_map`: one task for each item of a list, and their results as a list."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""`workflow_note`: what the end of a task means for its node."""
+"""`workflow_note`: the end of a task updates its node."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""`workflow_note_items`: what the end of a task means for the item of a map that it is for."""
+"""`workflow_note_items`: the end of a task updates its item of a map."""
 
 from typing import Any
 

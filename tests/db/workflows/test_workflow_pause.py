@@ -1,4 +1,4 @@
-"""`workflow_pause`: what waits is held, whatever way it comes back."""
+"""`workflow_pause`: waiting tasks of a run are held, even if they return to the queue later."""
 
 from horsies.config.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, failed

@@ -1,4 +1,4 @@
-"""`workflow_prune`: runs are forgotten some time after their end, with all that belongs to them."""
+"""`workflow_prune`: runs are deleted some time after their end, with everything that belongs to them."""
 
 from horsies.db.queries import workflows as workflow_queries
 from tests.support.factories import DrivenWorker

@@ -1,4 +1,4 @@
-"""`workflow_resume`: a paused run goes on where it is."""
+"""`workflow_resume`: a paused run continues where it stopped."""
 
 from tests.support.factories import DrivenWorker, done
 from tests.support.runs import attach, control, fences, finish, node, start, state, statuses

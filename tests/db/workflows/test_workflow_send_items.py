@@ -1,4 +1,4 @@
-"""`workflow_send_items`: as many items at a time as may run."""
+"""`workflow_send_items`: sends the items of a map up to its limit at a time."""
 
 from typing import Any
 

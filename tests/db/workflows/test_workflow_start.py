@@ -1,4 +1,4 @@
-"""`workflow_start`: a run begins, once, however often its start is replayed."""
+"""`workflow_start`: starts a run once, even if the call is repeated."""
 
 import pytest
 from psycopg import errors

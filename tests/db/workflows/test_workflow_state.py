@@ -1,4 +1,4 @@
-"""`workflow_state`: where a run stands."""
+"""`workflow_state`: the state of a run."""
 
 from uuid_utils.compat import uuid7
 

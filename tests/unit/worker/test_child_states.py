@@ -1,4 +1,4 @@
-"""The states of a child, and what it holds, without a process."""
+"""The states of a child and its jobs, without a process."""
 
 import asyncio
 import itertools

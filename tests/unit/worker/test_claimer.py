@@ -1,4 +1,4 @@
-"""What a worker asks for, and what becomes of the replies: in time, late, lost, empty, full, and of a lost identity."""
+"""Requests of the claimer, and its handling of replies: on time, late, lost, empty, full, with a lost identity."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

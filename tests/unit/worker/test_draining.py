@@ -1,4 +1,4 @@
-"""Who takes work, who drains and who is killed: the supervisor's side over real sockets, with this test as all others.
+"""Draining, stopping and killing children: the supervisor's side over real sockets.
 
 The test plays the fork server and the children, so that it decides when they say what.
 """

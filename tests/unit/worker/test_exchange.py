@@ -1,4 +1,4 @@
-"""Batches: when one is worth a round trip, what it carries, and what becomes of it in whatever order replies come."""
+"""Batches: when one is worth a round trip, its content, and replies in any order."""
 
 import asyncio
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""Whether a worker of this host is surely dead: its supervisor and its fork server are gone, or others by now."""
+"""Whether a local worker is certainly dead: its processes are gone, or others have their ids."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""`WorkerOptions`: what a program may ask of a worker."""
+"""`WorkerOptions`: validation of the options that a program sets."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the supervisor tells the fork server, over a real pair of sockets."""
+"""The frames from the supervisor to the fork server, over a real pair of sockets."""
 
 import asyncio
 import os

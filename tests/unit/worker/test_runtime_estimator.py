@@ -1,4 +1,4 @@
-"""How long tasks take, and what may wait behind them."""
+"""Run times, and which tasks may wait behind quick ones."""
 
 from uuid import UUID
 
