@@ -124,7 +124,7 @@ class Breaker:
         place = self._ready(rng)
         if place is None or place.worker is None:
             return False
-        place.worker.template().kill()
+        place.worker.fork_server().kill()
         return True
 
     def kill_both(self, rng: random.Random) -> bool:
@@ -133,11 +133,11 @@ class Breaker:
         if place is None or place.worker is None:
             return False
         worker = place.worker
-        template, ids = worker.template(), self._worker_ids(worker)
+        fork_server, ids = worker.fork_server(), self._worker_ids(worker)
         with place.lock:  # so that the next one is not started before both are dead
             worker.signal(signal.SIGSTOP)
-            template.suspend()
-            template.kill()
+            fork_server.suspend()
+            fork_server.kill()
             worker.signal(signal.SIGKILL)
         deadline = time.monotonic() + _TRY_FOR_S
         while time.monotonic() < deadline and (place.worker is worker or not is_ready(place.worker)):

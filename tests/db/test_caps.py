@@ -199,7 +199,7 @@ CAP = 5
 
 
 @pytest.mark.parametrize("kind", ["queue", "cluster"])
-def test_many_workers_at_once_never_have_more_in_hand(
+def test_many_concurrent_workers_never_exceed_a_cap(
     db: Session, new_session: NewSession, in_background: InBackground, kind: str
 ) -> None:
     queues = ["a"] if kind == "queue" else ["a", "b", "c"]

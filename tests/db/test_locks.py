@@ -122,7 +122,7 @@ def test_what_is_being_reaped_is_not_finished(
     assert scalar(db, "select count(*) from horsies.tasks") == (3 if retry else 0)
 
 
-def test_what_is_being_reaped_is_lost_to_its_worker_and_not_handed_back_twice(
+def test_a_task_that_is_being_reaped_is_lost_and_returned_once(
     db: Session, other: Session, in_background: InBackground
 ) -> None:
     send(db)

@@ -180,7 +180,7 @@ def test_one_that_became_newer_while_we_waited_is_refused_too(
             waiting.result()
 
 
-def test_functions_of_another_release_are_made_anew(db: Session) -> None:
+def test_functions_of_another_release_are_recreated(db: Session) -> None:
     fresh = describe(db, DEFAULT_SCHEMA)
     db.execute("update horsies.schema_version set functions_hash = 'another', library_version = '0.0.1'")
     db.execute("drop function horsies.expire")
@@ -202,7 +202,7 @@ def test_functions_of_a_newer_release_are_left_alone(db: Session) -> None:
     assert migrate(db, DEFAULT_SCHEMA) == []
 
 
-def test_work_in_hand_and_prepared_calls_outlive_new_functions(db: Session, new_session: NewSession) -> None:
+def test_claims_and_prepared_calls_survive_new_functions(db: Session, new_session: NewSession) -> None:
     working = new_session()
     working.prepare_threshold = 0
     worker = DrivenWorker(working)

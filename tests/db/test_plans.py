@@ -281,7 +281,7 @@ def test_one_task_is_looked_up_by_key(full: Session, name: str, number: int) -> 
     assert reads.blocks < 200
 
 
-def test_idle_duties_do_not_read_what_waits(full: Session) -> None:
+def test_idle_maintenance_does_not_read_waiting_tasks(full: Session) -> None:
     full.execute("analyze horsies.tasks")  # a cluster that does duties has its statistics
     with reading(full) as reads:
         reap(full)

@@ -92,7 +92,7 @@ def test_a_result_that_the_database_refuses_is_a_failure_in_the_log(environment:
     assert worker.stop() == 0
 
 
-def test_tasks_of_a_dead_worker_are_logged_by_whoever_ends_them(environment: Environment) -> None:
+def test_tasks_of_a_dead_worker_are_logged_by_the_worker_that_recovers_them(environment: Environment) -> None:
     worker = environment.ready_worker("--log-format=json")
     running = environment.send("sleep", "running", 60)
     environment.wait_for_note("running")

@@ -16,7 +16,7 @@ if __name__ == "__main__":
 """
 
 
-def test_work_goes_on_when_the_database_takes_outcomes_again(environment: Environment) -> None:
+def test_work_continues_when_the_database_accepts_outcomes_again(environment: Environment) -> None:
     (environment.folder / "bounded.py").write_text(PROGRAM)
     env = {URL_VARIABLE: environment.url, "TEST_LEDGER": str(environment.ledger_file)}
     worker = WorkerProcess(["bounded.py"], environment.folder, env, sys.executable)

@@ -114,7 +114,7 @@ def test_a_slip_of_the_pen_gets_a_suggestion(shell: Shell, command: str) -> None
 
 
 @pytest.mark.timeout(120)
-def test_a_bulk_cancel_goes_on_until_all_are_cancelled(shell: Shell) -> None:
+def test_a_bulk_cancel_continues_until_all_are_cancelled(shell: Shell) -> None:
     send_many(shell.session, 1203)
     other = send(shell.session, request(name="other"))
     DrivenWorker(shell.session).claim(2)

@@ -27,7 +27,7 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("how", ["--processes=2", "--concurrency=2"])
-def test_a_running_task_ends_and_its_neighbour_does_not(environment: Environment, how: str) -> None:
+def test_a_running_task_ends_and_a_concurrent_one_does_not(environment: Environment, how: str) -> None:
     worker = environment.ready_worker(how)
     doomed, neighbour = environment.send("sleep", "doomed", 60.0), environment.send("sleep", "neighbour", 1.0)
     child = environment.wait_for_note("doomed").pid

@@ -53,7 +53,7 @@ def test_hooks_run_in_their_order_in_each_child_before_it_takes_work(
     wait_until(
         lambda: all(notes_of(environment, pid)[:2] == ["first", "second"] for pid in children), describe=worker.log
     )
-    assert {process.pid for process in (worker.template(), psutil.Process(worker.pid))} & children == set()
+    assert {process.pid for process in (worker.fork_server(), psutil.Process(worker.pid))} & children == set()
     assert worker.stop() == 0
 
 

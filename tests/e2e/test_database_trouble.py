@@ -108,7 +108,7 @@ def test_a_worker_that_is_to_try_so_often_only_gives_up_at_the_start(
     assert "correct-horse" not in worker.log()
 
 
-def test_a_worker_that_has_begun_never_gives_up(
+def test_a_running_worker_retries_for_ever(
     environment: Environment, proxy: Proxy, through_proxy: dict[str, str]
 ) -> None:
     worker = environment.ready_worker(**through_proxy, TEST_DB_ATTEMPTS="1")
@@ -124,7 +124,7 @@ def test_a_worker_that_has_begun_never_gives_up(
     assert worker.stop() == 0
 
 
-def test_a_network_that_stalls_and_goes_on_changes_nothing(
+def test_a_network_that_stalls_and_recovers_changes_nothing(
     environment: Environment, proxy: Proxy, through_proxy: dict[str, str]
 ) -> None:
     worker = environment.ready_worker(**through_proxy)

@@ -104,7 +104,7 @@ def check_expired(environment: Environment, handle: TaskHandle[Any]) -> None:
     assert not environment.counts()["too late"]
 
 
-def test_a_task_that_is_not_begun_by_its_good_until_expires(environment: Environment) -> None:
+def test_a_task_that_is_not_started_by_its_good_until_expires(environment: Environment) -> None:
     worker = environment.ready_worker(**NO_POLLING, TEST_CHECK_MS="1000")
     busy = environment.send("sleep", "busy", 2.5)
     environment.wait_for_note("busy")

@@ -31,7 +31,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[PostgresServer, PostgresServer]]:
 
 
 @pytest.mark.timeout(120)
-def test_work_goes_on_at_the_standby(pair: tuple[PostgresServer, PostgresServer], tmp_path: Path) -> None:
+def test_work_continues_on_the_standby(pair: tuple[PostgresServer, PostgresServer], tmp_path: Path) -> None:
     primary, standby = pair
     hosts = ",".join(f"127.0.0.1:{server.port}" for server in pair)
     with new_scene(

@@ -21,7 +21,7 @@ def test_a_heartbeat_does_not_wait_for_an_outcome_that_waits_for_a_lock(environm
     assert worker.stop() == 0
 
 
-def test_a_cancel_of_which_the_worker_hears_at_its_heartbeat_harms_no_neighbour(environment: Environment) -> None:
+def test_a_cancel_noticed_at_a_heartbeat_affects_no_concurrent_task(environment: Environment) -> None:
     worker = environment.ready_worker("--concurrency=2", TEST_HEARTBEAT_MS="1000")
     doomed, neighbour = environment.send("sleep", "doomed", 60.0), environment.send("sleep", "neighbour", 4.0)
     for key in ("doomed", "neighbour"):

@@ -61,7 +61,7 @@ def check_only_deliberate_ends(worker: WorkerProcess) -> None:
 
 
 @HOW
-def test_an_async_task_that_is_cancelled_ends_and_its_child_goes_on(stage: Environment, how: str) -> None:
+def test_a_cancelled_async_task_ends_and_its_child_continues(stage: Environment, how: str) -> None:
     worker = ready_worker(stage, how)
     doomed = running(stage, "polite", "doomed")
     assert doomed.cancel().unwrap() is True
@@ -120,7 +120,7 @@ def test_a_task_that_can_not_be_stopped_costs_its_child_only_new_work(stage: Env
 
 
 @pytest.mark.timeout(180)
-def test_among_many_neighbours_those_that_must_end_do_and_no_other(stage: Environment) -> None:
+def test_among_many_concurrent_tasks_only_the_stopped_ones_end(stage: Environment) -> None:
     rng = random.Random(13)  # noqa: S311 - no secrets
     doomed: dict[str, TaskHandle[Any]] = {}
     kinds = ["polite", "stubborn", "hold_def", "late_polite", "late_stubborn", "late_def", "late_def", "hold_def"] * 5
@@ -207,7 +207,7 @@ def test_a_def_task_in_a_thread_learns_at_once_that_it_is_cancelled(stage: Envir
     check_only_deliberate_ends(worker)
 
 
-def test_what_a_blocked_event_loop_has_not_begun_runs_elsewhere(stage: Environment) -> None:
+def test_jobs_behind_a_blocked_event_loop_run_in_another_child(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=8")
     blocking = running(stage, "late_blocking", "blocking")
     behind = [stage.send("hold", f"behind-{n}") for n in range(5)]
@@ -264,7 +264,7 @@ def test_an_async_task_that_blocks_beyond_its_timeout_has_exceeded_it(stage: Env
     check_only_deliberate_ends(worker)
 
 
-def test_a_stop_waits_for_the_neighbours_of_a_task_that_can_not_be_stopped(stage: Environment) -> None:
+def test_a_shutdown_waits_for_the_other_tasks_of_an_abandoned_attempt(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2")
     neighbour = running(stage, "hold", "neighbour")
     doomed = running(stage, "hold_def", "doomed")
@@ -278,7 +278,7 @@ def test_a_stop_waits_for_the_neighbours_of_a_task_that_can_not_be_stopped(stage
     assert "child.died" not in worker.log()
 
 
-def test_a_shutdown_timeout_ends_neighbours_as_crashed_and_says_of_each_why(stage: Environment) -> None:
+def test_a_shutdown_timeout_fails_concurrent_tasks_with_a_reason(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=3", "--shutdown-timeout=0.5")
     neighbour = running(stage, "hold", "neighbour")
     cancelled = running(stage, "hold_def", "cancelled")

@@ -188,7 +188,7 @@ def test_what_a_task_does_to_its_process_harms_nobody(stage: Stage, task: str, k
 
 
 @pytest.mark.parametrize("kind", ["cancels_all_tasks", "cancels_its_neighbours"])
-def test_who_is_cancelled_by_a_neighbour_has_an_outcome(stage: Stage, kind: str) -> None:
+def test_a_task_that_another_task_cancels_has_an_outcome(stage: Stage, kind: str) -> None:
     local_workers = [stage.send(task, f"{kind} beside {task}", 0.5) for task in ("nap", "nap_async")]
     stage.environment.wait_for_note(f"{kind} beside nap")
     ends = [outcome(handle) for handle in (*local_workers, stage.send("odd_async", kind))]

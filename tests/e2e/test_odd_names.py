@@ -105,7 +105,7 @@ def test_sends_and_results_are_noticed_across_processes(tasks: ModuleType, worke
     assert worker.stop() == 0
 
 
-def test_the_last_will_of_a_killed_supervisor_is_heard(
+def test_the_fork_server_reports_the_death_of_a_killed_supervisor(
     tasks: ModuleType, worker: WorkerProcess, tmp_path: Path
 ) -> None:
     handle = tasks.hang.send(str(tmp_path / "mark")).unwrap()

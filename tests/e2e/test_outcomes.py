@@ -190,7 +190,7 @@ def test_an_endless_recursion_is_an_outcome(environment: Environment) -> None:
 
 
 @pytest.mark.parametrize("task", ["leave", "leave_async", "interrupt", "interrupt_async", "boom", "slow_async"])
-def test_a_child_goes_on_after_what_is_only_an_outcome(environment: Environment, task: str) -> None:
+def test_a_child_continues_after_an_ordinary_failure(environment: Environment, task: str) -> None:
     outcome(environment.send(task, f"{task} and on"))
     outcome(environment.send("ok", f"after {task}"))
     assert lives(environment.wait_for_note(f"{task} and on").pid)
@@ -271,7 +271,7 @@ def test_a_timeout_that_the_policy_names_is_tried_again(environment: Environment
 
 
 @pytest.mark.parametrize("overdue", ["slow", "slow_async"])
-def test_a_timeout_does_not_harm_a_neighbour(environment: Environment, overdue: str) -> None:
+def test_a_timeout_does_not_affect_a_concurrent_task(environment: Environment, overdue: str) -> None:
     neighbour = environment.send("sleep", f"beside {overdue}", 1.5)
     environment.wait_for_note(f"beside {overdue}")
     late = environment.send(overdue, f"{overdue} beside")

@@ -129,7 +129,7 @@ def test_quick_tasks_of_a_capped_queue_do_not_wait_in_children(stage: Stage) -> 
     assert scalar(stage.session, "select count(*) from horsies.history where error_code is null") == 100
 
 
-def test_whoever_frees_room_wakes_the_others(stage: Stage) -> None:
+def test_a_worker_that_frees_room_wakes_the_others(stage: Stage) -> None:
     """The worker that ends the task has no use for the room: it does not know the name of what waits."""
     tasks = stage.set({"a": 1})
     stage.ready_worker("--queues=a")

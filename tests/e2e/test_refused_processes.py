@@ -64,14 +64,14 @@ def test_a_refused_child_is_tried_again_and_running_tasks_go_on(environment: Env
     wait_until(lambda: len(worker.children()) == 2)
     running = environment.send("sleep", "running", 3.0)
     environment.wait_for_note("running")
-    limit_processes(worker.template(), 1)
+    limit_processes(worker.fork_server(), 1)
     died = environment.send("kill", "deadly").get(timeout_ms=20_000)
     assert str(died.err_value.error_code) == "WORKER_CRASHED"
     worker.wait_for_log(r"WARNING child\.start_refused reason=\"[^\"]+\" retry_in_s=0\.2")
     assert running.get(timeout_ms=20_000).ok_value == "running"
     assert environment.send("ok", "by the other child").get(timeout_ms=20_000).is_ok()
     assert len(worker.children()) == 1
-    limit_processes(worker.template(), None)
+    limit_processes(worker.fork_server(), None)
     wait_until(lambda: len(worker.children()) == 2, 20, worker.log)
     assert "Traceback" not in worker.log()
     assert worker.stop() == 0
@@ -80,7 +80,7 @@ def test_a_refused_child_is_tried_again_and_running_tasks_go_on(environment: Env
 def test_a_worker_without_any_child_ends_after_the_threshold(environment: Environment) -> None:
     worker = as_somebody(environment, TEST_STALE_MS="2000", TEST_HEARTBEAT_MS="1000")
     worker.wait_until_ready()
-    limit_processes(worker.template(), 1)
+    limit_processes(worker.fork_server(), 1)
     assert environment.send("kill", "deadly").get(timeout_ms=20_000).is_err()
     assert worker.wait() == 1
     assert 'worker.failed reason="no child could be started for 2 seconds: ' in worker.log()

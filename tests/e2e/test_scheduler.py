@@ -153,7 +153,7 @@ def column_of_sent(process: WorkerProcess, name: str) -> list[int]:
     return [int(line.split(" sent=")[1].split()[0]) for line in lines]
 
 
-def test_a_definition_that_changed_counts_anew_and_says_so(stage: Stage) -> None:
+def test_a_changed_definition_restarts_due_times_and_is_logged(stage: Stage) -> None:
     assert stage.leader().stop() == 0
     move_clock(stage.session, 3600 * 8)
     later = stage.leader(VARIANT="later")

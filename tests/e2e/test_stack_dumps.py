@@ -16,7 +16,7 @@ def test_all_processes_say_where_they_are(environment: Environment, method: str)
         environment.wait_for_note(key)
     worker.signal(signal.SIGQUIT)
     wait_until(lambda: "mixed_tasks.py" in worker.log(), describe="the stack of a task")
-    assert "template.py" in worker.log()
+    assert "fork_server.py" in worker.log()
     assert "asyncio" in worker.log()
     assert [handle.get(timeout_ms=20_000).ok_value for handle in running] == ["first", "second"]
     assert worker.stop() == 0

@@ -69,7 +69,7 @@ def test_spawned_children_run_tasks_of_an_app_with_threads(ticking: Environment,
     assert [str(error.error_code) if error else None for error in codes] == [None, "NOT_THERE", "TASK_TIMEOUT"]
     assert set(ticking.counts().values()) == {1}
     for child in worker.children():
-        assert psutil.Process(child.pid).ppid() == worker.template().pid
+        assert psutil.Process(child.pid).ppid() == worker.fork_server().pid
     assert worker.stop() == 0
     assert "Traceback" not in worker.log()
 
@@ -110,11 +110,11 @@ def test_spawned_children_are_recycled(ticking: Environment) -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("victim", ["supervisor", "fork server"])
-def test_spawned_children_outlive_neither_supervisor_nor_template(ticking: Environment, victim: str) -> None:
+def test_spawned_children_outlive_neither_supervisor_nor_fork_server(ticking: Environment, victim: str) -> None:
     worker = spawned(ticking, "--processes=2")
     ticking.send("sleep", "long", 600)
     ticking.wait_for_note("long")
-    psutil.Process(worker.pid if victim == "supervisor" else worker.template().pid).kill()
+    psutil.Process(worker.pid if victim == "supervisor" else worker.fork_server().pid).kill()
     worker.assert_gone(20)
     ticking.wait_until_all_ended()
     assert ticking.ended() == {("sleep", "FAILED", "WORKER_CRASHED"): 1}

@@ -18,7 +18,9 @@ IMPATIENT = {"TEST_STALE_MS": "2000", "TEST_HEARTBEAT_MS": "1000", "TEST_CHECK_M
 @pytest.mark.parametrize(
     ("options", "task"), [("--processes=2", "sleep_again"), ("--concurrency=2", "sleep_again_async")]
 )
-def test_children_end_before_their_work_is_handed_on(environment: Environment, options: str, task: str) -> None:
+def test_children_are_killed_before_their_tasks_are_recovered(
+    environment: Environment, options: str, task: str
+) -> None:
     stopped = environment.ready_worker(options, **IMPATIENT)
     handles = [environment.send(task, key, 3) for key in ("first", "second")]
     children = {environment.wait_for_note(key).pid for key in ("first", "second")}
@@ -32,7 +34,7 @@ def test_children_end_before_their_work_is_handed_on(environment: Environment, o
     assert all(entry.pid not in children for entry in environment.ledger()[2:])
 
 
-def test_a_supervisor_that_goes_on_takes_a_new_id_and_works(environment: Environment) -> None:
+def test_a_resumed_supervisor_takes_a_new_id_and_works(environment: Environment) -> None:
     stopped = environment.ready_worker("--processes=2", **IMPATIENT)
     old_id = scalar(environment.session, "select id from horsies.workers")
     failing = environment.send("sleep", "cut short", 60)

@@ -84,7 +84,7 @@ def test_running_tasks_have_so_long_as_the_shutdown_timeout_says(environment: En
     assert long.get(timeout_ms=5_000).err_value.error_code is CRASHED
 
 
-def test_a_claim_that_is_under_way_when_the_worker_stops_is_handed_back(environment: Environment) -> None:
+def test_a_claim_in_flight_at_the_stop_is_returned_to_the_queue(environment: Environment) -> None:
     """The claim waits for a lock while the worker is told to stop; what it then takes was never begun."""
     worker = environment.ready_worker()
     task = environment.tasks.ok.with_options(delay=3600).send("claimed late").unwrap()
@@ -105,7 +105,7 @@ def test_a_claim_that_is_under_way_when_the_worker_stops_is_handed_back(environm
     assert environment.counts()["claimed late"] == 1
 
 
-def test_what_was_claimed_by_a_reply_that_comes_after_the_stop_is_handed_back(
+def test_claims_of_a_reply_after_the_stop_are_returned_to_the_queue(
     environment: Environment, proxy: Proxy, tcp_database_url: str
 ) -> None:
     worker = environment.ready_worker(**{URL_VARIABLE: proxy.url(tcp_database_url), "TEST_POLL_MS": "1000"})

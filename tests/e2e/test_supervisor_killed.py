@@ -46,7 +46,7 @@ def check_nothing_was_lost(environment: Environment) -> None:
 
 
 @pytest.mark.parametrize("other", ["running", "started later"])
-def test_the_work_of_a_killed_supervisor_is_handed_on(environment: Environment, other: str) -> None:
+def test_the_tasks_of_a_killed_supervisor_are_recovered(environment: Environment, other: str) -> None:
     doomed = environment.ready_worker("--processes=4")
     send_load(environment)
     environment.wait_for_note("spawn")
@@ -77,12 +77,12 @@ def test_what_ran_in_a_killed_worker_fails_without_waiting_for_a_threshold(envir
     assert environment.counts()["cut short:end"] == 0
 
 
-def test_without_its_template_process_a_worker_ends(environment: Environment) -> None:
+def test_a_worker_stops_when_its_fork_server_dies(environment: Environment) -> None:
     worker = environment.ready_worker("--processes=2")
     grandchild = environment.send("spawn", "spawn").get(timeout_ms=20_000).ok_value
     running = environment.send("sleep", "cut short", 60)
     environment.wait_for_note("cut short")
-    worker.template().kill()
+    worker.fork_server().kill()
     assert running.get(timeout_ms=20_000).err_value.error_code is CRASHED
     assert worker.wait() == 1
     assert "the fork server died" in worker.log()
@@ -120,14 +120,14 @@ def test_an_idle_child_that_is_killed_costs_nothing(environment: Environment) ->
 
 def kill_together(worker: WorkerProcess) -> None:
     """SIGKILL for supervisor and fork server, with no time for either to notice."""
-    template = worker.template()
+    fork_server = worker.fork_server()
     os.kill(worker.pid, signal.SIGSTOP)
-    template.suspend()
-    template.kill()
+    fork_server.suspend()
+    fork_server.kill()
     worker.signal(signal.SIGKILL)
 
 
-def test_supervisor_and_template_killed_together_leave_nothing_and_are_missed(environment: Environment) -> None:
+def test_a_dead_supervisor_and_fork_server_leave_nothing_and_are_detected(environment: Environment) -> None:
     impatient = {"TEST_STALE_MS": "2000", "TEST_HEARTBEAT_MS": "1000", "TEST_CHECK_MS": "1000"}
     doomed = environment.ready_worker("--processes=2", **impatient)
     failing = environment.send("sleep", "cut short", 60)
@@ -165,33 +165,33 @@ def test_the_next_worker_on_this_host_proves_the_death_of_both(environment: Envi
     assert environment.worker_rows() == 1
 
 
-def test_a_worker_whose_template_process_still_lives_is_not_proven_dead(environment: Environment) -> None:
+def test_a_worker_whose_fork_server_lives_is_not_proven_dead(environment: Environment) -> None:
     """Its children may be running: stopped as it is, the fork server cannot end them yet."""
     doomed = environment.ready_worker()
     running = environment.send("sleep", "runs on", 3)
     environment.wait_for_note("runs on")
-    template = doomed.template()
-    template.suspend()
+    fork_server = doomed.fork_server()
+    fork_server.suspend()
     doomed.signal(signal.SIGKILL)
     following = environment.ready_worker()
     environment.wait_for_note("runs on:end")
     assert "worker.dead_found" not in following.log()
     assert environment.worker_rows() == 2
-    template.resume()
+    fork_server.resume()
     assert running.get(timeout_ms=20_000).err_value.error_code is CRASHED
     assert environment.counts()["runs on"] == 1
 
 
-def test_a_child_and_then_the_template_process_die_while_the_supervisor_looks_away(environment: Environment) -> None:
+def test_a_child_and_the_fork_server_die_while_the_supervisor_is_busy(environment: Environment) -> None:
     """It wants another child of a fork server that is gone: no more than the end it already knows."""
     worker = environment.ready_worker("--processes=2")
     [child, _] = worker.children()
-    template = worker.template()
+    fork_server = worker.fork_server()
     worker.signal(signal.SIGSTOP)
     child.kill()
     wait_until(lambda: not lives(child.pid), describe="the fork server to see its child dead")
-    template.kill()
-    wait_until(lambda: not lives(template.pid))
+    fork_server.kill()
+    wait_until(lambda: not lives(fork_server.pid))
     worker.signal(signal.SIGCONT)
     assert worker.wait() == 1
     assert "the fork server died" in worker.log()

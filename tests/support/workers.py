@@ -79,14 +79,14 @@ class WorkerProcess:
         """The same without the command itself: fork server and children."""
         return [each for each in self.processes() if each.pid != self.pid]
 
-    def template(self) -> psutil.Process:
+    def fork_server(self) -> psutil.Process:
         """The fork server."""
-        [template] = psutil.Process(self.pid).children()
-        return template
+        [fork_server] = psutil.Process(self.pid).children()
+        return fork_server
 
     def children(self) -> list[psutil.Process]:
         """The children that live."""
-        return [child for child in self.template().children() if lives(child.pid)]
+        return [child for child in self.fork_server().children() if lives(child.pid)]
 
     def assert_gone(self, timeout: float = 10) -> None:
         """Fail if any of its processes stays."""

@@ -30,7 +30,7 @@ def test_a_task_expires_at_its_deadline_and_not_before(db: Session) -> None:
     assert json.loads(ended["result"])["error_code"] == "TASK_EXPIRED"
 
 
-def test_all_that_is_known_of_the_task_goes_on_in_history(db: Session) -> None:
+def test_history_keeps_everything_about_the_task(db: Session) -> None:
     wanted = request(good_until=DEADLINE, retry=RetryPolicy.fixed([1], auto_retry_for=["BOOM"]), timeout_ms=100)
     live = row(db, "tasks", send(db, wanted))
     move_clock(db, 60)
@@ -90,7 +90,7 @@ def test_a_held_task_expires(db: Session) -> None:
     assert find(db, "history", task_id)
 
 
-def test_a_call_takes_a_bounded_number_and_the_next_goes_on(db: Session) -> None:
+def test_a_call_handles_a_bounded_number_and_the_next_one_continues(db: Session) -> None:
     for number in range(5):
         send(db, request(numbered_id(number), good_until=DEADLINE))
     move_clock(db, 60)

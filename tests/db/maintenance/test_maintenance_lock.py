@@ -31,7 +31,7 @@ def test_another_schema_has_a_lock_of_its_own(db: Session, other: Session) -> No
         assert other.execute(bind("select horsies.maintenance_lock()", "second")).fetchone() == (True,)
 
 
-def test_a_duty_is_not_done_while_another_worker_is_at_them(db: Session, other: Session) -> None:
+def test_a_job_does_not_run_while_another_worker_runs_maintenance(db: Session, other: Session) -> None:
     gone = DrivenWorker(db)
     gone.stop()
     freeze_clock(db)

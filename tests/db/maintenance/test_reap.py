@@ -122,7 +122,7 @@ def test_several_dead_workers_are_reaped_at_once(db: Session, worker: DrivenWork
     assert set(column(db, "select worker_id from horsies.history")) == {worker.id, other.id}
 
 
-def test_a_call_takes_a_bounded_number_and_the_next_goes_on(db: Session, worker: DrivenWorker) -> None:
+def test_a_call_handles_a_bounded_number_and_the_next_one_continues(db: Session, worker: DrivenWorker) -> None:
     for _ in range(5):
         send(db)
     worker.claim(5)
@@ -184,7 +184,7 @@ def test_those_who_wait_and_those_who_work_are_told(db: Session, new_session: Ne
     assert (done.heard(), wake.heard()) == ([], [])
 
 
-def test_what_is_handed_back_for_the_fifth_time_fails_and_no_policy_helps(db: Session) -> None:
+def test_a_claim_that_is_returned_for_the_fifth_time_fails_despite_its_policy(db: Session) -> None:
     """It never began, and each worker that claimed it died: it may be what kills them."""
     task_id = send(db, request(retry=AFTER_CRASH))
     for returned in (1, 1, 1, 1, 0):
@@ -248,7 +248,7 @@ def test_whatever_ends_a_task_history_keeps_its_retry_policy(
     assert row(db, "tasks", again)["retry_policy"] == AFTER_BOOM.to_json()
 
 
-def test_what_began_is_not_counted_as_handed_back(db: Session, worker: DrivenWorker) -> None:
+def test_a_started_task_is_not_counted_as_returned(db: Session, worker: DrivenWorker) -> None:
     policy = RetryPolicy.fixed([1] * 6, jitter=False, auto_retry_for=["WORKER_CRASHED"])
     task_id = send(db, request(retry=policy))
     for _ in range(6):

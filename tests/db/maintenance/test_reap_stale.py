@@ -44,7 +44,7 @@ def test_what_a_dead_worker_left_is_taken_along(db: Session) -> None:
     assert row(db, "history", task_id)["error_code"] == "WORKER_CRASHED"
 
 
-def test_a_call_takes_a_bounded_number_and_the_next_goes_on(db: Session) -> None:
+def test_a_call_handles_a_bounded_number_and_the_next_one_continues(db: Session) -> None:
     freeze_clock(db)
     for _ in range(5):
         send(db)

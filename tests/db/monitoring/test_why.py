@@ -230,7 +230,7 @@ def test_a_worker_that_is_silent_does_not_count(db: Session) -> None:
     assert why(db, task_id).reason == "no_worker"
 
 
-def test_what_is_in_hand_says_where(db: Session) -> None:
+def test_a_claimed_task_names_its_worker(db: Session) -> None:
     freeze_clock(db)
     task_id = send(db)
     worker = DrivenWorker(db)

@@ -7,7 +7,7 @@ from tests.support.factories import HOSTNAME, PID, DrivenWorker, prefetch, send
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock
 
 
-def test_each_worker_with_what_it_has_in_hand(db: Session) -> None:
+def test_each_worker_with_its_claimed_and_running_tasks(db: Session) -> None:
     freeze_clock(db)
     assert call(db, monitoring_queries.worker_stats()) == []
     for _ in range(4):

@@ -15,7 +15,7 @@ def test_a_queue_nobody_knows_of_is_empty(db: Session) -> None:
     assert stats(db, "a", "a") == [QueueStats("a", 0, 0, 0, 0, paused=False, max_concurrency=None, workers=0)]
 
 
-def test_all_that_waits_or_is_in_hand_is_counted(db: Session) -> None:
+def test_waiting_claimed_and_running_tasks_are_counted(db: Session) -> None:
     for delay in (0, 0, 0, 0, 60):
         send(db, request(queue="a", delay=delay))
     worker = DrivenWorker(db, caps={"a": None, "b": 3})

@@ -21,7 +21,7 @@ def test_a_new_one_is_due_as_it_says(db: Session) -> None:
     assert scalar(db, "select args from horsies.schedules") == b'{"b": 2, "a":1}'  # as they went in
 
 
-def test_another_hash_counts_anew_and_keeps_what_was(db: Session) -> None:
+def test_another_hash_restarts_due_times_and_keeps_the_history(db: Session) -> None:
     define(db, due=NOON)
     assert tick(db, NOON, [NOON], LATER) == 1
     define(db, due=NOON + timedelta(days=1), config_hash="h2", queue="mail")

@@ -26,7 +26,7 @@ def tasks(session: Session) -> int:
     return scalar(session, "select count(*) from horsies.tasks")
 
 
-def test_it_sends_the_task_and_goes_on(db: Session) -> None:
+def test_it_sends_the_task_and_moves_to_the_next_due_time(db: Session) -> None:
     freeze_clock(db, TIMES[0] + timedelta(seconds=3))
     define(db, due=TIMES[0], queue="mail", priority=7, timeout_ms=500)
     assert tick(db, TIMES[0], [TIMES[0]], TIMES[1]) == 1

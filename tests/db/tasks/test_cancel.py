@@ -76,7 +76,7 @@ def test_a_running_task_ends_with_its_fence_and_its_late_outcome_is_stale(db: Se
     assert row(db, "history", task_id) == ended
 
 
-def test_a_prefetched_task_ends_unbegun(db: Session, worker: DrivenWorker) -> None:
+def test_a_prefetched_task_is_cancelled_before_it_starts(db: Session, worker: DrivenWorker) -> None:
     task_id = send(db)
     fence = worker.claim_one()
     prefetch(db, fence)

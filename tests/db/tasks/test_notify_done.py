@@ -44,7 +44,7 @@ def test_an_outcome_that_does_not_fit_is_not_told(db: Session, other: Session, n
     assert ear.heard() == [ended.hex]
 
 
-def test_of_a_task_that_goes_on_there_is_only_the_id(db: Session, other: Session) -> None:
+def test_a_task_that_has_not_ended_is_notified_by_id_only(db: Session, other: Session) -> None:
     ear, waiting = Ear(db, "done"), send(db)
     call(other, worker_queries.notify_done([waiting]))
     assert ear.heard() == [waiting.hex]

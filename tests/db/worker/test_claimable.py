@@ -40,7 +40,7 @@ def test_a_queue_without_a_cap_is_open(db: Session) -> None:
         ({"a": 1, "b": 0}, {}),
     ],
 )
-def test_a_cap_counts_what_all_workers_have_in_hand(db: Session, caps: Mapping[str, int | None], rooms: Rooms) -> None:
+def test_a_cap_counts_the_tasks_of_all_workers(db: Session, caps: Mapping[str, int | None], rooms: Rooms) -> None:
     in_hand(db, a=1, c=4)
     prefetching = DrivenWorker(db, queues=["a"])
     send(db, request(queue="a"))

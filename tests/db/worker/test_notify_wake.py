@@ -4,7 +4,7 @@ from horsies.db.queries import worker as worker_queries
 from tests.support.sessions import Ear, Session, call
 
 
-def test_whoever_listens_is_woken_at_commit(db: Session, other: Session) -> None:
+def test_listeners_are_woken_at_commit(db: Session, other: Session) -> None:
     ear = Ear(db, "wake")
     with other.transaction():
         call(other, worker_queries.notify_wake())

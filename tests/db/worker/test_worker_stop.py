@@ -19,7 +19,7 @@ def test_it_claims_nothing_any_more(db: Session) -> None:
     assert worker.claim() == []
 
 
-def test_what_it_had_in_hand_is_handed_on(db: Session) -> None:
+def test_its_tasks_are_recovered(db: Session) -> None:
     send(db)
     worker = DrivenWorker(db)
     fence = worker.claim_one()

@@ -75,7 +75,7 @@ SINGLE: dict[str, Callable[[Session, UUID, UUID], object]] = {
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_whoever_ends_or_holds_a_task_of_a_node_waits_for_its_root_first(
+def test_functions_that_end_or_hold_a_node_task_lock_its_root_first(
     db: Session, new_session: NewSession, in_background: InBackground, name: str
 ) -> None:
     run = started(db, 1, good_until=LATE)

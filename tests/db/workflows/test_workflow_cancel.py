@@ -37,7 +37,7 @@ def test_children_are_cancelled_with_their_parent(db: Session) -> None:
     assert scalar(db, "select count(*) from horsies.tasks") == 0
 
 
-def test_a_child_that_is_cancelled_fails_its_node_and_the_parent_goes_on(db: Session) -> None:
+def test_a_cancelled_child_run_fails_its_node_and_the_parent_continues(db: Session) -> None:
     run = start(db, node(**BUILD), node(0), node(0, allow_failed_deps=True))
     child = attach(db, DrivenWorker(db, names=["horsies.build:child"]), node())
     control(db, child, "cancel")

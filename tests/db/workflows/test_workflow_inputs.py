@@ -65,7 +65,7 @@ def test_bytes_stay_as_they_are(db: Session) -> None:
     assert b'{"z":-0.0,"a":"\\u0000"}' in task.inputs
 
 
-def test_large_results_are_not_handed_out_with_the_claim(db: Session) -> None:
+def test_large_results_are_not_returned_with_the_claim(db: Session) -> None:
     run = start(db, node(), node(0, args_from={"a": 0}))
     worker = DrivenWorker(db)
     large = Random(1).randbytes(100_000).hex()  # noqa: S311 # does not compress well

@@ -109,7 +109,7 @@ def test_an_abandoned_attempt_takes_no_place_of_the_successor(child: Child) -> N
     assert not child.abandoned
 
 
-def test_what_has_not_begun_is_withdrawn_at_every_concurrency() -> None:
+def test_unstarted_jobs_are_withdrawn_at_every_concurrency() -> None:
     """The child has read three jobs' tokens, of which one job has ended; two have not begun."""
 
     async def withdraw(concurrency: int) -> tuple[list[Job], list[Job], list[bytes]]:

@@ -111,7 +111,7 @@ async def test_an_empty_reply_ends_the_search_until_work_is_announced() -> None:
 
 
 @in_loop
-async def test_a_full_reply_goes_on_with_the_search() -> None:
+async def test_a_full_reply_is_followed_by_another_claim() -> None:
     async with worker_parts(children=2) as parts:
         parts.reply(parts.batch(), claim_of(claimed(), is_filled=True))
         assert parts.batch().request.run == 1

@@ -303,7 +303,7 @@ def test_the_end_of_a_child_says_of_each_attempt_why_it_ended() -> None:
     play(scenario)
 
 
-def test_what_a_child_has_not_begun_is_withdrawn_unharmed() -> None:
+def test_unstarted_jobs_of_a_child_are_withdrawn() -> None:
     async def scenario(stage: Stage) -> None:
         [child] = stage.children
         await stage.give(1, "async", 100)

@@ -25,11 +25,11 @@ def test_who_lives_is_not_dead() -> None:
     assert not is_dead(ME, _starts(ME, os.getppid()))
 
 
-def test_who_is_gone_with_its_template_process_is_dead(ended: int) -> None:
+def test_a_worker_is_dead_when_supervisor_and_fork_server_are_gone(ended: int) -> None:
     assert is_dead(ended, f"1 {ended}:2")
 
 
-def test_while_its_template_process_lives_children_may_run(ended: int) -> None:
+def test_a_worker_is_not_proven_dead_while_its_fork_server_lives(ended: int) -> None:
     assert not is_dead(ended, f"1 {ME}:{_start_of(ME)}")
     assert not is_dead(ME, f"{_start_of(ME)} {ended}:1")
 

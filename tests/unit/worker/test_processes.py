@@ -40,7 +40,7 @@ def test_what_a_full_socket_has_no_room_for_comes_later_and_in_order() -> None:
     assert [ipc.unpack_pid(frame) for frame in told[:-1]] == [ipc.unpack_pid(ipc.kill(pid)) for pid in range(1, MANY)]
 
 
-def test_a_template_that_is_gone_is_told_in_vain() -> None:
+def test_frames_to_a_dead_fork_server_are_dropped() -> None:
     async def tell(ours: socket.socket) -> ProcessManager:
         processes = ProcessManager(ForkServer(os.getpid(), ours), "test", WorkerOptions())
         for _ in range(2):
