@@ -76,6 +76,13 @@ def test_a_module_that_is_forgotten_beside_others_is_warned_of(tmp_path: Path) -
     assert "add app.discover_tasks(['mail'])" in shown
 
 
+def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, {"inst.py": APP + TASK, "folder.py/readme.txt": ""})
+    (tmp_path / ".#inst.py").symlink_to("me@host.4711:1764340000")  # what Emacs makes while a file is edited
+    (tmp_path / "looping.py").symlink_to("looping.py")
+    assert check(tmp_path, "inst:app") == []
+
+
 def test_tests_and_modules_of_other_apps_are_not_meant(tmp_path: Path) -> None:
     other = "from other import app, TaskResult, TaskError\n" + TASK
     write(
