@@ -77,12 +77,12 @@ class Executor:
         """Run a ``def`` task in this thread."""
         home = os.getpid()
         task, attempt = self._current(call.job), self.attempts[call.job.fence]
-        if not attempt.begin(task):
-            return self._conclude_attempt(call, attempt, None)
+        may_begin, returned = attempt.begin(task), None
         with Running(task):
             around = Around(self._around, task)
             try:
-                returned = call.definition.fn(*call.args, **call.kwargs)
+                if may_begin:
+                    returned = call.definition.fn(*call.args, **call.kwargs)
             except BaseException as exception:  # noqa: BLE001 - whatever user code raises is an outcome
                 returned = Raised(exception)
             restore_process(home, returned)

@@ -1,0 +1,43 @@
+"""Attempts that were stopped before their code was called."""
+
+import asyncio
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from horsies import AppConfig, CurrentTask, Horsies, PostgresConfig, TaskError, TaskResult
+from horsies.db.calls_worker import Fence
+from horsies.worker.execute import Executor, ReadyCall
+from horsies.worker.protocol import Job, StopCause
+
+
+@pytest.mark.parametrize("name", ["def", "async def"])
+def test_hooks_see_an_attempt_that_was_stopped_before_its_code_was_called(name: str) -> None:
+    app = Horsies(AppConfig(broker=PostgresConfig(database_url="postgresql://h/db")))
+    seen: list[object] = []
+
+    @app.around_task
+    def note(task: CurrentTask) -> Iterator[None]:
+        seen.append(task.name)
+        outcome = yield
+        seen.append(outcome.error_code)
+
+    @app.task("def")
+    def in_thread() -> TaskResult[None, TaskError]:
+        seen.append("called")
+        return TaskResult(ok=None)
+
+    @app.task("async def")
+    async def on_loop() -> TaskResult[None, TaskError]:
+        seen.append("called")
+        return TaskResult(ok=None)
+
+    executor = Executor(app.registry, {}, "UNHANDLED_EXCEPTION", app.producer.runner)
+    job = Job(Fence(uuid4(), 1), 1, name, "default", b"{}")
+    executor.attempts.add(job)
+    executor.attempts.stop(job.fence, StopCause.CANCELLED)
+    call = ReadyCall(job, app.registry.get(name), (), {})
+    report = asyncio.run(executor.run_async(call)) if call.definition.is_async else executor.run(call)
+    assert report.error_code == "TASK_CANCELLED"
+    assert seen == [name, "TASK_CANCELLED"]
