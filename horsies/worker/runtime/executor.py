@@ -11,7 +11,7 @@ from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, O
 from horsies.config.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
 from horsies.db.operations import CallFailedError, Runner
 from horsies.errors import HorsiesError
-from horsies.plain import printable
+from horsies.plain import escape_surrogates
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.current import CurrentTask, Reporter, Running
 from horsies.tasks.registry import Registry, TaskDefinition
@@ -213,4 +213,4 @@ def failed(job: Job, code: BuiltInTaskCode | str, message: str, exception: BaseE
 
 def one_line(exception: BaseException) -> str:
     """Type and text of an exception."""
-    return printable("".join(traceback.format_exception_only(exception)).strip())
+    return escape_surrogates("".join(traceback.format_exception_only(exception)).strip())
