@@ -1,6 +1,5 @@
 """The console script ``horsies``: its commands, and how it ends."""
 
-import io
 import os
 import sys
 from importlib import import_module
@@ -99,8 +98,9 @@ def main() -> None:
     Exit codes: 0 success; 1 a `HorsiesError`, which is printed, or what the command says; 2 wrong usage; 130 Ctrl-C.
     """
     open_standard_files()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # no character that its encoding lacks ends a command
-        sys.stdout.reconfigure(errors="backslashreplace")
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")  # no character that the encoding lacks ends a command
     if os.getpid() == 1:  # without handlers the kernel ignores signals to the first process of a container
         leave_on_stop_signals()
     meant = translate_celery(sys.argv[1:])

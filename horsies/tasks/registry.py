@@ -85,6 +85,10 @@ class WorkflowBuilder:
     location: SourceLocation
 
 
+SHORTEST_TIMEOUT_MS = 100
+LARGEST_NUMBER = 2**31 - 1
+"""The columns of the database are of the type integer."""
+
 PLAIN_RESULTS = ResultCodec(Any)
 
 
