@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import cast
 from uuid import uuid4
 
 import pytest
+from freezegun import freeze_time
 
 from horsies import AppConfig, CurrentTask, Horsies, PostgresConfig, TaskError, TaskResult
 from horsies.db.calls_worker import Fence
 from horsies.worker.execute import Executor, ReadyCall
 from horsies.worker.protocol import Job, StopCause
+from horsies.worker.stopping import RunningAttempts
 
 
 @pytest.mark.parametrize("name", ["def", "async def"])
@@ -41,3 +44,12 @@ def test_hooks_see_an_attempt_that_was_stopped_before_its_code_was_called(name: 
     report = asyncio.run(executor.run_async(call)) if call.definition.is_async else executor.run(call)
     assert report.error_code == "TASK_CANCELLED"
     assert seen == [name, "TASK_CANCELLED"]
+
+
+def test_a_task_that_freezes_time_does_not_end_its_neighbours() -> None:
+    attempts = RunningAttempts()
+    job = Job(Fence(uuid4(), 1), 1, "add", "default", b"{}", timeout_ms=60_000)
+    attempts.add(job)
+    assert attempts[job.fence].begin(cast("CurrentTask", None))
+    with freeze_time("2040-01-01"):
+        assert attempts[job.fence].end() is None
