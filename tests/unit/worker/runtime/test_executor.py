@@ -9,10 +9,10 @@ import pytest
 from freezegun import freeze_time
 
 from horsies import AppConfig, CurrentTask, Horsies, PostgresConfig, TaskError, TaskResult
-from horsies.db.calls_worker import Fence
-from horsies.worker.execute import Executor, ReadyCall
-from horsies.worker.protocol import Job, StopCause
-from horsies.worker.stopping import RunningAttempts
+from horsies.db.queries.worker import Fence
+from horsies.worker.ipc import Job, StopCause
+from horsies.worker.runtime.executor import Executor, ReadyCall
+from horsies.worker.runtime.stopping import RunningAttempts
 
 
 @pytest.mark.parametrize("name", ["def", "async def"])
