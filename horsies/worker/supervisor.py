@@ -57,6 +57,7 @@ class Supervisor:
     ) -> None:
         """Take what the fork server told of the app, and, if changes of its files end the run, their watch."""
         self._signals = signals
+        self._was_told_to_stop = False
         self._settings = settings
         self._options = options
         self._fork_server = fork_server
@@ -115,10 +116,12 @@ class Supervisor:
         for number in self._signals.take():
             if number == signal.SIGQUIT:
                 self._processes.send_to_fork_server(Frame(Kind.STACKS))
-            elif not self._stop.is_set():
-                self._stop.set()
-            elif number != signal.SIGHUP:  # a terminal that is closed may send several
-                self._force_stop.set()
+                continue
+            self._stop.set()
+            if number != signal.SIGHUP:  # a terminal that is closed may send several, and a SIGTERM may follow
+                if self._was_told_to_stop:
+                    self._force_stop.set()
+                self._was_told_to_stop = True
 
     async def _begin(self) -> None:
         """Wait for the database, see to its schema, and make the worker known."""

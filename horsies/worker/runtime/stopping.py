@@ -6,9 +6,9 @@ it is to end; the supervisor replaces its process, and kills that once no other 
 """
 
 import asyncio
-import time
 
 from horsies.db.queries.worker import Fence
+from horsies.process import monotonic
 from horsies.tasks.current import CurrentTask
 from horsies.worker.ipc import Job, StopCause
 
@@ -25,7 +25,7 @@ class RunningAttempt:
     def __init__(self, job: Job) -> None:
         self.cause: StopCause | None = None
         self._limit_s = None if job.timeout_ms is None else job.timeout_ms / 1000
-        self._started_at = time.monotonic()
+        self._started_at = monotonic()
         self._current: CurrentTask | None = None
         self._asyncio_task: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -33,12 +33,12 @@ class RunningAttempt:
     def begin(self, current: CurrentTask) -> bool:
         """Its code is about to be called, and its time-out counts from now; False: it must not be."""
         self._current = current
-        self._started_at = time.monotonic()
+        self._started_at = monotonic()
         return self.cause is None
 
     def end(self) -> StopCause | None:
         """Its code has ended; why it counts as stopped. Code that blocked its thread may have exceeded the time-out."""
-        if self.cause is None and self._limit_s is not None and time.monotonic() - self._started_at >= self._limit_s:
+        if self.cause is None and self._limit_s is not None and monotonic() - self._started_at >= self._limit_s:
             self.cause = StopCause.TIMED_OUT
         return self.cause
 
