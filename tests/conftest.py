@@ -14,7 +14,6 @@ from tests.support.proxy import Proxy
 from tests.support.server import Server, database_name, running_server, with_database
 from tests.support.workers import WorkerProcess
 
-
 hypothesis.settings.register_profile("no deadline", deadline=None)  # the machines of CI are slow and shared
 hypothesis.settings.load_profile("no deadline")
 
