@@ -144,7 +144,7 @@ def are_retyped(*definitions: object) -> bool:
 def warn_of_redefinition(subject: str) -> None:
     """Warn, at the user's line, that this session defines something a second time."""
     message = f"{subject} is defined again: this session uses the new definition from now on"
-    warnings.warn(message, UserWarning, skip_file_prefixes=(str(Path(__file__).parent),))
+    warnings.warn(message, UserWarning, skip_file_prefixes=(str(Path(__file__).parents[1]),))
 
 
 def make_importable(folder: Path) -> None:
