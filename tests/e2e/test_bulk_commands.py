@@ -60,7 +60,7 @@ def test_the_preview_names_number_sample_and_cut_off(shell: Shell) -> None:
     assert columns.split() == ["TASK", "ID", "TASK", "NAME", "ERROR", "CODE", "ENDED", "AT"]
     assert [row.split()[:3] for row in rows] == [[str(each), "charge", "BOOM"] for each in ids[:5]]
     assert more == "and 1 more"
-    assert question.replace(" ", "") == "rerun6tasks?[y/N]:Aborted!"  # releases of click differ in the last space
+    assert question.startswith("rerun 6 tasks? [y/N]: Aborted")
     assert asked.stdout == ""
     assert origins(shell.session) == set()
 
