@@ -1,6 +1,7 @@
 """``horsies send``: send a task from a shell."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from inspect import Parameter
 from typing import Annotated, Any, cast
@@ -49,6 +50,7 @@ def send(  # noqa: PLR0913 - one parameter an option
     if timeout is not None and not wait:
         message = "needs --wait"
         raise typer.BadParameter(message, param_hint="--timeout")
+    logging.getLogger("horsies").addHandler(logging.NullHandler())  # a failed send is printed below, not logged as well
     app = locate(locator)
     raise_all(app.check())
     definition = app.registry.get(task)

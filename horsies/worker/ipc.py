@@ -2,7 +2,7 @@
 
 Supervisor and child:
 
-    child       READY                       it can take work
+    child       READY   pid                 it can take work
     child       FAILED  text                it never will: a hook raised
     supervisor  START  job                  run this, with the next permit
     supervisor  STOP   fence, cause         this attempt must end: cancel it if it is asynchronous
@@ -225,6 +225,11 @@ def forked(number: int, pid: int) -> Frame:
     return Frame(Kind.FORKED, _PID.pack(number, pid))
 
 
+def ready(pid: int) -> Frame:
+    """A child can take work. Its process id may arrive here before the fork server's FORKED does."""
+    return Frame(Kind.READY, _PID.pack(0, pid))
+
+
 def exited(pid: int, wait_status: int) -> Frame:
     """A child has ended."""
     return Frame(Kind.EXITED, _PID.pack(wait_status, pid))
@@ -236,7 +241,7 @@ def kill(pid: int) -> Frame:
 
 
 def unpack_pid(frame: Frame) -> tuple[int, int]:
-    """``(number or wait status, pid)`` of FORK, FORKED, EXITED and KILL."""
+    """``(number or wait status, pid)`` of FORK, FORKED, READY, EXITED and KILL."""
     return _PID.unpack(frame.body)
 
 

@@ -202,6 +202,7 @@ class ProcessManager:
     def on_frame(self, child: Child, frame: Frame) -> None:
         """A child said something."""
         if frame.kind is Kind.READY:
+            child.pid = ipc.unpack_pid(frame)[1]
             child.mark_ready()
             self._early_deaths = 0
             if not self.ready.done():
