@@ -12,10 +12,10 @@ IN_ODD_SCHEMA := $(addprefix tests/e2e/test_,$(addsuffix .py,outcomes cancelling
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NODE_NO_WARNINGS := 1
 
-.PHONY: help setup demo test test-postgres-versions chaos lint types bench lock clean
+.PHONY: help setup demo test test-postgres-versions test-lowest test-newest chaos lint types bench lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-22s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %-28s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Make .venv with the locked packages; the other targets do it too
 	@sh scripts/bootstrap
@@ -30,6 +30,10 @@ test: lint types ## Run everything that CI runs; PYTEST_ARGS="-k name" narrows t
 
 test-postgres-versions: setup ## Run the tests of the database, producers and workers on PostgreSQL 12, 15 and 18
 	@$(BIN)/python -m tests.support.versions 12 15 18 -- -q $(PYTEST_ARGS) tests/db tests/producer tests/e2e
+
+test-lowest test-newest: test-%: setup ## Run fast tests with the lowest, or the newest, allowed versions of the dependencies
+	@sh scripts/other-dependencies $*
+	@.tools/$*/bin/python -m pytest -q $(PYTEST_ARGS) tests/unit tests/producer tests/e2e/test_outcomes.py tests/e2e/test_cli.py
 
 chaos: setup ## Break everything on purpose for half an hour; SEED=x replays a plan, SCALE=0.1 is shorter
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))

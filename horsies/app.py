@@ -42,12 +42,11 @@ from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.current import CurrentTask
 from horsies.tasks.discovery import expand_globs, import_file, import_module, place_of_main, share_module
 from horsies.tasks.hooks import AroundHook, ChildHook, add_hook
-from horsies.tasks.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder
+from horsies.tasks.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder, wrong_timeout
 from horsies.worker.options import WorkerKeywords, WorkerOptions
 from horsies.workflows.nodes import AnyNode, Node
 from horsies.workflows.spec import Outputs, SuccessPolicy, WorkflowSpec
 
-_SHORTEST_TIMEOUT_MS = 100
 _ELSEWHERE = {
     "good_until": "it belongs to one send: task.with_options(good_until=…)",
     "delay": "it belongs to one send: task.with_options(delay=…) or task.schedule(seconds, …)",
@@ -477,8 +476,8 @@ def _wrong_options(
     found: list[tuple[ErrorCode, str, str]] = []
     if not isinstance(task_name, str) or not task_name:
         found.append((options, "a task needs a name", 'write @app.task("send_mail")'))
-    if timeout_ms is not None and (not isinstance(timeout_ms, int) or timeout_ms < _SHORTEST_TIMEOUT_MS):
-        problem = f"timeout_ms must be a whole number of at least {_SHORTEST_TIMEOUT_MS}, got {timeout_ms!r}"
+    problem = wrong_timeout(timeout_ms)
+    if problem is not None:
         found.append((options, problem, "it is in milliseconds"))
     known = "task takes queue_name, retry_policy, exception_mapper, default_unhandled_error_code and timeout_ms"
     found += [(options, f"task has no option {name!r}", _ELSEWHERE.get(name, known)) for name in unknown]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from horsies.masking import mask_known_secrets
+from horsies.rendering import printable, printable_json
 
 type LogFormat = Literal["text", "json", "short"]
 
@@ -44,7 +45,15 @@ def _name(record: logging.LogRecord) -> str:
 
 def _plain(value: object) -> str:
     text = mask_known_secrets(str(value))
-    return json.dumps(text, ensure_ascii=False) if not text or any(mark in text for mark in ' "=\n') else text
+    if not text or any(mark in text for mark in ' "=\n') or printable(text) != text:
+        return _json(text)
+    return text
+
+
+def _json(document: object) -> str:
+    """JSON without characters that a terminal obeys: names of tasks and texts of exceptions may hold any."""
+    shown = json.dumps(document, default=lambda value: mask_known_secrets(str(value)), ensure_ascii=False)
+    return printable_json(shown)
 
 
 class TextFormatter(logging.Formatter):
@@ -85,7 +94,7 @@ class JsonFormatter(logging.Formatter):
         document |= {key: _masked(value) for key, value in _fields(record).items()}
         if record.exc_info:
             document["traceback"] = mask_known_secrets(self.formatException(record.exc_info))
-        return json.dumps(document, default=lambda value: mask_known_secrets(str(value)), ensure_ascii=False)
+        return _json(document)
 
 
 def _masked(value: object) -> object:

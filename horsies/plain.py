@@ -19,7 +19,7 @@ class Plain(NamedTuple):
     shown: tuple[str, ...]
 
 
-def printable(text: str) -> str:
+def escape_surrogates(text: str) -> str:
     """Return text that UTF-8 can encode: lone surrogates become visible escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -44,9 +44,9 @@ def _carried(value: Any, show: Callable[[object], str]) -> Any:
     """Replace values that JSON text cannot contain: lone surrogates, NaN, infinity, numbers with too many digits."""
     whole: Any = value  # typed Any, so that the types of the parts stay unknown
     if isinstance(value, str):
-        return printable(value)
+        return escape_surrogates(value)
     if isinstance(value, dict):
-        return {printable(str(key)): _carried(item, show) for key, item in whole.items()}
+        return {escape_surrogates(str(key)): _carried(item, show) for key, item in whole.items()}
     if isinstance(value, list):
         return [_carried(part, show) for part in whole]
     if isinstance(value, float) and not math.isfinite(value):
@@ -58,7 +58,7 @@ def _carried(value: Any, show: Callable[[object], str]) -> Any:
 
 def _repr(value: object) -> str:
     try:
-        text = printable(repr(value))
+        text = escape_surrogates(repr(value))
     except Exception as broken:  # noqa: BLE001 - a value whose repr fails is only named
         return f"<{type(value).__qualname__}, whose repr raised {type(broken).__name__}>"
     return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}…"

@@ -40,7 +40,6 @@ REMOVED_NAMES: Mapping[str, str] = {
     "rerun_task": _RERUN,
     "RerunTask": _RERUN,
     "RerunEnqueuePolicy": _RERUN,
-    "RerunOutcome": "use BrokerResult[TaskHandle], which app.rerun(task_id) returns",
     "RerunEnqueued": "match Ok(handle), and read the origin of the new task from TaskInfo.rerun_of",
     "RerunSourceLive": "match Err(error) with BrokerErrorCode.ENQUEUE_FAILED: the task has not ended",
     "RerunSourceAbsent": "match Err(error) with BrokerErrorCode.TASK_NOT_FOUND",

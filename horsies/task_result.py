@@ -18,7 +18,7 @@ from horsies.codes import (
     RetrievalCode,
 )
 from horsies.errors import users_frames
-from horsies.plain import plain_data, printable
+from horsies.plain import escape_surrogates, plain_data
 
 _FAMILIES = (OperationalErrorCode, ContractCode, RetrievalCode, OutcomeCode)
 
@@ -32,7 +32,7 @@ def describe_exception(exception: BaseException) -> dict[str, str]:
     except BaseException as broken:  # noqa: BLE001 - a broken __str__ must not hide the exception it belongs to
         message = f"<__str__ raised {type(broken).__name__}>"
     lines = traceback.format_exception(kind, exception, users_frames(exception.__traceback__))
-    return {"type": name, "message": printable(message), "traceback": printable("".join(lines))}
+    return {"type": name, "message": escape_surrogates(message), "traceback": escape_surrogates("".join(lines))}
 
 
 def _own_code(value: object) -> BuiltInTaskCode | str | None:

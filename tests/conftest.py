@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
+import hypothesis
 import pytest
 
 from tests.support import server as servers
@@ -12,6 +13,9 @@ from tests.support.databases import migrated_template, new_database
 from tests.support.proxy import Proxy
 from tests.support.server import Server, database_name, running_server, with_database
 from tests.support.workers import WorkerProcess
+
+hypothesis.settings.register_profile("no deadline", deadline=None)  # the machines of CI are slow and shared
+hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -32,7 +32,7 @@ from horsies.errors import (
     report,
 )
 from horsies.masking import mask_secrets
-from horsies.producer.send import sends_suppressed
+from horsies.producer.send import Suppression, sends_suppressed
 from horsies.scheduler.plan import plan_schedules
 from horsies.tasks.discovery import import_tasks, loaded_module
 from horsies.tasks.registry import Registry, WorkflowBuilder
@@ -125,7 +125,7 @@ def _check_keys() -> Iterator[HorsiesError]:
 def _check_definitions(app: App) -> list[HorsiesError]:
     """Definitions of this app's tasks, built as they stand, as far as they do; others may be another app's."""
     found: list[HorsiesError] = []
-    with collecting(found):
+    with sends_suppressed(Suppression.CHECK), collecting(found):
         for definition in definitions().values():
             tasks = [getattr(getattr(node, "fn", None), "definition", None) for node in definition.nodes()]
             ours = all(task is None or app.registry.has(task) for task in tasks)
@@ -136,7 +136,7 @@ def _check_definitions(app: App) -> list[HorsiesError]:
 
 def _check_builders(registry: Registry) -> list[HorsiesError]:
     found: list[HorsiesError] = []
-    with collecting(found):
+    with sends_suppressed(Suppression.CHECK), collecting(found):
         for builder in registry.builders:
             for case in builder.cases or [{}]:
                 _try_builder(builder, case)

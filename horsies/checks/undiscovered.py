@@ -83,10 +83,18 @@ def _undiscovered(home: str) -> Iterator[SourceLocation]:
     for path in sorted(islice(_sources(own), _MOST_FILES)):
         if path in known:
             continue
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = _read(path)
         found = _DECORATED.search(text)
         if found is not None and mentions.search(text):
             yield SourceLocation(str(path), text.count("\n", 0, found.end()) + 1)
+
+
+def _read(path: Path) -> str:
+    """The text of a file; empty if it can't be read, as a folder or a lock file of Emacs, which is a broken link."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _sources(own: Path) -> Iterator[Path]:

@@ -8,7 +8,7 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.database import ask, did_you_mean
-from horsies.cli.output import batches_with_bar, counted, print_table, utc
+from horsies.cli.output import batches_with_bar, confirm, counted, print_table, utc
 from horsies.codes import TASK_TERMINAL_STATES, TaskStatus
 from horsies.monitoring.broker import Broker, RerunOutcome, RerunPreview
 from horsies.producer.handle import BrokerResult
@@ -62,7 +62,7 @@ def cancel_all(app: Horsies, queue: str | None, name: str | None, *, yes: bool) 
         typer.echo(no_such_tasks(app, queue, name), err=True)
         return
     if not yes:
-        typer.confirm(f"cancel {counted(len(ids), 'task')}?", abort=True, err=True)
+        confirm(f"cancel {counted(len(ids), 'task')}?")
     ended: list[str] = []
     try:
         ask(app, lambda broker: _in_batches(ids, "cancelling", broker.cancel_tasks, ended.extend))
@@ -81,7 +81,7 @@ def rerun_all(app: Horsies, limit: int, conditions: Mapping[str, Any], *, yes: b
         return
     _show_preview(preview, sample, conditions)
     if not yes:
-        typer.confirm(f"rerun {counted(len(preview.candidates), 'task')}?", abort=True, err=True)
+        confirm(f"rerun {counted(len(preview.candidates), 'task')}?")
 
     outcomes: list[RerunOutcome] = []
 

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from horsies.cli.celery import translate_celery
 from horsies.errors import HorsiesError
-from horsies.process import leave_on_stop_signals
+from horsies.process import leave_on_stop_signals, open_standard_files
 from horsies.rendering import render_error, use_color
 from horsies.version import __version__
 
@@ -92,29 +92,15 @@ def options(
     """
 
 
-def _prepare_streams() -> None:
-    """Open what was closed (``>&-``), and let no character that the encoding lacks end a command.
-
-    A closed descriptor would be given to the next file or connection that is opened, and output would go there.
-    """
-    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest free number, which is this
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - until the end
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
-
-
 def main() -> None:
     """Run the command line.
 
     Exit codes: 0 success; 1 a `HorsiesError`, which is printed, or what the command says; 2 wrong usage; 130 Ctrl-C.
     """
-    _prepare_streams()
+    open_standard_files()
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")  # no character that the encoding lacks ends a command
     if os.getpid() == 1:  # without handlers the kernel ignores signals to the first process of a container
         leave_on_stop_signals()
     meant = translate_celery(sys.argv[1:])

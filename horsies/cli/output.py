@@ -88,6 +88,16 @@ def utc(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
+def confirm(question: str) -> None:
+    """Ask on standard error, so that standard output holds results alone; any answer but y or yes aborts the command.
+
+    `typer.confirm` writes the last character of its prompt to standard output, also with ``err=True``.
+    """
+    typer.echo(f"{question} [y/N]: ", nl=False, err=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise typer.Abort
+
+
 def counted(count: int, noun: str) -> str:
     """A number and what is counted: ``1 task``, ``1,200 tasks``."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,6 +1,7 @@
 """``horsies send``: send a task from a shell."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from inspect import Parameter
 from typing import Annotated, Any, cast
@@ -16,6 +17,7 @@ from horsies.config.postgres import PostgresConfig
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
 from horsies.producer.handle import TaskHandle
 from horsies.producer.send import TaskSendError, TaskSendOptions
+from horsies.rendering import printable, printable_json
 from horsies.result import Err
 from horsies.task import TaskSender
 from horsies.tasks.registry import TaskDefinition
@@ -48,6 +50,7 @@ def send(  # noqa: PLR0913 - one parameter an option
     if timeout is not None and not wait:
         message = "needs --wait"
         raise typer.BadParameter(message, param_hint="--timeout")
+    logging.getLogger("horsies").addHandler(logging.NullHandler())  # a failed send is printed below, not logged as well
     app = locate(locator)
     raise_all(app.check())
     definition = app.registry.get(task)
@@ -152,10 +155,10 @@ def _not_sent(error: TaskSendError, broker: PostgresConfig) -> Exception:
 def _print_result(handle: TaskHandle[Any], definition: TaskDefinition, timeout: float | None) -> None:
     result = handle.get(None if timeout is None else round(timeout * 1000))
     if result.is_ok():
-        typer.echo(definition.result.encode(result).payload.decode())
+        typer.echo(printable_json(definition.result.encode(result).payload.decode()))
         return
     error = result.err_value
-    typer.echo(f"task {handle.task_id}: {error.error_code}: {error.message}", err=True)
+    typer.echo(printable(f"task {handle.task_id}: {error.error_code}: {error.message}"), err=True)
     if error.data is not None:
-        typer.echo(f"data: {json.dumps(error.data, ensure_ascii=False)}", err=True)
+        typer.echo(printable_json(f"data: {json.dumps(error.data, ensure_ascii=False)}"), err=True)
     raise typer.Exit(1)

@@ -97,6 +97,7 @@ def _print_task(info: TaskInfo) -> None:
         else:
             error = result.err_value
             facts["message"] = error.message
+            facts["data"] = None if error.data is None else json.dumps(error.data, ensure_ascii=False)
             facts["exception"] = (
                 str(error.exception["traceback"]).rstrip() if isinstance(error.exception, dict) else None
             )

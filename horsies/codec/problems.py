@@ -8,7 +8,7 @@ from typing import Any, ForwardRef, TypeAliasType, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from horsies.plain import printable
+from horsies.plain import escape_surrogates
 
 type Path = tuple[str | int, ...]
 
@@ -60,7 +60,7 @@ def show_path(path: Path) -> str:
         else:
             name = step if step.isidentifier() else f"[{step!r}]"
             shown += f".{name}" if shown and step.isidentifier() else name
-    return printable(shown)
+    return escape_surrogates(shown)
 
 
 def show_value(value: object) -> str:
@@ -69,7 +69,7 @@ def show_value(value: object) -> str:
     if value is None:
         return "None"
     try:
-        text = printable(_shorten.repr(value))
+        text = escape_surrogates(_shorten.repr(value))
     except Exception:  # noqa: BLE001 - a value that cannot show itself is only named
         return kind
     limit = 2 * _SHOWN_CHARACTERS
@@ -117,7 +117,7 @@ def explain(error: ValidationError, expected: Mapping[Path, Any], value: Any = _
 
 
 def _said(detail: ErrorDetails) -> str:
-    text = printable(detail["msg"]).removeprefix("Value error, ")
+    text = escape_surrogates(detail["msg"]).removeprefix("Value error, ")
     return text[:1].lower() + text[1:]
 
 

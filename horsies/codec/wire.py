@@ -13,7 +13,7 @@ from horsies.codec.signature import function_location, resolve_annotation, unsup
 from horsies.codec.text import decode_json, encode_json
 from horsies.codes import ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError
-from horsies.plain import printable
+from horsies.plain import escape_surrogates
 from horsies.task_result import TaskError, TaskResult, failed_with, is_library_error
 
 __all__ = ["EncodedResult", "ResultCodec", "TypeMismatch", "decode_json", "encode_json", "result_types"]
@@ -95,7 +95,7 @@ class ResultCodec:
         error = result.err_value
         if not isinstance(error, self.err_type) and not is_library_error(error):
             raise TypeMismatch((), f"expected an error of type {show_type(self.err_type)}, got {show_value(error)}")
-        code = None if error.error_code is None else printable(str(error.error_code))
+        code = None if error.error_code is None else escape_surrogates(str(error.error_code))
         return EncodedResult(is_ok=False, payload=self._encode_error(error), error_code=code)
 
     def _encode_error(self, error: TaskError) -> bytes:

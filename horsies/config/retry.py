@@ -89,9 +89,12 @@ def _max_delay(given: object) -> object:
 
 def _seconds(given: object) -> float | None:
     """Return a finite number as a float; None for anything else."""
-    if isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given):
-        return float(given)
-    return None
+    if not isinstance(given, int | float) or isinstance(given, bool):
+        return None
+    try:
+        return float(given) if math.isfinite(given) else None
+    except OverflowError:  # a whole number that no float can hold
+        return None
 
 
 class RetryPolicy(BaseModel):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import Enum
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -105,28 +106,42 @@ class Producer:
     resend_on_transient_err: bool
 
 
-class _Suppression(threading.local):
-    """Whether this thread imports task modules for a worker or a check, where a send would be a side effect."""
+class Suppression(Enum):
+    """Why sends are suppressed."""
 
-    depth = 0
+    IMPORT = "task modules are imported: move the {} into a function"
+    """A worker or a check imports task modules. A program that runs the same module without them would send."""
+    CHECK = "a check calls the functions that build workflows; it sends nothing"
+    """A check calls code that is meant to run later. Nothing is lost, so nothing is logged."""
 
 
-_suppression = _Suppression()
+class _Suppressed(threading.local):
+    """Why sends of this thread are suppressed; None: they are not."""
+
+    why: Suppression | None = None
+
+
+_suppressed = _Suppressed()
 
 
 @contextmanager
-def sends_suppressed() -> Generator[None]:
+def sends_suppressed(why: Suppression = Suppression.IMPORT) -> Generator[None]:
     """Within this block every send of this thread answers SEND_SUPPRESSED."""
-    _suppression.depth += 1
+    before, _suppressed.why = _suppressed.why, why
     try:
         yield
     finally:
-        _suppression.depth -= 1
+        _suppressed.why = before
 
 
 def sends_are_suppressed() -> bool:
     """Whether this thread is in such a block."""
-    return _suppression.depth > 0
+    return _suppressed.why is not None
+
+
+def suppression() -> Suppression | None:
+    """Why sends of this thread are suppressed, according to the innermost block; None: they are not."""
+    return _suppressed.why
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +162,9 @@ def _invalid(message: str, exception: BaseException | None = None) -> Err[TaskSe
 def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPayload]:
     """Check and encode a send; nothing leaves the process."""
     definition, options = asked.definition, asked.options
-    if _suppression.depth:
-        message = f"{definition.name} was sent while task modules are imported: move the send into a function"
+    suppressed = suppression()
+    if suppressed is not None:
+        message = f"{definition.name} was sent while {suppressed.value.format('send')}"
         return Err(TaskSendError(TaskSendErrorCode.SEND_SUPPRESSED, message))
     wrong = (
         _wrong_delay(options.delay)
@@ -288,7 +304,7 @@ def _enqueue[H](
 
 
 def _logged[H](answer: TaskSendResult[H], definition: TaskDefinition) -> TaskSendResult[H]:
-    if isinstance(answer, Err):
+    if isinstance(answer, Err) and suppression() is not Suppression.CHECK:
         error = answer.error
         ids = {} if error.task_id is None else {"id": error.task_id}
         event(

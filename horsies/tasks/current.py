@@ -10,7 +10,7 @@ from horsies.codec.text import encode_json
 from horsies.db.operations import CallFailedError, Operation, Runner
 from horsies.db.queries import tasks as task_queries
 from horsies.events import event
-from horsies.plain import printable
+from horsies.plain import escape_surrogates
 from horsies.process import monotonic
 
 _PAUSE_S = 0.1
@@ -86,7 +86,8 @@ class CurrentTask:
         if not (0 <= done <= total and 0 < total < float("inf")):
             msg = f"progress goes from 0 to a total of more than 0, which is 1 unless given: got {done} of {total}"
             raise ValueError(msg)
-        report = {"done": _plain(done), "total": _plain(total), "note": None if note is None else printable(note)}
+        text = None if note is None else escape_surrogates(note)
+        report = {"done": _plain(done), "total": _plain(total), "note": text}
         self._reporter.tell(self, encode_json(report))
 
     def heartbeat(self) -> None:

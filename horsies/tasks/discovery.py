@@ -1,6 +1,7 @@
 """Importing the modules in which apps and tasks live, and saying clearly why one can't be imported."""
 
 import importlib
+import importlib.util
 import os
 import sys
 import traceback
@@ -94,10 +95,24 @@ def share_module(name: str) -> None:
     if name == "__main__" and module.__spec__ is not None:
         names.add(module.__spec__.name)
     for other in names - sys.modules.keys():
-        sys.modules[other] = module
         package, _, last = other.rpartition(".")
-        if package in sys.modules:
-            setattr(sys.modules[package], last, module)
+        parent = _import_without_code(package) if package else None
+        if package and parent is None:
+            continue
+        sys.modules[other] = module
+        if parent is not None:  # for ``import shop.main``, after which the program says ``shop.main.app``
+            setattr(parent, last, module)
+
+
+def _import_without_code(package: str) -> ModuleType | None:
+    """Import a package that has no ``__init__.py``; None if the name belongs to something that has code to run."""
+    if package in sys.modules:
+        return sys.modules[package]
+    above, _, _ = package.rpartition(".")
+    if above and _import_without_code(above) is None:
+        return None
+    found = importlib.util.find_spec(package)
+    return importlib.import_module(package) if found is not None and found.origin is None else None
 
 
 def _names_on_path(file: Path) -> Iterator[str]:
@@ -129,7 +144,7 @@ def are_retyped(*definitions: object) -> bool:
 def warn_of_redefinition(subject: str) -> None:
     """Warn, at the user's line, that this session defines something a second time."""
     message = f"{subject} is defined again: this session uses the new definition from now on"
-    warnings.warn(message, UserWarning, skip_file_prefixes=(str(Path(__file__).parent),))
+    warnings.warn(message, UserWarning, skip_file_prefixes=(str(Path(__file__).parents[1]),))
 
 
 def make_importable(folder: Path) -> None:

@@ -85,7 +85,19 @@ class WorkflowBuilder:
     location: SourceLocation
 
 
+SHORTEST_TIMEOUT_MS = 100
+LARGEST_NUMBER = 2**31 - 1
+"""The columns of the database are of the type integer."""
+
 PLAIN_RESULTS = ResultCodec(Any)
+
+
+def wrong_timeout(timeout_ms: object) -> str | None:
+    """What is wrong with the time-out of a task; None if it is all right."""
+    if timeout_ms is None or (isinstance(timeout_ms, int) and SHORTEST_TIMEOUT_MS <= timeout_ms <= LARGEST_NUMBER):
+        return None
+    limits = f"{SHORTEST_TIMEOUT_MS} to {LARGEST_NUMBER:,}"
+    return f"timeout_ms must be a whole number from {limits}, got {timeout_ms!r}"
 
 
 def _stand_in() -> None:

@@ -2,7 +2,7 @@
 
 Supervisor and child:
 
-    child       READY                       the child can take jobs
+    child       READY   pid                 the child can take jobs
     child       FAILED  text                no child of this app can become ready: a hook raised, for instance
     supervisor  START   job                 run this job, with the next start token
     supervisor  STOP    fence, cause        this attempt must end: cancel it if it is asynchronous
@@ -239,6 +239,11 @@ def forked(number: int, pid: int) -> Frame:
     return Frame(Kind.FORKED, _PID.pack(number, pid))
 
 
+def ready(pid: int) -> Frame:
+    """A child can take work. Its process id may arrive here before the fork server's FORKED does."""
+    return Frame(Kind.READY, _PID.pack(0, pid))
+
+
 def exited(pid: int, wait_status: int) -> Frame:
     """Return an EXITED frame."""
     return Frame(Kind.EXITED, _PID.pack(wait_status, pid))
@@ -250,7 +255,7 @@ def kill(pid: int) -> Frame:
 
 
 def unpack_pid(frame: Frame) -> tuple[int, int]:
-    """Read a FORK, FORKED, EXITED or KILL frame: ``(number or wait status, pid)``."""
+    """Read a FORK, FORKED, READY, EXITED or KILL frame: ``(number or wait status, pid)``."""
     return _PID.unpack(frame.body)
 
 

@@ -211,6 +211,7 @@ class ProcessManager:
     def on_frame(self, child: Child, frame: Frame) -> None:
         """Handle a frame that a child has sent."""
         if frame.kind is Kind.READY:
+            child.pid = ipc.unpack_pid(frame)[1]
             child.mark_ready()
             self._early_deaths = 0
             if not self.ready.done():

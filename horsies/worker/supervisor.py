@@ -75,6 +75,7 @@ class Supervisor:
         watch: Watch | None = None,
     ) -> None:
         self._signals = signals
+        self._stop_requested = False
         self._settings = settings
         self._options = options
         self._fork_server = fork_server
@@ -133,10 +134,12 @@ class Supervisor:
         for number in self._signals.take():
             if number == signal.SIGQUIT:
                 self._processes.send_to_fork_server(Frame(Kind.STACKS))
-            elif not self._stop.is_set():
-                self._stop.set()
-            elif number != signal.SIGHUP:  # a terminal sends several when it is closed
-                self._force_stop.set()
+                continue
+            self._stop.set()
+            if number != signal.SIGHUP:  # a closed terminal sends several, and a SIGTERM may follow
+                if self._stop_requested:
+                    self._force_stop.set()
+                self._stop_requested = True
 
     async def _connect_and_register(self) -> None:
         """Wait for the database, create or check the schema, register the worker, and recover dead local workers."""

@@ -15,7 +15,7 @@ from horsies.errors import HorsiesError
 from horsies.events import event
 from horsies.masking import mask_secrets
 from horsies.producer.handle import CodecFor
-from horsies.producer.send import sends_are_suppressed, with_resend, wrong_connection
+from horsies.producer.send import Suppression, suppression, with_resend, wrong_connection
 from horsies.result import Err, Ok, Result
 from horsies.workflows.compile import compile_run
 from horsies.workflows.handle import RunBroker, WorkflowHandle
@@ -76,8 +76,9 @@ def _begin[T](
     if broker is None:
         message = f"workflow {spec.name!r} belongs to no app: make it by app.workflow(…), or pass app="
         return Err(WorkflowStartError(WorkflowStartErrorCode.BROKER_NOT_CONFIGURED, message, workflow_name=spec.name))
-    if sends_are_suppressed():
-        message = f"workflow {spec.name!r} was started while task modules are imported: move the start into a function"
+    suppressed = suppression()
+    if suppressed is not None:
+        message = f"workflow {spec.name!r} was started while {suppressed.value.format('start')}"
         return Err(WorkflowStartError(code, message, workflow_name=spec.name))
     if wrong := wrong_connection(connection):
         return Err(WorkflowStartError(code, wrong, workflow_name=spec.name))
@@ -122,7 +123,7 @@ def retry_start[T](spec: "WorkflowSpec[T]", error: WorkflowStartError) -> _Start
 
 
 def _logged[H](answer: WorkflowStartResult[H]) -> WorkflowStartResult[H]:
-    if isinstance(answer, Err):
+    if isinstance(answer, Err) and suppression() is not Suppression.CHECK:
         error = answer.error
         ids = {} if error.workflow_id is None else {"id": error.workflow_id}
         reason = mask_secrets(error.message)

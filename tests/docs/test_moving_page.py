@@ -136,6 +136,7 @@ def test_the_tables_channels_and_commands_named_here_exist() -> None:
     assert all(f"create table {table} (" in sql for table in tables)
     channels = set(re.findall(r"horsies\.\w+", "\n".join(rows("Channels").values()))) - {"horsies.workers"}
     assert channels == {"horsies.wake", "horsies.done"}
-    assert all(f"'{channel}'" in sql for channel in channels)
+    placeholders = {channel.replace("horsies.", "{horsies}.") for channel in channels}
+    assert all(f"'{channel}'" in sql for channel in placeholders)
     commands = set(re.findall(r"horsies ([a-z]+)", "\n".join(rows("Command line").values())))
     assert commands <= set(COMMANDS)

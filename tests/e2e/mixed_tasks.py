@@ -19,14 +19,17 @@ from pydantic import BaseModel
 
 from horsies import (
     AppConfig,
+    CronSchedule,
     Err,
     Horsies,
     Ok,
     PostgresConfig,
     RecoveryConfig,
     RetryPolicy,
+    ScheduleConfig,
     TaskError,
     TaskResult,
+    TaskSchedule,
     WorkerResilienceConfig,
 )
 
@@ -55,6 +58,17 @@ app = Horsies(
             notify_poll_interval_ms=_ms("POLL", 5_000),
         ),
         exception_mapper={LookupError: "NOT_THERE"},
+        schedule=ScheduleConfig(  # a scheduler refuses an app without schedules; this one sends nothing
+            schedules=[
+                TaskSchedule(
+                    name="never",
+                    task_name="ok",
+                    args=("scheduled",),
+                    pattern=CronSchedule("0 0 29 2 *"),
+                    enabled=False,
+                )
+            ]
+        ),
     )
 )
 app.discover_tasks(["mixed_tasks"])
@@ -292,10 +306,21 @@ def sleep_again(key: str, seconds: float) -> Text:
     return TaskResult(ok=key)
 
 
-@app.task("sleep_again_async", retry_policy=AFTER_CRASH)
-async def sleep_again_async(key: str, seconds: float) -> Text:
+@app.task("wait_again", retry_policy=AFTER_CRASH)
+def wait_again(key: str, gate: str) -> Text:
+    """Wait until a file exists, and if that is cut short by a crash, once more."""
     note(key)
-    await asyncio.sleep(seconds)
+    while not Path(gate).exists():
+        time.sleep(0.02)
+    note(f"{key}:end")
+    return TaskResult(ok=key)
+
+
+@app.task("wait_again_async", retry_policy=AFTER_CRASH)
+async def wait_again_async(key: str, gate: str) -> Text:
+    note(key)
+    while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - another process creates it
+        await asyncio.sleep(0.02)
     note(f"{key}:end")
     return TaskResult(ok=key)
 

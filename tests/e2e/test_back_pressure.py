@@ -29,10 +29,10 @@ def test_work_continues_when_the_database_accepts_outcomes_again(environment: En
     environment.session.execute(FILL_UP)
     for key in keys[30:]:
         environment.send("big", key, "x" * (1 << 18))
-    worker.wait_for_log(r"(?s)(connection\\.retrying .*no space left.*){3}")
+    worker.wait_for_log(r"(?s)(connection\.retrying .*no space left.*){3}")
     begun = len(environment.ledger())
     assert begun < 60
-    worker.wait_for_log(r"(?s)(connection\\.retrying .*no space left.*){5}")
+    worker.wait_for_log(r"(?s)(connection\.retrying .*no space left.*){5}")
     assert len(environment.ledger()) == begun
     environment.session.execute(b"drop trigger full_disk on horsies.history")
     environment.wait_until_all_ended()

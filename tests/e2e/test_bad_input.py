@@ -147,7 +147,7 @@ def test_an_unknown_queue_is_refused_with_those_there_are(project: Path) -> None
     ("command", "variable", "url"),
     [
         ("worker instance:app", "HORSIES_DATABASE_URL", f"mysql://me:{SECRET}@host/jobs"),
-        ("db migrate", "DATABASE_URL", f"postgresql+asyncpg://me:{SECRET}@host/jobs"),
+        ("db migrate", "DATABASE_URL", f"mysql+asyncpg://me:{SECRET}@host/jobs"),
         ("send instance:app add_numbers 1 2", "HORSIES_DATABASE_URL", f"postgresql://me:{SECRET}@host:port/jobs"),
         ("worker instance:app", "DATABASE_URL", "jobs"),
     ],
@@ -167,9 +167,7 @@ def test_a_command_without_a_database_says_so(project: Path, command: str) -> No
 def test_a_worker_without_a_database_waits_and_says_why(project: Path) -> None:
     worker = WorkerProcess(["worker", "instance:app"], project, {URL_VARIABLE: NOBODY_HOME})
     try:
-        worker.wait_for_log(
-            r"(?s)connection\\.retrying .*refused.*retry_in_s=0\.5.*connection\\.retrying .*retry_in_s=1"
-        )
+        worker.wait_for_log(r"(?s)connection\.retrying .*refused.*retry_in_s=0\.5.*connection\.retrying .*retry_in_s=1")
         assert "postgresql://me:***@127.0.0.1:1/jobs" in worker.log()
         assert SECRET not in worker.log()
         assert worker.stop() == 0

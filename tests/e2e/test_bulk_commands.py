@@ -59,7 +59,8 @@ def test_the_preview_names_number_sample_and_cut_off(shell: Shell) -> None:
     assert re.fullmatch(r"cut-off: tasks that ended after \d{4}-\d\d-\d\d [\d:]{8}Z are not among them", cut_off)
     assert columns.split() == ["TASK", "ID", "TASK", "NAME", "ERROR", "CODE", "ENDED", "AT"]
     assert [row.split()[:3] for row in rows] == [[str(each), "charge", "BOOM"] for each in ids[:5]]
-    assert (more, question) == ("and 1 more", "rerun 6 tasks? [y/N]: Aborted!")
+    assert more == "and 1 more"
+    assert question.startswith("rerun 6 tasks? [y/N]: Aborted")
     assert asked.stdout == ""
     assert origins(shell.session) == set()
 

@@ -44,8 +44,8 @@ def report(numbers: list[float], title: str | None = None) -> TaskResult[dict[st
 
 
 @app.task("refuse", queue_name="mail")
-def refuse() -> TaskResult[int, TaskError]:
-    return TaskResult(err=TaskError(error_code="SHUT", message="not today", data={"until": "monday"}))
+def refuse(message: str = "today", until: str = "monday") -> TaskResult[int, TaskError]:
+    return TaskResult(err=TaskError(error_code="SHUT", message=f"not {message}", data={"until": until}))
 """
 
 
@@ -107,6 +107,18 @@ def test_send_and_wait_says_what_went_wrong(shop: Shop) -> None:
     assert "SHUT: not today" in done.stderr
     assert 'data: {"until": "monday"}' in done.stderr
     assert not done.stdout
+
+
+def test_send_and_wait_shows_what_a_terminal_would_obey(shop: Shop) -> None:
+    shop.worker()
+    hostile = "\u202etxt.exe\u009b31m"
+    printed = said(shop.run("send", "shop:app", "mail", hostile, "--wait", "--timeout=30"))
+    assert printed.isprintable()
+    assert json.loads(printed) == f"1 to {hostile}"
+    failed = shop.run("send", "shop:app", "refuse", hostile, hostile, "--wait", "--timeout=30")
+    assert failed.stderr.startswith("task ")
+    assert r"SHUT: not \u202etxt.exe\x9b31m" in failed.stderr
+    assert r'data: {"until": "\u202etxt.exe\u009b31m"}' in failed.stderr
 
 
 def test_a_wait_that_times_out_does_not_stop_the_task(shop: Shop) -> None:

@@ -90,7 +90,7 @@ def test_a_worker_waits_for_a_server_that_refuses_at_first(
     proxy.refuse()
     task = environment.send("ok", "patient")
     worker = environment.worker(**through_proxy)
-    worker.wait_for_log(r"(?s)connection\\.retrying.*connection\\.retrying.*connection\\.retrying")
+    worker.wait_for_log(r"(?s)connection\.retrying.*connection\.retrying.*connection\.retrying")
     assert "worker.ready" not in worker.log()
     proxy.accept()
     assert task.get(timeout_ms=20_000).ok_value == "done patient"
@@ -117,7 +117,7 @@ def test_a_running_worker_retries_for_ever(
     proxy.refuse()
     proxy.cut()
     environment.wait_for_note("kept:end")
-    worker.wait_for_log(r"(?s)connection\\.retrying.*connection\\.retrying.*connection\\.retrying")
+    worker.wait_for_log(r"(?s)connection\.retrying.*connection\.retrying.*connection\.retrying")
     proxy.accept()
     assert kept.get(timeout_ms=20_000).ok_value == "kept"
     assert environment.send("ok", "and on").get(timeout_ms=20_000).is_ok()
@@ -154,9 +154,9 @@ def test_a_full_disk_keeps_outcomes_waiting_and_stops_claims(environment: Enviro
     worker = environment.ready_worker("--processes=2")
     environment.session.execute(FILL_UP)
     kept = environment.send("ok", "kept")
-    worker.wait_for_log(r"connection\\.retrying .*no space left")
+    worker.wait_for_log(r"connection\.retrying .*no space left")
     environment.send("ok", "not begun")
-    worker.wait_for_log(r"(?s)(connection\\.retrying .*no space left.*){3}")
+    worker.wait_for_log(r"(?s)(connection\.retrying .*no space left.*){3}")
     assert set(environment.counts()) == {"kept"}
     environment.session.execute(b"drop trigger full_disk on horsies.history")
     assert kept.get(timeout_ms=20_000).ok_value == "done kept"
@@ -175,7 +175,7 @@ def test_a_restart_of_the_server_loses_and_doubles_nothing(tmp_path: Path) -> No
             keys = [f"task-{n}" for n in range(20)]
             handles = [environment.send("sleep", key, 0.2) for key in keys]
             environment.wait_for_note("task-5")
-        worker.wait_for_log(r"connection\\.retrying")
+        worker.wait_for_log(r"connection\.retrying")
         with own_server(home, port):
             assert [handle.get(timeout_ms=30_000).ok_value for handle in handles] == keys
             assert {key: environment.counts()[key] for key in keys} == dict.fromkeys(keys, 1)

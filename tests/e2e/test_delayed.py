@@ -98,9 +98,10 @@ def check_expired(environment: Environment, handle: TaskHandle[Any]) -> None:
     assert info is not None
     assert (info.status, info.error_code) == (TaskStatus.EXPIRED, OutcomeCode.TASK_EXPIRED)
     assert info.started_at is None
-    assert info.failed_at is not None
+    assert info.failed_at is None
+    assert info.expired_at is not None
     assert info.good_until is not None
-    assert info.failed_at >= info.good_until
+    assert info.expired_at >= info.good_until
     assert not environment.counts()["too late"]
 
 

@@ -40,13 +40,13 @@ def test_work_continues_on_the_standby(pair: tuple[PostgresServer, PostgresServe
         worker = environment.ready_worker("--processes=2", TEST_HEARTBEAT_MS="1000")
         waiting = environment.worker(**{URL_VARIABLE: standby.url})
         waiting.wait_for_log(
-            r"connection\\.retrying .*session is read-only"
+            r"connection\.retrying .*session is read-only"
         )  # one host, no attributes: refused all the same
         keys = [f"task-{number}" for number in range(20)]
         handles = [environment.send("sleep", key, 0.2) for key in keys]
         environment.wait_for_note("task-5")
         primary.crash()
-        worker.wait_for_log(r"connection\\.retrying")
+        worker.wait_for_log(r"connection\.retrying")
         assert "worker.ready" not in waiting.log()
         standby.promote()
         waiting.wait_until_ready(30)

@@ -64,6 +64,15 @@ def test_arguments_are_shown_unless_they_must_not_be(shell: Shell, hostile: UUID
     assert json.loads(shell.run("tasks", "show", hostile, "--no-args", "--json").stdout)["args"] is None
 
 
+def test_the_data_of_an_error_is_shown(shell: Shell) -> None:
+    task_id = send(shell.session)
+    worker = DrivenWorker(shell.session)
+    error = b'{"error_code":"SHUT","message":"not today","data":{"until":"monday"},"exception":null}'
+    worker.finish(failed(worker.claim_one(), "SHUT")._replace(result=error))
+    lines = shell.run("tasks", "show", str(task_id)).stdout.splitlines()
+    assert ["data", '{"until": "monday"}'] in [line.split(maxsplit=1) for line in lines]
+
+
 @pytest.mark.parametrize("hours", [-5, 0, 9])
 def test_a_deadline_at_the_end_of_time_is_readable(shell: Shell, hours: int) -> None:
     app = Horsies(AppConfig(broker=PostgresConfig(database_url=shell.url)))

@@ -104,6 +104,7 @@ def test_a_closed_terminal_is_a_graceful_stop_however_often_it_says_so(environme
     worker.signal(signal.SIGHUP)
     worker.wait_for_log(r"worker\.stopping running=1")
     worker.signal(signal.SIGHUP)
+    worker.signal(signal.SIGTERM)  # as the end of a session may send it, too; a second one would kill
     assert worker.wait() == 0
     assert running.get(timeout_ms=5_000).ok_value == "running"
     assert "worker.stop_forced" not in worker.log()

@@ -12,23 +12,27 @@ from tests.support.waiting import wait_until
 from tests.support.workers import lives
 
 CRASHED = OperationalErrorCode.WORKER_CRASHED
-IMPATIENT = {"TEST_STALE_MS": "2000", "TEST_HEARTBEAT_MS": "1000", "TEST_CHECK_MS": "1000"}
+IMPATIENT = {"TEST_STALE_MS": "3000", "TEST_HEARTBEAT_MS": "1000", "TEST_CHECK_MS": "1000"}
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    ("options", "task"), [("--processes=2", "sleep_again"), ("--concurrency=2", "sleep_again_async")]
+    ("options", "task"), [("--processes=2", "wait_again"), ("--concurrency=2", "wait_again_async")]
 )
 def test_children_are_killed_before_their_tasks_are_recovered(
     environment: Environment, options: str, task: str
 ) -> None:
+    gate = environment.folder / "gate"  # no attempt can end before this file exists, so the first two have to be killed
     stopped = environment.ready_worker(options, **IMPATIENT)
-    handles = [environment.send(task, key, 3) for key in ("first", "second")]
+    handles = [environment.send(task, key, str(gate)) for key in ("first", "second")]
     children = {environment.wait_for_note(key).pid for key in ("first", "second")}
-    environment.ready_worker(options, **IMPATIENT)
+    environment.ready_worker(options, TEST_CHECK_MS="1000")
     stopped.signal(signal.SIGSTOP)
 
     wait_until(lambda: sum(environment.counts().values()) > 2, 30, lambda: f"a second attempt: {environment.ledger()}")
     assert not any(lives(pid) for pid in children)
+    wait_until(lambda: environment.counts() == {"first": 2, "second": 2}, 30, lambda: str(environment.ledger()))
+    gate.touch()
     assert [handle.get(timeout_ms=30_000).ok_value for handle in handles] == ["first", "second"]
     assert environment.counts() == {"first": 2, "second": 2, "first:end": 1, "second:end": 1}
     assert all(entry.pid not in children for entry in environment.ledger()[2:])

@@ -130,7 +130,7 @@ def test_a_worker_that_still_waits_for_the_database_can_be_stopped(
 ) -> None:
     proxy.refuse()
     worker = environment.worker(**{URL_VARIABLE: proxy.url(tcp_database_url)})
-    worker.wait_for_log(r"connection\\.retrying")
+    worker.wait_for_log(r"connection\.retrying")
     worker.signal(number)
     assert worker.wait() == 0
     worker.assert_gone()
@@ -148,7 +148,7 @@ def test_a_worker_is_stopped_while_the_database_is_away_and_loses_no_outcome(
     environment.wait_for_note("ended without a database:end")
     worker.signal(signal.SIGTERM)
     worker.wait_for_log(r"worker\.stopping")
-    worker.wait_for_log(r"connection\\.retrying")
+    worker.wait_for_log(r"connection\.retrying")
     proxy.accept()
     check_left_in_order(environment, worker)
     assert task.get(timeout_ms=5_000).ok_value == "ended without a database"

@@ -70,7 +70,7 @@ def test_an_exchange_whose_connection_ends_beside_another_one_is_made_again(
     assert all(handle.get(timeout_ms=10_000).is_ok() for handle in blocked)
     assert environment.send("ok", "after").get(timeout_ms=10_000).is_ok()
     assert set(environment.counts().values()) == {1}
-    worker.wait_for_log(r"connection\\.restored")
+    worker.wait_for_log(r"connection\.restored")
     assert worker.stop() == 0
 
 
@@ -97,7 +97,7 @@ def test_a_worker_that_gets_no_second_connection_works_over_the_first(
     blocked = block_the_finish_of(environment, "blocked", lock)
     wait_until(lambda: len(waiting(environment)) == 1, 20, "an exchange that waits")
     waits = environment.send("ok", "waits")
-    worker.wait_for_log(r"connection\\.retrying .*too many connections")
+    worker.wait_for_log(r"connection\.retrying .*too many connections")
     lock.rollback()
     assert blocked.get(timeout_ms=10_000).is_ok()
     assert waits.get(timeout_ms=10_000).is_ok()

@@ -20,7 +20,7 @@ from horsies import (
     WorkflowStartError,
 )
 from horsies.events import JsonFormatter, TextFormatter
-from horsies.producer.send import sends_suppressed
+from horsies.producer.send import Suppression, sends_suppressed
 
 SECRET = "4111-1111-1111-1111"
 AWAY = "postgresql://me:hunter2@127.0.0.1:1/none"
@@ -85,7 +85,18 @@ def test_arguments_that_do_not_fit_are_not_shown(
 def test_a_suppressed_send_is_logged(app: Horsies, caplog: pytest.LogCaptureFixture) -> None:
     with sends_suppressed():
         app.task("charge")(charge).send(SECRET).unwrap_err()
-    assert "code=SEND_SUPPRESSED" in warnings(caplog)[0]
+    [line] = warnings(caplog)
+    assert "code=SEND_SUPPRESSED" in line
+    assert "while task modules are imported: move the send into a function" in line
+
+
+def test_a_send_that_a_check_provokes_is_not_logged(app: Horsies, caplog: pytest.LogCaptureFixture) -> None:
+    task = app.task("charge")(charge)
+    spec = app.workflow("charges", [task.node()(card=SECRET)], definition_key="charges.v1")
+    with sends_suppressed(), sends_suppressed(Suppression.CHECK):
+        assert "while a check calls" in task.send(SECRET).unwrap_err().message
+        assert "while a check calls" in spec.start().unwrap_err().message
+    assert warnings(caplog) == []
 
 
 def test_a_start_of_a_workflow_that_fails_is_logged(app: Horsies, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ from horsies.db.connection import WorkerConnection
 from horsies.db.operations import CallFailedError
 from horsies.db.queries.rows import ClaimedTask
 from horsies.db.queries.worker import Claim, Fence, Verdict
+from horsies.worker import ipc
 from horsies.worker.dispatcher import Dispatcher
 from horsies.worker.exchange import Exchange
 from horsies.worker.exchange_state import ExchangeBatch, WorkerIdentity
@@ -23,6 +24,7 @@ from horsies.worker.ipc import Frame, Kind, Report
 from horsies.worker.options import WorkerOptions, WorkerSettings
 from horsies.worker.processes import ProcessManager
 
+_NO_SUCH_PID = 1 << 22  # and above: more than Linux gives out
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
@@ -120,7 +122,7 @@ async def worker_parts(children: int = 2, *, prefetch_buffer: int = 0, **options
         exchange = Exchange(connections, identity, dispatcher, settings, worker_options)
         await processes.start()
         for child in processes:
-            processes.on_frame(child, Frame(Kind.READY))
+            processes.on_frame(child, ipc.ready(_NO_SUCH_PID + child.number))
         try:
             yield Parts(dispatcher, exchange, processes, identity, settings)
         finally:

@@ -155,7 +155,7 @@ class Attempts:
 def _serve_one_by_one(channel: socket.socket, tokens: int, attempts: Attempts) -> None:
     inbox, start_tokens = Inbox(channel, attempts.executor.attempts), StartTokens(tokens)
     inbox.read_on(attempts.health.loop)
-    channel.sendall(Frame(Kind.READY).encode())
+    channel.sendall(ipc.ready(os.getpid()).encode())
     while (job := inbox.next()) is not None:
         if start_tokens.take():
             report = _run_one(attempts, job)
@@ -211,7 +211,7 @@ class _Concurrent:
         """Read jobs until the end of the stream."""
         self._reader, self._writer = await asyncio.open_connection(sock=self._channel, limit=READ_BYTES)
         frames = FrameReader()
-        self._writer.write(Frame(Kind.READY).encode())
+        self._writer.write(ipc.ready(os.getpid()).encode())
         while data := await self._reader.read(READ_BYTES):
             for frame in frames.feed(data):
                 if frame.kind is Kind.STOP:

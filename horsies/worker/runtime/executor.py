@@ -11,7 +11,7 @@ from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, O
 from horsies.config.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
 from horsies.db.operations import CallFailedError, Runner
 from horsies.errors import HorsiesError
-from horsies.plain import printable
+from horsies.plain import escape_surrogates
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.current import CurrentTask, Reporter, Running
 from horsies.tasks.registry import Registry, TaskDefinition
@@ -83,12 +83,12 @@ class Executor:
         """Run a ``def`` task in this thread."""
         home = os.getpid()
         task, attempt = self._current(call.job), self.attempts[call.job.fence]
-        if not attempt.begin(task):
-            return self._conclude_attempt(call, attempt, None)
+        may_begin, returned = attempt.begin(task), None
         with Running(task):
             around = Around(self._around, task)
             try:
-                returned = call.definition.fn(*call.args, **call.kwargs)
+                if may_begin:
+                    returned = call.definition.fn(*call.args, **call.kwargs)
             except BaseException as exception:  # noqa: BLE001 - every exception of user code is an outcome
                 returned = Raised(exception)
             restore_process(home, returned)
@@ -219,4 +219,4 @@ def failed(job: Job, code: BuiltInTaskCode | str, message: str, exception: BaseE
 
 def describe_exception(exception: BaseException) -> str:
     """Return the type and the text of an exception."""
-    return printable("".join(traceback.format_exception_only(exception)).strip())
+    return escape_surrogates("".join(traceback.format_exception_only(exception)).strip())

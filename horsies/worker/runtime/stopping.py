@@ -6,9 +6,9 @@ counts as stopped, even if its code returns a value. A ``def`` attempt is not in
 """
 
 import asyncio
-import time
 
 from horsies.db.queries.worker import Fence
+from horsies.process import monotonic
 from horsies.tasks.current import CurrentTask
 from horsies.worker.ipc import Job, StopCause
 
@@ -26,7 +26,7 @@ class RunningAttempt:
     def __init__(self, job: Job) -> None:
         self.cause: StopCause | None = None
         self._limit_s = None if job.timeout_ms is None else job.timeout_ms / 1000
-        self._started_at = time.monotonic()
+        self._started_at = monotonic()
         self._current: CurrentTask | None = None
         self._asyncio_task: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -34,7 +34,7 @@ class RunningAttempt:
     def begin(self, current: CurrentTask) -> bool:
         """Start the time-out, before the code is called; returns False if the attempt was stopped and must not run."""
         self._current = current
-        self._started_at = time.monotonic()
+        self._started_at = monotonic()
         return self.cause is None
 
     def end(self) -> StopCause | None:
@@ -42,7 +42,7 @@ class RunningAttempt:
 
         Code that blocked its thread may have exceeded the time-out without having been cancelled.
         """
-        if self.cause is None and self._limit_s is not None and time.monotonic() - self._started_at >= self._limit_s:
+        if self.cause is None and self._limit_s is not None and monotonic() - self._started_at >= self._limit_s:
             self.cause = StopCause.TIMED_OUT
         return self.cause
 

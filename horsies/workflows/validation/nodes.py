@@ -14,7 +14,7 @@ from horsies.codec.problems import show_type, show_value
 from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import ResultCodec, encode_json
 from horsies.errors import ErrorCode, HorsiesError, TaskDefinitionError, WorkflowValidationError
-from horsies.tasks.registry import STAND_IN, TaskDefinition
+from horsies.tasks.registry import LARGEST_NUMBER, SHORTEST_TIMEOUT_MS, STAND_IN, TaskDefinition
 from horsies.workflows.nodes import (
     CONTEXT_PARAMETER,
     FILLED_IN,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from horsies.workflows.spec import WorkflowSpec
 
 _LAST_PRIORITY = 100
-_SHORTEST_TIMEOUT_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +138,13 @@ class NodeValidation:
         if until is not None and (not isinstance(cast("object", until), datetime) or until.utcoffset() is None):
             message = f"has the good_until {show_value(until)}, which is no aware datetime"
             yield code, message, "give it a tzinfo, as in datetime.now(UTC)"
-        limits = [("timeout_ms", node.timeout_ms, _SHORTEST_TIMEOUT_MS)]
+        limits = [("timeout_ms", node.timeout_ms, SHORTEST_TIMEOUT_MS)]
         if is_map(node):
             limits.append(("max_parallel", node.max_parallel, 1))
         for name, value, least in limits:
-            if value is not None and (type(value) is not int or value < least):
-                yield code, f"has the {name} {show_value(value)}", f"it is a whole number of at least {least}"
+            if value is not None and (type(value) is not int or not least <= value <= LARGEST_NUMBER):
+                help_text = f"it is a whole number from {least} to {LARGEST_NUMBER:,}"
+                yield code, f"has the {name} {show_value(value)}", help_text
 
     def _placing(self, task: TaskDefinition | None) -> Iterator[Found]:
         node, app = self._node, self._spec.app

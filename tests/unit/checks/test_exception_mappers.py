@@ -21,7 +21,7 @@ def found(app_mapper: ExceptionMapper, *tasks: dict[str, Any], default: str | No
 
         fetch.__qualname__ = f"fetch_{number}"
         app.task(f"fetch_{number}", **task)(fetch)
-    return app.check_warnings()
+    return [each for each in app.check_warnings() if each.code is not ErrorCode.APP_WITHOUT_TASKS]
 
 
 MAPPED = {"exception_mapper": {OSError: "TASK_SYSTEM"}}

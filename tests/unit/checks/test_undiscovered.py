@@ -33,7 +33,7 @@ def test_an_app_without_tasks_is_warned_of_and_refused_by_a_worker(tmp_path: Pat
     write(tmp_path, {"inst.py": APP})
     assert check(tmp_path, "inst:app") == [("warning", "HRS-302")]
     shown = horsies(tmp_path, "check", "inst:app")
-    assert (shown.returncode, shown.stdout) == (0, "")
+    assert (shown.returncode, shown.stdout) == (0, "ok: 0 tasks, 0 workflows, 0 schedules\n")
     assert shown.stderr.startswith("warning[HRS-302]: the app 'inst' has no tasks\n --> inst.py:2\n")
     refused = horsies(tmp_path, "worker", "inst:app")
     assert refused.returncode == 1
@@ -74,6 +74,13 @@ def test_a_module_that_is_forgotten_beside_others_is_warned_of(tmp_path: Path) -
     shown = horsies(tmp_path, "check", "inst:app").stderr
     assert " --> mail.py:3\n" in shown
     assert "add app.discover_tasks(['mail'])" in shown
+
+
+def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, {"inst.py": APP + TASK, "folder.py/readme.txt": ""})
+    (tmp_path / ".#inst.py").symlink_to("me@host.4711:1764340000")  # what Emacs makes while a file is edited
+    (tmp_path / "looping.py").symlink_to("looping.py")
+    assert check(tmp_path, "inst:app") == []
 
 
 def test_tests_and_modules_of_other_apps_are_not_meant(tmp_path: Path) -> None:
@@ -130,6 +137,16 @@ class TestOneAppUnderTwoNames:
     @pytest.mark.parametrize("import_jobs", ["app.discover_tasks(['shop.jobs'])", "import shop.jobs"])
     def test_the_file_of_a_package_without_init(self, tmp_path: Path, import_jobs: str) -> None:
         write(tmp_path, {"shop/main.py": f"{APP}{import_jobs}\n", "shop/jobs.py": "from shop.main import *\n" + TASK})
+        assert check(tmp_path, "shop/main.py:app") == []
+        assert check(tmp_path, "shop.main:app") == []
+
+    def test_the_attribute_of_a_package_without_init(self, tmp_path: Path) -> None:
+        """``import shop.main`` binds ``shop``, whose attribute ``main`` is needed then."""
+        show = "print(app.check(), app.list_tasks())\n"
+        main = f"{APP}app.discover_tasks(['shop.jobs'])\nif __name__ == '__main__':\n    {show}"
+        jobs = "import shop.main\nfrom horsies import *\napp = shop.main.app\n" + TASK
+        write(tmp_path, {"shop/main.py": main, "shop/jobs.py": jobs})
+        assert self.run(tmp_path, "-m", "shop.main") == "[] ['add']"
         assert check(tmp_path, "shop/main.py:app") == []
         assert check(tmp_path, "shop.main:app") == []
 

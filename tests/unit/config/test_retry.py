@@ -106,6 +106,8 @@ def test_any_intervals_in_range_are_taken(intervals: list[float]) -> None:
         ({"max_delay_seconds": 60}, "max_delay_seconds belongs to exponential backoff"),
         ({"max_delay_seconds": 0}, "max_delay_seconds must be a number of seconds, at least 1, got 0"),
         ({"max_delay_seconds": float("inf")}, "at least 1, got inf"),
+        ({"max_delay_seconds": 10**400}, "at least 1, got 1000"),
+        ({"intervals": [10**400]}, "an interval must be 1 s to 24 h (86400), got 1000"),
         ({"max_delay_seconds": "60"}, "at least 1, got '60'"),
         (
             {"backoff_strategy": "exponential", "intervals": [60], "max_delay_seconds": 30},

@@ -58,7 +58,8 @@ def returns(what: str) -> TaskResult[int, PaymentError]:
         "none": None,
         "error": TaskResult(err=TaskError(error_code="OWN")),
         "payment": TaskResult(err=PaymentError(error_code="REFUSED", amount=3)),
-        "unstorable": TaskResult(err=PaymentError(error_code="REFUSED", amount=3, message="\ud800")),
+        "unstorable": TaskResult(ok=10**5000),
+        "surrogate": TaskResult(err=PaymentError(error_code="REFUSED", amount=3, message="\ud800", data={1j})),
     }
     return given[what]
 
@@ -143,7 +144,7 @@ def test_arguments_of_an_async_task_are_checked_when_it_is_awaited() -> None:
         ("error", ContractCode.RETURN_TYPE_MISMATCH, "expected an error of type PaymentError, got TaskError"),
         ("bare", OperationalErrorCode.TASK_EXCEPTION, "returned int, not a TaskResult"),
         ("none", OperationalErrorCode.TASK_EXCEPTION, "returned NoneType, not a TaskResult"),
-        ("unstorable", UNSENDABLE, "lone surrogate"),
+        ("unstorable", UNSENDABLE, "digits"),
     ],
 )
 def test_a_result_that_does_not_fit_is_the_error_of_a_worker(
@@ -156,6 +157,11 @@ def test_a_result_that_does_not_fit_is_the_error_of_a_worker(
 
 def test_a_result_that_fits_is_returned_as_it_is() -> None:
     assert returns("payment") == TaskResult(err=PaymentError(error_code="REFUSED", amount=3))
+
+
+def test_an_error_whose_parts_json_cannot_carry_keeps_its_code() -> None:
+    error = returns("surrogate").unwrap_err()
+    assert (error.error_code, error.amount) == ("REFUSED", 3)
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("key", KeyError), ("exit", SystemExit)])

@@ -115,3 +115,13 @@ def test_a_check_goes_on_behind_a_decorator_without_parentheses() -> None:
     with collecting(found):
         exec(textwrap.dedent(source), globals() | {})  # noqa: S102 - a module of a user's
     assert [error.help_text for error in found] == ['write @app.task("first")', 'write @app.task("second")']
+
+
+@pytest.mark.parametrize("timeout_ms", [99, 2**31, 1000.0, True])
+def test_a_time_out_that_cannot_be_stored_is_refused(timeout_ms: Any) -> None:
+    def add(a: int) -> TaskResult[int, TaskError]:
+        return TaskResult(ok=a)
+
+    with pytest.raises(TaskDefinitionError, match="whole number from 100 to 2,147,483,647") as refused:
+        decorate("add", timeout_ms=timeout_ms)(add)
+    assert refused.value.code == "HRS-102"

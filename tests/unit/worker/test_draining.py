@@ -157,7 +157,7 @@ class Stage:
                 child = PlayedChild(NO_SUCH_PID + 1 + number, files)
                 self.children.append(child)
                 self._theirs.sendall(ipc.forked(number, child.pid).encode())
-                child.send(Frame(Kind.READY))
+                child.send(ipc.ready(child.pid))
             elif frame.kind is Kind.KILL:
                 _, pid = ipc.unpack_pid(frame)
                 [child] = [child for child in self.children if child.pid == pid]

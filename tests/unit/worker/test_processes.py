@@ -9,6 +9,7 @@ from horsies.worker.fork_server import ForkServer
 from horsies.worker.ipc import Frame, FrameReader, Kind
 from horsies.worker.options import WorkerOptions
 from horsies.worker.processes import ProcessManager
+from tests.support.exchanges import worker_parts
 
 MANY = 5_000
 
@@ -30,6 +31,18 @@ async def tell_while_nobody_reads(ours: socket.socket, theirs: socket.socket) ->
         child.transport.close()
     await asyncio.sleep(0)  # it is closed
     return told
+
+
+def test_the_process_id_of_a_child_that_is_ready_is_known() -> None:
+    """The fork server reports it as well, on another socket, and may be later."""
+
+    async def play() -> list[int | None]:
+        async with worker_parts(children=2) as parts:
+            return [child.pid for child in parts.processes]
+
+    pids = asyncio.run(play())
+    assert len(set(pids)) == 2
+    assert None not in pids
 
 
 def test_what_a_full_socket_has_no_room_for_comes_later_and_in_order() -> None:

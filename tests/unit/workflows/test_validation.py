@@ -508,11 +508,12 @@ def test_032_an_id_that_is_no_uuid() -> None:
 
 def test_102_options_out_of_range() -> None:
     assert said(lambda: workflow(node(timeout_ms=99))) == (
-        "error[HRS-102]: node 'a' has the timeout_ms int (99)\n= help: it is a whole number of at least 100"
+        "error[HRS-102]: node 'a' has the timeout_ms int (99)\n= help: it is a whole number from 100 to 2,147,483,647"
     )
     assert "no aware datetime" in said(lambda: workflow(node(good_until=datetime(2030, 1, 1))))  # noqa: DTZ001
     found = listing.node(node_id="found")()
     each = resize.map(over=from_node(found), node_id="each", max_parallel=0)(size=1)
+    assert "node 'a' has the timeout_ms int (2147483648)" in said(lambda: workflow(node(timeout_ms=2**31)))
     assert "node 'each' has the max_parallel int (0)" in said(lambda: workflow(found, each))
 
 
