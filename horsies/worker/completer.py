@@ -9,6 +9,7 @@ a child reports ──> waiting ── take ──> in an exchange ── confir
 Sending an outcome twice is harmless: the fence tells the database that it has been written already.
 """
 
+import logging
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -101,4 +102,4 @@ class Completer:
         stale = sum(verdict.verdict == "stale" for verdict in verdicts.values())
         if stale:
             self.stale_outcomes += stale
-            event("outcomes.stale", count=stale)
+            event("outcomes.stale", level=logging.WARNING, count=stale)

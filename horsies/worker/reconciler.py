@@ -101,7 +101,7 @@ class Reconciler:
         lost_jobs = lost.intersection(fence.task_id for fence in running)
         newly_lost = sum(self._dispatcher.cancel(task_id) for task_id in lost_jobs)
         if newly_lost:  # a cancelled task that has not ended yet is lost at every comparison
-            event("tasks.lost", count=newly_lost)
+            event("tasks.lost", level=logging.WARNING, count=newly_lost)
 
     async def _recover(self, failure: CallFailedError) -> None:
         """Reconnect and compare, until that succeeds.
