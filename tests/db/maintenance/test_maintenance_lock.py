@@ -9,12 +9,12 @@ from horsies.db.operations import Call
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import ReapCounts
 from horsies.db.sqlfiles import bind
-from horsies.worker.maintenance import duties
+from horsies.worker.maintenance import maintenance_jobs
 from tests.support.factories import DrivenWorker, request, send
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock, scalar
 
 LOCK = Call("select horsies.maintenance_lock()", (), operations.scalar)
-DUTIES = duties(RecoveryConfig())
+JOBS = maintenance_jobs(RecoveryConfig())
 
 
 def test_one_worker_at_a_time_has_it_until_its_transaction_ends(db: Session, other: Session) -> None:
@@ -39,10 +39,10 @@ def test_a_job_does_not_run_while_another_worker_runs_maintenance(db: Session, o
     move_clock(db, 2)
     with other.transaction():
         assert call(other, LOCK)
-        for each in DUTIES:
-            assert call(db, worker_queries.duty(each.call())) is None
+        for each in JOBS:
+            assert call(db, worker_queries.maintenance_call(each.call())) is None
         assert scalar(db, "select count(*) from horsies.tasks") == 1
-    answers = {each.name: call(db, worker_queries.duty(each.call())) for each in DUTIES}
+    answers = {each.name: call(db, worker_queries.maintenance_call(each.call())) for each in JOBS}
     assert answers["reap"] == ReapCounts(0, 0, 0)
     assert answers["expire"] == 1
     assert all(answer is not None for answer in answers.values())
