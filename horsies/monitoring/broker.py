@@ -109,7 +109,7 @@ class Broker:
         self._resolve_url = resolve_url
 
     def database_url(self, driver: str | None = None) -> str:
-        """Return the URL of the app's database, for connections of your own. The password is in it: do not log it.
+        """Return the URL of the app's database, for your own connections. The password is in it: do not log it.
 
         It is the database that the app uses at this moment, also under ``horsies dev`` and on the embedded server. If
         the embedded server does not run, this call starts it, which blocks for some seconds.
