@@ -398,7 +398,9 @@ class Horsies:
 
     def get_broker(self) -> Broker:
         """The queue as whoever watches over it sees it: all tasks and workers."""
-        return Broker(self._drivers, self.registry.result_codec, self.registry.read_args)
+        return Broker(
+            self._drivers, self.registry.result_codec, self.registry.read_args, self.config.broker.resolve_url
+        )
 
     def worker(self, **options: Unpack[WorkerKeywords]) -> "Worker":
         """A worker of this app, for an entry point of your own: ``sys.exit(app.worker(processes=4).run())``.

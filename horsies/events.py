@@ -3,6 +3,8 @@
 import json
 import logging
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -34,13 +36,27 @@ def is_logged(level: int) -> bool:
     return _log.isEnabledFor(level)
 
 
+@contextmanager
+def without_event(name: str) -> Generator[None]:
+    """Within this block events of a name reach no log, because the program itself reports them."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return getattr(record, "event", None) != name
+
+    _log.addFilter(is_other)
+    try:
+        yield
+    finally:
+        _log.removeFilter(is_other)
+
+
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     return getattr(record, "fields", {})
 
 
 def _name(record: logging.LogRecord) -> str:
-    """Return the name of an event, or the message of any other record."""
-    return getattr(record, "event", None) or record.getMessage()
+    """Return the name of an event, or the masked message of any other record, which may contain a secret."""
+    return getattr(record, "event", None) or mask_known_secrets(record.getMessage())
 
 
 def _plain(value: object) -> str:
@@ -64,7 +80,7 @@ class TextFormatter(logging.Formatter):
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         pairs = [f"{key}={_plain(value)}" for key, value in _fields(record).items()]
         source = [] if record.name == "horsies" else [f"logger={record.name}"]
-        message = mask_known_secrets(_name(record))
+        message = _name(record)
         line = " ".join([moment, record.levelname, message, *source, *pairs])
         return f"{line}\n{mask_known_secrets(self.formatException(record.exc_info))}" if record.exc_info else line
 
@@ -89,7 +105,7 @@ class JsonFormatter(logging.Formatter):
             "time": moment,
             "level": record.levelname,
             "logger": record.name,
-            "event": mask_known_secrets(_name(record)),
+            "event": _name(record),
         }
         document |= {key: _masked(value) for key, value in _fields(record).items()}
         if record.exc_info:

@@ -76,7 +76,7 @@ def render_errors(errors: Iterable[HorsiesError], *, color: bool, label: Label =
     blocks = [_render_one(error, paint, label) for error in flatten(errors)]
     if len(blocks) > 1:
         blocks.append(paint(_STYLES[label], label) + paint(_BOLD, f": {len(blocks)} {label}s"))
-    return mask_known_secrets("\n\n".join(blocks)) + "\n"
+    return "\n\n".join(blocks) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +88,15 @@ class _Paint:
 
 
 def _render_one(error: HorsiesError, paint: _Paint, label: Label) -> str:
-    lines = [
-        paint(_STYLES[label], f"{label}[{error.code}]") + paint(_BOLD, f": {_indent(printable(error.message), '  ')}")
-    ]
+    # Messages and notes may quote what a user or a driver said. A help text is our own, and is not masked: a password
+    # such as "password" would take words out of it.
+    message = _indent(printable(mask_known_secrets(error.message)), "  ")
+    lines = [paint(_STYLES[label], f"{label}[{error.code}]") + paint(_BOLD, f": {message}")]
     margin = " "
     if error.location is not None:
         margin = " " * len(str(error.location.line))
         lines += _render_source(error.location, margin, paint)
-    lines += [_render_footer("note", note, margin, paint) for note in error.notes]
+    lines += [_render_footer("note", mask_known_secrets(note), margin, paint) for note in error.notes]
     if error.help_text is not None:
         lines.append(_render_footer("help", error.help_text, margin, paint))
     return "\n".join(lines)

@@ -115,6 +115,12 @@ class TaskError(BaseModel):
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+class UndeclaredTaskError(TaskError):
+    """An error of a task that this program does not know: fields that a subclass added are kept as plain data."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class _Absent(Enum):
     ABSENT = "absent"
 
@@ -256,6 +262,11 @@ class TaskResult[T, E: TaskError = TaskError]:
             python_schema=core_schema.no_info_before_validator_function(_checked_parts, result),
             serialization=core_schema.plain_serializer_function_ser_schema(result_parts, return_schema=parts),
         )
+
+
+def added_fields(error: TaskError) -> dict[str, object]:
+    """The fields that a subclass of `TaskError` added, by name."""
+    return {name: value for name, value in error if name not in TaskError.model_fields}
 
 
 def is_library_error(error: TaskError) -> bool:

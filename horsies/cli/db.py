@@ -10,6 +10,7 @@ import typer
 
 from horsies.cli.database import AS_JSON, LOCATOR, SCHEMA, URL, database_config
 from horsies.config.postgres import PostgresConfig
+from horsies.config.urls import LibpqUrl, with_driver
 from horsies.db import migrate as migrations
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
@@ -17,6 +18,9 @@ from horsies.db.errors import call_failed
 db = typer.Typer(
     no_args_is_help=True, help="Create, migrate and inspect the schema.\n\nExample: horsies db migrate instance:app"
 )
+
+_SHOW_PASSWORD = typer.Option("--show-password", help="Print the password, too.")
+_DRIVER = typer.Option(metavar="NAME", help="For SQLAlchemy: the driver to name in the scheme, such as psycopg.")
 
 
 @db.command()
@@ -67,6 +71,30 @@ def sql(
     """
     config = database_config(locator, None, schema)
     typer.echo(migrations.plain_sql(config.schema_name), nl=False)
+
+
+@db.command()
+def url(
+    locator: Annotated[str | None, LOCATOR] = None,
+    *,
+    database_url: Annotated[str | None, URL] = None,
+    show_password: Annotated[bool, _SHOW_PASSWORD] = False,
+    driver: Annotated[str | None, _DRIVER] = None,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Print the URL of the database, for psql and other programs.
+
+    A password is shown as ***, so that it reaches no log; such a URL does not connect. --show-password prints the URL
+    with its password. An embedded server is started to find its URL, and stops if no other process uses it.
+
+    Example: horsies db url instance:app --show-password
+    """
+    address = database_config(locator, database_url, None).resolve_url()
+    shown = address if show_password else LibpqUrl(address).masked()
+    if shown != address:
+        typer.echo("the password is hidden; --show-password shows it", err=True)
+    printed = with_driver(shown, driver)
+    typer.echo(json.dumps({"url": printed}) if as_json else printed)
 
 
 def _ask[T](config: PostgresConfig, question: Callable[[psycopg.Connection[Any], str], T]) -> T:

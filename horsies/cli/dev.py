@@ -1,6 +1,7 @@
 """``horsies dev``."""
 
 import os
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from horsies.cli.locate import locate
 from horsies.cli.worker import LogLevel, OfLogLevel
 from horsies.config.postgres import DEV_URL_VARIABLE
+from horsies.config.urls import with_driver
 from horsies.embedded import server as embedded
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.worker.main import run_worker
@@ -36,13 +38,14 @@ def dev(
     """
     home = Path(".horsies", "pg").absolute()
     url = os.environ[DEV_URL_VARIABLE] = f"embedded://{quote(str(home))}"
-    typer.echo("dev: using the embedded PostgreSQL in .horsies/pg", err=True)
-    typer.echo(f"dev: the database URL of {locator} and of the environment is not used", err=True)
-    typer.echo(f"dev: to use this database in another terminal: export {DEV_URL_VARIABLE}={url}", err=True)
     try:
-        embedded.acquire(home)
+        address = embedded.acquire(home)
     except embedded.EmbeddedError as error:
         raise ConfigurationError(ErrorCode.BROKER_INIT_FAILED, str(error)) from error
+    typer.echo("dev: using the embedded PostgreSQL in .horsies/pg", err=True)
+    typer.echo(f"dev: to use this database in another terminal: export {DEV_URL_VARIABLE}={shlex.quote(url)}", err=True)
+    typer.echo(f"dev: to connect with psql or psycopg: {shlex.quote(address)}", err=True)
+    typer.echo(f"dev: to connect with SQLAlchemy: {shlex.quote(with_driver(address, 'psycopg'))}", err=True)
     options = WorkerOptions(
         processes=processes,
         concurrency=concurrency,

@@ -88,7 +88,9 @@ def _examine_server(seen: HealthRow) -> Iterator[Finding]:
     yield Finding("snapshots", f"oldest: {age}", fix if old else None)
     many = seen.dead_rows > max(_MANY_DEAD_ROWS, seen.live_rows)
     fix = "end what holds an old snapshot, then: vacuum tasks; look whether autovacuum is on and keeps up"
-    yield Finding("dead rows", f"{seen.dead_rows:,} beside {seen.live_rows:,} live tasks", fix if many else None)
+    yield Finding(
+        "dead rows", f"about {seen.dead_rows:,} beside {_count(seen.live_rows)} live tasks", fix if many else None
+    )
     fix = "start a worker: they make them; look for maintenance.failed in its log"
     found = f"history has {seen.days_ahead} days from today on" + (", and strays" if seen.has_strays else "")
     yield Finding("partitions", found, fix if seen.days_ahead < _DAYS_AHEAD or seen.has_strays else None)

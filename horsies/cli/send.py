@@ -7,6 +7,7 @@ from inspect import Parameter
 from typing import Annotated, Any, cast
 
 import typer
+from pydantic_core import to_jsonable_python
 
 from horsies.cli.locate import locate
 from horsies.codec.adapters import CodecError
@@ -15,11 +16,13 @@ from horsies.codec.wire import decode_json
 from horsies.codes import TaskSendErrorCode
 from horsies.config.postgres import PostgresConfig
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
+from horsies.events import without_event
 from horsies.producer.handle import TaskHandle
 from horsies.producer.send import TaskSendError, TaskSendOptions
 from horsies.rendering import printable, printable_json
 from horsies.result import Err
 from horsies.task import TaskSender
+from horsies.task_result import added_fields
 from horsies.tasks.registry import TaskDefinition
 
 
@@ -57,7 +60,8 @@ def send(  # noqa: PLR0913 - one parameter an option
     given = arguments_by_name(definition.signature, arguments or [], json_object)
     args, kwargs = parse_arguments(definition.signature, given)
     sender = TaskSender[..., Any](definition, app.producer, TaskSendOptions(delay=delay))
-    sent = sender.send(*args, **kwargs)
+    with without_event("task.send_failed"):  # the command itself says why a task was not sent
+        sent = sender.send(*args, **kwargs)
     if isinstance(sent, Err):
         raise _not_sent(sent.err_value, app.config.broker)
     if wait:
@@ -158,7 +162,10 @@ def _print_result(handle: TaskHandle[Any], definition: TaskDefinition, timeout: 
         typer.echo(printable_json(definition.result.encode(result).payload.decode()))
         return
     error = result.err_value
-    typer.echo(printable(f"task {handle.task_id}: {error.error_code}: {error.message}"), err=True)
-    if error.data is not None:
-        typer.echo(printable_json(f"data: {json.dumps(error.data, ensure_ascii=False)}"), err=True)
+    message = error.message or ""
+    where = "" if handle.task_id in message else f"task {handle.task_id}: "  # WAIT_TIMEOUT names the task itself
+    typer.echo(printable(f"{where}{error.error_code}: {message}"), err=True)
+    details = {"data": error.data} if error.data is not None else {}
+    for name, value in (details | added_fields(error)).items():
+        typer.echo(printable_json(f"{name}: {json.dumps(to_jsonable_python(value), ensure_ascii=False)}"), err=True)
     raise typer.Exit(1)

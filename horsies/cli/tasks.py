@@ -17,6 +17,7 @@ from horsies.errors import ConfigurationError, ErrorCode
 from horsies.producer.handle import BrokerResult
 from horsies.producer.info import TaskInfo
 from horsies.result import Err
+from horsies.task_result import TaskError, added_fields
 
 tasks = typer.Typer(
     no_args_is_help=True,
@@ -95,16 +96,25 @@ def _print_task(info: TaskInfo) -> None:
         if result.is_ok():
             facts["result"] = json.dumps(result.ok_value, ensure_ascii=False)
         else:
-            error = result.err_value
-            facts["message"] = error.message
-            facts["data"] = None if error.data is None else json.dumps(error.data, ensure_ascii=False)
-            facts["exception"] = (
-                str(error.exception["traceback"]).rstrip() if isinstance(error.exception, dict) else None
-            )
+            facts |= _error_facts(result.err_value)
     print_facts(facts)
     if info.attempts:
         typer.echo()
         print_table(info.attempts, _ATTEMPTS)
+
+
+def _error_facts(error: TaskError) -> dict[str, object]:
+    """The parts of an error by name; a field of a subclass that is named like another fact follows ``error.``."""
+    facts: dict[str, object] = {
+        "message": error.message,
+        "data": None if error.data is None else json.dumps(error.data, ensure_ascii=False),
+    }
+    taken = facts.keys() | set(TaskInfo.__slots__) | {"exception"}
+    for name, value in added_fields(error).items():
+        facts[f"error.{name}" if name in taken else name] = json.dumps(value, ensure_ascii=False)
+    if isinstance(error.exception, dict):
+        facts["exception"] = str(error.exception["traceback"]).rstrip()
+    return facts
 
 
 @tasks.command()

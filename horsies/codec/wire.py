@@ -14,7 +14,14 @@ from horsies.codec.text import decode_json, encode_json
 from horsies.codes import ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError
 from horsies.plain import escape_surrogates
-from horsies.task_result import TaskError, TaskResult, failed_with, is_library_error
+from horsies.task_result import (
+    TaskError,
+    TaskResult,
+    UndeclaredTaskError,
+    added_fields,
+    failed_with,
+    is_library_error,
+)
 
 __all__ = ["EncodedResult", "ResultCodec", "TypeMismatch", "decode_json", "encode_json", "result_types"]
 
@@ -141,6 +148,8 @@ class ResultCodec:
             if built_in is None:
                 raise
             return built_in
+        if self.err_type is UndeclaredTaskError and not added_fields(error):
+            return _error_codec(TaskError).decode(payload)
         return error
 
 

@@ -1,5 +1,6 @@
 """Settings of the database: where it is, and how it is reached."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from horsies.config.base import Settings, show_value
 from horsies.config.urls import EmbeddedUrl, LibpqUrl, parse_url
 from horsies.embedded import server as embedded
 from horsies.errors import ConfigurationError, ErrorCode
+from horsies.events import event
 from horsies.masking import mask_secrets
 
 DEFAULT_SCHEMA = "horsies"
@@ -122,9 +124,21 @@ class PostgresConfig(Settings):
         if isinstance(place, LibpqUrl):
             return place.text
         try:
-            return embedded.acquire(place.path)
+            return embedded.acquire(place.path, on_start=self._report_start)
         except embedded.EmbeddedError as error:
             raise ConfigurationError(ErrorCode.BROKER_INIT_FAILED, str(error)) from error
+
+    def _report_start(self, path: Path) -> None:
+        """Log that this process started the embedded server: as a warning if nobody named that database.
+
+        A producer without a URL that runs in another folder than the worker would otherwise use a second server, whose
+        tasks no worker sees, without any sign of it.
+        """
+        if os.environ.get(DEV_URL_VARIABLE) or self._given() is not None:
+            event("embedded.started", path=path)
+        else:
+            reason = "no database URL is configured"
+            event("embedded.started", level=logging.WARNING, path=path, because=reason)
 
     def resolve_session_url(self) -> str | None:
         """The libpq URL of ``session_database_url``, if it is given."""

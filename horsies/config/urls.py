@@ -67,6 +67,12 @@ def parse_url(text: str, origin: str) -> LibpqUrl | EmbeddedUrl:
     return url
 
 
+def with_driver(url: str, driver: str | None) -> str:
+    """Name a driver in the scheme of a libpq URL, as SQLAlchemy needs it; None: no driver, as libpq needs it."""
+    scheme = "postgresql" if driver is None else f"postgresql+{driver}"
+    return f"{scheme}://{url.partition('://')[2]}"
+
+
 def _parse_embedded(rest: str, origin: str) -> EmbeddedUrl:
     if not rest.startswith("/") or "\0" in rest:
         message = f"{origin} does not name the folder of the embedded server by an absolute path"

@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -84,7 +84,11 @@ def binaries() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-def acquire(path: Path | None = None, settings: Mapping[str, str] | None = None) -> str:
+def acquire(
+    path: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    on_start: Callable[[Path], None] | None = None,
+) -> str:
     """Start the server of a folder unless it is running, and use it until `release` or the end of this process.
 
     Forks of this process use the server as well, until they end. Another call is cheap, and restarts a server that was
@@ -93,6 +97,7 @@ def acquire(path: Path | None = None, settings: Mapping[str, str] | None = None)
     Args:
         path: the folder; created if it is missing. None: ``.horsies/pg`` in the working directory.
         settings: PostgreSQL settings, used if this call starts the server.
+        on_start: called with the folder if this call starts the server.
 
     Returns:
         A libpq URL with a Unix socket; by default the server listens on nothing else.
@@ -103,7 +108,7 @@ def acquire(path: Path | None = None, settings: Mapping[str, str] | None = None)
     home = _absolute(path)
     try:
         _hold(home)
-        return _wait_until_ready(home, settings or {})
+        return _wait_until_ready(home, settings or {}, on_start)
     except EmbeddedError:
         release(home)
         raise
@@ -184,11 +189,13 @@ def _open_log(home: Path) -> BinaryIO:
     return os.fdopen(open_private(home / "log", os.O_WRONLY | os.O_APPEND), "ab")
 
 
-def _wait_until_ready(home: Path, settings: Mapping[str, str]) -> str:
+def _wait_until_ready(home: Path, settings: Mapping[str, str], on_start: Callable[[Path], None] | None) -> str:
     has_started = False
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if url := _url_if_ready(home):
+            if has_started and on_start is not None:
+                on_start(home)
             return url
         with _open_log(home) as log:
             if _lock_if_free(log.fileno()):

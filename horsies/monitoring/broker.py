@@ -9,8 +9,8 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from horsies.codec.signature import plain_args
 from horsies.codes import BrokerErrorCode, TaskStatus
+from horsies.config.urls import with_driver
 from horsies.db.operations import Call, CallFailedError, Operation, Runner
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries import schedules as schedule_queries
@@ -101,11 +101,28 @@ class Broker:
     What only has an awaitable form is for programs that watch; they have an event loop.
     """
 
-    def __init__(self, runner: Runner, codec_for: CodecFor, args_for: ArgsFor = plain_args) -> None:
+    def __init__(self, runner: Runner, codec_for: CodecFor, args_for: ArgsFor, resolve_url: Callable[[], str]) -> None:
         """Made by `Horsies.get_broker`."""
         self.runner = runner
         self.codec_for = codec_for
         self._args_for = args_for
+        self._resolve_url = resolve_url
+
+    def database_url(self, driver: str | None = None) -> str:
+        """Return the URL of the app's database, for your own connections. The password is in it: do not log it.
+
+        It is the database that the app uses at this moment, also under ``horsies dev`` and on the embedded server. If
+        the embedded server does not run, this call starts it, which blocks for some seconds.
+
+        Args:
+            driver: the driver to name in the scheme for SQLAlchemy, such as ``psycopg`` or ``asyncpg``. None: the
+                scheme is ``postgresql``, as psycopg, asyncpg and psql need it.
+
+        Raises:
+            ConfigurationError: HRS-203, no URL is configured, or it is wrong; HRS-211, the embedded server does not
+                start.
+        """
+        return with_driver(self._resolve_url(), driver)
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """A handle of an id; see `Horsies.handle`."""

@@ -12,7 +12,7 @@ from horsies.codec.wire import EncodedResult, ResultCodec, TypeMismatch
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
 from horsies.config.retry import ExceptionMapper, RetryPolicy
 from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError
-from horsies.task_result import TaskError, TaskResult
+from horsies.task_result import TaskError, TaskResult, UndeclaredTaskError
 from horsies.tasks.discovery import are_retyped, warn_of_redefinition
 from horsies.tasks.hooks import Hooks, name_of
 
@@ -89,7 +89,7 @@ SHORTEST_TIMEOUT_MS = 100
 LARGEST_NUMBER = 2**31 - 1
 """The columns of the database are of the type integer."""
 
-PLAIN_RESULTS = ResultCodec(Any)
+PLAIN_RESULTS = ResultCodec(Any, UndeclaredTaskError)
 
 
 def wrong_timeout(timeout_ms: object) -> str | None:

@@ -1,10 +1,12 @@
 """The page of the README works as printed."""
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.commands import horsies
 from tests.support.seed_page import COMMAND, FIRST, PAGE, ROOT, SeedPage, readme_blocks
 from tests.support.server import Server, database_name, with_database
 from tests.support.terminal import Terminal
@@ -18,7 +20,7 @@ def page(server: Server, empty_database_url: str, tmp_path: Path) -> SeedPage:
 
 def test_the_worker_the_producer_and_the_endpoint_run_as_printed(page: SeedPage) -> None:
     with page.worker() as worker:
-        assert page.run_producer() == "do_something 8\n"
+        assert page.run_producer() == "The sum is 8\n"
         assert page.get_endpoint() == {"result": 30}
         assert len(worker.children()) == 8
         assert "correct-horse" not in worker.log()
@@ -60,8 +62,18 @@ def test_a_producer_that_comes_before_the_worker_waits_for_it(page: SeedPage) ->
 
 
 def test_the_workflow_runs_as_printed(page: SeedPage) -> None:
-    with page.worker("workflows"):
+    """The reader saves the file, and makes the change of `instance.py` that the page asks for."""
+    text = (ROOT / "README.md").read_text()
+    [change] = re.findall(r"change the last line to `(app\.discover_tasks\(.*?\))`", text)
+    file = page.folder / "instance.py"
+    *lines, last = file.read_text().splitlines()
+    assert last == 'app.discover_tasks(["instance"])'
+    file.write_text("\n".join([*lines, change, ""]))
+    checked = horsies(page.folder, "check", "instance:app")
+    assert (checked.returncode, "HRS-304" in checked.stderr + checked.stdout) == (0, False)
+    with page.worker():
         assert page.python("workflows.py") == "the sum is 8\n"
+        assert page.run_producer() == "The sum is 8\n"
 
 
 def test_the_readme_prints_what_is_run() -> None:

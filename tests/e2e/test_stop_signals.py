@@ -147,7 +147,7 @@ mine = signal.signal(signal.SIGTERM, lambda *_: None)
 before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)]
 class Stops(__import__("logging").Handler):
     def emit(self, record):
-        if record.getMessage() == "worker.ready":
+        if record.getMessage().startswith("worker.ready "):
             os.kill(os.getpid(), signal.SIGTERM)
 import horsies.worker.main as run, logging
 configure = run.configure_logging

@@ -59,5 +59,5 @@ def test_the_seed_page_runs_from_the_wheel(
     page = SeedPage(tmp_path, with_database(server.tcp_url, database_name(empty_database_url)), programs)
     assert page.python("-c", "import horsies; print(horsies.__file__)").startswith(str(programs.parent))
     with page.worker():
-        assert page.run_producer() == "do_something 8\n"
+        assert page.run_producer() == "The sum is 8\n"
         assert page.get_endpoint() == {"result": 30}

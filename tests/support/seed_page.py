@@ -16,13 +16,6 @@ FIRST = ROOT / "examples" / "first"
 COMMAND = "horsies worker instance:app --processes=8 --loglevel=INFO"
 
 _PLACE = "user:password@localhost:5432/mydb"
-_RUN_PRODUCER = """
-import runpy
-runpy.run_path("producer.py", init_globals={
-    "do_something": lambda value: print("do_something", value),
-    "handle_error": lambda error: print("handle_error", error),
-})
-"""
 _SERVER = """
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -66,7 +59,7 @@ class SeedPage:
 
     def run_producer(self) -> str:
         """Run the printed producer; what it prints."""
-        return self.python("-c", _RUN_PRODUCER)
+        return self.python("producer.py")
 
     def python(self, *args: str) -> str:
         """Run Python in the folder; what it prints."""

@@ -1,9 +1,12 @@
 import io
+import json
+import logging
 import re
 from pathlib import Path
 
 import pytest
 
+from horsies.config.postgres import PostgresConfig
 from horsies.errors import (
     ConfigurationError,
     ErrorCode,
@@ -12,7 +15,8 @@ from horsies.errors import (
     SourceLocation,
     ValidationReport,
 )
-from horsies.masking import mask_secrets
+from horsies.events import JsonFormatter, TextFormatter
+from horsies.masking import mask_secrets, remember_secrets
 from horsies.rendering import render_error, render_errors, use_color
 
 SOURCE = """from horsies import PostgresConfig
@@ -196,3 +200,21 @@ def test_colour_is_for_terminals_unless_the_environment_says_otherwise(
 )
 def test_passwords_of_urls_are_masked(text: str, masked: str) -> None:
     assert mask_secrets(text) == masked
+
+
+def test_a_password_that_is_a_common_word_takes_no_words_out_of_our_texts() -> None:
+    broker = PostgresConfig(database_url="postgresql://me:rights@localhost:1/jobs")
+    shown = render_error(broker.unusable("the driver said: rights"), color=False)
+    assert "the database postgresql://me:***@localhost:1/jobs cannot be used" in shown
+    assert "note: the driver said: ***" in shown
+    assert "and the rights of that user" in shown
+
+
+def test_the_name_of_an_event_is_not_masked_and_its_facts_are() -> None:
+    remember_secrets("postgresql://me:bewildered@localhost:1/jobs")
+    fields = {"reason": "is bewildered"}
+    record = logging.makeLogRecord({"name": "horsies", "event": "user.bewildered", "fields": fields})
+    assert TextFormatter().format(record).endswith('user.bewildered reason="is ***"')
+    assert json.loads(JsonFormatter().format(record))["event"] == "user.bewildered"
+    foreign = logging.makeLogRecord({"name": "other", "msg": "got %s", "args": ("bewildered",)})
+    assert "got ***" in TextFormatter().format(foreign)

@@ -15,16 +15,25 @@ class DatabasePlace:
     Attributes:
         has_schema: whether the schema exists, with the functions of this release.
         database: the name of the database.
-        server: ``address:port`` as reported by the server; None: the connection uses a Unix socket.
+        host: the address of the server as it sees itself; None: the connection uses a Unix socket.
+        port: the port of the server, which is also part of the names of its sockets.
+        sockets: the folders of the server's sockets; None: the user may not read that setting.
     """
 
     has_schema: bool
     database: str
-    server: str | None
+    host: str | None
+    port: str | None
+    sockets: str | None
 
     def describe(self) -> str:
         """Name the database, with text from the server escaped."""
-        where = "over a Unix socket" if self.server is None else f"at {self.server}"
+        if self.host is not None:
+            where = f"at {f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        elif self.sockets is None:
+            where = f"over a Unix socket, port {self.port}"
+        else:
+            where = f"over the Unix socket in {_shown_folders(self.sockets)}, port {self.port}"
         return f"the database {self.database!r} {where}"
 
 
@@ -57,8 +66,14 @@ def database_identity() -> Call[DatabaseIdentity]:
 
 
 def _place(rows: Rows) -> DatabasePlace:
-    has_schema, database, server = rows[0]
-    return DatabasePlace(bool(has_schema), _text(database) or "", _text(server))
+    has_schema, database, host, port, sockets = rows[0]
+    return DatabasePlace(bool(has_schema), _text(database) or "", _text(host), _text(port), _text(sockets))
+
+
+def _shown_folders(setting: str) -> str:
+    """The value of ``unix_socket_directories`` for a message: one folder without the quotes of the setting."""
+    is_quoted = len(setting) > 1 and setting[0] == setting[-1] == '"' and setting.count('"') % 2 == 0
+    return repr(setting[1:-1].replace('""', '"') if is_quoted and '", "' not in setting else setting)
 
 
 def _text(value: object) -> str | None:

@@ -20,6 +20,16 @@ def test_a_new_schema_is_well(db: Session) -> None:
     assert health.drift(db, DEFAULT_SCHEMA) == []
 
 
+def test_live_tasks_are_counted_and_not_estimated(db: Session) -> None:
+    """The statistics arrive late, and speak of rows that are gone until the table is analysed again."""
+    for _ in range(5):
+        send(db)
+    db.execute("analyze horsies.tasks")
+    assert call(db, monitoring_queries.health()).live_rows == 5
+    db.execute("delete from horsies.tasks")
+    assert call(db, monitoring_queries.health()).live_rows == 0
+
+
 def test_the_oldest_transaction(db: Session, other: Session) -> None:
     with other.transaction():
         other.execute("set local application_name = 'dreamer'")

@@ -92,13 +92,28 @@ def test_where_a_connection_leads_is_found_also_without_the_schema(
 ) -> None:
     here = call(db, identity_queries.find_identity())
     assert (here.has_schema, here.database) == (True, db.info.dbname)
-    socket = DatabasePlace(has_schema=True, database="shop", server=None)
-    assert socket.describe() == "the database 'shop' over a Unix socket"
+    unseen = DatabasePlace(has_schema=True, database="shop", host=None, port="5432", sockets=None)
+    assert unseen.describe() == "the database 'shop' over a Unix socket, port 5432"
+    quoted = replace(unseen, sockets='"/srv/a ""b"""')
+    assert quoted.describe() == "the database 'shop' over the Unix socket in '/srv/a \"b\"', port 5432"
+    remote = replace(unseen, host="fd00::1")
+    assert remote.describe() == "the database 'shop' at [fd00::1]:5432"
     with open_session(empty_database_url) as empty:
         assert call(empty, identity_queries.find_identity()).has_schema is False
     with open_session(tcp_database_url) as session:
-        server = call(session, identity_queries.find_identity()).server
-        assert server == f"127.0.0.1:{session.info.port}"
+        place = call(session, identity_queries.find_identity())
+        assert place.describe().endswith(f" at 127.0.0.1:{session.info.port}")
+
+
+def test_the_folder_of_the_socket_is_named_to_those_who_may_see_it(db: Session) -> None:
+    seen = call(db, identity_queries.find_identity())
+    with db.transaction(force_rollback=True):
+        db.execute("create role socket_guest")
+        db.execute("grant usage on schema horsies to socket_guest")
+        db.execute("set local role socket_guest")
+        unseen = call(db, identity_queries.find_identity())
+    assert seen.sockets is not None
+    assert (unseen.sockets, unseen.port) == (None, str(db.info.port))
 
 
 def test_names_are_escaped_and_may_come_as_bytes(server: Server, template: str) -> None:
