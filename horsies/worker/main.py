@@ -217,10 +217,15 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> LoadedApp 
 
 
 def _heed_warnings(app: ServableApp) -> None:
-    """Refuse an app without tasks, for which a worker would have nothing to do, and log other warnings."""
+    """Refuse an app without tasks, for which a worker would have nothing to do, and log other warnings.
+
+    Suppressed sends are logged already, each when it was tried.
+    """
     warnings = app.check_warnings()
     raise_all(warning for warning in warnings if warning.code is ErrorCode.APP_WITHOUT_TASKS)
     for warning in warnings:
+        if warning.code is ErrorCode.SENT_AT_IMPORT:
+            continue
         event("app.warned", level=logging.WARNING, code=warning.code, at=warning.location, problem=warning.message)
 
 

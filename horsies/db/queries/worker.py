@@ -34,7 +34,9 @@ class Fence(NamedTuple):
 class Outcome(NamedTuple):
     """How an attempt ended, ready for the database. ``result`` is encoded JSON: the value, or the TaskError.
 
-    ``seconds``, for the log only, is how long it ran; 0: that is not known.
+    The last three fields are for the log only: ``seconds`` is how long the attempt ran, or 0 if that is not known;
+    ``exception`` names the type of the exception that it raised, and ``place`` the line of the user's source where it
+    failed. Either is empty if it is not known.
     """
 
     fence: Fence
@@ -45,6 +47,8 @@ class Outcome(NamedTuple):
     worker_pid: int | None
     process_name: str | None
     seconds: float = 0.0
+    exception: str = ""
+    place: str = ""
 
 
 class Verdict(NamedTuple):
@@ -154,7 +158,7 @@ def renew(worker_id: UUID, fences: Sequence[Fence], lease_s: float, most_s: floa
 def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[dict[UUID, Verdict]]:
     """Write outcomes; answers what was made of each."""
     columns: list[list[Any]] = [[outcome[field] for outcome in outcomes] for field in range(len(Outcome._fields))]
-    fences, oks, results, codes, retries, pids, names, _ = columns
+    fences, oks, results, codes, retries, pids, names, *_for_the_log = columns
     texts = [result.decode() for result in results]
     params = (worker_id, *_fences(fences), oks, texts, codes, retries, hostname, pids, names)
     return Call(_FINISH, params, lambda rows: {row[0]: Verdict(*row[1:]) for row in rows})
