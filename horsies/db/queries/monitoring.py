@@ -43,18 +43,45 @@ def health() -> Call[HealthRow]:
     return Call("select * from horsies.health()", (), lambda rows: HealthRow(*rows[0]))
 
 
-def list_tasks(
-    statuses: Sequence[str] | None, queue: str | None, name: str | None, most: int, *, with_args: bool = False
-) -> Call[list[TaskInfoRow]]:
-    """Tasks of these statuses, of a queue, of a name (None: of all), the latest sent first."""
-    wanted = None if statuses is None else list(statuses)
-    return _tasks("horsies.list_tasks(%s, %s, %s, %s)", wanted, queue, name, most, with_args=with_args)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """Which tasks are meant; None: any. Both times are those of a task's end, so with them only ended tasks are."""
+
+    statuses: Sequence[str] | None = None
+    queue: str | None = None
+    name: str | None = None
+    codes: Sequence[str] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def params(self) -> tuple[object, ...]:
+        """The conditions in the order in which the server functions take them."""
+        statuses = None if self.statuses is None else list(self.statuses)
+        codes = None if self.codes is None else list(self.codes)
+        return statuses, self.queue, self.name, codes, self.since, self.until
+
+
+_LIST = "horsies.list_tasks(%s::text[], %s, %s, %s::text[], %s::timestamptz, %s::timestamptz, %s)"
+_RERUNNABLE = (
+    "select * from horsies.rerunnable(%s::text[], %s, %s, %s::text[], %s::timestamptz, %s::timestamptz, %s, %s)"
+)
+
+
+def list_tasks(wanted: TaskFilter, most: int, *, with_args: bool = False) -> Call[list[TaskInfoRow]]:
+    """Tasks that fit the conditions, the latest sent first."""
+    return _tasks(_LIST, *wanted.params(), most, with_args=with_args)
 
 
 def live_ids(queue: str | None, name: str | None) -> Call[list[UUID]]:
     """The ids of all live tasks of a queue, of a name (None: of all), the latest sent first."""
-    params = (["PENDING", "CLAIMED", "RUNNING"], queue, name, _ALL, 0)
-    return Call("select * from horsies.list_tasks(%s, %s, %s, %s, %s)", params, column)
+    wanted = TaskFilter(statuses=["PENDING", "CLAIMED", "RUNNING"], queue=queue, name=name)
+    sql = "select * from horsies.list_tasks(%s::text[], %s, %s, %s::text[], %s::timestamptz, %s::timestamptz, %s, %s)"
+    return Call(sql, (*wanted.params(), _ALL, 0), column)
+
+
+def ended_codes() -> Call[list[str]]:
+    """The error codes of the latest ended tasks, each once."""
+    return Call("select * from horsies.ended_codes()", (), column)
 
 
 def cancel_many(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
@@ -63,25 +90,9 @@ def cancel_many(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
     return Call("select * from horsies.cancel_many(%s::uuid[])", (list(task_ids),), column, hint=hint)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RerunFilter:
-    """Which ended tasks a bulk rerun is about; None: whatever it is. Both times are those of the task's end."""
-
-    statuses: Sequence[str]
-    queue: str | None = None
-    name: str | None = None
-    codes: Sequence[str] | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    again: bool = False
-
-
-def rerunnable(wanted: RerunFilter, most: int) -> Call[RerunnableRow]:
+def rerunnable(wanted: TaskFilter, most: int, *, again: bool = False) -> Call[RerunnableRow]:
     """Which tasks a bulk rerun sends again, those that ended first coming first."""
-    codes = None if wanted.codes is None else list(wanted.codes)
-    params = (list(wanted.statuses), wanted.queue, wanted.name, codes, wanted.since, wanted.until, wanted.again, most)
-    sql = "select * from horsies.rerunnable(%s::text[], %s, %s, %s::text[], %s::timestamptz, %s::timestamptz, %s, %s)"
-    return Call(sql, params, lambda rows: RerunnableRow(*rows[0]))
+    return Call(_RERUNNABLE, (*wanted.params(), again, most), lambda rows: RerunnableRow(*rows[0]))
 
 
 def _verdicts(rows: Rows) -> dict[UUID, RerunVerdict]:
