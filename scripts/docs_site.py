@@ -2,9 +2,11 @@
 
 The Markdown files link to each other, and to source files, by paths in the repository. mkdocs knows docs/ only. So
 README.md becomes the site's first page, CONTRIBUTING.md, CHANGELOG.md and benchmarks/README.md become pages, and each
-other file that a page links to is shown on a page of its own, with line numbers.
+other file that a page links to is shown on a separate page, with line numbers. A link whose text is the name of a
+function or class leads to its line there.
 """
 
+import ast
 import os
 import re
 from pathlib import Path
@@ -24,6 +26,7 @@ PAGES_OUTSIDE_DOCS = {
 LINK = re.compile(r"(\[[^\]]*\]\()(?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?(\))")
 FENCE = re.compile(r"^```(python|sh|text) [a-z ]+$", re.MULTILINE)  # such as "python run", which the tests read
 FILE_NOTE = re.compile(r"^<!-- file: \S+ -->\n", re.MULTILINE)
+LINK_TO_NAME = re.compile(r'(<a href="[^"]*source/(horsies/[^"#]+\.py)/)("><code>([\w.]+)</code>)')
 LANGUAGES = {".py": "python", ".pyi": "python", ".sql": "postgresql", ".toml": "toml", ".yml": "yaml"}
 
 
@@ -58,6 +61,30 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{before}{link}{heading or ''}{after}"
 
     return LINK.sub(rewrite, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Make links to functions and classes lead to their lines."""
+    del page, config, files
+
+    def with_line(found: re.Match[str]) -> str:
+        line = line_of(ROOT / found[2], found[4])
+        return found[0] if line is None else f"{found[1]}#__codelineno-0-{line}{found[3]}"
+
+    return LINK_TO_NAME.sub(with_line, html)
+
+
+def line_of(path: Path, name: str) -> int | None:
+    """The line in which a function, a class or, as ``Class.method``, a method is defined; None: it is not there."""
+    body: list[ast.stmt] = ast.parse(path.read_text()).body
+    node = None
+    for part in name.split("."):
+        definitions = (each for each in body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef))
+        node = next((each for each in definitions if each.name == part), None)
+        if node is None:
+            return None
+        body = node.body
+    return None if node is None else node.lineno
 
 
 def linked_files(path: Path) -> list[Path]:

@@ -50,6 +50,16 @@ def test_the_site_shows_the_source_files_that_pages_link_to(site: Path) -> None:
 
 
 @pytest.mark.timeout(120)
+def test_a_link_to_a_function_leads_to_its_line(site: Path) -> None:
+    page = (site / "architecture" / "index.html").read_text()
+    number = re.findall(r'claimer\.py/#__codelineno-0-(\d+)"><code>Claimer\.request<', page)[0]
+    lines = (ROOT / "horsies" / "worker" / "claimer.py").read_text().splitlines()
+    assert lines[int(number) - 1].startswith("    def request(")
+    shown = (site / "source/horsies/worker/claimer.py/index.html").read_text()
+    assert f'id="__codelineno-0-{number}"' in shown
+
+
+@pytest.mark.timeout(120)
 def test_the_search_finds_settings_commands_and_names(site: Path) -> None:
     entries = json.loads((site / "search" / "search_index.json").read_text())["docs"]
     places = {entry["location"] for entry in entries}
