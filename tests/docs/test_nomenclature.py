@@ -76,7 +76,7 @@ def python_names(tree: ast.AST) -> Iterator[str]:
             case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
                 yield name
             case _:
-                pass
+                continue
 
 
 def found_in(names: Iterator[str] | list[str], words: set[str]) -> set[str]:
