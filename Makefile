@@ -11,8 +11,9 @@ IN_ODD_SCHEMA := $(addprefix tests/e2e/test_,$(addsuffix .py,outcomes cancelling
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NODE_NO_WARNINGS := 1
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup demo test test-postgres-versions test-lowest test-newest chaos lint types bench lock clean
+.PHONY: help setup demo test test-postgres-versions test-lowest test-newest chaos lint types docs bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %-28s %s\n", $$1, $$2 }' Makefile
@@ -23,7 +24,7 @@ setup: ## Make .venv with the locked packages; the other targets do it too
 demo: setup ## Start an embedded PostgreSQL and a worker, send work, show what became of it
 	@$(BIN)/python examples/demo.py
 
-test: lint types ## Run everything that CI runs; PYTEST_ARGS="-k name" narrows the tests
+test: lint types docs ## Run everything that CI runs; PYTEST_ARGS="-k name" narrows the tests
 	@$(BIN)/python -m tests.support.versions 12 -- -q $(PYTEST_ARGS) --ignore tests/db/test_workflow_oracle.py tests/db tests/e2e/test_outcomes.py tests/e2e/test_odd_names.py
 	@HORSIES_TEST_SCHEMA='My "odd" schema' $(BIN)/python -m pytest -q $(PYTEST_ARGS) $(IN_ODD_SCHEMA)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -46,6 +47,9 @@ lint: setup ## Check style, format and import layers
 types: setup ## Check types with pyright and mypy
 	@$(BIN)/pyright
 	@$(BIN)/mypy
+
+docs: setup ## Build the documentation site into build/site; a broken link fails the build
+	@$(BIN)/mkdocs build # not --quiet: that also hides warnings from the strict mode
 
 bench: setup ## Measure, on an embedded PostgreSQL; see benchmarks/README.md
 	@$(BIN)/python benchmarks/run.py

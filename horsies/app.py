@@ -315,7 +315,8 @@ class Horsies:
     def check_warnings(self) -> list[HorsiesError]:
         """Look for what is allowed and yet probably a mistake.
 
-        That is a module with tasks that is not discovered, or an entry of an exception mapper that can never match.
+        That is a module with tasks that is not discovered, an entry of an exception mapper that can never match, or a
+        module that sends tasks or starts workflows when it is imported.
 
         Call it after `check`, which imports the modules.
 
@@ -324,7 +325,7 @@ class Horsies:
             (HRS-302) and logs the other warnings.
         """
         found = find_warnings(self.registry, self.name, self._modules)
-        return [*found, *unmatched_entries(self.config, self.registry)]
+        return [*found, *unmatched_entries(self.config, self.registry), *self.registry.suppressed]
 
     def workflow_builder[F: Callable[..., object]](
         self, *, cases: Sequence[Mapping[str, object]] = ()

@@ -87,6 +87,7 @@ class ErrorCode(StrEnum):
     APP_WITHOUT_TASKS = "HRS-302"
     APP_IMPORTED_TWICE = "HRS-303"
     TASK_NOT_DISCOVERED = "HRS-304"
+    SENT_AT_IMPORT = "HRS-305"
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def _render_one(error: HorsiesError, paint: _Paint, label: Label) -> str:
 
 
 def _render_source(location: SourceLocation, margin: str, paint: _Paint) -> list[str]:
-    lines = [f"{margin}{paint(_BLUE, '-->')} {_short_path(location.file)}:{location.line}"]
+    lines = [f"{margin}{paint(_BLUE, '-->')} {short_path(location.file)}:{location.line}"]
     linecache.checkcache(location.file)
     source = mask_source(linecache.getline(location.file, location.line).rstrip()).expandtabs(_TAB)
     if source:
@@ -127,6 +127,7 @@ def _columns(text: str) -> int:
     return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
-def _short_path(file: str) -> str:
+def short_path(file: str) -> str:
+    """A path relative to the working directory if it is below it, as it is otherwise."""
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file

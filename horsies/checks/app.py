@@ -57,7 +57,7 @@ def check_app(app: App, config: AppConfig, home: str, modules: Sequence[str], *,
     """
     met: list[HorsiesError] = []
     registry = app.registry
-    with sends_suppressed(), collecting(registry.problems):
+    with sends_suppressed(found=registry.suppressed), collecting(registry.problems):
         phases: list[Phase] = [
             partial(_check_config, config),
             partial(_import, modules, registry, met),

@@ -10,7 +10,8 @@ from horsies.app import Horsies
 from horsies.cli.database import ask, did_you_mean
 from horsies.cli.output import batches_with_bar, confirm, counted, print_table, utc
 from horsies.codes import TASK_TERMINAL_STATES, TaskStatus
-from horsies.monitoring.broker import Broker, RerunOutcome, RerunPreview
+from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
+from horsies.monitoring.broker import Broker, RerunCandidate, RerunOutcome, RerunPreview
 from horsies.producer.handle import BrokerResult
 from horsies.producer.info import TaskInfo
 from horsies.result import Err, Ok
@@ -40,10 +41,15 @@ def parse_time(text: str) -> datetime:
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-def require_condition(queue: str | None, name: str | None) -> None:
-    """Refuse to be about all tasks there are."""
-    if queue is None and name is None:
-        message = "name tasks by their ids, or give --queue or --name"
+def require_condition(options: str, *conditions: object) -> None:
+    """Refuse to act on all tasks that there are.
+
+    Args:
+        options: the options of the conditions, one of which must be given.
+        conditions: what was given for each; None: nothing.
+    """
+    if all(condition is None for condition in conditions):
+        message = f"name tasks by their ids, or give {options}"
         raise typer.BadParameter(message, param_hint="TASK_ID")
 
 
@@ -56,7 +62,7 @@ def refuse_conditions(*conditions: object) -> None:
 
 def cancel_all(app: Horsies, queue: str | None, name: str | None, *, yes: bool) -> None:
     """Cancel all tasks of a queue or a name that are live now, after a question."""
-    require_condition(queue, name)
+    require_condition("--queue or --name", queue, name)
     ids = ask(app, lambda broker: broker.get_live_ids(queue_name=queue, task_name=name))
     if not ids:
         typer.echo(no_such_tasks(app, queue, name), err=True)
@@ -72,12 +78,12 @@ def cancel_all(app: Horsies, queue: str | None, name: str | None, *, yes: bool) 
 
 def rerun_all(app: Horsies, limit: int, conditions: Mapping[str, Any], *, yes: bool) -> None:
     """Send all tasks again that fit the conditions of `Broker.preview_rerun`, after a preview and a question."""
-    require_condition(conditions["queue_name"], conditions["task_name"])
+    selected = conditions["queue_name"], conditions["task_name"], conditions["error_codes"]
+    require_condition("--queue, --name or --error-code", *selected)
     _refuse_live(conditions["statuses"])
     preview, sample = ask(app, lambda broker: _preview(broker, limit, conditions))
     if not preview.candidates:
-        nothing = no_such_tasks(app, conditions["queue_name"], conditions["task_name"])
-        typer.echo(_left_out(preview) or nothing, err=True)
+        typer.echo(_left_out(preview) or no_such_tasks(app, *selected), err=True)
         return
     _show_preview(preview, sample, conditions)
     if not yes:
@@ -102,8 +108,48 @@ def rerun_all(app: Horsies, limit: int, conditions: Mapping[str, Any], *, yes: b
                 typer.echo(f"left out {counted(count, 'task')}: {reason}", err=True)
 
 
-def no_such_tasks(app: Horsies, queue: str | None, name: str | None) -> str:
-    """Say that there are none, and what may have been meant by a queue or a name under which there is nothing."""
+def rerun_named(app: Horsies, ids: Sequence[str]) -> None:
+    """Send the tasks of these ids again, but none that has a rerun already, and print the new ids.
+
+    Raises:
+        ConfigurationError: HRS-206, a task was not sent; the others were.
+        MultipleValidationErrors: the same of several tasks.
+    """
+    refused: list[HorsiesError] = []
+
+    def keep(found: Sequence[RerunOutcome]) -> None:
+        for each in found:
+            if each.new_task_id is not None:
+                typer.echo(each.new_task_id)
+            else:
+                refused.append(_not_sent(each))
+
+    candidates = [RerunCandidate(task_id, reruns=0) for task_id in dict.fromkeys(ids)]
+    ask(app, lambda broker: _in_batches(candidates, "sending", broker.rerun_tasks, keep))
+    raise_all(refused)
+
+
+def _not_sent(outcome: RerunOutcome) -> ConfigurationError:
+    task_id = outcome.task_id
+    match outcome.verdict:
+        case "changed":
+            message = f"task {task_id} has a rerun already"
+            fix = "add --again to send it once more; `horsies tasks show` names its reruns"
+        case "live":
+            message, fix = f"task {task_id} has not ended", "wait for its end, or cancel it first"
+        case _:
+            return no_task(task_id)
+    return ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text=fix)
+
+
+def no_task(task_id: str) -> ConfigurationError:
+    """The error about an id under which there is no task."""
+    message = f"there is no task {task_id}; its record may have been pruned"
+    return ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text="see: horsies tasks list")
+
+
+def no_such_tasks(app: Horsies, queue: str | None, name: str | None, codes: Sequence[str] | None = None) -> str:
+    """Say that there are none, and suggest a queue, a name or a code if nothing is known under what was given."""
     workers = ask(app, lambda broker: broker.get_worker_stats())
     waiting = ask(app, lambda broker: broker.get_waiting_names())
     latest = ask(app, lambda broker: broker.list_tasks(limit=_LATEST))
@@ -112,8 +158,10 @@ def no_such_tasks(app: Horsies, queue: str | None, name: str | None) -> str:
     for worker in workers:
         names.update(worker.task_names)
         queues.update(worker.queues)
-    meant = (did_you_mean(name, names) if name else "") or (did_you_mean(queue, queues) if queue else "")
-    return f"no such tasks{meant}"
+    ended = ask(app, lambda broker: broker.get_ended_codes()) if codes else []
+    given = [(name, names), (queue, queues), *((code, ended) for code in codes or [])]
+    suggestions = [did_you_mean(each, known) for each, known in given if each]
+    return "no such tasks" + next(filter(None, suggestions), "")
 
 
 async def _preview(

@@ -1,6 +1,7 @@
 """``horsies check``."""
 
 import json
+import logging
 import sys
 from contextlib import redirect_stdout
 from typing import Annotated, Literal
@@ -12,6 +13,7 @@ from horsies.cli.locate import locate
 from horsies.cli.output import counted
 from horsies.errors import HorsiesError, flatten
 from horsies.events import configure_logging
+from horsies.producer.send import sends_suppressed
 from horsies.rendering import render_errors, render_warnings, use_color
 
 
@@ -25,8 +27,8 @@ def check(
     """Look for mistakes in an app, its tasks, workflows and schedules.
 
     If there are none, prints how much it looked at and exits with 0. Otherwise prints all of them with their place in
-    the source and exits with 1. Warnings, such as an app without tasks, are printed too; they do not change the exit
-    code.
+    the source and exits with 1. Warnings, such as an app without tasks or a send at import, are printed too; they do
+    not change the exit code.
     Sends nothing, and needs no database unless --live is given.
 
     Example: horsies check instance:app --live
@@ -34,7 +36,8 @@ def check(
     configure_logging("WARNING", "text")
     summary = ""
     try:
-        with redirect_stdout(sys.stderr):  # modules that print must not spoil the JSON
+        # Modules that print must not spoil the JSON. Suppressed sends are among the warnings, so they need no log line.
+        with redirect_stdout(sys.stderr), sends_suppressed(level=logging.DEBUG):
             app = locate(locator)
             problems = flatten(app.check(live=live))
             warnings = [] if problems else app.check_warnings()

@@ -26,13 +26,15 @@ def locate(locator: str) -> Horsies:
         HorsiesError: what the module itself reported when it was imported, such as a wrong setting.
     """
     found: list[HorsiesError] = []
-    with sends_suppressed(), collecting(found):
+    suppressed: list[HorsiesError] = []
+    with sends_suppressed(found=suppressed), collecting(found):
         try:
             app = _locate(locator)
         except HorsiesError as error:
             raise_all([*found, error])
             raise
     app.registry.problems += found
+    app.registry.suppressed += suppressed
     return app
 
 

@@ -1,15 +1,23 @@
 """``horsies tasks``: look at tasks, cancel them, send them again."""
 
 import json
-from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from types import SimpleNamespace
 from typing import Annotated
 
 import typer
 
 from horsies.app import Horsies
-from horsies.cli.bulk import cancel_all, no_such_tasks, parse_time, refuse_conditions, rerun_all
+from horsies.cli.bulk import (
+    cancel_all,
+    no_such_tasks,
+    no_task,
+    parse_time,
+    refuse_conditions,
+    rerun_all,
+    rerun_named,
+)
 from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, granted, split_ids, viewer
 from horsies.cli.output import print_documents, print_facts, print_rows, print_table, with_bar
 from horsies.codes import BrokerErrorCode, TaskStatus
@@ -31,10 +39,10 @@ _LIMIT = typer.Option("--limit", min=1, max=1000, help="How many at most.")
 _ERROR_CODE = typer.Option("--error-code", metavar="CODE", help="Only errors of this code; may be repeated.")
 _SINCE = typer.Option(parser=parse_time, metavar="TIME", help="Only tasks that ended then or later; UTC.")
 _UNTIL = typer.Option(parser=parse_time, metavar="TIME", help="Only tasks that ended before; UTC.")
-_AGAIN = typer.Option("--again", help="Take also tasks that have a rerun already.")
+_AGAIN = typer.Option("--again", help="Include tasks that have a rerun already.")
 _YES = typer.Option("--yes", help="Do not ask.")
 
-_COLUMNS = "task_id task_name status queue_name sent_at ended_at retry_count error_code"
+_COLUMNS = "task_id task_name status queue_name sent_at ended_at retry_count error_code reruns"
 _ATTEMPTS = "attempt outcome started_at finished_at worker_process_name error_code error_message"
 
 
@@ -45,17 +53,34 @@ def list_(  # noqa: PLR0913 - one parameter an option
     status: Annotated[list[TaskStatus] | None, _STATUS] = None,
     queue: Annotated[str | None, _QUEUE] = None,
     name: Annotated[str | None, _NAME] = None,
+    error_code: Annotated[list[str] | None, _ERROR_CODE] = None,
+    since: Annotated[datetime | None, _SINCE] = None,
+    until: Annotated[datetime | None, _UNTIL] = None,
     limit: Annotated[int, _LIMIT] = 20,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """List tasks, the latest sent first. Of ended tasks the latest 100,000 are looked at.
 
+    With --error-code, --since or --until, only ended tasks are listed. The column RERUNS has the number of reruns of a
+    task.
+
     Example: horsies tasks list instance:app --status FAILED --name add_numbers
     """
     app = viewer(locator)
-    found = _find(app, status, queue, name, limit)
-    nothing = partial(no_such_tasks, app, queue, name)
-    print_rows(found, _COLUMNS, nothing, found if as_json else None)
+    found = ask(
+        app,
+        lambda broker: broker.list_tasks(
+            status, queue_name=queue, task_name=name, error_codes=error_code, since=since, until=until, limit=limit
+        ),
+    )
+    nothing = partial(no_such_tasks, app, queue, name, error_code)
+    print_rows([_row(info) for info in found], _COLUMNS, nothing, found if as_json else None)
+
+
+def _row(info: TaskInfo) -> SimpleNamespace:
+    """A task as a row of the table, with the number of its reruns in place of their ids."""
+    shown = {name: getattr(info, name) for name in _COLUMNS.split()}
+    return SimpleNamespace(**shown | {"reruns": len(info.reruns) or None})
 
 
 @tasks.command()
@@ -77,7 +102,7 @@ def show(
             app, app.handle(task_id).info(include_result=True, include_attempts=True, include_args=not no_args)
         )
         if info is None:
-            raise _no_task(task_id)
+            raise no_task(task_id)
         found.append(info)
         if not as_json:
             _print_task(info)
@@ -156,10 +181,11 @@ def rerun(  # noqa: PLR0913 - one parameter an option
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most; the first ended come first.")] = 1000,
     yes: Annotated[bool, _YES] = False,
 ) -> None:
-    """Send ended tasks again, as new tasks: those that are named, or all of a queue or a name.
+    """Send ended tasks again, as new tasks: those that are named, or all of a queue, a name or an error code.
 
-    Prints the new ids. With --queue or --name it sends failed tasks, unless --status names another status, and
-    leaves out tasks that have a rerun already, unless --again is given.
+    Prints the new ids. With --queue, --name or --error-code it sends failed tasks, unless --status names another
+    status, and leaves out tasks that have a rerun already, unless --again is given. A task that is named by its id and
+    has a rerun already is refused, unless --again is given.
 
     Example: horsies tasks rerun instance:app --name add_numbers --error-code WORKER_CRASHED --since 2026-11-25T20:00
     """
@@ -177,26 +203,18 @@ def rerun(  # noqa: PLR0913 - one parameter an option
         }
         rerun_all(app, limit, conditions, yes=yes)
         return
-    refuse_conditions(status, queue, name, error_code, since, until, again or None)
+    refuse_conditions(status, queue, name, error_code, since, until)
+    if not again:
+        rerun_named(app, ids)
+        return
     for task_id in with_bar(ids, "sending"):
         typer.echo(_answer(app, task_id, app.rerun(task_id)).task_id)
     app.close()
 
 
-def _find(
-    app: Horsies, status: Sequence[TaskStatus] | None, queue: str | None, name: str | None, limit: int
-) -> list[TaskInfo]:
-    return ask(app, lambda broker: broker.list_tasks(status, queue_name=queue, task_name=name, limit=limit))
-
-
 def _answer[R](app: Horsies, task_id: str, answer: BrokerResult[R]) -> R:
     if isinstance(answer, Err) and answer.err_value.code is BrokerErrorCode.TASK_NOT_FOUND:
-        raise _no_task(task_id)
+        raise no_task(task_id)
     if isinstance(answer, Err) and answer.err_value.exception is None:  # the database did answer
         raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, answer.err_value.message)
     return granted(app, answer)
-
-
-def _no_task(task_id: str) -> ConfigurationError:
-    message = f"there is no task {task_id}; its record may have been pruned"
-    return ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text="see: horsies tasks list")

@@ -215,7 +215,7 @@ def _problem(detail: "ErrorDetails") -> TaskDefinitionError:
     said = detail.get("ctx", {}).get("error") or f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
     return TaskDefinitionError(
         ErrorCode.TASK_INVALID_OPTIONS,
-        f"a RetryPolicy can't be so: {said}",
+        f"invalid RetryPolicy: {said}",
         location=caller_location(),
         help_text="write RetryPolicy.fixed([60, 300], auto_retry_for=[…])",
     )

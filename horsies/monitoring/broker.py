@@ -144,21 +144,41 @@ class Broker:
         """The same as `get_result`, awaited."""
         return await self.handle(task_id).get_async(timeout_ms)
 
-    async def list_tasks(
+    async def list_tasks(  # noqa: PLR0913 - one keyword a condition
         self,
         statuses: Sequence[TaskStatus] | None = None,
         *,
         queue_name: str | None = None,
         task_name: str | None = None,
+        error_codes: Sequence[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 100,
         include_args: bool = False,
     ) -> BrokerResult[list[TaskInfo]]:
-        """Tasks of these statuses, of a queue, of a name (None: of all), the latest sent first.
+        """List tasks, the latest sent first. Of ended tasks the latest 100,000 are looked at.
 
-        Of ended tasks the latest 100,000 are looked at. With ``include_args`` each `TaskInfo` has its arguments.
+        With ``error_codes``, ``since`` or ``until``, only ended tasks are listed.
+
+        Args:
+            statuses: of the tasks; None: any.
+            queue_name: their queue; None: any.
+            task_name: their name; None: any.
+            error_codes: the codes of their errors; None: any.
+            since: aware; they ended then or later.
+            until: aware; they ended before.
+            limit: how many tasks at most.
+            include_args: whether each `TaskInfo` has the arguments.
         """
-        call = monitoring_queries.list_tasks(statuses, queue_name, task_name, limit, with_args=include_args)
+        wanted = monitoring_queries.TaskFilter(
+            statuses=statuses, queue=queue_name, name=task_name, codes=error_codes, since=since, until=until
+        )
+        call = monitoring_queries.list_tasks(wanted, limit, with_args=include_args)
         return (await self._watch(call)).map(self._infos)
+
+    async def get_ended_codes(self) -> BrokerResult[list[str]]:
+        """The error codes of the latest 100,000 ended tasks, each once, in alphabetical order."""
+        return await self._watch(monitoring_queries.ended_codes())
 
     async def get_waiting_names(self) -> BrokerResult[list[WaitingNameRow]]:
         """Names under which tasks wait, by queue: how many (a thousand at most), and whether a live worker has them."""
@@ -207,16 +227,10 @@ class Broker:
             again: take also tasks that have a rerun, which are left out otherwise.
             limit: how many tasks at most; those that ended first come first.
         """
-        wanted = monitoring_queries.RerunFilter(
-            statuses=statuses,
-            queue=queue_name,
-            name=task_name,
-            codes=error_codes,
-            since=since,
-            until=until,
-            again=again,
+        wanted = monitoring_queries.TaskFilter(
+            statuses=statuses, queue=queue_name, name=task_name, codes=error_codes, since=since, until=until
         )
-        return (await self._watch(monitoring_queries.rerunnable(wanted, limit))).map(RerunPreview.of)
+        return (await self._watch(monitoring_queries.rerunnable(wanted, limit, again=again))).map(RerunPreview.of)
 
     async def rerun_tasks(self, candidates: Sequence[RerunCandidate]) -> BrokerResult[list[RerunOutcome]]:
         """Send tasks of a `RerunPreview` again, all of them in one transaction.

@@ -19,6 +19,7 @@ from horsies.codes import TaskSendErrorCode
 from horsies.db.operations import UNSET, CallFailedError, CallRefusedError, Operation, Pause, Runner
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries.tasks import EnqueueRequest
+from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, caller_location
 from horsies.events import event
 from horsies.masking import mask_secrets
 from horsies.result import Err, Ok, Result
@@ -116,22 +117,41 @@ class Suppression(Enum):
 
 
 class _Suppressed(threading.local):
-    """Why sends of this thread are suppressed; None: they are not."""
+    """How sends of this thread are suppressed.
+
+    Attributes:
+        why: the reason; None: sends are not suppressed.
+        found: where warnings about sends at import are collected; None: nowhere.
+        level: the level at which a suppressed send is logged.
+    """
 
     why: Suppression | None = None
+    found: list[HorsiesError] | None = None
+    level = logging.WARNING
 
 
 _suppressed = _Suppressed()
 
 
 @contextmanager
-def sends_suppressed(why: Suppression = Suppression.IMPORT) -> Generator[None]:
-    """Within this block every send of this thread answers SEND_SUPPRESSED."""
-    before, _suppressed.why = _suppressed.why, why
+def sends_suppressed(
+    why: Suppression = Suppression.IMPORT, *, found: list[HorsiesError] | None = None, level: int | None = None
+) -> Generator[None]:
+    """Within this block every send of this thread answers SEND_SUPPRESSED.
+
+    Args:
+        why: the reason; with `Suppression.CHECK` nothing is collected or logged.
+        found: gets a warning with the place of each send (HRS-305); None: the list of the block around this one.
+        level: at which suppressed sends are logged; None: that of the block around this one, or WARNING.
+    """
+    before = (_suppressed.why, _suppressed.found, _suppressed.level)
+    _suppressed.why = why
+    _suppressed.found = _suppressed.found if found is None else found
+    _suppressed.level = _suppressed.level if level is None else level
     try:
         yield
     finally:
-        _suppressed.why = before
+        _suppressed.why, _suppressed.found, _suppressed.level = before
 
 
 def sends_are_suppressed() -> bool:
@@ -142,6 +162,31 @@ def sends_are_suppressed() -> bool:
 def suppression() -> Suppression | None:
     """Why sends of this thread are suppressed, according to the innermost block; None: they are not."""
     return _suppressed.why
+
+
+def note_suppressed(what: str) -> None:
+    """Collect a warning about a suppressed send, with the place in the user's source.
+
+    Args:
+        what: was sent or started, such as ``task 'mail' is sent``.
+    """
+    if _suppressed.why is Suppression.IMPORT and _suppressed.found is not None:
+        warning = ConfigurationError(
+            ErrorCode.SENT_AT_IMPORT,
+            f"{what} while its module is imported",
+            location=caller_location(),
+            notes=["workers and `horsies check` suppress it; any other program that imports the module does it"],
+            help_text="move the call into a function that the program calls",
+        )
+        _suppressed.found.append(warning)
+
+
+def log_failure(name: str, *, suppressed: bool, **fields: object) -> None:
+    """Log a send or a start that failed, and the place of one that was suppressed."""
+    if suppressed:
+        event(name, level=_suppressed.level, **fields, place=caller_location())
+    else:
+        event(name, level=logging.WARNING, **fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +210,7 @@ def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPa
     suppressed = suppression()
     if suppressed is not None:
         message = f"{definition.name} was sent while {suppressed.value.format('send')}"
+        note_suppressed(f"task {definition.name!r} is sent")
         return Err(TaskSendError(TaskSendErrorCode.SEND_SUPPRESSED, message))
     wrong = (
         _wrong_delay(options.delay)
@@ -307,9 +353,9 @@ def _logged[H](answer: TaskSendResult[H], definition: TaskDefinition) -> TaskSen
     if isinstance(answer, Err) and suppression() is not Suppression.CHECK:
         error = answer.error
         ids = {} if error.task_id is None else {"id": error.task_id}
-        event(
+        log_failure(
             "task.send_failed",
-            level=logging.WARNING,
+            suppressed=error.code is TaskSendErrorCode.SEND_SUPPRESSED,
             task=definition.name,
             code=error.code,
             reason=_reason(error),

@@ -42,10 +42,13 @@ def import_module(name: str) -> ModuleType:
         return sys.modules["__main__"]
     try:
         return importlib.import_module(name)
-    except HorsiesError:
+    except HorsiesError as error:
+        _note_stop(name, error)
         raise
     except (Exception, SystemExit) as error:
-        raise _import_error(name, error) from error
+        raised = _import_error(name, error)
+        _note_stop(name, raised)
+        raise raised from error
 
 
 def import_file(path: Path) -> ModuleType:
@@ -220,11 +223,18 @@ def _name_of_main() -> str | None:
     return Path(file).stem if file else None
 
 
+def _note_stop(name: str, error: HorsiesError) -> None:
+    """Say that the import ended at an error, so that nobody takes the list of errors for complete."""
+    last = flatten([error])[-1]
+    if last.location is not None:  # otherwise no code ran: there is no such module
+        last.notes += (f"the import of {name!r} stopped at this error: there may be more errors below it",)
+
+
 def _import_error(name: str, error: BaseException) -> HorsiesError:
     if isinstance(error, ValidationError) and error.title == RetryPolicy.__name__:
         wrong = [detail["msg"].removeprefix("Value error, ") for detail in error.errors(include_url=False)]
         return TaskDefinitionError(
-            ErrorCode.TASK_INVALID_OPTIONS, f"a RetryPolicy is wrong: {'; '.join(wrong)}", location=raised_at(error)
+            ErrorCode.TASK_INVALID_OPTIONS, f"invalid RetryPolicy: {'; '.join(wrong)}", location=raised_at(error)
         )
     text = mask_secrets(traceback.format_exception_only(error)[-1].rstrip())
     return ConfigurationError(

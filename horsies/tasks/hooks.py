@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 from horsies.codec.signature import function_location
 from horsies.codes import BuiltInTaskCode, TaskAttemptOutcome
 from horsies.errors import ConfigurationError, ErrorCode, SourceLocation, caller_location
+from horsies.task_result import TaskError
 from horsies.tasks.discovery import are_retyped
 
 
@@ -18,12 +19,21 @@ class AttemptOutcome:
     Attributes:
         status: COMPLETED or FAILED. A failed attempt may still be retried.
         error_code: The code of the error; None if the attempt completed or its error has no code.
+            A cancelled attempt has TASK_CANCELLED.
         exception: The exception that the attempt raised; None if it returned.
+        error: The error that is stored for the attempt, with its message and data; None if the attempt completed.
+        max_retries: How many retries the retry policy of the task's definition allows; 0 if it has no policy.
+        may_retry: Whether that policy retries this attempt: it names the code, and a retry is left. This is a
+            prediction. The database decides afterwards, by the policy with which the task was sent, and it does not
+            retry past the task's ``good_until`` or after a cancel.
     """
 
     status: TaskAttemptOutcome
     error_code: BuiltInTaskCode | str | None = None
     exception: BaseException | None = None
+    error: TaskError | None = None
+    max_retries: int = 0
+    may_retry: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -126,6 +126,7 @@ class Registry:
         hooks: functions that run in child processes beside tasks.
         builders: functions that make workflows.
         problems: what was collected while the app's own module was imported for a check.
+        suppressed: warnings about sends that the app's modules tried when they were imported.
         workflows: definition keys, or names, of the workflows that were described while the app was checked.
     """
 
@@ -137,6 +138,7 @@ class Registry:
         self.hooks = Hooks()
         self.builders: list[WorkflowBuilder] = []
         self.problems: list[HorsiesError] = []
+        self.suppressed: list[HorsiesError] = []
         self.workflows: set[str] = set()
         _registries.add(self)
 

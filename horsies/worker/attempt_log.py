@@ -2,11 +2,13 @@
 
 import logging
 import time
+from enum import Enum
 from typing import NamedTuple
 
 from horsies.codes import ContractCode, OperationalErrorCode, OutcomeCode
 from horsies.db.queries.worker import Fence, Outcome, ReapCounts, Verdict
 from horsies.events import event, is_logged
+from horsies.rendering import printable, short_path
 from horsies.worker.ipc import Job
 
 _ERRORS: frozenset[str] = frozenset({*ContractCode, OperationalErrorCode.WORKER_CRASHED})
@@ -20,18 +22,26 @@ class _Ended(NamedTuple):
     seconds: float
 
 
+class LogDetail(Enum):
+    """How detailed the log of attempts is."""
+
+    PRODUCTION = "production"
+    """Successes are logged at DEBUG."""
+    DEVELOPMENT = "development"
+    """Successes are logged at INFO, and each failure with the command that shows its message and traceback."""
+
+
 class AttemptLog:
-    """Logs ``task.failed``, ``task.cancelled`` and ``task.finished``, without arguments, results or error messages.
+    """Logs ``task.failed``, ``task.cancelled`` and ``task.finished``. No line contains arguments, results or messages.
 
-    Failures are logged as WARNING; crashes and contract errors as ERROR.
-
-    Args:
-        successes: the level at which successes are logged.
+    Failures are logged at WARNING; crashes and contract errors at ERROR. A failure names the type of the exception, if
+    one was raised, and the place in the user's source: the line that raised it, or else the task's function.
     """
 
-    def __init__(self, *, successes: int) -> None:
-        self._successes = successes
-        self._logs_successes = is_logged(successes)
+    def __init__(self, detail: LogDetail) -> None:
+        self._detail = detail
+        self._successes = logging.INFO if detail is LogDetail.DEVELOPMENT else logging.DEBUG
+        self._logs_successes = is_logged(self._successes)
         self._ended: dict[Fence, _Ended] = {}
 
     def note(self, job: Job, outcome: Outcome) -> None:
@@ -52,9 +62,12 @@ class AttemptLog:
             event("task.cancelled", level=logging.INFO, **_facts(outcome, ended))
             return
         level = logging.ERROR if verdict.error_code in _ERRORS else logging.WARNING
-        facts = _facts(outcome, ended) | {"code": verdict.error_code, "retried": verdict.due_again is not None}
+        facts = _facts(outcome, ended) | {"code": verdict.error_code} | _origin(outcome)
+        facts["retried"] = verdict.due_again is not None
         if verdict.due_again is not None:
             facts["retry_at"] = verdict.due_again.isoformat(timespec="milliseconds")
+        if self._detail is LogDetail.DEVELOPMENT:
+            facts["hint"] = f"horsies tasks show {outcome.fence.task_id}"
         event("task.failed", level=level, **facts)
 
 
@@ -62,6 +75,13 @@ def log_reaped(counts: ReapCounts) -> None:
     """Log the number of tasks that dead workers were running, if there were any."""
     if counts.crashed:
         event("tasks.crashed", level=logging.ERROR, count=counts.crashed, workers=counts.workers)
+
+
+def _origin(outcome: Outcome) -> dict[str, object]:
+    """The type of the exception and the place of the failure, where they are known."""
+    file, _, line = outcome.place.rpartition(":")
+    found = {"exception": outcome.exception, "place": f"{short_path(file)}:{line}" if file else ""}
+    return {name: printable(value) for name, value in found.items() if value}
 
 
 def _facts(outcome: Outcome, ended: _Ended) -> dict[str, object]:

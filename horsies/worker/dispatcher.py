@@ -304,6 +304,5 @@ def _stop_reason(job: Job, cause: StopCause) -> str:
 
 def _outcome(child: Child, report: Report) -> Outcome:
     process = (child.pid, child.name)
-    return Outcome(
-        report.fence, report.ok, report.result, report.error_code, report.retry_after, *process, report.seconds
-    )
+    facts = (report.fence, report.ok, report.result, report.error_code, report.retry_after)
+    return Outcome(*facts, *process, report.seconds, *report.origin)

@@ -30,7 +30,7 @@ from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import Claim, Outcome
 from horsies.events import event
-from horsies.worker.attempt_log import AttemptLog
+from horsies.worker.attempt_log import AttemptLog, LogDetail
 from horsies.worker.claimer import Claimer
 from horsies.worker.completer import Completer
 from horsies.worker.dispatcher import Dispatcher
@@ -79,7 +79,7 @@ class Exchange:
         self._settings = settings
         self._more_lanes_allowed = True
         self.state = ExchangeState(identity, settings)
-        self.completer = Completer(AttemptLog(successes=logging.INFO if options.reload else logging.DEBUG))
+        self.completer = Completer(AttemptLog(LogDetail.DEVELOPMENT if options.reload else LogDetail.PRODUCTION))
         dispatcher.subscribe(on_outcome=self.on_outcome, on_capacity=self.on_capacity, on_unstarted=self.on_unstarted)
         self.claimer = Claimer(self.state, dispatcher, options)
         parts = (self.claimer, self.completer, dispatcher)

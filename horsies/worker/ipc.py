@@ -41,14 +41,16 @@ from uuid import UUID
 
 from horsies.db.queries.rows import ClaimedTask
 from horsies.db.queries.worker import Fence
+from horsies.task_result import TaskError
 
 _HEAD = struct.Struct(">IB")
 _JOB = struct.Struct(">16sQIIHHI")
-_OUTCOME = struct.Struct(">16sQ?ddI")
+_OUTCOME = struct.Struct(">16sQ?ddIHH")
 _PID = struct.Struct(">IQ")
 _STOP = struct.Struct(">16sQB")
 _SECONDS = struct.Struct(">d")
 _NO_RETRY_AFTER = -1.0
+_MAX_ORIGIN_BYTES = 4096
 
 RUN = b"R"
 DROP = b"D"
@@ -173,6 +175,26 @@ class Job(NamedTuple):
         return cls(fence, attempt, *texts, body[args_at:], timeout_ms or None, inputs=body[inputs_at:args_at])
 
 
+class Origin(NamedTuple):
+    """Where an attempt failed, for the log. It never holds a message or an argument, which may be secret.
+
+    Attributes:
+        exception: the name of the type of the exception that the attempt raised; empty if it raised none.
+        place: ``file:line`` in the user's source; empty if it is not known.
+    """
+
+    exception: str = ""
+    place: str = ""
+
+    def encode(self) -> tuple[bytes, bytes]:
+        """Return both as bytes of bounded length, because a program can give a class a name of any length."""
+        exception, place = (part.encode(errors="backslashreplace")[:_MAX_ORIGIN_BYTES] for part in self)
+        return exception, place
+
+
+NOWHERE = Origin()
+
+
 @dataclass(slots=True)
 class Report:
     """How an attempt ended, as reported by a child.
@@ -185,6 +207,8 @@ class Report:
         retry_after: the delay before a retry, in seconds, if the task has set one.
         seconds: how long it ran.
         exception: the exception that user code raised, for hooks; it is not sent to the supervisor.
+        error: the `TaskError`, for hooks; it is not sent to the supervisor.
+        origin: where it failed, for the log.
     """
 
     fence: Fence
@@ -194,20 +218,30 @@ class Report:
     retry_after: float | None = None
     seconds: float = 0.0
     exception: BaseException | None = None
+    error: TaskError | None = None
+    origin: Origin = NOWHERE
 
     def encode(self) -> bytes:
         """Return the payload of a DONE frame."""
         code = (self.error_code or "").encode()
         after = _NO_RETRY_AFTER if self.retry_after is None else self.retry_after
-        head = _OUTCOME.pack(self.fence.task_id.bytes, self.fence.exchange_no, self.ok, after, self.seconds, len(code))
-        return head + code + self.result
+        raised, place = self.origin.encode()
+        sizes = (len(code), len(raised), len(place))
+        head = _OUTCOME.pack(self.fence.task_id.bytes, self.fence.exchange_no, self.ok, after, self.seconds, *sizes)
+        return b"".join((head, code, raised, place, self.result))
 
     @classmethod
     def decode(cls, body: bytes) -> "Report":
         """Read the payload of a DONE frame."""
-        task_id, exchange_no, ok, after, seconds, code_size = _OUTCOME.unpack_from(body)
-        result_at = _OUTCOME.size + code_size
-        code = body[_OUTCOME.size : result_at].decode() or None
+        task_id, exchange_no, ok, after, seconds, code_size, raised_size, place_size = _OUTCOME.unpack_from(body)
+        raised_at = _OUTCOME.size + code_size
+        place_at = raised_at + raised_size
+        result_at = place_at + place_size
+        code = body[_OUTCOME.size : raised_at].decode() or None
+        raised, place = body[raised_at:place_at], body[place_at:result_at]
+        origin = NOWHERE
+        if raised or place:
+            origin = Origin(raised.decode(errors="replace"), place.decode(errors="replace"))
         return cls(
             Fence(UUID(bytes=task_id), exchange_no),
             ok,
@@ -215,6 +249,7 @@ class Report:
             code,
             None if after == _NO_RETRY_AFTER else after,
             seconds,
+            origin=origin,
         )
 
 

@@ -217,10 +217,15 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> LoadedApp 
 
 
 def _report_warnings(app: ServableApp) -> None:
-    """Raise for an app without tasks, because a worker would have nothing to do, and log other warnings."""
+    """Raise for an app without tasks, because a worker would have nothing to do, and log other warnings.
+
+    Suppressed sends were logged when they were attempted.
+    """
     warnings = app.check_warnings()
     raise_all(warning for warning in warnings if warning.code is ErrorCode.APP_WITHOUT_TASKS)
     for warning in warnings:
+        if warning.code is ErrorCode.SENT_AT_IMPORT:
+            continue
         event("app.warned", level=logging.WARNING, code=warning.code, at=warning.location, problem=warning.message)
 
 

@@ -1,6 +1,5 @@
 """Starting: from a spec to a run, with replays that never make a second one."""
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,10 +11,9 @@ from horsies.db.operations import UNSET, CallFailedError, CallRefusedError, Oper
 from horsies.db.queries import workflows as workflow_queries
 from horsies.db.queries.workflows import RunRequest
 from horsies.errors import HorsiesError
-from horsies.events import event
 from horsies.masking import mask_secrets
 from horsies.producer.handle import CodecFor
-from horsies.producer.send import Suppression, suppression, with_resend, wrong_connection
+from horsies.producer.send import Suppression, log_failure, note_suppressed, suppression, with_resend, wrong_connection
 from horsies.result import Err, Ok, Result
 from horsies.workflows.compile import compile_run
 from horsies.workflows.handle import RunBroker, WorkflowHandle
@@ -79,6 +77,7 @@ def _begin[T](
     suppressed = suppression()
     if suppressed is not None:
         message = f"workflow {spec.name!r} was started while {suppressed.value.format('start')}"
+        note_suppressed(f"workflow {spec.name!r} is started")
         return Err(WorkflowStartError(code, message, workflow_name=spec.name))
     if wrong := wrong_connection(connection):
         return Err(WorkflowStartError(code, wrong, workflow_name=spec.name))
@@ -127,9 +126,9 @@ def _logged[H](answer: WorkflowStartResult[H]) -> WorkflowStartResult[H]:
         error = answer.error
         ids = {} if error.workflow_id is None else {"id": error.workflow_id}
         reason = mask_secrets(error.message)
-        event(
+        log_failure(
             "workflow.start_failed",
-            level=logging.WARNING,
+            suppressed=suppression() is not None and error.code is WorkflowStartErrorCode.VALIDATION_FAILED,
             workflow=error.workflow_name,
             code=error.code,
             reason=reason,

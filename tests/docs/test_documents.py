@@ -96,7 +96,7 @@ def test_every_python_block_is_run_or_is_a_file() -> None:
     idle = [
         f"{page.name}: {found['code'][:60]!r}"
         for page in PAGES
-        if page not in EXECUTED
+        if page not in EXECUTED and page.name != "tutorial.md"  # test_tutorial.py follows that one step by step
         for found in BLOCK.finditer(page.read_text())
         if found["kind"].startswith("python") and not found["file"]
     ]

@@ -6,6 +6,7 @@ import pytest
 
 from horsies import RetryPolicy, TaskError, TaskResult
 from tests.support.environment import Environment
+from tests.support.sessions import scalar
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 
@@ -36,8 +37,10 @@ def outer(task: CurrentTask) -> Generator[None, AttemptOutcome]:
     write(hook="outer", at="begin", task=task.name, id=task.id, attempt=task.attempt,
           is_current=current_task() is task, thread=threading.current_thread().name)
     outcome = yield
-    raised = outcome.exception
+    raised, error = outcome.exception, outcome.error
     write(hook="outer", at="end", task=task.name, id=task.id, status=outcome.status, code=outcome.error_code,
+          error=None if error is None else [type(error).__name__, error.error_code, error.message, error.data],
+          max_retries=outcome.max_retries, may_retry=outcome.may_retry,
           exception=None if raised is None else f"{type(raised).__name__}: {raised}", tenant=tenant.get())
 
 
@@ -138,6 +141,78 @@ def test_hooks_nest_around_each_attempt_and_set_context_for_it(environment: Envi
         if line["id"] == task_id and (line["hook"], line["at"]) == ("outer", "end")
     ]
     assert [(line["status"], line["code"]) for line in ends] == [("FAILED", "NOT_THERE"), ("COMPLETED", None)]
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--concurrency=4"]], ids=" ".join)
+def test_hooks_receive_the_error_of_the_task(environment: Environment, options: list[str]) -> None:
+    worker = around(environment, "", *options)
+    worker.wait_until_ready()
+    expected = {
+        "ok": None,
+        "fail": ["ShopError", "SHOP_CLOSED", "no key", {"key": "key"}],
+        "boom": ["TaskError", "UNHANDLED_EXCEPTION", "RuntimeError: boom key", None],
+    }
+    for name, error in expected.items():
+        handle = environment.send(name, "key")
+        handle.get(timeout_ms=20_000)
+        assert of_task(environment, handle.task_id)[-1]["error"] == error
+    for name, code in (("wrong_type", "RETURN_TYPE_MISMATCH"), ("slow_async", "TASK_TIMEOUT")):
+        handle = environment.send(name, "key")
+        assert str(handle.get(timeout_ms=20_000).err_value.error_code) == code
+        error = of_task(environment, handle.task_id)[-1]["error"]
+        assert isinstance(error, list)
+        assert error[:2] == ["TaskError", code]
+    assert worker.stop() == 0
+
+
+FLAKY = """
+
+from horsies import RetryPolicy
+
+
+@app.task("flaky", retry_policy=RetryPolicy.fixed([0.01], auto_retry_for=["AGAIN", "TASK_CANCELLED"], jitter=False))
+async def flaky(code: str) -> TaskResult[str, TaskError]:
+    if code == "WAIT":
+        write(hook="task", at="waits", id=current_task().id)
+        await asyncio.sleep(60)
+    return TaskResult(err=TaskError(error_code=code))
+"""
+
+
+def test_hooks_can_predict_a_retry_and_tell_a_cancel(environment: Environment) -> None:
+    worker = around(environment, FLAKY)
+    worker.wait_until_ready()
+
+    def predicted(code: str, *, cancel: bool = False) -> list[tuple[object, ...]]:
+        def stand_in(code: str) -> TaskResult[str, TaskError]:
+            raise AssertionError(code)
+
+        policy = RetryPolicy.fixed([0.01], auto_retry_for=["AGAIN", "TASK_CANCELLED"], jitter=False)  # type: ignore[list-item]
+        task = environment.tasks.app.task("flaky", retry_policy=policy)(stand_in)
+        handle = task.send(code).unwrap()
+        if cancel:
+            wait_until(
+                lambda: any(line["id"] == handle.task_id and line["at"] == "waits" for line in written(environment))
+            )
+            assert handle.cancel().unwrap() is True
+        handle.get(timeout_ms=20_000)
+        attempts = scalar(environment.session, "select attempt from horsies.history where id = %s", handle.task_id)
+
+        def ends() -> list[dict[str, object]]:
+            of_outer = ("outer", "end")
+            return [
+                line
+                for line in written(environment)
+                if line["id"] == handle.task_id and (line["hook"], line["at"]) == of_outer
+            ]
+
+        wait_until(lambda: len(ends()) == attempts)
+        return [(line["code"], line["max_retries"], line["may_retry"]) for line in ends()]
+
+    assert predicted("AGAIN") == [("AGAIN", 1, True), ("AGAIN", 1, False)]
+    assert predicted("NEVER") == [("NEVER", 1, False)]
+    assert predicted("WAIT", cancel=True) == [("TASK_CANCELLED", 1, False)]
     assert worker.stop() == 0
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import psutil
 import pytest
 
+from horsies import TaskError, TaskResult
 from tests.support.environment import Environment
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
@@ -54,6 +55,98 @@ def test_each_way_to_fail_is_logged_at_its_level(environment: Environment, optio
     assert environment.send("ok", SECRET).get(timeout_ms=20_000).is_ok()
     assert events(worker, "task.finished") == []
     assert SECRET not in worker.log()
+    assert worker.stop() == 0
+
+
+SHOP = """
+import json
+
+from mixed_tasks import app
+from horsies import TaskError, TaskResult
+
+
+def _price(card):
+    return [][len(card)]
+
+
+@app.task("buggy")
+def buggy(key: str) -> TaskResult[str, TaskError]:
+    return TaskResult(ok=_price(key))
+
+
+@app.task("library")
+def library(key: str) -> TaskResult[str, TaskError]:
+    return TaskResult(ok=json.loads(key))
+
+
+@app.task("named_oddly")
+def named_oddly(key: str) -> TaskResult[str, TaskError]:
+    raise type("Odd\\x1b[31m" + "E" * 9000, (Exception,), {})(key)
+
+
+@app.task("mistyped")
+async def mistyped(key: str) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=key)
+
+
+@app.task("no_code")
+def no_code(key: str) -> TaskResult[str, TaskError]:
+    return TaskResult(err=TaskError(message=key))
+
+
+@app.task("too_slow", timeout_ms=300)
+async def too_slow(key: str) -> TaskResult[str, TaskError]:
+    import asyncio
+    await asyncio.sleep(60)
+"""
+
+
+def line_of(text: str) -> int:
+    return next(number for number, line in enumerate(SHOP.splitlines(), 1) if text in line)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("options", [[], ["--concurrency=4"]], ids=" ".join)
+def test_a_failure_is_logged_with_type_and_place_but_not_with_what_it_says(
+    environment: Environment, options: list[str]
+) -> None:
+    (environment.folder / "shop.py").write_text(SHOP)
+    worker = environment.worker("--log-format=json", *options, app="shop:app")
+    worker.wait_until_ready()
+    expected = {
+        "buggy": ("NOT_THERE", "IndexError", line_of("[][len(card)]")),
+        "library": ("UNHANDLED_EXCEPTION", "JSONDecodeError", line_of("json.loads(key)")),
+        "mistyped": ("RETURN_TYPE_MISMATCH", None, line_of("async def mistyped") - 1),
+        "no_code": ("TASK_EXCEPTION", None, line_of("def no_code") - 1),
+        "too_slow": ("TASK_TIMEOUT", None, line_of("async def too_slow") - 1),
+    }
+    for name, (code, exception, number) in expected.items():
+        task_id = send_by_name(environment, name)
+        line = failure(worker, task_id)
+        found = (line["code"], line.get("exception"), line["place"])
+        assert found == (code, exception, f"shop.py:{number}")
+        assert "hint" not in line
+    odd = failure(worker, send_by_name(environment, "named_oddly"))
+    assert odd["exception"].startswith("Odd\\x1b[31mEEE")
+    assert len(odd["exception"]) < 5000
+    assert SECRET not in worker.log()
+    assert worker.stop() == 0
+
+
+def send_by_name(environment: Environment, name: str) -> str:
+    """Send a task that only the worker's module has; its id."""
+
+    def stand_in(key: str) -> TaskResult[str, TaskError]:
+        raise AssertionError(key)
+
+    timeout_ms = 300 if name == "too_slow" else None
+    return environment.tasks.app.task(name, timeout_ms=timeout_ms)(stand_in).send(SECRET).unwrap().task_id
+
+
+def test_a_developer_is_told_how_to_see_the_rest(environment: Environment) -> None:
+    worker = environment.ready_worker("--log-format=json", "--reload")
+    task_id = environment.send("boom", SECRET).task_id
+    assert failure(worker, task_id)["hint"] == f"horsies tasks show {task_id}"
     assert worker.stop() == 0
 
 

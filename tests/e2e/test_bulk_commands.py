@@ -101,7 +101,60 @@ def test_conditions(shell: Shell) -> None:
     for command in ("rerun", "cancel"):
         both = shell.run("tasks", command, old, "--name=charge", code=2).stderr
         assert "give either ids or conditions such as --name" in both
-        assert "give --queue or --name" in shell.run("tasks", command, code=2).stderr
+    assert "give --queue or --name" in shell.run("tasks", "cancel", code=2).stderr
+    for options in ((), (f"--since={half_past}", "--yes")):
+        assert "give --queue, --name or --error-code" in shell.run("tasks", "rerun", *options, code=2).stderr
+
+
+def test_an_error_code_alone_is_a_condition(shell: Shell) -> None:
+    ids, others = failures(shell.session, 2), failures(shell.session, 1, "BANG")
+    assert shell.run("tasks", "rerun", "--error-code=BOOM", "--yes").stderr.endswith("sent 2 of 2\n")
+    assert origins(shell.session) == set(ids)
+    since, until = ("2000-01-01", "2000-01-02")
+    said = shell.run("tasks", "rerun", "--error-code=BANG", f"--since={since}", f"--until={until}", "--yes")
+    assert said.stderr == "no such tasks\n"
+    said = shell.run("tasks", "rerun", "--error-code=BANG", f"--since={since}", "--yes")
+    assert said.stderr.endswith("sent 1 of 1\n")
+    assert origins(shell.session) == {*ids, *others}
+
+
+def test_an_id_that_has_a_rerun_is_refused_unless_again(shell: Shell) -> None:
+    ids = failures(shell.session, 3)
+    live = send(shell.session, request(name="charge"))
+    [_] = shell.run("tasks", "rerun", ids[0]).stdout.split()
+    for yes in ((), ("--yes",)):
+        refused = shell.run("tasks", "rerun", ids[0], *yes, code=1)
+        assert refused.stdout == ""
+        assert f"task {ids[0]} has a rerun already" in refused.stderr
+        assert "add --again to send it once more" in refused.stderr
+    several = shell.run("tasks", "rerun", ids[1], ids[0], live, UUID(int=5), ids[2], ids[1], code=1)
+    assert len(several.stdout.split()) == 2
+    for said in ("has a rerun already", f"task {live} has not ended", f"there is no task {UUID(int=5)}", "3 errors"):
+        assert said in several.stderr
+    counted = "select count(*) from horsies.reruns where origin = %s"
+    assert [scalar(shell.session, counted, each) for each in ids] == [1, 1, 1]
+    [_] = shell.run("tasks", "rerun", ids[0], "--again").stdout.split()
+    assert scalar(shell.session, counted, ids[0]) == 2
+
+
+def test_the_list_has_the_conditions_of_a_rerun_and_a_column_for_reruns(shell: Shell) -> None:
+    [boom], [bang] = failures(shell.session, 1), failures(shell.session, 1, "BANG")
+    send(shell.session, request(name="charge"))
+    shell.run("tasks", "rerun", boom)
+
+    def listed(*options: str) -> list[object]:
+        return [each["task_id"] for each in shell.json("tasks", "list", *options)]
+
+    assert len(listed()) == 4
+    assert listed("--error-code=BANG") == [str(bang)]
+    assert listed("--error-code=BANG", "--error-code=BOOM") == [str(bang), str(boom)]
+    assert listed("--since=2000-01-01") == [str(bang), str(boom)]
+    assert listed("--until=2000-01-01") == []
+    head, *rows = shell.run("tasks", "list", "--status=failed").stdout.splitlines()
+    assert head.split()[-1] == "RERUNS"
+    assert [row.split()[-1] for row in rows] == ["BANG", "1"]
+    assert shell.run("tasks", "list", "--error-code=BONG").stderr == "no such tasks; did you mean 'BANG'?\n"
+    assert "is not a time" in shell.run("tasks", "list", "--since=yesterday", code=2).stderr
 
 
 @pytest.mark.parametrize("command", ["rerun", "cancel"])
@@ -112,6 +165,9 @@ def test_a_slip_of_the_pen_gets_a_suggestion(shell: Shell, command: str) -> None
     assert (said.stdout, said.stderr) == ("", "no such tasks; did you mean 'charge'?\n")
     said = shell.run("tasks", command, "--queue=defualt", "--yes")
     assert said.stderr == "no such tasks; did you mean 'default'?\n"
+    if command == "rerun":
+        said = shell.run("tasks", command, "--error-code=BOMO", "--yes")
+        assert said.stderr == "no such tasks; did you mean 'BOOM'?\n"
 
 
 @pytest.mark.timeout(120)

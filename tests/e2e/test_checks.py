@@ -87,14 +87,52 @@ def test_modules_that_are_discovered_are_checked_as_well(tmp_path: Path) -> None
     ]
 
 
-def test_of_a_good_one_it_says_how_much_it_saw_asks_nobody_and_sends_nothing(tmp_path: Path) -> None:
-    """Its database does not exist, and a send at the top level of a module is suppressed."""
-    write(tmp_path, "shop.py", HEAD + GOOD, "app.discover_tasks(['shop', 'sends'])")
-    write(tmp_path, "sends.py", "from shop import good", "print(good.send().err_value.code)")
+def test_a_send_at_import_is_suppressed_and_a_warning_with_its_place(tmp_path: Path) -> None:
+    """Its database does not exist. The app's own module, and one that it discovers, send and start."""
+    write(tmp_path, "shop.py", HEAD + GOOD, "app.discover_tasks(['shop', 'sends'])", "good.schedule(5)")
+    start = "from shop import app; app.workflow('nightly', [good.node()()], definition_key='n.v1').start()"
+    write(tmp_path, "sends.py", "from shop import good", "print(good.send().err_value.code)", start)
     done = horsies(tmp_path, "check", "shop:app")
-    warning, printed = done.stderr.splitlines()
-    assert (done.returncode, printed) == (0, "SEND_SUPPRESSED")
-    assert "WARNING task.send_failed task=good code=SEND_SUPPRESSED" in warning
+    assert (done.returncode, done.stdout) == (0, "ok: 1 task, 1 workflow, 0 schedules\n")
+    assert done.stderr.startswith(
+        "SEND_SUPPRESSED\nwarning[HRS-305]: task 'good' is sent while its module is imported\n"
+    )
+    assert "warning[HRS-305]: workflow 'nightly' is started while its module is imported\n" in done.stderr
+    assert "_failed" not in done.stderr
+    found = json.loads(horsies(tmp_path, "check", "shop:app", "--json").stdout)
+    assert [(each["severity"], each["code"], Path(each["file"]).name) for each in found] == [
+        ("warning", "HRS-305", name) for name in ("shop.py", "sends.py", "sends.py")
+    ]
+    for each in found:
+        text = Path(each["file"]).read_text().splitlines()[each["line"] - 1]
+        assert ".send()" in text or ".schedule(" in text or ".start()" in text
+
+
+def test_an_import_that_stops_says_that_there_may_be_more(tmp_path: Path) -> None:
+    """Each error that ends an import says so, whether horsies raised it or other code; collected ones do not."""
+    write(tmp_path, "shop.py", HEAD + GOOD, "app.discover_tasks(['policy', 'crash', 'tasks'])")
+    policy = "from horsies import RetryPolicy; RetryPolicy.fixed([0], auto_retry_for=['A'])"
+    write(tmp_path, "policy.py", policy, "RetryPolicy.fixed([60], auto_retry_for=[])")
+    write(tmp_path, "crash.py", "from horsies import AppConfig", "1 / 0", "AppConfig(prefetch_buffer=-1)")
+    write(tmp_path, "tasks.py", "from shop import *", MISTAKES[0][1])
+    found = json.loads(horsies(tmp_path, "check", "shop:app", "--json").stdout)
+    assert sorted((each["code"], each["notes"][-1:]) for each in found) == [
+        ("HRS-100", []),
+        ("HRS-102", ["the import of 'policy' stopped at this error: there may be more errors below it"]),
+        ("HRS-210", ["the import of 'crash' stopped at this error: there may be more errors below it"]),
+    ]
+    [policy] = [each["message"] for each in found if each["code"] == "HRS-102"]
+    assert policy.startswith("invalid RetryPolicy: ")
+    at_home = horsies(tmp_path, "check", "crash")
+    assert "note: the import of 'crash' stopped at this error: there may be more errors below it" in at_home.stderr
+    assert "stopped at this error" not in horsies(tmp_path, "check", "sohp:app").stderr
+
+
+def test_of_a_good_one_it_says_how_much_it_saw_and_asks_nobody(tmp_path: Path) -> None:
+    """Its database does not exist."""
+    write(tmp_path, "shop.py", HEAD + GOOD)
+    done = horsies(tmp_path, "check", "shop:app")
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "ok: 1 task, 0 workflows, 0 schedules\n"
     for quiet in ("-q", "--quiet"):
         assert horsies(tmp_path, "check", "shop:app", quiet).stdout == ""

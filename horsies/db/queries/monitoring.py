@@ -43,18 +43,54 @@ def health() -> Call[HealthRow]:
     return Call("select * from horsies.health()", (), lambda rows: HealthRow(*rows[0]))
 
 
-def list_tasks(
-    statuses: Sequence[str] | None, queue: str | None, name: str | None, limit: int, *, with_args: bool = False
-) -> Call[list[TaskInfoRow]]:
-    """Return tasks by status, queue and name (None: any), latest sent first."""
-    wanted = None if statuses is None else list(statuses)
-    return _tasks("horsies.list_tasks(%s, %s, %s, %s)", wanted, queue, name, limit, with_args=with_args)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """Conditions that select tasks; None: any.
+
+    Attributes:
+        statuses: the statuses.
+        queue: the queue.
+        name: the name of the task.
+        codes: the error codes.
+        since: ended at this time or later; selects ended tasks only.
+        until: ended before this time; selects ended tasks only.
+    """
+
+    statuses: Sequence[str] | None = None
+    queue: str | None = None
+    name: str | None = None
+    codes: Sequence[str] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def params(self) -> tuple[object, ...]:
+        """Return the conditions in the order of the parameters of the server functions."""
+        statuses = None if self.statuses is None else list(self.statuses)
+        codes = None if self.codes is None else list(self.codes)
+        return statuses, self.queue, self.name, codes, self.since, self.until
+
+
+_LIST = "horsies.list_tasks(%s::text[], %s, %s, %s::text[], %s::timestamptz, %s::timestamptz, %s)"
+_RERUNNABLE = (
+    "select * from horsies.rerunnable(%s::text[], %s, %s, %s::text[], %s::timestamptz, %s::timestamptz, %s, %s)"
+)
+
+
+def list_tasks(wanted: TaskFilter, limit: int, *, with_args: bool = False) -> Call[list[TaskInfoRow]]:
+    """Return the tasks that match, latest sent first."""
+    return _tasks(_LIST, *wanted.params(), limit, with_args=with_args)
 
 
 def live_ids(queue: str | None, name: str | None) -> Call[list[UUID]]:
     """Return the ids of all live tasks by queue and name (None: any), latest sent first."""
-    params = (["PENDING", "CLAIMED", "RUNNING"], queue, name, _ALL, 0)
-    return Call("select * from horsies.list_tasks(%s, %s, %s, %s, %s)", params, column)
+    wanted = TaskFilter(statuses=["PENDING", "CLAIMED", "RUNNING"], queue=queue, name=name)
+    sql = "select * from horsies.list_tasks(%s::text[], %s, %s, %s::text[], %s::timestamptz, %s::timestamptz, %s, %s)"
+    return Call(sql, (*wanted.params(), _ALL, 0), column)
+
+
+def ended_codes() -> Call[list[str]]:
+    """Return the distinct error codes of the latest ended tasks."""
+    return Call("select * from horsies.ended_codes()", (), column)
 
 
 def cancel_many(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
@@ -63,35 +99,9 @@ def cancel_many(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
     return Call("select * from horsies.cancel_many(%s::uuid[])", (list(task_ids),), column, hint=hint)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RerunFilter:
-    """The ended tasks that a bulk rerun selects. None: any.
-
-    Attributes:
-        statuses: the statuses with which they ended.
-        queue: their queue.
-        name: the name of the task.
-        codes: their error codes.
-        since: ended at this time or later.
-        until: ended before this time.
-        again: whether to include tasks that were rerun before.
-    """
-
-    statuses: Sequence[str]
-    queue: str | None = None
-    name: str | None = None
-    codes: Sequence[str] | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    again: bool = False
-
-
-def rerunnable(wanted: RerunFilter, limit: int) -> Call[RerunnableRow]:
-    """Select the tasks of a bulk rerun, earliest end first."""
-    codes = None if wanted.codes is None else list(wanted.codes)
-    params = (list(wanted.statuses), wanted.queue, wanted.name, codes, wanted.since, wanted.until, wanted.again, limit)
-    sql = "select * from horsies.rerunnable(%s::text[], %s, %s, %s::text[], %s::timestamptz, %s::timestamptz, %s, %s)"
-    return Call(sql, params, lambda rows: RerunnableRow(*rows[0]))
+def rerunnable(wanted: TaskFilter, limit: int, *, again: bool = False) -> Call[RerunnableRow]:
+    """Select the tasks of a bulk rerun, earliest end first; ``again`` includes tasks that were rerun before."""
+    return Call(_RERUNNABLE, (*wanted.params(), again, limit), lambda rows: RerunnableRow(*rows[0]))
 
 
 def _verdicts(rows: Rows) -> dict[UUID, RerunVerdict]:

@@ -43,6 +43,8 @@ class Outcome(NamedTuple):
         worker_pid: the process id of the child.
         process_name: the name of the child.
         seconds: how long the attempt ran, for the log only; 0: unknown.
+        exception: the type of the exception that it raised, for the log only; empty: unknown.
+        place: the line of the user's source where it failed, for the log only; empty: unknown.
     """
 
     fence: Fence
@@ -53,6 +55,8 @@ class Outcome(NamedTuple):
     worker_pid: int | None
     process_name: str | None
     seconds: float = 0.0
+    exception: str = ""
+    place: str = ""
 
 
 class Verdict(NamedTuple):
@@ -180,7 +184,7 @@ def renew(worker_id: UUID, fences: Sequence[Fence], lease_s: float, max_s: float
 def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[dict[UUID, Verdict]]:
     """Write outcomes; returns a verdict for each task."""
     columns: list[list[Any]] = [[outcome[field] for outcome in outcomes] for field in range(len(Outcome._fields))]
-    fences, oks, results, codes, retries, pids, names, _ = columns
+    fences, oks, results, codes, retries, pids, names, *_for_the_log = columns
     texts = [result.decode() for result in results]
     params = (worker_id, *_fences(fences), oks, texts, codes, retries, hostname, pids, names)
     return Call(_FINISH, params, lambda rows: {row[0]: Verdict(*row[1:]) for row in rows})

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, cast
 
-from horsies.codes import BUILT_IN_CODES, TaskAttemptOutcome
+from horsies.codes import BUILT_IN_CODES, OutcomeCode, TaskAttemptOutcome
+from horsies.config.retry import RetryPolicy
 from horsies.errors import raised_at
 from horsies.events import event
 from horsies.masking import mask_secrets
@@ -29,10 +30,15 @@ class Around:
         for hook in hooks:
             self._enter(hook)
 
-    def leave(self, report: Report) -> None:
-        """Send the outcome to each hook, and run the hook to its end."""
+    def leave(self, report: Report, policy: RetryPolicy | None) -> None:
+        """Send the outcome to each hook, and run the hook to its end.
+
+        Args:
+            report: of the attempt.
+            policy: the retry policy of the task's definition, to predict whether the attempt is retried.
+        """
         if self._entered:
-            outcome = _outcome(report)
+            outcome = _outcome(report, self._task.attempt, policy)
             for hook, generator in reversed(self._entered):
                 self._leave(hook, cast("Generator[None, AttemptOutcome]", generator), outcome)
 
@@ -87,9 +93,23 @@ def _text(exception: BaseException) -> str:
         return f"<__str__ raised {type(broken).__name__}>"
 
 
-def _outcome(report: Report) -> AttemptOutcome:
+def _outcome(report: Report, attempt: int, policy: RetryPolicy | None) -> AttemptOutcome:
+    max_retries = 0 if policy is None else policy.max_retries
     if report.ok:
-        return AttemptOutcome(TaskAttemptOutcome.COMPLETED)
+        return AttemptOutcome(TaskAttemptOutcome.COMPLETED, max_retries=max_retries)
     code = report.error_code
-    known = None if code is None else BUILT_IN_CODES.get(code, code)
-    return AttemptOutcome(TaskAttemptOutcome.FAILED, known, report.exception)
+    return AttemptOutcome(
+        TaskAttemptOutcome.FAILED,
+        None if code is None else BUILT_IN_CODES.get(code, code),
+        report.exception,
+        error=report.error,
+        max_retries=max_retries,
+        may_retry=_may_retry(policy, attempt, code),
+    )
+
+
+def _may_retry(policy: RetryPolicy | None, attempt: int, code: str | None) -> bool:
+    """Predict what `retry_at` of the database decides. The deadline is not known here."""
+    if policy is None or code == OutcomeCode.TASK_CANCELLED:
+        return False
+    return attempt <= policy.max_retries and code in policy.auto_retry_for

@@ -10,12 +10,12 @@ from horsies.codec.adapters import CodecError
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
 from horsies.config.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
 from horsies.db.operations import CallFailedError, Runner
-from horsies.errors import HorsiesError
+from horsies.errors import HorsiesError, SourceLocation, raised_at
 from horsies.plain import escape_surrogates
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.current import CurrentTask, Reporter, Running
 from horsies.tasks.registry import Registry, TaskDefinition
-from horsies.worker.ipc import Job, Report, StopCause
+from horsies.worker.ipc import Job, Origin, Report, StopCause
 from horsies.worker.runtime.around import Around
 from horsies.worker.runtime.inputs import decode_call
 from horsies.worker.runtime.post_run import Raised, restore_process
@@ -60,8 +60,9 @@ class Executor:
         call = self._prepare(job)
         if isinstance(call, Report) and self._around:
             task = self._current(job)
+            definition = self._registry.get(job.task_name) if job.task_name in self._registry else None
             with Running(task):
-                Around(self._around, task).leave(call)
+                Around(self._around, task).leave(call, None if definition is None else definition.retry_policy)
         return call
 
     def _prepare(self, job: Job) -> ReadyCall | Report:
@@ -93,7 +94,7 @@ class Executor:
                 returned = Raised(exception)
             restore_process(home, returned)
             report = self._conclude_attempt(call, attempt, returned)
-            around.leave(report)
+            around.leave(report, call.definition.retry_policy)
         restore_process(home, None)
         self._reporter.settle(task)
         return report
@@ -105,7 +106,7 @@ class Executor:
         with Running(task):
             around = Around(self._around, task)
             report = await self._await(call, task)
-            around.leave(report)
+            around.leave(report, call.definition.retry_policy)
         restore_process(home, None)
         if self._reporter.has_pending_report(task):
             await asyncio.to_thread(self._reporter.settle, task)
@@ -141,12 +142,13 @@ class Executor:
         if cause is None:
             return self.conclude(call, returned)
         exception = returned.exception if isinstance(returned, Raised) else None
+        location = call.definition.location
         if isinstance(exception, asyncio.CancelledError):  # it adds nothing to the error code
-            return stopped(call.job, cause)
+            return stopped(call.job, cause, location=location)
         try:
-            return stopped(call.job, cause, exception)
+            return stopped(call.job, cause, exception, location=location)
         except BaseException:  # noqa: BLE001 - the user's exceptions may raise anything when looked at
-            return stopped(call.job, cause)
+            return stopped(call.job, cause, location=location)
 
     def conclude(self, call: ReadyCall, returned: object) -> Report:
         """Report the value that a function returned, or the exception that it raised."""
@@ -156,27 +158,34 @@ class Executor:
             return self._returned(call, returned)
         except BaseException as exception:  # noqa: BLE001 - the user's objects may raise anything when looked at
             message = f"the outcome of task {call.job.task_name} can't be encoded: {type(exception).__name__}"
-            return failed(call.job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message)
+            code = OperationalErrorCode.WORKER_SERIALIZATION_ERROR
+            return failed(call.job, code, message, location=call.definition.location)
 
     def _returned(self, call: ReadyCall, returned: object) -> Report:
         job, encoded = call.job, call.definition.encode_outcome(returned)
+        origin = Origin(place=str(call.definition.location))
         if isinstance(encoded, TaskError):
-            return Report(job.fence, ok=False, result=encoded.to_json(), error_code=str(encoded.error_code))
+            code = str(encoded.error_code)
+            return Report(job.fence, ok=False, result=encoded.to_json(), error_code=code, error=encoded, origin=origin)
         if encoded.is_ok:
             return Report(job.fence, ok=True, result=encoded.payload)
         code = encoded.error_code or OperationalErrorCode.TASK_EXCEPTION
+        result = cast("TaskResult[Any, TaskError]", returned)
         return Report(
             job.fence,
             ok=False,
             result=encoded.payload,
             error_code=code.replace("\0", ""),  # a text column cannot hold NUL; the stored result keeps it
-            retry_after=_retry_after(cast("TaskResult[Any, TaskError]", returned)),
+            retry_after=_retry_after(result),
+            error=result.err_value,
+            origin=origin,
         )
 
     def _raised(self, call: ReadyCall, exception: BaseException) -> Report:
         definition = call.definition
         if isinstance(exception, WorkflowContextMissingIdError):
-            return failed(call.job, ContractCode.WORKFLOW_CTX_MISSING_ID, describe_exception(exception), exception)
+            missing = ContractCode.WORKFLOW_CTX_MISSING_ID
+            return failed(call.job, missing, describe_exception(exception), exception, location=definition.location)
         code = code_for_exception(
             exception,
             task_mapper=definition.exception_mapper,
@@ -184,7 +193,7 @@ class Executor:
             task_default=definition.default_unhandled_error_code,
             app_default=self._app_default,
         )
-        return failed(call.job, code, describe_exception(exception), exception)
+        return failed(call.job, code, describe_exception(exception), exception, location=definition.location)
 
 
 def _forget_cancels() -> None:
@@ -194,12 +203,14 @@ def _forget_cancels() -> None:
         task.uncancel()
 
 
-def stopped(job: Job, cause: StopCause, exception: BaseException | None = None) -> Report:
+def stopped(
+    job: Job, cause: StopCause, exception: BaseException | None = None, *, location: SourceLocation | None = None
+) -> Report:
     """Report an attempt that was cancelled or exceeded its time-out, with the exception that its code raised then."""
     if cause is StopCause.CANCELLED:
-        return failed(job, OutcomeCode.TASK_CANCELLED, "the task was cancelled", exception)
+        return failed(job, OutcomeCode.TASK_CANCELLED, "the task was cancelled", exception, location=location)
     message = f"task {job.task_name} ran longer than {job.timeout_ms} ms"
-    return failed(job, OutcomeCode.TASK_TIMEOUT, message, exception)
+    return failed(job, OutcomeCode.TASK_TIMEOUT, message, exception, location=location)
 
 
 def _retry_after(result: TaskResult[Any, TaskError]) -> float | None:
@@ -211,10 +222,38 @@ def _retry_after(result: TaskResult[Any, TaskError]) -> float | None:
     return None
 
 
-def failed(job: Job, code: BuiltInTaskCode | str, message: str, exception: BaseException | None = None) -> Report:
-    """Report a failed attempt, with an error that can always be stored."""
+def failed(
+    job: Job,
+    code: BuiltInTaskCode | str,
+    message: str,
+    exception: BaseException | None = None,
+    *,
+    location: SourceLocation | None = None,
+) -> Report:
+    """Report a failed attempt, with an error that can always be stored.
+
+    Args:
+        job: the attempt.
+        code: the code of the error.
+        message: the message of the error.
+        exception: the exception of user code; its innermost line in the user's source is the place of the failure.
+        location: the place of the failure if there is no exception, or none of its lines is the user's.
+    """
     error = TaskError(error_code=code, message=message, exception=exception)
-    return Report(job.fence, ok=False, result=error.to_json(), error_code=str(code), exception=exception)
+    return Report(
+        job.fence,
+        ok=False,
+        result=error.to_json(),
+        error_code=str(code),
+        exception=exception,
+        error=error,
+        origin=_origin(exception, location),
+    )
+
+
+def _origin(exception: BaseException | None, location: SourceLocation | None) -> Origin:
+    place = (None if exception is None else raised_at(exception)) or location
+    return Origin("" if exception is None else type(exception).__name__, "" if place is None else str(place))
 
 
 def describe_exception(exception: BaseException) -> str:

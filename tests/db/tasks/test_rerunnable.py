@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries import tasks as task_queries
-from horsies.db.queries.monitoring import RerunFilter
+from horsies.db.queries.monitoring import TaskFilter
 from horsies.db.queries.rows import RerunnableRow
 from tests.support.factories import DrivenWorker, done, failed, request, send
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock
@@ -18,8 +18,9 @@ MINUTE = timedelta(minutes=1)
 
 
 def look(session: Session, *statuses: str, most: int = 10, **wanted: Any) -> RerunnableRow:
+    again = wanted.pop("again", False)
     wanted = {"statuses": statuses or ["FAILED"], **wanted}
-    return call(session, monitoring_queries.rerunnable(RerunFilter(**wanted), most))
+    return call(session, monitoring_queries.rerunnable(TaskFilter(**wanted), most, again=again))
 
 
 @pytest.fixture

@@ -1,19 +1,18 @@
 """Outcomes wait for confirmation, in bounded batches and bounded memory."""
 
-import logging
 from uuid import UUID, uuid4
 
 import pytest
 
 from horsies.db.queries.worker import Fence, Outcome, Verdict
-from horsies.worker.attempt_log import AttemptLog
+from horsies.worker.attempt_log import AttemptLog, LogDetail
 from horsies.worker.completer import MAX_BATCH_BYTES, MAX_BATCH_OUTCOMES, MAX_HELD_BYTES, Completer
 from horsies.worker.exchange_state import NO_REQUEST, ExchangeBatch
 from horsies.worker.ipc import Job
 
 
 def new_completer() -> Completer:
-    return Completer(AttemptLog(successes=logging.DEBUG))
+    return Completer(AttemptLog(LogDetail.PRODUCTION))
 
 
 def outcome(size: int = 4) -> Outcome:
