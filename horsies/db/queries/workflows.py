@@ -35,7 +35,7 @@ def workflow_control(run_id: UUID, action: str) -> Call[str]:
 
 
 def workflow_attach(task_id: UUID, attempt: int, request: RunRequest) -> Call[str]:
-    """Start the run that the node of a building task is; answers ``attached``, ``known`` or ``lost``."""
+    """Start the run that the node of a building task is; answers ``attached``, ``known``, ``lost`` or ``recursive``."""
     params = (task_id, attempt, request.run_id, RawJson(request.document), request.fingerprint)
     return Call("select horsies.workflow_attach(%s, %s::int, %s, %s::json, %s)", params, scalar)
 

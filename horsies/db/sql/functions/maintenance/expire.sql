@@ -22,7 +22,8 @@ begin
         where t.id = any (overdue) and t.started_at is null
         order by t.id
         for update skip locked);
-    perform horsies.notify_wake() where exists (select from horsies.tasks t where t.id = any (overdue) and t.status = 'CLAIMED');
+    perform horsies.notify_wake()
+    where exists (select from horsies.tasks t where t.id = any (overdue) and t.status = 'CLAIMED');
     overdue := horsies.end_tasks(overdue, 'EXPIRED', expiry, 'TASK_EXPIRED', clock);
     perform horsies.notify_done(overdue);
     return coalesce(cardinality(overdue), 0);

@@ -21,7 +21,8 @@ begin
         select t.id, w.id is null as is_stale
         from horsies.tasks t
         left join horsies.workers w on w.id = t.worker_id and w.heartbeat_at > latest
-        where t.status = 'CLAIMED' and case when w.id is null then t.hand_backs < most_hand_backs - 1 else t.lease_until <= clock end
+        where t.status = 'CLAIMED'
+          and case when w.id is null then t.hand_backs < most_hand_backs - 1 else t.lease_until <= clock end
         order by t.id limit most
         for update of t skip locked
     ) as locked;

@@ -8,8 +8,8 @@
 --   is older than its task's arrival may be that of a replay.)
 -- Locks: none. Called by: the doctor.
 create function horsies.health() returns table (
-    clock timestamptz, oldest_seconds double precision, oldest text, live_rows bigint, dead_rows bigint, days_ahead int,
-    has_strays boolean, sender_skew_seconds double precision
+    clock timestamptz, oldest_seconds double precision, oldest text, live_rows bigint, dead_rows bigint,
+    days_ahead int, has_strays boolean, sender_skew_seconds double precision
 )
 language plpgsql
 set jit = off

@@ -14,13 +14,13 @@ begin
     return query
     select w.id, w.hostname, w.pid, w.process_name, w.library_version, w.processes, w.concurrency, w.queues,
            w.task_names, w.started_at, w.heartbeat_at, w.heartbeat_at + w.stale_after < clock,
-           in_hand.claimed::int, in_hand.running::int, w.clock_skew
+           held.claimed::int, held.running::int, w.clock_skew
     from horsies.workers w
     cross join lateral (
         select count(*) filter (where t.status = 'CLAIMED') as claimed,
                count(*) filter (where t.status = 'RUNNING') as running
         from horsies.tasks t where t.worker_id = w.id and t.status <> 'PENDING'
-    ) as in_hand
+    ) as held
     order by w.started_at, w.id;
 end
 $function$;

@@ -12,10 +12,12 @@ declare
     longest constant int := 7999;    -- bytes in a notice
 begin
     if cardinality(ids) <= few then
-        perform pg_notify('{horsies}.done', case when octet_length(notice.told) <= longest then notice.told else notice.hex end)
+        perform pg_notify('{horsies}.done', case when octet_length(notice.with_result) <= longest
+                                                 then notice.with_result else notice.hex end)
         from (
             select replace(ended.id::text, '-', '') as hex,
-                   replace(ended.id::text, '-', '') || ' ' || h.status || ' ' || h.task_name || E'\n' || h.result as told
+                   replace(ended.id::text, '-', '') || ' ' || h.status || ' ' || h.task_name || E'\n' || h.result
+                       as with_result
             from unnest(ids) as ended (id)
             left join lateral horsies.find_ended(ended.id) h on position(E'\n' in h.task_name) = 0
         ) as notice;

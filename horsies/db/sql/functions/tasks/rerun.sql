@@ -22,7 +22,8 @@ begin
     from horsies.find_ended(origin) h
     on conflict (id) do nothing;
     if found then
-        insert into horsies.reruns (origin, task_id, sent_at) values (rerun.origin, new_id, clock) on conflict do nothing;
+        insert into horsies.reruns (origin, task_id, sent_at) values (rerun.origin, new_id, clock)
+        on conflict do nothing;
     else
         return case when exists (select from horsies.find_ended(origin)) then 'sent' else 'unknown' end;
     end if;

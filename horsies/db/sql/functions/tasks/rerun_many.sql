@@ -32,7 +32,8 @@ begin
     insert into horsies.reruns (origin, task_id, sent_at) select s.rerun_of, s.id, clock from sent s;
     return query
     select given.origin, case
-        when exists (select from horsies.reruns r where r.origin = given.origin and r.task_id = given.new_id) then 'sent'
+        when exists (select from horsies.reruns r where r.origin = given.origin and r.task_id = given.new_id)
+            then 'sent'
         when exists (select from horsies.tasks t where t.id = given.origin) then 'live'
         when exists (select from horsies.find_ended(given.origin)) then 'changed'
         else 'unknown'

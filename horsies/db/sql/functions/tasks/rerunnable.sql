@@ -7,7 +7,8 @@
 -- make every finish dearer.
 -- Locks: none. Called by: the broker object, for the command line.
 create function horsies.rerunnable(
-    statuses text[], queue_name text, name text, codes text[], since timestamptz, until timestamptz, again boolean, most int
+    statuses text[], queue_name text, name text, codes text[], since timestamptz, until timestamptz, again boolean,
+    most int
 ) returns table (matching bigint, left_out bigint, cut_off timestamptz, ids uuid[], reruns int[])
 language plpgsql
 set jit = off

@@ -15,7 +15,8 @@ declare
     due timestamptz;
 begin
     if policy is null or failed_attempt > (policy ->> 'max_retries')::int
-       or not exists (select from json_array_elements_text(policy -> 'codes') as named (code) where named.code = retry_at.code)
+       or not exists (select from json_array_elements_text(policy -> 'codes') as named (code)
+                      where named.code = retry_at.code)
     then
         return null;
     end if;

@@ -4,7 +4,7 @@
 -- Locks: none. Called by: producers, over their own connection and over one of their caller.
 create function horsies.database_identity()
 returns table (identity uuid, database_oid oid, system_identifier bigint)
-language plpgsql stable as $function$
+language plpgsql volatile as $function$
 begin
     if has_function_privilege(to_regprocedure('pg_catalog.pg_control_system()'), 'execute') then
         select control.system_identifier into database_identity.system_identifier

@@ -31,8 +31,8 @@ create function horsies.claim(
     claiming_worker uuid, exchange bigint, wanted int, free int, lease_seconds double precision, queue_names text[],
     known_names text[]
 ) returns table (
-    id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid, inputs json,
-    due_in double precision
+    id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
+    inputs json, due_in double precision
 )
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -51,7 +51,7 @@ declare
     taken int;
     level_due timestamptz;
     next_due timestamptz;
-    is_governed boolean;
+    limits_active boolean;
     open_names text[] := queue_names;
     rooms int[];
     capped_names text[] := '{}';
@@ -62,12 +62,12 @@ declare
 begin
     perform horsies.durable();
     perform horsies.need_read_committed();
-    select w.caps is not null or w.cluster_cap is not null or exists (select from horsies.queues) into is_governed
+    select w.caps is not null or w.cluster_cap is not null or exists (select from horsies.queues) into limits_active
     from horsies.workers w where w.id = claiming_worker;
     if not found then
         return;
     end if;
-    if is_governed then
+    if limits_active then
         select array_agg(c.name), array_agg(hashtext(c.name)) filter (where c.room is not null)
                    || case when min(c.cluster_room) is not null then key_of_cluster end
         into open_names, keys
@@ -133,7 +133,7 @@ begin
                     order by oldest.place limit missing
                     for update of t skip locked
                 ),
-                begun as (
+                claimed as (
                     update horsies.tasks t
                     set status = case when lease_seconds is null then 'RUNNING' else 'CLAIMED' end,
                         worker_id = claiming_worker, exchange_no = exchange, claimed_at = clock,
@@ -144,10 +144,11 @@ begin
                     returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, t.queue, t.root_id,
                               t.workflow_id, t.node_index, locked.place
                 )
-                select b.id, b.task_name, b.args, b.attempt, b.timeout_ms, b.queue, b.queue = any (capped_names),
-                       b.root_id, case when b.root_id is not null then
-                           horsies.workflow_inputs(b.workflow_id, b.node_index, most_inputs) end, null::double precision
-                from begun b order by b.place;
+                select c.id, c.task_name, c.args, c.attempt, c.timeout_ms, c.queue, c.queue = any (capped_names),
+                       c.root_id, case when c.root_id is not null then
+                           horsies.workflow_inputs(c.workflow_id, c.node_index, most_inputs) end,
+                       null::double precision
+                from claimed c order by c.place;
                 get diagnostics taken = row_count;
                 missing := missing - taken;
                 left_free := left_free - taken;
@@ -173,8 +174,8 @@ begin
         end if;
     end loop;
     if missing > 0 then
-        return query select null::uuid, null::text, null::json, null::int, null::int, null::text, is_governed, null::uuid,
-                            null::json, extract(epoch from next_due - clock)::double precision;
+        return query select null::uuid, null::text, null::json, null::int, null::int, null::text, limits_active,
+                            null::uuid, null::json, extract(epoch from next_due - clock)::double precision;
     end if;
 end
 $function$;

@@ -56,7 +56,8 @@ begin
         else 'stale'
     end,
     case when given.id = any (refused) then 'WORKER_SERIALIZATION_ERROR' else given.code end,
-    case when not given.ok or given.id = any (refused) then (select t.run_at from horsies.tasks t where t.id = given.id) end
+    case when not given.ok or given.id = any (refused)
+         then (select t.run_at from horsies.tasks t where t.id = given.id) end
     from unnest(ids, exchanges, oks, codes) as given (id, exchange_no, ok, code);
 end
 $function$;

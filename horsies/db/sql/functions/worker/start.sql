@@ -24,7 +24,8 @@ begin
     ) as locked;
     clock := horsies.now();
     select array_agg(c.name) into open_names
-    from horsies.claimable(starting_worker, array(select t.queue from horsies.tasks t where t.id = any (mine)), 0) as c;
+    from horsies.claimable(
+        starting_worker, array(select t.queue from horsies.tasks t where t.id = any (mine)), 0) as c;
     return query
     update horsies.tasks t
     set status = 'RUNNING', attempt = t.attempt + 1, started_at = clock, lease_until = null

@@ -3,7 +3,9 @@
 -- Locks: root runs in the order of their ids. Called by: finish, finish_batch, cancel, cancel_many, expire, reap, workflow_attach,
 -- workflow_map.
 create function horsies.lock_roots(tasks uuid[]) returns void
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $function$
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
 begin
     perform from horsies.workflows w
     where w.id = any (array(select t.root_id from horsies.tasks t where t.id = any (tasks) and t.root_id is not null))

@@ -32,7 +32,8 @@ begin
         select json_build_object(
             'workflow_id', run, 'index', node_index, 'node_id', node.node_id, 'task_name', node.task_name,
             'args_from', (
-                select coalesce(json_object_agg(arg.key, json_build_object('status', s.status, 'result', s.result)), '{}')
+                select coalesce(json_object_agg(arg.key, json_build_object('status', s.status, 'result', s.result)),
+                                '{}')
                 from json_each_text(node.args_from) as arg join source s on s.index = arg.value::int
                 where s.result is not null),
             'ctx', case when node.ctx_from is not null then (

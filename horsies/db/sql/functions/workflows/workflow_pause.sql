@@ -15,7 +15,8 @@ begin
     select array_agg(stopped.id) into paused from stopped;
     held_tasks := array(select t.id from horsies.tasks t where t.workflow_id = any (paused) order by t.id for update);
     update horsies.tasks t set held = true where t.id = any (held_tasks);
-    perform horsies.return_to_queue(array(select t.id from horsies.tasks t where t.id = any (held_tasks) and t.status = 'CLAIMED'), false);
+    perform horsies.return_to_queue(
+        array(select t.id from horsies.tasks t where t.id = any (held_tasks) and t.status = 'CLAIMED'), false);
     perform horsies.notify_done(paused);
     return paused is not null;
 end

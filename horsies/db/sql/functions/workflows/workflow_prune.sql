@@ -2,7 +2,9 @@
 -- Returns how many runs that were. Locks: root runs in the order of their ids, SKIP LOCKED.
 -- Called by: duties of any worker.
 create function horsies.workflow_prune(keep_hours double precision, most int) returns int
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $function$
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
 declare
     oldest_kept constant timestamptz := horsies.now() - make_interval(secs => keep_hours * 3600);
     old uuid[] := array(

@@ -8,27 +8,28 @@ language plpgsql as $function$
 declare
     settled uuid[];
 begin
-    with judged as (
+    with decided as (
         select w.id, case when w.cases is null then w.failed = 0 else exists (
             select from json_array_elements(w.cases) as one (needs) where not exists (
                 select from json_array_elements_text(one.needs) as need (index)
                 join horsies.workflow_nodes n on n.workflow_id = w.id and n.index = need.index::int
-                where n.status <> 'COMPLETED')) end as is_ok
+                where n.status <> 'COMPLETED')) end as is_successful
         from horsies.workflows w
         where w.id = any (candidates) and w.status = 'RUNNING' and w.completed + w.failed + w.skipped = w.total
     ),
     ended as (
         update horsies.workflows w
-        set status = case when judged.is_ok then 'COMPLETED' else 'FAILED' end, finished_at = horsies.now(),
-            error = case when not judged.is_ok then coalesce((
+        set status = case when decided.is_successful then 'COMPLETED' else 'FAILED' end, finished_at = horsies.now(),
+            error = case when not decided.is_successful then coalesce((
                 select n.result from horsies.workflow_nodes n
-                where n.workflow_id = w.id and n.status = 'FAILED' and n.index = case when w.cases is null then w.failed_index
-                    else (select min(f.index) from json_array_elements(w.cases) as one (needs)
+                where n.workflow_id = w.id and n.status = 'FAILED'
+                  and n.index = case when w.cases is null then w.failed_index else (
+                          select min(f.index) from json_array_elements(w.cases) as one (needs)
                           cross join json_array_elements_text(one.needs) as need (index)
                           join horsies.workflow_nodes f on f.workflow_id = w.id and f.index = need.index::int
                           where f.status = 'FAILED') end),
                 horsies.task_error('WORKFLOW_SUCCESS_CASE_NOT_MET', 'no case of the success policy was met')) end
-        from judged where w.id = judged.id returning w.id
+        from decided where w.id = decided.id returning w.id
     )
     select array_agg(ended.id) into settled from ended;
     if settled is not null then

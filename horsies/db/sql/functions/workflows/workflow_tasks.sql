@@ -10,7 +10,8 @@ create function horsies.workflow_tasks(run uuid, wanted text, with_results boole
 language sql stable set enable_seqscan = off as $function$
     select n.index, n.node_id, n.kind, n.task_name, case
                when n.status in ('READY', 'ENQUEUED')
-                    and (n.child_id is not null or n.open_items is not null or coalesce(t.attempt, 0) > 0) then 'RUNNING'
+                    and (n.child_id is not null or n.open_items is not null or coalesce(t.attempt, 0) > 0)
+                   then 'RUNNING'
                else n.status end,
            case when with_results then n.result end, n.error_code, coalesce(n.result_kind, n.kind),
            coalesce(n.result_task, n.task_name), n.waits_for,
