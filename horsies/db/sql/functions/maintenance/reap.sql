@@ -1,13 +1,19 @@
--- Purpose: hand on the work of dead workers. Dead is: no heartbeat for the worker's own `stale_after`, or named
--- by `proven_dead` (somebody saw it die). Every row in hand without a living worker row is then taken: CLAIMED
--- goes back to the queue, RUNNING goes through `finish` as a failed attempt with WORKER_CRASHED, so that recovery
--- is the normal path and the retry policy decides. A row that is handed back for the fifth time because its worker
--- died before it began seems to be what kills them: it fails with WORKER_CRASHED, too, and no policy retries it:
--- `finish_batch` sees that by its `hand_backs`, and the row keeps its retry policy.
--- The rows are looked for in a statement of their own, after the workers are gone: it sees every claim that
--- committed before. Bounded: `most` rows a call; call again while it returns that many.
--- Locks: worker rows, SKIP LOCKED; root runs in the order of their ids; task rows in the order of theirs, SKIP LOCKED.
--- Called by: duties of any worker; the fork server of a worker whose supervisor died.
+-- Purpose: Recover the tasks of dead workers. A worker is dead if it has sent no heartbeat for its own
+-- `stale_after`, or if it is named in `proven_dead` (another process has seen it die). All claimed tasks without a
+-- living worker are then recovered. CLAIMED tasks return to the queue. RUNNING tasks go through `finish` as a failed
+-- attempt with WORKER_CRASHED, so that recovery uses the normal path and the retry policy decides.
+--
+-- A task that would return to the queue for the fifth time because its worker died before the task started is
+-- probably the cause of the crashes. It also fails with WORKER_CRASHED, without a retry: `finish_batch` recognizes
+-- it by its `hand_backs`, and the row keeps its retry policy.
+--
+-- The tasks are searched in a separate statement after the workers were deleted, which sees every claim that was
+-- committed before. Each call recovers at most `most` rows; call again while it recovers that many.
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: worker rows, SKIP LOCKED; then root runs in the order of their ids; then task rows in the order of their
+-- ids, SKIP LOCKED.
+-- Called by: reap_stale; queries/worker.py.
 create function horsies.reap(proven_dead uuid, most int) returns table (workers int, handed_back int, crashed int)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

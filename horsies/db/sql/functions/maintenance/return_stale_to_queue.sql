@@ -1,7 +1,10 @@
--- Purpose: return to the queue what is claimed and not begun by workers that have not sent a heartbeat for so many
--- seconds, or have let its lease pass. What they have begun stays theirs, and what would go back for the fifth time
--- because of them: `reap` fails it when they are dead. Returns how many went back; at most `most`.
--- Locks: task rows in the order of their ids, SKIP LOCKED. Called by: duties of any worker; the broker object.
+-- Purpose: Return claimed tasks that have not started to the queue if their worker has sent no heartbeat for this
+-- many seconds, or if their lease has expired. Tasks that have started stay with their worker. So do tasks that
+-- would return for the fifth time because of dead workers: `reap` fails them when the worker is dead. Returns how
+-- many were returned; at most `most`.
+-- Planner settings: see docs/architecture.md.
+-- Locks: task rows in the order of their ids, SKIP LOCKED.
+-- Called by: queries/monitoring.py.
 create function horsies.return_stale_to_queue(stale_after_seconds double precision, most int) returns int
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

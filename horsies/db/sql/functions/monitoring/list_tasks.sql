@@ -1,8 +1,9 @@
--- Purpose: tasks of certain statuses, of a queue, of a name (null: of all), the latest sent first, at most `most`.
--- Of ended tasks only the `looked_at` latest sent are looked at: history has no index for this, which every finish
--- would pay for.
--- How it looks: down the primary keys, of history's partitions side by side; the planner is pinned to that.
--- Locks: none. Called by: the broker object, for the command line.
+-- Purpose: List tasks by status, queue and name (null: all), the latest sent first, at most `most`. Of ended tasks,
+-- only the latest `looked_at` are searched: history has no index for this, because every finish would have to
+-- maintain it. The search reads the primary keys backwards, those of history's partitions in parallel.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
 create function horsies.list_tasks(
     statuses text[], queue_name text, name text, most int, looked_at int default 100000
 ) returns setof uuid

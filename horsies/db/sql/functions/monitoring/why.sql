@@ -1,7 +1,9 @@
--- Purpose: what a task (or a run) is waiting for, in a word (`reason`) and in a sentence. The conditions are those of `claim`, in an
--- order in which each is worth saying only if those before it hold; a test asks both functions about the same cases.
--- 'next' is what `claim` would give to a worker that has a free child.
--- Locks: none. Called by: the broker object, the CLI.
+-- Purpose: Explain what a task or a run is waiting for: a short `reason` and a sentence. The conditions are those of
+-- `claim`, ordered so that each is relevant only if none before it holds; a test compares both functions. 'next'
+-- means that `claim` would give the task to a worker that has a free child.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
 create function horsies.why(wanted uuid) returns table (reason text, sentence text)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

@@ -1,6 +1,8 @@
--- Purpose: what a run is waiting for, as `why` says it of tasks: its first nodes that are under way, with the ids of their
--- tasks or of the runs that they are, which may be asked about in turn. No row: there is no such run.
--- Locks: none. Called by: why.
+-- Purpose: Explain what a run is waiting for, as `why` does for tasks: its first nodes that are in flight, with the
+-- ids of their tasks or child runs, which the user can ask about in turn. No row means that there is no such run.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: why.
 create function horsies.why_run(wanted uuid) returns table (reason text, sentence text)
 language sql stable set enable_seqscan = off as $function$
     select case when w.finished_at is not null then 'ended'

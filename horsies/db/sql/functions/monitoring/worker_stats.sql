@@ -1,5 +1,7 @@
--- Purpose: what each worker that is known says of itself, and how much it has in hand.
--- Locks: none. Called by: the broker object.
+-- Purpose: List the known workers with what they have registered, and count the tasks that each holds.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
 create function horsies.worker_stats() returns table (
     id uuid, hostname text, pid int, process_name text, library_version text, processes int, concurrency int,
     queues text[], task_names text[], started_at timestamptz, heartbeat_at timestamptz, is_stale boolean,

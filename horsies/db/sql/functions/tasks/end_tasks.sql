@@ -1,4 +1,8 @@
--- Purpose:
+-- Purpose: End tasks that did not report an outcome: cancelled or expired ones. Looks up the workers that held them
+-- and moves the tasks to history. Returns the ids that were ended, null if there were none.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none. The caller holds the root runs and the task rows.
+-- Called by: cancel, cancel_many, expire, workflow_cancel.
 create function horsies.end_tasks(ids uuid[], end_status text, error json, code text, clock timestamptz)
 returns uuid[]
 language plpgsql

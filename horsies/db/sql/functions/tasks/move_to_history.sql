@@ -1,4 +1,13 @@
--- Purpose:
+-- Purpose: Move tasks from `tasks` to history, and advance the runs whose nodes they belong to. This is the only
+-- function that writes history. The arrays have one element per task. Successful tasks become COMPLETED, the others
+-- get `failed_status`. With a `fence_worker`, only tasks are moved that this worker still runs under the exchange
+-- number in `fence_exchanges`. Returns the ids that were moved, null if there were none.
+--
+-- A retried task has no fence any more, so `finish_batch` passes its whole batch after it has put the retries back
+-- into the queue.
+--
+-- Locks: none. The caller holds the root runs and the task rows.
+-- Called by: end_tasks, finish_batch.
 create function horsies.move_to_history(
     ids uuid[], oks boolean[], failed_status text, results text[], codes text[], hostnames text[], pids int[],
     process_names text[], clock timestamptz, fence_worker uuid, fence_exchanges bigint[]

@@ -1,8 +1,10 @@
--- Purpose: tell waiters that these tasks ended, or may have. A hint: waiters also poll, slowly.
--- Few ids come a notice each, with status, task name and result behind the id where they fit, which spares an idle
--- system a round trip; many come packed, 200 ids of 32 hex digits to a notice, for who is busy has no time for that.
--- Called by: workers in a transaction of their own; reap, expire, notify_cancel, workflow_settle,
--- workflow_pause and workflow_cancel inside theirs.
+-- Purpose: Tell waiters that these tasks ended, or may have. The notification is a hint: waiters also poll, slowly.
+-- Up to four ids get one notification each, which carries status, task name and result if they fit; this saves an
+-- idle system a round trip. More ids are packed, 200 ids of 32 hex digits to a notification, because a busy system
+-- has no time to look up each result.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: expire, notify_cancel, reap, workflow_cancel, workflow_pause, workflow_settle; queries/worker.py.
 create function horsies.notify_done(ids uuid[]) returns void
 language plpgsql
 set enable_seqscan = off set plan_cache_mode = force_generic_plan

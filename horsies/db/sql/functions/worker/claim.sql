@@ -1,32 +1,37 @@
--- Purpose: hand up to `wanted` due tasks to a worker and mark them RUNNING, in the order priority (1 first),
--- then due time, then id, across all of its queues. Only names the worker has registered are taken. With a lease they
--- are prefetched: marked CLAIMED for so many seconds, to be passed to `start` before they begin.
--- Returns the tasks, and, when there were fewer than wanted, one last row without id whose `due_in` says in how
--- many seconds the next task of these queues falls due (null: none is scheduled), and `capped` whether queues are capped
--- or paused. A worker without a row in `workers` has been declared dead: it gets nothing. With the task of a node come its
--- root run and what it gets of its run.
--- Locks: where caps apply, advisory ones until the end of the transaction, the cluster's and then the queues' in the
--- order of their keys; then the rows it takes, SKIP LOCKED. Called by: workers, in an exchange.
+-- Purpose: Give up to `wanted` due tasks to a worker and mark them RUNNING, in the order of priority (1 first), due
+-- time and id, across all queues of the worker. Only tasks whose name the worker has registered are taken. With
+-- `lease_seconds`, the tasks are prefetched: they become CLAIMED for that time and must be passed to `start` before
+-- they run.
 --
--- Caps and pauses are looked at only where a worker has declared caps or the table `queues` has rows. A first look,
--- without locks, leaves out for good what is paused or full; the rest is locked, and counted in a later statement,
--- whose snapshot has the claims of whoever held the locks before. Of capped queues no more is taken than can begin at once
--- (`free` of the `wanted`): run ahead or prefetched, it would fill the cap without running.
+-- Returns the tasks. If there are fewer than `wanted`, one last row without an id follows: its `due_in` is the
+-- number of seconds until the next task of these queues falls due (null: none is scheduled), and its `capped` says
+-- whether limits are active. A worker without a row in `workers` has been declared dead and gets nothing. The task
+-- of a workflow node comes with its root run and its inputs.
 --
--- How it looks: the priorities that have waiting rows are visited in order by a skip scan, each step a probe of the
--- index `tasks_to_claim` a queue. Within a priority it looks without a lock at the first rows of each queue, a few
--- more than it wants, and then locks the oldest of them, skipping those that other workers hold and those that
--- have changed since the look. Where that left too few, and there was more to see, it reaches twice as far. Where
--- it saw mostly names that the worker does not know, it goes by name instead, a probe of `tasks_by_name` for each
--- name it knows: another app's backlog at the head of the queue costs one look.
+-- Limits: concurrency limits and pauses are checked only if a worker has declared limits or the table `queues` has
+-- rows. A first check, without locks, leaves out queues that are paused or full. The limits of the other queues are
+-- then locked, and counted in a later statement, whose snapshot includes the claims of earlier lock holders. From
+-- queues with a limit, only tasks that can start at once are taken (`free` of the `wanted`): a prefetched task would
+-- use up the limit without running.
 --
--- That a row is still waiting is asked as `worker_id is null`, which a constraint makes the same as being PENDING:
--- the status itself would offer the planner the partial indexes, where it is to take the rows by their ids. By name
--- it is asked as `exchange_no is null`, which `tasks_by_name` alone can answer.
+-- Search: a skip scan visits the priorities that have waiting rows in order; each step probes the index
+-- `tasks_to_claim` once per queue. Within a priority, the function reads the first rows of each queue without locks,
+-- a few more than it wants, and then locks the oldest of them. It skips rows that other workers have locked and rows
+-- that have changed since they were read. If too few are left and there are more rows, it doubles the number of rows
+-- to read. If it read mostly names that the worker does not know, it searches by name instead, with one probe of
+-- `tasks_by_name` for each known name: tasks of another app at the head of the queue then cost one read.
 --
--- `now` is read once into a variable: a volatile call in the WHERE would be a filter on every scheduled row and
--- not a bound of the index scan. The planner is pinned, for a plan made while the table was empty would
--- otherwise be kept when it is full; and the plan is generic, for planning costs more than all the rest.
+-- The condition for a waiting row is `worker_id is null`, which a constraint makes equivalent to PENDING. A
+-- condition on the status would let the planner use partial indexes where it should fetch rows by their ids. The
+-- search by name uses `exchange_no is null`, which only `tasks_by_name` can answer.
+--
+-- The clock is read once into a variable: a volatile call in the WHERE clause would filter every scheduled row
+-- instead of bounding the index scan.
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: if limits are active, advisory locks until the end of the transaction: the cluster's, then the queues' in
+-- the order of their keys; then the task rows that are taken, SKIP LOCKED.
+-- Called by: queries/worker.py.
 create function horsies.claim(
     claiming_worker uuid, exchange bigint, wanted int, free int, lease_seconds double precision, queue_names text[],
     known_names text[]

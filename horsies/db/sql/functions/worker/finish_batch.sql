@@ -1,4 +1,9 @@
--- Purpose:
+-- Purpose: Store outcomes in one step of `finish`: for each outcome whose fence still holds, retry the task or end
+-- it. Returns the ids that were accepted. A successful task costs one delete and one insert.
+-- Locks: root runs, then task rows, both in the order of their ids. They are locked here and not in `finish`: a row
+-- that is locked outside of a subtransaction and deleted inside needs a multixact, which costs more than everything
+-- else.
+-- Called by: finish.
 create function horsies.finish_batch(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
     retry_afters double precision[], hostname text, pids int[], process_names text[]

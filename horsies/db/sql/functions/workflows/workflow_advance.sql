@@ -1,14 +1,40 @@
--- Purpose: nodes have ended: move their runs as far as that takes them. In waves: count the ended nodes, pause runs that
--- want it, tell the dependents along the edges, whereupon some become ready and others are skipped, and settle the runs in
--- which nothing is left. The skipped, and the nodes of parent runs that settled runs are, make the next wave.
--- Each wave is a few statements for all runs together; a join is told once a wave, however many of its dependencies
--- ended; so a wave costs as much as its nodes have dependents, however large the runs are.
--- `needed` says how many dependencies must complete, and decides as soon as it can; null is all of them, and decides when
--- the last has ended. What became ready is enqueued at the end, for a later wave may have paused its run.
--- `blamed` is a position in `waits_for`, so that the first dependency in that order is kept; the `dependency_index` of the
--- error is the index in the run of the node at that position.
--- Locks: none of its own; its caller holds the root runs, under which alone nodes change.
--- Called by: workflow_note, workflow_resume, workflow_cancel, workflow_map.
+-- Purpose: Advance workflow runs after some of their nodes have ended. Each iteration of the loop is a wave. A wave
+-- handles all ended nodes of all runs together, and its results are the ended nodes of the next wave. The loop ends
+-- when a wave ends no further node, which is the fixpoint: no rule applies to any node any more.
+--
+--       ended nodes (runs, indexes)
+--              |
+--              v
+--   1. count them in their runs <-------------------------------+
+--              |                                                |
+--              v                                                |
+--   2. pause runs with on_error = 'pause' that have a failure   |
+--              |                                                |
+--              v                                                |
+--   3. update each dependent once, and decide:                  |
+--        open dependencies left   -> PENDING (stays)            |
+--        enough have completed    -> READY   --> collected      |
+--        can no longer complete   -> SKIPPED --> next wave -----+
+--              |                                                |
+--              v                                                |
+--   4. settle runs without open nodes;                          |
+--      their nodes in parent runs    --------> next wave -------+
+--              |
+--              v  (no ended nodes left)
+--   5. enqueue the READY nodes of all waves
+--
+-- The loop terminates because every node ends at most once and each further wave consists of nodes that the previous
+-- wave ended. A dependent is updated once per wave, however many of its dependencies ended. The cost of a wave is
+-- therefore the number of dependents of its nodes, and does not depend on the size of the runs.
+--
+-- `needed` is how many dependencies must complete; the node is decided as soon as possible. Null means all of them;
+-- the node is then decided when the last dependency has ended. `first_failed_dependency` is a position in
+-- `waits_for`: the first dependency in that order that did not complete. The `dependency_index` of the error is the
+-- index, within the run, of the node at that position.
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: none. The caller holds the root runs, under which alone nodes change.
+-- Called by: workflow_cancel, workflow_map, workflow_note, workflow_resume.
 create function horsies.workflow_advance(runs uuid[], indexes int[]) returns void
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off

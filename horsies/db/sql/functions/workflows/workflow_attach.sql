@@ -1,7 +1,10 @@
--- Purpose: the run that a node is has been built: start it below the node's run. Returns 'attached', 'known' (it was
--- attached before: the answer got lost), 'lost' (the building task is not this attempt's any more, or its run has ended) or
--- 'recursive' (a run of the same definition is above it). A child of a paused run begins paused.
--- Locks: the root run. Called by: children, that run the task which builds the run.
+-- Purpose: Start the run that a workflow node stands for, below the run of that node. Returns 'attached', 'known'
+-- (it was attached before, and the reply was lost), 'lost' (the building task no longer belongs to this attempt, or
+-- its run has ended) or 'recursive' (a run of the same definition is above the node). Below a paused run, the new
+-- run is paused too.
+-- Planner settings: see docs/architecture.md.
+-- Locks: the root run.
+-- Called by: queries/workflows.py.
 create function horsies.workflow_attach(
     building_task uuid, running_attempt int, new_id uuid, document json, new_fingerprint bytea
 ) returns text

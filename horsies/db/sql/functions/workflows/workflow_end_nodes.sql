@@ -1,7 +1,10 @@
--- Ends the nodes of parent runs that these runs, which have ended, are: with the output's result, or as a failure that sums
--- the run up. Returns those that had not ended. A run that completed, by its policy, although its output did not, has no
--- value to hand on: its node fails with that error. (A NUL in a message is more than text can hold: there is no summary.)
--- Locks: none of its own; its caller holds the root runs. Called by: workflow_settle, workflow_cancel.
+-- Purpose: End the nodes of parent runs that stand for these ended runs: with the result of the output node, or with
+-- a failure that summarizes the run. Returns the nodes that had not ended before. A run can complete by its success
+-- policy although its output node did not; it then has no value, and its node fails with the error of the output
+-- node. (A message that contains NUL cannot be stored as text and is left out of the summary.)
+-- Planner settings: see docs/architecture.md.
+-- Locks: none. The caller holds the root runs, under which alone nodes change.
+-- Called by: workflow_cancel, workflow_settle.
 create function horsies.workflow_end_nodes(ended uuid[]) returns table (run uuid, index int)
 language sql set enable_hashjoin = off set enable_mergejoin = off as $function$
     with child as (

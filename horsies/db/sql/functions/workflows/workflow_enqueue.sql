@@ -1,8 +1,10 @@
--- Sends the tasks of nodes that are ready, unless their run is paused: then they stay READY. A node that is a workflow
--- sends the task that builds its run; a map the one that expands it, and later the one that collects it: both may be
--- repeated, whatever happened, and the latter has no deadline, for that was for the items. Returns how many were sent.
--- Locks: none of its own; its caller holds the root runs.
--- Called by: workflow_insert, workflow_advance, workflow_resume, workflow_send_items.
+-- Purpose: Send the tasks of nodes that are READY. If their run is paused, they stay READY. A workflow node sends
+-- the task that builds its run. A map node sends the task that expands it, and later the task that collects its
+-- results. Both tasks may be retried after any failure; the second one has no deadline, because the deadline applies
+-- to the items. Returns how many tasks were sent.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none. The caller holds the root runs, under which alone nodes change.
+-- Called by: workflow_advance, workflow_insert, workflow_resume, workflow_send_items.
 create function horsies.workflow_enqueue(runs uuid[], indexes int[]) returns int
 language plpgsql
 set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan

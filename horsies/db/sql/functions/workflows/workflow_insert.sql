@@ -1,6 +1,8 @@
--- Inserts a run as its document describes it (one JSON object; a node's index is its position in `nodes`), and enqueues
--- the nodes that wait for nothing. False: the id is taken.
--- Locks: the new run. Called by: workflow_start, workflow_attach.
+-- Purpose: Insert a run from its document and enqueue the nodes that have no dependencies. The document is one JSON
+-- object, which is expanded once; the index of a node is its position in `nodes`. Returns false if the id exists.
+-- Planner settings: see docs/architecture.md.
+-- Locks: the new run.
+-- Called by: workflow_attach, workflow_start.
 create function horsies.workflow_insert(
     new_id uuid, root uuid, parent uuid, parent_node int, initial_status text, document json, new_fingerprint bytea
 ) returns boolean

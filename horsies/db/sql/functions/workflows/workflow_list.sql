@@ -1,5 +1,7 @@
--- Purpose: the latest runs, at most `most`; only those of one status if it is given, and no child runs.
--- Locks: none. Called by: CLI.
+-- Purpose: List the latest runs, at most `most`, optionally only those of one status. Child runs are left out.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/workflows.py.
 create function horsies.workflow_list(wanted_status text, most int) returns setof uuid
 language sql stable set enable_seqscan = off as $function$
     select w.id from horsies.workflows w

@@ -1,7 +1,10 @@
--- Purpose: expand a map into an item for each element of its source's list, or collect the results of its items: whatever
--- is next. Returns 'done' or 'lost' (the task is not this attempt's any more). Each is a transaction of its own, for it may
--- be long. The task it is done for is an ordinary one, so that it is repeated if its worker dies.
--- Locks: the root run. Called by: children, that run the task `horsies.map`.
+-- Purpose: Perform the next step of a map node: create an item for each element of the source list, or collect the
+-- results of the items. Returns 'done' or 'lost' (the task no longer belongs to this attempt). Each step is a
+-- separate transaction, because it may take long. The step runs for an ordinary task, so that it is retried if its
+-- worker dies.
+-- Planner settings: see docs/architecture.md.
+-- Locks: the root run.
+-- Called by: queries/workflows.py.
 create function horsies.workflow_map(mapping_task uuid, running_attempt int) returns text
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

@@ -1,6 +1,7 @@
--- Purpose: let paused runs go on, and those below them: what was held is let go, what became ready meanwhile is enqueued,
--- and a run in which nothing is left is settled. Returns whether that changed a run.
--- Locks: task rows in the order of their ids; its caller holds the root runs. Called by: workflow_control.
+-- Purpose: Resume paused runs and the runs below them: release held tasks, enqueue the nodes that have become READY
+-- in the meantime, and settle runs without open nodes. Returns whether a run was changed.
+-- Locks: task rows in the order of their ids. The caller holds the root runs.
+-- Called by: workflow_control.
 create function horsies.workflow_resume(tops uuid[]) returns boolean
 language plpgsql as $function$
 declare

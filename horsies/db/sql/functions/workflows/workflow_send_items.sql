@@ -1,6 +1,7 @@
--- Sends as many items of expanded maps as may run beside those under way; where all have ended, the task that collects
--- their results. What a paused run sends is held.
--- Locks: none of its own; its caller holds the root runs. Called by: workflow_note_items, workflow_map.
+-- Purpose: Send as many items of expanded maps as may run next to those in flight. If all items have ended, send the
+-- task that collects the results. Items of a paused run are sent as held tasks.
+-- Locks: none. The caller holds the root runs, under which alone nodes change.
+-- Called by: workflow_map, workflow_note_items.
 create function horsies.workflow_send_items(runs uuid[], indexes int[]) returns void
 language plpgsql as $function$
 declare

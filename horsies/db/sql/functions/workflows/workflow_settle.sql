@@ -1,7 +1,18 @@
--- Purpose: end those of these runs that go on with no node left. A run completes if no node failed, or, with cases, if all
--- nodes of any case completed. Its error is that of the first failure, or, with cases, of the first required node that
--- failed, by index. Returns the nodes of parent runs that end with them.
--- Locks: none of its own; its caller holds the root runs. Called by: workflow_advance, workflow_resume.
+-- Purpose: End those of the running `candidates` that have no open node left. Returns the nodes of parent runs that
+-- end with them; these are ended nodes of the next wave of `workflow_advance`, so one call settles one level, and
+-- the fixpoint loop climbs to the root run.
+--
+--   root run     [a] --> [child run C] --> [b]
+--                           ^     next wave: the ended node advances its dependents
+--                           |     workflow_end_nodes: C's status and output become the node's result
+--   child run C  [x] --> [y]      settled: completed + failed + skipped = total
+--
+-- A run completes if no node failed or, if it has success cases, if all nodes of any one case completed. Its error
+-- is the error of the first failure or, with success cases, the error of the failed required node with the lowest
+-- index.
+--
+-- Locks: none. The caller holds the root runs, under which alone nodes change.
+-- Called by: workflow_advance, workflow_resume.
 create function horsies.workflow_settle(candidates uuid[]) returns table (run uuid, index int)
 language plpgsql as $function$
 #variable_conflict use_column

@@ -1,5 +1,7 @@
--- Purpose: where a run stands, and what its output node made. No row: there is no such run.
--- Locks: none. Called by: producers that wait, CLI.
+-- Purpose: Return the state of a run and the result of its output node. No row means that there is no such run.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/workflows.py.
 create function horsies.workflow_state(run uuid) returns table (
     id uuid, name text, status text, error json, output_index int, output_status text, output_result json,
     output_kind text, output_task text, total int, completed int, failed int, skipped int, started_at timestamptz,
