@@ -1,4 +1,4 @@
--- The rights for a worker that the current user lacks in a schema; if the schema does not exist, the right to create it.
+-- The rights that a worker needs in a schema and the current user lacks; without a schema, the right to create one.
 -- Rights on partitions come with their table.
 with home as (select n.oid, n.nspname from pg_namespace n where n.nspname = %(schema)s)
 select format('create on database %%I', current_database())
