@@ -102,6 +102,14 @@ def test_the_callers_of_a_header_are_read_to_its_end() -> None:
         parse_header("select 1;\ncreate function")
 
 
+def test_sql_uses_standard_terms() -> None:
+    """Words that a reader would have to decode; docs/nomenclature.md has the standard terms."""
+    words = r"alarmed|blamed|endless|in hand|in_hand|hand(s|ed)? (back|on)|hand_backs|goes on|anew|dut(y|ies)|strays"
+    files = [file for file in FUNCTIONS.parent.rglob("*.sql") if file.parent.name != "migrations"]
+    found = {file.name: re.search(rf"\b({words})\b", file.read_text(), re.IGNORECASE) for file in files}
+    assert {name: match[0] for name, match in found.items() if match} == {}
+
+
 def test_no_two_migrations_have_one_number() -> None:
     files = resources.files("horsies.db").joinpath("sql", "migrations").iterdir()
     numbers = sorted(int(file.name.split("_")[0]) for file in files)

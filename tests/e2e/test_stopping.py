@@ -46,7 +46,7 @@ def test_running_tasks_end_and_the_others_wait_for_the_next_worker(
     check_left_in_order(environment, worker)
     assert [handle.get(timeout_ms=5_000).ok_value for handle in running] == ["running", "running async"]
     assert environment.live_tasks("PENDING") == 10
-    assert scalar(environment.session, "select sum(attempt + hand_backs) from horsies.tasks") == 0
+    assert scalar(environment.session, "select sum(attempt + worker_deaths) from horsies.tasks") == 0
 
     environment.ready_worker(*options)
     assert [handle.get(timeout_ms=20_000).ok_value for handle in waiting] == [f"done waiting-{n}" for n in range(10)]
@@ -84,7 +84,7 @@ def test_running_tasks_have_so_long_as_the_shutdown_timeout_says(environment: En
     assert long.get(timeout_ms=5_000).err_value.error_code is CRASHED
 
 
-def test_a_claim_that_is_under_way_when_the_worker_stops_is_handed_back(environment: Environment) -> None:
+def test_a_claim_that_is_under_way_when_the_worker_stops_is_returned(environment: Environment) -> None:
     """The claim waits for a lock while the worker is told to stop; what it then takes was never begun."""
     worker = environment.ready_worker()
     task = environment.tasks.ok.with_options(delay=3600).send("claimed late").unwrap()
@@ -105,7 +105,7 @@ def test_a_claim_that_is_under_way_when_the_worker_stops_is_handed_back(environm
     assert environment.counts()["claimed late"] == 1
 
 
-def test_what_was_claimed_by_a_reply_that_comes_after_the_stop_is_handed_back(
+def test_what_was_claimed_by_a_reply_that_comes_after_the_stop_is_returned(
     environment: Environment, proxy: Proxy, tcp_database_url: str
 ) -> None:
     worker = environment.ready_worker(**{URL_VARIABLE: proxy.url(tcp_database_url), "TEST_POLL_MS": "1000"})

@@ -108,12 +108,12 @@ class ReapCounts:
     """What a reap did; as a number, with how many tasks."""
 
     workers: int
-    handed_back: int
+    returned: int
     crashed: int
 
     def __int__(self) -> int:
-        """How many tasks were handed on."""
-        return self.handed_back + self.crashed
+        """How many tasks were recovered."""
+        return self.returned + self.crashed
 
 
 def _fences(fences: Sequence[Fence]) -> tuple[list[UUID], list[int]]:

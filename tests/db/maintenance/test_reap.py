@@ -51,7 +51,7 @@ def test_a_worker_that_was_seen_to_die_is_dead_at_once_and_no_other(db: Session,
         send(db)
     mine, theirs = worker.claim_one(), other.claim_one()
     counts = reap(db, proven_dead=worker.id)
-    assert (counts.workers, counts.handed_back, counts.crashed) == (1, 0, 1)
+    assert (counts.workers, counts.returned, counts.crashed) == (1, 0, 1)
     assert find(db, "history", mine.task_id)
     assert row(db, "tasks", theirs.task_id)["status"] == "RUNNING"
 
@@ -106,8 +106,8 @@ def test_a_claim_that_never_began_goes_back_to_its_place(db: Session, worker: Dr
     fence = worker.claim_one()
     prefetch(db, fence)
     counts = reap(db, proven_dead=worker.id)
-    assert (counts.handed_back, counts.crashed) == (1, 0)
-    assert row(db, "tasks", fence.task_id) == before | {"hand_backs": 1}
+    assert (counts.returned, counts.crashed) == (1, 0)
+    assert row(db, "tasks", fence.task_id) == before | {"worker_deaths": 1}
 
 
 def test_several_dead_workers_are_reaped_at_once(db: Session, worker: DrivenWorker) -> None:
@@ -118,7 +118,7 @@ def test_several_dead_workers_are_reaped_at_once(db: Session, worker: DrivenWork
     prefetch(db, fences[1])
     move_clock(db, 61)
     counts = reap(db)
-    assert (counts.workers, counts.handed_back, counts.crashed) == (2, 1, 4)
+    assert (counts.workers, counts.returned, counts.crashed) == (2, 1, 4)
     assert set(column(db, "select worker_id from horsies.history")) == {worker.id, other.id}
 
 
@@ -136,7 +136,7 @@ def test_what_waits_and_what_has_ended_is_left_alone(db: Session, worker: Driven
     worker.finish(failed(worker.claim_one()))
     before = [row(db, "history", ended), row(db, "tasks", waiting), row(db, "tasks", retried)]
     counts = reap(db, proven_dead=worker.id)
-    assert (counts.workers, counts.handed_back, counts.crashed) == (1, 0, 0)
+    assert (counts.workers, counts.returned, counts.crashed) == (1, 0, 0)
     assert [row(db, "history", ended), row(db, "tasks", waiting), row(db, "tasks", retried)] == before
 
 
@@ -184,14 +184,14 @@ def test_those_who_wait_and_those_who_work_are_told(db: Session, new_session: Ne
     assert (done.heard(), wake.heard()) == ([], [])
 
 
-def test_what_is_handed_back_for_the_fifth_time_fails_and_no_policy_helps(db: Session) -> None:
+def test_what_is_returned_for_the_fifth_time_fails_and_no_policy_helps(db: Session) -> None:
     """It never began, and each worker that claimed it died: it may be what kills them."""
     task_id = send(db, request(retry=AFTER_CRASH))
-    for handed_back in (1, 1, 1, 1, 0):
+    for returned in (1, 1, 1, 1, 0):
         victim = DrivenWorker(db)
         prefetch(db, victim.claim_one())
         counts = reap(db, proven_dead=victim.id)
-        assert (counts.handed_back, counts.crashed) == (handed_back, 1 - handed_back)
+        assert (counts.returned, counts.crashed) == (returned, 1 - returned)
     ended = row(db, "history", task_id)
     assert (ended["status"], ended["error_code"], ended["attempt"]) == ("FAILED", "WORKER_CRASHED", 1)
     assert b"5 workers that had claimed this task died before it began" in ended["result"]
@@ -248,7 +248,7 @@ def test_whatever_ends_a_task_history_keeps_its_retry_policy(
     assert row(db, "tasks", again)["retry_policy"] == AFTER_BOOM.to_json()
 
 
-def test_what_began_is_not_counted_as_handed_back(db: Session, worker: DrivenWorker) -> None:
+def test_what_began_is_not_counted_as_returned(db: Session, worker: DrivenWorker) -> None:
     policy = RetryPolicy.fixed([1] * 6, jitter=False, auto_retry_for=["WORKER_CRASHED"])
     task_id = send(db, request(retry=policy))
     for _ in range(6):
@@ -256,4 +256,4 @@ def test_what_began_is_not_counted_as_handed_back(db: Session, worker: DrivenWor
         victim.claim_one()
         assert reap(db, proven_dead=victim.id).crashed == 1
         move_clock(db, 1)
-    assert row(db, "tasks", task_id)["hand_backs"] == 0
+    assert row(db, "tasks", task_id)["worker_deaths"] == 0

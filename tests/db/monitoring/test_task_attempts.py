@@ -99,7 +99,7 @@ def test_a_task_that_expired_has_those_it_had(db: Session, worker: DrivenWorker)
     assert [(each.attempt, each.outcome) for each in attempts(db, begun)] == [(1, "FAILED")]
 
 
-def test_a_claim_that_was_handed_back_is_no_attempt(db: Session, worker: DrivenWorker) -> None:
+def test_a_claim_that_was_returned_is_no_attempt(db: Session, worker: DrivenWorker) -> None:
     task_id = send(db)
     worker.release(worker.claim_one())
     worker.finish(done(worker.claim_one()))

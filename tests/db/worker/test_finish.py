@@ -73,7 +73,7 @@ def test_a_task_that_failed_leaves_for_history_with_its_error_and_code(
 
 
 def test_every_column_that_a_task_has_goes_on_in_history(db: Session) -> None:
-    not_kept = {"held", "hand_backs", "lease_until"}
+    not_kept = {"held", "worker_deaths", "lease_until"}
     columns = "select array_agg(attname::text) from pg_attribute where attrelid = %s::regclass and attnum > 0"
     live = set(scalar(db, columns, "horsies.tasks"))
     assert live - not_kept <= set(scalar(db, columns, "horsies.history"))
@@ -131,7 +131,7 @@ def test_the_outcome_of_another_worker_is_stale(db: Session, worker: DrivenWorke
     assert other.finish(done(fence)) == ["stale"]
 
 
-def test_the_outcome_of_a_claim_that_was_handed_back_is_stale(db: Session, worker: DrivenWorker, fence: Fence) -> None:
+def test_the_outcome_of_a_claim_that_was_returned_is_stale(db: Session, worker: DrivenWorker, fence: Fence) -> None:
     worker.release(fence)
     assert worker.finish(done(fence)) == ["stale"]
     again = worker.claim_one()

@@ -20,7 +20,7 @@ def test_what_waits_is_not_claimed_and_what_runs_finishes(db: Session) -> None:
     assert run.hex in ear.heard()
 
 
-def test_a_retry_and_a_claim_that_is_handed_back_are_held(db: Session) -> None:
+def test_a_retry_and_a_claim_that_is_returned_are_held(db: Session) -> None:
     policy = read(RetryPolicy.fixed([0.001], jitter=False, auto_retry_for=["BOOM"]).to_json())
     run = start(db, node(retry_policy=policy), node())
     worker = DrivenWorker(db)

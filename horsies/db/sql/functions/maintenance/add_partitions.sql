@@ -24,9 +24,9 @@ begin
         lock table horsies.history_default in share row exclusive mode;
         execute format('create table {horsies}.%I (like {horsies}.history including all)', partition_name);
         execute format(
-            'with strays as (delete from {horsies}.history_default h'
+            'with misplaced as (delete from {horsies}.history_default h'
             ' where h.finished_at >= %L and h.finished_at < %L returning h.*)'
-            ' insert into {horsies}.%I select * from strays', first_moment, last_moment, partition_name);
+            ' insert into {horsies}.%I select * from misplaced', first_moment, last_moment, partition_name);
         execute format('alter table {horsies}.history attach partition {horsies}.%I for values from (%L) to (%L)',
                        partition_name, first_moment, last_moment);
         made := made + 1;

@@ -27,7 +27,7 @@ begin
     where a.finished_at < first_kept
       and not exists (select from horsies.tasks t where t.id = a.task_id)
       and not exists (select from horsies.history h where h.id = a.task_id and h.finished_at >= first_kept);
-    delete from horsies.reruns r where r.sent_at < first_kept;     -- their origins ended before they were sent
+    delete from horsies.reruns r where r.sent_at < first_kept;     -- an origin ends before its rerun is sent
     foreach old_day in array old_days loop
         execute format('drop table {horsies}.%I', old_day);
     end loop;

@@ -10,7 +10,7 @@ language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$
 declare
-    most_hand_backs constant int := 5;      -- as in `reap`
+    most_worker_deaths constant int := 5;      -- as in `reap`
     clock constant timestamptz := horsies.now();
     latest constant timestamptz := clock - make_interval(secs => stale_after_seconds);
     stale uuid[];
@@ -25,7 +25,7 @@ begin
         from horsies.tasks t
         left join horsies.workers w on w.id = t.worker_id and w.heartbeat_at > latest
         where t.status = 'CLAIMED'
-          and case when w.id is null then t.hand_backs < most_hand_backs - 1 else t.lease_until <= clock end
+          and case when w.id is null then t.worker_deaths < most_worker_deaths - 1 else t.lease_until <= clock end
         order by t.id limit most
         for update of t skip locked
     ) as locked;

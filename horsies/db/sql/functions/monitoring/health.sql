@@ -13,7 +13,7 @@
 -- Called by: queries/monitoring.py.
 create function horsies.health() returns table (
     clock timestamptz, oldest_seconds double precision, oldest text, live_rows bigint, dead_rows bigint,
-    days_ahead int, has_strays boolean, sender_skew_seconds double precision
+    days_ahead int, default_has_rows boolean, sender_skew_seconds double precision
 )
 language plpgsql
 set jit = off
@@ -43,7 +43,7 @@ begin
     from pg_inherits i join pg_class c on c.oid = i.inhrelid
     where i.inhparent = to_regclass('{horsies}.history') and c.relname ~ '^history_[0-9]{8}$'
       and to_date(right(c.relname, 8), 'YYYYMMDD') >= today;
-    has_strays := exists (select from horsies.history_default);
+    default_has_rows := exists (select from horsies.history_default);
     select max(extract(epoch from horsies.uuid_time(t.id) - t.sent_at)) into sender_skew_seconds
     from (
         (select l.id, l.sent_at from horsies.tasks l order by l.id desc limit 100)

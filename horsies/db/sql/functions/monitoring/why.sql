@@ -13,14 +13,14 @@ declare
     style constant text := 'YYYY-MM-DD HH24:MI:SS "UTC"';
     task horsies.tasks;
     past horsies.history;
-    named uuid[];       -- live workers that know the name
-    serving uuid[];     -- and work on the queue
+    named uuid[];       -- live workers that registered the name
+    serving uuid[];     -- those of them that serve the queue
     cap int;
     claimed int;
     ahead int;
-    holder text;        -- of the task itself
-    fillers text;       -- of its queue's cap, and of the cluster's
-    all_fillers text;
+    holder text;        -- the worker that has claimed the task
+    fillers text;       -- the tasks that fill the limit of the queue
+    all_fillers text;   -- the tasks that fill the limit of the cluster
 begin
     select * into task from horsies.tasks t where t.id = wanted;
     if not found then

@@ -27,7 +27,7 @@ begin
     on conflict (id) do nothing;
     if not found then
         select t.fingerprint into found_fingerprint from horsies.tasks t where t.id = new_id;
-        if not found then       -- it ended since the insert met it
+        if not found then       -- it has ended since the insert
             select h.fingerprint into found_fingerprint from horsies.find_ended(new_id) h;
         end if;
     elsif replay then

@@ -3,7 +3,7 @@
 -- its number back, so the number is as safe as the fence.
 --
 -- A task is running if `started_at` is set. A condition on `status` would let the planner use the index
--- `tasks_in_hand` and read all claimed tasks.
+-- `tasks_in_flight` and read all claimed tasks.
 --
 -- Planner settings: see docs/architecture.md.
 -- Locks: the task's row.

@@ -61,7 +61,7 @@ declare
     rooms int[];
     capped_names text[] := '{}';
     left_free int := free;
-    key_of_cluster constant int := -2147483648;     -- the first in order
+    key_of_cluster constant int := -2147483648;     -- sorts before the keys of queues
     keys int[];
     lock_key int;
 begin

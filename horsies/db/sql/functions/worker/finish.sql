@@ -29,7 +29,7 @@ begin
         accepted := horsies.finish_batch(finishing_worker, ids, exchanges, oks, results, codes, retry_afters,
                                          hostname, pids, process_names);
     exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
-        perform horsies.lock_roots(ids);  -- all of them before the first task row
+        perform horsies.lock_roots(ids);  -- all roots before the first task row
         for place in select given.place from unnest(ids) with ordinality as given (id, place) order by given.id loop
             begin
                 accepted := accepted || horsies.finish_batch(

@@ -11,7 +11,7 @@ create function horsies.finish_batch(
 language plpgsql as $function$
 declare
     clock constant timestamptz := horsies.now();
-    most_hand_backs constant int := 5;      -- as in `reap`, which counts them: such a task kills its workers
+    most_worker_deaths constant int := 5;      -- as in `reap`: such a task probably kills its workers
     retried_ids uuid[];
 begin
     perform horsies.lock_roots(ids);
@@ -25,7 +25,7 @@ begin
                 as given (id, exchange_no, ok, result, code, retry_after, pid, process_name)
             join horsies.tasks t on t.id = given.id
             where t.worker_id = finishing_worker and t.exchange_no = given.exchange_no and t.status = 'RUNNING'
-              and not given.ok and t.retry_policy is not null and t.hand_backs < most_hand_backs
+              and not given.ok and t.retry_policy is not null and t.worker_deaths < most_worker_deaths
         ),
         recorded as (
             insert into horsies.attempts

@@ -10,7 +10,7 @@ begin
     update horsies.tasks t
     set status = 'PENDING', worker_id = null, exchange_no = null, lease_until = null, claimed_at = null,
         started_at = null, attempt = t.attempt - (t.status = 'RUNNING')::int,
-        hand_backs = t.hand_backs + because_worker_died::int
+        worker_deaths = t.worker_deaths + because_worker_died::int
     where t.id = any (ids) and t.status <> 'PENDING';
     get diagnostics returned = row_count;
     return returned;
