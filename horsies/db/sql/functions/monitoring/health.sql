@@ -3,7 +3,8 @@
 --   - the oldest open or prepared transaction that prevents the removal of dead rows: its age in seconds and a
 --     description (null if the user may not see it). The transaction of a scheduler does not count, because
 --     `schedule_lead` takes a new snapshot twice a second;
---   - the number of live tasks, counted up to a million, and about how many dead rows the table has, by its statistics;
+--   - the number of live tasks, counted up to a million, and about how many dead rows the table has, by its
+--     statistics;
 --   - the number of days for which history has partitions, including today, and whether the default partition has
 --     rows;
 --   - the largest number of seconds by which the clock of a sender was ahead of the server's, of the latest 100
