@@ -13,6 +13,7 @@ PACKAGE = ROOT / "horsies"
 MOST_LINES_OF_FILE = 500
 MOST_LINES_OF_FUNCTION = 60
 MEAN_LINES_OF_FUNCTION = 14
+MOST_COLUMNS_OF_SQL = 119
 
 IMPORTS_INSIDE_FUNCTIONS = {
     "horsies/app.py:run": "producers never run a worker, and would pay for it at each start",
@@ -95,6 +96,17 @@ def test_no_file_is_long() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in source_files()}
     long = (f"{place(path)}: {lines}" for path, lines in lengths.items() if lines > MOST_LINES_OF_FILE)
     check_none(long, f"files over {MOST_LINES_OF_FILE} lines; split them by subject")
+
+
+def test_lines_of_sql_are_short() -> None:
+    long = (
+        f"{place(path)}:{number}: {len(line)}"
+        for path in source_files()
+        if path.suffix == ".sql"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > MOST_COLUMNS_OF_SQL
+    )
+    check_none(long, f"lines of SQL over {MOST_COLUMNS_OF_SQL} columns; break them")
 
 
 def test_functions_are_short() -> None:

@@ -92,8 +92,10 @@ def _examine_server(seen: HealthRow) -> Iterator[Finding]:
         "dead rows", f"about {seen.dead_rows:,} beside {_count(seen.live_rows)} live tasks", fix if many else None
     )
     fix = "start a worker: they make them; look for maintenance.failed in its log"
-    found = f"history has {seen.days_ahead} days from today on" + (", and strays" if seen.has_strays else "")
-    yield Finding("partitions", found, fix if seen.days_ahead < _DAYS_AHEAD or seen.has_strays else None)
+    found = f"history has {seen.days_ahead} days from today on" + (
+        ", and rows in the default partition" if seen.default_has_rows else ""
+    )
+    yield Finding("partitions", found, fix if seen.days_ahead < _DAYS_AHEAD or seen.default_has_rows else None)
     here = abs(time.time() - seen.clock.timestamp())
     ahead = seen.sender_skew_seconds or 0.0
     found = f"this machine is {here:.1f} s from the server's clock, senders are up to {max(ahead, 0.0):.1f} s ahead"

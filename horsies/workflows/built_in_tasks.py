@@ -64,7 +64,7 @@ def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) ->
     verdict = app.producer.runner.run(
         require_answer(workflow_queries.workflow_attach(task.uuid, task.attempt, request))
     )
-    if verdict == "endless":
+    if verdict == "recursive":
         message = f"{definition.__name__} contains itself: a run of it is above this node"
         return failed_with(OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED, message)
     return TaskResult(ok=None)

@@ -70,7 +70,7 @@ def test_of_capped_queues_only_what_can_begin_at_once_is_taken(db: Session) -> N
     claim = worker.ask(10, free=3)
     assert [task.id.int & 0xFFFF for task in claim.tasks] == [0, 1, 2, 3, 5, 7]
     assert [task.capped for task in claim.tasks] == [True, False, True, False, False, False]
-    assert (claim.is_filled, claim.is_governed) == (False, True)
+    assert (claim.is_filled, claim.limits_active) == (False, True)
 
 
 def test_capped_and_paused_queues_are_not_prefetched(db: Session) -> None:
@@ -106,7 +106,7 @@ def test_a_paused_queue_gives_nothing_until_it_is_resumed(db: Session) -> None:
     pause_queue(db, "a")
     worker = DrivenWorker(db, queues="ab")
     assert numbers(worker.claim(5)) == [1]
-    assert worker.ask(5).is_governed
+    assert worker.ask(5).limits_active
     cap_queue(db, "a", None)
     assert numbers(worker.claim(5)) == [0]
 

@@ -40,7 +40,7 @@ LEASE_S = 12.0
 CODES: dict[str, str | None] = {"never": None, "after BOOM": "BOOM", "after a crash": "WORKER_CRASHED"}
 OUTCOMES = [None, "BOOM", "WORKER_CRASHED"]
 
-MOST_HAND_BACKS = 5
+MOST_WORKER_DEATHS = 5
 _EMPTY = "truncate horsies.tasks, horsies.history, horsies.attempts, horsies.workers, horsies.clock, horsies.queues"
 _LIVE = "select id, status, attempt, worker_id, exchange_no, run_at from horsies.tasks"
 _ENDED = "select id, status, attempt, finished_at, result::text, history::text from horsies.history"
@@ -65,7 +65,7 @@ class Task:
     deadline: float | None
     status: str = "PENDING"
     attempt: int = 0
-    hand_backs: int = 0
+    worker_deaths: int = 0
     holder: Holder | None = None
     lease: float = 0
     arrows: set[tuple[Holder | None, str]] = field(default_factory=set[tuple[Holder | None, str]])
@@ -290,8 +290,8 @@ class LifeCycle(RuleBasedStateMachine):
         orphans = self.live(lambda task: task.holder is not None and task.holder[0] not in self.alive_at)
         claimed = [task for task in orphans if task.status == "CLAIMED"]
         for task in claimed:
-            task.hand_backs += 1
-            if task.hand_backs == MOST_HAND_BACKS:  # it fails, whatever its policy says
+            task.worker_deaths += 1
+            if task.worker_deaths == MOST_WORKER_DEATHS:  # it fails, whatever its policy says
                 task.status, task.attempt, task.retried_after = "RUNNING", task.attempt + 1, None
         claimed = [task for task in claimed if task.status == "CLAIMED"]
         counts = reap(self.session, proven)

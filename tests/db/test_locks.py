@@ -48,14 +48,14 @@ def is_free(db: Session, task_id: UUID) -> bool:
     return True
 
 
-IN_HAND: dict[str, Callable[[DrivenWorker, list[Fence]], object]] = {
+IN_FLIGHT: dict[str, Callable[[DrivenWorker, list[Fence]], object]] = {
     "finish": lambda worker, fences: worker.finish(*map(done, fences)),
     "release": lambda worker, fences: worker.release(*fences),
     "reconcile": lambda worker, _fences: worker.reconcile(),
 }
 
 
-@pytest.mark.parametrize("name", IN_HAND)
+@pytest.mark.parametrize("name", IN_FLIGHT)
 @pytest.mark.parametrize("held", [0, 1, 2])
 def test_task_rows_are_locked_in_the_order_of_their_ids(
     db: Session, new_session: NewSession, in_background: InBackground, name: str, held: int
@@ -67,7 +67,7 @@ def test_task_rows_are_locked_in_the_order_of_their_ids(
     assert [fence.task_id for fence in fences] == ids[::-1]  # the last sent was due first
     with db.transaction():
         db.execute(LOCK.encode(), (ids[held],))
-        calling_it = in_background(lambda: IN_HAND[name](worker, fences))
+        calling_it = in_background(lambda: IN_FLIGHT[name](worker, fences))
         wait_until_blocked(observing, calling)
         assert [is_free(observing, task_id) for task_id in ids if task_id != ids[held]] == [
             task_id > ids[held] for task_id in ids if task_id != ids[held]
@@ -135,7 +135,7 @@ def test_a_task_that_is_being_reaped_is_lost_and_returned_once(
         wait_until_blocked(db, other)
     assert releasing.result() == 0
     assert worker.reconcile(fence) == {fence.task_id}
-    assert row(db, "tasks", fence.task_id)["hand_backs"] == 1
+    assert row(db, "tasks", fence.task_id)["worker_deaths"] == 1
 
 
 def test_what_is_expiring_is_neither_claimed_nor_waited_for(db: Session, new_session: NewSession) -> None:

@@ -121,7 +121,7 @@ def send_due(session: Session, count: int = 20) -> None:
 
 QUEUES = pytest.mark.parametrize("queues", [["default"], ["other", "default", "third"]], ids=["one queue", "three"])
 CLAIM_READS = {"tasks_to_claim", "tasks_pkey", "workers_pkey", "queues_pkey"}
-IN_HAND = {"tasks_in_hand", "tasks_pkey"}
+IN_FLIGHT = {"tasks_in_flight", "tasks_pkey"}
 
 
 @QUEUES
@@ -164,7 +164,7 @@ def test_a_claim_from_a_long_capped_queue_reads_its_head_only(full: Session, cap
     with reading(full) as reads:
         assert len(worker.claim(10)) == cap
     assert reads.whole_tables == set()
-    assert reads.indexes.keys() <= CLAIM_READS | {"tasks_in_hand"}
+    assert reads.indexes.keys() <= CLAIM_READS | {"tasks_in_flight"}
     assert reads.rows < 300
     assert reads.blocks < 1000
 
@@ -236,7 +236,7 @@ def test_what_is_done_to_claims_reads_them_by_key_and_no_history(full: Session, 
     with reading(full) as reads:
         ON_CLAIMS[name](worker, fences)
     assert reads.whole_tables == set()
-    assert reads.indexes.keys() <= IN_HAND
+    assert reads.indexes.keys() <= IN_FLIGHT
     assert reads.rows < 10 + 10 * count
     assert reads.blocks < 100 + 30 * count
 
@@ -304,7 +304,7 @@ def test_a_plan_made_for_an_empty_table_still_serves_when_it_is_full(db: Session
         fences = worker.claim(10)
         assert set(worker.finish(*map(done, fences))) == {"accepted"}
     assert reads.whole_tables == set()
-    assert reads.indexes.keys() <= CLAIM_READS | IN_HAND
+    assert reads.indexes.keys() <= CLAIM_READS | IN_FLIGHT
     assert reads.rows < 500  # with what ended before and stands in the indexes until somebody vacuums
     assert reads.blocks < 1000
 

@@ -1,6 +1,7 @@
 """The SQL files, and the name of the schema in them."""
 
 import re
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -11,15 +12,66 @@ from horsies.db.sqlfiles import bind, channel, listen, qualifier
 
 TESTS = Path(__file__).parent
 FUNCTIONS = Path(sqlfiles.__file__).parent / "sql" / "functions"
+PYTHON = {str(file.relative_to(FUNCTIONS.parents[1])): file.read_text() for file in FUNCTIONS.parents[1].rglob("*.py")}
+
+
+@dataclass(frozen=True)
+class Header:
+    """The comment above a function: its sections by name, and the names after "Called by" of functions and modules."""
+
+    sections: dict[str, str]
+
+    @property
+    def callers(self) -> list[str]:
+        """Functions in SQL, and Python modules as ``queries/tasks.py``."""
+        return re.findall(r"[\w/.]*\w", self.sections["Called by"])
+
+
+def parse_header(sql: str) -> Header:
+    """Read the header of a function's file.
+
+    Raises:
+        ValueError: a line before the function is not a comment.
+    """
+    comment, _, _ = sql.partition("create function")
+    lines = [re.fullmatch(r"--(?: (.*))?", line) for line in comment.splitlines()]
+    if not all(lines):
+        msg = "only comments may stand before the function"
+        raise ValueError(msg)
+    text = "\n".join(line[1] or "" for line in lines if line)
+    parts = re.split(r"^(Purpose|Planner settings|Locks|Called by): ", text, flags=re.MULTILINE)
+    return Header({name: part.strip() for name, part in zip(parts[1::2], parts[2::2], strict=True)})
+
+
+def calls(text: str, name: str) -> bool:
+    """Whether SQL or Python code calls a function; comments do not count."""
+    return f"horsies.{name}(" in re.sub(r"--[^\n]*", "", text)
 
 
 @pytest.mark.parametrize("name", sqlfiles.functions())
-def test_each_file_begins_with_its_purpose_and_makes_the_function_of_its_name(name: str) -> None:
+def test_each_file_has_a_complete_header_and_makes_the_function_of_its_name(name: str) -> None:
     sql = sqlfiles.functions()[name]
     assert re.findall(r"^create function horsies\.(\w+)", sql, re.MULTILINE) == [name]
-    purpose, _, _ = sql.partition("create function")
-    assert all(line.startswith("-- ") or line == "--" for line in purpose.splitlines())
-    assert "-- Called by:" in purpose or " Called by:" in purpose
+    sections = parse_header(sql).sections
+    assert [each for each in sections if each != "Planner settings"] == ["Purpose", "Locks", "Called by"]
+    assert all(re.match(r"[A-Za-z].*[.)]$", each, re.DOTALL) for each in sections.values()), sections
+
+
+@pytest.mark.parametrize("name", sqlfiles.functions())
+def test_a_function_with_planner_settings_points_to_their_explanation(name: str) -> None:
+    sql = sqlfiles.functions()[name]
+    has_settings = re.search(r"\bset (enable_|jit|plan_cache_mode)", sql) is not None
+    explanation = parse_header(sql).sections.get("Planner settings")
+    assert explanation == ("see docs/architecture.md." if has_settings else None)
+
+
+def test_the_planner_settings_are_explained() -> None:
+    text = (TESTS.parents[1] / "docs" / "architecture.md").read_text()
+    assert "### Planner settings" in text
+    used = {
+        each for sql in sqlfiles.functions().values() for each in re.findall(r"\bset (enable_\w+|jit|plan_\w+)", sql)
+    }
+    assert {each for each in used if f"`{each}`" not in text} == set()
 
 
 @pytest.mark.parametrize("name", sqlfiles.functions())
@@ -29,12 +81,33 @@ def test_each_function_has_its_tests_in_the_folder_of_its_subject(name: str) -> 
 
 
 @pytest.mark.parametrize("name", sqlfiles.functions())
-def test_each_caller_that_a_function_names_calls_it(name: str) -> None:
-    callers = re.search(r"Called by: ([^.]*)\.", sqlfiles.functions()[name], re.DOTALL)
-    assert callers
-    named = set(re.findall(r"\w+", callers[1])) & sqlfiles.functions().keys()
-    calling = {other for other, sql in sqlfiles.functions().items() if f"horsies.{name}(" in sql} - {name}
-    assert not named or named == calling
+def test_each_header_names_exactly_the_functions_and_modules_that_call(name: str) -> None:
+    functions = sqlfiles.functions()
+    in_sql = {other for other, sql in functions.items() if other != name and calls(sql, name)}
+    in_python = {file for file, text in PYTHON.items() if calls(text, name)}
+    callers = parse_header(functions[name]).callers
+    assert in_sql | in_python, "nothing calls this function"
+    if name == "now":  # too many to list
+        in_sql, callers = set[str](), callers[-1:]
+    assert sorted(callers) == sorted(in_sql | in_python)
+
+
+def test_the_callers_of_a_header_are_read_to_its_end() -> None:
+    sql = (
+        "-- Purpose: A.\n-- Locks: none.\n-- Called by: one, two,\n-- three; queries/a.py, migrate.py.\ncreate function"
+    )
+    assert parse_header(sql).callers == ["one", "two", "three", "queries/a.py", "migrate.py"]
+    assert not calls("-- horsies.f(1)\nselect 1", "f")
+    with pytest.raises(ValueError, match="only comments"):
+        parse_header("select 1;\ncreate function")
+
+
+def test_sql_uses_standard_terms() -> None:
+    """Words that a reader would have to decode; docs/nomenclature.md has the standard terms."""
+    words = r"alarmed|blamed|endless|in hand|in_hand|hand(s|ed)? (back|on)|hand_backs|goes on|anew|dut(y|ies)|strays"
+    files = [file for file in FUNCTIONS.parent.rglob("*.sql") if file.parent.name != "migrations"]
+    found = {file.name: re.search(rf"\b({words})\b", file.read_text(), re.IGNORECASE) for file in files}
+    assert {name: match[0] for name, match in found.items() if match} == {}
 
 
 def test_no_two_migrations_have_one_number() -> None:

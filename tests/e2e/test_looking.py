@@ -256,7 +256,7 @@ def test_why_says_a_sentence_a_task(shell: Shell, ids: list[UUID]) -> None:
     completed, failed_, running, waiting = shell.run("why", *ids).stdout.splitlines()
     assert completed.startswith(f"{ids[0]}: it ended COMPLETED at ")
     assert failed_.startswith(f"{ids[1]}: it ended FAILED with BOOM at ")
-    assert running.startswith(f"{ids[2]}: it runs since ")
+    assert running.startswith(f"{ids[2]}: running since ")
     assert waiting == f"{ids[3]}: it is due, with 0 before it in its queue; live workers that may take it: 1"
     assert "name a task by its id" in shell.run("why", "instance:app", code=2).stderr
     assert "there is no such task" in shell.run("why", ids[0], UUID(int=7), code=1).stdout

@@ -232,7 +232,7 @@ def test_a_stop_hands_back_what_is_prefetched(stage: Stage) -> None:
     assert worker.stop() == 0
     assert stage.statuses() == Counter(PENDING=3)
     assert handles[0].get().is_ok()
-    assert scalar(stage.session, "select sum(attempt + hand_backs) from horsies.tasks") == 0
+    assert scalar(stage.session, "select sum(attempt + worker_deaths) from horsies.tasks") == 0
 
 
 def test_a_cancelled_or_overdue_prefetched_task_does_not_begin(stage: Stage) -> None:

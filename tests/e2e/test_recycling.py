@@ -24,11 +24,6 @@ def recycled(worker: WorkerProcess, pid: int, reason: str) -> bool:
     )
 
 
-def handed_back(environment: Environment) -> int:
-    [(count,)] = environment.session.execute("select coalesce(sum(hand_backs), 0) from horsies.history").fetchall()
-    return count
-
-
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("most", [1, 7])
 @pytest.mark.parametrize("options", [["--processes=2"], ["--concurrency=3"]], ids=" ".join)

@@ -46,7 +46,7 @@ def test_running_tasks_end_and_the_others_wait_for_the_next_worker(
     check_left_in_order(environment, worker)
     assert [handle.get(timeout_ms=5_000).ok_value for handle in running] == ["running", "running async"]
     assert environment.live_tasks("PENDING") == 10
-    assert scalar(environment.session, "select sum(attempt + hand_backs) from horsies.tasks") == 0
+    assert scalar(environment.session, "select sum(attempt + worker_deaths) from horsies.tasks") == 0
 
     environment.ready_worker(*options)
     assert [handle.get(timeout_ms=20_000).ok_value for handle in waiting] == [f"done waiting-{n}" for n in range(10)]

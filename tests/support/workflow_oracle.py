@@ -93,7 +93,7 @@ class Node:
             return "READY"
         return "SKIPPED" if completed + unknown < needed else None
 
-    def blamed(self) -> int:
+    def first_failed_dependency(self) -> int:
         """The index of the first dependency, in the order of ``waits_for``, that is known not to have completed."""
         return self.spec["waits_for"][min(place for place, completed in self.told.items() if not completed)]
 
@@ -322,7 +322,7 @@ def _advance(wave: list[Place]) -> None:
                 node.status = "READY"
                 ready.append((run, index))
             else:
-                node.end("SKIPPED", error("UPSTREAM_SKIPPED", {"dependency_index": node.blamed()}))
+                node.end("SKIPPED", error("UPSTREAM_SKIPPED", {"dependency_index": node.first_failed_dependency()}))
                 skipped.append((run, index))
         wave = [*skipped, *_settle(touched)]
     _enqueue(ready)

@@ -194,7 +194,7 @@ class HealthRow(NamedTuple):
     live_rows: int
     dead_rows: int
     days_ahead: int
-    has_strays: bool
+    default_has_rows: bool
     sender_skew_seconds: float | None
 
 

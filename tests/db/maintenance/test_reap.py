@@ -107,7 +107,7 @@ def test_a_claim_that_never_began_goes_back_to_its_place(db: Session, worker: Dr
     prefetch(db, fence)
     counts = reap(db, proven_dead=worker.id)
     assert (counts.returned, counts.crashed) == (1, 0)
-    assert row(db, "tasks", fence.task_id) == before | {"hand_backs": 1}
+    assert row(db, "tasks", fence.task_id) == before | {"worker_deaths": 1}
 
 
 def test_several_dead_workers_are_reaped_at_once(db: Session, worker: DrivenWorker) -> None:
@@ -256,4 +256,4 @@ def test_a_started_task_is_not_counted_as_returned(db: Session, worker: DrivenWo
         victim.claim_one()
         assert reap(db, proven_dead=victim.id).crashed == 1
         move_clock(db, 1)
-    assert row(db, "tasks", task_id)["hand_backs"] == 0
+    assert row(db, "tasks", task_id)["worker_deaths"] == 0

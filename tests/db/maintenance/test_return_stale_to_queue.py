@@ -27,7 +27,7 @@ def test_claims_of_a_silent_worker_go_back_and_what_it_runs_stays(db: Session, o
     assert return_stale_to_queue(db, 60) == 1
     assert ear.heard() == [""]
     assert row(db, "tasks", claimed.task_id)["status"] == "PENDING"
-    assert row(db, "tasks", claimed.task_id)["hand_backs"] == 1
+    assert row(db, "tasks", claimed.task_id)["worker_deaths"] == 1
     assert row(db, "tasks", kept.task_id)["status"] == "CLAIMED"
     assert row(db, "tasks", running.task_id)["status"] == "RUNNING"
     assert find(db, "workers", silent.id)
@@ -49,7 +49,10 @@ def test_those_whose_lease_has_passed_go_back_and_nobody_has_died(db: Session) -
     (short,), (long,) = worker.prefetch(lease_s=10), worker.prefetch(lease_s=11)
     move_clock(db, 10)
     assert return_stale_to_queue(db, 60) == 1
-    assert (row(db, "tasks", short.task_id)["status"], row(db, "tasks", short.task_id)["hand_backs"]) == ("PENDING", 0)
+    assert (row(db, "tasks", short.task_id)["status"], row(db, "tasks", short.task_id)["worker_deaths"]) == (
+        "PENDING",
+        0,
+    )
     assert row(db, "tasks", long.task_id)["status"] == "CLAIMED"
     assert worker.start(short, long).keys() == {long.task_id}
 
@@ -71,11 +74,11 @@ def test_a_call_takes_a_bounded_number_and_waits_for_nobody(db: Session, other: 
 def test_what_would_go_back_for_the_fifth_time_is_left_to_who_fails_it(db: Session) -> None:
     freeze_clock(db)
     task_id = send(db)
-    for hand_backs in range(1, 5):
+    for worker_deaths in range(1, 5):
         prefetch(db, DrivenWorker(db).claim_one())
         move_clock(db, 60)
         assert return_stale_to_queue(db, 60) == 1
-        assert row(db, "tasks", task_id)["hand_backs"] == hand_backs
+        assert row(db, "tasks", task_id)["worker_deaths"] == worker_deaths
     last = DrivenWorker(db)
     prefetch(db, last.claim_one())
     move_clock(db, 60)

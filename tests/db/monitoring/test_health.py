@@ -15,7 +15,7 @@ from tests.support.sessions import Session, call
 
 def test_a_new_schema_is_well(db: Session) -> None:
     found = call(db, monitoring_queries.health())
-    assert (found.days_ahead, found.has_strays, found.sender_skew_seconds) == (15, False, None)
+    assert (found.days_ahead, found.default_has_rows, found.sender_skew_seconds) == (15, False, None)
     assert found.dead_rows == 0
     assert health.drift(db, DEFAULT_SCHEMA) == []
 

@@ -193,9 +193,9 @@ def test_without_caps_and_rows_about_queues_it_says_the_same(db: Session) -> Non
         ),
         (
             "queue_full",
-            "its queue a is full, 2 in hand and the cap is 2: add on host-1/worker, add on host-1/worker",
+            "its queue a is full, 2 are claimed and the cap is 2: add on host-1/worker, add on host-1/worker",
         ),
-        ("queue_full__with_a_cap_of_nothing", "its queue a is full, 0 in hand and the cap is 0"),
+        ("queue_full__with_a_cap_of_nothing", "its queue a is full, 0 are claimed and the cap is 0"),
         (
             "cluster_full",
             "the cluster is full, its cap is cluster_wide_cap: add on host-1/worker, add on host-1/worker, add on host-1/worker",
@@ -238,7 +238,7 @@ def test_a_claimed_task_names_its_worker(db: Session) -> None:
     told = "it waits for a free child of host-1/worker, which has claimed it until 2031-05-06 12:01:00 UTC"
     assert why(db, task_id) == Why("prefetched", told)
     worker.start(fence)
-    assert why(db, task_id) == Why("running", "it runs since 2031-05-06 12:00:00 UTC, attempt 1, on host-1/worker")
+    assert why(db, task_id) == Why("running", "running since 2031-05-06 12:00:00 UTC, attempt 1, on host-1/worker")
     worker.finish(failed(fence))
     assert why(db, task_id) == Why("ended", "it ended FAILED with BOOM at 2031-05-06 12:00:00 UTC")
 

@@ -32,7 +32,7 @@ def test_a_first_send_waits_in_the_queue_and_is_due_now(db: Session) -> None:
     freeze_clock(db)
     task = row(db, "tasks", send(db, request(name="mail", queue="letters", priority=7)))
     assert (task["task_name"], task["queue"], task["priority"]) == ("mail", "letters", 7)
-    assert (task["status"], task["held"], task["attempt"], task["hand_backs"]) == ("PENDING", False, 0, 0)
+    assert (task["status"], task["held"], task["attempt"], task["worker_deaths"]) == ("PENDING", False, 0, 0)
     assert task["sent_at"] == task["run_at"] == NOON
     assert task["good_until"] is task["retry_policy"] is task["timeout_ms"] is None
     assert task["worker_id"] is task["exchange_no"] is task["claimed_at"] is task["started_at"] is None

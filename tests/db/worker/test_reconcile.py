@@ -22,7 +22,7 @@ def test_a_claim_whose_reply_got_lost_goes_back_with_its_attempt(db: Session, wo
     assert worker.reconcile(held) == set()
     assert row(db, "tasks", held.task_id)["status"] == "RUNNING"
     task = row(db, "tasks", lost.task_id)
-    assert (task["status"], task["attempt"], task["hand_backs"], task["started_at"]) == ("PENDING", 0, 0, None)
+    assert (task["status"], task["attempt"], task["worker_deaths"], task["started_at"]) == ("PENDING", 0, 0, None)
 
 
 def test_a_prefetched_claim_whose_reply_got_lost_goes_back_too(db: Session, worker: DrivenWorker) -> None:

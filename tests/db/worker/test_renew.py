@@ -37,7 +37,7 @@ def test_what_was_claimed_long_ago_goes_back_unharmed(db: Session, other: Sessio
     assert renew(worker, old, young) == [2]
     assert ear.heard() == [""]
     given_back = row(db, "tasks", old.task_id)
-    assert (given_back["status"], given_back["attempt"], given_back["hand_backs"]) == ("PENDING", 0, 0)
+    assert (given_back["status"], given_back["attempt"], given_back["worker_deaths"]) == ("PENDING", 0, 0)
     assert given_back["lease_until"] is None
 
 

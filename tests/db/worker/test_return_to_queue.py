@@ -18,14 +18,14 @@ def test_a_death_is_counted_for_the_task(db: Session) -> None:
         prefetch(db, fence)
         assert return_to_queue(db, fence.task_id, because_worker_died=True) == 1
         task = row(db, "tasks", fence.task_id)
-        assert (task["status"], task["attempt"], task["hand_backs"]) == ("PENDING", 0, count)
+        assert (task["status"], task["attempt"], task["worker_deaths"]) == ("PENDING", 0, count)
 
 
 def test_a_release_is_not_counted(db: Session) -> None:
     send(db)
     fence = DrivenWorker(db).claim_one()
     return_to_queue(db, fence.task_id)
-    assert row(db, "tasks", fence.task_id)["hand_backs"] == 0
+    assert row(db, "tasks", fence.task_id)["worker_deaths"] == 0
 
 
 def test_what_waits_already_is_left_alone(db: Session) -> None:

@@ -70,4 +70,4 @@ def test_what_may_not_begin_any_more_goes_back(db: Session, other: Session) -> N
     assert ear.heard() == [""]
     states = {row(db, "tasks", fence.task_id)["queue"]: row(db, "tasks", fence.task_id) for fence in fences}
     assert {queue for queue, task in states.items() if task["status"] == "PENDING"} == set(states) - {"fine"}
-    assert {(task["attempt"], task["hand_backs"]) for queue, task in states.items() if queue != "fine"} == {(0, 0)}
+    assert {(task["attempt"], task["worker_deaths"]) for queue, task in states.items() if queue != "fine"} == {(0, 0)}

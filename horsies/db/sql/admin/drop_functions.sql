@@ -1,4 +1,4 @@
--- All functions of the schema: parameters and results may change from one release to the next.
+-- Drops all functions of the schema, because parameters and results may change between releases.
 do $do$
 declare
     function_row record;

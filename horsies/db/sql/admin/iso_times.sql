@@ -1,2 +1,2 @@
--- For a connection to a database whose times have another style by default: psycopg reads them in this one only.
+-- For databases with another default style of times: psycopg reads only the ISO style.
 select set_config('datestyle', 'ISO', false)

@@ -1,5 +1,5 @@
--- What the current user lacks of what a worker needs in a schema; for one that is yet to be made, the right to make it.
--- Partitions are reached through their table.
+-- The rights that a worker needs in a schema and the current user lacks; without a schema, the right to create one.
+-- Rights on partitions come with their table.
 with home as (select n.oid, n.nspname from pg_namespace n where n.nspname = %(schema)s)
 select format('create on database %%I', current_database())
 where not exists (select from home) and not has_database_privilege(current_database(), 'create')

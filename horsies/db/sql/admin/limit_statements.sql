@@ -1,2 +1,2 @@
--- For the connections of producers: no statement blocks them for longer.
+-- Limits the time for which a statement can block a producer.
 select set_config('statement_timeout', '30s', false)

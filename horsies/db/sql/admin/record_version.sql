@@ -1,4 +1,4 @@
--- Written last: in one transaction with what it records.
+-- Runs last, in the transaction of the migrations that it records.
 insert into horsies.schema_version (version, functions_hash, library_version) values (%s, %s, %s)
 on conflict ((true)) do update
 set version = excluded.version, functions_hash = excluded.functions_hash,

@@ -1,9 +1,10 @@
--- Purpose: history partitions for today and the `days` after it. Each is made by itself, filled with what the
--- default partition holds of its day (normally nothing), and attached. Returns how many were made.
--- Locks: the default partition, against writers before it is drained (an outcome that commits in between would
--- be in the way of the new partition), then exclusively and briefly; gives up after 100 ms, the next call tries again.
--- The bounds are written out, so in a style and zone that say one thing: IST, for one, has several meanings.
--- Called by: migrations; duties of any worker.
+-- Purpose: Create the partitions of history for today and the next `days` days. Each is created separately, filled
+-- with the rows of its day from the default partition (normally none), and attached. Returns how many were created.
+-- The bounds are written as literals, in UTC and ISO style, because some zone abbreviations (IST, for example) are
+-- ambiguous.
+-- Locks: the default partition, first against writers (an outcome that commits in between would block the new
+-- partition), then exclusively and briefly. After 100 ms the function gives up, and the next call tries again.
+-- Called by: migrate.py, queries/worker.py.
 create function horsies.add_partitions(days int) returns int
 language plpgsql
 set lock_timeout = '100ms' set timezone = 'UTC' set datestyle = 'ISO'
@@ -23,9 +24,9 @@ begin
         lock table horsies.history_default in share row exclusive mode;
         execute format('create table {horsies}.%I (like {horsies}.history including all)', partition_name);
         execute format(
-            'with strays as (delete from {horsies}.history_default h'
+            'with misplaced as (delete from {horsies}.history_default h'
             ' where h.finished_at >= %L and h.finished_at < %L returning h.*)'
-            ' insert into {horsies}.%I select * from strays', first_moment, last_moment, partition_name);
+            ' insert into {horsies}.%I select * from misplaced', first_moment, last_moment, partition_name);
         execute format('alter table {horsies}.history attach partition {horsies}.%I for values from (%L) to (%L)',
                        partition_name, first_moment, last_moment);
         made := made + 1;

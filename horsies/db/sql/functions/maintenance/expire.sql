@@ -1,7 +1,8 @@
--- Purpose: end tasks that were not started by their `good_until`. Returns how many; at most `most` a call.
--- Those that were prefetched make room below caps.
--- Locks: root runs in the order of their ids; task rows in the order of theirs, SKIP LOCKED.
--- Called by: duties of any worker.
+-- Purpose: End tasks that were not started by their `good_until`, at most `most` per call. Returns how many ended.
+-- Prefetched tasks that expire make room below limits, so workers are woken.
+-- Planner settings: see docs/architecture.md.
+-- Locks: root runs in the order of their ids; then task rows in the order of their ids, SKIP LOCKED.
+-- Called by: queries/worker.py.
 create function horsies.expire(most int) returns int
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
@@ -22,7 +23,8 @@ begin
         where t.id = any (overdue) and t.started_at is null
         order by t.id
         for update skip locked);
-    perform horsies.notify_wake() where exists (select from horsies.tasks t where t.id = any (overdue) and t.status = 'CLAIMED');
+    perform horsies.notify_wake()
+    where exists (select from horsies.tasks t where t.id = any (overdue) and t.status = 'CLAIMED');
     overdue := horsies.end_tasks(overdue, 'EXPIRED', expiry, 'TASK_EXPIRED', clock);
     perform horsies.notify_done(overdue);
     return coalesce(cardinality(overdue), 0);

@@ -1,6 +1,8 @@
--- Purpose: tasks that were not started by their `good_until`: those that `expire` is about to end, and those that ended
--- so within a day; at most `most`, the latest deadline first.
--- Locks: none. Called by: the broker object.
+-- Purpose: List tasks that were not started by their `good_until`: those that `expire` will end, and those that
+-- expired within the last day. At most `most`, the latest deadline first.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
 create function horsies.expired_tasks(most int) returns setof uuid
 language plpgsql
 set jit = off

@@ -1,5 +1,6 @@
--- Purpose: forget dead workers after the retention. Returns how many.
--- Locks: rows that are deleted. Called by: duties of any worker.
+-- Purpose: Delete the records of dead workers after the retention period. Returns how many were deleted.
+-- Locks: the rows that are deleted.
+-- Called by: queries/worker.py.
 create function horsies.forget_workers(keep_hours double precision) returns int
 language sql as $function$
     with forgotten as (

@@ -1,5 +1,6 @@
--- Purpose: one worker at a time does the duties. False: another one is at them.
--- Locks: advisory, until the end of the transaction, keyed by the schema. Called by: duties of any worker.
+-- Purpose: Elect the worker that performs maintenance. Returns false if another worker is performing it.
+-- Locks: an advisory lock until the end of the transaction, keyed by the schema.
+-- Called by: queries/worker.py.
 create function horsies.maintenance_lock() returns boolean
 language sql as $function$
     select pg_try_advisory_xact_lock(to_regclass('{horsies}.tasks')::oid::int, 1)

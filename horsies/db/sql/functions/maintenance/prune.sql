@@ -1,9 +1,10 @@
--- Purpose: forget what is older than the retention: whole (UTC) days of history are dropped, and with them the
--- attempts of their tasks and the records of which of them were sent again. Returns how many days were dropped.
--- Attempts have no index by time, so they are only looked through when a day is dropped; an old attempt of a task
--- that ended on a day which is kept stays with it.
--- Locks: attempts and reruns that are deleted; last, for it blocks everybody, history: exclusively and briefly, giving up after
--- 100 ms, whereupon the next call tries again. Called by: duties of any worker.
+-- Purpose: Delete what is older than the retention period: whole days (UTC) of history are dropped, together with
+-- the attempts of their tasks and the records of their reruns. Returns how many days were dropped. Attempts have no
+-- index by time, so they are scanned only when a day is dropped. An old attempt of a task that ended on a day that
+-- is kept stays with it.
+-- Locks: attempts and reruns that are deleted; last, because it blocks everybody, history, exclusively and briefly.
+-- After 100 ms the function gives up, and the next call tries again.
+-- Called by: queries/worker.py.
 create function horsies.prune(keep_hours double precision) returns int
 language plpgsql
 set lock_timeout = '100ms'
@@ -26,7 +27,7 @@ begin
     where a.finished_at < first_kept
       and not exists (select from horsies.tasks t where t.id = a.task_id)
       and not exists (select from horsies.history h where h.id = a.task_id and h.finished_at >= first_kept);
-    delete from horsies.reruns r where r.sent_at < first_kept;     -- their origins ended before they were sent
+    delete from horsies.reruns r where r.sent_at < first_kept;     -- an origin ends before its rerun is sent
     foreach old_day in array old_days loop
         execute format('drop table {horsies}.%I', old_day);
     end loop;

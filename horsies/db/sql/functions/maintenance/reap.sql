@@ -1,26 +1,32 @@
--- Purpose: hand on the work of dead workers. Dead is: no heartbeat for the worker's own `stale_after`, or named
--- by `proven_dead` (somebody saw it die). Every row in hand without a living worker row is then taken: CLAIMED
--- goes back to the queue, RUNNING goes through `finish` as a failed attempt with WORKER_CRASHED, so that recovery
--- is the normal path and the retry policy decides. A row that is handed back for the fifth time because its worker
--- died before it began seems to be what kills them: it fails with WORKER_CRASHED, too, and no policy retries it:
--- `finish_batch` sees that by its `hand_backs`, and the row keeps its retry policy.
--- The rows are looked for in a statement of their own, after the workers are gone: it sees every claim that
--- committed before. Bounded: `most` rows a call; call again while it returns that many.
--- Locks: worker rows, SKIP LOCKED; root runs in the order of their ids; task rows in the order of theirs, SKIP LOCKED.
--- Called by: duties of any worker; the fork server of a worker whose supervisor died.
-create function horsies.reap(proven_dead uuid, most int) returns table (workers int, handed_back int, crashed int)
+-- Purpose: Recover the tasks of dead workers. A worker is dead if it has sent no heartbeat for its own
+-- `stale_after`, or if it is named in `proven_dead` (another process has seen it die). All claimed tasks without a
+-- living worker are then recovered. CLAIMED tasks return to the queue. RUNNING tasks go through `finish` as a failed
+-- attempt with WORKER_CRASHED, so that recovery uses the normal path and the retry policy decides.
+--
+-- A task that would return to the queue for the fifth time because its worker died before the task started is
+-- probably the cause of the crashes. It also fails with WORKER_CRASHED, without a retry: `finish_batch` recognizes
+-- it by its `worker_deaths`, and the row keeps its retry policy.
+--
+-- The tasks are searched in a separate statement after the workers were deleted, which sees every claim that was
+-- committed before. Each call recovers at most `most` rows; call again while it recovers that many.
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: worker rows, SKIP LOCKED; then root runs in the order of their ids; then task rows in the order of their
+-- ids, SKIP LOCKED.
+-- Called by: reap_stale; queries/worker.py.
+create function horsies.reap(proven_dead uuid, most int) returns table (workers int, returned int, crashed int)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$
 declare
-    most_hand_backs constant int := 5;
+    most_worker_deaths constant int := 5;
     dead horsies.workers[];
     abandoned uuid[];
-    dead_hands record;
+    dead_claims record;
     its_worker horsies.workers;
     crash constant text := horsies.task_error('WORKER_CRASHED', 'the worker that ran this task died')::text;
     spent constant text := horsies.task_error('WORKER_CRASHED',
-        most_hand_backs || ' workers that had claimed this task died before it began')::text;
+        most_worker_deaths || ' workers that had claimed this task died before it began')::text;
 begin
     perform horsies.need_read_committed();
     with found as (
@@ -38,14 +44,14 @@ begin
     from unnest(dead) as d
     on conflict (id) do nothing;
 
-    handed_back := 0;
+    returned := 0;
     crashed := 0;
     abandoned := array(
         select t.id from horsies.tasks t
         where t.status <> 'PENDING' and not exists (select from horsies.workers w where w.id = t.worker_id)
         order by t.id limit most);
     perform horsies.lock_roots(abandoned);
-    for dead_hands in
+    for dead_claims in
         select locked.worker_id,
                coalesce(array_agg(locked.id) filter (where locked.goes_back), '{}') as claimed,
                coalesce(array_agg(locked.id) filter (where locked.is_spent), '{}') as spent,
@@ -55,8 +61,8 @@ begin
                    filter (where not locked.goes_back) as errors
         from (
             select t.worker_id, t.id, t.exchange_no,
-                   t.status = 'CLAIMED' and t.hand_backs + 1 < most_hand_backs as goes_back,
-                   t.status = 'CLAIMED' and t.hand_backs + 1 >= most_hand_backs as is_spent
+                   t.status = 'CLAIMED' and t.worker_deaths + 1 < most_worker_deaths as goes_back,
+                   t.status = 'CLAIMED' and t.worker_deaths + 1 >= most_worker_deaths as is_spent
             from horsies.tasks t
             where t.id = any (abandoned) and t.worker_id is not null
               and not exists (select from horsies.workers w where w.id = t.worker_id)
@@ -65,25 +71,26 @@ begin
         ) as locked
         group by locked.worker_id
     loop
-        -- Who has nothing but its id left was found dead by an earlier call.
-        select d.* into its_worker from unnest(dead) as d where d.id = dead_hands.worker_id;
-        handed_back := handed_back + horsies.return_to_queue(dead_hands.claimed, true);
+        -- Of a worker that an earlier call found dead, only the id is known.
+        select d.* into its_worker from unnest(dead) as d where d.id = dead_claims.worker_id;
+        returned := returned + horsies.return_to_queue(dead_claims.claimed, true);
         update horsies.tasks t
-        set status = 'RUNNING', started_at = horsies.now(), attempt = t.attempt + 1, hand_backs = t.hand_backs + 1
-        where t.id = any (dead_hands.spent);
+        set status = 'RUNNING', started_at = horsies.now(), attempt = t.attempt + 1,
+            worker_deaths = t.worker_deaths + 1
+        where t.id = any (dead_claims.spent);
         crashed := crashed + (
             select count(*) from horsies.finish(
-                dead_hands.worker_id, dead_hands.running, dead_hands.exchanges,
-                array_fill(false, array[cardinality(dead_hands.running)]),
-                dead_hands.errors,
-                array_fill('WORKER_CRASHED'::text, array[cardinality(dead_hands.running)]),
-                array_fill(null::double precision, array[cardinality(dead_hands.running)]),
-                its_worker.hostname, array_fill(its_worker.pid, array[cardinality(dead_hands.running)]),
-                array_fill(its_worker.process_name, array[cardinality(dead_hands.running)])) as written
+                dead_claims.worker_id, dead_claims.running, dead_claims.exchanges,
+                array_fill(false, array[cardinality(dead_claims.running)]),
+                dead_claims.errors,
+                array_fill('WORKER_CRASHED'::text, array[cardinality(dead_claims.running)]),
+                array_fill(null::double precision, array[cardinality(dead_claims.running)]),
+                its_worker.hostname, array_fill(its_worker.pid, array[cardinality(dead_claims.running)]),
+                array_fill(its_worker.process_name, array[cardinality(dead_claims.running)])) as written
             where written.verdict = 'accepted');
-        perform horsies.notify_done(dead_hands.running);
+        perform horsies.notify_done(dead_claims.running);
     end loop;
-    perform horsies.notify_wake() where handed_back + crashed > 0;
+    perform horsies.notify_wake() where returned + crashed > 0;
     return next;
 end
 $function$;

@@ -1,7 +1,9 @@
--- Purpose: declare workers dead that have not sent a heartbeat for so many seconds, whatever they allow themselves, and
--- reap their work; and what dead workers left. Returns how many tasks ended or are retried with WORKER_CRASHED.
--- A worker that lives after all loses its claims: it learns so at its next heartbeat and kills its children.
--- Locks: as `reap`, one worker after the other. Called by: the broker object.
+-- Purpose: Declare workers dead that have sent no heartbeat for this many seconds, whatever their own `stale_after`,
+-- and recover their tasks and those of workers that died earlier. Returns how many tasks ended or are retried with
+-- WORKER_CRASHED. A worker that is alive after all loses its claims: it learns this at its next heartbeat and kills
+-- its children.
+-- Locks: those of `reap`, for one worker after the other.
+-- Called by: queries/monitoring.py.
 create function horsies.reap_stale(stale_after_seconds double precision, most int) returns int
 language plpgsql as $function$
 declare

@@ -1,13 +1,16 @@
--- Purpose: return to the queue what is claimed and not begun by workers that have not sent a heartbeat for so many
--- seconds, or have let its lease pass. What they have begun stays theirs, and what would go back for the fifth time
--- because of them: `reap` fails it when they are dead. Returns how many went back; at most `most`.
--- Locks: task rows in the order of their ids, SKIP LOCKED. Called by: duties of any worker; the broker object.
+-- Purpose: Return claimed tasks that have not started to the queue if their worker has sent no heartbeat for this
+-- many seconds, or if their lease has expired. Tasks that have started stay with their worker. So do tasks that
+-- would return for the fifth time because of dead workers: `reap` fails them when the worker is dead. Returns how
+-- many were returned; at most `most`.
+-- Planner settings: see docs/architecture.md.
+-- Locks: task rows in the order of their ids, SKIP LOCKED.
+-- Called by: queries/monitoring.py.
 create function horsies.return_stale_to_queue(stale_after_seconds double precision, most int) returns int
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$
 declare
-    most_hand_backs constant int := 5;      -- as in `reap`
+    most_worker_deaths constant int := 5;      -- as in `reap`
     clock constant timestamptz := horsies.now();
     latest constant timestamptz := clock - make_interval(secs => stale_after_seconds);
     stale uuid[];
@@ -21,7 +24,8 @@ begin
         select t.id, w.id is null as is_stale
         from horsies.tasks t
         left join horsies.workers w on w.id = t.worker_id and w.heartbeat_at > latest
-        where t.status = 'CLAIMED' and case when w.id is null then t.hand_backs < most_hand_backs - 1 else t.lease_until <= clock end
+        where t.status = 'CLAIMED'
+          and case when w.id is null then t.worker_deaths < most_worker_deaths - 1 else t.lease_until <= clock end
         order by t.id limit most
         for update of t skip locked
     ) as locked;

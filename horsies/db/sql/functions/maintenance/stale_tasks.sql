@@ -1,6 +1,8 @@
--- Purpose: tasks in hand of workers that have not sent a heartbeat for so many seconds, or that have no row any more;
--- at most `most`, oldest claim first.
--- Locks: none. Called by: the broker object.
+-- Purpose: List claimed tasks whose worker has sent no heartbeat for this many seconds or no longer has a row. At
+-- most `most`, the oldest claim first.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
 create function horsies.stale_tasks(stale_after_seconds double precision, most int) returns setof uuid
 language plpgsql
 set enable_seqscan = off set jit = off

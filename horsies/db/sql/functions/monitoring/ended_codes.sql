@@ -1,7 +1,9 @@
--- Purpose: the error codes of the `looked_at` latest sent of the tasks that have ended, each once, in alphabetical order, for
--- suggestions when a code was mistyped.
--- How it looks: down the primary keys of history's partitions, as `list_tasks` does.
--- Locks: none. Called by: the broker object, for the command line.
+-- Purpose: List the error codes of the `looked_at` latest sent of the tasks that have ended, each once, in
+-- alphabetical order, as suggestions for a mistyped code. The search reads the primary keys of history's partitions,
+-- as `list_tasks` does.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
 create function horsies.ended_codes(looked_at int default 100000) returns setof text
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

@@ -1,15 +1,20 @@
--- Purpose: what may go wrong with a server in use, in numbers, for the doctor to judge.
---   clock: the server's real time, to compare others' with; the oldest transaction or replication slot that keeps dead
---   rows from being removed, how old it is in seconds, and what it is (null where the user may not see it). A scheduler's
---   is none: `schedule_lead` has a new snapshot twice a second;
---   rows of live tasks, counted up to a million; about how many dead rows there are beside them, by the statistics; days for which history has partitions, today included;
---   whether rows went to the default partition;
---   by how many seconds the clock of a sender was ahead of the server's, at most, of the latest 100 tasks. (An id that
---   is older than its task's arrival may be that of a replay.)
--- Locks: none. Called by: the doctor.
+-- Purpose: Return figures about possible problems of a server in use, which the doctor evaluates:
+--   - the server's real time, to compare it with other clocks;
+--   - the oldest open or prepared transaction that prevents the removal of dead rows: its age in seconds and a
+--     description (null if the user may not see it). The transaction of a scheduler does not count, because
+--     `schedule_lead` takes a new snapshot twice a second;
+--   - the number of live tasks, counted up to a million, and about how many dead rows the table has, by its
+--     statistics;
+--   - the number of days for which history has partitions, including today, and whether the default partition has
+--     rows;
+--   - the largest number of seconds by which the clock of a sender was ahead of the server's, of the latest 100
+--     tasks. (An id that is older than the arrival of its task may belong to a replay.)
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
 create function horsies.health() returns table (
-    clock timestamptz, oldest_seconds double precision, oldest text, live_rows bigint, dead_rows bigint, days_ahead int,
-    has_strays boolean, sender_skew_seconds double precision
+    clock timestamptz, oldest_seconds double precision, oldest text, live_rows bigint, dead_rows bigint,
+    days_ahead int, default_has_rows boolean, sender_skew_seconds double precision
 )
 language plpgsql
 set jit = off
@@ -31,7 +36,7 @@ begin
     ) as held (since, what)
     where held.since is not null
     order by held.since limit 1;
-    -- The statistics are estimates also of live rows, and may speak of tasks in an empty table.
+    -- Live rows are counted: their number in the statistics is an estimate, and can be wrong even for an empty table.
     select count(*) into live_rows from (select from horsies.tasks limit 1000000) as live;
     select s.n_dead_tup into dead_rows
     from pg_stat_all_tables s where s.relid = to_regclass('{horsies}.tasks');
@@ -39,7 +44,7 @@ begin
     from pg_inherits i join pg_class c on c.oid = i.inhrelid
     where i.inhparent = to_regclass('{horsies}.history') and c.relname ~ '^history_[0-9]{8}$'
       and to_date(right(c.relname, 8), 'YYYYMMDD') >= today;
-    has_strays := exists (select from horsies.history_default);
+    default_has_rows := exists (select from horsies.history_default);
     select max(extract(epoch from horsies.uuid_time(t.id) - t.sent_at)) into sender_skew_seconds
     from (
         (select l.id, l.sent_at from horsies.tasks l order by l.id desc limit 100)

@@ -1,9 +1,11 @@
--- Purpose: tasks of certain statuses, of a queue, of a name, with certain error codes, that ended from `since` until before
--- `until` (null: any), the latest sent first, at most `most`. With codes or times, there are only ended tasks.
--- Of the ended tasks between the two times only the `looked_at` latest sent are looked at: history has no index for this,
--- which every finish would pay for.
--- How it looks: down the primary keys, of history's partitions side by side; the planner is pinned to that.
--- Locks: none. Called by: the broker object, for the command line.
+-- Purpose: List tasks by status, queue, name and error code (null: any) that ended from `since` until before `until`
+-- (null: any time), the latest sent first, at most `most`. With codes or times, only ended tasks are listed. Of the
+-- ended tasks between the two times, only the latest `looked_at` are searched: history has no index for this, because
+-- every finish would have to maintain it. The search reads the primary keys backwards, those of history's partitions
+-- in parallel.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
 create function horsies.list_tasks(
     statuses text[], queue_name text, name text, codes text[], since timestamptz, until timestamptz, most int,
     looked_at int default 100000

@@ -1,5 +1,7 @@
--- Purpose: the attempts of a task that have finished, newest first. The one that ended it is read off history.
--- Locks: none. Called by: producers, CLI.
+-- Purpose: List the finished attempts of a task, newest first. The attempt that ended the task is read from history.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/tasks.py.
 create function horsies.task_attempts(wanted uuid) returns table (
     attempt int, outcome text, will_retry boolean, started_at timestamptz, finished_at timestamptz,
     error_code text, error json, worker_hostname text, worker_pid int, worker_process_name text

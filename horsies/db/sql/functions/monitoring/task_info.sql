@@ -1,7 +1,9 @@
--- Purpose: everything known about one task, live or ended; its arguments only if they are asked for. `retry_count` is the
--- number of retries begun or due; the last attempt of an ended task is the task itself. `reruns` are the tasks as which
--- it was sent again, which only an ended task has, the first one first.
--- Locks: none. Called by: producers, CLI.
+-- Purpose: Return everything that is known about one task, live or ended, with its arguments only on request.
+-- `retry_count` is the number of retries that have begun or are due. The last attempt of an ended task is the task
+-- itself. `reruns` are the tasks as which an ended task was sent again, the first one first.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py, queries/tasks.py.
 create function horsies.task_info(wanted uuid, with_args boolean) returns table (
     id uuid, task_name text, status text, queue text, priority int, attempt int, max_retries int,
     waits_for_retry boolean, sent_at timestamptz, run_at timestamptz, claimed_at timestamptz,

@@ -1,7 +1,9 @@
--- Purpose: what a task (or a run) is waiting for, in a word (`reason`) and in a sentence. The conditions are those of `claim`, in an
--- order in which each is worth saying only if those before it hold; a test asks both functions about the same cases.
--- 'next' is what `claim` would give to a worker that has a free child.
--- Locks: none. Called by: the broker object, the CLI.
+-- Purpose: Explain what a task or a run is waiting for: a short `reason` and a sentence. The conditions are those of
+-- `claim`, ordered so that each is relevant only if none before it holds; a test compares both functions. 'next'
+-- means that `claim` would give the task to a worker that has a free child.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py, why_run.
 create function horsies.why(wanted uuid) returns table (reason text, sentence text)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
@@ -11,14 +13,14 @@ declare
     style constant text := 'YYYY-MM-DD HH24:MI:SS "UTC"';
     task horsies.tasks;
     past horsies.history;
-    named uuid[];       -- live workers that know the name
-    serving uuid[];     -- and work on the queue
+    named uuid[];       -- live workers that registered the name
+    serving uuid[];     -- those of them that serve the queue
     cap int;
-    in_hand int;
+    claimed int;
     ahead int;
-    holder text;        -- of the task itself
-    fillers text;       -- of its queue's cap, and of the cluster's
-    all_fillers text;
+    holder text;        -- the worker that has claimed the task
+    fillers text;       -- the tasks that fill the limit of the queue
+    all_fillers text;   -- the tasks that fill the limit of the cluster
 begin
     select * into task from horsies.tasks t where t.id = wanted;
     if not found then
@@ -44,7 +46,7 @@ begin
     select count(*) filter (where t.queue = task.queue), max(t.worker) filter (where t.id = wanted),
            string_agg(t.task_name || ' on ' || t.worker, ', ') filter (where t.queue = task.queue and t.place <= 3),
            string_agg(t.task_name || ' on ' || t.worker, ', ') filter (where t.place <= 3)
-    into in_hand, holder, fillers, all_fillers
+    into claimed, holder, fillers, all_fillers
     from (select h.id, h.queue, h.task_name, coalesce(w.process_name, 'a dead worker') as worker,
                  row_number() over (order by h.queue <> task.queue, h.claimed_at) as place
           from horsies.tasks h left join horsies.workers w on w.id = h.worker_id where h.status <> 'PENDING') as t;
@@ -54,23 +56,26 @@ begin
             and (t.priority, t.run_at, t.id) < (task.priority, task.run_at, task.id) limit 1000) as others;
 
     return query select found.reason, found.sentence from (values
-        (1, task.status = 'RUNNING', 'running', format('it runs since %s, attempt %s, on %s',
+        (1, task.status = 'RUNNING', 'running', format('running since %s, attempt %s, on %s',
             to_char(task.started_at at time zone 'UTC', style), task.attempt, holder)),
-        (2, task.status = 'CLAIMED', 'prefetched', format('it waits for a free child of %s, which has claimed it until %s',
-            holder, to_char(task.lease_until at time zone 'UTC', style))),
+        (2, task.status = 'CLAIMED', 'prefetched',
+            format('it waits for a free child of %s, which has claimed it until %s',
+                   holder, to_char(task.lease_until at time zone 'UTC', style))),
         (3, task.held, 'held', 'its workflow run is paused'),
-        (4, task.good_until <= clock, 'overdue', format('it was not started by its good_until, %s, and is about to expire',
-            to_char(task.good_until at time zone 'UTC', style))),
+        (4, task.good_until <= clock, 'overdue',
+            format('it was not started by its good_until, %s, and is about to expire',
+                   to_char(task.good_until at time zone 'UTC', style))),
         (5, task.run_at > clock and task.attempt > 0, 'retry', format('attempt %s failed, and it is tried again at %s',
             task.attempt, to_char(task.run_at at time zone 'UTC', style))),
-        (6, task.run_at > clock, 'scheduled', format('it is due at %s', to_char(task.run_at at time zone 'UTC', style))),
+        (6, task.run_at > clock, 'scheduled',
+            format('it is due at %s', to_char(task.run_at at time zone 'UTC', style))),
         (7, exists (select from horsies.queues q where q.name = task.queue and q.paused), 'paused',
             format('its queue %s is paused', task.queue)),
         (8, named is null, 'no_worker', format('no live worker registers the name %s', task.task_name)),
         (9, serving is null, 'no_worker', format('no live worker that registers the name %s works on the queue %s',
             task.task_name, task.queue)),
-        (10, in_hand >= cap, 'queue_full', concat_ws(': ', format('its queue %s is full, %s in hand and the cap is %s',
-            task.queue, in_hand, cap), fillers)),
+        (10, claimed >= cap, 'queue_full', concat_ws(': ',
+            format('its queue %s is full, %s are claimed and the cap is %s', task.queue, claimed, cap), fillers)),
         (11, not exists (select from unnest(serving) as s (id)
                          cross join lateral horsies.claimable(s.id, array[task.queue], 1)), 'cluster_full',
             format('the cluster is full, its cap is cluster_wide_cap: %s', all_fillers)),

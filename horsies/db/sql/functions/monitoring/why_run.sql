@@ -1,17 +1,21 @@
--- Purpose: what a run is waiting for, as `why` says it of tasks: its first nodes that are under way (at most `most`), with
--- the ids of their tasks or of the runs that they are, and for each the sentence that `why` has about it. No row: there is
--- no such run.
--- Of a run inside this one, only the first node is explained, so that the answer stays short and costs little at any depth.
--- Locks: none. Called by: why, and itself.
+-- Purpose: Explain what a run is waiting for, as `why` does for tasks: its first nodes that are in flight (at most
+-- `most`), with the ids of their tasks or child runs, and for each the sentence that `why` has about it. No row means
+-- that there is no such run. Of a run inside this one, only the first node is explained, so that the answer stays
+-- short and costs little at any depth.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: why.
 create function horsies.why_run(wanted uuid, most int default 5) returns table (reason text, sentence text)
 language plpgsql
 set enable_seqscan = off set jit = off
 as $function$
 begin
     return query
-    select case when w.finished_at is not null then 'ended' when w.status = 'PAUSED' then 'run_paused' else 'nodes' end,
+    select case when w.finished_at is not null then 'ended'
+                when w.status = 'PAUSED' then 'run_paused' else 'nodes' end,
            case when w.finished_at is not null then
-               format('this run ended %s at %s', w.status, to_char(w.finished_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'))
+               format('this run ended %s at %s', w.status,
+                      to_char(w.finished_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'))
            else
                format('this run %s %s; %s of its %s nodes have ended',
                       case w.status when 'PAUSED' then 'is paused and was at' else 'waits for' end,

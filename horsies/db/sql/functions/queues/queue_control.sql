@@ -1,7 +1,9 @@
--- Purpose: pause or resume a queue, or give it a cap in place of what the apps declare (action 'cap'; null: what they
--- declare), for all workers and from their next claim on. What is in hand is not touched: prefetched tasks of a queue
--- that is paused go back instead of beginning. Returns whether this call changed something; then workers are woken.
--- Locks: the queue's row. Called by: the broker object, the CLI.
+-- Purpose: Pause or resume a queue, or override the concurrency limit that the apps declare (action 'cap'; null
+-- removes the override), for all workers from their next claim on. Claimed tasks are not affected, except that
+-- prefetched tasks of a paused queue return to the queue instead of starting. Returns whether this call changed
+-- anything; if so, workers are woken.
+-- Locks: the queue's row.
+-- Called by: queries/monitoring.py.
 create function horsies.queue_control(queue_name text, action text, cap int) returns boolean
 language plpgsql as $function$
 declare

@@ -1,7 +1,10 @@
--- Purpose: what there is to know of these queues, of those that live workers work on, and of those about which something
--- is said at run time: tasks that are due (`waiting`) and that are not yet (`scheduled`), those in hand, the pause, the
--- cap that counts (where workers declare different ones, the smallest), and how many live workers there are.
--- Locks: none. Called by: the broker object, the CLI.
+-- Purpose: Return figures about these queues, about queues that live workers serve, and about queues that were
+-- paused or limited at run time: tasks that are due (`waiting`), tasks that are not due yet (`scheduled`), claimed
+-- and running tasks, the pause, the effective limit (the smallest one if workers declare different limits), and the
+-- number of live workers.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
 create function horsies.queue_stats(names text[]) returns table (
     name text, waiting int, scheduled int, claimed int, running int, paused boolean, max_concurrency int, workers int
 )

@@ -1,7 +1,9 @@
--- Purpose: under which names tasks wait in which queues, how many (counted up to `most`), and whether a live worker has
--- registered the name and works on the queue. Tasks that a paused workflow holds do not count.
--- How it looks: a skip scan over the pairs of name and queue in the index `tasks_by_name`, a probe for each.
--- Locks: none. Called by: checks, the doctor.
+-- Purpose: List the task names that have waiting tasks, by queue, with their number (counted up to `most`) and
+-- whether a live worker has registered the name and serves the queue. Tasks that a paused workflow holds do not
+-- count. A skip scan visits the pairs of name and queue in the index `tasks_by_name`, with one probe for each.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
 create function horsies.waiting_names(most int)
 returns table (task_name text, queue text, waiting int, is_served boolean)
 language plpgsql

@@ -1,5 +1,7 @@
--- The id of the task that a schedule sends at a due time: always the same one, so that it can't be sent twice. In the
--- shape of a UUIDv7: the due time in milliseconds, then a hash of the schedule's name and the due time.
+-- Purpose: Make the id of the task that a schedule sends at a due time. It is always the same, so that the task
+-- cannot be sent twice. It has the form of a UUIDv7: the due time in milliseconds, then a hash of the schedule's
+-- name and the due time.
+-- Locks: none.
 -- Called by: schedule_tick.
 create function horsies.due_id(schedule_name text, due timestamptz) returns uuid
 language sql stable as $function$

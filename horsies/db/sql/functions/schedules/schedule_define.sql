@@ -1,6 +1,7 @@
--- Purpose: make a schedule known, or bring what is known of it up to date. Only another `config_hash` changes when it
--- runs next, to `first_due`; null means that it is not enabled.
--- Locks: the schedule's row. Called by: schedulers.
+-- Purpose: Register a schedule or update its definition. Only a changed `config_hash` changes the next run, to
+-- `first_due`; null means that the schedule is not enabled.
+-- Locks: the schedule's row.
+-- Called by: queries/schedules.py.
 create function horsies.schedule_define(
     schedule_name text, hash text, words text, zone text, name_of_task text, queue_name text, task_priority int,
     arguments json, retries json, timeout int, request_fingerprint bytea, first_due timestamptz

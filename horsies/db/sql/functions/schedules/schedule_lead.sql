@@ -1,9 +1,11 @@
--- Purpose: take the lead of schedules, each of which is led by one scheduler at a time; returns those that were free.
--- They are held until the end of the transaction, which a scheduler leaves open and comes back to twice a second. One
--- that stays away for longer than `silence` loses its connection and so the lead, be it dead, stopped or cut off: an
--- advisory lock of the session would outlive a machine that vanishes, and gets lost in a PgBouncer in transaction mode.
--- The transaction has no id, and with each call a new snapshot, so it does not keep dead rows from being vacuumed.
--- Locks: advisory, until the end of the transaction, keyed by the schema and the name. Called by: schedulers.
+-- Purpose: Acquire leadership of schedules, each of which is led by one scheduler at a time. Returns the schedules
+-- that were free. Leadership lasts until the end of the transaction, which the scheduler keeps open and uses twice a
+-- second. A scheduler that is idle for longer than `silence`, because it is dead, stopped or disconnected, loses its
+-- connection and so its leadership. An advisory lock of the session would outlive a machine that disappears, and
+-- would get lost with PgBouncer in transaction mode. The transaction has no id and takes a new snapshot at each
+-- call, so it does not prevent the removal of dead rows.
+-- Locks: advisory locks until the end of the transaction, keyed by the schema and the schedule's name.
+-- Called by: queries/schedules.py.
 create function horsies.schedule_lead(wanted text[], silence interval) returns setof text
 language sql as $function$
     select set_config('idle_in_transaction_session_timeout', floor(extract(epoch from silence) * 1000)::text, true);

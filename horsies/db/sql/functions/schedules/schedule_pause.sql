@@ -1,6 +1,7 @@
--- Purpose: pause a schedule, or resume it; what is due while it is paused is let pass. Answers whether that
--- changes anything; null: it is not known.
--- Locks: the schedule's row. Called by: whoever watches.
+-- Purpose: Pause or resume a schedule. Times that fall due while it is paused are skipped. Returns whether this
+-- changed anything; null if there is no such schedule.
+-- Locks: the schedule's row.
+-- Called by: queries/schedules.py.
 create function horsies.schedule_pause(schedule_name text, pausing boolean) returns boolean
 language plpgsql as $function$
 declare

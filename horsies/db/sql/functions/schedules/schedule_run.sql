@@ -1,6 +1,7 @@
--- Purpose: send the task of a schedule now, whatever is due. False: the schedule is not known. May be replayed with the
--- same `new_id`.
--- Locks: the schedule's row, then the task's. Called by: whoever watches.
+-- Purpose: Send the task of a schedule now, whatever is due. Returns false if there is no such schedule. A call may
+-- be replayed with the same `new_id`.
+-- Locks: the schedule's row, then the task's row.
+-- Called by: queries/schedules.py.
 create function horsies.schedule_run(schedule_name text, new_id uuid) returns boolean
 language plpgsql as $function$
 declare

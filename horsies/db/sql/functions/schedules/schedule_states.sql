@@ -1,5 +1,6 @@
--- All schedules and what the clock says, which is said also where there is none.
--- Called by: schedulers, whoever watches.
+-- Purpose: List all schedules with the current time. Without schedules, there is one row with only the time.
+-- Locks: none.
+-- Called by: queries/schedules.py.
 create function horsies.schedule_states() returns table (
     clock timestamptz, name text, config_hash text, fingerprint bytea, pattern text, timezone text, task_name text,
     queue text, next_run_at timestamptz, last_run_at timestamptz, last_task_id uuid, run_count bigint, paused boolean,

@@ -1,8 +1,9 @@
--- Purpose: send a schedule's task once for each of its due times, and go on to the next one, all or nothing. Returns how
--- many were sent; null if the schedule is not, or no more, as the scheduler believes: another one was quicker.
--- A due time that had its task before (the clock was put back, as after a fail-over) has the same id again, and is only
--- passed over; see `due_id`.
--- Locks: the schedule's row, then the tasks'. Called by: schedulers.
+-- Purpose: Send the task of a schedule once for each of its due times and set the next due time, in one transaction.
+-- Returns how many tasks were sent; null if the schedule is not, or no longer, in the state that the scheduler
+-- expects, because another scheduler was faster. If a due time was handled before (the clock was set back, for
+-- example by a failover), its task has the same id and is not sent again; see `due_id`.
+-- Locks: the schedule's row, then the tasks' rows.
+-- Called by: queries/schedules.py.
 create function horsies.schedule_tick(
     schedule_name text, hash text, due timestamptz, due_times timestamptz[], following timestamptz
 ) returns int

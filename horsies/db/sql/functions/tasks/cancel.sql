@@ -1,10 +1,14 @@
--- Purpose: end a task that has not ended. Returns 'cancelled' (this call ended it), 'ended' (it had ended before) or
--- 'unknown'. A running task ends here and now, with its fence in history: its worker is told to kill it, and
--- whatever outcome still comes of it is stale. A node of a run whose task is cancelled has failed.
--- A task only ever moves from `tasks` to history, so one that is looked for there first and here in a second
--- statement, and is found in neither, does not exist.
--- The clock is read behind the lock: who waited for it must not end the task before it began.
--- Locks: the task's root run, the task's row. Called by: producers.
+-- Purpose: Cancel a task. Returns 'cancelled' (this call ended the task), 'ended' (the task had already ended) or
+-- 'unknown'. A running task ends immediately and its fence is kept in history: the worker is told to kill it, and
+-- any outcome that the worker still reports is stale. If the task belongs to a workflow node, the node fails.
+--
+-- A task only ever moves from `tasks` to history. If the first statement does not find it in `tasks` and a later
+-- statement does not find it in history, the task does not exist. The clock is read after the row is locked, so that
+-- a task never ends before it started.
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: the task's root run, then the task's row.
+-- Called by: queries/tasks.py.
 create function horsies.cancel(unwanted uuid) returns text
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

@@ -1,6 +1,8 @@
--- Purpose: end tasks that have not ended, many in one transaction. Returns those that this call ended; the others had
--- ended before, or do not exist. All else is as in `cancel`.
--- Locks: root runs, then task rows, both in the order of their ids. Called by: the broker object.
+-- Purpose: Cancel many tasks in one transaction, as `cancel` does for one. Returns the ids that this call ended; the
+-- other tasks had already ended or do not exist.
+-- Planner settings: see docs/architecture.md.
+-- Locks: root runs, then task rows, both in the order of their ids.
+-- Called by: queries/monitoring.py.
 create function horsies.cancel_many(unwanted uuid[]) returns setof uuid
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

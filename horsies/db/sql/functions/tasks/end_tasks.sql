@@ -1,5 +1,7 @@
--- Purpose: end tasks otherwise than by an outcome: move their rows to history, and the runs whose nodes they are on.
--- Locks: none of its own; its caller holds the root runs and the task rows.
+-- Purpose: End tasks that did not report an outcome: cancelled or expired ones. Looks up the workers that held them
+-- and moves the tasks to history. Returns the ids that were ended, null if there were none.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none. The caller holds the root runs and the task rows.
 -- Called by: cancel, cancel_many, expire, workflow_cancel.
 create function horsies.end_tasks(ids uuid[], end_status text, error json, code text, clock timestamptz)
 returns uuid[]
@@ -7,30 +9,19 @@ language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$
 declare
-    ended_ids uuid[];
-    nodes uuid[];
+    hostnames text[];
+    pids int[];
+    process_names text[];
+    count_of_ids constant int[] := array[cardinality(ids)];
 begin
-    with ended as (
-        delete from horsies.tasks t where t.id = any (ids) returning t.*
-    ),
-    kept as (
-        insert into horsies.history
-            (id, task_name, queue, priority, args, status, result, error_code, run_at, good_until, attempt,
-             retry_policy, timeout_ms, worker_id, exchange_no, worker_hostname, worker_pid, worker_process_name,
-             sent_at, claimed_at, started_at, finished_at, fingerprint, idempotency_key, progress, workflow_id,
-             node_index, root_id, item, rerun_of)
-        select e.id, e.task_name, e.queue, e.priority, e.args, end_status, error, code, e.run_at,
-               e.good_until, e.attempt, e.retry_policy, e.timeout_ms, e.worker_id, e.exchange_no, w.hostname, w.pid,
-               w.process_name, e.sent_at, e.claimed_at, e.started_at, clock, e.fingerprint, e.idempotency_key,
-               e.progress, e.workflow_id, e.node_index, e.root_id, e.item, e.rerun_of
-        from ended e left join horsies.workers w on w.id = e.worker_id
-        returning id, workflow_id
-    )
-    select array_agg(kept.id), array_agg(kept.id) filter (where kept.workflow_id is not null) into ended_ids, nodes
-    from kept;
-    if nodes is not null then
-        perform horsies.workflow_note(nodes, clock);
-    end if;
-    return ended_ids;
+    select array_agg(w.hostname order by given.place), array_agg(w.pid order by given.place),
+           array_agg(w.process_name order by given.place)
+    into hostnames, pids, process_names
+    from unnest(ids) with ordinality as given (id, place)
+    left join horsies.tasks t on t.id = given.id
+    left join horsies.workers w on w.id = t.worker_id;
+    return horsies.move_to_history(
+        ids, array_fill(false, count_of_ids), end_status, array_fill(error::text, count_of_ids),
+        array_fill(code, count_of_ids), hostnames, pids, process_names, clock, null, null);
 end
 $function$;

@@ -1,6 +1,8 @@
--- Purpose: which of these tasks are no longer live, and of these runs no longer under way, for the slow poll behind the done
--- notices.
--- Locks: none. Called by: the listener of a process that waits.
+-- Purpose: Find which of these tasks and workflow runs have ended. This serves the slow poll that backs up the
+-- notifications.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/tasks.py.
 create function horsies.ended_among(ids uuid[]) returns setof uuid
 language sql stable
 set enable_seqscan = off

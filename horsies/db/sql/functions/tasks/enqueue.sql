@@ -1,9 +1,12 @@
--- Purpose: accept one task. Returns 'sent', 'known' (a replay of a send that had been accepted) or 'mismatch'
--- (the id is taken by another request).
--- A first send only inserts. A replay inserts first and looks for the id in history in a second statement, with
--- a snapshot of its own: were both one statement, a task that ends in between would be in neither place, and
+-- Purpose: Accept one task. Returns 'sent', 'known' (a replay of a send that was accepted before) or 'mismatch'
+-- (another request has this id).
+--
+-- A first send only inserts. A replay inserts first and looks for the id in history in a second statement, which has
+-- its own snapshot. In a single statement, a task that ends at the same time could be found in neither place, and
 -- the replay would run it again.
--- Locks: the task's row. Called by: producers.
+--
+-- Locks: the task's row.
+-- Called by: schedule_run, schedule_tick; queries/tasks.py.
 create function horsies.enqueue(
     new_id uuid, name text, queue_name text, task_priority int, arguments json, request_fingerprint bytea,
     delay_seconds double precision, deadline timestamptz, retries json, timeout int, replay boolean
@@ -24,7 +27,7 @@ begin
     on conflict (id) do nothing;
     if not found then
         select t.fingerprint into found_fingerprint from horsies.tasks t where t.id = new_id;
-        if not found then       -- it ended since the insert met it
+        if not found then       -- it has ended since the insert
             select h.fingerprint into found_fingerprint from horsies.find_ended(new_id) h;
         end if;
     elsif replay then

@@ -1,6 +1,8 @@
--- The history row of a task. First in the days from one before the time inside the id (the sender's clock is a
--- hint), then once in all of history.
--- Called by: enqueue (replays), rerun, rerun_many, cancel, finish, notify_done, task_result, task_info, task_attempts, why.
+-- Purpose: Find the history row of a task. The search begins with the days from one day before the time inside the
+-- id (the sender's clock is only a hint), and continues in all older days.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: cancel, enqueue, finish, notify_done, rerun, rerun_many, task_attempts, task_info, task_result, why.
 create function horsies.find_ended(wanted uuid) returns setof horsies.history
 language plpgsql
 set enable_seqscan = off

@@ -1,7 +1,10 @@
--- Purpose: tell workers that a task was cancelled, by its id in 32 hex digits, so that the one that runs it kills it;
--- tell waiters that it ended, and workers that its place is free. A hint: a worker also compares, at every heartbeat.
--- Silent about a live task: this goes out behind every `cancel`, also behind one that failed, which must kill nobody.
--- Called by: notify_cancel_many; producers in a transaction of their own.
+-- Purpose: Tell workers that a task was cancelled, by its id in 32 hex digits, so that the worker that runs it kills
+-- it. Also tell waiters that it ended, and workers that its place is free. The notification is a hint: workers also
+-- compare their tasks with the database at every heartbeat. Nothing is sent about a live task, because this is also
+-- called after a `cancel` that failed, which must not kill anything.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: notify_cancel_many; queries/tasks.py.
 create function horsies.notify_cancel(unwanted uuid) returns void
 language plpgsql
 set enable_seqscan = off

@@ -1,5 +1,7 @@
--- Purpose: tell workers and waiters that tasks were cancelled, behind `cancel_many`; `notify_cancel` says how.
--- Called by: the broker object, in a transaction of its own.
+-- Purpose: Send the notifications of `notify_cancel` for many tasks, after `cancel_many`.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
 create function horsies.notify_cancel_many(unwanted uuid[]) returns void
 language plpgsql
 set enable_seqscan = off

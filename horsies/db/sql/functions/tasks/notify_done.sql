@@ -1,8 +1,10 @@
--- Purpose: tell waiters that these tasks ended, or may have. A hint: waiters also poll, slowly.
--- Few ids come a notice each, with status, task name and result behind the id where they fit, which spares an idle
--- system a round trip; many come packed, 200 ids of 32 hex digits to a notice, for who is busy has no time for that.
--- Called by: workers in a transaction of their own; reap, expire, notify_cancel, workflow_settle,
--- workflow_pause and workflow_cancel inside theirs.
+-- Purpose: Tell waiters that these tasks ended, or may have. The notification is a hint: waiters also poll, slowly.
+-- Up to four ids get one notification each, which carries status, task name and result if they fit; this saves an
+-- idle system a round trip. More ids are packed, 200 ids of 32 hex digits to a notification, because a busy system
+-- has no time to look up each result.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: expire, notify_cancel, reap, workflow_cancel, workflow_pause, workflow_settle; queries/worker.py.
 create function horsies.notify_done(ids uuid[]) returns void
 language plpgsql
 set enable_seqscan = off set plan_cache_mode = force_generic_plan
@@ -12,10 +14,12 @@ declare
     longest constant int := 7999;    -- bytes in a notice
 begin
     if cardinality(ids) <= few then
-        perform pg_notify('{horsies}.done', case when octet_length(notice.told) <= longest then notice.told else notice.hex end)
+        perform pg_notify('{horsies}.done', case when octet_length(notice.with_result) <= longest
+                                                 then notice.with_result else notice.hex end)
         from (
             select replace(ended.id::text, '-', '') as hex,
-                   replace(ended.id::text, '-', '') || ' ' || h.status || ' ' || h.task_name || E'\n' || h.result as told
+                   replace(ended.id::text, '-', '') || ' ' || h.status || ' ' || h.task_name || E'\n' || h.result
+                       as with_result
             from unnest(ids) as ended (id)
             left join lateral horsies.find_ended(ended.id) h on position(E'\n' in h.task_name) = 0
         ) as notice;

@@ -1,8 +1,13 @@
--- Purpose: a running task says how far it has come; with null it only asks. False: this attempt runs no more, for the
--- task was cancelled or its claim is lost. An attempt that has begun never gives its number back, so that the number
--- is as good as the fence. Who has `started_at` runs; to ask for the status would offer the planner `tasks_in_hand`, and
--- one look would read all that is in hand.
--- Locks: the task's row. Called by: children, about the tasks they run.
+-- Purpose: Record the progress of a running task; with null, only check that it may continue. Returns false if this
+-- attempt must stop, because the task was cancelled or its claim was lost. An attempt that has started never gives
+-- its number back, so the number is as safe as the fence.
+--
+-- A task is running if `started_at` is set. A condition on `status` would let the planner use the index
+-- `tasks_in_flight` and read all claimed tasks.
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: the task's row.
+-- Called by: queries/tasks.py.
 create function horsies.progress(running_task uuid, running_attempt int, report json) returns boolean
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

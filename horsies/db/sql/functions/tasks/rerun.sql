@@ -1,8 +1,13 @@
--- Purpose: send an ended task again, as a new task that records its origin. Returns 'sent', 'live' (the origin has not
--- ended) or 'unknown'. What bound the origin to its time or its workflow stays behind: deadline, idempotency key, node.
--- It may be replayed with the same `new_id`. As in `enqueue`, the new task is inserted first and looked for in history
--- in a second statement, with a snapshot of its own, for it may have run and ended since the first call.
--- Locks: the new task's row; then a bulk rerun is waited for. Called by: producers.
+-- Purpose: Send an ended task again, as a new task that records its origin. Returns 'sent', 'live' (the origin has
+-- not ended) or 'unknown'. The deadline, the idempotency key and the workflow node of the origin are not copied. A
+-- call may be replayed with the same `new_id`.
+--
+-- As in `enqueue`, the new task is inserted first and looked for in history in a second statement with its own
+-- snapshot, because it may have run and ended since the first call.
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: the new task's row; then the table reruns, which waits for a bulk rerun.
+-- Called by: queries/tasks.py.
 create function horsies.rerun(origin uuid, new_id uuid) returns text
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
@@ -22,7 +27,8 @@ begin
     from horsies.find_ended(origin) h
     on conflict (id) do nothing;
     if found then
-        insert into horsies.reruns (origin, task_id, sent_at) values (rerun.origin, new_id, clock) on conflict do nothing;
+        insert into horsies.reruns (origin, task_id, sent_at) values (rerun.origin, new_id, clock)
+        on conflict do nothing;
     else
         return case when exists (select from horsies.find_ended(origin)) then 'sent' else 'unknown' end;
     end if;

@@ -1,11 +1,15 @@
--- Purpose: send ended tasks again, each as a new task that records its origin, as `rerun` does for one. A task is sent
--- only if it has exactly as many reruns as the caller knows of (`known`): what somebody else sent again since the caller
--- looked is left out. So of two operators who repair the same failures at the same time, one sends each task again.
--- Returns for each origin 'sent', 'changed' (it has another number of reruns by now), 'live' (it has not ended) or
--- 'unknown'. It may be replayed with the same `new_ids`: those that were sent are 'sent' again, and no second task is made.
--- Reruns of all callers take turns behind a lock of the table `reruns`. The count is taken in a statement after the lock,
--- whose snapshot shows what those before committed.
--- Locks: the table reruns, against writers; then the new tasks' rows. Called by: the broker object.
+-- Purpose: Send many ended tasks again, each as a new task that records its origin. A task is sent only if it has
+-- exactly as many reruns as the caller expects (`known`). If two operators repair the same failures at the same
+-- time, each task is therefore sent once. Returns for each origin 'sent', 'changed' (its number of reruns differs),
+-- 'live' (it has not ended) or 'unknown'. A call may be replayed with the same `new_ids`: tasks that were sent are
+-- reported as 'sent' again, and no second task is created.
+--
+-- All callers take turns under a lock of the table `reruns`. The reruns are counted in a statement after the lock,
+-- whose snapshot includes everything that earlier callers committed.
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: the table reruns, against writers; then the new tasks' rows.
+-- Called by: queries/monitoring.py.
 create function horsies.rerun_many(origins uuid[], known int[], new_ids uuid[])
 returns table (origin uuid, verdict text)
 language plpgsql
@@ -32,7 +36,8 @@ begin
     insert into horsies.reruns (origin, task_id, sent_at) select s.rerun_of, s.id, clock from sent s;
     return query
     select given.origin, case
-        when exists (select from horsies.reruns r where r.origin = given.origin and r.task_id = given.new_id) then 'sent'
+        when exists (select from horsies.reruns r where r.origin = given.origin and r.task_id = given.new_id)
+            then 'sent'
         when exists (select from horsies.tasks t where t.id = given.origin) then 'live'
         when exists (select from horsies.find_ended(given.origin)) then 'changed'
         else 'unknown'

@@ -1,13 +1,17 @@
--- Purpose: the preview of a bulk rerun. It selects ended tasks of certain statuses, of a queue, of a name, with certain
--- error codes, that ended from `since` until before `until` (null: any), and leaves out tasks that have a rerun, unless
--- `again`. Returns one row: how many tasks were selected, how many were left out, the time up to which tasks
--- count (the clock, or `until` if that is earlier), and of the selected tasks the `most` that ended first, each with the
--- number of reruns that it has now.
--- How it looks: through all of history between the two times. Only an operator asks, and rarely; an index by status would
--- make every finish dearer.
--- Locks: none. Called by: the broker object, for the command line.
+-- Purpose: Preview a bulk rerun. Selects ended tasks by status, queue, name and error code that ended from `since`
+-- until before `until` (null: any). Tasks that have a rerun are left out unless `again` is true. Returns one row:
+-- how many tasks were selected, how many were left out, the time up to which tasks count (the clock, or `until` if
+-- that is earlier), and the `most` selected tasks that ended first, each with its current number of reruns.
+--
+-- The query scans all of history between the two times. Only operators call it, and rarely; an index by status would
+-- make every finish slower.
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
 create function horsies.rerunnable(
-    statuses text[], queue_name text, name text, codes text[], since timestamptz, until timestamptz, again boolean, most int
+    statuses text[], queue_name text, name text, codes text[], since timestamptz, until timestamptz, again boolean,
+    most int
 ) returns table (matching bigint, left_out bigint, cut_off timestamptz, ids uuid[], reruns int[])
 language plpgsql
 set jit = off

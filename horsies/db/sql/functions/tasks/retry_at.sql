@@ -1,8 +1,10 @@
--- When a failed attempt is tried again; null: it is not. Only codes the policy names are retried, only while
--- retries are left, and never at or past the task's deadline. A `retry_after` (seconds) in the error overrides
--- the policy's delay. Delays: fixed, the interval of this attempt; exponential, base * 2^(attempt - 1), at most
--- `max_delay` where the policy has one; jitter is +-25 % of either, so that a crowd that failed together does not come back
--- together. Jitter never exceeds `max_delay`: at the cap the delays are spread over the 25 % below it.
+-- Purpose: Compute when a failed attempt is retried; null means that it is not. Only error codes that the policy
+-- names are retried, only while retries are left, and never at or past the task's deadline. A `retry_after`
+-- (seconds) in the error overrides the policy's delay. Fixed delay: the interval of this attempt. Exponential delay:
+-- base * 2^(attempt - 1), at most `max_delay` if the policy has one. Jitter changes either by up to 25 % in both
+-- directions, so that tasks that failed together are not all retried at the same time. Jitter never exceeds
+-- `max_delay`: at that limit, delays are spread over the 25 % below it.
+-- Locks: none.
 -- Called by: finish_batch.
 create function horsies.retry_at(
     policy json, failed_attempt int, code text, retry_after double precision, deadline timestamptz,
@@ -15,7 +17,8 @@ declare
     due timestamptz;
 begin
     if policy is null or failed_attempt > (policy ->> 'max_retries')::int
-       or not exists (select from json_array_elements_text(policy -> 'codes') as named (code) where named.code = retry_at.code)
+       or not exists (select from json_array_elements_text(policy -> 'codes') as named (code)
+                      where named.code = retry_at.code)
     then
         return null;
     end if;

@@ -1,6 +1,9 @@
--- Purpose: where a task stands: its status, and its result (a TaskError unless COMPLETED) once it has ended.
--- No row: there is no such task. Live rows are looked for first: a task only ever moves from there to history.
--- Locks: none. Called by: producers that wait.
+-- Purpose: Return the status of a task, and its result (a TaskError unless COMPLETED) once it has ended. No row
+-- means that there is no such task. Live rows are searched first, because a task only ever moves from there to
+-- history.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/tasks.py.
 create function horsies.task_result(wanted uuid) returns table (task_name text, status text, result json)
 language plpgsql
 set enable_seqscan = off

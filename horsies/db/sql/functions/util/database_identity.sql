@@ -1,10 +1,12 @@
--- Purpose: what tells this schema from every other one. Copies of a database (pg_dump, CREATE DATABASE … TEMPLATE) share
--- the schema's identity, so the oid of the database and the identifier of the server come with it. The latter is null
--- where the user may not read it.
--- Locks: none. Called by: producers, over their own connection and over one of their caller.
+-- Purpose: Return what distinguishes this schema from every other one. Copies of a database (pg_dump, CREATE
+-- DATABASE ... TEMPLATE) share the identity of the schema, so the oid of the database and the identifier of the
+-- server are returned too. The latter is null if the user may not read it. Producers call this on their own
+-- connection and on one of their caller.
+-- Locks: none.
+-- Called by: queries/identity.py.
 create function horsies.database_identity()
 returns table (identity uuid, database_oid oid, system_identifier bigint)
-language plpgsql stable as $function$
+language plpgsql volatile as $function$
 begin
     if has_function_privilege(to_regprocedure('pg_catalog.pg_control_system()'), 'execute') then
         select control.system_identifier into database_identity.system_identifier

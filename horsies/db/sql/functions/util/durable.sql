@@ -1,8 +1,9 @@
--- Pins the durability of the calling transaction: an accepted send or outcome survives a crash of the server,
--- whatever `synchronous_commit` the session, role or database has. `remote_apply` is stronger and is left alone.
--- In the transaction and not as a SET of the function, for that one ends before the commit.
--- Called by: enqueue, claim, start, finish, cancel, cancel_many, rerun, rerun_many, schedule_run, schedule_tick, workflow_start, workflow_control,
--- workflow_attach, workflow_map.
+-- Purpose: Make the calling transaction durable: an accepted send or outcome survives a crash of the server,
+-- whatever `synchronous_commit` the session, role or database has. `remote_apply` is stronger and is kept. The
+-- setting is made for the transaction, because a SET clause of the function would end before the commit.
+-- Locks: none.
+-- Called by: cancel, cancel_many, claim, enqueue, finish, rerun, rerun_many, schedule_run, schedule_tick, start,
+-- workflow_attach, workflow_control, workflow_map, workflow_start.
 create function horsies.durable() returns void
 language plpgsql as $function$
 begin

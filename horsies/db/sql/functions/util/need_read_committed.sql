@@ -1,7 +1,8 @@
--- Refuses a transaction that cannot see what was committed after it began: in it the second look that makes replays,
--- claims and outcomes safe would see nothing. Called by: enqueue (replays only), claim, start, renew, finish, release,
--- reconcile, reap, return_stale_to_queue, expire, cancel, cancel_many, rerun, rerun_many, workflow_start (where the id
--- is taken), workflow_control, workflow_attach, workflow_map.
+-- Purpose: Refuse a transaction that cannot see what was committed after it began. In such a transaction, the second
+-- statement that makes replays, claims and outcomes safe would see nothing new.
+-- Locks: none.
+-- Called by: cancel, cancel_many, claim, enqueue, expire, finish, reap, reconcile, release, renew, rerun,
+-- rerun_many, return_stale_to_queue, start, workflow_attach, workflow_control, workflow_map, workflow_start.
 create function horsies.need_read_committed() returns void
 language plpgsql as $function$
 begin

@@ -1,6 +1,7 @@
--- The only clock: every time in the database is read here, never in Python.
--- A test switches `horsies_test.clock` on for its database and then moves time in the one-row table `clock`.
--- Called by: everything below.
+-- Purpose: Return the current time. This is the only clock: every time in the database comes from here, never from
+-- Python. Tests enable `horsies_test.clock` for their database and then move time with the one-row table `clock`.
+-- Locks: none.
+-- Called by: every function that reads the time; queries/monitoring.py.
 create function horsies.now() returns timestamptz
 language sql volatile as $function$
     select case

@@ -1,5 +1,6 @@
--- Spares the calling transaction the wait for the disk: for what may be lost in a crash of the server. A transaction
--- that only notifies needs it not: it writes nothing that would be waited for.
+-- Purpose: Do not let the calling transaction wait for the disk. For data that may be lost in a crash of the server.
+-- A transaction that only notifies does not need this, because it writes nothing that is waited for.
+-- Locks: none.
 -- Called by: progress.
 create function horsies.relaxed() returns void
 language sql as $function$

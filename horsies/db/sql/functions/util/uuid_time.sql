@@ -1,4 +1,6 @@
--- The time inside a UUIDv7 (its first 48 bits: milliseconds since 1970): where to begin looking in history.
+-- Purpose: Return the time inside a UUIDv7 (its first 48 bits are milliseconds since 1970). It tells where to begin
+-- a search in history.
+-- Locks: none.
 -- Called by: find_ended, health.
 create function horsies.uuid_time(id uuid) returns timestamptz
 language sql immutable as $function$

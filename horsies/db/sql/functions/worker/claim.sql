@@ -1,38 +1,43 @@
--- Purpose: hand up to `wanted` due tasks to a worker and mark them RUNNING, in the order priority (1 first),
--- then due time, then id, across all of its queues. Only names the worker has registered are taken. With a lease they
--- are prefetched: marked CLAIMED for so many seconds, to be passed to `start` before they begin.
--- Returns the tasks, and, when there were fewer than wanted, one last row without id whose `due_in` says in how
--- many seconds the next task of these queues falls due (null: none is scheduled), and `capped` whether queues are capped
--- or paused. A worker without a row in `workers` has been declared dead: it gets nothing. With the task of a node come its
--- root run and what it gets of its run.
--- Locks: where caps apply, advisory ones until the end of the transaction, the cluster's and then the queues' in the
--- order of their keys; then the rows it takes, SKIP LOCKED. Called by: workers, in an exchange.
+-- Purpose: Give up to `wanted` due tasks to a worker and mark them RUNNING, in the order of priority (1 first), due
+-- time and id, across all queues of the worker. Only tasks whose name the worker has registered are taken. With
+-- `lease_seconds`, the tasks are prefetched: they become CLAIMED for that time and must be passed to `start` before
+-- they run.
 --
--- Caps and pauses are looked at only where a worker has declared caps or the table `queues` has rows. A first look,
--- without locks, leaves out for good what is paused or full; the rest is locked, and counted in a later statement,
--- whose snapshot has the claims of whoever held the locks before. Of capped queues no more is taken than can begin at once
--- (`free` of the `wanted`): run ahead or prefetched, it would fill the cap without running.
+-- Returns the tasks. If there are fewer than `wanted`, one last row without an id follows: its `due_in` is the
+-- number of seconds until the next task of these queues falls due (null: none is scheduled), and its `capped` says
+-- whether limits are active. A worker without a row in `workers` has been declared dead and gets nothing. The task
+-- of a workflow node comes with its root run and its inputs.
 --
--- How it looks: the priorities that have waiting rows are visited in order by a skip scan, each step a probe of the
--- index `tasks_to_claim` a queue. Within a priority it looks without a lock at the first rows of each queue, a few
--- more than it wants, and then locks the oldest of them, skipping those that other workers hold and those that
--- have changed since the look. Where that left too few, and there was more to see, it reaches twice as far. Where
--- it saw mostly names that the worker does not know, it goes by name instead, a probe of `tasks_by_name` for each
--- name it knows: another app's backlog at the head of the queue costs one look.
+-- Limits: concurrency limits and pauses are checked only if a worker has declared limits or the table `queues` has
+-- rows. A first check, without locks, leaves out queues that are paused or full. The limits of the other queues are
+-- then locked, and counted in a later statement, whose snapshot includes the claims of earlier lock holders. From
+-- queues with a limit, only tasks that can start at once are taken (`free` of the `wanted`): a prefetched task would
+-- use up the limit without running.
 --
--- That a row is still waiting is asked as `worker_id is null`, which a constraint makes the same as being PENDING:
--- the status itself would offer the planner the partial indexes, where it is to take the rows by their ids. By name
--- it is asked as `exchange_no is null`, which `tasks_by_name` alone can answer.
+-- Search: a skip scan visits the priorities that have waiting rows in order; each step probes the index
+-- `tasks_to_claim` once per queue. Within a priority, the function reads the first rows of each queue without locks,
+-- a few more than it wants, and then locks the oldest of them. It skips rows that other workers have locked and rows
+-- that have changed since they were read. If too few are left and there are more rows, it doubles the number of rows
+-- to read. If it read mostly names that the worker does not know, it searches by name instead, with one probe of
+-- `tasks_by_name` for each known name: tasks of another app at the head of the queue then cost one read.
 --
--- `now` is read once into a variable: a volatile call in the WHERE would be a filter on every scheduled row and
--- not a bound of the index scan. The planner is pinned, for a plan made while the table was empty would
--- otherwise be kept when it is full; and the plan is generic, for planning costs more than all the rest.
+-- The condition for a waiting row is `worker_id is null`, which a constraint makes equivalent to PENDING. A
+-- condition on the status would let the planner use partial indexes where it should fetch rows by their ids. The
+-- search by name uses `exchange_no is null`, which only `tasks_by_name` can answer.
+--
+-- The clock is read once into a variable: a volatile call in the WHERE clause would filter every scheduled row
+-- instead of bounding the index scan.
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: if limits are active, advisory locks until the end of the transaction: the cluster's, then the queues' in
+-- the order of their keys; then the task rows that are taken, SKIP LOCKED.
+-- Called by: queries/worker.py.
 create function horsies.claim(
     claiming_worker uuid, exchange bigint, wanted int, free int, lease_seconds double precision, queue_names text[],
     known_names text[]
 ) returns table (
-    id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid, inputs json,
-    due_in double precision
+    id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
+    inputs json, due_in double precision
 )
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -51,23 +56,23 @@ declare
     taken int;
     level_due timestamptz;
     next_due timestamptz;
-    is_governed boolean;
+    limits_active boolean;
     open_names text[] := queue_names;
     rooms int[];
     capped_names text[] := '{}';
     left_free int := free;
-    key_of_cluster constant int := -2147483648;     -- the first in order
+    key_of_cluster constant int := -2147483648;     -- sorts before the keys of queues
     keys int[];
     lock_key int;
 begin
     perform horsies.durable();
     perform horsies.need_read_committed();
-    select w.caps is not null or w.cluster_cap is not null or exists (select from horsies.queues) into is_governed
+    select w.caps is not null or w.cluster_cap is not null or exists (select from horsies.queues) into limits_active
     from horsies.workers w where w.id = claiming_worker;
     if not found then
         return;
     end if;
-    if is_governed then
+    if limits_active then
         select array_agg(c.name), array_agg(hashtext(c.name)) filter (where c.room is not null)
                    || case when min(c.cluster_room) is not null then key_of_cluster end
         into open_names, keys
@@ -133,7 +138,7 @@ begin
                     order by oldest.place limit missing
                     for update of t skip locked
                 ),
-                begun as (
+                claimed as (
                     update horsies.tasks t
                     set status = case when lease_seconds is null then 'RUNNING' else 'CLAIMED' end,
                         worker_id = claiming_worker, exchange_no = exchange, claimed_at = clock,
@@ -144,10 +149,11 @@ begin
                     returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, t.queue, t.root_id,
                               t.workflow_id, t.node_index, locked.place
                 )
-                select b.id, b.task_name, b.args, b.attempt, b.timeout_ms, b.queue, b.queue = any (capped_names),
-                       b.root_id, case when b.root_id is not null then
-                           horsies.workflow_inputs(b.workflow_id, b.node_index, most_inputs) end, null::double precision
-                from begun b order by b.place;
+                select c.id, c.task_name, c.args, c.attempt, c.timeout_ms, c.queue, c.queue = any (capped_names),
+                       c.root_id, case when c.root_id is not null then
+                           horsies.workflow_inputs(c.workflow_id, c.node_index, most_inputs) end,
+                       null::double precision
+                from claimed c order by c.place;
                 get diagnostics taken = row_count;
                 missing := missing - taken;
                 left_free := left_free - taken;
@@ -173,8 +179,8 @@ begin
         end if;
     end loop;
     if missing > 0 then
-        return query select null::uuid, null::text, null::json, null::int, null::int, null::text, is_governed, null::uuid,
-                            null::json, extract(epoch from next_due - clock)::double precision;
+        return query select null::uuid, null::text, null::json, null::int, null::int, null::text, limits_active,
+                            null::uuid, null::json, extract(epoch from next_due - clock)::double precision;
     end if;
 end
 $function$;

@@ -1,10 +1,12 @@
--- Purpose: from which of these queues a worker may claim now: not from a paused one, nor from one that is full. `room`
--- is how many tasks more its cap and the cluster's allow, null without a cap; `cluster_room` what the cluster's allows.
--- A capped queue is only given to tasks that can begin at once: not if the worker has nothing `free`.
--- A cap counts all that is in hand, that of workers which died and were not reaped yet, too: their tasks may still run.
--- What the worker has declared counts, unless `queues` says otherwise. Who is to rely on the rooms holds the locks that
--- `claim` takes, and looks in a statement after that.
--- Locks: none. Called by: claim, start, notify_room, why.
+-- Purpose: Return the queues from which a worker may claim now: those that are neither paused nor full. `room` is
+-- how many more tasks the limits of the queue and of the cluster allow (null: no limit); `cluster_room` is how many
+-- the cluster's limit allows. Queues with a limit are left out if the worker has nothing `free`, because their tasks
+-- must start at once. A limit counts all claimed tasks, including those of dead workers that were not reaped yet,
+-- because these may still run. The limit in `queues` takes precedence over the one that the worker declared. A
+-- caller that relies on the result must hold the locks that `claim` takes, and must read in a later statement.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: claim, notify_room, start, why.
 create function horsies.claimable(asking_worker uuid, names text[], free int)
 returns table (name text, room int, cluster_room int)
 language plpgsql

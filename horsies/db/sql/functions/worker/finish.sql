@@ -1,10 +1,15 @@
--- Purpose: write the outcomes of attempts. Each is `accepted`, a `duplicate` (this very outcome was written
--- before: its reply got lost) or `stale` (the claim is not this worker's any more: nothing is written). The fence of
--- a claim that others ended is in history too, say after `reap`: only the same code makes it the same outcome.
--- A batch is written in one go; if a row of it is refused as data, each is written by itself, and the refused one
--- ends FAILED with WORKER_SERIALIZATION_ERROR and the server's reason, so that it fails alone.
--- Returns for each outcome also the error code that was stored, and when the task is due again; null: it is not retried.
--- Locks: root runs, then task rows, both in the order of their ids. Called by: workers, in an exchange; reap.
+-- Purpose: Store the outcomes of attempts. The verdict of each is 'accepted', 'duplicate' (the same outcome was
+-- stored before, but its reply was lost) or 'stale' (the claim no longer belongs to this worker, and nothing was
+-- stored). The fence of a claim that was ended otherwise, for example by `reap`, is in history too: only the same
+-- error code makes it a duplicate.
+--
+-- A batch is stored in one step. If the database refuses a row of it, each outcome is stored separately. The refused
+-- one ends as FAILED with WORKER_SERIALIZATION_ERROR and the server's reason, and the others are not affected.
+-- Returns for each outcome also the error code that was stored, and the time of the retry (null: no retry).
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: root runs, then task rows, both in the order of their ids.
+-- Called by: reap; queries/worker.py.
 create function horsies.finish(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
     retry_afters double precision[], hostname text, pids int[], process_names text[]
@@ -24,7 +29,7 @@ begin
         accepted := horsies.finish_batch(finishing_worker, ids, exchanges, oks, results, codes, retry_afters,
                                          hostname, pids, process_names);
     exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
-        perform horsies.lock_roots(ids);  -- all of them before the first task row
+        perform horsies.lock_roots(ids);  -- all roots before the first task row
         for place in select given.place from unnest(ids) with ordinality as given (id, place) order by given.id loop
             begin
                 accepted := accepted || horsies.finish_batch(
@@ -56,7 +61,8 @@ begin
         else 'stale'
     end,
     case when given.id = any (refused) then 'WORKER_SERIALIZATION_ERROR' else given.code end,
-    case when not given.ok or given.id = any (refused) then (select t.run_at from horsies.tasks t where t.id = given.id) end
+    case when not given.ok or given.id = any (refused)
+         then (select t.run_at from horsies.tasks t where t.id = given.id) end
     from unnest(ids, exchanges, oks, codes) as given (id, exchange_no, ok, code);
 end
 $function$;

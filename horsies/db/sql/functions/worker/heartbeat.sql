@@ -1,6 +1,8 @@
--- Purpose: a worker says that it lives, and by how many seconds its clock is ahead of the server's, if it knows. False:
--- it has been declared dead, its work was handed on; it must kill its children and take a new id.
--- Locks: its own row. Called by: workers, those of older releases without a second argument.
+-- Purpose: Record that a worker is alive, and by how many seconds its clock is ahead of the server's if it knows.
+-- Returns false if the worker has been declared dead and its tasks were recovered: it must then kill its children
+-- and register again with a new id. Workers of older releases call this without the second argument.
+-- Locks: the worker's row.
+-- Called by: queries/worker.py.
 create function horsies.heartbeat(living_worker uuid, seconds_ahead double precision default null) returns boolean
 language plpgsql as $function$
 begin

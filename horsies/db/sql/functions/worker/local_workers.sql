@@ -1,6 +1,7 @@
--- Purpose: workers that were started on this host, since its last boot and where the caller sees the same processes:
--- it can tell which of them are dead.
--- Locks: none. Called by: workers, when they begin.
+-- Purpose: List the workers that were started on this host since its last boot and in the same process namespace.
+-- The caller can check which of their processes are dead.
+-- Locks: none.
+-- Called by: queries/worker.py.
 create function horsies.local_workers(host_boot_id text, host_pid_namespace text)
 returns table (id uuid, pid int, process_start text)
 language sql stable as $function$

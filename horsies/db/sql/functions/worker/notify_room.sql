@@ -1,6 +1,8 @@
--- Purpose: these queues have one task less in hand: wake workers if there is room below a cap and something that waits
--- for it. Behind the claim of whoever freed it, which mostly takes the room for itself: then nobody is woken.
--- Locks: none. Called by: workers in a transaction of their own, behind outcomes of tasks of capped queues.
+-- Purpose: Wake workers if a finished task has made room below a limit and tasks are waiting for that room. Workers
+-- call this after their own next claim, which usually takes the room; then nobody is woken.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/worker.py.
 create function horsies.notify_room(asking_worker uuid, freed text[]) returns void
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

@@ -1,7 +1,8 @@
--- Purpose: tell workers that there may be work. A hint: they also poll, slowly. Called by: producers and workers in a
--- transaction of their own; start, renew, expire, reap, reconcile, return_stale_to_queue, queue_control, notify_cancel,
--- notify_room, workflow_advance, workflow_attach, workflow_cancel, workflow_resume and workflow_send_items inside
--- theirs.
+-- Purpose: Tell workers that there may be tasks to claim. The notification is a hint: workers also poll, slowly.
+-- Locks: none.
+-- Called by: expire, notify_cancel, notify_room, queue_control, reap, reconcile, renew, return_stale_to_queue,
+-- start, workflow_advance, workflow_attach, workflow_cancel, workflow_resume, workflow_send_items;
+-- queries/worker.py.
 create function horsies.notify_wake() returns void
 language sql as $function$
     select pg_notify('{horsies}.wake', '')

@@ -1,9 +1,14 @@
--- Purpose: settle what a lost reply left open. A worker says which fences it holds; rows that are its own in the
--- database but that it does not know (the reply to the claim never came) go back to the queue, and the fences
--- it holds that the database lacks are returned: it must kill those tasks.
--- Only with no exchange of this worker in flight. An orphaned server process may still commit a claim later,
--- so it is called after each reconnect and again at every heartbeat.
--- Locks: task rows in the order of their ids. Called by: workers.
+-- Purpose: Compare what a worker holds with what the database has recorded, after a reply was lost. The worker
+-- passes the fences that it holds. Tasks that are claimed by this worker but missing in its list (the reply to the
+-- claim never arrived) are returned to the queue. Fences that the database does not have are returned: the worker
+-- must kill those tasks.
+--
+-- The worker must have no exchange in flight. An orphaned server process may commit a claim later, so workers call
+-- this after each reconnect and at every heartbeat.
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: task rows in the order of their ids.
+-- Called by: queries/worker.py.
 create function horsies.reconcile(asking_worker uuid, ids uuid[], exchanges bigint[]) returns setof uuid
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

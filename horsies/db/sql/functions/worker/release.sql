@@ -1,5 +1,8 @@
--- Purpose: a worker hands back claims that it has not begun. Rows whose fence no longer holds are left alone.
--- Returns how many went back. Locks: task rows in the order of their ids. Called by: workers.
+-- Purpose: Return claimed tasks that a worker has not started to the queue. Rows whose fence no longer holds are
+-- left alone. Returns how many were returned.
+-- Planner settings: see docs/architecture.md.
+-- Locks: task rows in the order of their ids.
+-- Called by: queries/worker.py.
 create function horsies.release(releasing_worker uuid, ids uuid[], exchanges bigint[]) returns int
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

@@ -1,6 +1,9 @@
--- Purpose: a worker keeps what it has prefetched, for another lease. Returns the tasks that it keeps. What was claimed
--- longer ago than `most_seconds` goes back to the queue: whoever has room may take it.
--- Locks: task rows in the order of their ids. Called by: workers that prefetch.
+-- Purpose: Extend the lease of the tasks that a worker has prefetched. Returns the tasks that the worker keeps.
+-- Tasks that were claimed more than `most_seconds` ago are returned to the queue, so that another worker can take
+-- them.
+-- Planner settings: see docs/architecture.md.
+-- Locks: task rows in the order of their ids.
+-- Called by: queries/worker.py.
 create function horsies.renew(
     renewing_worker uuid, ids uuid[], exchanges bigint[], lease_seconds double precision, most_seconds double precision
 ) returns setof uuid

@@ -1,7 +1,10 @@
--- Purpose: prefetched tasks begin: CLAIMED becomes RUNNING, and that is committed before their code starts. Returns
--- those that may begin, with the number of the attempt. What may not any more, for it is overdue or held, or its queue
--- is paused or capped by now, goes back to the queue; what is not this worker's any more is left alone. Locks: task
--- rows in the order of their ids. Called by: workers, in an exchange.
+-- Purpose: Start prefetched tasks: CLAIMED becomes RUNNING, which is committed before the code of the task runs.
+-- Returns the tasks that may start, with the number of the attempt. Tasks that may no longer start, because they are
+-- overdue or held or because their queue has been paused or limited, are returned to the queue. Tasks that no longer
+-- belong to this worker are left alone.
+-- Planner settings: see docs/architecture.md.
+-- Locks: task rows in the order of their ids.
+-- Called by: queries/worker.py.
 create function horsies.start(starting_worker uuid, ids uuid[], exchanges bigint[])
 returns table (id uuid, attempt int)
 language plpgsql
@@ -24,7 +27,8 @@ begin
     ) as locked;
     clock := horsies.now();
     select array_agg(c.name) into open_names
-    from horsies.claimable(starting_worker, array(select t.queue from horsies.tasks t where t.id = any (mine)), 0) as c;
+    from horsies.claimable(
+        starting_worker, array(select t.queue from horsies.tasks t where t.id = any (mine)), 0) as c;
     return query
     update horsies.tasks t
     set status = 'RUNNING', attempt = t.attempt + 1, started_at = clock, lease_until = null

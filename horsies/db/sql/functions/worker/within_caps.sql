@@ -1,6 +1,7 @@
--- Purpose: of tasks that could be claimed, in their order, those that fit into the rooms of their queues; and of capped
--- queues only those whose turn comes while the worker has something `free`, for they must begin at once.
--- Locks: none; the caller holds those of the caps. Called by: claim.
+-- Purpose: Select, in their order, the candidate tasks that fit into the remaining room of their queues. From queues
+-- with a limit, only tasks are selected that can start at once because the worker still has something `free`.
+-- Locks: none. The caller holds the advisory locks of the limits.
+-- Called by: claim.
 create function horsies.within_caps(candidates uuid[], names text[], rooms int[], free int) returns uuid[]
 language sql volatile as $function$
     select array_agg(kept.id order by kept.place)

@@ -1,6 +1,7 @@
--- Purpose: a worker makes itself known. From here on it may claim, and must send heartbeats. `queue_caps` has an item for
--- each queue it works on, null for one without a cap.
--- Locks: its own new row. Called by: workers, first thing, and after they were declared dead.
+-- Purpose: Register a worker. From then on it may claim tasks and must send heartbeats. `queue_caps` has one element
+-- for each of its queues; null means no limit. Workers call this first, and again after they were declared dead.
+-- Locks: the worker's new row.
+-- Called by: queries/worker.py.
 create function horsies.worker_start(
     new_id uuid, host text, supervisor_pid int, name text, host_boot_id text, host_pid_namespace text,
     host_process_start text, version text, process_count int, tasks_per_process int, queue_names text[],

@@ -1,5 +1,6 @@
--- Purpose: a worker leaves in good order. What it should still have in hand is handed on by the next reap.
--- Locks: its own row. Called by: workers, last thing.
+-- Purpose: Deregister a worker, as its last call. The next `reap` recovers any task that it still holds.
+-- Locks: the worker's row.
+-- Called by: queries/worker.py.
 create function horsies.worker_stop(leaving_worker uuid) returns void
 language sql as $function$
     delete from horsies.workers w where w.id = leaving_worker

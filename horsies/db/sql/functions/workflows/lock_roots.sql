@@ -1,9 +1,12 @@
--- Locks the root runs that these tasks belong to. A run and all runs below it move under the lock of its root, and who
--- needs both takes it before any task row. A task's root never changes, so it is looked for without a lock.
--- Locks: root runs in the order of their ids. Called by: finish, finish_batch, cancel, cancel_many, expire, reap, workflow_attach,
--- workflow_map.
+-- Purpose: Lock the root runs that these tasks belong to. A run and all runs below it change under the lock of their
+-- root, which is always taken before any task row. The root of a task never changes, so it is read without a lock.
+-- Planner settings: see docs/architecture.md.
+-- Locks: root runs in the order of their ids.
+-- Called by: cancel, cancel_many, expire, finish, finish_batch, reap, workflow_attach, workflow_map.
 create function horsies.lock_roots(tasks uuid[]) returns void
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $function$
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
 begin
     perform from horsies.workflows w
     where w.id = any (array(select t.root_id from horsies.tasks t where t.id = any (tasks) and t.root_id is not null))

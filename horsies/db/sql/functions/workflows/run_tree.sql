@@ -1,5 +1,7 @@
--- These runs and all below them, at any depth, that have not ended.
--- Called by: workflow_pause, workflow_resume, workflow_cancel.
+-- Purpose: Return these runs and all runs below them, at any depth, that have not ended.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: workflow_cancel, workflow_pause, workflow_resume.
 create function horsies.run_tree(tops uuid[]) returns uuid[]
 language sql stable set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
     with recursive tree as (

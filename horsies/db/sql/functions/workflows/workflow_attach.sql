@@ -1,11 +1,16 @@
--- Purpose: the run that a node is has been built: start it below the node's run. Returns 'attached', 'known' (it was
--- attached before: the answer got lost), 'lost' (the building task is not this attempt's any more, or its run has ended) or
--- 'endless' (a run of the same definition is above it). A child of a paused run begins paused.
--- Locks: the root run. Called by: children, that run the task which builds the run.
+-- Purpose: Start the run that a workflow node stands for, below the run of that node. Returns 'attached', 'known'
+-- (it was attached before, and the reply was lost), 'lost' (the building task no longer belongs to this attempt, or
+-- its run has ended) or 'recursive' (a run of the same definition is above the node). Below a paused run, the new
+-- run is paused too.
+-- Planner settings: see docs/architecture.md.
+-- Locks: the root run.
+-- Called by: queries/workflows.py.
 create function horsies.workflow_attach(
     building_task uuid, running_attempt int, new_id uuid, document json, new_fingerprint bytea
 ) returns text
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $function$
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
 declare
     node horsies.workflow_nodes;
     parent horsies.workflows;
@@ -26,12 +31,13 @@ begin
     )
     select above.* into parent from above where above.definition_key = document ->> 'definition_key' limit 1;
     if found then
-        return 'endless';
+        return 'recursive';
     end if;
     select w.* into parent from horsies.workflows w where w.id = node.workflow_id;
     update horsies.workflow_nodes n set child_id = new_id, started_at = horsies.now()
     where n.workflow_id = node.workflow_id and n.index = node.index;
-    perform horsies.workflow_insert(new_id, parent.root_id, parent.id, node.index, parent.status, document, new_fingerprint);
+    perform horsies.workflow_insert(
+        new_id, parent.root_id, parent.id, node.index, parent.status, document, new_fingerprint);
     perform horsies.notify_wake();
     return 'attached';
 end

@@ -1,7 +1,9 @@
--- Purpose: end runs, and those below them, here and now. Nodes whose task has begun, or that are a run, fail; the others are
--- skipped. Workers are told to kill what runs. A run that is cancelled by itself fails its node in the parent run, which
--- goes on. Returns whether that changed a run.
--- Locks: task rows in the order of their ids; its caller holds the root runs. Called by: workflow_control.
+-- Purpose: Cancel runs and all runs below them. Nodes whose task has started, and nodes that are runs, become
+-- FAILED; the other open nodes become SKIPPED. Workers are told to kill the running tasks. If a child run is
+-- cancelled on its own, its node in the parent run fails and the parent run continues. Returns whether a run was
+-- changed.
+-- Locks: task rows in the order of their ids. The caller holds the root runs.
+-- Called by: workflow_control.
 create function horsies.workflow_cancel(tops uuid[]) returns boolean
 language plpgsql as $function$
 declare

@@ -1,7 +1,11 @@
--- Purpose: 'pause', 'resume' or 'cancel' a run, with all runs below it. Returns 'changed', 'unchanged' or 'unknown'.
--- Locks: the root run, then task rows in the order of their ids. Called by: producers, CLI.
+-- Purpose: Pause, resume or cancel a run and all runs below it. Returns 'changed', 'unchanged' or 'unknown'.
+-- Planner settings: see docs/architecture.md.
+-- Locks: the root run, then task rows in the order of their ids.
+-- Called by: queries/workflows.py.
 create function horsies.workflow_control(run uuid, action text) returns text
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $function$
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
 begin
     perform horsies.durable();
     perform horsies.need_read_committed();

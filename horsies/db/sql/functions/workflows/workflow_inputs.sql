@@ -1,9 +1,11 @@
--- What the task of a node gets of its run, besides its own arguments: results of nodes that it waits for, as far as they
--- have ended, and who it is; null if it wants nothing of that. A skipped dependency is an error with its index.
--- `kind` and `task_name` of an entry of `ctx` say what reads its result: where the node is a run, that run's output node.
--- Where the results take more than `most` bytes as they are stored, only `workflow_id` and `index` are given: ask again
--- without a limit.
--- Locks: none. Called by: claim; children, for what was too large.
+-- Purpose: Return what the task of a node gets from its run besides its own arguments: the results of its
+-- dependencies, as far as these have ended, and its identity. Null if the node needs none of this. A skipped
+-- dependency is represented by an error with its index. `kind` and `task_name` of an entry of `ctx` say how to
+-- decode its result; if the node is a run, they are those of the run's output node. If the stored results are larger
+-- than `most` bytes, only `workflow_id` and `index` are returned, and the child calls again without a limit.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: claim; queries/workflows.py.
 create function horsies.workflow_inputs(run uuid, node_index int, most int) returns json
 language plpgsql stable set enable_seqscan = off set enable_bitmapscan = off as $function$
 declare
@@ -32,7 +34,8 @@ begin
         select json_build_object(
             'workflow_id', run, 'index', node_index, 'node_id', node.node_id, 'task_name', node.task_name,
             'args_from', (
-                select coalesce(json_object_agg(arg.key, json_build_object('status', s.status, 'result', s.result)), '{}')
+                select coalesce(json_object_agg(arg.key, json_build_object('status', s.status, 'result', s.result)),
+                                '{}')
                 from json_each_text(node.args_from) as arg join source s on s.index = arg.value::int
                 where s.result is not null),
             'ctx', case when node.ctx_from is not null then (

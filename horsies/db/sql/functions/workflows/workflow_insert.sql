@@ -1,35 +1,42 @@
--- Inserts a run as its document describes it (one JSON object; a node's index is its position in `nodes`), and enqueues
--- the nodes that wait for nothing. False: the id is taken.
--- Locks: the new run. Called by: workflow_start, workflow_attach.
+-- Purpose: Insert a run from its document and enqueue the nodes that have no dependencies. The document is one JSON
+-- object, which is expanded once; the index of a node is its position in `nodes`. Returns false if the id exists.
+-- Planner settings: see docs/architecture.md.
+-- Locks: the new run.
+-- Called by: workflow_attach, workflow_start.
 create function horsies.workflow_insert(
     new_id uuid, root uuid, parent uuid, parent_node int, initial_status text, document json, new_fingerprint bytea
 ) returns boolean
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $function$
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
 declare
+    run record;
     roots int[];
 begin
+    select described.* into run
+    from json_to_record(document) as described (
+        name text, definition_key text, on_error text, output int, cases json, optional int[], nodes json
+    );
     insert into horsies.workflows
         (id, root_id, parent_id, parent_index, name, definition_key, status, on_error, output_index, cases, optional,
          total, fingerprint, started_at)
-    values (new_id, root, parent, parent_node, document ->> 'name', document ->> 'definition_key', initial_status,
-            document ->> 'on_error', (document ->> 'output')::int,
-            case when json_typeof(document -> 'cases') = 'array' then document -> 'cases' end,
-            array(select each.index::int from json_array_elements_text(document -> 'optional') as each (index)),
-            json_array_length(document -> 'nodes'), new_fingerprint, horsies.now())
+    values (new_id, root, parent, parent_node, run.name, run.definition_key, initial_status, run.on_error, run.output,
+            run.cases, run.optional, json_array_length(run.nodes), new_fingerprint, horsies.now())
     on conflict (id) do nothing;
     if not found then
         return false;
     end if;
     with given as materialized (
         select n.*, (n.place - 1)::int as index
-        from rows from (json_to_recordset(document -> 'nodes') as (
-            node_id text, kind text, task_name text, queue text, priority smallint, args json, args_from json, ctx_from int[],
-            wants_meta boolean, waits_for int[], "join" text, min_success int, allow_failed_deps boolean,
-            good_until timestamptz, timeout_ms int, retry_policy json, "over" int, item_parameter text, max_parallel int,
-            wants_ctx boolean
+        from rows from (json_to_recordset(run.nodes) as (
+            node_id text, kind text, task_name text, queue text, priority smallint, args json, args_from json,
+            ctx_from int[], wants_meta boolean, waits_for int[], "join" text, min_success int,
+            allow_failed_deps boolean, good_until timestamptz, timeout_ms int, retry_policy json, "over" int,
+            item_parameter text, max_parallel int, wants_ctx boolean
         )) with ordinality as n (
-            node_id, kind, task_name, queue, priority, args, args_from, ctx_from, wants_meta, waits_for, rule, min_success,
-            allow_failed_deps, good_until, timeout_ms, retry_policy, over_index, item_parameter, max_parallel, wants_ctx, place)
+            node_id, kind, task_name, queue, priority, args, args_from, ctx_from, wants_meta, waits_for, rule,
+            min_success, allow_failed_deps, good_until, timeout_ms, retry_policy, over_index, item_parameter,
+            max_parallel, wants_ctx, place)
     ),
     edges as (
         insert into horsies.workflow_edges (workflow_id, source, target, place)
@@ -38,12 +45,12 @@ begin
     ),
     nodes as (
         insert into horsies.workflow_nodes
-            (workflow_id, index, node_id, kind, task_name, queue, priority, args, args_from, ctx_from, wants_meta, waits_for,
-             needed, allow_failed_deps, good_until, timeout_ms, retry_policy, over_index, item_parameter, max_parallel,
-             status, open_deps)
+            (workflow_id, index, node_id, kind, task_name, queue, priority, args, args_from, ctx_from, wants_meta,
+             waits_for, needed, allow_failed_deps, good_until, timeout_ms, retry_policy, over_index, item_parameter,
+             max_parallel, status, open_deps)
         select new_id, index, node_id, kind, task_name, queue, priority, args, args_from, ctx_from,
-               wants_meta or wants_ctx, waits_for, case rule when 'any' then 1 when 'quorum' then min_success end, allow_failed_deps, good_until, timeout_ms,
-               retry_policy, over_index, item_parameter, max_parallel,
+               wants_meta or wants_ctx, waits_for, case rule when 'any' then 1 when 'quorum' then min_success end,
+               allow_failed_deps, good_until, timeout_ms, retry_policy, over_index, item_parameter, max_parallel,
                case when cardinality(waits_for) = 0 then 'READY' else 'PENDING' end, cardinality(waits_for)
         from given returning index, status
     )

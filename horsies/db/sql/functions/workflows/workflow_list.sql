@@ -1,7 +1,10 @@
--- Purpose: the latest runs, at most `most`; only those of one status if it is given, and no child runs.
--- Locks: none. Called by: CLI.
+-- Purpose: List the latest runs, at most `most`, optionally only those of one status. Child runs are left out.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/workflows.py.
 create function horsies.workflow_list(wanted_status text, most int) returns setof uuid
 language sql stable set enable_seqscan = off as $function$
     select w.id from horsies.workflows w
-    where w.parent_id is null and (wanted_status is null or w.status = wanted_status) order by w.started_at desc limit most
+    where w.parent_id is null and (wanted_status is null or w.status = wanted_status)
+    order by w.started_at desc limit most
 $function$;

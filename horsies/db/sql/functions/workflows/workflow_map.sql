@@ -1,9 +1,14 @@
--- Purpose: expand a map into an item for each element of its source's list, or collect the results of its items: whatever
--- is next. Returns 'done' or 'lost' (the task is not this attempt's any more). Each is a transaction of its own, for it may
--- be long. The task it is done for is an ordinary one, so that it is repeated if its worker dies.
--- Locks: the root run. Called by: children, that run the task `horsies.map`.
+-- Purpose: Perform the next step of a map node: create an item for each element of the source list, or collect the
+-- results of the items. Returns 'done' or 'lost' (the task no longer belongs to this attempt). Each step is a
+-- separate transaction, because it may take long. The step runs for an ordinary task, so that it is retried if its
+-- worker dies.
+-- Planner settings: see docs/architecture.md.
+-- Locks: the root run.
+-- Called by: queries/workflows.py.
 create function horsies.workflow_map(mapping_task uuid, running_attempt int) returns text
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $function$
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
 declare
     node horsies.workflow_nodes; source horsies.workflow_nodes;
     failure json; collected json;
@@ -21,8 +26,9 @@ begin
     select s.* into source from horsies.workflow_nodes s
     where s.workflow_id = node.workflow_id and s.index = node.over_index;
     if node.open_items = 0 then
-        select ('[' || string_agg(case when i.is_ok then '{"ok":' else '{"err":' end || i.result || '}', ',' order by i.item)
-                || ']')::json into collected
+        select ('[' || string_agg(case when i.is_ok then '{"ok":' else '{"err":' end || i.result || '}', ','
+                                  order by i.item) || ']')::json
+        into collected
         from horsies.workflow_items i where i.workflow_id = node.workflow_id and i.index = node.index;
         delete from horsies.workflow_items i where i.workflow_id = node.workflow_id and i.index = node.index;
     elsif source.status <> 'COMPLETED' then
@@ -38,7 +44,8 @@ begin
         select node.workflow_id, node.index, (element.place - 1)::int, element.value
         from json_array_elements(source.result) with ordinality as element (value, place);
         update horsies.workflow_nodes n
-        set items = json_array_length(source.result), open_items = json_array_length(source.result), started_at = horsies.now()
+        set items = json_array_length(source.result), open_items = json_array_length(source.result),
+            started_at = horsies.now()
         where n.workflow_id = node.workflow_id and n.index = node.index;
         perform horsies.workflow_send_items(array[node.workflow_id], array[node.index]);
         return 'done';

@@ -1,10 +1,15 @@
--- Purpose: tasks of nodes have ended, at this very time: note it on the nodes and advance their runs. The task of a node
--- that is a workflow only built the run, that of a map only expanded or collected it: unless these ended before they
--- did so, the node goes on. They do so in a transaction before their end's, which a fail-over may lose alone.
--- Locks: none of its own; its caller holds the root runs. Called by: finish_batch, end_tasks.
+-- Purpose: Record on workflow nodes that their tasks have ended at this time, and advance their runs. The task of a
+-- workflow node only builds the run, and the task of a map node only expands or collects the map: the node stays
+-- open unless the task ended before it did so. Such a task commits its work in a transaction before the one that
+-- ends it, and a failover may lose the first alone.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none. The caller holds the root runs, under which alone nodes change.
+-- Called by: move_to_history.
 create function horsies.workflow_note(ended uuid[], at timestamptz) returns void
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
-set jit = off set plan_cache_mode = force_generic_plan as $function$
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set plan_cache_mode = force_generic_plan
+as $function$
 declare
     runs uuid[]; indexes int[];
 begin
@@ -12,8 +17,10 @@ begin
         update horsies.workflow_nodes n
         set status = case when h.status = 'COMPLETED' and n.kind = 'task' then 'COMPLETED' else 'FAILED' end,
             result = case when h.status <> 'COMPLETED' or n.kind = 'task' then h.result else horsies.task_error(
-                'WORKFLOW_ENQUEUE_FAILED', format('what %s did for this node was lost: a fail-over?', h.task_name)) end,
-            error_code = case when h.status = 'COMPLETED' and n.kind <> 'task' then 'WORKFLOW_ENQUEUE_FAILED' else h.error_code end,
+                'WORKFLOW_ENQUEUE_FAILED',
+                format('what %s did for this node was lost: a fail-over?', h.task_name)) end,
+            error_code = case when h.status = 'COMPLETED' and n.kind <> 'task' then 'WORKFLOW_ENQUEUE_FAILED'
+                              else h.error_code end,
             started_at = h.started_at, finished_at = at
         from horsies.history h
         where h.id = any (ended) and h.finished_at = at and h.item is null and n.workflow_id = h.workflow_id

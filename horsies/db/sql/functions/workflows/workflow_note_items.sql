@@ -1,6 +1,7 @@
--- Purpose: tasks of items of maps are among those that have ended, at this very time: note it on the items and count them,
--- send the next, and where that was the last, the task that collects them.
--- Locks: none of its own; its caller holds the root runs. Called by: workflow_note.
+-- Purpose: Record on map items that their tasks have ended at this time, and count them. Then send the next items,
+-- or the task that collects the results after the last item.
+-- Locks: none. The caller holds the root runs, under which alone nodes change.
+-- Called by: workflow_note.
 create function horsies.workflow_note_items(ended uuid[], at timestamptz) returns void
 language plpgsql as $function$
 declare

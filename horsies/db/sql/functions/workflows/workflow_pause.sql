@@ -1,8 +1,8 @@
--- Purpose: pause runs and those below them. Running tasks finish; what waits is held, and so is what comes back to the
--- queue later (a retry, a claim that is handed back), for `held` is set on all of their tasks. What workers prefetched
--- goes back. Returns whether that changed a run.
--- Locks: task rows in the order of their ids; its caller holds the root runs.
--- Called by: workflow_control, workflow_advance.
+-- Purpose: Pause runs and the runs below them. Running tasks finish. All other tasks of the runs are held, including
+-- those that return to the queue later (a retry, a released claim), because `held` is set on every task. Prefetched
+-- tasks are returned to the queue. Returns whether a run was changed.
+-- Locks: task rows in the order of their ids. The caller holds the root runs.
+-- Called by: workflow_advance, workflow_control.
 create function horsies.workflow_pause(tops uuid[]) returns boolean
 language plpgsql as $function$
 declare
@@ -15,7 +15,8 @@ begin
     select array_agg(stopped.id) into paused from stopped;
     held_tasks := array(select t.id from horsies.tasks t where t.workflow_id = any (paused) order by t.id for update);
     update horsies.tasks t set held = true where t.id = any (held_tasks);
-    perform horsies.return_to_queue(array(select t.id from horsies.tasks t where t.id = any (held_tasks) and t.status = 'CLAIMED'), false);
+    perform horsies.return_to_queue(
+        array(select t.id from horsies.tasks t where t.id = any (held_tasks) and t.status = 'CLAIMED'), false);
     perform horsies.notify_done(paused);
     return paused is not null;
 end

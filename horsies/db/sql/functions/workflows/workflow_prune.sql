@@ -1,8 +1,12 @@
--- Purpose: forget runs that ended longer ago than the retention, with all below them; at most `most` roots a call.
--- Returns how many runs that were. Locks: root runs in the order of their ids, SKIP LOCKED.
--- Called by: duties of any worker.
+-- Purpose: Delete runs that ended before the retention period, with all runs below them, at most `most` root runs
+-- per call. Returns how many runs were deleted.
+-- Planner settings: see docs/architecture.md.
+-- Locks: root runs in the order of their ids, SKIP LOCKED.
+-- Called by: queries/workflows.py.
 create function horsies.workflow_prune(keep_hours double precision, most int) returns int
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off as $function$
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
 declare
     oldest_kept constant timestamptz := horsies.now() - make_interval(secs => keep_hours * 3600);
     old uuid[] := array(

@@ -1,6 +1,7 @@
--- Sends as many items of expanded maps as may run beside those under way; where all have ended, the task that collects
--- their results. What a paused run sends is held.
--- Locks: none of its own; its caller holds the root runs. Called by: workflow_note_items, workflow_map.
+-- Purpose: Send as many items of expanded maps as may run next to those in flight. If all items have ended, send the
+-- task that collects the results. Items of a paused run are sent as held tasks.
+-- Locks: none. The caller holds the root runs, under which alone nodes change.
+-- Called by: workflow_map, workflow_note_items.
 create function horsies.workflow_send_items(runs uuid[], indexes int[]) returns void
 language plpgsql as $function$
 declare
@@ -17,16 +18,18 @@ begin
     loop
         up_to := least(map.items, map.items - map.open_items + map.max_parallel);
         insert into horsies.tasks
-            (id, task_name, queue, priority, args, held, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
-             workflow_id, node_index, root_id, item)
+            (id, task_name, queue, priority, args, held, run_at, good_until, retry_policy, timeout_ms, sent_at,
+             fingerprint, workflow_id, node_index, root_id, item)
         select horsies.node_task_id(clock, i.item, map.workflow_id || ':' || map.index), map.task_name, map.queue,
                map.priority, (left(map.args::text, -1) || case map.args::text when '{}' then '' else ',' end
                               || to_json(map.item_parameter) || ':' || i.value || '}')::json, map.is_paused, clock,
-               map.good_until, map.retry_policy, map.timeout_ms, clock, '', map.workflow_id, map.index, map.root_id, i.item
+               map.good_until, map.retry_policy, map.timeout_ms, clock, '', map.workflow_id, map.index, map.root_id,
+               i.item
         from horsies.workflow_items i
         where i.workflow_id = map.workflow_id and i.index = map.index and i.item >= map.sent_items and i.item < up_to;
         update horsies.workflow_nodes n
-        set sent_items = greatest(up_to, n.sent_items), status = case n.open_items when 0 then 'READY' else n.status end
+        set sent_items = greatest(up_to, n.sent_items),
+            status = case n.open_items when 0 then 'READY' else n.status end
         where n.workflow_id = map.workflow_id and n.index = map.index;
         perform horsies.notify_wake();
     end loop;

@@ -1,7 +1,8 @@
--- Purpose: start a run. Returns 'started', 'known' (it was started before by the same request) or 'mismatch' (the id
--- belongs to another spec). A run stays until it is pruned, so a replay meets its row, and looks at it in a statement of its
--- own, with a snapshot that has it. A first start only inserts.
--- Locks: the new run. Called by: producers.
+-- Purpose: Start a run. Returns 'started', 'known' (the same request started it before) or 'mismatch' (the id
+-- belongs to another spec). A run is kept until it is pruned, so a replay finds its row, in a separate statement
+-- whose snapshot includes it. A first start only inserts.
+-- Locks: the new run.
+-- Called by: queries/workflows.py.
 create function horsies.workflow_start(new_id uuid, document json, new_fingerprint bytea) returns text
 language plpgsql as $function$
 begin

@@ -1,13 +1,17 @@
--- Purpose: where a run stands, and what its output node made. No row: there is no such run.
--- Locks: none. Called by: producers that wait, CLI.
+-- Purpose: Return the state of a run and the result of its output node. No row means that there is no such run.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/workflows.py.
 create function horsies.workflow_state(run uuid) returns table (
-    id uuid, name text, status text, error json, output_index int, output_status text, output_result json, output_kind text,
-    output_task text, total int, completed int, failed int, skipped int, started_at timestamptz, finished_at timestamptz
+    id uuid, name text, status text, error json, output_index int, output_status text, output_result json,
+    output_kind text, output_task text, total int, completed int, failed int, skipped int, started_at timestamptz,
+    finished_at timestamptz
 )
 language sql stable set enable_seqscan = off as $function$
     select w.id, w.name, w.status, w.error, w.output_index, o.status, o.result, coalesce(o.result_kind, o.kind),
            coalesce(o.result_task, o.task_name), w.total, w.completed, w.failed, w.skipped, w.started_at, w.finished_at
     from horsies.workflows w
-    left join horsies.workflow_nodes o on o.workflow_id = w.id and o.index = w.output_index and w.status = 'COMPLETED'
+    left join horsies.workflow_nodes o
+        on o.workflow_id = w.id and o.index = w.output_index and w.status = 'COMPLETED'
     where w.id = run
 $function$;

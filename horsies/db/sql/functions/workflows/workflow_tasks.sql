@@ -1,7 +1,9 @@
--- Purpose: the nodes of a run in the order of its spec, or the one of that id.
--- `with_results` adds the results of nodes and the summaries of child runs that have ended.
--- A node is RUNNING from the first start of its task on, also between attempts.
--- Locks: none. Called by: producers, CLI.
+-- Purpose: List the nodes of a run in the order of its spec, or only the node with the given id. `with_results` adds
+-- the results of nodes, and the summaries of child runs that have ended. A node is RUNNING from the first start of
+-- its task, including the time between attempts.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/workflows.py.
 create function horsies.workflow_tasks(run uuid, wanted text, with_results boolean) returns table (
     index int, node_id text, kind text, task_name text, status text, result json, error_code text, result_kind text,
     result_task text, waits_for int[], is_leaf boolean, child_id uuid, summary json, started_at timestamptz,
@@ -10,7 +12,8 @@ create function horsies.workflow_tasks(run uuid, wanted text, with_results boole
 language sql stable set enable_seqscan = off as $function$
     select n.index, n.node_id, n.kind, n.task_name, case
                when n.status in ('READY', 'ENQUEUED')
-                    and (n.child_id is not null or n.open_items is not null or coalesce(t.attempt, 0) > 0) then 'RUNNING'
+                    and (n.child_id is not null or n.open_items is not null or coalesce(t.attempt, 0) > 0)
+                   then 'RUNNING'
                else n.status end,
            case when with_results then n.result end, n.error_code, coalesce(n.result_kind, n.kind),
            coalesce(n.result_task, n.task_name), n.waits_for,

@@ -1,0 +1,50 @@
+-- Purpose: Move tasks from `tasks` to history, and advance the runs whose nodes they belong to. This is the only
+-- function that writes history. The arrays have one element per task. Successful tasks become COMPLETED, the others
+-- get `failed_status`. With a `fence_worker`, only tasks are moved that this worker still runs under the exchange
+-- number in `fence_exchanges`. Returns the ids that were moved, null if there were none.
+--
+-- A retried task has no fence any more, so `finish_batch` passes its whole batch after it has put the retries back
+-- into the queue.
+--
+-- Locks: none. The caller holds the root runs and the task rows.
+-- Called by: end_tasks, finish_batch.
+create function horsies.move_to_history(
+    ids uuid[], oks boolean[], failed_status text, results text[], codes text[], hostnames text[], pids int[],
+    process_names text[], clock timestamptz, fence_worker uuid, fence_exchanges bigint[]
+) returns uuid[]
+language plpgsql as $function$
+declare
+    ended_ids uuid[];
+    nodes uuid[];
+begin
+    with ended as (
+        delete from horsies.tasks t
+        using unnest(ids, oks, results, codes, hostnames, pids, process_names, fence_exchanges)
+            as given (id, ok, result, code, hostname, pid, process_name, exchange_no)
+        where t.id = given.id
+          and (fence_worker is null
+               or t.worker_id = fence_worker and t.exchange_no = given.exchange_no and t.status = 'RUNNING')
+        returning t.*, given.ok, given.result, given.code, given.hostname, given.pid, given.process_name
+    ),
+    kept as (
+        insert into horsies.history
+            (id, task_name, queue, priority, args, status, result, error_code, run_at, good_until, attempt,
+             retry_policy, timeout_ms, worker_id, exchange_no, worker_hostname, worker_pid, worker_process_name,
+             sent_at, claimed_at, started_at, finished_at, fingerprint, idempotency_key, progress, workflow_id,
+             node_index, root_id, item, rerun_of)
+        select e.id, e.task_name, e.queue, e.priority, e.args, case when e.ok then 'COMPLETED' else failed_status end,
+               e.result::json, case when not e.ok then e.code end, e.run_at, e.good_until, e.attempt, e.retry_policy,
+               e.timeout_ms, e.worker_id, e.exchange_no, e.hostname, e.pid, e.process_name, e.sent_at, e.claimed_at,
+               e.started_at, clock, e.fingerprint, e.idempotency_key, e.progress, e.workflow_id, e.node_index,
+               e.root_id, e.item, e.rerun_of
+        from ended e
+        returning id, workflow_id
+    )
+    select array_agg(kept.id), array_agg(kept.id) filter (where kept.workflow_id is not null) into ended_ids, nodes
+    from kept;
+    if nodes is not null then
+        perform horsies.workflow_note(nodes, clock);
+    end if;
+    return ended_ids;
+end
+$function$;
