@@ -278,7 +278,7 @@ class Dispatcher:
     def _drain_at_task_limit(self, child: Child) -> None:
         """Drain a child whose last permitted task (``max_tasks_per_child``) has started."""
         if not (child.left or child.waiting):
-            self._processes.drain(child, "it has run --max-tasks-per-child tasks")
+            self._processes.drain(child, "it has reached --max-tasks-per-child")
 
     def _drain(self, child: Child, reason: str) -> None:
         """Drain a child, and reassign its jobs that have not started."""

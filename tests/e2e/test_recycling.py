@@ -38,7 +38,7 @@ def test_no_child_runs_more_than_its_tasks(environment: Environment, options: li
     assert max(by_child.values()) == most
     full = {pid for pid, count in by_child.items() if count == most}
     assert len(by_child) <= 20 + 2
-    wait_until(lambda: all(recycled(worker, pid, "as many tasks") for pid in full), describe=worker.log)
+    wait_until(lambda: all(recycled(worker, pid, "--max-tasks-per-child") for pid in full), describe=worker.log)
     wait_until(lambda: not any(lives(pid) for pid in full), describe=worker.log)
     assert "child.died" not in worker.log()
     assert worker.stop() == 0
