@@ -15,7 +15,8 @@ from horsies.checks.undiscovered import find_warnings
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
 from horsies.codes import OnError
-from horsies.config.app import DEFAULT_QUEUE, AppConfig, QueueMode
+from horsies.config.app import AppConfig
+from horsies.config.queues import DEFAULT_QUEUE, QueueMode
 from horsies.config.retry import ExceptionMapper, RetryPolicy
 from horsies.db.connect import Database
 from horsies.db.operations import Operation
