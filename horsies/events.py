@@ -1,4 +1,4 @@
-"""Events: logic says what happened, this file says how that looks in a log."""
+"""Log events: the function that reports an event, and the formatters that write it as text or JSON."""
 
 import json
 import logging
@@ -17,22 +17,22 @@ _log = logging.getLogger("horsies")
 
 
 def event(name: str, /, *, level: int = logging.INFO, **fields: object) -> None:
-    """Report that something happened.
+    """Log an event.
 
     Args:
-        name: what happened, as ``thing.verb`` (``worker.ready``).
-        level: a level of `logging`.
-        fields: facts about it; never arguments of tasks or secrets.
+        name: The event, as ``noun.verb_past`` (``task.failed``).
+        level: A level of `logging`.
+        fields: Details of the event. They must never contain arguments of tasks or secrets.
     """
     if _log.isEnabledFor(level):
-        # The message has the facts, too: in a producer, the program's own formatters show it.
+        # The message repeats the fields, because a producer logs with the formatters of the program.
         facts = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
         arguments = (facts,) if facts else ()
         _log.log(level, f"{name} %s" if facts else name, *arguments, extra={"event": name, "fields": fields})
 
 
 def is_logged(level: int) -> bool:
-    """Whether events of a level reach a log."""
+    """Whether events of this level are logged."""
     return _log.isEnabledFor(level)
 
 
@@ -55,7 +55,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _name(record: logging.LogRecord) -> str:
-    """The name of an event, which is our own text; of other records the message, which may hold a secret."""
+    """Return the name of an event, or the message of any other log record, with its secrets masked."""
     return getattr(record, "event", None) or mask_known_secrets(record.getMessage())
 
 
@@ -73,10 +73,10 @@ def _json(document: object) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """One line an event: time, level, name, key=value."""
+    """Formats each event as one line: time, level, name, key=value."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format one record; a traceback follows on lines of its own."""
+        """Format one record. A traceback follows on separate lines."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         pairs = [f"{key}={_plain(value)}" for key, value in _fields(record).items()]
         source = [] if record.name == "horsies" else [f"logger={record.name}"]
@@ -86,20 +86,20 @@ class TextFormatter(logging.Formatter):
 
 
 class ShortFormatter(TextFormatter):
-    """The same for a terminal: local time to the second, and no level unless something is wrong."""
+    """Formats events for a terminal: local time in seconds, and the level only if it is above INFO."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format one record; a traceback follows on lines of its own."""
+        """Format one record. A traceback follows on separate lines."""
         _, level, line = super().format(record).split(" ", 2)
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         return f"{moment} {line if record.levelno <= logging.INFO else f'{level} {line}'}"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formats each event as one line with a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format one record."""
+        """Format one record. A traceback goes into the field ``traceback``."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         document: dict[str, object] = {
             "time": moment,
@@ -118,8 +118,8 @@ def _masked(value: object) -> object:
 
 
 def configure_logging(level: str, log_format: LogFormat) -> None:
-    """Send the log of this process, the user's own loggers included, to standard error."""
+    """Write the log of this process to standard error, including the records of the program's own loggers."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter({"json": JsonFormatter, "text": TextFormatter, "short": ShortFormatter}[log_format]())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # its pool tells us in our own words
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # horsies logs its own events for connection problems

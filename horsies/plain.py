@@ -1,4 +1,4 @@
-"""Any value as plain data that JSON can carry. Errors need this: they must always be stored."""
+"""Conversion of any value to plain data that JSON can represent, for errors, which must always be stored."""
 
 import json
 import math
@@ -9,23 +9,28 @@ from typing import Any, NamedTuple
 from pydantic_core import to_jsonable_python
 
 _MOST_CHARACTERS = 1000
-_FIRST_TOO_LONG = 10**sys.int_info.default_max_str_digits  # Python converts no longer number to text
+_FIRST_TOO_LONG = 10**sys.int_info.default_max_str_digits  # Python does not convert longer integers to text
 
 
 class Plain(NamedTuple):
-    """Plain data, and the types of the values in it that are only shown as text."""
+    """Plain data.
+
+    Attributes:
+        value: The data.
+        shown: The names of the types whose values were replaced by their ``repr``.
+    """
 
     value: Any
     shown: tuple[str, ...]
 
 
 def escape_surrogates(text: str) -> str:
-    """Return text that UTF-8 can hold: lone surrogates become visible escapes."""
+    """Return text that UTF-8 can encode, with lone surrogates replaced by visible escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def plain_data(value: object) -> Plain:
-    """Encode a value as pydantic would, with NaN and infinity as text. Other values become their ``repr``."""
+    """Convert a value as pydantic does, with NaN and infinity as text. Unsupported values become their ``repr``."""
     shown: dict[str, None] = {}
 
     def show(part: object) -> str:
@@ -35,14 +40,14 @@ def plain_data(value: object) -> Plain:
     try:
         plain = _carried(to_jsonable_python(value, by_alias=False, bytes_mode="base64", fallback=show), show)
         json.dumps(plain, allow_nan=False, ensure_ascii=False).encode()
-    except Exception:  # noqa: BLE001 - a cycle, or a serializer of the user's own that raises
+    except Exception:  # noqa: BLE001 - a cycle, or a custom serializer that raises
         plain = show(value)
     return Plain(plain, tuple(shown))
 
 
 def _carried(value: Any, show: Callable[[object], str]) -> Any:
-    """Plain data without what JSON text can't hold: lone surrogates, not-a-number, numbers with too many digits."""
-    whole: Any = value  # a container keeps the unknown types of its parts
+    """Replace the values that JSON text cannot contain: lone surrogates, NaN and integers with too many digits."""
+    whole: Any = value  # keeps the type of the container's items unknown for the type checker
     if isinstance(value, str):
         return escape_surrogates(value)
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""The tasks that runs need besides the app's own: they build child runs, and expand and collect maps.
+"""The built-in tasks of workflow runs: they build child runs, and expand and collect maps.
 
-They are ordinary tasks, so whatever happens to their worker, they are repeated or their node fails.
+They are ordinary tasks. If their worker dies, they are retried or their node fails.
 """
 
 import inspect
@@ -32,13 +32,13 @@ type Done = TaskResult[None, TaskError]
 
 
 def inner_tasks(app: App) -> Iterator[TaskDefinition]:
-    """A task for each definition that was imported, which builds a run of it, and the one for maps."""
+    """Yield the built-in tasks of an app: one per imported definition, which builds a run of it, and one for maps."""
     none = SignatureCodec(_nothing)
     for key, definition in definitions().items():
         try:
             signature = definition.signature() or none
         except TaskDefinitionError:
-            continue  # then no workflow can have it for a node: HRS-023
+            continue  # no workflow can use it as a node: HRS-023
         yield _inner(BUILD_TASK + key, partial(_build, app, definition), signature, definition.location)
     yield _inner(MAP_TASK, partial(_map, app.producer.runner), none, None)
 
@@ -49,14 +49,14 @@ def _inner(name: str, fn: Any, signature: SignatureCodec, location: SourceLocati
 
 
 def _nothing() -> None:
-    """Take no arguments: for the signature's sake."""
+    """Provide the signature of a task without parameters."""
 
 
 def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) -> Done:
     try:
         compiled = compile_run(definition.build_with(app, *args, **params))
     except Exception as exception:  # noqa: BLE001 - user code may raise anything
-        message = f"no run could be built of {definition.__name__}: {exception}"
+        message = f"the run of {definition.__name__} could not be built: {exception}"
         code = OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED
         return TaskResult(err=TaskError(error_code=code, message=message, exception=exception))
     request = RunRequest(uuid7(), compiled.document, compiled.fingerprint)
@@ -64,8 +64,8 @@ def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) ->
     verdict = app.producer.runner.run(
         require_answer(workflow_queries.workflow_attach(task.uuid, task.attempt, request))
     )
-    if verdict == "endless":
-        message = f"{definition.__name__} contains itself: a run of it is above this node"
+    if verdict == "recursive":
+        message = f"{definition.__name__} contains itself: an enclosing run has the same definition"
         return failed_with(OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED, message)
     return TaskResult(ok=None)
 
@@ -79,13 +79,13 @@ def _map(runner: Runner) -> Done:
 def _task() -> CurrentTask:
     task = current_task()
     if task is None:
-        msg = "this task is run by workers only"
+        msg = "this task can only run in a worker"
         raise RuntimeError(msg)
     return task
 
 
 def require_answer[R](call: Call[R]) -> Operation[R]:
-    """Call, again and again while the database is away: these calls may be repeated."""
+    """Make a call, and retry it while the database cannot be reached. The call must be idempotent."""
     for _ in range(_TRIES):
         try:
             return (yield call)

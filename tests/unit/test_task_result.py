@@ -101,7 +101,7 @@ def test_reserved_strings_are_refused_and_the_member_is_named(text: str) -> None
 
 
 def test_a_users_own_enum_is_refused_as_it_would_come_back_as_a_string() -> None:
-    with pytest.raises(ValueError, match="would come back as a string"):
+    with pytest.raises(ValueError, match="would be read back as a string"):
         TaskError(error_code=OwnCode.LATE)
 
 

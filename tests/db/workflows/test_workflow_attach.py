@@ -99,4 +99,4 @@ def test_a_definition_that_contains_itself_is_not_attached_for_ever(db: Session)
     worker = DrivenWorker(db, names=NAMES)
     (task,) = worker.ask().tasks
     wanted = request([node()], definition_key="test.flow.v1")
-    assert call(db, workflow_queries.workflow_attach(task.id, task.attempt, wanted)) == "endless"
+    assert call(db, workflow_queries.workflow_attach(task.id, task.attempt, wanted)) == "recursive"

@@ -83,7 +83,7 @@ def test_any_intervals_in_range_are_taken(intervals: list[float]) -> None:
         ({"auto_retry_for": []}, "at least one error code"),
         ({"auto_retry_for": "LATE"}, "must be a list of error codes"),
         ({"auto_retry_for": None}, "must be a list of error codes"),
-        ({"auto_retry_for": ["TimeoutError"]}, "'TimeoutError' in auto_retry_for is no UPPER_SNAKE_CASE code"),
+        ({"auto_retry_for": ["TimeoutError"]}, "'TimeoutError' in auto_retry_for is not an UPPER_SNAKE_CASE code"),
         ({"auto_retry_for": ["late"]}, "no UPPER_SNAKE_CASE code"),
         ({"auto_retry_for": ["A__B"]}, "no UPPER_SNAKE_CASE code"),
         ({"auto_retry_for": [TimeoutError]}, "not exception classes: map TimeoutError in an exception_mapper"),

@@ -114,8 +114,8 @@ ORDER: Any = Order(number=3)
     [
         ((ORDER,), {"copies": "2"}, "copies: expected int, got str ('2')"),
         (({"number": 3},), {}, "order: expected Order, got dict"),
-        ((ORDER,), {"extra": float("nan")}, "extra: float (nan) would come back from JSON as None"),
-        ((ORDER,), {"extra": (1, 2)}, "extra: tuple ((1, 2)) would come back from JSON as list ([1, 2])"),
+        ((ORDER,), {"extra": float("nan")}, "extra: float (nan) would be read back from JSON as None"),
+        ((ORDER,), {"extra": (1, 2)}, "extra: tuple ((1, 2)) would be read back from JSON as list ([1, 2])"),
         ((), {"copies": 2}, "ship() is missing the argument 'order'"),
         ((ORDER, 2), {}, "ship() takes 1 positional arguments, got 2"),
         ((ORDER,), {"speed": 2}, "ship() got an unexpected argument 'speed'"),

@@ -78,7 +78,7 @@ def test_001_no_name() -> None:
 def test_002_no_nodes() -> None:
     assert said(workflow) == "error[HRS-002]: workflow 'w' has no nodes\n= help: list them: tasks=[…]"
     assert said(lambda: workflow(node(), add)) == (
-        "error[HRS-002]: workflow 'w' has TaskFunction (<task 'add'>) in place 1, which is no node\n"
+        "error[HRS-002]: workflow 'w' has TaskFunction (<task 'add'>) in place 1, which is not a node\n"
         "= help: make one of a task: TaskNode(fn=task) or task.node()(…)"
     )
 
@@ -94,7 +94,7 @@ def test_003_a_bad_node_id(node_id: str) -> None:
 def test_004_a_node_id_twice() -> None:
     assert said(lambda: workflow(node(), node())) == (
         "error[HRS-004]: two nodes of workflow 'w' have the id 'a'\n"
-        "= note: the other one is at HERE\n"
+        "= note: the other node is at HERE\n"
         "= help: give one of them another node_id"
     )
     one = node()
@@ -112,7 +112,7 @@ def test_005_no_root() -> None:
         "= help: one node at least has no waits_for\n\n"
         "error[HRS-007]: nodes of workflow 'w' wait for each other: a -> a\n"
         "= note: a waits for a\n"
-        "= help: leave one of these dependencies out\n\n"
+        "= help: remove one of these dependencies\n\n"
         "error: 2 errors"
     )
 
@@ -121,12 +121,12 @@ def test_006_a_dependency_outside() -> None:
     outside = node(node_id="far")
     assert said(lambda: workflow(node(waits_for=[outside]), node(node_id="root"))) == (
         "error[HRS-006]: node 'a' of workflow 'w' waits for <task node 'far'> (made at HERE), which is none of its "
-        "nodes\n= help: add it to the workflow's tasks, or leave it out of waits_for"
+        "nodes\n= help: add it to the tasks of the workflow, or remove it from waits_for"
     )
     for wrong in ([add], add):
         assert said(lambda wrong=wrong: workflow(node(waits_for=wrong), node(node_id="root"))) == (
-            "error[HRS-006]: node 'a' of workflow 'w' waits for <task 'add'>, which is no node\n"
-            "= help: add it to the workflow's tasks, or leave it out of waits_for"
+            "error[HRS-006]: node 'a' of workflow 'w' waits for <task 'add'>, which is not a node\n"
+            "= help: add it to the tasks of the workflow, or remove it from waits_for"
         )
 
 
@@ -142,7 +142,7 @@ def test_007_a_cycle_is_printed() -> None:
         "= note: a waits for c\n"
         "c waits for b\n"
         "b waits for a\n"
-        "= help: leave one of these dependencies out"
+        "= help: remove one of these dependencies"
     )
 
 
@@ -165,7 +165,7 @@ def test_008_a_source_that_is_not_waited_for() -> None:
         "= help: add it to waits_for"
     )
     assert said(lambda: workflow(page, node(parse, args_from={"page": fetch}, waits_for=[page]))) == (
-        "error[HRS-008]: node 'a' takes 'page' from TaskFunction (<task 'fetch'>), which is no node\n"
+        "error[HRS-008]: node 'a' takes 'page' from TaskFunction (<task 'fetch'>), which is not a node\n"
         "= help: name a node"
     )
 
@@ -174,7 +174,7 @@ def test_008_a_map_over_something_else() -> None:
     wrong: Any = ["a", "b"]
     problems = failing(lambda: workflow(resize.map(over=wrong, node_id="each")(size=1)))
     assert ErrorCode.WORKFLOW_INVALID_ARGS_FROM in {problem.code for problem in problems}
-    assert "node 'each' runs over list (['a', 'b']), which is no node" in {problem.message for problem in problems}
+    assert "node 'each' runs over list (['a', 'b']), which is not a node" in {problem.message for problem in problems}
 
 
 def test_009_a_context_that_is_not_waited_for() -> None:
@@ -206,16 +206,16 @@ def test_010_holds_for_sub_workflows() -> None:
 
 def test_011_an_output_outside() -> None:
     assert said(lambda: workflow(node(), output=node(node_id="far"))) == (
-        "error[HRS-011]: the output of workflow 'w' is <task node 'far'>, which is none of its nodes\n"
-        "= help: add it to the workflow's tasks"
+        "error[HRS-011]: the output of workflow 'w' is <task node 'far'>, which is not one of its nodes\n"
+        "= help: add it to the tasks of the workflow"
     )
 
 
 def test_012_a_policy_with_unknown_nodes() -> None:
     one, far = node(), node(node_id="far")
     unknown = (
-        "error[HRS-012]: the success policy of workflow 'w' names <task node 'far'>, which is none of its nodes\n"
-        "= help: add it to the workflow's tasks"
+        "error[HRS-012]: the success policy of workflow 'w' names <task node 'far'>, which is not one of its nodes\n"
+        "= help: add it to the tasks of the workflow"
     )
     assert said(lambda: workflow(one, success_policy=SuccessPolicy([SuccessCase([one, far])]))) == unknown
     assert said(lambda: workflow(one, success_policy=SuccessPolicy([SuccessCase([one])], optional=[far]))) == unknown
@@ -285,7 +285,7 @@ def test_014_an_unknown_queue() -> None:
 def test_015_an_impossible_priority(priority: Any) -> None:
     assert said(lambda: workflow(node(priority=priority))) == (
         f"error[HRS-015]: node 'a' has the priority {type(priority).__name__} ({priority!r})\n"
-        "= help: use a whole number from 1 (first) to 100, or leave it out for the queue's"
+        "= help: use a whole number from 1 (highest) to 100, or omit it to use the queue's"
     )
 
 
@@ -328,7 +328,7 @@ def test_021_an_argument_twice() -> None:
     page = fetch.node(node_id="page")("x")
     twice = node(parse, kwargs={"page": TaskResult(ok="x")}, waits_for=[page], args_from={"page": page})
     assert said(lambda: workflow(page, twice)) == (
-        "error[HRS-021]: node 'a' binds 'page' twice, in kwargs and in args_from\n= help: leave one of them out"
+        "error[HRS-021]: node 'a' binds 'page' twice, in kwargs and in args_from\n= help: remove one of them"
     )
 
 
@@ -424,7 +424,7 @@ def test_102_a_check_goes_on_without_unknown_options() -> None:
 def test_008_a_source_in_args_from_that_is_no_node() -> None:
     wrong: Any = parse.node(node_id="a", args_from={"page": "x"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
     assert said(lambda: workflow(wrong())) == (
-        "error[HRS-008]: node 'a' takes 'page' from str ('x'), which is no node\n= help: name a node"
+        "error[HRS-008]: node 'a' takes 'page' from str ('x'), which is not a node\n= help: name a node"
     )
 
 
@@ -500,7 +500,7 @@ def test_031_a_source_in_kwargs() -> None:
 
 def test_032_an_id_that_is_no_uuid() -> None:
     assert said(lambda: parse_workflow_id("run-1")) == (
-        "error[HRS-032]: the workflow_id str ('run-1') is not a UUID\n= help: pass str(uuid.uuid4()), or leave it out"
+        "error[HRS-032]: the workflow_id str ('run-1') is not a UUID\n= help: pass str(uuid.uuid4()), or omit workflow_id to get a new id"
     )
     text = "0198c0de-0000-7000-8000-000000000000"
     assert str(parse_workflow_id(text)) == text
@@ -519,7 +519,7 @@ def test_102_options_out_of_range() -> None:
 
 def test_300_a_function_that_is_no_task() -> None:
     assert said(lambda: workflow(node(len))) == (
-        "error[HRS-300]: node 'a' runs builtin_function_or_method (<built-in function len>), which is no task\n"
+        "error[HRS-300]: node 'a' runs builtin_function_or_method (<built-in function len>), which is not a task\n"
         "= help: decorate the function: @app.task(…)"
     )
 
@@ -571,8 +571,8 @@ def test_017_a_key_twice() -> None:
 
     assert said(define) == (
         f"error[HRS-017]: two definitions have the key {Plain.definition_key!r}: Plain and Again\n"
-        "= note: the other one is at HERE\n"
-        "= help: give Again a definition_key of its own"
+        "= note: the other node is at HERE\n"
+        "= help: give Again a unique definition_key"
     )
 
 
@@ -591,7 +591,7 @@ def test_016_a_sub_workflow_that_is_none() -> None:
 def test_022_parameters_for_nobody() -> None:
     assert said(lambda: workflow(sub(kwargs={"url": "x", "depth": 1}))) == (
         "error[HRS-022]: node 'a' passes 'url', 'depth' to Plain, which takes nothing\n"
-        "= help: give Plain a build_with(cls, app, url, depth) of its own"
+        "= help: define build_with(cls, app, url, depth) in Plain"
     )
     with pytest.raises(WorkflowValidationError, match="HRS-022"):
         Plain.build_with(app, url="x")
@@ -620,7 +620,7 @@ def test_023_parameters_that_cannot_be_carried() -> None:
 
     [problem] = failing(lambda: workflow(sub(Open, kwargs={"url": "x"})))
     assert problem.code is ErrorCode.WORKFLOW_SUBWORKFLOW_BUILD_WITH_BINDING
-    assert problem.message == "node 'a' has parameters for Open.build_with() that can't be carried"
+    assert problem.message == "node 'a' runs Open, whose build_with() has a parameter that cannot be represented as JSON"
     assert "parameter 'params' of build_with()" in problem.notes[0]
 
 
@@ -736,7 +736,7 @@ def test_029_build_with_must_return_a_spec() -> None:
             return None
 
     assert said(lambda: Forgetful.build_with(app)) == (
-        "error[HRS-029]: Forgetful.build_with() returned None, which is no WorkflowSpec\n= help: return app.workflow(…)"
+        "error[HRS-029]: Forgetful.build_with() returned None, which is not a WorkflowSpec\n= help: return app.workflow(…)"
     )
 
 

@@ -1,6 +1,6 @@
 -- Purpose: the run that a node is has been built: start it below the node's run. Returns 'attached', 'known' (it was
 -- attached before: the answer got lost), 'lost' (the building task is not this attempt's any more, or its run has ended) or
--- 'endless' (a run of the same definition is above it). A child of a paused run begins paused.
+-- 'recursive' (a run of the same definition is above it). A child of a paused run begins paused.
 -- Locks: the root run. Called by: children, that run the task which builds the run.
 create function horsies.workflow_attach(
     building_task uuid, running_attempt int, new_id uuid, document json, new_fingerprint bytea
@@ -26,7 +26,7 @@ begin
     )
     select above.* into parent from above where above.definition_key = document ->> 'definition_key' limit 1;
     if found then
-        return 'endless';
+        return 'recursive';
     end if;
     select w.* into parent from horsies.workflows w where w.id = node.workflow_id;
     update horsies.workflow_nodes n set child_id = new_id, started_at = horsies.now()
