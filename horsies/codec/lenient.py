@@ -17,7 +17,7 @@ def lenient_error(error: TaskError) -> TaskError:
 
 
 def lenient_json(error: TaskError) -> bytes:
-    """Encode an error in which fields other than ``data`` cannot be represented as JSON, such as those of a subclass."""
+    """Encode an error in which other fields than ``data`` cannot be represented as JSON, for example of a subclass."""
     lenient = lenient_error(error)
     fields = {name: plain_data(value) for name, value in lenient}
     plain = {name: field.value for name, field in fields.items()}

@@ -181,7 +181,7 @@ class Broker:
         return await self._watch(monitoring_queries.ended_codes())
 
     async def get_waiting_names(self) -> BrokerResult[list[WaitingNameRow]]:
-        """Return the names of waiting tasks by queue (at most 1,000), with counts and whether a live worker has them."""
+        """Return the names of waiting tasks by queue, at most 1,000, with counts, and whether a live worker has it."""
         return await self._watch(monitoring_queries.waiting_names(_MOST))
 
     async def get_live_ids(
@@ -273,7 +273,7 @@ class Broker:
         return await self._watch(monitoring_queries.worker_stats())
 
     async def ping(self) -> BrokerResult[float]:
-        """Return the response time of the database in milliseconds, including the time to open a connection if needed."""
+        """Return the response time of the database in milliseconds, including opening a connection if needed."""
         started = time.perf_counter()
         return (await self._watch(monitoring_queries.ping())).map(lambda _: (time.perf_counter() - started) * 1000)
 

@@ -98,10 +98,10 @@ class Waiters:
             return list(self._by_task)
 
     def notice(self, payload: str) -> None:
-        """Wake the waiters of a notification that `horsies.notify_done` sent.
+        r"""Wake the waiters of a notification that `horsies.notify_done` sent.
 
         The payload is either the hex ids of ended tasks without separators, or one id and its result:
-        ``<id> <status> <task name>\\n<result>``.
+        ``<id> <status> <task name>\n<result>``.
         """
         ids, has_result, pushed = payload.partition(" ")
         if has_result:

@@ -141,7 +141,7 @@ def is_interactive() -> bool:
 
 
 def are_retyped(*definitions: object) -> bool:
-    """Whether functions or classes were defined in an interactive session, where later definitions replace earlier ones."""
+    """Whether all were defined in an interactive session, where later definitions replace earlier ones."""
     return is_interactive() and all(getattr(each, "__module__", None) == "__main__" for each in definitions)
 
 

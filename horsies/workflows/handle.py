@@ -326,7 +326,7 @@ class WorkflowHandle[T]:
         )
 
     def _summary(self, row: "RunTaskRow", stored: bytes) -> SubWorkflowSummary[Any]:
-        """Decode a summary. If its output no longer fits the type, it is plain JSON; the node's result has the error."""
+        """Decode a summary. An output that no longer fits its type is plain JSON; the node's result has the error."""
         try:
             return read_summary(stored, self._codec(row.node_index, row.result_kind, row.result_task).ok_type)
         except ValidationError:

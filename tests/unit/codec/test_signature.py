@@ -159,7 +159,7 @@ def test_what_would_change_names_the_parameter_and_the_place(value: object, said
     ("data", "parameter", "said"),
     [
         (b'{"a": 1}', "b", "b: is missing"),
-        (b'{"a": 1, "b": 2, "c": 3}', "c", "c: is not known here"),
+        (b'{"a": 1, "b": 2, "c": 3}', "c", "c: is not a known field"),
         (b'{"a": 1, "b": "2"}', "b", "b: expected int, got str ('2')"),
         (b"[1, 2]", None, "should be an object"),
     ],

@@ -242,7 +242,10 @@ class TestReporting:
     def test_a_missing_field_is_named(self) -> None:
         nothing: dict[str, Any] = {}
         problem = only_problem(lambda: CustomQueueConfig(**nothing))
-        assert (problem.message, problem.help_text) == ("CustomQueueConfig needs name", "give name=, a string")
+        assert (problem.message, problem.help_text) == (
+            "CustomQueueConfig is missing the required field name",
+            "set name=, a string",
+        )
 
     def test_no_error_leads_back_to_what_was_passed(self) -> None:
         problem = only_problem(lambda: AppConfig(broker=URL))  # pyright: ignore[reportArgumentType]

@@ -161,7 +161,7 @@ def test_it_says_in_words_when_it_runs(pattern: SchedulePattern, words: str) -> 
         (lambda: WeeklySchedule(days=["mon"], time=time(3)), "must be Weekday.MONDAY or"),
         (lambda: MonthlySchedule(day=32, time=time(3)), "from 1 to 31, got 32"),
         (lambda: MonthlySchedule(day=0, time=time(3)), "from 1 to 31, got 0"),
-        (lambda: MonthlySchedule(day=3), "needs time"),
+        (lambda: MonthlySchedule(day=3), "is missing the required field time"),
         (lambda: CronSchedule("* * * *"), "'* * * *' does not have the five fields"),
         (lambda: CronSchedule("0 * * * * *"), "'0 * * * * *' does not have the five fields"),
         (lambda: CronSchedule("@daily"), "'@daily' does not have the five fields"),
@@ -169,7 +169,7 @@ def test_it_says_in_words_when_it_runs(pattern: SchedulePattern, words: str) -> 
         (lambda: CronSchedule("* * * * fri-mon"), "bad day-of-week"),
         (lambda: CronSchedule("0 0 30 2 *"), "bad day-of-month"),
         (lambda: CronSchedule("* * */20 * 1L"), "never matches"),
-        (lambda: CronSchedule("9" * 5000 + " * * * *"), "999… has not"),
+        (lambda: CronSchedule("9" * 5000 + " * * * *"), "999… does not have"),
     ],
 )
 def test_what_can_be_no_pattern_is_refused_at_the_users_line(wrong: Callable[[], object], message: str) -> None:

@@ -142,8 +142,8 @@ def test_arguments_of_an_async_task_are_checked_when_it_is_awaited() -> None:
     [
         ("text", ContractCode.RETURN_TYPE_MISMATCH, "expected int, got str ('5')"),
         ("error", ContractCode.RETURN_TYPE_MISMATCH, "expected an error of type PaymentError, got TaskError"),
-        ("bare", OperationalErrorCode.TASK_EXCEPTION, "returned int, not a TaskResult"),
-        ("none", OperationalErrorCode.TASK_EXCEPTION, "returned NoneType, not a TaskResult"),
+        ("bare", OperationalErrorCode.TASK_EXCEPTION, "returned int instead of a TaskResult"),
+        ("none", OperationalErrorCode.TASK_EXCEPTION, "returned NoneType instead of a TaskResult"),
         ("unstorable", UNSENDABLE, "digits"),
     ],
 )
