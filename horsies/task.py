@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def wrong_function(fn: object) -> tuple[ErrorCode, str, str] | None:
     """Return why an object cannot become a task, as error code, problem and fix; None if it can."""
     if isinstance(fn, TaskFunction) or (inspect.isfunction(fn) and hasattr(fn, "__wrapped__")):
-        problem = "decorates a function that another decorator already wrapped"
+        problem = "is defined on a function that another decorator already wrapped"
         fix = "apply @app.task directly to the function, and call wrapped functions inside it"
         return ErrorCode.TASK_PREDECORATED_NOT_SUPPORTED, problem, fix
     problem, fix = _unsuitable_object(fn) or _unsuitable_function(cast("FunctionType", fn)) or ("", "")
@@ -45,26 +45,26 @@ def wrong_function(fn: object) -> tuple[ErrorCode, str, str] | None:
 def _unsuitable_object(fn: object) -> tuple[str, str] | None:
     at_module_level = "define a function at the top level of a module that makes the call, and decorate that function"
     if isinstance(fn, functools.partial | functools.partialmethod):
-        return "decorates a functools.partial instead of a function", at_module_level
+        return "is defined on a functools.partial instead of a function", at_module_level
     if isinstance(fn, staticmethod):
-        return "decorates a staticmethod object", "put @staticmethod above @app.task(…), or move it out of the class"
+        return "is defined on a staticmethod object", "put @staticmethod above @app.task(…), or move it out of the class"
     if isinstance(fn, classmethod) or inspect.ismethod(fn):
-        return "decorates a method, but a worker has neither its object nor its class", at_module_level
+        return "is defined on a method, but a worker has neither its object nor its class", at_module_level
     if inspect.isfunction(fn):
         return None
     kind = "class" if isinstance(fn, type) else type(fn).__name__
-    return f"decorates a {kind} instead of a function", at_module_level
+    return f"is defined on a {kind} instead of a function", at_module_level
 
 
 def _unsuitable_function(fn: FunctionType) -> tuple[str, str] | None:
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         fix = "return the whole result at once, and report progress with current_task().progress(done, total)"
-        return f"decorates a generator: {fn.__name__}() contains yield, so calling it does not run it", fix
+        return f"is defined on a generator function: {fn.__name__}() contains yield, so calling it does not run it", fix
     first = next(iter(inspect.signature(fn).parameters.values()), None)
     if first is None or first.name not in {"self", "cls"} or first.annotation is not inspect.Parameter.empty:
         return None
     if "." in fn.__qualname__.rpartition("<locals>.")[2]:
-        problem = f"decorates the method {fn.__qualname__}(), but a worker has no value for its {first.name!r}"
+        problem = f"is defined on the method {fn.__qualname__}(), but a worker has no value for its {first.name!r}"
         return problem, "define it at the top level of the module, and pass the data that it needs as arguments"
     problem = f"has the parameter {first.name!r}, for which a worker has no value"
     return problem, "remove it: current_task() has the id, the attempt and the queue of the running task"
