@@ -415,7 +415,7 @@ class Horsies:
             fix = "remove queue_name, or configure queue_mode=QueueMode.CUSTOM and custom_queues"
         elif self.config.queue_mode is QueueMode.CUSTOM and queue_name not in known:
             problem = f"task {task_name!r} names " + (f"the unknown queue {queue_name!r}" if queue_name else "no queue")
-            fix = f"set queue_name= to one of {', '.join(known)}"
+            fix = f"pass one of these queues as queue_name=: {', '.join(known)}"
         else:
             return []
         return [TaskDefinitionError(ErrorCode.TASK_INVALID_QUEUE, problem, help_text=fix)]

@@ -47,7 +47,10 @@ def _unsuitable_object(fn: object) -> tuple[str, str] | None:
     if isinstance(fn, functools.partial | functools.partialmethod):
         return "is defined on a functools.partial instead of a function", at_module_level
     if isinstance(fn, staticmethod):
-        return "is defined on a staticmethod object", "put @staticmethod above @app.task(…), or move it out of the class"
+        return (
+            "is defined on a staticmethod object",
+            "put @staticmethod above @app.task(…), or move it out of the class",
+        )
     if isinstance(fn, classmethod) or inspect.ismethod(fn):
         return "is defined on a method, but a worker has neither its object nor its class", at_module_level
     if inspect.isfunction(fn):

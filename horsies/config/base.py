@@ -95,7 +95,7 @@ def _problem(model: type[Settings], detail: ErrorDetails) -> HorsiesError:
     field = _fields(model)[name]
     if detail["type"] == "missing":
         message = f"{model.__name__} is missing the required field {name}"
-        return ConfigurationError(model.code_of(name), message, help_text=f"set {name}=, {_expected(field)}")
+        return ConfigurationError(model.code_of(name), message, help_text=f"pass {name}=, {_expected(field)}")
     path = f"{model.__name__}.{name}" + "".join(f"[{step}]" for step in detail["loc"][1:])
     expected = _expected(field, item=len(detail["loc"]) > 1)
     message = f"{path} must be {expected}, got {show_value(detail['input'])}"

@@ -145,7 +145,7 @@ class IntervalSchedule(SchedulePattern):
         """Require at least one part."""
         if self.interval:
             return ()
-        message, help_text = "IntervalSchedule has no interval", "set seconds=, minutes=, hours= or days="
+        message, help_text = "IntervalSchedule has no interval", "pass seconds=, minutes=, hours= or days="
         return (Contradiction.of(self.default_code, message, help_text, *type(self).model_fields),)
 
     def describe(self) -> str:

@@ -109,7 +109,7 @@ class Broker:
         self._resolve_url = resolve_url
 
     def database_url(self, driver: str | None = None) -> str:
-        """Return the URL of the app's database, for connections of the program. It contains the password: do not log it.
+        """Return the URL of the app's database, with the password: do not log it.
 
         It is the URL of the database that the app uses now, also under ``horsies dev`` and with the embedded server. If
         the embedded server is not running, this call starts it, which blocks for some seconds.

@@ -126,7 +126,7 @@ class NodeValidation:
             yield code, message, f"set min_success to a number from 1 to {count}, the number of its dependencies"
         elif join != "quorum" and needed is not None:
             message = f'has min_success={needed!r}, which requires join="quorum"'
-            yield code, message, 'set join="quorum", or remove min_success'
+            yield code, message, 'use join="quorum", or remove min_success'
         if join != "all" and is_map(node):
             message = f"runs over a list, but join={join!r} may start it before the list is available"
             yield code, message, "remove join"

@@ -244,7 +244,7 @@ class TestReporting:
         problem = only_problem(lambda: CustomQueueConfig(**nothing))
         assert (problem.message, problem.help_text) == (
             "CustomQueueConfig is missing the required field name",
-            "set name=, a string",
+            "pass name=, a string",
         )
 
     def test_no_error_leads_back_to_what_was_passed(self) -> None:

@@ -93,7 +93,10 @@ def test_any_intervals_in_range_are_taken(intervals: list[float]) -> None:
         ({"max_retries": 21, "intervals": [1] * 21}, "max_retries must be from 1 to 20, got 21"),
         ({"max_retries": True}, "valid integer"),
         ({"max_retries": 5}, "fixed backoff requires one interval per retry: expected 5, got 3"),
-        ({"backoff_strategy": "exponential"}, "exponential backoff requires exactly one interval, the base: expected 1, got 3"),
+        (
+            {"backoff_strategy": "exponential"},
+            "exponential backoff requires exactly one interval, the base: expected 1, got 3",
+        ),
         ({"backoff_strategy": "linear"}, "'fixed' or 'exponential'"),
         ({"intervals": [1, 2, 0]}, "an interval must be 1 s to 24 h (86400), got 0"),
         ({"intervals": [1, 2, -1]}, "got -1"),

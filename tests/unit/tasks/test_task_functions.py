@@ -49,7 +49,11 @@ async def stream_async(a: int) -> AsyncIterator[int]:
     ("fn", "says", "fix"),
     [
         (functools.partial(plain, 5), "is defined on a functools.partial", "define a function"),
-        (Shop.open, "is defined on the method Shop.open(), but a worker has no value for its 'self'", "at the top level of the module"),
+        (
+            Shop.open,
+            "is defined on the method Shop.open(), but a worker has no value for its 'self'",
+            "at the top level of the module",
+        ),
         (bound, "has the parameter 'self'", "current_task() has the id"),
         (Shop.found, "is defined on a method", "define a function"),
         (Shop().open, "is defined on a method", "define a function"),

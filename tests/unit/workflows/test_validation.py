@@ -239,7 +239,7 @@ def test_012_an_unknown_on_error() -> None:
         ({"join": "most"}, "has the invalid join str ('most')", 'use "all", "any" or "quorum"'),
         ({"join": "quorum"}, 'has join="quorum" and the invalid min_success None', "set min_success to a number from 1 to 1, the number of its dependencies"),
         ({"join": "quorum", "min_success": 2}, 'has join="quorum" and the invalid min_success int (2)', "set min_success to a number from 1 to 1, the number of its dependencies"),
-        ({"min_success": 1}, 'has min_success=1, which requires join="quorum"', 'set join="quorum", or remove min_success'),
+        ({"min_success": 1}, 'has min_success=1, which requires join="quorum"', 'use join="quorum", or remove min_success'),
     ],
 )  # fmt: skip
 def test_013_a_join_that_makes_no_sense(options: Any, message: str, help_text: str) -> None:
