@@ -174,10 +174,10 @@ def suppression() -> Suppression | None:
 
 
 def note_suppressed(what: str) -> None:
-    """Collect a warning about a suppressed send, with the place in the user's source.
+    """Collect a warning about a suppressed send, with the line of user code.
 
     Args:
-        what: was sent or started, such as ``task 'mail' is sent``.
+        what: The beginning of the message, such as ``task 'mail' is sent``.
     """
     if _suppressed.why is Suppression.IMPORT and _suppressed.found is not None:
         warning = ConfigurationError(
@@ -191,7 +191,7 @@ def note_suppressed(what: str) -> None:
 
 
 def log_failure(name: str, *, suppressed: bool, **fields: object) -> None:
-    """Log a send or a start that failed, and the place of one that was suppressed."""
+    """Log a failed send or start. A suppressed one is logged at the level of the suppression, with its location."""
     if suppressed:
         event(name, level=_suppressed.level, **fields, place=caller_location())
     else:
