@@ -1,8 +1,8 @@
 """horsies: a PostgreSQL-backed task queue with types that hold end to end and errors as values.
 
-What there is to import stands in ``__init__.pyi``, one name a line, as type checkers read it. Names are imported from
-their modules at first use: who needs a few, such as the command line for its help, does not pay for the database's
-driver.
+``__init__.pyi`` lists the public names, one per line, for type checkers and for this module. Each name is imported from
+its module at first use, so that a program that needs only a few, such as the command line for its help, does not load
+the database driver.
 """
 
 import inspect
@@ -22,10 +22,11 @@ def __getattr__(name: str) -> object:
 
 
 def _unknown(name: str) -> Exception:
-    """The error for a name that is not here, with its replacement if the packages 0.x had it.
+    """Return the error for an unknown name. It names the replacement of a name that the packages 0.x had.
 
-    ``from horsies import …`` hides the message of an AttributeError, but not that of an ImportError. ``hasattr`` and
-    ``getattr`` with a default need an AttributeError. Python's own import system asks first.
+    ``from horsies import …`` hides the message of an AttributeError, but shows that of an ImportError. ``hasattr`` and
+    ``getattr`` with a default require an AttributeError. So the import system gets an ImportError for removed names,
+    and all other callers get an AttributeError.
     """
     replacement = import_module("horsies.predecessor").REMOVED_NAMES.get(name)
     if replacement is None:

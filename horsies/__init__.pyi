@@ -17,8 +17,6 @@ from horsies.codes import WorkflowStartErrorCode as WorkflowStartErrorCode
 from horsies.codes import WorkflowStatus as WorkflowStatus
 from horsies.codes import WorkflowTaskStatus as WorkflowTaskStatus
 from horsies.config.app import AppConfig as AppConfig
-from horsies.config.app import CustomQueueConfig as CustomQueueConfig
-from horsies.config.app import QueueMode as QueueMode
 from horsies.config.app import RecoveryConfig as RecoveryConfig
 from horsies.config.app import WorkerResilienceConfig as WorkerResilienceConfig
 from horsies.config.patterns import CronSchedule as CronSchedule
@@ -30,6 +28,8 @@ from horsies.config.patterns import SchedulePattern as SchedulePattern
 from horsies.config.patterns import Weekday as Weekday
 from horsies.config.patterns import WeeklySchedule as WeeklySchedule
 from horsies.config.postgres import PostgresConfig as PostgresConfig
+from horsies.config.queues import CustomQueueConfig as CustomQueueConfig
+from horsies.config.queues import QueueMode as QueueMode
 from horsies.config.retry import ExceptionMapper as ExceptionMapper
 from horsies.config.retry import RetryPolicy as RetryPolicy
 from horsies.config.schedules import ScheduleConfig as ScheduleConfig

@@ -1,4 +1,4 @@
-"""`Horsies`: one app, its tasks and its way to the database. The composition root: it alone knows everybody."""
+"""`Horsies`: an app with its tasks and its database connection. This module is the composition root of the package."""
 
 import inspect
 import sys
@@ -15,10 +15,9 @@ from horsies.checks.undiscovered import find_warnings
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
 from horsies.codes import OnError
-from horsies.config.app import DEFAULT_QUEUE, AppConfig, QueueMode
+from horsies.config.app import AppConfig
+from horsies.config.queues import DEFAULT_QUEUE, QueueMode
 from horsies.config.retry import ExceptionMapper, RetryPolicy
-from horsies.db.connect import Database
-from horsies.db.operations import Operation
 from horsies.errors import (
     ConfigurationError,
     ErrorCode,
@@ -32,11 +31,9 @@ from horsies.errors import (
 )
 from horsies.monitoring.broker import Broker, rerun
 from horsies.predecessor import REMOVED_METHODS
-from horsies.producer.async_driver import AsyncDriver
+from horsies.producer.drivers import Drivers
 from horsies.producer.handle import BrokerResult, TaskHandle
 from horsies.producer.send import Producer
-from horsies.producer.sync_driver import SyncDriver
-from horsies.producer.waiter import Waiters
 from horsies.task import TaskFunction, wrong_function
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.current import CurrentTask
@@ -48,16 +45,16 @@ from horsies.workflows.nodes import AnyNode, Node
 from horsies.workflows.spec import Outputs, SuccessPolicy, WorkflowSpec
 
 _ELSEWHERE = {
-    "good_until": "it belongs to one send: task.with_options(good_until=…)",
-    "delay": "it belongs to one send: task.with_options(delay=…) or task.schedule(seconds, …)",
-    "priority": "it belongs to one send: task.with_options(priority=…)",
-    "auto_retry_for": "it belongs to the policy: retry_policy=RetryPolicy(auto_retry_for=[…])",
-    "max_retries": "it belongs to the policy: retry_policy=RetryPolicy(max_retries=…)",
+    "good_until": "set it for each send: task.with_options(good_until=…)",
+    "delay": "set it for each send: task.with_options(delay=…) or task.schedule(seconds, …)",
+    "priority": "set it for each send: task.with_options(priority=…)",
+    "auto_retry_for": "set it in the retry policy: retry_policy=RetryPolicy(auto_retry_for=[…])",
+    "max_retries": "set it in the retry policy: retry_policy=RetryPolicy(max_retries=…)",
 }
 
 
 class TaskDecorator(Protocol):
-    """What `Horsies.task` returns: makes a task of a function that returns a `TaskResult`."""
+    """The decorator that `Horsies.task` returns. It turns a function that returns a `TaskResult` into a task."""
 
     @overload
     def __call__[**P, T, E: TaskError](
@@ -71,62 +68,48 @@ class TaskDecorator(Protocol):
 
 
 class Worker:
-    """A worker that is run by the program itself; it must not have started threads or opened connections yet."""
+    """A worker that the program runs itself, made by `Horsies.worker`.
+
+    The program must not have started threads or opened connections before it calls `run`.
+    """
 
     def __init__(self, app: "Horsies", options: WorkerOptions) -> None:
-        """Made by `Horsies.worker`."""
         self._app = app
         self._options = options
 
     def run(self) -> int:
-        """Work until told to stop by SIGTERM or SIGINT; the exit code.
+        """Run the worker until it receives SIGTERM or SIGINT, and return the exit code of the process.
 
         Raises:
-            ConfigurationError: HRS-207, children are to import the app by themselves (``start_method="spawn"``), and
-                it is nowhere to be found by them.
+            ConfigurationError: HRS-207: With ``start_method="spawn"`` the child processes must import the app, but no
+                module has it as a global variable.
         """
-        from horsies.worker.main import run_worker  # noqa: PLC0415 - producers never need it, and it takes long
+        from horsies.worker.main import run_worker  # noqa: PLC0415 - slow to import, and producers never need it
 
         if self._options.start_method == "spawn":
-            return run_worker(_way_to(self._app), self._options)
+            return run_worker(_app_importer(self._app), self._options)
         return run_worker(lambda: self._app, self._options)
 
 
-class _Drivers:
-    """Both drivers over one database: what tasks and handles carry their operations out with."""
-
-    def __init__(self, config: AppConfig) -> None:
-        database = Database(config.broker)
-        self._waiters = Waiters(database, config.resilience.notify_poll_interval_ms / 1000)
-        self._sync = SyncDriver(database, self._waiters)
-        self._async = AsyncDriver(database, self._waiters)
-
-    def run[R](self, operation: Operation[R]) -> R:
-        return self._sync.run(operation)
-
-    async def run_async[R](self, operation: Operation[R]) -> R:
-        return await self._async.run(operation)
-
-    def close(self) -> None:
-        self._sync.close()
-        self._waiters.close()
-
-    async def close_async(self) -> None:
-        await self._async.close()
-        self.close()
-
-
 class Horsies:
-    """An app: a configuration and the tasks that are defined with it."""
+    """An app: a configuration, and the tasks that are defined with it.
+
+    Making an app opens no connection; the first operation does.
+
+    Attributes:
+        config: The settings.
+        name: The name of the module that made the app.
+        registry: The tasks, hooks and workflow builders.
+        producer: The connection of the tasks to the queue.
+    """
 
     def __init__(self, config: AppConfig) -> None:
-        """Describe; nothing is opened before the first send."""
         maker = _callers_frame()
         self.config = config
         self.name = str(maker.f_globals.get("__name__", "app"))
         self.registry = Registry(self.name, frame_location(maker.f_code.co_filename, maker.f_lineno))
         share_module(self.name)
-        self._drivers = _Drivers(config)
+        self._drivers = Drivers(config)
         priorities = {queue.name: queue.priority for queue in config.queues}
         self.producer = Producer(self._drivers, priorities, config.resend_on_transient_err)
         self._modules: list[str] = []
@@ -135,10 +118,10 @@ class Horsies:
         """Show the app's name."""
         return f"<Horsies app {self.name!r}>"
 
-    if not TYPE_CHECKING:  # type checkers know the methods
+    if not TYPE_CHECKING:  # hidden from type checkers, so that they report unknown methods
 
         def __getattr__(self, name: str) -> Any:
-            """Answer for a method that the packages 0.x had, with what to use instead of it."""
+            """Raise AttributeError. The message names the replacement of a method that the packages 0.x had."""
             replacement = REMOVED_METHODS.get(name)
             if replacement is None:
                 msg = f"{type(self).__name__!r} object has no attribute {name!r}"
@@ -157,24 +140,25 @@ class Horsies:
         timeout_ms: int | None = None,
         **unknown: Never,
     ) -> TaskDecorator:
-        """Make a task of a function, ``def`` or ``async def``, that returns ``TaskResult[T, TaskError]``.
+        """Turn a ``def`` or ``async def`` function that returns ``TaskResult[T, TaskError]`` into a task.
 
         Args:
-            task_name: under which workers know it; unique in the app.
-            queue_name: of the app's queues; needed in CUSTOM mode, refused in DEFAULT mode.
-            retry_policy: when a failed attempt is tried again; None: never.
-            exception_mapper: exception class to error code, looked at before the app's; the nearest base class counts.
-            default_unhandled_error_code: for exceptions no mapper knows.
-            timeout_ms: how long an attempt may run, in milliseconds.
-            unknown: refused, with the place where such an option belongs.
+            task_name: The name of the task, unique in the app.
+            queue_name: One of the app's queues. Required in CUSTOM mode; must be omitted in DEFAULT mode.
+            retry_policy: When failed attempts are retried; None: never.
+            exception_mapper: Maps exception classes to error codes, before the mapper of the app. The entry of the
+                nearest base class applies.
+            default_unhandled_error_code: The error code of exceptions that match no mapper; None: that of the app.
+            timeout_ms: How long an attempt may run, in milliseconds, at least 100; None: no limit.
+            unknown: Any other option is rejected; the error says where the option belongs.
 
         Raises:
-            TaskDefinitionError: HRS-100 to HRS-106, HRS-209, HRS-212 or HRS-301, when the decorator runs, with the
-                place in the source; several at once as `MultipleValidationErrors`.
+            TaskDefinitionError: HRS-100 to HRS-106, HRS-209, HRS-212 or HRS-301: Raised by the decorator, with the
+                line of source code. Several problems are raised together as `MultipleValidationErrors`.
         """
         if inspect.isroutine(task_name) or isinstance(task_name, TaskFunction):
             return cast("TaskDecorator", self._without_parentheses(task_name))
-        locals_of_caller = _callers_frame().f_locals  # annotations may name local classes
+        locals_of_caller = _callers_frame().f_locals  # annotations may refer to local classes
 
         def define(fn: Callable[..., Any]) -> TaskDefinition:
             problems = [
@@ -205,11 +189,11 @@ class Horsies:
         return cast("TaskDecorator", decorate)
 
     def _without_parentheses(self, fn: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
-        """Refuse ``@app.task``, which gives the function where the task's name belongs."""
+        """Report ``@app.task`` without parentheses, where the function is passed in place of the task's name."""
         name = fn.__name__
         error = TaskDefinitionError(
             ErrorCode.TASK_INVALID_OPTIONS,
-            f"@app.task on {name}() has no parentheses, and so no name for the task",
+            f"@app.task on {name}() has no parentheses, so the task has no name",
             location=_location(fn),
             help_text=f'write @app.task("{name}")',
         )
@@ -218,7 +202,7 @@ class Horsies:
         return TaskFunction(STAND_IN, self.producer)
 
     def _add(self, define: Callable[[], TaskDefinition]) -> TaskDefinition:
-        """Define a task and register it; a check goes on with a stand-in for one that is wrong."""
+        """Define a task and register it. During a check, collect an error and return a stand-in instead."""
         try:
             definition = define()
             self.registry.add(definition)
@@ -229,31 +213,32 @@ class Horsies:
         return definition
 
     def on_child_process_start[F: Callable[[], object]](self, hook: F) -> F:
-        """Run a function in each child of a worker before that takes work, to open clients, say, or to load a model.
+        """Run a function in each child process of a worker before it takes tasks, for example to load a model.
 
-        It is synchronous and takes nothing. Children are replaced, so it runs again and again, in new processes. If it
-        raises, the worker stops and says so. Several run in the order in which they were registered.
+        The function is synchronous and takes no arguments. Child processes are replaced from time to time, so it runs
+        again in each new process. If it raises an exception, the worker logs it and stops. Several functions run in
+        the order of their registration.
 
         Raises:
-            ConfigurationError: HRS-214, it is no such function.
+            ConfigurationError: HRS-214: The function is not suitable.
         """
         with _collected():
             add_hook(self.registry.hooks.child_start, ChildHook.of(hook))
         return hook
 
     def on_child_process_stop[F: Callable[[], object]](self, hook: F) -> F:
-        """Run a function in each child of a worker that ends in a planned way, to close clients, say.
+        """Run a function in each child process of a worker that exits normally, for example to close clients.
 
-        A child ends in a planned way when the worker stops and when the child is recycled, after its last task. It then
-        closes its event loop, runs these hooks (the last registered runs first), waits for its threads, runs the
-        functions registered with `atexit` and flushes its open files. All of it together may take five seconds. A child
-        that is killed runs none of it.
+        A child process exits normally when the worker stops and when the child is recycled, after its last task. It
+        then closes its event loop, runs these hooks (the last registered runs first), waits for its threads, runs the
+        functions registered with `atexit` and flushes its open files. All of that together may take five seconds. A
+        child process that is killed runs no hooks.
 
         The function is synchronous and takes no arguments. An exception that it raises is logged, and the other hooks
         still run.
 
         Raises:
-            ConfigurationError: HRS-214, it is no such function.
+            ConfigurationError: HRS-214: The function is not suitable.
         """
         with _collected():
             add_hook(self.registry.hooks.child_stop, ChildHook.of(hook, "stop"))
@@ -269,16 +254,19 @@ class Horsies:
         A hook never changes the outcome: an exception that it raises is logged as ``hook.failed``.
 
         Raises:
-            ConfigurationError: HRS-214, it is no generator function with one parameter.
+            ConfigurationError: HRS-214: The function is not a generator function with one parameter.
         """
         with _collected():
             add_hook(self.registry.hooks.around_task, AroundHook.of(hook))
         return hook
 
     def discover_tasks(self, modules: Sequence[str]) -> None:
-        """Record where tasks live: dotted module names or paths of ``.py`` files. Workers and checks import them.
+        """Register the modules that define tasks. Workers and checks import them.
 
-        Calls add up. Exactly these modules are imported, not what lies below them.
+        Several calls add up. Exactly the named modules are imported, not their submodules.
+
+        Args:
+            modules: Dotted module names, or paths of ``.py`` files.
         """
         self._modules += [module for module in modules if module not in self._modules]
 
@@ -286,43 +274,43 @@ class Horsies:
         """List the modules that match patterns, for `discover_tasks`.
 
         Args:
-            patterns: of dotted names, ``"shop.*.tasks"``, or of files, ``"jobs/**/*.py"``.
-            exclude: patterns of modules to leave out, of the same two kinds: ``"jobs/**/test_*.py"``.
+            patterns: Patterns of dotted names, ``"shop.*.tasks"``, or of files, ``"jobs/**/*.py"``.
+            exclude: Patterns of modules to exclude, of the same two kinds: ``"jobs/**/test_*.py"``.
 
         Raises:
-            ConfigurationError: HRS-207, one of the two is a string and not a list of strings.
+            ConfigurationError: HRS-207: An argument is a string instead of a list of strings.
         """
         return expand_globs(patterns, exclude)
 
     def list_tasks(self) -> list[str]:
-        """The names of the tasks defined so far, sorted."""
+        """Return the names of the tasks that are defined so far, sorted."""
         return self.registry.names
 
     def check(self, *, live: bool = False) -> list[HorsiesError]:
-        """Look for mistakes, phase by phase: configuration, modules, workflows, policies, schedules. Sends nothing.
+        """Check the app for errors in phases: configuration, modules, workflows, policies, schedules.
 
-        Every discovered module is imported, with sends suppressed. A phase that finds something is the last.
+        All discovered modules are imported, with sends suppressed. The check ends after the first phase that finds
+        errors.
 
         Args:
-            live: ask the database, too: can it be reached, is its schema this library's, are the rights there, and do
-                tasks wait under names that this app no longer has?
+            live: Whether to check the database as well: whether it can be reached, whether its schema has the right
+                version, whether the privileges suffice, and whether tasks are waiting whose names the app lacks.
 
         Returns:
-            All that is wrong, with the place in the source; nothing is raised.
+            The errors, with their lines of source code. No error is raised.
         """
         return check_app(self, self.config, self.name, self._modules, live=live)
 
     def check_warnings(self) -> list[HorsiesError]:
-        """Look for what is allowed and yet probably a mistake.
+        """Check the app for code that is valid but probably a mistake.
 
-        That is a module with tasks that is not discovered, an entry of an exception mapper that can never match, or a
-        module that sends tasks or starts workflows when it is imported.
-
-        Call it after `check`, which imports the modules.
+        Examples are a module with tasks that is not discovered, an entry of an exception mapper that can never match,
+        and a module that sends tasks or starts workflows when it is imported. Call this method after `check`, which
+        imports the modules.
 
         Returns:
-            What was found, with the place in the source where there is one. A worker refuses an app without tasks
-            (HRS-302) and logs the other warnings.
+            The warnings, with their lines of source code where these are known. A worker refuses to run an app without
+            tasks (HRS-302), and logs all other warnings.
         """
         found = find_warnings(self.registry, self.name, self._modules)
         return [*found, *unmatched_entries(self.config, self.registry), *self.registry.suppressed]
@@ -330,10 +318,10 @@ class Horsies:
     def workflow_builder[F: Callable[..., object]](
         self, *, cases: Sequence[Mapping[str, object]] = ()
     ) -> Callable[[F], F]:
-        """Say of a function that it makes a workflow: `check` calls it with each of the cases, with sends suppressed.
+        """Register a function that builds a workflow. `check` calls it with each of the cases, with sends suppressed.
 
         Args:
-            cases: arguments by name; may be left out if the function has no required ones.
+            cases: The keyword arguments of each call. Optional if the function has no required parameters.
         """
 
         def decorate(fn: F) -> F:
@@ -352,10 +340,11 @@ class Horsies:
         *,
         definition_key: str | None = None,
     ) -> WorkflowSpec[T]:
-        """Describe a workflow of this app; see `WorkflowSpec`.
+        """Make a workflow of this app; see `WorkflowSpec` for the arguments.
 
         Raises:
-            WorkflowValidationError: it is not in order; several problems at once as `MultipleValidationErrors`.
+            WorkflowValidationError: The workflow is invalid. Several problems are raised together as
+                `MultipleValidationErrors`.
         """
         return WorkflowSpec(
             name,
@@ -368,71 +357,75 @@ class Horsies:
         )
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
-        """A handle of an id: its result is decoded by the task of that name, or as plain JSON if there is none.
+        """Return the handle of a task by its id.
 
-        No task has an id that is no UUID: the handle answers as for any unknown id.
+        The result is decoded with the types of the task if this app defines it, and as plain JSON otherwise. An id that
+        is not a UUID is treated like any unknown id.
         """
         return self.get_broker().handle(task_id)
 
     def get_result(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
-        """Wait for the outcome of an id, blocking; see `TaskHandle.get`."""
+        """Block until the task with this id has ended, and return its outcome; see `TaskHandle.get`."""
         return self.handle(task_id).get(timeout_ms)
 
     async def get_result_async(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
-        """The same as `get_result`, awaited."""
+        """Like `get_result`, for asyncio."""
         return await self.handle(task_id).get_async(timeout_ms)
 
     def rerun(self, task_id: str) -> BrokerResult[TaskHandle[Any]]:
-        """Send a task that has ended once more, as a new task which records its origin (`TaskInfo.rerun_of`).
+        """Send an ended task again, as a new task that records its origin in `TaskInfo.rerun_of`.
 
-        Name, queue, priority, arguments, retry policy and time-out are the same; a `good_until` is not.
+        The new task has the same name, queue, priority, arguments, retry policy and timeout, but no `good_until`.
 
         Returns:
-            The new task's handle; or an error, with TASK_NOT_FOUND, or with ENQUEUE_FAILED if the task has not ended
-            or the database did not answer.
+            The handle of the new task; or an error with TASK_NOT_FOUND, or with ENQUEUE_FAILED if the task has not
+            ended or the database did not answer.
         """
         return self._drivers.run(rerun(self.producer, task_id, self.handle))
 
     async def rerun_async(self, task_id: str) -> BrokerResult[TaskHandle[Any]]:
-        """The same as `rerun`, awaited."""
+        """Like `rerun`, for asyncio."""
         return await self._drivers.run_async(rerun(self.producer, task_id, self.handle))
 
     def get_broker(self) -> Broker:
-        """The queue as whoever watches over it sees it: all tasks and workers."""
+        """Return the monitoring interface: queries and operations for all tasks, queues, schedules and workers."""
         return Broker(
             self._drivers, self.registry.result_codec, self.registry.read_args, self.config.broker.resolve_url
         )
 
     def worker(self, **options: Unpack[WorkerKeywords]) -> "Worker":
-        """A worker of this app, for an entry point of your own: ``sys.exit(app.worker(processes=4).run())``.
+        """Make a worker for this app, for a custom entry point: ``sys.exit(app.worker(processes=4).run())``.
 
-        The keywords are those of the command line; see `WorkerOptions`.
+        The keywords are the options of the command line; see `WorkerOptions`.
         """
         return Worker(self, WorkerOptions(**options))
 
     def close(self) -> None:
-        """Close the connections of this process; they are opened again when needed."""
+        """Close the connections of this process. They are reopened when they are needed again."""
         self._drivers.close()
 
     async def close_async(self) -> None:
-        """Close also the connections of the running event loop."""
+        """Close the connections of this process and those of the running event loop."""
         await self._drivers.close_async()
 
     def _wrong_queue(self, task_name: str, queue_name: str | None) -> list[HorsiesError]:
         known = self.config.queue_names()
         if self.config.queue_mode is QueueMode.DEFAULT and queue_name is not None:
-            problem = f"task {task_name!r} names the queue {queue_name!r}, and the app has only the default one"
-            fix = "leave queue_name out, or configure queue_mode=QueueMode.CUSTOM and custom_queues"
+            problem = f"task {task_name!r} names the queue {queue_name!r}, but the app has only the default queue"
+            fix = "remove queue_name, or configure queue_mode=QueueMode.CUSTOM and custom_queues"
         elif self.config.queue_mode is QueueMode.CUSTOM and queue_name not in known:
             problem = f"task {task_name!r} names " + (f"the unknown queue {queue_name!r}" if queue_name else "no queue")
-            fix = f"give queue_name= one of {', '.join(known)}"
+            fix = f"pass one of these queues as queue_name=: {', '.join(known)}"
         else:
             return []
         return [TaskDefinitionError(ErrorCode.TASK_INVALID_QUEUE, problem, help_text=fix)]
 
 
-def _way_to(app: Horsies) -> Callable[[], Horsies]:
-    """How another process gets at an app: by the module it was made in, or that is run, and its name there."""
+def _app_importer(app: Horsies) -> Callable[[], Horsies]:
+    """Return a function with which another process imports the app.
+
+    It imports the module that made the app, or else the main module, and reads the app's global variable.
+    """
     for name in (app.name, "__main__"):
         module = sys.modules.get(name)
         attribute = next((key for key, value in vars(module).items() if value is app), None) if module else None
@@ -441,7 +434,7 @@ def _way_to(app: Horsies) -> Callable[[], Horsies]:
             return partial(_import_app, place, attribute)
     raise ConfigurationError(
         ErrorCode.WORKER_INVALID_LOCATOR,
-        f"{app!r} can't be imported by children: no module has it as a global variable",
+        f"child processes cannot import {app!r}: no module has it as a global variable",
         location=caller_location(),
         help_text='assign it to a name at the top level of a module, or use start_method="fork"',
     )
@@ -454,7 +447,7 @@ def _import_app(place: str, attribute: str) -> Horsies:
 
 @contextmanager
 def _collected() -> Generator[None]:
-    """Within this block an error is kept for the check that is under way, if there is one, and else raised."""
+    """Within this block, keep an error for the running check; if no check is running, raise it."""
     try:
         yield
     except HorsiesError as error:
@@ -463,11 +456,11 @@ def _collected() -> Generator[None]:
 
 
 def _callers_frame() -> FrameType:
-    """The frame that called the method which asks."""
+    """Return the frame that called the caller of this function."""
     here = inspect.currentframe()
     asking = here.f_back if here is not None else None
     if asking is None or asking.f_back is None:
-        msg = "horsies needs a Python with stack frames"
+        msg = "horsies requires a Python implementation with stack frames, such as CPython"
         raise RuntimeError(msg)
     return asking.f_back
 
@@ -478,12 +471,12 @@ def _wrong_options(
     options = ErrorCode.TASK_INVALID_OPTIONS
     found: list[tuple[ErrorCode, str, str]] = []
     if not isinstance(task_name, str) or not task_name:
-        found.append((options, "a task needs a name", 'write @app.task("send_mail")'))
+        found.append((options, "the task has no name", 'pass a name, for example @app.task("send_mail")'))
     problem = wrong_timeout(timeout_ms)
     if problem is not None:
-        found.append((options, problem, "it is in milliseconds"))
-    known = "task takes queue_name, retry_policy, exception_mapper, default_unhandled_error_code and timeout_ms"
-    found += [(options, f"task has no option {name!r}", _ELSEWHERE.get(name, known)) for name in unknown]
+        found.append((options, problem, "the unit is milliseconds"))
+    known = "the options are queue_name, retry_policy, exception_mapper, default_unhandled_error_code and timeout_ms"
+    found += [(options, f"@app.task has no option {name!r}", _ELSEWHERE.get(name, known)) for name in unknown]
     unsuitable = wrong_function(fn)
     if unsuitable is not None:
         code, problem, fix = unsuitable

@@ -1,11 +1,11 @@
-"""Every code the library itself uses, as `str` enums: of task errors, of refused calls, of states."""
+"""All codes that horsies itself uses, as `str` enums: codes of task errors, of failed calls, and states."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class OperationalErrorCode(StrEnum):
-    """The machinery failed, or the task did so unexpectedly: look at the logs; a retry may help."""
+    """The infrastructure failed, or the task failed unexpectedly. Check the logs; a retry may succeed."""
 
     UNHANDLED_EXCEPTION = "UNHANDLED_EXCEPTION"
     TASK_EXCEPTION = "TASK_EXCEPTION"
@@ -19,7 +19,7 @@ class OperationalErrorCode(StrEnum):
 
 
 class ContractCode(StrEnum):
-    """Code and data disagree about a type: mend the program; a retry gives the same."""
+    """Code and data disagree about a type. Fix the program; a retry fails in the same way."""
 
     RETURN_TYPE_MISMATCH = "RETURN_TYPE_MISMATCH"
     PYDANTIC_HYDRATION_ERROR = "PYDANTIC_HYDRATION_ERROR"
@@ -27,7 +27,7 @@ class ContractCode(StrEnum):
 
 
 class RetrievalCode(StrEnum):
-    """The result could not be had now: says nothing about how the task itself fared."""
+    """The result could not be retrieved. This says nothing about the outcome of the task itself."""
 
     WAIT_TIMEOUT = "WAIT_TIMEOUT"
     TASK_NOT_FOUND = "TASK_NOT_FOUND"
@@ -37,7 +37,7 @@ class RetrievalCode(StrEnum):
 
 
 class OutcomeCode(StrEnum):
-    """An end that was decided rather than computed: cancelled, expired, timed out, skipped."""
+    """The task or run was ended by a decision or a limit: it was cancelled, expired, timed out or was skipped."""
 
     TASK_CANCELLED = "TASK_CANCELLED"
     TASK_EXPIRED = "TASK_EXPIRED"
@@ -55,31 +55,31 @@ type BuiltInTaskCode = OperationalErrorCode | ContractCode | RetrievalCode | Out
 BUILT_IN_CODES: Final[dict[str, BuiltInTaskCode]] = {
     str(code): code for family in (OperationalErrorCode, ContractCode, RetrievalCode, OutcomeCode) for code in family
 }
-"""The reserved codes: text to member."""
+"""The reserved error codes, from their text to their enum member."""
 
 
 _ENDINGS = frozenset({"COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "SKIPPED"})
 
 
 class _Status(StrEnum):
-    """Of a task, a run or a node."""
+    """The base class of the states of tasks, runs and nodes."""
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it has ended: then it never changes again."""
+        """Whether this state is final, so that it never changes again."""
         return self in _ENDINGS
 
 
 class TaskStatus(_Status):
-    """Where a task stands."""
+    """The state of a task."""
 
-    PENDING = "PENDING"  # sent, retried, or handed back
-    CLAIMED = "CLAIMED"  # fetched ahead by a worker, not begun
-    RUNNING = "RUNNING"  # committed before the task's code starts
+    PENDING = "PENDING"  # sent, waiting for a retry, or returned to the queue
+    CLAIMED = "CLAIMED"  # prefetched by a worker, not started
+    RUNNING = "RUNNING"  # committed before the code of the task starts
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
-    EXPIRED = "EXPIRED"  # not begun by its `good_until`
+    EXPIRED = "EXPIRED"  # not started by its `good_until`
 
 
 TASK_TERMINAL_STATES: Final = frozenset(status for status in TaskStatus if status.is_terminal)
@@ -89,23 +89,23 @@ class TaskAttemptOutcome(StrEnum):
     """How one attempt at a task ended."""
 
     COMPLETED = "COMPLETED"
-    FAILED = "FAILED"  # the task said so, or raised
-    WORKER_FAILURE = "WORKER_FAILURE"  # its process died under it
+    FAILED = "FAILED"  # the task returned an error or raised an exception
+    WORKER_FAILURE = "WORKER_FAILURE"  # the process that ran the task died
 
 
 class OnError(StrEnum):
-    """What a run does when one of its nodes fails."""
+    """How a run reacts when one of its nodes fails."""
 
-    FAIL = "fail"  # go on until every node has ended, then FAILED
-    PAUSE = "pause"  # start nothing more until somebody resumes it
+    FAIL = "fail"  # run the remaining nodes to their end; then the run is FAILED
+    PAUSE = "pause"  # start no further nodes until the run is resumed
 
 
 class WorkflowStatus(_Status):
-    """Where a run of a workflow stands."""
+    """The state of a workflow run."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
-    PAUSED = "PAUSED"  # by a failed node, or because somebody said so
+    PAUSED = "PAUSED"  # by a failed node, or by a call
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -115,12 +115,12 @@ WORKFLOW_TERMINAL_STATES: Final = frozenset(status for status in WorkflowStatus 
 
 
 class WorkflowTaskStatus(_Status):
-    """Where a node of a run stands."""
+    """The state of a node of a run."""
 
     PENDING = "PENDING"  # waits for its dependencies
-    READY = "READY"  # they have ended; held, because the run is paused
+    READY = "READY"  # its dependencies have ended, but the run is paused
     ENQUEUED = "ENQUEUED"  # its task was sent
-    RUNNING = "RUNNING"  # and runs, or waits for a retry
+    RUNNING = "RUNNING"  # its task runs or waits for a retry
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"  # also when its task was cancelled or expired
     SKIPPED = "SKIPPED"  # a dependency failed, or the run was cancelled
@@ -134,13 +134,13 @@ class WorkflowStartErrorCode(StrEnum):
 
     BROKER_NOT_CONFIGURED = "BROKER_NOT_CONFIGURED"  # the spec belongs to no app
     VALIDATION_FAILED = "VALIDATION_FAILED"
-    ENQUEUE_FAILED = "ENQUEUE_FAILED"  # the only one that can be replayed
+    ENQUEUE_FAILED = "ENQUEUE_FAILED"  # the only code that `retry_start` can replay
     PAYLOAD_MISMATCH = "PAYLOAD_MISMATCH"  # the id belongs to a run of another spec
     INTERNAL_FAILED = "INTERNAL_FAILED"
 
 
 class HandleErrorCode(StrEnum):
-    """Why a handle of a run has no answer."""
+    """Why an operation on a workflow handle failed."""
 
     WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
     DB_OPERATION_FAILED = "DB_OPERATION_FAILED"
@@ -149,17 +149,17 @@ class HandleErrorCode(StrEnum):
 
 
 class TaskSendErrorCode(StrEnum):
-    """Why a send was refused."""
+    """Why a send failed."""
 
-    SEND_SUPPRESSED = "SEND_SUPPRESSED"  # while a worker imports task modules
+    SEND_SUPPRESSED = "SEND_SUPPRESSED"  # a worker or a check is importing task modules
     VALIDATION_FAILED = "VALIDATION_FAILED"
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
-    ENQUEUE_FAILED = "ENQUEUE_FAILED"  # the only one that can be replayed
+    ENQUEUE_FAILED = "ENQUEUE_FAILED"  # the only code that `retry_send` can replay
     PAYLOAD_MISMATCH = "PAYLOAD_MISMATCH"
 
 
 class BrokerErrorCode(StrEnum):
-    """Which call of the broker failed."""
+    """Which operation of the broker failed."""
 
     SCHEMA_INIT_FAILED = "SCHEMA_INIT_FAILED"
     ENQUEUE_FAILED = "ENQUEUE_FAILED"
@@ -167,7 +167,7 @@ class BrokerErrorCode(StrEnum):
     TASK_NOT_FOUND = "TASK_NOT_FOUND"
     TASK_INFO_QUERY_FAILED = "TASK_INFO_QUERY_FAILED"
     MONITORING_QUERY_FAILED = "MONITORING_QUERY_FAILED"
-    CLEANUP_FAILED = "CLEANUP_FAILED"  # a cancel, or a call that hands on the work of dead workers
+    CLEANUP_FAILED = "CLEANUP_FAILED"  # a cancellation, or a call that recovers the tasks of dead workers
     CLOSE_FAILED = "CLOSE_FAILED"
     LISTENER_START_FAILED = "LISTENER_START_FAILED"
     LISTENER_SUBSCRIBE_FAILED = "LISTENER_SUBSCRIBE_FAILED"

@@ -1,12 +1,12 @@
-"""What is wrong with a program, as opposed to with a task: errors that a developer has to mend in the source.
+"""Errors in a program or its configuration, which a developer has to fix. Errors of tasks are `TaskError`s instead.
 
-All are `HorsiesError` with a code, a place in the source and a way out. The tree:
+All are `HorsiesError`s with a code, a location in the source and a suggested fix. The hierarchy:
 
     HorsiesError
     ├── ConfigurationError          (also ValueError)
     ├── TaskDefinitionError         (also ValueError)
     ├── WorkflowValidationError     (also ValueError)
-    └── MultipleValidationErrors    (also ValueError): several of the above, found together
+    └── MultipleValidationErrors    (also ValueError): several of the above, reported together
 """
 
 import inspect
@@ -98,19 +98,19 @@ class SourceLocation:
     line: int
 
     def __str__(self) -> str:
-        """``file:line``, as editors and terminals make it a link."""
+        """Return ``file:line``, which editors and terminals turn into a link."""
         return f"{self.file}:{self.line}"
 
 
 class HorsiesError(Exception):
-    """Something a developer has to mend.
+    """An error in the program or its configuration that a developer has to fix.
 
     Attributes:
-        code: what kind of problem it is.
-        message: what is wrong, in one sentence.
-        location: where in the source, where that is known.
-        notes: facts that help to understand it.
-        help_text: what to do about it.
+        code: The kind of problem.
+        message: A description of the problem, in one sentence.
+        location: The line of source code; None if it is unknown.
+        notes: Facts that help to understand the problem.
+        help_text: How to fix it; None if there is no advice.
     """
 
     def __init__(
@@ -122,7 +122,6 @@ class HorsiesError(Exception):
         notes: Sequence[str] = (),
         help_text: str | None = None,
     ) -> None:
-        """Take code and message, and what else is known about the problem."""
         super().__init__(code, message)
         self.code = code
         self.message = message
@@ -131,7 +130,7 @@ class HorsiesError(Exception):
         self.help_text = help_text
 
     def __str__(self) -> str:
-        """All of it, for a plain traceback."""
+        """Return code, message, location, notes and help text on several lines, for a plain traceback."""
         lines = [f"[{self.code}] {self.message}"]
         if self.location is not None:
             lines.append(f"  --> {self.location}")
@@ -142,51 +141,52 @@ class HorsiesError(Exception):
 
 
 class ConfigurationError(HorsiesError, ValueError):
-    """A setting, an option of the command line, or the place an app is loaded from is wrong."""
+    """A setting, a command line option or the location of an app is invalid."""
 
 
 class TaskDefinitionError(HorsiesError, ValueError):
-    """A task cannot be defined as it is written."""
+    """The definition of a task is invalid."""
 
 
 class WorkflowValidationError(HorsiesError, ValueError):
-    """A workflow cannot be built as it is written."""
+    """The definition of a workflow is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
-    """All problems that one phase of checking found, in the order they were found."""
+    """All errors that one phase of checking found, in the order in which they were found."""
 
     errors: tuple[HorsiesError, ...]
 
 
 class MultipleValidationErrors(HorsiesError, ValueError):  # noqa: N818 - the documented name
-    """Several problems that were found together.
+    """Several errors that were found together.
+
+    ``code`` and ``location`` are those of the first error.
 
     Attributes:
-        report: holds them; ``code`` and ``location`` are those of the first.
+        report: The errors, at least one.
     """
 
     def __init__(self, report: ValidationReport) -> None:
-        """Take a report of at least one error."""
         first = report.errors[0]
         super().__init__(first.code, f"{len(report.errors)} errors", location=first.location)
-        self.args = (report,)  # what unpickling passes to this constructor
+        self.args = (report,)  # unpickling passes these to the constructor
         self.report = report
 
     def __str__(self) -> str:
-        """How many there are, then every one in full."""
+        """Return the number of errors, followed by all errors in full."""
         return "\n".join([self.message, *map(str, self.report.errors)])
 
 
 def caller_location() -> SourceLocation | None:
-    """Find the user's line that led here: the innermost frame outside horsies and pydantic."""
+    """Return the line of user code that called horsies: the innermost frame outside horsies and pydantic."""
     line = caller_line()
     return None if line is None else frame_location(*line)
 
 
 def caller_line() -> tuple[str, int] | None:
-    """File and line of `caller_location` as the frame has them: cheap enough to be noted ten thousand times."""
+    """Return file and line of `caller_location` unprocessed, which is cheap enough for workflows of 10,000 nodes."""
     frame = inspect.currentframe()
     while frame is not None and _root_package(frame) in _NOT_THE_USERS:
         frame = frame.f_back
@@ -199,7 +199,7 @@ def _root_package(frame: FrameType) -> str:
 
 
 def users_frames(found: TracebackType | None) -> TracebackType | None:
-    """A traceback without the frames of horsies above the user's; all of it, if there are no others."""
+    """Return a traceback without its leading frames of horsies; the whole traceback if it has no other frames."""
     own = found
     while own is not None and _root_package(own.tb_frame) in _NOT_THE_USERS:
         own = own.tb_next
@@ -207,10 +207,10 @@ def users_frames(found: TracebackType | None) -> TracebackType | None:
 
 
 def raised_at(error: BaseException) -> SourceLocation | None:
-    """Find the user's line that an exception came from: the innermost in its traceback.
+    """Return the line of user code that raised an exception: the innermost one in its traceback.
 
-    Lines of installed packages count only where there are no others, for the user's own package may be installed;
-    those of horsies and the standard library never do.
+    A line of an installed package is used only if the traceback has no line of other code, because the user's package
+    may itself be installed. Lines of horsies and of the standard library are never used.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return frame_location(error.filename, error.lineno or 1)
@@ -222,7 +222,7 @@ def raised_at(error: BaseException) -> SourceLocation | None:
 
 
 def is_users_own(file: Path) -> bool:
-    """Whether a file is part of the program, and not of a library."""
+    """Whether a file belongs to the program rather than to a library."""
     return not (str(file).startswith("<") or _is_library(file) or _is_installed(file))
 
 
@@ -235,16 +235,19 @@ def _is_installed(file: Path) -> bool:
 
 
 def frame_location(file: str, line: int) -> SourceLocation:
-    """Make a location of what a frame, a code object or a traceback says; ``<stdin>`` and the like stay as they are."""
+    """Make a location from the file and line of a frame, a code object or a traceback.
+
+    Relative paths become absolute; names such as ``<stdin>`` are kept.
+    """
     return SourceLocation(file if file.startswith("<") else str(Path(file).absolute()), line)
 
 
 def raise_all(errors: Iterable[HorsiesError]) -> None:
-    """Report problems together.
+    """Raise the errors, if there are any.
 
     Raises:
-        HorsiesError: the error itself if there is one, `MultipleValidationErrors` if there are several;
-            several that were already reported together are counted one by one.
+        HorsiesError: The error itself if there is exactly one, `MultipleValidationErrors` if there are several. The
+            errors inside a `MultipleValidationErrors` are counted one by one.
     """
     found = flatten(errors)
     if len(found) == 1:
@@ -254,7 +257,7 @@ def raise_all(errors: Iterable[HorsiesError]) -> None:
 
 
 def flatten(errors: Iterable[HorsiesError]) -> tuple[HorsiesError, ...]:
-    """Put the errors of every `MultipleValidationErrors` in its place."""
+    """Replace every `MultipleValidationErrors` by the errors that it contains."""
     return tuple(
         single
         for error in errors
@@ -263,7 +266,7 @@ def flatten(errors: Iterable[HorsiesError]) -> tuple[HorsiesError, ...]:
 
 
 class _Collection(threading.local):
-    """What a check under way in this thread has collected; None: there is none under way."""
+    """The errors that the running check of this thread has collected; None if no check is running."""
 
     found: list[HorsiesError] | None = None
 
@@ -273,7 +276,7 @@ _collection = _Collection()
 
 @contextmanager
 def collecting(found: list[HorsiesError]) -> Generator[None]:
-    """Within this block `collect` puts errors of this thread into a list: a check reports all, not only the first."""
+    """Collect errors of this thread in ``found`` within this block, so that a check reports all of them."""
     before, _collection.found = _collection.found, found
     try:
         yield
@@ -282,12 +285,12 @@ def collecting(found: list[HorsiesError]) -> Generator[None]:
 
 
 def report(errors: Iterable[HorsiesError]) -> None:
-    """Raise problems together, as `raise_all` does, or keep them for the check that is under way."""
+    """Keep the errors for the running check, or raise them with `raise_all` if no check is running."""
     raise_all(error for error in errors if not collect(error))
 
 
 def collect(error: HorsiesError) -> bool:
-    """Keep an error for the check that is under way. False: there is none, the error has to be raised."""
+    """Keep an error for the running check. Return False if no check is running and the caller must raise the error."""
     if _collection.found is None:
         return False
     _collection.found += flatten([error])

@@ -1,11 +1,11 @@
-"""Hiding passwords in text that is printed or logged.
+"""Masking of passwords in text that is printed or logged.
 
-There are two ways to know a secret, and both are needed:
+Secrets are detected in two ways, and both are needed:
 
 - A database URL that the program uses is parsed as libpq parses it (`split_url`). Its secrets are remembered, and
-  `mask_secrets` replaces them wherever they occur, in whatever way they are written there.
-- In any other text, URLs and ``password=`` settings are read leniently: where it is not clear how far a secret goes,
-  more is hidden rather than less. So is the rest of a URL that nobody could parse.
+  `mask_secrets` replaces them wherever they occur, in any spelling.
+- In any other text, URLs and ``password=`` settings are parsed leniently. If the end of a secret is ambiguous, too much
+  is masked rather than too little. The same applies to a URL that cannot be parsed.
 """
 
 import io
@@ -30,7 +30,12 @@ _SECRET_PARTS = ("password", "passwd", "passphrase", "secret", "scram_")
 
 
 class _Known:
-    """The secrets of this process, in all their spellings, the longest first. Written by `remember_secrets` only."""
+    """The known secrets of this process.
+
+    Attributes:
+        spellings: All spellings of all secrets, the longest first. Only `remember_secrets` writes it;
+            `mask_known_secrets` reads it in any thread.
+    """
 
     spellings: tuple[str, ...] = ()
 
@@ -40,7 +45,7 @@ _known = _Known()
 
 @dataclass(frozen=True, slots=True)
 class UrlParts:
-    """A libpq URL, cut where libpq cuts it. Nothing is decoded."""
+    """The parts of a libpq URL, split where libpq splits it. The parts are not percent-decoded."""
 
     user: str
     password: str | None
@@ -50,19 +55,19 @@ class UrlParts:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The values to hide, as they are written."""
+        """The values to mask, as they are written in the URL."""
         found = [self.password, *(value for key, value in self.parameters if _is_secret_keyword(key))]
         return tuple(value for value in found if value)
 
     @property
     def public(self) -> frozenset[str]:
-        """The values that may be shown, decoded."""
+        """The values that may be shown, percent-decoded."""
         shown = [value for key, value in self.parameters if not _is_secret_keyword(key)]
         names = self.place.replace("/", ",").replace(":", ",").split(",")
         return frozenset(unquote(value) for value in [self.user, *names, *shown] if value)
 
     def masked(self) -> str:
-        """The same URL with its secrets hidden."""
+        """Return the URL with its secrets masked."""
         password = "" if self.password is None else f":{MASK if self.password else ''}"
         at = "" if not self.user and self.password is None else "@"
         pairs = [
@@ -73,9 +78,9 @@ class UrlParts:
 
 
 def split_url(url: str) -> UrlParts:
-    """Cut a URL that begins with ``postgresql://`` where libpq does.
+    """Split a URL that begins with ``postgresql://`` where libpq splits it.
 
-    The user part ends at the first ``@``, provided that no ``/`` stands before it.
+    The user part ends at the first ``@``, unless a ``/`` precedes it.
     """
     rest = url.partition(_SEPARATOR)[2]
     user, password = "", None
@@ -93,11 +98,11 @@ def split_url(url: str) -> UrlParts:
 
 
 def remember_secrets(url: str) -> None:
-    """Hide the secrets of a database URL in all text that is masked from now on.
+    """Mask the secrets of a database URL in all text from now on.
 
-    A secret of fewer than four characters, and one that is also a name in the URL (``postgres:postgres@``), is hidden
-    in URLs only: it would be found in innocent words. Of a URL that libpq may cut in another way than its author meant,
-    with an ``@`` or a ``/`` in the password, all that may be the password is remembered.
+    A secret of fewer than four characters, or one that is also a name in the URL (``postgres:postgres@``), is masked
+    in URLs only, because it would also match ordinary words. If the password contains an ``@`` or a ``/``, libpq may
+    split the URL differently than its author intended; then everything that may be the password is remembered.
     """
     parts = split_url(url)
     head, at, _ = url.partition(_SEPARATOR)[2].rpartition("@")
@@ -108,28 +113,28 @@ def remember_secrets(url: str) -> None:
 
 
 def is_ambiguous(url: str) -> bool:
-    """Whether libpq may end the user part of a URL at another ``@`` than its author meant.
+    """Whether libpq may end the user part of a URL at another ``@`` than its author intended.
 
-    Then another ``@`` is left in the hosts or the name of the database, or a ``?`` begins the parameters before it.
+    That is so if another ``@`` remains in the hosts or the database name, or if a ``?`` precedes it.
     """
     parts = split_url(url)
     return "@" in parts.place or "?" in f"{parts.user}{parts.password}"
 
 
 def mask_secrets(text: str) -> str:
-    """Hide the secrets in a text: those that are known, those of URLs, and the values of settings such as password."""
+    """Mask all secrets in a text: known secrets, passwords in URLs, and the values of settings such as password=."""
     return mask_known_secrets("".join(_mask_unknown(text)))
 
 
 def mask_known_secrets(text: str) -> str:
-    """Hide the secrets that `remember_secrets` was told of, and nothing else."""
+    """Mask only the secrets that `remember_secrets` knows."""
     for spelling in _known.spellings:
         text = text.replace(spelling, MASK)
     return text
 
 
 def mask_source(line: str) -> str:
-    """Hide the secrets in a line of Python source: in its string literals, and in those assigned to secret names."""
+    """Mask the secrets in a line of Python source: in string literals, and literals assigned to secret names."""
     changes = list(_source_changes(line))
     end = max((stop for _, stop, _ in changes), default=0)
     tail = "".join(_mask_unknown(line[end:])) if _SEPARATOR in line[end:] else line[end:]
@@ -157,7 +162,7 @@ def _is_secret_keyword(key: str) -> bool:
 
 
 def _mask_unknown(text: str) -> Iterator[str]:
-    """The text, URL by URL, with what may be a secret hidden."""
+    """Yield the text in parts, URL by URL, with everything that may be a secret masked."""
     starts = [*_url_starts(text), len(text)]
     yield _mask_settings(text[: starts[0]])
     for start, stop in pairwise(starts):
@@ -165,7 +170,7 @@ def _mask_unknown(text: str) -> Iterator[str]:
 
 
 def _url_starts(text: str) -> Iterator[int]:
-    """Where the text behind the ``://`` of each URL begins. A URL stands at the start of a word."""
+    """Yield the position after the ``://`` of each URL. A URL must begin at the start of a word."""
     position = text.find(_SEPARATOR)
     while position >= 0:
         scheme = position
@@ -177,11 +182,11 @@ def _url_starts(text: str) -> Iterator[int]:
 
 
 def _mask_lenient_url(text: str) -> str:
-    """A URL and the text that follows it. The password goes up to the last ``@``, or as far as it can go."""
+    """Mask the password in a URL and the text after it. The password is taken to extend to the last ``@``."""
     secret = _first_secret_parameter(text)
     head, rest = text[:secret], text[secret:]
     user, colon, password = head.partition(":")
-    if colon and "@" in rest:  # it may end the user part, or stand in the value of the parameter
+    if colon and "@" in rest:  # the @ may end the user part, or belong to the value of the parameter
         return f"{user}:{MASK}"
     head, at, tail = head.rpartition("@")
     user, colon, password = head.partition(":")
@@ -191,7 +196,7 @@ def _mask_lenient_url(text: str) -> str:
 
 
 def _first_secret_parameter(text: str) -> int:
-    """Where the first parameter of a URL begins whose value is a secret, with its ``?`` or ``&``; else the end."""
+    """Return the position of the ``?`` or ``&`` before the first secret parameter; the length if there is none."""
     for start, char in enumerate(text):
         if char in "?&":
             key, equals, _ = text[start + 1 :].partition("=")
@@ -201,7 +206,7 @@ def _first_secret_parameter(text: str) -> int:
 
 
 def _mask_parameters(text: str) -> str:
-    """Parameters of which the first is a secret. What looks like no other parameter is a part of its value."""
+    """Mask the parameters of a URL, beginning with a secret one. Text that is not a parameter belongs to its value."""
     shown: list[str] = []
     for pair in text.split("&") if text else ():
         key, equals, _ = pair.partition("=")
@@ -215,7 +220,7 @@ def _mask_parameters(text: str) -> str:
 
 
 def _mask_settings(text: str) -> str:
-    """Hide the values of ``password=…`` and the like, quoted or not, as connection strings and calls have them."""
+    """Mask the values of ``password=…`` and similar settings, quoted or not, as in connection strings and calls."""
     lowered = text.lower()
     found = sorted((position, keyword) for keyword in SECRET_KEYWORDS for position in _positions(lowered, keyword))
     masked, end = "", 0
@@ -235,7 +240,7 @@ def _positions(text: str, keyword: str) -> Iterator[int]:
 
 
 def _after_equals(text: str, position: int) -> int | None:
-    """Where the value of a setting begins; None: what follows its name is no ``=``."""
+    """Return the position of the value of a setting; None if no ``=`` follows its name."""
     rest = text[position:].lstrip("'\" ")
     if not rest.startswith("="):
         return None
@@ -254,7 +259,7 @@ def _value_end(text: str, start: int) -> int:
 
 
 def _source_changes(line: str) -> Iterator[tuple[int, int, str]]:
-    """The literals of a line of source that hold secrets: from where, to where, and what is shown instead."""
+    """Yield start, end and replacement of each literal with a secret in a line of source code."""
     name, is_assigned, template = "", False, 0
     for token in _tokens(line):
         start, stop = token.start[1], token.end[1]
@@ -279,7 +284,7 @@ def _is_secret_name(name: str) -> bool:
 
 
 def _tokens(line: str) -> Iterable[tokenize.TokenInfo]:
-    """The tokens of a line up to the first place that is no whole token, for it may be a part of a longer statement."""
+    """Yield the tokens of a line, up to the first incomplete one: the line may be part of a longer statement."""
     found: list[tokenize.TokenInfo] = []
     with suppress(tokenize.TokenError, SyntaxError):
         found.extend(tokenize.generate_tokens(io.StringIO(line.lstrip()).readline))

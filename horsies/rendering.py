@@ -1,4 +1,4 @@
-"""Printing errors the way rustc does: the message, the line of source it is about, and what to do."""
+"""Rendering of errors in the style of rustc: the message, the line of source code, and the suggested fix."""
 
 import json
 import linecache
@@ -22,7 +22,8 @@ _TAB = 4
 _STYLES = {"error": _RED, "warning": _YELLOW}
 
 type Label = Literal["error", "warning"]
-# Cc but \n and \t; Cf but the joiners that scripts and emoji need; line and paragraph separators; surrogates.
+# Category Cc except \n and \t; category Cf except the joiners that scripts and emoji need; line and paragraph
+# separators; surrogates.
 _NOT_SHOWN = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     r"\ud800-\udfff\U000e0000-\U000e007f]"
@@ -30,24 +31,24 @@ _NOT_SHOWN = re.compile(
 
 
 def printable(text: str) -> str:
-    r"""Escape what a terminal would obey instead of show, such as ``\x1b``, and what no output can encode.
+    r"""Escape characters that a terminal would interpret instead of showing, such as ``\x1b``.
 
-    These are control characters but line breaks and tabs, invisible ones such as those that reverse the direction of
-    writing, and lone surrogates. Text from a database may hold any of them.
+    These are control characters except line breaks and tabs, invisible characters such as those that reverse the
+    direction of writing, and lone surrogates, which no output can encode. Text from a database may contain any of them.
     """
     return _NOT_SHOWN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def printable_json(document: str) -> str:
-    """Do the same to a JSON document. Its value does not change, for these characters occur in strings only."""
+    """Escape the same characters in a JSON document. Its value stays the same, because they occur in strings only."""
     return _NOT_SHOWN.sub(lambda found: json.dumps(found[0])[1:-1], document)
 
 
 def use_color(stream: TextIO) -> bool:
-    """Whether to colour what is written to a stream.
+    """Whether output to a stream is coloured.
 
-    ``HORSIES_FORCE_COLOR`` says yes, ``NO_COLOR`` says no (each when set and not empty, the first one wins);
-    else a terminal that is not ``dumb`` gets colour.
+    A non-empty ``HORSIES_FORCE_COLOR`` enables colour and takes precedence; a non-empty ``NO_COLOR`` disables it.
+    Otherwise output is coloured if the stream is a terminal whose TERM is not ``dumb``.
     """
     if os.environ.get("HORSIES_FORCE_COLOR"):
         return True
@@ -57,20 +58,20 @@ def use_color(stream: TextIO) -> bool:
 
 
 def render_error(error: HorsiesError, *, color: bool) -> str:
-    """Render an error; a `MultipleValidationErrors` as `render_errors` does."""
+    """Render an error. A `MultipleValidationErrors` is rendered as all the errors that it contains."""
     return render_errors([error], color=color)
 
 
 def render_warnings(warnings: Iterable[HorsiesError], *, color: bool) -> str:
-    """Render warnings as `render_errors` renders errors."""
+    """Render warnings in the same form as errors, with the label ``warning``."""
     return render_errors(warnings, color=color, label="warning")
 
 
 def render_errors(errors: Iterable[HorsiesError], *, color: bool, label: Label = "error") -> str:
-    """Render errors one below the other, and how many there are if there are several.
+    """Render errors one below the other, followed by their number if there are several.
 
     Returns:
-        Lines, each with its line break.
+        The text, which ends with a line break.
     """
     paint = _Paint(color=color)
     blocks = [_render_one(error, paint, label) for error in flatten(errors)]

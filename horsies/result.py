@@ -1,29 +1,28 @@
-"""`Result`: what a call returns that can fail without that being a mistake in the program."""
+"""`Result`: the return type of calls that can fail for reasons outside the program."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Never, TypeIs
 
-# Both write their own __init__: with a generated one a type checker infers a __replace__, which takes the content
-# and so makes the class invariant.
+# Ok and Err define __init__ themselves. For a generated __init__, type checkers infer a __replace__ method that takes
+# the content as a parameter, which would make the class invariant.
 
 
 class UnwrapError(ValueError):
-    """A call failed whose `unwrap` was asked for the value. The text says why it failed.
+    """Raised by `Err.unwrap`. The message says why the call failed.
 
     Attributes:
         error: The error of the call, such as a `TaskSendError`.
     """
 
     def __init__(self, error: object) -> None:
-        """Take the error."""
         code, message = getattr(error, "code", None), getattr(error, "message", None)
         reason = repr(error) if code is None else f"{code}: {message}"
         super().__init__(f"the call failed, so it has no value: {reason}")
         self.error = error
 
     def __reduce__(self) -> tuple[type["UnwrapError"], tuple[object]]:
-        """Pickle by the error."""
+        """Pickle the exception by its `error`."""
         return UnwrapError, (self.error,)
 
 
@@ -34,23 +33,22 @@ class Ok[T]:
     value: T
 
     def __init__(self, value: T) -> None:
-        """Take the value."""
         object.__setattr__(self, "value", value)
 
     def is_ok(self) -> Literal[True]:
-        """Whether this is a success: yes."""
+        """Return True: this is a success."""
         return True
 
     def is_err(self) -> Literal[False]:
-        """Whether this is a failure: no."""
+        """Return False: this is not a failure."""
         return False
 
     def ok(self) -> T:
-        """Return the value; an `Err` returns None here."""
+        """Return the value. On an `Err` this method returns None."""
         return self.value
 
     def err(self) -> None:
-        """Return None: there is no error; an `Err` returns its error here."""
+        """Return None, because there is no error. On an `Err` this method returns the error."""
         return
 
     @property
@@ -60,7 +58,7 @@ class Ok[T]:
 
     @property
     def err_value(self) -> Never:
-        """There is no error here.
+        """Raise an exception, because there is no error.
 
         Raises:
             ValueError: always.
@@ -68,57 +66,57 @@ class Ok[T]:
         self.unwrap_err()
 
     def unwrap(self) -> T:
-        """Return the value; an `Err` raises `UnwrapError` here."""
+        """Return the value. On an `Err` this method raises `UnwrapError`."""
         return self.value
 
     def expect(self, message: str) -> T:  # noqa: ARG002 - the same call fits either side
-        """Return the value; an `Err` raises `ValueError` with the message here."""
+        """Return the value. On an `Err` this method raises `ValueError` with the message."""
         return self.value
 
     def unwrap_err(self) -> Never:
-        """Refuse: there is no error here.
+        """Raise an exception, because there is no error.
 
         Raises:
             ValueError: always.
         """
-        msg = f"this is a success, it has no error: {self!r}"
+        msg = f"the call succeeded, so it has no error: {self!r}"
         raise ValueError(msg)
 
     def unwrap_or(self, default: object) -> T:  # noqa: ARG002 - the same call fits either side
-        """Return the value."""
+        """Return the value. On an `Err` this method returns the default."""
         return self.value
 
     def unwrap_or_else(self, make: Callable[[Never], object]) -> T:  # noqa: ARG002
-        """Return the value."""
+        """Return the value. On an `Err` this method calls ``make`` with the error."""
         return self.value
 
     def map[U](self, change: Callable[[T], U]) -> "Ok[U]":
-        """Return a success with the changed value."""
+        """Return an `Ok` with the result of calling ``change`` with the value."""
         return Ok(change(self.value))
 
     def map_err(self, change: Callable[[Never], object]) -> "Ok[T]":  # noqa: ARG002
-        """Return this success as it is."""
+        """Return this success unchanged. On an `Err` this method changes the error."""
         return self
 
     def and_then[R](self, step: Callable[[T], R]) -> R:
-        """Go on with the value: return what ``step``, itself a call with a `Result`, makes of it."""
+        """Call ``step``, which itself returns a `Result`, with the value, and return its result."""
         return step(self.value)
 
     def or_else(self, step: Callable[[Never], object]) -> "Ok[T]":  # noqa: ARG002
-        """Return this success as it is."""
+        """Return this success unchanged. On an `Err` this method calls ``step`` to recover."""
         return self
 
     def map_or[U](self, default: object, change: Callable[[T], U]) -> U:  # noqa: ARG002
-        """Return what ``change`` makes of the value; an `Err` returns the default."""
+        """Return the result of calling ``change`` with the value. On an `Err` this method returns the default."""
         return change(self.value)
 
     def inspect(self, look: Callable[[T], object]) -> "Ok[T]":
-        """Call ``look`` with the value, for a log line for example, and return this success as it is."""
+        """Call ``look`` with the value, for example to log it, and return this success unchanged."""
         look(self.value)
         return self
 
     def inspect_err(self, look: Callable[[Never], object]) -> "Ok[T]":  # noqa: ARG002
-        """Return this success as it is; an `Err` calls ``look`` with its error first."""
+        """Return this success unchanged. On an `Err` this method calls ``look`` with the error."""
         return self
 
 
@@ -129,28 +127,27 @@ class Err[E]:
     error: E
 
     def __init__(self, error: E) -> None:
-        """Take the error."""
         object.__setattr__(self, "error", error)
 
     def is_ok(self) -> Literal[False]:
-        """Whether this is a success: no."""
+        """Return False: this is not a success."""
         return False
 
     def is_err(self) -> Literal[True]:
-        """Whether this is a failure: yes."""
+        """Return True: this is a failure."""
         return True
 
     def ok(self) -> None:
-        """Return None: there is no value; an `Ok` returns its value here."""
+        """Return None, because there is no value. On an `Ok` this method returns the value."""
         return
 
     def err(self) -> E:
-        """Return the error; an `Ok` returns None here."""
+        """Return the error. On an `Ok` this method returns None."""
         return self.error
 
     @property
     def ok_value(self) -> Never:
-        """There is no value here.
+        """Raise an exception, because there is no value.
 
         Raises:
             UnwrapError: always, as `unwrap` does.
@@ -163,62 +160,62 @@ class Err[E]:
         return self.error
 
     def unwrap(self) -> Never:
-        """Raise the error: this is the form of a call for a program that wants an exception.
+        """Raise the error as an exception, for programs that prefer exceptions to error values.
 
         Raises:
-            UnwrapError: always. It is a `ValueError`, says why the call failed, has the error as ``error``, and as its
-                cause the exception that led to the error, if there was one.
+            UnwrapError: always. It is a `ValueError`. Its message says why the call failed, its ``error`` is the error,
+                and its cause is the exception that led to the error, if there was one.
         """
         cause = self.error if isinstance(self.error, BaseException) else getattr(self.error, "exception", None)
         raise UnwrapError(self.error) from cause
 
     def expect(self, message: str) -> Never:
-        """Refuse: there is no value here.
+        """Raise an exception, because there is no value.
 
         Raises:
-            ValueError: always, with the message and the error; an error that is an exception is its cause.
+            ValueError: always, with the message and the error. An error that is itself an exception becomes its cause.
         """
         msg = f"{message}: {self.error!r}"
         raise ValueError(msg) from (self.error if isinstance(self.error, BaseException) else None)
 
     def unwrap_err(self) -> E:
-        """Return the error."""
+        """Return the error. On an `Ok` this method raises `ValueError`."""
         return self.error
 
     def unwrap_or[D](self, default: D) -> D:
-        """Return the default."""
+        """Return the default. On an `Ok` this method returns the value."""
         return default
 
     def unwrap_or_else[D](self, make: Callable[[E], D]) -> D:
-        """Return what ``make`` makes of the error."""
+        """Return the result of calling ``make`` with the error. On an `Ok` this method returns the value."""
         return make(self.error)
 
     def map(self, change: Callable[[Never], object]) -> "Err[E]":  # noqa: ARG002
-        """Return this failure as it is."""
+        """Return this failure unchanged. On an `Ok` this method changes the value."""
         return self
 
     def map_err[F](self, change: Callable[[E], F]) -> "Err[F]":
-        """Return a failure with the changed error."""
+        """Return an `Err` with the result of calling ``change`` with the error."""
         return Err(change(self.error))
 
     def and_then(self, step: Callable[[Never], object]) -> "Err[E]":  # noqa: ARG002
-        """Return this failure as it is."""
+        """Return this failure unchanged. On an `Ok` this method calls ``step`` with the value."""
         return self
 
     def or_else[R](self, step: Callable[[E], R]) -> R:
-        """Recover from the error: return what ``step``, itself a call that returns a `Result`, makes of it."""
+        """Recover from the error: call ``step``, which itself returns a `Result`, with it, and return its result."""
         return step(self.error)
 
     def map_or[D](self, default: D, change: Callable[[Never], object]) -> D:  # noqa: ARG002
-        """Return the default; an `Ok` returns what ``change`` makes of its value."""
+        """Return the default. On an `Ok` this method calls ``change`` with the value."""
         return default
 
     def inspect(self, look: Callable[[Never], object]) -> "Err[E]":  # noqa: ARG002
-        """Return this failure as it is; an `Ok` calls ``look`` with its value first."""
+        """Return this failure unchanged. On an `Ok` this method calls ``look`` with the value."""
         return self
 
     def inspect_err(self, look: Callable[[E], object]) -> "Err[E]":
-        """Call ``look`` with the error, for a log line for example, and return this failure as it is."""
+        """Call ``look`` with the error, for example to log it, and return this failure unchanged."""
         look(self.error)
         return self
 
@@ -227,10 +224,10 @@ type Result[T, E] = Ok[T] | Err[E]
 
 
 def is_ok[T, E](result: Result[T, E]) -> TypeIs[Ok[T]]:
-    """Tell whether it is a success; the type checker knows it from then on."""
+    """Whether a result is an `Ok`. A type checker narrows the result accordingly."""
     return isinstance(result, Ok)
 
 
 def is_err[T, E](result: Result[T, E]) -> TypeIs[Err[E]]:
-    """Tell whether it is a failure; the type checker knows it from then on."""
+    """Whether a result is an `Err`. A type checker narrows the result accordingly."""
     return isinstance(result, Err)

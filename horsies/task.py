@@ -1,4 +1,4 @@
-"""`TaskFunction`: what `@app.task` makes of a function."""
+"""`TaskFunction`: the object into which `@app.task` turns a function."""
 
 import functools
 import inspect
@@ -33,70 +33,73 @@ if TYPE_CHECKING:
 
 
 def wrong_function(fn: object) -> tuple[ErrorCode, str, str] | None:
-    """Say why no task can be made of something: code, problem and fix; None if one can."""
+    """Return why an object cannot become a task, as error code, problem and fix; None if it can."""
     if isinstance(fn, TaskFunction) or (inspect.isfunction(fn) and hasattr(fn, "__wrapped__")):
-        problem = "is made of something that another decorator already wrapped"
-        fix = "put @app.task directly on the function, and other decorators inside or not at all"
+        problem = "is defined on a function that another decorator already wrapped"
+        fix = "apply @app.task directly to the function, and call wrapped functions inside it"
         return ErrorCode.TASK_PREDECORATED_NOT_SUPPORTED, problem, fix
     problem, fix = _unsuitable_object(fn) or _unsuitable_function(cast("FunctionType", fn)) or ("", "")
     return (ErrorCode.TASK_INVALID_FUNCTION, problem, fix) if problem else None
 
 
 def _unsuitable_object(fn: object) -> tuple[str, str] | None:
-    at_module_level = "define a function at the top level of a module that makes the call, and decorate that"
+    at_module_level = "define a function at the top level of a module that makes the call, and decorate that function"
     if isinstance(fn, functools.partial | functools.partialmethod):
-        return "is made of a functools.partial, not of a function", at_module_level
+        return "is defined on a functools.partial instead of a function", at_module_level
     if isinstance(fn, staticmethod):
-        return "is made of a staticmethod object", "put @staticmethod above @app.task(…), or leave the class"
+        return (
+            "is defined on a staticmethod object",
+            "put @staticmethod above @app.task(…), or move it out of the class",
+        )
     if isinstance(fn, classmethod) or inspect.ismethod(fn):
-        return "is made of a method, whose object or class a worker does not have", at_module_level
+        return "is defined on a method, but a worker has neither its object nor its class", at_module_level
     if inspect.isfunction(fn):
         return None
-    return f"is made of a {'class' if isinstance(fn, type) else type(fn).__name__}, not of a function", at_module_level
+    kind = "class" if isinstance(fn, type) else type(fn).__name__
+    return f"is defined on a {kind} instead of a function", at_module_level
 
 
 def _unsuitable_function(fn: FunctionType) -> tuple[str, str] | None:
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        fix = "return all of the result at once, and tell how far it is with current_task().progress(done, total)"
-        return f"is made of a generator: {fn.__name__}() has a yield, so calling it runs nothing", fix
+        fix = "return the whole result at once, and report progress with current_task().progress(done, total)"
+        return f"is defined on a generator function: {fn.__name__}() contains yield, so calling it does not run it", fix
     first = next(iter(inspect.signature(fn).parameters.values()), None)
     if first is None or first.name not in {"self", "cls"} or first.annotation is not inspect.Parameter.empty:
         return None
     if "." in fn.__qualname__.rpartition("<locals>.")[2]:
-        problem = f"is made of the method {fn.__qualname__}(), for whose parameter {first.name!r} a worker has no value"
-        return problem, "define it at the top level of the module, and pass what it needs of the object as arguments"
+        problem = f"is defined on the method {fn.__qualname__}(), but a worker has no value for its {first.name!r}"
+        return problem, "define it at the top level of the module, and pass the data that it needs as arguments"
     problem = f"has the parameter {first.name!r}, for which a worker has no value"
-    return problem, "remove it: current_task() has the id, the attempt and the queue of the task that runs"
+    return problem, "remove it: current_task() has the id, the attempt and the queue of the running task"
 
 
 class TaskSender[**P, T, E: TaskError = TaskError]:
-    """Sends one task with fixed options.
+    """Sends one task with fixed options. `@app.task` and `TaskFunction.with_options` make it.
 
-    No method here raises for bad arguments or a database that is away: both are an `Err` with a `TaskSendError`.
+    Its methods do not raise for invalid arguments or database errors: both are an `Err` with a `TaskSendError`.
     """
 
     def __init__(self, definition: TaskDefinition, producer: Producer, options: TaskSendOptions) -> None:
-        """Made by `@app.task` and `TaskFunction.with_options`."""
         self.definition = definition
         self.producer = producer
         self._options = options
 
     def send(self, *args: P.args, **kwargs: P.kwargs) -> TaskSendResult[TaskHandle[T, E]]:
-        """Enqueue the task."""
+        """Enqueue the task, and return its handle. The parameters are those of the task's function."""
         return self.producer.runner.run(self._send("send", self._options, args, kwargs))
 
     async def send_async(self, *args: P.args, **kwargs: P.kwargs) -> TaskSendResult[TaskHandle[T, E]]:
-        """The same as `send`, awaited."""
+        """Like `send`, for asyncio."""
         return await self.producer.runner.run_async(self._send("send", self._options, args, kwargs))
 
     def schedule(self, delay_s: float, /, *args: P.args, **kwargs: P.kwargs) -> TaskSendResult[TaskHandle[T, E]]:
-        """Enqueue the task to be claimable after ``delay_s`` seconds."""
+        """Enqueue the task with a delay: no worker claims it before ``delay_s`` seconds have passed."""
         return self.producer.runner.run(self._send("schedule", replace(self._options, delay=delay_s), args, kwargs))
 
     async def schedule_async(
         self, delay_s: float, /, *args: P.args, **kwargs: P.kwargs
     ) -> TaskSendResult[TaskHandle[T, E]]:
-        """The same as `schedule`, awaited."""
+        """Like `schedule`, for asyncio."""
         operation = self._send("schedule", replace(self._options, delay=delay_s), args, kwargs)
         return await self.producer.runner.run_async(operation)
 
@@ -117,14 +120,13 @@ class TaskSender[**P, T, E: TaskError = TaskError]:
 
 
 class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskSender[P, T, E]):
-    """A task: call it to run it here and now, `send` it to have a worker run it.
+    """A task. Call it to run it in this process, or `send` it to run it in a worker. `@app.task` makes it.
 
-    Typed with the function's own parameters ``P`` and its result, a ``TaskResult[T, E]``. ``R`` is what a direct call
-    returns: the `TaskResult`, or an awaitable of it for an ``async def``.
+    It is typed with the parameters ``P`` of the function and its result, a ``TaskResult[T, E]``. ``R`` is the return
+    type of a direct call: the `TaskResult`, or a coroutine of it for an ``async def`` function.
     """
 
     def __init__(self, definition: TaskDefinition, producer: Producer) -> None:
-        """Made by `@app.task`."""
         super().__init__(definition, producer, TaskSendOptions())
         self.__name__ = definition.fn.__name__
         self.__qualname__ = definition.fn.__qualname__
@@ -137,12 +139,13 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
         return f"<task {self.definition.name!r}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function in this process: no queue, no retry, no record.
+        """Run the function in this process, without queue, retries and records.
 
-        Arguments and result are checked as for a run in a worker, and a mismatch is the error that the worker would
-        report. Arguments that do not bind, do not fit or could not be sent are WORKER_SERIALIZATION_ERROR; the function
-        is not called then. A result is RETURN_TYPE_MISMATCH, TASK_EXCEPTION or WORKER_SERIALIZATION_ERROR. Exceptions
-        of the function propagate. ``task.__wrapped__`` is the function itself, without checks.
+        Arguments and result are checked as in a worker, and a mismatch gives the error that the worker would report.
+        Arguments that do not bind, do not fit their types or cannot be sent give WORKER_SERIALIZATION_ERROR, and the
+        function is not called. An invalid result gives RETURN_TYPE_MISMATCH, TASK_EXCEPTION or
+        WORKER_SERIALIZATION_ERROR. Exceptions of the function propagate. ``task.__wrapped__`` is the function itself,
+        without checks.
         """
         call = self._call_async if self.definition.is_async else self._call
         return cast("Callable[[tuple[Any, ...], dict[str, Any]], R]", call)(args, kwargs)
@@ -158,9 +161,9 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
     def _checked(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | TaskResult[Any, TaskError]:
-        """The arguments as a worker would pass them, or the error of the worker that could not pass them.
+        """Return the arguments as a worker would pass them, or the error that a worker would report.
 
-        Arguments for the parameters that a worker fills in are passed as they are.
+        Arguments for the parameters that a worker fills in are passed on unchecked.
         """
         try:
             return self.definition.signature.check_call(args, kwargs, exempt=FILLED_IN)
@@ -175,7 +178,7 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
 
     @property
     def task_name(self) -> str:
-        """The name under which workers know the task."""
+        """The name of the task, under which it is sent and registered."""
         return self.definition.name
 
     def with_options(
@@ -186,67 +189,70 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
         priority: int | None = None,
         connection: object = UNSET,
     ) -> TaskSender[P, T, E]:
-        """Options for one send, which the methods of the returned sender apply.
+        """Return a sender that applies these options to each of its sends.
 
         Args:
-            good_until: an aware time; a task not started by then ends EXPIRED.
-            delay: seconds until the task may be claimed.
-            priority: 1 (first) to 100.
-            connection: one of your own, in whose open transaction the task is sent: it is there for workers once you
-                commit, and not at all if you roll back. A psycopg `Connection` or `AsyncConnection`, an asyncpg
-                `Connection`, a SQLAlchemy `Connection`, `Session`, `AsyncConnection` or `AsyncSession`, or Django's
-                `connection`. It must lead to the app's own database. None is refused: leave the option out instead.
+            good_until: An aware datetime. A task that was not started by then ends EXPIRED. None: no expiry.
+            delay: Seconds until the task may be claimed. Default: 0.
+            priority: 1 (highest) to 100; None: the priority of the queue.
+            connection: An open connection of the caller. The task is sent in its transaction: workers see the task
+                after a commit, and never after a rollback. Supported are a psycopg `Connection` or `AsyncConnection`,
+                an asyncpg `Connection`, a SQLAlchemy `Connection`, `Session`, `AsyncConnection` or `AsyncSession`, and
+                Django's `connection`. It must be connected to the database of the app. None is rejected; omit the
+                option instead.
         """
         return TaskSender(self.definition, self.producer, TaskSendOptions(good_until, delay, priority, connection))
 
     def node(self, **options: Unpack[NodeOptions]) -> NodeFactory[P, T, E]:
-        """Begin a node of a workflow: ``resize.node(node_id="small")(from_node(load), size=100)``.
+        """Start a node of a workflow: ``resize.node(node_id="small")(from_node(load), size=100)``.
 
-        The options are those of a `TaskNode`. What is returned takes the task's own arguments, any of which may be a
-        `from_node`; they are merged with the options ``kwargs`` and ``args_from``.
+        The options are those of a `TaskNode`. The returned factory takes the arguments of the task, any of which may
+        be a `from_node`. They are merged with the options ``kwargs`` and ``args_from``.
 
         Raises:
-            WorkflowValidationError: HRS-102, there is no such option; several at once as `MultipleValidationErrors`.
+            WorkflowValidationError: HRS-102: An option does not exist. Several problems are raised together as
+                `MultipleValidationErrors`.
         """
         return NodeFactory(self, options)
 
     def map(
         self, over: TaskResult[Any, TaskError], max_parallel: int | None = None, **options: Unpack[NodeOptions]
     ) -> MapFactory[T, E]:
-        """Begin a node that runs the task once for each item of a list: ``resize.map(over=from_node(found))(size=9)``.
+        """Start a node that runs the task once for each item of a list: ``resize.map(over=from_node(found))(size=9)``.
 
         Args:
             over: `from_node` of a node that returns a list.
-            max_parallel: so many of its tasks are live at once; None: all.
-            options: those of a `TaskNode`.
+            max_parallel: The largest number of its tasks that are live at the same time; None: no limit.
+            options: The options of a `TaskNode`.
 
         Returns:
-            What takes the arguments that all items share, by keyword. The one required parameter that is left out
-            gets the item.
+            A factory that takes the arguments that all items share, by keyword. The one required parameter that is
+            omitted gets the item.
 
         Raises:
-            WorkflowValidationError: HRS-102, there is no such option; several at once as `MultipleValidationErrors`.
+            WorkflowValidationError: HRS-102: An option does not exist. Several problems are raised together as
+                `MultipleValidationErrors`.
         """
         return MapFactory(self, over, max_parallel, options)
 
     def handle(self, task_id: str) -> TaskHandle[T, E]:
-        """A handle, typed by this task, of an id."""
+        """Return the handle of a task by its id, typed with the result of this task."""
         return self._handle(task_id)
 
     def retry_send(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T, E]]:
-        """Replay a `send` that failed with ENQUEUE_FAILED; one task at most comes of it, however often."""
+        """Retry a `send` that failed with ENQUEUE_FAILED. Any number of retries creates at most one task."""
         return self.producer.runner.run(self._resend(error, "send"))
 
     async def retry_send_async(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T, E]]:
-        """The same as `retry_send`, awaited."""
+        """Like `retry_send`, for asyncio."""
         return await self.producer.runner.run_async(self._resend(error, "send"))
 
     def retry_schedule(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T, E]]:
-        """Replay a `schedule` that failed with ENQUEUE_FAILED."""
+        """Retry a `schedule` that failed with ENQUEUE_FAILED. Any number of retries creates at most one task."""
         return self.producer.runner.run(self._resend(error, "schedule"))
 
     async def retry_schedule_async(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T, E]]:
-        """The same as `retry_schedule`, awaited."""
+        """Like `retry_schedule`, for asyncio."""
         return await self.producer.runner.run_async(self._resend(error, "schedule"))
 
     def _resend(self, error: TaskSendError, kind: SendKind) -> Operation[TaskSendResult[TaskHandle[T, E]]]:

@@ -1,4 +1,4 @@
-"""`TaskResult` and `TaskError`: what a task returns."""
+"""`TaskResult` and `TaskError`: the outcome that a task returns."""
 
 import json
 import traceback
@@ -39,13 +39,13 @@ def _own_code(value: object) -> BuiltInTaskCode | str | None:
     if value is None or isinstance(value, _FAMILIES):
         return value
     if isinstance(value, Enum):
-        msg = f"{value} would come back as a string: pass its value, or a member of the library's own codes"
+        msg = f"{value} would be read back as a string: pass its value, or a member of the code enums of horsies"
         raise ValueError(msg)  # noqa: TRY004 - pydantic turns only ValueError into a validation error
     if not isinstance(value, str):
-        msg = f"an error code is a string or a member of the library's own codes, got {type(value).__name__}"
+        msg = f"error_code must be a string or a member of the code enums of horsies, got {type(value).__name__}"
         raise ValueError(msg)  # noqa: TRY004
     if value in BUILT_IN_CODES:
-        msg = f"{value!r} is reserved: pass {type(BUILT_IN_CODES[value]).__name__}.{value}, not the string"
+        msg = f"{value!r} is a reserved code: pass {type(BUILT_IN_CODES[value]).__name__}.{value} instead of the string"
         raise ValueError(msg)
     return str(value)
 
@@ -55,7 +55,7 @@ def _stored_code(text: str) -> BuiltInTaskCode | str:
 
 
 class _CodeField:
-    """Reserved strings are refused from a program and become members again when they come from JSON."""
+    """Validation of ``error_code``: reserved strings are rejected in Python, and become enum members in JSON."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -88,15 +88,17 @@ class _ExceptionField:
 
 
 class TaskError(BaseModel):
-    """Why a task failed. Subclasses may add fields; they are immutable like this class.
+    """The reason why a task failed. Subclasses may add fields; they are immutable like this class.
 
     Attributes:
-        error_code: one of the library's codes as its enum member, or a string of the program's own.
-        message: for people.
-        data: details for programs. They are stored as JSON, as pydantic writes them (a `datetime` as a string, a model
-            as an object, a set as a list), and come back as plain data. What pydantic cannot write becomes its
-            ``repr``, and ``message`` says so. ``{"retry_after": seconds}`` overrides the delay of a retry.
-        exception: an exception that is passed in is kept as a dict of ``type``, ``message`` and ``traceback``.
+        error_code: A member of one of the code enums of horsies, or a custom string.
+        message: A description for people.
+        data: Details for programs. They are stored as JSON in the form that pydantic writes (a `datetime` as a string,
+            a model as an object, a set as a list), and are read back as plain data. A value that pydantic cannot write
+            is replaced by its ``repr``, and ``message`` notes that. ``{"retry_after": seconds}`` overrides the delay
+            of a retry.
+        exception: The exception that caused the error. It is stored as a dict of ``type``, ``message`` and
+            ``traceback``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -107,9 +109,9 @@ class TaskError(BaseModel):
     exception: Annotated[dict[str, Any] | BaseException | None, _ExceptionField] = None
 
     def to_json(self) -> bytes:
-        """Encode an error that must always be stored: text stands for the parts that JSON cannot carry.
+        """Encode the error as JSON; values that JSON cannot represent are replaced by text. Never fails.
 
-        Errors that tasks return go through the codec instead, which first tries to write them by their annotations.
+        Errors that tasks return are encoded by `ResultCodec` instead, which first tries to follow their annotations.
         """
         fields = {name: plain_data(value).value for name, value in self}
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
@@ -144,17 +146,17 @@ class TaskResult[T, E: TaskError = TaskError]:
     def __init__[F: TaskError](self: "TaskResult[Never, F]", *, err: F) -> None: ...
 
     def __init__(self, *, ok: Any = _ABSENT, err: Any = None) -> None:
-        """Take exactly one of ``ok`` (``None`` is a value like any other) and ``err``.
+        """Make a result with exactly one of ``ok`` (``None`` is a valid value) and ``err``.
 
         Raises:
-            ValueError: both or neither are given.
+            ValueError: Both or neither are given.
             TypeError: ``err`` is not a `TaskError`.
         """
         if (ok is _ABSENT) == (err is None):
-            msg = f"a TaskResult has exactly one of ok= and err=, got {'neither' if err is None else 'both'}"
+            msg = f"TaskResult takes exactly one of ok= and err=, got {'neither' if err is None else 'both'}"
             raise ValueError(msg)
         if err is not None and not isinstance(err, TaskError):
-            msg = f"err= takes a TaskError, got {type(err).__name__}"
+            msg = f"err= must be a TaskError, got {type(err).__name__}"
             raise TypeError(msg)
         object.__setattr__(self, "_ok", ok)
         object.__setattr__(self, "_err", err)
@@ -169,12 +171,12 @@ class TaskResult[T, E: TaskError = TaskError]:
 
     @property
     def ok(self) -> T | None:
-        """The value; None if there is an error."""
+        """The value; None if the task failed."""
         return None if self._ok is _ABSENT else self._ok
 
     @property
     def err(self) -> E | None:
-        """The error; None if there is a value."""
+        """The error; None if the task succeeded."""
         return self._err
 
     @property
@@ -182,7 +184,7 @@ class TaskResult[T, E: TaskError = TaskError]:
         """The value.
 
         Raises:
-            ValueError: there is an error.
+            ValueError: The task failed.
         """
         return self.unwrap()
 
@@ -191,7 +193,7 @@ class TaskResult[T, E: TaskError = TaskError]:
         """The error.
 
         Raises:
-            ValueError: there is a value.
+            ValueError: The task succeeded.
         """
         return self.unwrap_err()
 
@@ -199,11 +201,11 @@ class TaskResult[T, E: TaskError = TaskError]:
         """Return the value.
 
         Raises:
-            ValueError: there is an error; the message shows its code and message.
+            ValueError: The task failed. The text shows the code and the message of the error.
         """
         if self._ok is _ABSENT:
             error = cast("TaskError", self._err)
-            msg = f"this task result is an error: {error.error_code}: {error.message}"
+            msg = f"the task failed, so it has no value: {error.error_code}: {error.message}"
             raise ValueError(msg)
         return self._ok
 
@@ -211,45 +213,45 @@ class TaskResult[T, E: TaskError = TaskError]:
         """Return the error.
 
         Raises:
-            ValueError: there is a value.
+            ValueError: The task succeeded.
         """
         if self._err is None:
-            msg = "this task result is a success, it has no error"
+            msg = "the task succeeded, so it has no error"
             raise ValueError(msg)
         return self._err
 
     def __setattr__(self, name: str, value: object) -> Never:
-        """Refuse: a result is immutable."""
-        msg = f"a TaskResult is immutable: cannot set {name!r}"
+        """Raise `FrozenInstanceError`, because a result is immutable."""
+        msg = f"cannot set {name!r}: a TaskResult is immutable"
         raise FrozenInstanceError(msg)
 
     def __delattr__(self, name: str) -> Never:
-        """Refuse: a result is immutable."""
-        msg = f"a TaskResult is immutable: cannot delete {name!r}"
+        """Raise `FrozenInstanceError`, because a result is immutable."""
+        msg = f"cannot delete {name!r}: a TaskResult is immutable"
         raise FrozenInstanceError(msg)
 
     def __eq__(self, other: object) -> bool:
-        """Two results are equal if they are of one kind and their contents are equal."""
+        """Compare two results: both must be successes with equal values, or failures with equal errors."""
         if not isinstance(other, TaskResult):
             return NotImplemented
         return result_parts(self) == result_parts(cast("TaskResult[object]", other))
 
     def __hash__(self) -> int:
-        """Hash the content; unhashable content raises TypeError."""
+        """Hash the value or the error; unhashable content raises TypeError."""
         return hash((self._ok, self._err))
 
     def __repr__(self) -> str:
-        """Show the expression that makes an equal result."""
+        """Show an expression that makes an equal result."""
         [(side, content)] = result_parts(self).items()
         return f"TaskResult({side}={content!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle by the content."""
+        """Pickle the result by its value or error."""
         return _from_parts, (result_parts(self),)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """In JSON a result is ``{"ok": value}`` or ``{"err": error}``."""
+        """Return the schema of a result, which in JSON is ``{"ok": value}`` or ``{"err": error}``."""
         ok_type, err_type = get_args(source) or (Any, TaskError)
         sides = {
             "ok": core_schema.typed_dict_field(handler.generate_schema(ok_type), required=False),
@@ -270,12 +272,12 @@ def added_fields(error: TaskError) -> dict[str, object]:
 
 
 def is_library_error(error: TaskError) -> bool:
-    """Whether an error is one of the library's own, a crash say, which knows nothing of the fields of subclasses."""
+    """Whether horsies made the error, for example after a crash. Such errors lack the fields of subclasses."""
     return type(error) is TaskError and isinstance(error.error_code, _FAMILIES)
 
 
 def _error_schema(err_type: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-    """A subclass that a task declares for its errors; the library's own errors may stand in its place."""
+    """Return the schema of the error class that a task declares; it also accepts errors made by horsies."""
     declared = handler.generate_schema(err_type)
     if err_type is TaskError or not (isinstance(err_type, type) and issubclass(err_type, TaskError)):
         return declared
@@ -285,18 +287,18 @@ def _error_schema(err_type: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
 
 def _library_error(error: TaskError) -> TaskError:
     if not is_library_error(error):
-        msg = "only errors with a code of the library's own may be a plain TaskError here"
+        msg = "only an error with a reserved code may be a plain TaskError here"
         raise ValueError(msg)
     return error
 
 
 def failed_with(code: BuiltInTaskCode, message: str) -> TaskResult[Any, TaskError]:
-    """An error of the library's own."""
+    """Return a failed result with one of the reserved codes of horsies."""
     return TaskResult(err=TaskError(error_code=code, message=message))
 
 
 def result_parts(result: TaskResult[Any, TaskError]) -> dict[str, object]:
-    """Return the one side a result has, by its name."""
+    """Return the content of a result by its side: ``{"ok": value}`` or ``{"err": error}``."""
     return {"ok": result.ok} if result.is_ok() else {"err": result.err}
 
 

@@ -1,3 +1,3 @@
-"""The version of the library, in the one place where it is written."""
+"""The version of horsies. The build and the command line read it from here."""
 
 __version__ = "0.1.0"

@@ -1,1 +1,1 @@
-"""From Python values to JSON and back, by annotation: data only, never the name of a class."""
+"""Conversion of Python values to JSON and back by their annotations. JSON never contains the name of a class."""

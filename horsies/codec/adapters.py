@@ -1,4 +1,4 @@
-"""`TypeCodec`: values of one annotation to JSON and back."""
+"""`TypeCodec`: conversion of values of one annotation to JSON and back."""
 
 import inspect
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from horsies.codec.text import encode_json
 
 __all__ = ["CodecError", "InvalidJson", "TypeCodec", "UnsupportedType"]
 
-# A model brings a validator of its own, in which bytes are not base64; by this switch pydantic builds a new one.
+# A model has a prebuilt validator, in which bytes are not base64. This switch makes pydantic build a new one.
 _OWN: Final[dict[str, Any]] = (
     {"_use_prebuilt": False} if "_use_prebuilt" in inspect.signature(SchemaValidator).parameters else {}
 )
@@ -24,18 +24,18 @@ _ALWAYS_EXACT_BYTES = 4096  # below pydantic's limit of 4300 digits for an integ
 class TypeCodec:
     """Checks, encodes and decodes values of one annotation.
 
-    What is encoded is what a strict check makes of the value, and only if it would come back the same.
+    A value is encoded only if it passes a strict check, and if decoding would return the same value.
     """
 
     def __init__(self, annotation: Any, localns: Mapping[str, Any] | None = None) -> None:
-        """Build the validators; this is slow (milliseconds), once per annotation.
+        """Build the validators. This takes milliseconds, so do it once per annotation.
 
         Args:
-            annotation: any type of spec 1.6.
-            localns: names that string annotations inside it may use, besides those of their own modules.
+            annotation: Any supported type: JSON types, dates, enums, dataclasses, pydantic models and the like.
+            localns: Names that string annotations inside it may use, in addition to those of their modules.
 
         Raises:
-            UnsupportedType: JSON has no form for it, or a name in it is unknown.
+            UnsupportedType: The type cannot be represented as JSON, or it contains an unknown name.
         """
         self.annotation = annotation
         self.expected: dict[Path, Any] = {(): annotation}
@@ -47,13 +47,13 @@ class TypeCodec:
         self._exact = exact_types(self.schema)
 
     def check(self, value: Any) -> Any:
-        """Check a value by pydantic's strict Python rules, and that it is of the declared type already.
+        """Check by pydantic's strict Python rules that a value has the declared type.
 
         Returns:
-            the value; where the annotation has validators of the user's own, what they make of it.
+            The value, as changed by the custom validators of the annotation.
 
         Raises:
-            CodecError: it does not fit.
+            CodecError: The value does not have the declared type.
         """
         checked = self._validated(value)
         if not self.is_exact(value):
@@ -61,18 +61,18 @@ class TypeCodec:
         return checked
 
     def encode(self, value: Any) -> bytes:
-        """Write a value as JSON.
+        """Encode a value as JSON.
 
         Raises:
-            CodecError: it does not fit, or would not come back the same.
+            CodecError: The value does not have the declared type, or decoding would return a different value.
         """
         return self.write(value, self.check(value))
 
     def write(self, value: Any, checked: Any) -> bytes:
-        """Write as JSON what `check` made of a value.
+        """Encode a value as JSON, given the result of `check`.
 
         Raises:
-            CodecError: it would not come back the same.
+            CodecError: Decoding would return a different value.
         """
         if self.is_exact(value):
             data = encode_json(checked)
@@ -83,11 +83,11 @@ class TypeCodec:
         return data
 
     def decode(self, data: bytes | str) -> Any:
-        """Read a value by pydantic's strict JSON rules.
+        """Decode a value by pydantic's strict JSON rules.
 
         Raises:
-            InvalidJson: it is not JSON.
-            CodecError: it does not fit.
+            InvalidJson: The data is not JSON.
+            CodecError: The value does not have the declared type.
         """
         try:
             return self._read(data)
@@ -97,7 +97,7 @@ class TypeCodec:
             raise CodecError((), f"a validator raised {_reason(error)}") from error
 
     def is_exact(self, value: Any) -> bool:
-        """Whether the value certainly comes back the same, so that this need not be tried."""
+        """Whether decoding certainly returns the same value, so that this need not be verified."""
         return self._exact is not None and type(value) in self._exact
 
     def _validated(self, value: Any) -> Any:
@@ -109,7 +109,7 @@ class TypeCodec:
             raise CodecError((), f"a validator raised {_reason(error)}") from error
 
     def _confirm(self, value: Any, checked: Any) -> None:
-        """Refuse what validation turns into another type: pydantic makes a model of a dict even if it is strict."""
+        """Reject a value that validation converts: pydantic turns a dict into a model even in strict mode."""
         if not self._transforms:
             self._compare(value, checked)
 
@@ -124,26 +124,27 @@ class TypeCodec:
         except ValidationError:
             if not self._reads_python:
                 raise
-            # Behind such a validator pydantic holds a date to strict Python rules, where a string is none.
+            # After such a validator, pydantic applies strict Python rules, which do not accept a string as a date.
             return self._validator.validate_json(data, strict=False, by_alias=False, by_name=True)
 
     def _plain(self, checked: Any) -> Any:
         try:
             return self._serializer.to_python(checked, mode="json", by_alias=False, round_trip=True, warnings="error")
         except Exception as error:
-            raise CodecError((), f"{show_type(self.annotation)} can't be written as JSON: {_reason(error)}") from error
+            message = f"{show_type(self.annotation)} cannot be written as JSON: {_reason(error)}"
+            raise CodecError((), message) from error
 
     def _verify(self, checked: Any, data: bytes) -> None:
         try:
             back = self._read(data)
         except ValidationError as error:
             found = explain(error, self.expected)
-            raise CodecError(found.path, f"would not come back from JSON: {found.message}") from error
+            raise CodecError(found.path, f"cannot be read back from JSON: {found.message}") from error
         except Exception as error:
-            raise CodecError((), f"would not come back from JSON: {_reason(error)}") from error
+            raise CodecError((), f"cannot be read back from JSON: {_reason(error)}") from error
         changed = _compared(checked, back)
         if changed is not None:
-            message = f"{show_value(changed.sent)} would come back from JSON as {show_value(changed.back)}"
+            message = f"{show_value(changed.sent)} would be read back from JSON as {show_value(changed.back)}"
             raise CodecError(changed.path, message)
 
 
@@ -151,7 +152,7 @@ def _compared(value: Any, other: Any) -> Difference | None:
     try:
         return difference(value, other)
     except Exception as error:
-        raise CodecError((), f"{show_value(value)} can't be compared: {_reason(error)}") from error
+        raise CodecError((), f"{show_value(value)} cannot be compared: {_reason(error)}") from error
 
 
 def _core_schema(annotation: Any, localns: Mapping[str, Any] | None) -> Schema:
@@ -162,7 +163,7 @@ def _core_schema(annotation: Any, localns: Mapping[str, Any] | None) -> Schema:
         return cast("Schema", adapter.core_schema)
     except Exception as error:
         reason = str(error).partition("\n")[0].partition(". Set `")[0]
-        msg = f"there is no JSON form of {show_type(annotation)}: {reason}"
+        msg = f"{show_type(annotation)} cannot be represented as JSON: {reason}"
         raise UnsupportedType(msg) from error
 
 

@@ -1,4 +1,4 @@
-"""Whether a value came back from JSON as it went in: not merely equal, the same."""
+"""Comparison of a value with the result of decoding it from JSON, which is stricter than equality."""
 
 from collections import deque
 from dataclasses import fields, is_dataclass
@@ -18,7 +18,13 @@ _SCALARS = (int, str, bytes, float, Decimal, date, time, timedelta, UUID)
 
 
 class Difference(NamedTuple):
-    """A place where one value is not what the other is."""
+    """A difference between a sent value and the value that was read back.
+
+    Attributes:
+        path: Where in the value the difference is.
+        sent: The part that was sent.
+        back: The part that was read back.
+    """
 
     path: Path
     sent: Any
@@ -26,11 +32,11 @@ class Difference(NamedTuple):
 
 
 def difference(sent: Any, back: Any, path: Path = ()) -> Difference | None:
-    """Find the first place where ``back`` is not what ``sent`` was.
+    """Return the first difference between ``sent`` and ``back``; None if they are the same.
 
-    Equality is not enough: ``1 == 1.0 == True``, a named tuple equals a tuple, 0.0 equals -0.0. A number or text of
-    a subclass may come back as its base class, which is what the annotation says, as long as it is equal: NumPy's
-    floats, an int where a float is declared. A member of an enum may not: it stands for more than its value.
+    Equality is not enough: ``1 == 1.0 == True``, a named tuple equals a tuple, and 0.0 equals -0.0. A number or text of
+    a subclass may become an equal value of its base class, which is the declared type: a float of NumPy, or an int
+    where a float is declared. A member of an enum may not become its value, because it means more than that.
     """
     if sent is back:
         return None
@@ -84,7 +90,7 @@ def _items_difference(sent: list[Any], back: list[Any], path: Path) -> Differenc
         return Difference(path, sent, back)
     for index, (item, other) in enumerate(zip(sent, back, strict=True)):
         if type(item) is type(other) and type(item) in _PLAIN and item == other:
-            continue  # spares lists of plain values a call for each
+            continue  # avoids a call per item for lists of plain values
         found = difference(item, other, (*path, index))
         if found is not None:
             return found
@@ -92,7 +98,7 @@ def _items_difference(sent: list[Any], back: list[Any], path: Path) -> Differenc
 
 
 def _parts(value: Any) -> dict[Any, Any] | None:
-    """Take an object with fields apart; None for one that is compared as a whole."""
+    """Return the fields of an object by name; None for an object that is compared as a whole."""
     kind = cast("Any", type(value))
     if isinstance(value, BaseModel):
         own = {name: getattr(value, name) for name in kind.__pydantic_fields__}
@@ -102,14 +108,16 @@ def _parts(value: Any) -> dict[Any, Any] | None:
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value) if hasattr(value, field.name)}
     if kind.__eq__ is object.__eq__:
-        # Equality by identity says nothing here: two such objects are the same if they would be pickled the same.
+        # The class compares by identity, so two objects count as the same if they have the same pickled state.
         return {"made of": value.__reduce_ex__(4)[1:3]}
     return None
 
 
 def _is_same(sent: Any, back: Any) -> bool:
     if isinstance(sent, float):
-        return float.__repr__(sent) == float.__repr__(back)  # tells -0.0 from 0.0, and NaN is NaN
+        return float.__repr__(sent) == float.__repr__(
+            back
+        )  # distinguishes -0.0 from 0.0, and treats NaN as equal to NaN
     if isinstance(sent, Decimal):
         return bool(sent.as_tuple() == back.as_tuple())
     if isinstance(sent, datetime | time):
@@ -118,9 +126,9 @@ def _is_same(sent: Any, back: Any) -> bool:
 
 
 def _wall_clock(moment: Any) -> tuple[Any, ...]:
-    """Take a time apart; ``==`` itself says no to any time in the hour that a zone repeats in autumn.
+    """Return the comparable parts of a time, because ``==`` is False for times in the hour that a zone repeats.
 
-    The offset has a place in JSON, the name of the zone has none. Without a zone the fold would be lost.
+    JSON contains the UTC offset, but not the name of the zone. For a naive time the fold matters, since JSON loses it.
     """
     naive = moment.tzinfo is None
     return moment.replace(tzinfo=None, fold=0), moment.utcoffset(), naive, naive and moment.fold

@@ -1,4 +1,4 @@
-"""Whether every value of one annotation may stand where another is declared."""
+"""Compatibility of annotations: whether every value of one type may be passed where another type is declared."""
 
 import types
 from collections.abc import Collection
@@ -9,7 +9,7 @@ _CONTAINERS = frozenset({"builtins", "collections.abc"})
 
 
 def without_aliases(annotation: Any) -> Any:
-    """Follow ``type X = …``, also with parameters, and Annotated to what they stand for."""
+    """Resolve ``type X = …`` aliases, also generic ones, and Annotated to the underlying type."""
     origin = get_origin(annotation)
     if isinstance(annotation, TypeAliasType):
         return without_aliases(annotation.__value__)
@@ -18,42 +18,42 @@ def without_aliases(annotation: Any) -> Any:
     return without_aliases(get_args(annotation)[0]) if origin is Annotated else annotation
 
 
-def fits(given: Any, wanted: Any) -> bool:
-    """Whether a value of type ``given`` may be passed where ``wanted`` is declared.
+def fits(given: Any, declared: Any) -> bool:
+    """Whether a value of type ``given`` may be passed where the type ``declared`` is declared.
 
-    It says no only where that is certain: what it can't judge (type variables, protocols) fits.
-    Containers count as covariant, for what arrives is a copy.
+    The result is False only if the types are certainly incompatible; type variables and protocols always fit.
+    Containers are treated as covariant, because the receiver gets a copy.
     """
-    given, wanted = without_aliases(given), without_aliases(wanted)
-    if given is wanted or Any in (given, wanted) or wanted is object or given == wanted:
+    given, declared = without_aliases(given), without_aliases(declared)
+    if given is declared or Any in (given, declared) or declared is object or given == declared:
         return True
     if get_origin(given) in _UNIONS:
-        return all(fits(member, wanted) for member in get_args(given))
-    if get_origin(wanted) in _UNIONS:
-        return any(fits(given, member) for member in get_args(wanted))
+        return all(fits(member, declared) for member in get_args(given))
+    if get_origin(declared) in _UNIONS:
+        return any(fits(given, member) for member in get_args(declared))
     if get_origin(given) is Literal:
-        return _literal_fits(get_args(given), wanted)
-    if get_origin(wanted) is Literal:
+        return _literal_fits(get_args(given), declared)
+    if get_origin(declared) is Literal:
         return False
-    return _class_fits(given, wanted)
+    return _class_fits(given, declared)
 
 
-def _literal_fits(values: tuple[Any, ...], wanted: Any) -> bool:
-    if get_origin(wanted) is Literal:
-        return set(values) <= set(get_args(wanted))
-    return all(fits(type(value), wanted) for value in values)
+def _literal_fits(values: tuple[Any, ...], declared: Any) -> bool:
+    if get_origin(declared) is Literal:
+        return set(values) <= set(get_args(declared))
+    return all(fits(type(value), declared) for value in values)
 
 
-def _class_fits(given: Any, wanted: Any) -> bool:
-    kind, declared = _class_of(given), _class_of(wanted)
-    if kind is None or declared is None:
+def _class_fits(given: Any, declared: Any) -> bool:
+    kind, target = _class_of(given), _class_of(declared)
+    if kind is None or target is None:
         return True
-    if not _is_subclass(kind, declared):
+    if not _is_subclass(kind, target):
         return False
-    inner, outer = get_args(given), get_args(wanted)
-    if not inner or not outer or (kind is not declared and declared.__module__ not in _CONTAINERS):
+    inner, outer = get_args(given), get_args(declared)
+    if not inner or not outer or (kind is not target and target.__module__ not in _CONTAINERS):
         return True
-    if kind is declared is tuple and Ellipsis not in inner:
+    if kind is target is tuple and Ellipsis not in inner:
         outer = outer[:1] * len(inner) if Ellipsis in outer else outer
         return len(inner) == len(outer) and all(map(fits, inner, outer))
     return len(inner) != len(outer) or all(map(fits, inner, outer))
@@ -64,24 +64,24 @@ def _class_of(annotation: Any) -> type | None:
     return kind if isinstance(kind, type) else None
 
 
-def _is_subclass(given: type, wanted: type) -> bool:
-    if given is bool and wanted in {int, float}:
-        return False  # a class of numbers in Python, and none in JSON
-    if (given, wanted) == (int, float) or _is_same_source(given, wanted):
+def _is_subclass(given: type, declared: type) -> bool:
+    if given is bool and declared in {int, float}:
+        return False  # bool is a subclass of int in Python, but not a number in JSON
+    if (given, declared) == (int, float) or _is_same_source(given, declared):
         return True
     try:
-        return issubclass(given, wanted)
-    except TypeError:  # protocols and typed dicts don't say
+        return issubclass(given, declared)
+    except TypeError:  # protocols and typed dicts do not support issubclass
         return True
 
 
-def _is_same_source(given: type, wanted: type) -> bool:
-    """Whether a class is there twice, because its file is run as ``__main__`` and imported as well."""
-    return given.__qualname__ == wanted.__qualname__ and "__main__" in {given.__module__, wanted.__module__}
+def _is_same_source(given: type, declared: type) -> bool:
+    """Whether both are the same class, which exists twice because its file runs as ``__main__`` and is imported."""
+    return given.__qualname__ == declared.__qualname__ and "__main__" in {given.__module__, declared.__module__}
 
 
 def item_type(annotation: Any) -> Any:
-    """The type of the items of a list or the like; `Any` if it does not say; None if it has no items."""
+    """Return the item type of a list or other collection; `Any` if it is not declared; None if it has no items."""
     plain = without_aliases(annotation)
     kind, arguments = _class_of(plain), get_args(plain)
     if plain is Any or kind is None:

@@ -1,14 +1,14 @@
-"""Writing any error as JSON: an error must never be lost because JSON cannot carry a part of it."""
+"""Lenient encoding of errors: an error must never be lost because JSON cannot represent a part of it."""
 
 from horsies.codec.text import encode_json
 from horsies.plain import plain_data
 from horsies.task_result import TaskError
 
-_NOTE = "which JSON cannot carry: it is stored as its repr"
+_NOTE = "which JSON cannot represent: it is stored as its repr"
 
 
 def lenient_error(error: TaskError) -> TaskError:
-    """Copy an error with ``data`` that JSON can carry; the message says what of it is shown as text only."""
+    """Copy an error with ``data`` that JSON can represent. The message names the types that were replaced by text."""
     data = plain_data(error.data)
     if not data.shown:
         return error.model_copy(update={"data": data.value})
@@ -17,7 +17,7 @@ def lenient_error(error: TaskError) -> TaskError:
 
 
 def lenient_json(error: TaskError) -> bytes:
-    """Write an error of which also other fields than ``data`` can't be carried, such as those of a subclass."""
+    """Encode an error in which other fields than ``data`` cannot be represented as JSON, for example of a subclass."""
     lenient = lenient_error(error)
     fields = {name: plain_data(value) for name, value in lenient}
     plain = {name: field.value for name, field in fields.items()}

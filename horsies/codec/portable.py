@@ -1,7 +1,7 @@
-"""The form of a pydantic core schema that goes to JSON and comes back.
+"""Portable pydantic core schemas, whose values can be written as JSON and read back unchanged.
 
-pydantic's own form of `bytes` in JSON is UTF-8, and a set is written in the order of its hashes, which differs between
-processes. Here bytes are base64, sets are sorted, and an error may carry fields that its class does not know.
+pydantic writes `bytes` as UTF-8 text, and sets in the order of their hashes, which differs between processes. In a
+portable schema bytes are base64, sets are sorted, and errors may have fields that their class does not know.
 """
 
 import base64
@@ -21,7 +21,7 @@ type Schema = dict[str, Any]
 
 _NO_JSON_FORM = {
     "callable": "a function",
-    "generator": "an iterator (a list or a Sequence has one)",
+    "generator": "an iterator (use a list or a Sequence)",
     "is-instance": "an instance of an arbitrary class",
     "is-subclass": "a class",
 }
@@ -39,14 +39,15 @@ _EXACT: dict[str, type] = {"bool": bool, "float": float, "int": int, "none": typ
 
 @dataclass
 class Portable:
-    """A schema made portable, and what was met in it.
+    """The portable form of a schema, and its properties.
 
     Attributes:
-        schema: the portable form.
-        changed: it differs from pydantic's own.
-        reads_python: a validator turns what JSON holds into Python objects before the types are looked at; strict
-            JSON rules (a date may be a string) no longer apply behind it.
-        transforms: validation may give another value than it was given.
+        original: The schema of pydantic.
+        schema: The portable schema.
+        changed: Whether the portable schema differs from the original.
+        reads_python: Whether a custom validator runs before the types are validated. After it, pydantic no longer
+            applies strict JSON rules, by which a date may be a string.
+        transforms: Whether validation may change values.
     """
 
     original: Schema
@@ -56,22 +57,22 @@ class Portable:
     schema: Schema = field(init=False)
 
     def __post_init__(self) -> None:
-        """Walk through the schema.
+        """Convert the schema.
 
         Raises:
-            UnsupportedType: a part of it has no JSON form.
+            UnsupportedType: A part of the schema cannot be represented as JSON.
         """
         self.schema = self._portable(self.original)
 
     def _portable(self, node: Schema) -> Schema:
         kind = node.get("type")
         if kind in _NO_JSON_FORM:
-            msg = f"there is no JSON form of {_NO_JSON_FORM[kind]}"
+            msg = f"{_NO_JSON_FORM[kind]} cannot be represented as JSON"
             raise UnsupportedType(msg)
         if kind == "dict":
             _check_keys(node)
         if node.get("custom_init"):
-            return node  # its __init__ runs the model's own validators, which know pydantic's forms only
+            return node  # its __init__ uses the model's prebuilt validator, which does not know the portable schema
         if kind in _FUNCTIONS and _is_users(node["function"]):
             self.transforms = True
             self.reads_python |= kind != "function-after"
@@ -107,12 +108,12 @@ class Portable:
 def _check_keys(node: Schema) -> None:
     kind = node.get("keys_schema", {}).get("type")
     if kind in _NO_KEYS:
-        msg = f"the keys of a JSON object are strings: {kind} is no type for the keys of a dict"
+        msg = f"{kind} cannot be the type of the keys of a dict: the keys of a JSON object are strings"
         raise UnsupportedType(msg)
 
 
 def _is_users(validator: Schema) -> bool:
-    """Whether a validator is none of those that pydantic and this library use for types of their own."""
+    """Whether a validator is defined by the user, and not by pydantic or horsies."""
     module = getattr(validator["function"], "__module__", None) or ""
     return not module.startswith(("pydantic._internal", "horsies."))
 
@@ -123,7 +124,7 @@ def _config_transforms(node: Schema) -> bool:
 
 
 def _in_json(node: Schema, read: core_schema.CoreSchema, write: Callable[[Any], str]) -> Schema:
-    """What a schema stays in Python has another form in JSON."""
+    """Keep a schema for Python values, and use another representation in JSON."""
     python = cast("core_schema.CoreSchema", node)
     serialization = core_schema.plain_serializer_function_ser_schema(write, when_used="json")
     schema = core_schema.json_or_python_schema(json_schema=read, python_schema=python, serialization=serialization)
@@ -152,7 +153,7 @@ def _in_order(value: object, write: core_schema.SerializerFunctionWrapHandler) -
 
 
 def _named_enum(node: Schema) -> Schema:
-    """Members whose values JSON can't tell apart, tuples say, go by their names."""
+    """Represent an enum by the names of its members if JSON cannot distinguish their values, such as tuples."""
     kind: type[Enum] = node["cls"]
     if all(type(member.value) in _JSON_SCALARS for member in kind):
         return node
@@ -164,7 +165,7 @@ def _member(kind: type[Enum], name: str) -> Enum:
     try:
         return kind[name]
     except KeyError:
-        msg = f"{name!r} is no member of {kind.__name__}"
+        msg = f"{name!r} is not a member of {kind.__name__}"
         raise ValueError(msg) from None
 
 
@@ -173,7 +174,7 @@ def _member_name(member: Enum) -> str:
 
 
 def _tolerant_error(node: Schema) -> Schema:
-    """Let a stored error have unknown fields: it may be a subclass's, or a newer release may have dropped them."""
+    """Ignore unknown fields of a stored error, which a subclass may have added or a newer release removed."""
     config: Schema = node.get("config") or {}
     if not issubclass(node["cls"], TaskError) or config.get("extra_fields_behavior") != "forbid":
         return node
@@ -190,7 +191,7 @@ _ADAPTERS: dict[str, Callable[[Schema], Schema]] = {
 
 
 def exact_types(schema: Schema) -> frozenset[type] | None:
-    """Return the types whose own instances go to JSON and back unchanged by this schema, if it is as simple as that."""
+    """Return the types whose direct instances this schema certainly keeps unchanged; None for a complex schema."""
     kind = schema.get("type")
     if kind == "nullable":
         inner = exact_types(schema["schema"])

@@ -1,4 +1,4 @@
-"""What can be wrong with a value or a type on its way to JSON, and how it is said."""
+"""Errors of values and types that cannot be converted to JSON or back, and their messages."""
 
 import re
 import reprlib
@@ -13,46 +13,45 @@ from horsies.plain import escape_surrogates
 type Path = tuple[str | int, ...]
 
 _MODULES = re.compile(r"(?:\b[A-Za-z_]\w*\.|<locals>\.)+(?=\w)")
-_SPEAKING = {"missing": "is missing", "extra_forbidden": "is not known here"}
+_SELF_EXPLANATORY = {"missing": "is missing", "extra_forbidden": "is not a known field"}
 _UNKNOWN: Any = object()
 _SHOWN_CHARACTERS = 80
 _shorten = reprlib.Repr(maxstring=_SHOWN_CHARACTERS, maxother=_SHOWN_CHARACTERS, maxlong=_SHOWN_CHARACTERS)
 
 
 class UnsupportedType(TypeError):  # noqa: N818 - the name the architecture uses
-    """An annotation that JSON has no form for."""
+    """An annotation that cannot be represented as JSON."""
 
 
 class CodecError(ValueError):
-    """A value that does not fit its annotation, or would not come back from JSON as it went in.
+    """A value that does not have the declared type, or that JSON would change.
 
     Attributes:
-        path: where in the value: keys, attributes and indexes; empty for the value as a whole.
-        message: what is wrong there.
+        path: Where in the value the problem is: keys, attributes and indexes; empty for the whole value.
+        message: A description of the problem.
     """
 
     def __init__(self, path: Path, message: str) -> None:
-        """Take the place and the problem."""
         super().__init__(path, message)
         self.path = path
         self.message = message
 
     @property
     def parameter(self) -> str | None:
-        """The name of the parameter, if the value is a call's arguments and the problem lies in one of them."""
+        """The name of the parameter, if the value is the arguments of a call and the problem is in one of them."""
         return self.path[0] if self.path and isinstance(self.path[0], str) else None
 
     def __str__(self) -> str:
-        """Put the place, if it is not the whole, before the problem."""
+        """Return the message, preceded by the path unless it is empty."""
         return f"{show_path(self.path)}: {self.message}" if self.path else self.message
 
 
 class InvalidJson(CodecError):  # noqa: N818
-    """Text that is not JSON at all."""
+    """Text that is not JSON."""
 
 
 def show_path(path: Path) -> str:
-    """Write a path as one would in Python: ``order.items[3].price``."""
+    """Format a path as in Python source: ``order.items[3].price``."""
     shown = ""
     for step in path:
         if isinstance(step, int):
@@ -64,7 +63,7 @@ def show_path(path: Path) -> str:
 
 
 def show_value(value: object) -> str:
-    """Show the type of a value and the beginning of its repr."""
+    """Format a value for messages: its type, and the beginning of its repr."""
     kind = type(value).__qualname__
     if value is None:
         return "None"
@@ -77,7 +76,7 @@ def show_value(value: object) -> str:
 
 
 def show_type(annotation: Any) -> str:
-    """Write an annotation as it stands in the source, without module names."""
+    """Format an annotation as in source code, without module names."""
     if annotation is None or annotation is type(None):
         return "None"
     if isinstance(annotation, str | ForwardRef):
@@ -92,41 +91,41 @@ def show_type(annotation: Any) -> str:
 
 
 def explain(error: ValidationError, expected: Mapping[Path, Any], value: Any = _UNKNOWN) -> CodecError:
-    """Make a `CodecError` of a failed validation.
+    """Make a `CodecError` from a failed validation.
 
     Args:
-        error: what pydantic says.
-        expected: the annotations of the whole, at ``()``, or of its parts.
-        value: what was validated, where it is at hand.
+        error: The error of pydantic.
+        expected: The annotation of the whole value at the path ``()``, or the annotations of its parts.
+        value: The value that was validated, if it is available.
     """
     details = error.errors(include_url=False, include_context=False)
     first, loc = details[0], details[0]["loc"]
     if first["type"] == "json_invalid":
         return InvalidJson((), first["msg"])
     owner = next((loc[:end] for end in range(len(loc) + 1) if loc[:end] in expected), None)
-    if owner is None or (first["type"] in _SPEAKING and loc == owner):
+    if owner is None or (first["type"] in _SELF_EXPLANATORY and loc == owner):
         return CodecError(loc, _detail(first))
     message = f"expected {show_type(expected[owner])}"
     if loc == owner or _is_union_at(owner, details):
         message += f", got {show_value(first['input'])}"
-        return CodecError(owner, message if first["type"].endswith("_type") else f"{message}: {_said(first)}")
+        return CodecError(owner, message if first["type"].endswith("_type") else f"{message}: {_reason(first)}")
     if value is not _UNKNOWN:
         message += f", got {show_value(_at(value, owner))}"
     inner = loc[len(owner) :]
     return CodecError(owner, f"{message}: at {show_path(inner)}: {_detail(first)}")
 
 
-def _said(detail: ErrorDetails) -> str:
+def _reason(detail: ErrorDetails) -> str:
     text = escape_surrogates(detail["msg"]).removeprefix("Value error, ")
     return text[:1].lower() + text[1:]
 
 
 def _detail(detail: ErrorDetails) -> str:
-    return _SPEAKING.get(detail["type"]) or f"{_said(detail)}, got {show_value(detail['input'])}"
+    return _SELF_EXPLANATORY.get(detail["type"]) or f"{_reason(detail)}, got {show_value(detail['input'])}"
 
 
 def _is_union_at(owner: Path, details: list[ErrorDetails]) -> bool:
-    """Whether no member of a union took the value: each then reports the same input under its own name."""
+    """Whether no member of a union accepted the value: then each member reports the same input under its name."""
     found = details[0]["input"]
     return len(details) > 1 and all(
         len(detail["loc"]) == len(owner) + 1 and detail["input"] is found for detail in details

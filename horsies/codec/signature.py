@@ -1,4 +1,4 @@
-"""`SignatureCodec`: the arguments of a call to JSON and back."""
+"""`SignatureCodec`: conversion of the arguments of a call to JSON and back."""
 
 import inspect
 from collections.abc import Callable, Container, Generator, Mapping
@@ -19,22 +19,22 @@ _VARIADIC = frozenset({Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD})
 
 
 def function_location(fn: Callable[..., object]) -> SourceLocation:
-    """Say where a function is defined: the line of its first decorator, or of its ``def``."""
+    """Return where a function is defined: the line of its first decorator, or of its ``def``."""
     code = inspect.unwrap(fn).__code__
     return frame_location(code.co_filename, code.co_firstlineno)
 
 
 def resolve_annotation(fn: Callable[..., Any], name: str, annotation: Any, localns: Mapping[str, Any] | None) -> Any:
-    """Turn an annotation, which may be a string or hold one, into the type it names.
+    """Resolve an annotation that may be or contain a string to a type.
 
     Args:
-        fn: the function it belongs to.
-        name: the parameter, or "return".
-        annotation: what stands there.
-        localns: the names of the scope that defines the function, if that is not the module itself.
+        fn: The function that has the annotation.
+        name: The name of the parameter, or "return".
+        annotation: The annotation in the source.
+        localns: The local names of the scope that defines the function, if that is not the module itself.
 
     Raises:
-        TaskDefinitionError: HRS-105, a name in it is unknown.
+        TaskDefinitionError: HRS-105: The annotation contains an unknown name.
     """
     holder = SimpleNamespace(__annotations__={name: annotation})
     scope = {parameter.__name__: parameter for parameter in fn.__type_params__} | dict(localns or {})
@@ -42,24 +42,24 @@ def resolve_annotation(fn: Callable[..., Any], name: str, annotation: Any, local
         return get_type_hints(holder, fn.__globals__, scope, include_extras=True)[name]
     except Exception as error:
         wrong = unsupported(fn, name, annotation, f"{type(error).__name__}: {error}")
-        wrong.help_text = "define or import what it names before the task, in the same scope or at the top of the file"
+        wrong.help_text = "define or import the name before the task, in the same scope or at the top of the file"
         raise wrong from error
 
 
 def unsupported(fn: Callable[..., object], name: str, annotation: Any, reason: str) -> TaskDefinitionError:
-    """Make the HRS-105 of a parameter, or of the result if ``name`` is "return"."""
+    """Make the HRS-105 error for a parameter, or for the result if ``name`` is "return"."""
     where = "the result" if name == "return" else f"parameter {name!r}"
     return TaskDefinitionError(
         ErrorCode.TASK_UNSUPPORTED_TYPE,
-        f"{where} of {fn.__name__}() has the annotation {show_type(annotation)}, which can't be carried",
+        f"{where} of {fn.__name__}() has the annotation {show_type(annotation)}, which cannot be represented as JSON",
         location=function_location(fn),
         notes=[reason],
-        help_text="use data: JSON types, dates, enums, dataclasses, pydantic models and the like",
+        help_text="use data types: JSON types, dates, enums, dataclasses, pydantic models and the like",
     )
 
 
 def plain_args(_task_name: str, stored: bytes) -> Any:
-    """Read stored arguments as plain JSON: by parameter name."""
+    """Decode stored arguments as plain JSON by parameter name; return the text itself if it is not JSON."""
     try:
         return decode_json(stored)
     except CodecError:
@@ -67,10 +67,10 @@ def plain_args(_task_name: str, stored: bytes) -> Any:
 
 
 class Variadics(Enum):
-    """What becomes of ``*args`` and ``**kwargs`` in a signature."""
+    """How a signature treats ``*args`` and ``**kwargs``."""
 
     REFUSED = auto()
-    """A task's parameters are fixed and named."""
+    """They are errors, because the parameters of a task are fixed and named."""
     ACCEPTED = auto()
     """``**kwargs`` takes arguments of any other name; ``*args`` takes nothing, because arguments are passed by name."""
 
@@ -78,15 +78,14 @@ class Variadics(Enum):
 class SignatureCodec:
     """Encodes the arguments of one function as a JSON object by parameter name.
 
-    Only arguments that are passed are stored: a default is taken from the code that runs the task.
+    Only arguments that the caller passes are stored. Defaults come from the code that runs the task. ``*args`` and
+    ``**kwargs`` are not among the parameters, but `parameter` resolves names to ``**kwargs``.
 
     Attributes:
-        name: of the function.
-        parameters: the function's parameters by name, with resolved annotations; `Any` where there is none.
-        required: the names of those without a default.
-        positional: the names of those that can be given by position, in their order.
-
-    Neither ``*args`` nor ``**kwargs`` is among the parameters; `parameter` knows the latter.
+        name: The name of the function.
+        parameters: The parameters by name, with resolved annotations; `Any` for a parameter without an annotation.
+        required: The names of the parameters without a default.
+        positional: The names of the parameters that can be passed by position, in their order.
     """
 
     def __init__(
@@ -97,16 +96,16 @@ class SignatureCodec:
         skip: int = 0,
         variadics: Variadics = Variadics.REFUSED,
     ) -> None:
-        """Read the signature.
+        """Read the signature of a function.
 
         Args:
-            fn: the function.
-            localns: the local names at its definition, for annotations given as strings.
-            skip: so many of its first parameters are no arguments of the call.
-            variadics: whether ``*args`` and ``**kwargs`` are accepted.
+            fn: The function.
+            localns: The local names at its definition, for annotations that are strings.
+            skip: The number of leading parameters that are not arguments of the call.
+            variadics: Whether ``*args`` and ``**kwargs`` are accepted.
 
         Raises:
-            TaskDefinitionError: HRS-105, a parameter can't be carried.
+            TaskDefinitionError: HRS-105: The type of a parameter cannot be represented as JSON.
         """
         self.name = fn.__name__
         self.parameters = _parameters(fn, localns, skip, variadics)
@@ -122,22 +121,22 @@ class SignatureCodec:
         self.required = frozenset(name for name, each in self.parameters.items() if each.default is _MISSING)
 
     def parameter(self, name: object) -> Parameter | None:
-        """The parameter that takes an argument of that name, ``**kwargs`` included; None: there is none."""
+        """Return the parameter for an argument of this name, which may be ``**kwargs``; None if there is none."""
         return self.parameters.get(name, self._other) if isinstance(name, str) else None
 
     def encode_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-        """Write the arguments of a call.
+        """Encode the arguments of a call.
 
         Raises:
-            CodecError: they do not bind or do not fit; `CodecError.parameter` says which.
+            CodecError: An argument does not bind or does not have the declared type; `CodecError.parameter` names it.
         """
         return self._codec.encode(self._bind(args, kwargs))
 
     def encode_argument(self, name: str, value: Any) -> bytes:
-        """Write one argument alone, for a call whose other arguments are not known yet.
+        """Encode a single argument, for a call whose other arguments are not known yet.
 
         Raises:
-            CodecError: it does not fit; the path begins with the parameter.
+            CodecError: The argument does not have the declared type. The path begins with the parameter.
         """
         with _in_argument(name):
             return self._codec_of(name).encode(value)
@@ -145,15 +144,16 @@ class SignatureCodec:
     def check_call(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, exempt: Container[str] = ()
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Check the arguments of a call as if they were sent, and return those that a worker would pass on.
+        """Check the arguments of a call as if they were sent, and return the arguments that a worker would pass.
 
         Args:
-            args: by position.
-            kwargs: by name.
-            exempt: parameters whose arguments are not checked, because they are never sent.
+            args: The positional arguments.
+            kwargs: The keyword arguments.
+            exempt: Parameters whose arguments are not checked, because they are never sent.
 
         Raises:
-            CodecError: they do not bind, do not fit or could not be sent; `CodecError.parameter` says which.
+            CodecError: An argument does not bind, does not have the declared type or cannot be sent;
+                `CodecError.parameter` names it.
         """
         call = self._bind(args, kwargs)
         for name, value in call.items():
@@ -165,10 +165,10 @@ class SignatureCodec:
         return self._in_order(call)
 
     def decode_call(self, data: bytes | str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Read positional and keyword arguments.
+        """Decode the positional and keyword arguments of a call.
 
         Raises:
-            CodecError: they do not fit the signature; `CodecError.parameter` says which.
+            CodecError: An argument does not fit the signature; `CodecError.parameter` names it.
         """
         if self._other is None:
             return self._in_order(self._codec.decode(data))
@@ -181,13 +181,13 @@ class SignatureCodec:
         return args, kwargs
 
     def _in_order(self, call: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Part the arguments that can only be given by position from the others."""
+        """Separate the positional-only arguments from the others."""
         if not self._positional_only:
             return (), call
         return tuple(call.pop(name) for name in self._positional_only if name in call), call
 
     def _codec_of(self, name: str) -> TypeCodec:
-        """The codec of one argument alone."""
+        """Return the codec of a single argument."""
         codec = self._alone.get(name)
         if codec is None:
             parameter = self.parameters.get(name)
@@ -197,10 +197,10 @@ class SignatureCodec:
         return codec
 
     def decode_arguments(self, data: bytes | str) -> dict[str, Any]:
-        """Read the arguments of a call by parameter name.
+        """Decode the arguments of a call by parameter name.
 
         Raises:
-            CodecError: they do not fit the signature; `CodecError.parameter` says which.
+            CodecError: An argument does not fit the signature; `CodecError.parameter` names it.
         """
         return self._codec.decode(data)
 
@@ -233,7 +233,7 @@ class SignatureCodec:
 
 @contextmanager
 def _in_argument(name: str) -> Generator[None]:
-    """Put the name of the argument before the path of an error within this block."""
+    """Prefix the path of an error within this block with the name of the argument."""
     try:
         yield
     except InvalidJson:
@@ -243,15 +243,15 @@ def _in_argument(name: str) -> Generator[None]:
 
 
 class BindingError(CodecError):
-    """Arguments that a call of the function itself would refuse, too."""
+    """Arguments that a direct call of the function would also reject."""
 
     def __str__(self) -> str:
-        """Give the message alone: it names the function and the parameter."""
+        """Return the message without the path, because it names the function and the parameter."""
         return self.message
 
 
 class _CallCodec(TypeCodec):
-    """The arguments as one typed dict: a single validation for all of them."""
+    """The codec of all arguments as one typed dict, which needs a single validation."""
 
     def __init__(
         self, fn: Callable[..., Any], parameters: Mapping[str, Parameter], localns: Mapping[str, Any] | None
@@ -259,7 +259,7 @@ class _CallCodec(TypeCodec):
         try:
             super().__init__(_typed_dict(fn.__name__, parameters), localns)
         except Exception as error:
-            raise _blame(fn, parameters, localns, error) from error
+            raise _find_unsupported(fn, parameters, localns, error) from error
         self._localns = localns
         self.expected = {(name,): parameter.annotation for name, parameter in parameters.items()}
         fields: Schema = self.schema.get("fields", {})
@@ -273,7 +273,7 @@ class _CallCodec(TypeCodec):
             raise error if error.path else self._of_one(value, error) from error
 
     def _of_one(self, call: dict[str, Any], error: CodecError) -> CodecError:
-        """Find the argument that an error about the whole call is due to."""
+        """Find the argument that caused an error about the whole call."""
         for path, annotation in self.expected.items():
             if path[0] in call:
                 try:
@@ -287,7 +287,7 @@ class _CallCodec(TypeCodec):
         return all(name in exact and type(argument) in exact[name] for name, argument in value.items())
 
     def _confirm(self, value: Any, checked: Any) -> None:
-        if self._transforms:  # one parameter has validators: those of plain types still have nothing to change
+        if self._transforms:  # compare only parameters of plain types, which no validator changes
             value, checked = (
                 {name: call[name] for name in self._exact_by_name if name in call} for call in (value, checked)
             )
@@ -302,9 +302,9 @@ def _parameters(
         if parameter.kind in _VARIADIC and variadics is Variadics.REFUSED:
             raise TaskDefinitionError(
                 ErrorCode.TASK_UNSUPPORTED_TYPE,
-                f"{fn.__name__}() takes {parameter}: a task's parameters are fixed and named",
+                f"{fn.__name__}() takes {parameter}, but the parameters of a task must be fixed and named",
                 location=function_location(fn),
-                help_text="declare a parameter that is a list or a dict",
+                help_text="declare a parameter of type list or dict instead",
             )
         given = parameter.annotation
         hint = Any if given is _MISSING else resolve_annotation(fn, name, given, localns)
@@ -313,7 +313,7 @@ def _parameters(
 
 
 def _take_variadics_out(parameters: dict[str, Parameter]) -> Parameter | None:
-    """Remove ``*args`` and ``**kwargs``, and return the parameter that arguments of any other name go to, if any."""
+    """Remove ``*args`` and ``**kwargs``, and return the parameter that takes arguments of any other name, if any."""
     other: Parameter | None = None
     for name, parameter in list(parameters.items()):
         if parameter.kind in _VARIADIC:
@@ -326,7 +326,7 @@ def _take_variadics_out(parameters: dict[str, Parameter]) -> Parameter | None:
 
 
 def _unpacked(keywords: Any) -> dict[str, Parameter]:
-    """The parameters that ``**kwargs: Unpack[keywords]`` stands for, ``keywords`` being a TypedDict."""
+    """Return the parameters that ``**kwargs: Unpack[keywords]`` declares, where ``keywords`` is a TypedDict."""
     parameters: dict[str, Parameter] = {}
     for name, hint in get_type_hints(keywords, include_extras=True).items():
         plain = get_args(hint)[0] if get_origin(hint) in {Required, NotRequired} else hint
@@ -352,18 +352,18 @@ def _typed_dict(name: str, parameters: Mapping[str, Parameter]) -> Any:
     return call
 
 
-def _blame(
+def _find_unsupported(
     fn: Callable[..., Any],
     parameters: Mapping[str, Parameter],
     localns: Mapping[str, Any] | None,
     error: Exception,
 ) -> TaskDefinitionError:
-    """Find the parameter for which no schema can be built."""
+    """Return the error for the parameter whose type is unsupported."""
     for name, parameter in parameters.items():
         try:
             TypeCodec(parameter.annotation, localns)
         except UnsupportedType as own_error:
             return unsupported(fn, name, parameter.annotation, str(own_error))
-    message = f"the parameters of {fn.__name__}() can't be carried together"
+    message = f"the parameters of {fn.__name__}() cannot be represented together as JSON"
     location = function_location(fn)
     return TaskDefinitionError(ErrorCode.TASK_UNSUPPORTED_TYPE, message, location=location, notes=[str(error)])

@@ -1,4 +1,4 @@
-"""JSON text that is exactly what it stands for: UTF-8, no NaN, no lone surrogates."""
+"""Strict JSON text: UTF-8, without NaN, infinities and lone surrogates."""
 
 import json
 import math
@@ -10,11 +10,11 @@ _write = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", 
 
 
 def encode_json(value: object) -> bytes:
-    """Write plain data as compact UTF-8.
+    """Encode plain data as compact JSON in UTF-8.
 
     Raises:
-        CodecError: something in it has no JSON form: NaN, an infinity, a lone surrogate, an integer of more digits
-            than Python converts, an object, a cycle.
+        CodecError: A part cannot be represented as JSON: NaN, an infinity, a lone surrogate, an integer with more
+            digits than Python converts, an object or a cycle.
     """
     try:
         return _write(value).encode()
@@ -23,10 +23,10 @@ def encode_json(value: object) -> bytes:
 
 
 def decode_json(data: bytes | str) -> Any:
-    """Read JSON into plain data.
+    """Decode JSON to plain data.
 
     Raises:
-        InvalidJson: it is not JSON.
+        InvalidJson: The data is not JSON.
     """
     try:
         return json.loads(data, parse_constant=_refuse)
@@ -44,10 +44,10 @@ def _reason(error: Exception) -> str:
 
 
 def _find_invalid(value: object, path: Path) -> CodecError | None:
-    """Find the first part that can't be written; None if it is the shape of the whole."""
+    """Find the first part that cannot be written; None if the cause is the nesting of the whole."""
     try:
         if isinstance(value, dict):
-            return _culprit_in_dict(cast("dict[object, object]", value), path)
+            return _find_invalid_in_dict(cast("dict[object, object]", value), path)
         if isinstance(value, list | tuple):
             items = enumerate(cast("list[object]", value))
             return next(filter(None, (_find_invalid(item, (*path, index)) for index, item in items)), None)
@@ -56,7 +56,7 @@ def _find_invalid(value: object, path: Path) -> CodecError | None:
     return _find_invalid_scalar(value, path)
 
 
-def _culprit_in_dict(value: dict[object, object], path: Path) -> CodecError | None:
+def _find_invalid_in_dict(value: dict[object, object], path: Path) -> CodecError | None:
     for key, item in value.items():
         step = key if isinstance(key, str | int) else repr(key)
         found = _find_invalid_scalar(key, path) or _find_invalid(item, (*path, step))
@@ -67,7 +67,7 @@ def _culprit_in_dict(value: dict[object, object], path: Path) -> CodecError | No
 
 def _find_invalid_scalar(value: object, path: Path) -> CodecError | None:
     if isinstance(value, float) and not math.isfinite(value):
-        return CodecError(path, f"{value} has no JSON form")
+        return CodecError(path, f"{value} cannot be represented as JSON")
     if isinstance(value, str):
         try:
             value.encode()

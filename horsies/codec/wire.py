@@ -1,4 +1,4 @@
-"""What is stored of a task's outcome, as JSON."""
+"""`ResultCodec`: conversion of the results of tasks to JSON and back."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,12 +27,12 @@ __all__ = ["EncodedResult", "ResultCodec", "TypeMismatch", "decode_json", "encod
 
 
 class EncodedResult(NamedTuple):
-    """A result as it is stored.
+    """A result in its stored form.
 
     Attributes:
-        is_ok: whether ``payload`` is the value or the error.
-        payload: JSON.
-        error_code: that of the error; None if it has none, or for a value.
+        is_ok: Whether ``payload`` is the value (True) or the error (False).
+        payload: The value or the error as JSON.
+        error_code: The code of the error; None if it has no code, and for a value.
     """
 
     is_ok: bool
@@ -40,8 +40,8 @@ class EncodedResult(NamedTuple):
     error_code: str | None
 
 
-class TypeMismatch(CodecError):  # noqa: N818 - named like its kind
-    """A result that is not of the declared types."""
+class TypeMismatch(CodecError):  # noqa: N818 - the name describes the problem
+    """A result that does not have the declared types."""
 
 
 class ResultCodec:
@@ -53,7 +53,7 @@ class ResultCodec:
         """Build the validators.
 
         Raises:
-            UnsupportedType: one of the types has no JSON form.
+            UnsupportedType: One of the types cannot be represented as JSON.
         """
         self.ok_type = ok_type
         self.err_type = err_type
@@ -63,15 +63,15 @@ class ResultCodec:
 
     @classmethod
     def of(cls, fn: Callable[..., Any], localns: Mapping[str, Any] | None = None) -> "ResultCodec":
-        """Read the types off a function's return annotation, ``TaskResult[T, E]``.
+        """Make the codec for the return annotation of a function, ``TaskResult[T, E]``.
 
         Args:
-            fn: the function.
-            localns: the local names at its definition, for an annotation given as a string.
+            fn: The function.
+            localns: The local names at its definition, for an annotation that is a string.
 
         Raises:
-            TaskDefinitionError: HRS-100 there is no annotation, HRS-101 it is something else, HRS-105 its types
-                can't be carried.
+            TaskDefinitionError: HRS-100: There is no annotation. HRS-101: It is not a `TaskResult`. HRS-105: One of its
+                types cannot be represented as JSON.
         """
         location = function_location(fn)
         annotation = fn.__annotations__.get("return", _MISSING)
@@ -84,14 +84,14 @@ class ResultCodec:
             raise unsupported(fn, "return", annotation, str(error)) from error
 
     def encode(self, result: TaskResult[Any, TaskError]) -> EncodedResult:
-        """Write a result; an error is written with the fields of its own class.
+        """Encode a result. An error is encoded with all fields of its class.
 
-        An error is always written and keeps its code: what JSON cannot carry in it is written as pydantic would, or
-        else as its ``repr``.
+        Encoding an error never fails on its content, and keeps its code: values that JSON cannot represent are written
+        as pydantic converts them, or else as their ``repr``.
 
         Raises:
-            TypeMismatch: it does not fit the declared types; the message names expected and got.
-            CodecError: a value would not come back the same.
+            TypeMismatch: The result does not have the declared types. The message names the expected and actual types.
+            CodecError: Decoding would return a different value.
         """
         if result.is_ok():
             try:
@@ -117,10 +117,10 @@ class ResultCodec:
         return lenient_json(error)
 
     def decode(self, is_ok: bool, payload: bytes | str) -> TaskResult[Any, TaskError]:  # noqa: FBT001
-        """Read what `encode` wrote.
+        """Decode a result that `encode` wrote.
 
-        Never raises: what is no JSON becomes an error RESULT_DESERIALIZATION_ERROR, what no longer fits its type
-        PYDANTIC_HYDRATION_ERROR.
+        This method never raises. Text that is not JSON gives an error with RESULT_DESERIALIZATION_ERROR, and a value
+        that no longer has the declared type gives PYDANTIC_HYDRATION_ERROR.
         """
         try:
             return TaskResult(ok=self._ok.decode(payload)) if is_ok else TaskResult(err=self.decode_error(payload))
@@ -128,22 +128,22 @@ class ResultCodec:
             return failed_with(OperationalErrorCode.RESULT_DESERIALIZATION_ERROR, f"the stored result is {error}")
         except CodecError as error:
             kind = "result" if is_ok else "error"
-            message = f"the stored {kind} does not fit its type any more: {error}"
+            message = f"the stored {kind} no longer fits its type: {error}"
             return failed_with(ContractCode.PYDANTIC_HYDRATION_ERROR, message)
 
     def decode_error(self, payload: bytes | str) -> TaskError:
-        """Read an error: of the declared class, or one of the library's own.
+        """Decode an error of the declared class, or an error made by horsies.
 
         Raises:
-            InvalidJson: it is not JSON.
-            CodecError: it does not fit.
+            InvalidJson: The payload is not JSON.
+            CodecError: The error does not have the declared type.
         """
         try:
             error: TaskError = self._err.decode(payload)
         except InvalidJson:
             raise
         except CodecError:
-            # The library's own errors, a crash say, know nothing of the fields a declared class may require.
+            # Errors made by horsies, for example after a crash, lack fields that a declared class may require.
             built_in = _built_in_error(payload)
             if built_in is None:
                 raise
@@ -172,12 +172,12 @@ def _built_in_error(payload: bytes | str) -> TaskError | None:
 def result_types(
     annotation: Any, name: str = "the function", location: SourceLocation | None = None
 ) -> tuple[Any, type[TaskError]]:
-    """Split ``TaskResult[T, E]`` into its types.
+    """Return the types ``T`` and ``E`` of an annotation ``TaskResult[T, E]``.
 
     Raises:
-        TaskDefinitionError: HRS-100 there is no annotation, HRS-101 it is something else.
+        TaskDefinitionError: HRS-100: There is no annotation. HRS-101: It is not a `TaskResult`.
     """
-    help_text = "write -> TaskResult[T, TaskError], with T the type of the value"
+    help_text = "declare -> TaskResult[T, TaskError], where T is the type of the value"
     if annotation is _MISSING:
         message = f"{name}() has no return annotation"
         raise TaskDefinitionError(ErrorCode.TASK_NO_RETURN_TYPE, message, location=location, help_text=help_text)
@@ -186,6 +186,6 @@ def result_types(
         ok_type, err_type = get_args(plain)
         if isinstance(err_type, type) and issubclass(err_type, TaskError):
             return ok_type, err_type
-        help_text = "E is TaskError or a subclass of it"
+        help_text = "use TaskError or a subclass of it as E"
     message = f"{name}() is annotated to return {show_type(annotation)}, which is not a TaskResult[T, E]"
     raise TaskDefinitionError(ErrorCode.TASK_INVALID_RETURN_TYPE, message, location=location, help_text=help_text)

@@ -1,1 +1,1 @@
-"""Configuration: what an app, its queues, its database and its schedules are set to."""
+"""Configuration of an app, its queues, its database, its retry policies and its schedules."""

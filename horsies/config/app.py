@@ -1,76 +1,37 @@
-"""Settings of an app: which database and queues it has, how its workers behave and recover."""
+"""Settings of an app: its database and queues, and how its workers behave and recover."""
 
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
-from typing import Annotated, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from horsies.codes import BuiltInTaskCode, OperationalErrorCode
 from horsies.config.base import Contradiction, Settings, show_value
 from horsies.config.postgres import PostgresConfig
+from horsies.config.queues import DEFAULT_QUEUE, CustomQueueConfig, QueueMode
 from horsies.config.retry import ExceptionMapper, validate_exception_mapper
 from horsies.config.schedules import ScheduleConfig
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
 from horsies.masking import mask_secrets
 
-_LONGEST_QUEUE_BYTES = 128
-
-
-class QueueMode(StrEnum):
-    """Whether there is one queue named ``default``, or those listed in ``custom_queues``."""
-
-    DEFAULT = "default"
-    CUSTOM = "custom"
-
-    def __str__(self) -> str:
-        """As it is written in a program."""
-        return f"QueueMode.{self.name}"
-
-
-def _check_queue_name(name: str) -> str:
-    if 0 < len(name.encode()) <= _LONGEST_QUEUE_BYTES and name.isprintable() and not {" ", ","} & set(name):
-        return name
-    message = f"CustomQueueConfig.name {show_value(name)} cannot be a queue's name"
-    help_text = f"use 1 to {_LONGEST_QUEUE_BYTES} bytes of printable characters other than space and comma"
-    raise ConfigurationError(ErrorCode.CONFIG_INVALID_QUEUE_MODE, message, help_text=help_text)
-
-
-class CustomQueueConfig(Settings):
-    """A queue of an app in ``QueueMode.CUSTOM``.
-
-    Attributes:
-        name: unique in the app; up to 128 bytes, without spaces and commas.
-        priority: 1 to 100; all due work of priority 1 goes first.
-        max_concurrency: tasks of this queue that run at once in the whole cluster; None: no cap; 0: none.
-    """
-
-    default_code: ClassVar[ErrorCode] = ErrorCode.CONFIG_INVALID_QUEUE_MODE
-
-    name: Annotated[str, AfterValidator(_check_queue_name)]
-    priority: int = Field(default=1, ge=1, le=100)
-    max_concurrency: int | None = Field(default=5, ge=0)
-
-
-DEFAULT_QUEUE = CustomQueueConfig(name="default", priority=100, max_concurrency=None)
-
 
 class RecoveryConfig(Settings):
-    """When work of dead workers is handed on, and how long records are kept.
+    """How the tasks of dead workers are recovered, and how long records are kept.
 
     Attributes:
-        auto_requeue_stale_claimed: hand on what a dead worker had claimed and not begun.
-        claimed_stale_threshold_ms: without a heartbeat for so long, a worker with claimed tasks is dead; milliseconds.
-        auto_fail_stale_running: end, as WORKER_CRASHED, what a dead worker had begun.
-        running_stale_threshold_ms: the same threshold for running tasks; milliseconds.
-        check_interval_ms: time between two rounds of duties; milliseconds.
-        runner_heartbeat_interval_ms: time between two heartbeats; milliseconds.
-        claimer_heartbeat_interval_ms: the same; the smaller of the two counts.
-        heartbeat_retention_hours: how long rows of dead workers are kept; None: for ever.
-        worker_state_retention_hours: how long samples of workers' state are kept, of which none are taken yet.
-        terminal_record_retention_hours: how long tasks that ended are kept; None: for ever.
+        auto_requeue_stale_claimed: Return tasks that a dead worker had claimed but not started to the queue.
+        claimed_stale_threshold_ms: A worker with claimed tasks counts as dead after this many milliseconds without a
+            heartbeat.
+        auto_fail_stale_running: End the tasks that a dead worker was running, with WORKER_CRASHED.
+        running_stale_threshold_ms: The same threshold for a worker with running tasks, in milliseconds.
+        check_interval_ms: The time between two rounds of maintenance, in milliseconds.
+        runner_heartbeat_interval_ms: The time between two heartbeats, in milliseconds.
+        claimer_heartbeat_interval_ms: The same. The smaller of the two intervals applies.
+        heartbeat_retention_hours: How long the rows of dead workers are kept, in hours; None: forever.
+        worker_state_retention_hours: How long samples of worker state are kept, in hours. No samples are recorded yet.
+        terminal_record_retention_hours: How long ended tasks are kept, in hours; None: forever.
     """
 
     default_code: ClassVar[ErrorCode] = ErrorCode.CONFIG_INVALID_RECOVERY
@@ -87,7 +48,7 @@ class RecoveryConfig(Settings):
     terminal_record_retention_hours: int | None = Field(default=720, ge=1)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """A threshold must be at least twice its interval: one late heartbeat is not a death."""
+        """Require each threshold to be at least twice its interval, so that one late heartbeat is tolerated."""
         for threshold, interval in (
             ("claimed_stale_threshold_ms", "claimer_heartbeat_interval_ms"),
             ("running_stale_threshold_ms", "runner_heartbeat_interval_ms"),
@@ -103,13 +64,13 @@ class RecoveryConfig(Settings):
 
 
 class WorkerResilienceConfig(Settings):
-    """How a worker gets through times without a database.
+    """How a worker reconnects to the database, and how often it polls for tasks.
 
     Attributes:
-        db_retry_initial_ms: first pause before another try to connect; doubles; milliseconds.
-        db_retry_max_ms: longest pause; milliseconds.
-        db_retry_max_attempts: tries at start-up before the worker gives up; 0: for ever.
-        notify_poll_interval_ms: how often the worker looks for work without having been notified; milliseconds.
+        db_retry_initial_ms: The delay before the first reconnect, in milliseconds. It doubles with each failure.
+        db_retry_max_ms: The longest delay between two connection attempts, in milliseconds.
+        db_retry_max_attempts: How often a starting worker tries to connect before it gives up; 0: without limit.
+        notify_poll_interval_ms: How often the worker polls for tasks without a notification, in milliseconds.
     """
 
     default_code: ClassVar[ErrorCode] = ErrorCode.CONFIG_INVALID_RESILIENCE
@@ -120,7 +81,7 @@ class WorkerResilienceConfig(Settings):
     notify_poll_interval_ms: int = Field(default=5_000, ge=1_000, le=300_000)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """The longest pause must not be shorter than the first."""
+        """Require the longest delay to be at least the first delay."""
         if self.db_retry_max_ms < self.db_retry_initial_ms:
             message = (
                 f"WorkerResilienceConfig.db_retry_max_ms ({self.db_retry_max_ms:,}) is less than "
@@ -134,20 +95,20 @@ class AppConfig(Settings):
     """Settings of an app.
 
     Attributes:
-        broker: the database.
-        queue_mode: one queue named ``default``, or ``custom_queues``.
-        custom_queues: the queues of ``QueueMode.CUSTOM``; at least one, with unique names.
-        cluster_wide_cap: tasks in flight at once in the whole cluster; None: no cap.
-        prefetch_buffer: tasks that a worker may claim beyond those it can run now.
-        claim_lease_ms: how long a prefetched task stays claimed; milliseconds; needed with ``prefetch_buffer``, and
-            at least ``RecoveryConfig.claimer_heartbeat_interval_ms``.
-        max_claim_renew_age_ms: age after which a lease is no longer renewed; milliseconds.
-        recovery: dead workers and retention.
-        resilience: times without a database.
-        schedule: tasks that are sent again and again; None: there are none.
-        exception_mapper: error codes for exceptions that tasks raise, by the nearest base class that has an entry.
-        default_unhandled_error_code: the code for exceptions that no mapper knows.
-        resend_on_transient_err: replay a send up to three times when the database is away.
+        broker: The database.
+        queue_mode: One queue named ``default``, or the queues in ``custom_queues``.
+        custom_queues: The queues of ``QueueMode.CUSTOM``: at least one, with unique names.
+        cluster_wide_cap: How many tasks may be in flight at the same time in the whole cluster; None: no limit.
+        prefetch_buffer: How many tasks a worker may claim beyond those that it can run immediately.
+        claim_lease_ms: How long a prefetched task stays claimed, in milliseconds. Required with ``prefetch_buffer``; at
+            least ``RecoveryConfig.claimer_heartbeat_interval_ms``.
+        max_claim_renew_age_ms: The age after which a lease is no longer renewed, in milliseconds.
+        recovery: Recovery of the tasks of dead workers, and retention of records.
+        resilience: Reconnecting to the database, and polling.
+        schedule: Tasks that are sent repeatedly; None: no schedules.
+        exception_mapper: Error codes for exceptions that tasks raise. The entry of the nearest base class applies.
+        default_unhandled_error_code: The error code of exceptions that match no exception mapper.
+        resend_on_transient_err: Retry a send up to three times when the database cannot be reached.
     """
 
     default_code: ClassVar[ErrorCode] = ErrorCode.CONFIG_INVALID_QUEUE_MODE
@@ -199,33 +160,34 @@ class AppConfig(Settings):
 
     @property
     def queues(self) -> tuple[CustomQueueConfig, ...]:
-        """The app's queues, in either mode."""
+        """The queues of the app, in either queue mode."""
         return (DEFAULT_QUEUE,) if self.queue_mode is QueueMode.DEFAULT else tuple(self.custom_queues or ())
 
     def queue_names(self) -> tuple[str, ...]:
-        """The names of `queues`."""
+        """Return the names of `queues`, in the same order."""
         return tuple(queue.name for queue in self.queues)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Queues must fit the mode and have unique names; prefetching needs a lease and excludes a cluster cap.
+        """Check the queues, and the settings of prefetching.
 
-        A lease must not be shorter than the interval of the heartbeats.
+        The queues must fit the queue mode and have unique names. Prefetching requires a lease and cannot be combined
+        with a cluster-wide cap. A lease must be at least as long as the heartbeat interval.
         """
         yield from self._queue_contradictions()
         if self.prefetch_buffer and self.cluster_wide_cap is not None:
             yield Contradiction.of(
                 ErrorCode.CONFIG_INVALID_CLUSTER_CAP,
                 f"AppConfig.cluster_wide_cap ({self.cluster_wide_cap}) and prefetch_buffer ({self.prefetch_buffer}) "
-                "exclude each other: prefetched tasks would fill the cap without running",
-                "leave one of them out",
+                "cannot be combined: prefetched tasks would count towards the cap without running",
+                "remove one of them",
                 "cluster_wide_cap",
                 "prefetch_buffer",
             )
         if self.prefetch_buffer and self.claim_lease_ms is None:
             yield Contradiction.of(
                 ErrorCode.CONFIG_INVALID_PREFETCH,
-                f"AppConfig.prefetch_buffer ({self.prefetch_buffer}) needs claim_lease_ms",
-                "say for how long a prefetched task stays claimed, as in claim_lease_ms=60_000",
+                f"AppConfig.prefetch_buffer ({self.prefetch_buffer}) requires claim_lease_ms",
+                "set how long a prefetched task stays claimed, for example claim_lease_ms=60_000",
                 "prefetch_buffer",
                 "claim_lease_ms",
             )
@@ -244,38 +206,38 @@ class AppConfig(Settings):
         queues = self.custom_queues or ()
         code = ErrorCode.CONFIG_INVALID_QUEUE_MODE
         if self.queue_mode is QueueMode.CUSTOM and not queues:
-            message = "QueueMode.CUSTOM needs at least one queue in AppConfig.custom_queues"
-            help_text = "add custom_queues=[CustomQueueConfig(name=…)], or leave queue_mode out"
+            message = "QueueMode.CUSTOM requires at least one queue in AppConfig.custom_queues"
+            help_text = "add custom_queues=[CustomQueueConfig(name=…)], or remove queue_mode"
             yield Contradiction.of(code, message, help_text, "queue_mode", "custom_queues")
         if self.queue_mode is QueueMode.DEFAULT and queues:
-            message = "AppConfig.custom_queues is given, and queue_mode is QueueMode.DEFAULT"
-            help_text = "add queue_mode=QueueMode.CUSTOM, or leave custom_queues out"
+            message = "AppConfig.custom_queues is set, but queue_mode is QueueMode.DEFAULT"
+            help_text = "add queue_mode=QueueMode.CUSTOM, or remove custom_queues"
             yield Contradiction.of(code, message, help_text, "queue_mode", "custom_queues")
         for name, count in Counter(queue.name for queue in queues).items():
             if count > 1:
                 message = f"AppConfig.custom_queues has {count} queues named {name!r}"
-                yield Contradiction.of(code, message, "give each queue a name of its own", "custom_queues")
+                yield Contradiction.of(code, message, "give each queue a unique name", "custom_queues")
 
     def log_config(self, logger: logging.Logger) -> None:
-        """Log all settings at INFO, one line a section, passwords masked."""
+        """Log all settings at level INFO, one line per section, with passwords masked."""
         sections = {name: dict(value) for name, value in self if isinstance(value, Settings)}
-        sections["broker"]["database_url"] = self.broker.masked_url()  # also where the environment gives it
+        sections["broker"]["database_url"] = self.broker.masked_url()  # the URL may come from the environment
         logger.info("config %s", _key_values({name: value for name, value in self if name not in sections}))
         for name, settings in sections.items():
             logger.info("config.%s %s", name, _key_values(settings))
 
 
 def validate_default_code(value: object) -> list[HorsiesError]:
-    """Find what is wrong with a ``default_unhandled_error_code``: HRS-209 malformed, HRS-212 reserved.
+    """Return the errors of a ``default_unhandled_error_code``: HRS-209 if it is malformed, HRS-212 if it is reserved.
 
-    What holds for the codes of an exception mapper holds for it, only that UNHANDLED_EXCEPTION is allowed.
+    The rules are those for the codes of an exception mapper, except that UNHANDLED_EXCEPTION is allowed.
     """
     if value == OperationalErrorCode.UNHANDLED_EXCEPTION:
         return []
-    help_text = 'give an UPPER_SNAKE_CASE code of your own, as in "UNEXPECTED", or leave it out for UNHANDLED_EXCEPTION'
+    help_text = 'use a custom UPPER_SNAKE_CASE code such as "UNEXPECTED", or omit it to use UNHANDLED_EXCEPTION'
     reasons = {
-        ErrorCode.CHECK_RESERVED_CODE_COLLISION: "is a code of the library's own",
-        ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER: "is no UPPER_SNAKE_CASE string",
+        ErrorCode.CHECK_RESERVED_CODE_COLLISION: "is reserved by horsies",
+        ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER: "is not an UPPER_SNAKE_CASE string",
     }
     return [
         ConfigurationError(

@@ -1,4 +1,4 @@
-"""The base of all settings: frozen models whose constructor reports every problem at once, at the user's line."""
+"""The base class of all settings: frozen models whose constructor reports all problems at once, at the user's line."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,22 +22,27 @@ _LONGEST_VALUE = 60
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """Settings that are right one by one and wrong together."""
+    """An invalid combination of settings, each of which is valid alone.
+
+    Attributes:
+        fields: The names of the fields that are in conflict.
+        error: The error to report.
+    """
 
     fields: frozenset[str]
     error: HorsiesError
 
     @classmethod
     def of(cls, code: ErrorCode, message: str, help_text: str, *fields: str) -> "Contradiction":
-        """A contradiction between these fields."""
+        """Make a contradiction between ``fields``, reported as a `ConfigurationError` with this code and message."""
         return cls(frozenset(fields), ConfigurationError(code, message, help_text=help_text))
 
 
 class Settings(BaseModel):
-    """Frozen settings that refuse what they do not know.
+    """Frozen settings that reject unknown fields.
 
-    The constructor raises `ConfigurationError` for one problem and `MultipleValidationErrors` for several; both are
-    `ValueError`s.
+    The constructor takes the fields by keyword. It raises `ConfigurationError` for one problem and
+    `MultipleValidationErrors` for several; both are `ValueError`s.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
@@ -46,18 +51,17 @@ class Settings(BaseModel):
     codes: ClassVar[Mapping[str, ErrorCode]] = {}
 
     def __init__(self, /, **data: Any) -> None:
-        """Take the fields by keyword."""
-        problems = flatten(self._take(data))
+        problems = flatten(self._validate_fields(data))
         location = caller_location() if problems else None
         for problem in problems:
             problem.location = problem.location or location
         raise_all(problems)
 
     def contradictions(self) -> Iterable[Contradiction]:
-        """Check the fields against each other; a subclass says how."""
+        """Return the conflicts between valid fields. Subclasses override this; by default there are none."""
         return ()
 
-    def _take(self, data: dict[str, Any]) -> list[HorsiesError]:
+    def _validate_fields(self, data: dict[str, Any]) -> list[HorsiesError]:
         try:
             super().__init__(**data)
         except ValidationError as failure:
@@ -68,7 +72,7 @@ class Settings(BaseModel):
         return [_problem(type(self), detail) for detail in details] + self._contradictions_beside(wrong, data)
 
     def _contradictions_beside(self, wrong: frozenset[str], data: dict[str, Any]) -> list[HorsiesError]:
-        """What is contradictory among the fields that are right by themselves."""
+        """Return the conflicts among the fields that are valid by themselves."""
         try:
             super().__init__(**{name: value for name, value in data.items() if name not in wrong})
         except ValidationError:  # one of the wrong fields is required
@@ -77,7 +81,7 @@ class Settings(BaseModel):
 
     @classmethod
     def code_of(cls, field: str) -> ErrorCode:
-        """The code for problems with a field."""
+        """Return the error code for problems with a field."""
         return cls.codes.get(field, cls.default_code)
 
 
@@ -90,8 +94,8 @@ def _problem(model: type[Settings], detail: ErrorDetails) -> HorsiesError:
         return _unknown_field(model, name)
     field = _fields(model)[name]
     if detail["type"] == "missing":
-        message = f"{model.__name__} needs {name}"
-        return ConfigurationError(model.code_of(name), message, help_text=f"give {name}=, {_expected(field)}")
+        message = f"{model.__name__} is missing the required field {name}"
+        return ConfigurationError(model.code_of(name), message, help_text=f"pass {name}=, {_expected(field)}")
     path = f"{model.__name__}.{name}" + "".join(f"[{step}]" for step in detail["loc"][1:])
     expected = _expected(field, item=len(detail["loc"]) > 1)
     message = f"{path} must be {expected}, got {show_value(detail['input'])}"
@@ -109,13 +113,13 @@ def _unknown_field(model: type[Settings], name: str) -> ConfigurationError:
         return ConfigurationError(model.code_of(name), message, help_text=removed)
     known = sorted(_fields(model))
     close = get_close_matches(name, known, n=1)
-    help_text = f"did you mean {close[0]!r}?" if close else f"its fields are {', '.join(known)}"
+    help_text = f"did you mean {close[0]!r}?" if close else f"the available fields are {', '.join(known)}"
     code = model.code_of(close[0]) if close else model.default_code
     return ConfigurationError(code, f"{model.__name__} has no field {name!r}", help_text=help_text)
 
 
 def _expected(field: FieldInfo, *, item: bool = False) -> str:
-    """What a field takes, in words: ``a whole number from 1 to 100, or None``."""
+    """Describe the values that a field accepts: ``a whole number from 1 to 100, or None``."""
     kinds = _kinds(field.annotation)
     if item:
         return next(kind.removeprefix("a list of ") for kind in kinds)
@@ -155,11 +159,11 @@ def _default_help(field: FieldInfo) -> str | None:
     if field.is_required():
         return None
     default = field.get_default(call_default_factory=False)
-    return "leave it out for the default" + ("" if field.default_factory else f", {show_value(default)}")
+    return "omit it to use the default" + ("" if field.default_factory else f", {show_value(default)}")
 
 
 def show_value(value: object) -> str:
-    """A setting's value as messages and logs may show it: short, and without a password."""
+    """Format the value of a setting for messages and logs: shortened, with passwords masked."""
     if isinstance(value, Enum):
         return f"{type(value).__name__}.{value.name}"
     if isinstance(value, str | int | float | NoneType):

@@ -1,7 +1,7 @@
-"""Describes in words when a cron expression matches.
+"""Describes in English when a cron expression matches.
 
-The words are made from the sets of values that the expression allows, never from its text. So two expressions with
-the same meaning have the same description: ``0,7`` and ``sun`` are the same day, and ``1-31`` restricts nothing.
+The description is built from the sets of values that the expression allows, not from its text. Two expressions with the
+same meaning therefore have the same description: ``0,7`` and ``sun`` are the same day, and ``1-31`` restricts nothing.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,11 +27,11 @@ _SUFFIXES = {1: "st", 2: "nd", 3: "rd"}
 
 
 def describe_cron(times: CronSim) -> str:
-    """Describe when an expression matches, as in ``At 03:30 on Monday``.
+    """Describe when an expression matches: ``At 03:30 on Monday``.
 
     Args:
-        times: the parsed expression, which allows a single second of a minute. ``day_and`` says whether both the day of
-            the month and the day of the week must match, or either.
+        times: The parsed expression, which allows a single second of the minute. Its ``day_and`` is True if both the
+            day of the month and the day of the week must match, and False if one of them is enough.
     """
     time, has_clock_times = _describe_time(sorted(times.seconds), sorted(times.minutes), sorted(times.hours))
     dates = _describe_dates(times)
@@ -42,7 +42,7 @@ def describe_cron(times: CronSim) -> str:
 
 
 def _describe_time(seconds: Sequence[int], minutes: Sequence[int], hours: Sequence[int]) -> tuple[str, bool]:
-    """The words for the time of day, and whether they are clock times such as ``at 03:30``."""
+    """Describe the time of day; also return whether the description consists of clock times such as ``at 03:30``."""
     if len(hours) * len(minutes) <= _MOST_CLOCK_TIMES:
         shown = "" if seconds == [0] else f":{seconds[0]:02}"
         return f"at {_join(f'{h:02}:{m:02}{shown}' for h, m in product(hours, minutes))}", True
@@ -71,7 +71,7 @@ def _describe_minutes(minutes: Sequence[int], within_minute: str, *, is_whole_da
 
 
 def _describe_dates(times: CronSim) -> str:
-    """``on the 13th of every month``, ``in January``; empty if every date matches."""
+    """Describe the dates: ``on the 13th of every month``, ``in January``. Empty if every date matches."""
     months = sorted(times.months)
     names = "" if len(months) == len(_MONTHS) else _join(_runs(months, lambda month: _MONTH_NAMES[month - 1]))
     days, weekdays = _days_of_month(times), _days_of_week(times)
@@ -88,7 +88,7 @@ def _describe_dates(times: CronSim) -> str:
 
 
 def _days_of_month(times: CronSim) -> str:
-    """``the 1st and the 3rd through the 5th``; empty if every day matches."""
+    """Describe the days of the month: ``the 1st and the 3rd through the 5th``. Empty if every day matches."""
     days = sorted(set(_DAYS) & times.days)
     if len(days) == len(_DAYS):
         return ""
@@ -101,7 +101,7 @@ def _days_of_month(times: CronSim) -> str:
 
 
 def _days_of_week(times: CronSim) -> str:
-    """``Monday through Friday and the last Sunday of the month``; empty if every day matches."""
+    """Describe the weekdays: ``Monday through Friday and the last Sunday of the month``. Empty if every day matches."""
     items = {(item, 0) if isinstance(item, int) else item for item in times.weekdays}
     normal = {(day or len(_WEEKDAYS), which) for day, which in items}
     weekly = sorted(day for day, which in normal if not which)
@@ -120,7 +120,7 @@ def _is_run(values: Sequence[int]) -> bool:
 
 
 def _step(values: Sequence[int]) -> int | None:
-    """The step of an arithmetic progression of at least three values that are not consecutive; None: it is none."""
+    """Return the step of an arithmetic progression of at least three non-consecutive values; None for other values."""
     if len(values) < _SHORTEST_RUN:
         return None
     step = values[1] - values[0]
@@ -128,7 +128,7 @@ def _step(values: Sequence[int]) -> int | None:
 
 
 def _every(step: int, noun: str, values: Sequence[int], whole: range, name: Callable[[int], str]) -> str:
-    """``every fifth minute``; with its ends, unless the progression goes from the first value to the last possible."""
+    """Describe a progression: ``every fifth minute``. Name its ends unless it spans the whole range."""
     ordinal = _SMALL_ORDINALS[step - 1] if step <= len(_SMALL_ORDINALS) else _ordinal(step)
     words = f"every {ordinal} {noun}"
     if list(values) == list(whole[::step]):
@@ -141,7 +141,7 @@ def _list(noun: str, values: Sequence[int]) -> str:
 
 
 def _runs(values: Sequence[int], name: Callable[[int], str]) -> list[str]:
-    """Ascending values as words; three or more that are consecutive become ``a through b``."""
+    """Return the names of ascending values; three or more consecutive values become ``a through b``."""
     found: list[list[int]] = []
     for value in values:
         if found and value == found[-1][-1] + 1:

@@ -1,12 +1,12 @@
-"""When schedules run: patterns, which are pure functions of an instant and its time zone.
+"""Schedule patterns: pure functions that compute the next run after an instant in a time zone.
 
-Every pattern but the interval is a cron expression with seconds. cronsim finds the next *local* time of it. What that
-means in a zone whose clocks are put forward and back is decided here, for cronsim follows Debian's cron, which loses
-or doubles some of them, and steps over others where clocks are moved by half an hour:
+Every pattern except the interval is a cron expression with seconds. cronsim finds the next *local* time that matches.
+This module maps local times to instants in zones with daylight saving time. cronsim itself follows Debian's cron, which
+loses or repeats some runs, and skips others where clocks are moved by half an hour. The rules here are:
 
-- A pattern that allows every hour of the day fires hourly or oftener: it runs at each real occurrence of its times.
-- The times of any other are times of a day: each is for exactly one instant. One that clocks skip is for the first
-  instant after the gap, one that they show twice is for the first of the two.
+- A pattern that matches in every hour of the day runs hourly or more often. It runs at each real occurrence.
+- Every other pattern names times of the day, and each of them runs exactly once. A time that the clocks skip runs at
+  the first instant after the gap. A time that occurs twice runs at its first occurrence.
 """
 
 import datetime as dt
@@ -30,7 +30,7 @@ _DAY = timedelta(days=1)
 _HOURS_OF_A_DAY = 24
 _LONGEST_EXPRESSION = 500
 _YEARS = 100
-_SOME_DAY = dt.datetime(2024, 1, 1)  # noqa: DTZ001 - local, as all that cronsim is given
+_SOME_DAY = dt.datetime(2024, 1, 1)  # noqa: DTZ001 - cronsim takes naive local times
 
 
 class Weekday(StrEnum):
@@ -45,41 +45,43 @@ class Weekday(StrEnum):
     SUNDAY = "sunday"
 
     def __str__(self) -> str:
-        """As it is written in a program."""
+        """Show the member as it is written in source code."""
         return f"Weekday.{self.name}"
 
 
 def invalid_schedule(message: str, help_text: str | None = None) -> ConfigurationError:
-    """Make an HRS-205."""
+    """Make an HRS-205 error."""
     return ConfigurationError(ErrorCode.CONFIG_INVALID_SCHEDULE, message, help_text=help_text)
 
 
 class SchedulePattern(Settings):
-    """The base of all patterns. Their fields may be given by keyword or, in their order, by position."""
+    """The base class of all patterns. Fields are passed by keyword, or by position in the order of their definition."""
 
     default_code: ClassVar[ErrorCode] = ErrorCode.CONFIG_INVALID_SCHEDULE
 
     def __init__(self, *positional: Any, **data: Any) -> None:
-        """Take the fields."""
         names = list(type(self).model_fields)
         if len(positional) > len(names):
-            problem = invalid_schedule(f"{type(self).__name__} takes {', '.join(names)} and no more")
+            problem = invalid_schedule(
+                f"{type(self).__name__} takes at most {len(names)} positional arguments "
+                f"({', '.join(names)}), got {len(positional)}"
+            )
             problem.location = caller_location()
             raise problem
         super().__init__(**dict(zip(names, positional, strict=False)), **data)
 
     @abstractmethod
     def describe(self) -> str:
-        """Say in words when it runs."""
+        """Describe in English when the pattern runs."""
 
     def next_after(self, instant: dt.datetime) -> dt.datetime:
-        """The first time to run after an instant.
+        """Return the first run after an instant.
 
         Args:
-            instant: aware; its time zone is the one whose clocks the pattern follows.
+            instant: An aware datetime. The pattern is evaluated in its time zone.
 
         Returns:
-            Aware, in that zone.
+            An aware datetime in the same time zone.
 
         Raises:
             ValueError: ``instant`` is naive.
@@ -88,21 +90,21 @@ class SchedulePattern(Settings):
         return self._next(instant.astimezone(UTC), zone).astimezone(zone)
 
     def latest(self, due: dt.datetime, until: dt.datetime) -> dt.datetime:
-        """The last time to run, of ``due`` and those that follow it, that is not after ``until``; else ``due``.
+        """Return the last run that is not after ``until``, starting from ``due``; ``due`` itself if there is none.
 
         Args:
-            due: a time to run, aware and in the zone that counts.
-            until: aware.
+            due: A run of the pattern, aware. The pattern is evaluated in its time zone.
+            until: The end of the range, aware.
         """
         zone = _zone_of(due)
         return self._latest(due.astimezone(UTC), until.astimezone(UTC), zone).astimezone(zone)
 
     @abstractmethod
     def _next(self, instant: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
-        """`next_after` with instants in UTC, which alone can be compared and subtracted."""
+        """Implement `next_after` with instants in UTC, because only these can be compared and subtracted safely."""
 
     def _latest(self, due: dt.datetime, until: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
-        """By bisection: there may be millions of times between the two, and not a formula for them."""
+        """Implement `latest` by bisection, because there may be millions of runs in between and no formula for them."""
         low, high = 0, int((until - due) / _SECOND)
         latest = due
         while low <= high:
@@ -117,15 +119,16 @@ class SchedulePattern(Settings):
 
 
 class IntervalSchedule(SchedulePattern):
-    """Runs again after a fixed time; at least one part is given, and all are summed.
+    """Runs at a fixed interval, the sum of all given parts. At least one part is required.
 
-    The first run is one interval after the schedule was first seen; all others keep to that rhythm, whatever clocks do.
+    The first run is one interval after a scheduler first registered the schedule. All later runs follow at that
+    interval, independent of changes of the clocks.
 
     Attributes:
-        seconds: a whole number, as are the others.
-        minutes: …
-        hours: …
-        days: of 24 hours.
+        seconds: A whole number of seconds.
+        minutes: A whole number of minutes.
+        hours: A whole number of hours.
+        days: A whole number of days of 24 hours.
     """
 
     seconds: int | None = Field(default=None, ge=1, le=_YEARS * 365 * 86_400)
@@ -135,22 +138,22 @@ class IntervalSchedule(SchedulePattern):
 
     @property
     def interval(self) -> timedelta:
-        """The sum of the parts."""
+        """The sum of all parts."""
         return timedelta(**{unit: part for unit, part in self if part is not None})
 
     def contradictions(self) -> Sequence[Contradiction]:
-        """One part at least is needed."""
+        """Require at least one part."""
         if self.interval:
             return ()
-        message, help_text = "IntervalSchedule needs an interval", "give seconds=, minutes=, hours= or days="
+        message, help_text = "IntervalSchedule has no interval", "pass seconds=, minutes=, hours= or days="
         return (Contradiction.of(self.default_code, message, help_text, *type(self).model_fields),)
 
     def describe(self) -> str:
-        """``Every 1 hour 30 minutes``."""
+        """Describe the interval: ``Every 1 hour 30 minutes``."""
         parts = [f"{part} {unit if part > 1 else unit[:-1]}" for unit, part in reversed([*self]) if part is not None]
         return f"Every {' '.join(parts)}"
 
-    def _next(self, instant: dt.datetime, zone: dt.tzinfo) -> dt.datetime:  # noqa: ARG002 - its clocks don't matter
+    def _next(self, instant: dt.datetime, zone: dt.tzinfo) -> dt.datetime:  # noqa: ARG002 - intervals do not depend on the zone
         return instant + self.interval
 
     def _latest(self, due: dt.datetime, until: dt.datetime, zone: dt.tzinfo) -> dt.datetime:  # noqa: ARG002
@@ -158,22 +161,22 @@ class IntervalSchedule(SchedulePattern):
 
 
 class _ClockPattern(SchedulePattern):
-    """A pattern that looks at the clocks of its zone."""
+    """A pattern of local times in its time zone."""
 
     @abstractmethod
     def _fields(self) -> str:
-        """The pattern as a cron expression of six fields, the first of which is for seconds."""
+        """Return the pattern as a cron expression of six fields, of which the first is for seconds."""
 
     def describe(self) -> str:
-        """``At 03:30 on Monday``."""
+        """Describe the times: ``At 03:30 on Monday``."""
         return describe_cron(self._local_times(_SOME_DAY))
 
     def _local_times(self, wall: dt.datetime) -> CronSim:
-        """The local times that match after ``wall``, which is naive, in ascending order."""
+        """Return the matching local times after the naive time ``wall``, in ascending order."""
         return CronSim(self._fields(), wall)
 
     def _next(self, instant: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
-        instant = instant.replace(microsecond=0)  # times to run are whole seconds
+        instant = instant.replace(microsecond=0)  # all runs are at whole seconds
         wall = _wall(instant, zone)
         while True:
             local_times = self._local_times(wall)
@@ -183,17 +186,14 @@ class _ClockPattern(SchedulePattern):
             change = _first_change(zone, instant, found)
             if change is None:
                 return found
-            instant, wall = change, _wall(change, zone) - _SECOND  # look on from there: clocks show another time
+            instant, wall = change, _wall(change, zone) - _SECOND  # continue there, where the UTC offset has changed
 
 
 def _check_clock_time(value: dt.time) -> dt.time:
     if value.tzinfo is None and not value.microsecond:
         return value
     msg = f"the time {value} of a schedule has a {'fraction of a second' if value.microsecond else 'time zone'}"
-    raise invalid_schedule(
-        msg,
-        "give whole seconds, without a zone: TaskSchedule(timezone=…) has it",
-    )
+    raise invalid_schedule(msg, "use whole seconds without a tzinfo, and set the time zone in TaskSchedule(timezone=…)")
 
 
 _ClockTime = Annotated[dt.time, AfterValidator(_check_clock_time)]
@@ -204,11 +204,11 @@ def _time_fields(time: dt.time) -> str:
 
 
 class HourlySchedule(_ClockPattern):
-    """Runs once an hour, also in an hour that occurs twice.
+    """Runs once an hour. An hour that occurs twice, at the end of daylight saving time, has two runs.
 
     Attributes:
-        minute: 0 to 59.
-        second: 0 to 59.
+        minute: The minute of the hour, 0 to 59.
+        second: The second of the minute, 0 to 59. Default: 0.
     """
 
     minute: int = Field(ge=0, le=59)
@@ -222,7 +222,7 @@ class DailySchedule(_ClockPattern):
     """Runs once a day.
 
     Attributes:
-        time: by the clocks of the schedule's time zone, in whole seconds.
+        time: The local time in the time zone of the schedule, in whole seconds.
     """
 
     time: _ClockTime
@@ -232,23 +232,23 @@ class DailySchedule(_ClockPattern):
 
 
 class WeeklySchedule(_ClockPattern):
-    """Runs on some days of each week.
+    """Runs on given days of each week.
 
     Attributes:
-        days: at least one, each once.
-        time: by the clocks of the schedule's time zone, in whole seconds.
+        days: The days of the week: at least one, each named once.
+        time: The local time in the time zone of the schedule, in whole seconds.
     """
 
     days: Annotated[Sequence[Weekday], AfterValidator(tuple)]
     time: _ClockTime
 
     def contradictions(self) -> Sequence[Contradiction]:
-        """At least one day is needed, and no day may be given twice."""
+        """Require at least one day, and no day twice."""
         repeated = [str(day) for day, count in Counter(self.days).items() if count > 1]
         if repeated:
             message = f"WeeklySchedule.days names {', '.join(repeated)} more than once"
             return (Contradiction.of(self.default_code, message, "name each day once", "days"),)
-        message, help_text = "WeeklySchedule needs a day", "give days=[Weekday.MONDAY]"
+        message, help_text = "WeeklySchedule has no days", "set at least one, for example days=[Weekday.MONDAY]"
         return () if self.days else (Contradiction.of(self.default_code, message, help_text, "days"),)
 
     def _fields(self) -> str:
@@ -257,11 +257,11 @@ class WeeklySchedule(_ClockPattern):
 
 
 class MonthlySchedule(_ClockPattern):
-    """Runs once a month; a month without that day is left out.
+    """Runs once a month. Months without that day are skipped.
 
     Attributes:
-        day: 1 to 31.
-        time: by the clocks of the schedule's time zone, in whole seconds.
+        day: The day of the month, 1 to 31.
+        time: The local time in the time zone of the schedule, in whole seconds.
     """
 
     day: int = Field(ge=1, le=31)
@@ -275,44 +275,44 @@ def _check_expression(value: str) -> str:
     expression = " ".join(value.split())
     try:
         if len(expression) > _LONGEST_EXPRESSION or expression.count(" ") != 4:  # noqa: PLR2004 - five fields
-            problem = "has not the five fields: minute, hour, day of month, month, day of week"
+            problem = "does not have the five fields: minute, hour, day of month, month, day of week"
         elif next(CronSim(f"0 {expression}", _SOME_DAY), None) is None:
-            problem = "never comes true"
+            problem = "never matches"
         else:
             return expression
     except CronSimError as error:
-        problem = f"can't be read: {str(error).lower()}"
+        problem = f"is invalid: {str(error).lower()}"
     msg = f"the cron expression {show_value(value)} {problem}"
     raise invalid_schedule(msg, 'write it like "*/5 9-17 * * mon-fri"')
 
 
 class CronSchedule(_ClockPattern):
-    """Runs whenever the clocks match a cron expression of five fields.
+    """Runs whenever the local time matches a cron expression of five fields.
 
     Attributes:
-        expression: minute, hour, day of month, month, day of week; with lists, ranges, steps and names of months and
-            days, and beyond the classic rules ``L`` (the last day), ``LW``, ``5L`` and ``mon#2``.
-        match: which day must match if both the day of the month and the day of the week are restricted. "any", the
-            rule of cron: one of them is enough; "all": both must.
+        expression: The fields are minute, hour, day of month, month and day of week. Lists, ranges, steps and the names
+            of months and days are supported, as are the extensions ``L`` (the last day), ``LW``, ``5L`` and ``mon#2``.
+        match: How the day of the month and the day of the week combine if both are restricted. "any": one of them must
+            match, as in cron. "all": both must match.
     """
 
     expression: Annotated[str, AfterValidator(_check_expression)]
     match: Literal["any", "all"] = "any"
 
-    if TYPE_CHECKING:  # the fields of the packages 0.x, which were given without an expression, are answered by name
+    # At run time the base class takes any fields, so that fields of the packages 0.x get an error that names them.
+    if TYPE_CHECKING:
 
-        def __init__(self, expression: str, *, match: Literal["any", "all"] = "any") -> None:
-            """Take the fields."""
+        def __init__(self, expression: str, *, match: Literal["any", "all"] = "any") -> None: ...
 
     def contradictions(self) -> Iterable[Contradiction]:
-        """Dates on which both days match must exist."""
+        """Require with ``match="all"`` that some date matches both the day of the month and the day of the week."""
         if self.match == "all" and next(self._local_times(_SOME_DAY), None) is None:
-            message = f'the cron expression {show_value(self.expression)} never comes true with match="all"'
-            help_text = "no day of these months is both that day of the month and that day of the week"
+            message = f'the cron expression {show_value(self.expression)} never matches with match="all"'
+            help_text = 'change one of the day fields: no date matches both of them, or use match="any"'
             yield Contradiction.of(self.default_code, message, help_text, "expression", "match")
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Leave out the default of ``match``: schedulers compare a pattern with its earlier ``repr``."""
+        """Omit the default of ``match``, because schedulers compare the pattern with its earlier ``repr``."""
         return [(name, value) for name, value in super().__repr_args__() if (name, value) != ("match", "any")]
 
     def _fields(self) -> str:
@@ -326,13 +326,13 @@ class CronSchedule(_ClockPattern):
 
 def _zone_of(instant: dt.datetime) -> dt.tzinfo:
     if instant.tzinfo is None or instant.utcoffset() is None:
-        msg = f"{instant!r} is naive: a pattern needs a time zone whose clocks it follows"
+        msg = f"{instant!r} is naive: pass an aware datetime, in the time zone of the schedule"
         raise ValueError(msg)
     return instant.tzinfo
 
 
 def _wall(instant: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
-    """What the clocks of a zone show."""
+    """Return the naive local time of an instant in a zone."""
     return instant.astimezone(zone).replace(tzinfo=None)
 
 
@@ -341,7 +341,10 @@ def _offset(instant: dt.datetime, zone: dt.tzinfo) -> timedelta:
 
 
 def _instant_of(wall: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
-    """When clocks show a local time first; one that they skip, when they have skipped it. Never decreases."""
+    """Return the instant of a local time: its first occurrence, or the end of the gap if the clocks skip it.
+
+    The result never decreases when ``wall`` increases.
+    """
     first = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
     if _wall(first, zone) == wall:
         return first
@@ -350,7 +353,10 @@ def _instant_of(wall: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
 
 
 def _first_change(zone: dt.tzinfo, after: dt.datetime, until: dt.datetime) -> dt.datetime | None:
-    """The first instant in between, ``until`` included, at which clocks are put forward or back: never twice a day."""
+    """Return the first change of the UTC offset after ``after`` and not after ``until``; None if there is none.
+
+    The search assumes at most one change per day.
+    """
     while after < until:
         step, offset = min(after + _DAY, until), _offset(after, zone)
         if _offset(step, zone) != offset:

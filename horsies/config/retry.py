@@ -1,4 +1,4 @@
-"""Which failures are tried again, when, and the codes that exceptions become."""
+"""Retry policies, and the mapping of exceptions to error codes."""
 
 import json
 import math
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 MAX_RETRIES = 20
 MAX_INTERVAL_S = 24 * 3600.0
 MIN_INTERVAL_S = 0.001
-"""The least that is accepted, so that tests need not wait; in production a second is the least that makes sense."""
+"""The smallest accepted interval. It is short so that tests need not wait; in production use at least a second."""
 
 _BUILT_IN: frozenset[object] = frozenset(BUILT_IN_CODES.values())
 _CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
 type ExceptionMapper = Mapping[type[BaseException], str]
-"""Exception classes to codes of the program's own. The entry of the nearest base class of an exception counts."""
+"""Maps exception classes to custom error codes. The entry of the nearest base class of an exception applies."""
 
 
 def _is_code(text: str) -> bool:
@@ -54,10 +54,10 @@ def _code(given: object) -> BuiltInTaskCode | str:
         msg = f"auto_retry_for takes error codes, not exception classes: map {given.__name__} in an exception_mapper"
         raise ValueError(msg)  # noqa: TRY004 - pydantic turns only ValueError into a validation error
     if not isinstance(given, str) or (isinstance(given, Enum) and given not in _BUILT_IN):
-        msg = f"auto_retry_for takes error codes as strings or members of the library's own codes, got {given!r}"
+        msg = f"auto_retry_for takes error codes: strings or members of the error code enums of horsies, got {given!r}"
         raise ValueError(msg)
     if not _is_code(given):
-        msg = f"{given!r} in auto_retry_for is no UPPER_SNAKE_CASE code; exceptions are mapped in an exception_mapper"
+        msg = f"{given!r} in auto_retry_for is not an UPPER_SNAKE_CASE code; map exceptions in an exception_mapper"
         raise ValueError(msg)
     return BUILT_IN_CODES.get(given, given)
 
@@ -82,7 +82,7 @@ def _max_delay(given: object) -> object:
         return None
     seconds = _seconds(given)
     if seconds is None or seconds < MIN_INTERVAL_S:
-        msg = f"max_delay_seconds must be a number of seconds, at least 1, got {given!r}"
+        msg = f"max_delay_seconds must be at least 1 second, got {given!r}"
         raise ValueError(msg)
     return seconds
 
@@ -98,17 +98,17 @@ def _seconds(given: object) -> float | None:
 
 
 class RetryPolicy(BaseModel):
-    """When a failed task is tried again.
+    """When a failed task is retried.
 
     Attributes:
-        max_retries: 1 to 20, not counting the first attempt.
-        intervals: seconds, 1 to 86,400 (fractions of a second are accepted, for tests). Fixed: one per retry;
-            exponential: exactly one, which doubles with every retry.
+        max_retries: The number of retries, 1 to 20, not counting the first attempt.
+        intervals: Delays in seconds, 1 to 86,400 (fractions of a second are accepted, for tests). With fixed backoff
+            one per retry; with exponential backoff exactly one, which doubles with every retry.
         backoff_strategy: "fixed" or "exponential".
-        jitter: whether each delay is varied by up to 25 % either way.
-        auto_retry_for: the codes that are tried again; no other failure is.
-        max_delay_seconds: the longest delay that exponential backoff reaches, jitter included; None: no limit. A
-            ``retry_after`` in the error is not limited by it.
+        jitter: Whether each delay is randomly varied by up to 25 % in either direction.
+        auto_retry_for: The error codes that are retried. All other failures are final.
+        max_delay_seconds: The longest delay of exponential backoff in seconds, including jitter; None: no limit. It
+            does not limit a ``retry_after`` in the error.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -123,10 +123,11 @@ class RetryPolicy(BaseModel):
     if not TYPE_CHECKING:  # type checkers know the fields
 
         def __init__(self, /, **data: Any) -> None:
-            """Take the fields by keyword.
+            """Validate the fields.
 
             Raises:
-                TaskDefinitionError: HRS-102, one is missing or wrong; several at once as `MultipleValidationErrors`.
+                TaskDefinitionError: HRS-102: A field is missing or invalid. Several problems are raised together as
+                    `MultipleValidationErrors`.
             """
             wrong: list[ErrorDetails] = []
             try:
@@ -139,10 +140,16 @@ class RetryPolicy(BaseModel):
     def fixed(
         cls, intervals: Sequence[float], *, auto_retry_for: Sequence[BuiltInTaskCode | str], jitter: bool = True
     ) -> Self:
-        """Try again after each of the intervals (seconds) in turn.
+        """Retry after each of the intervals in turn.
+
+        Args:
+            intervals: The delay before each retry, in seconds.
+            auto_retry_for: The error codes that are retried.
+            jitter: Whether each delay is randomly varied by up to 25 % in either direction.
 
         Raises:
-            ValueError: something is out of range.
+            TaskDefinitionError: HRS-102: A value is out of range. Several problems are raised together as
+                `MultipleValidationErrors`.
         """
         return cls(max_retries=len(intervals), intervals=intervals, jitter=jitter, auto_retry_for=auto_retry_for)
 
@@ -156,17 +163,18 @@ class RetryPolicy(BaseModel):
         jitter: bool = True,
         max_delay_seconds: float | None = None,
     ) -> Self:
-        """Try again after ``base_seconds``, then after twice that, and so on, but never after more than a limit.
+        """Retry after ``base_seconds``, and double the delay with every retry, up to an optional limit.
 
         Args:
-            base_seconds: the delay before the first retry.
-            max_retries: 1 to 20.
-            auto_retry_for: the codes that are tried again.
-            jitter: whether each delay is varied by up to 25 % either way.
-            max_delay_seconds: the longest delay, jitter included; None: no limit.
+            base_seconds: The delay before the first retry, in seconds.
+            max_retries: The number of retries, 1 to 20.
+            auto_retry_for: The error codes that are retried.
+            jitter: Whether each delay is randomly varied by up to 25 % in either direction.
+            max_delay_seconds: The longest delay in seconds, including jitter; None: no limit.
 
         Raises:
-            TaskDefinitionError: HRS-102, something is out of range; several at once as `MultipleValidationErrors`.
+            TaskDefinitionError: HRS-102: A value is out of range. Several problems are raised together as
+                `MultipleValidationErrors`.
         """
         return cls(
             max_retries=max_retries,
@@ -180,15 +188,15 @@ class RetryPolicy(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if not 1 <= self.max_retries <= MAX_RETRIES:
-            msg = f"max_retries must be 1 to {MAX_RETRIES}, got {self.max_retries}"
+            msg = f"max_retries must be from 1 to {MAX_RETRIES}, got {self.max_retries}"
             raise ValueError(msg)
         needed = self.max_retries if self.backoff_strategy == "fixed" else 1
         if len(self.intervals) != needed:
-            rule = "one interval per retry" if self.backoff_strategy == "fixed" else "exactly one interval, its base"
-            msg = f"{self.backoff_strategy} backoff needs {rule}: {needed}, got {len(self.intervals)}"
+            rule = "one interval per retry" if self.backoff_strategy == "fixed" else "exactly one interval, the base"
+            msg = f"{self.backoff_strategy} backoff requires {rule}: expected {needed}, got {len(self.intervals)}"
             raise ValueError(msg)
         if self.max_delay_seconds is not None and self.backoff_strategy == "fixed":
-            msg = "max_delay_seconds belongs to exponential backoff: shorten the intervals of a fixed one instead"
+            msg = "max_delay_seconds applies to exponential backoff only: with fixed backoff, shorten the intervals"
             raise ValueError(msg)
         if self.max_delay_seconds is not None and self.max_delay_seconds < self.intervals[0]:
             msg = (
@@ -198,7 +206,7 @@ class RetryPolicy(BaseModel):
         return self
 
     def to_json(self) -> bytes:
-        """Write the policy as the database reads it."""
+        """Encode the policy as JSON in the form that the SQL functions read."""
         policy: dict[str, object] = {
             "max_retries": self.max_retries,
             "strategy": self.backoff_strategy,
@@ -206,35 +214,36 @@ class RetryPolicy(BaseModel):
             "jitter": self.jitter,
             "codes": [str(code) for code in self.auto_retry_for],
         }
-        if self.max_delay_seconds is not None:  # other policies stay the bytes that they were
+        if self.max_delay_seconds is not None:  # keeps the encoding, and so the fingerprint, of other policies stable
             policy["max_delay"] = self.max_delay_seconds
         return json.dumps(policy, separators=(",", ":")).encode()
 
 
 def _problem(detail: "ErrorDetails") -> TaskDefinitionError:
-    said = detail.get("ctx", {}).get("error") or f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+    reason = detail.get("ctx", {}).get("error") or f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
     return TaskDefinitionError(
         ErrorCode.TASK_INVALID_OPTIONS,
-        f"invalid RetryPolicy: {said}",
+        f"invalid RetryPolicy: {reason}",
         location=caller_location(),
         help_text="write RetryPolicy.fixed([60, 300], auto_retry_for=[…])",
     )
 
 
 def validate_exception_mapper(mapper: Any) -> list[HorsiesError]:
-    """Find what is wrong with an exception mapper: HRS-209 malformed, HRS-212 a value is reserved."""
+    """Return the errors of an exception mapper: HRS-209 for a malformed entry, HRS-212 for a reserved code."""
     if not isinstance(mapper, Mapping):
-        return [_malformed(f"an exception mapper is a dict, got {type(mapper).__name__}")]
+        return [_malformed(f"exception_mapper must be a dict, got {type(mapper).__name__}")]
     problems: list[HorsiesError] = []
     for kind, code in cast("Mapping[object, object]", mapper).items():
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            problems.append(_malformed(f"the key {kind!r} of the exception mapper is no exception class"))
+            problems.append(_malformed(f"the key {kind!r} of the exception mapper is not an exception class"))
         elif isinstance(code, str) and code in BUILT_IN_CODES:
-            message = f"{kind.__name__} is mapped to {code}, a code of the library's own"
-            reserved, help_text = ErrorCode.CHECK_RESERVED_CODE_COLLISION, "choose a code of your own"
+            message = f"{kind.__name__} is mapped to {code}, which is reserved by horsies"
+            reserved, help_text = ErrorCode.CHECK_RESERVED_CODE_COLLISION, "choose another code"
             problems.append(ConfigurationError(reserved, message, help_text=help_text))
         elif not isinstance(code, str) or isinstance(code, Enum) or not _is_code(code):
-            problems.append(_malformed(f"{kind.__name__} is mapped to {code!r}, which is no UPPER_SNAKE_CASE string"))
+            message = f"{kind.__name__} is mapped to {code!r}, which is not an UPPER_SNAKE_CASE string"
+            problems.append(_malformed(message))
     return problems
 
 
@@ -251,10 +260,11 @@ def code_for_exception(
     task_default: BuiltInTaskCode | str | None,
     app_default: BuiltInTaskCode | str,
 ) -> BuiltInTaskCode | str:
-    """Find the code that an exception of user code becomes: mappers before defaults, the task's before the app's.
+    """Return the error code for an exception that a task raised.
 
-    Within a mapper, the first class of the exception's method resolution order that has an entry counts: its own class,
-    then its bases.
+    The order of precedence is: the task's mapper, the app's mapper, the task's default, the app's default. Within a
+    mapper, the first class in the exception's method resolution order that has an entry applies: the class of the
+    exception, then its bases.
     """
     for mapper in (task_mapper, app_mapper):
         for kind in type(exception).__mro__ if mapper else ():

@@ -1,4 +1,4 @@
-"""`TaskSchedule` and `ScheduleConfig`: which tasks are sent when, as an app says it."""
+"""`TaskSchedule` and `ScheduleConfig`: the tasks that an app sends repeatedly."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ _LONGEST_NAME = 128
 def _check_name(name: str) -> str:
     if 0 < len(name.encode(errors="replace")) <= _LONGEST_NAME and name.isprintable():
         return name
-    message = f"TaskSchedule.name {show_value(name)} cannot be a schedule's name"
+    message = f"TaskSchedule.name {show_value(name)} is not a valid schedule name"
     raise invalid_schedule(message, f"use 1 to {_LONGEST_NAME} bytes of printable characters")
 
 
 def check_timezone(name: str) -> str:
-    """Pass the name of a time zone.
+    """Return the name of a time zone unchanged if that time zone exists.
 
     Raises:
-        ConfigurationError: HRS-205, there is none of that name.
+        ConfigurationError: HRS-205: There is no time zone of that name.
     """
     try:
         ZoneInfo(name)
@@ -39,19 +39,20 @@ def check_timezone(name: str) -> str:
 
 
 class TaskSchedule(Settings):
-    """A task that is sent again and again.
+    """A task that is sent repeatedly, at the times of a pattern.
 
     Attributes:
-        name: unique in the app; the database keeps the schedule's state under it.
-        task_name: the task.
-        pattern: when.
-        args: positional arguments.
-        kwargs: keyword arguments.
-        queue_name: another queue than the task's own.
-        enabled: False: it is known, and not run.
-        timezone: whose clocks the pattern follows; a name of the time zone database.
-        catch_up_missed: run each time that was missed while no scheduler ran, oldest first; else only the last of them.
-        max_catch_up_runs: how many of them at once, 1 to 10,000.
+        name: The name, unique in the app. The database stores the state of the schedule under this name.
+        task_name: The name of the task to send.
+        pattern: When the task is sent.
+        args: The positional arguments of the task.
+        kwargs: The keyword arguments of the task.
+        queue_name: The queue to send to; None: the queue of the task.
+        enabled: If False, the schedule is registered but never runs.
+        timezone: The time zone of the pattern, a name of the time zone database. Default: UTC.
+        catch_up_missed: If True, run every time that was missed while no scheduler was running, oldest first. If False,
+            run only the last missed time.
+        max_catch_up_runs: How many missed times are run at once, 1 to 10,000.
     """
 
     default_code: ClassVar[ErrorCode] = ErrorCode.CONFIG_INVALID_SCHEDULE
@@ -59,7 +60,7 @@ class TaskSchedule(Settings):
     name: Annotated[str, AfterValidator(_check_name)]
     task_name: str
     pattern: SchedulePattern
-    args: Sequence[Any] = Field(default=(), repr=False)  # neither is for a log
+    args: Sequence[Any] = Field(default=(), repr=False)  # arguments must not appear in logs
     kwargs: Mapping[str, Any] = Field(default_factory=dict[str, Any], repr=False)
     queue_name: str | None = None
     enabled: bool = True
@@ -70,12 +71,12 @@ class TaskSchedule(Settings):
 
     @property
     def location(self) -> SourceLocation | None:
-        """Where it is written."""
+        """The line of source code that defines the schedule; None if it is unknown."""
         return self._location
 
     @property
     def zone(self) -> ZoneInfo:
-        """The time zone."""
+        """The `timezone` as a `ZoneInfo`."""
         return ZoneInfo(self.timezone)
 
 
@@ -83,9 +84,10 @@ class ScheduleConfig(Settings):
     """The schedules of an app.
 
     Attributes:
-        enabled: False: none is run.
-        check_interval_seconds: how often a scheduler looks, at least, 1 to 60; it also looks when a schedule is due.
-        schedules: with unique names.
+        enabled: If False, no schedule runs.
+        check_interval_seconds: The longest time between two checks for due schedules, 1 to 60 seconds. The scheduler
+            also checks whenever a schedule is due.
+        schedules: The schedules; their names must be unique.
     """
 
     default_code: ClassVar[ErrorCode] = ErrorCode.CONFIG_INVALID_SCHEDULE
@@ -100,9 +102,9 @@ class ScheduleConfig(Settings):
         return tuple(value)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Names must be unique."""
+        """Require unique names."""
         for name, count in Counter(schedule.name for schedule in self.schedules).items():
             if count > 1:
                 message = f"ScheduleConfig.schedules has {count} schedules named {name!r}"
-                help_text = "give each schedule a name of its own"
+                help_text = "give each schedule a unique name"
                 yield Contradiction.of(self.default_code, message, help_text, "schedules")

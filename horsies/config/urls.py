@@ -1,4 +1,4 @@
-"""Database URLs: which ones are accepted, and how libpq spells them."""
+"""Parsing and validation of database URLs."""
 
 import re
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class LibpqUrl:
         return frozenset(conninfo_to_dict(self.text))
 
     def masked(self) -> str:
-        """The URL as it may be shown."""
+        """Return the URL with its secrets masked."""
         return split_url(self.text).masked()
 
 
@@ -42,25 +42,26 @@ class EmbeddedUrl:
 
 
 def parse_url(text: str, origin: str) -> LibpqUrl | EmbeddedUrl:
-    """Read a database URL. From now on its secrets are hidden in all text that `mask_secrets` sees.
+    """Parse a database URL, and remember its secrets so that `mask_secrets` masks them from now on.
 
     Args:
         text: ``postgresql://…``, ``postgres://…`` or ``embedded:///absolute/path``. A driver in the scheme, as in
             SQLAlchemy's ``postgresql+asyncpg://…``, is ignored: horsies always connects with psycopg.
-        origin: what the URL was given as, for messages: a field or an environment variable.
+        origin: The field or environment variable that holds the URL, for error messages.
 
     Raises:
-        ConfigurationError: HRS-203; says the scheme at most, for the rest may hold a password.
+        ConfigurationError: HRS-203: The URL is invalid. The message shows at most the scheme, because the rest of the
+            URL may contain a password.
     """
     scheme, separator, rest = text.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
         message = f"{origin} is not a URL"
-        raise _refused(message, help_text=f"write it like {_EXAMPLE}")
+        raise _invalid_url(message, help_text=f"write it like {_EXAMPLE}")
     if scheme.lower() == _EMBEDDED_SCHEME:
         return _parse_embedded(rest, origin)
     if scheme.lower().partition("+")[0] not in _LIBPQ_DIALECTS:
-        message = f"{origin} has the scheme {scheme!r}, which is not a PostgreSQL one that horsies knows"
-        raise _refused(message, help_text="use postgresql://, postgres:// or embedded:///path")
+        message = f"{origin} has the unsupported scheme {scheme!r}"
+        raise _invalid_url(message, help_text="use postgresql://, postgres:// or embedded:///path")
     url = LibpqUrl(f"postgresql://{rest}")
     remember_secrets(url.text)
     _check_libpq(url.text, origin)
@@ -75,30 +76,33 @@ def with_driver(url: str, driver: str | None) -> str:
 
 def _parse_embedded(rest: str, origin: str) -> EmbeddedUrl:
     if not rest.startswith("/") or "\0" in rest:
-        message = f"{origin} does not name the folder of the embedded server by an absolute path"
-        raise _refused(message, help_text="write it with three slashes: embedded:///home/me/project/.horsies/pg")
+        message = f"{origin} does not contain an absolute path to the folder of the embedded server"
+        raise _invalid_url(message, help_text="write it with three slashes: embedded:///home/me/project/.horsies/pg")
     return EmbeddedUrl(Path(unquote(rest)))
 
 
 def _check_libpq(url: str, origin: str) -> None:
-    reason = _why_unreadable(url)
+    reason = _unreadable_reason(url)
     if reason is not None:
-        # A part of a password may stand where libpq expects something else: nothing of such a URL is quoted.
+        # Part of a password may be parsed as another part of the URL, so the message quotes nothing of the URL.
         notes = [reason] if mask_secrets(url) == url else []
         message = f"{origin} cannot be read as a PostgreSQL URL"
         help_text = (
-            f"write it like {_EXAMPLE}, percent-encode / @ : ? # % in user and password, "
+            f"write it like {_EXAMPLE}, percent-encode / @ : ? # % in the user name and the password, "
             "and use libpq's names for parameters, such as sslmode"
         )
-        raise _refused(message, notes=notes, help_text=help_text)
+        raise _invalid_url(message, notes=notes, help_text=help_text)
 
 
-def _why_unreadable(url: str) -> str | None:
-    """Why a URL is refused, without a word of it but the name of an unknown parameter; None: it can be used."""
+def _unreadable_reason(url: str) -> str | None:
+    """Return why libpq cannot use the URL, or None if it can.
+
+    The reason quotes no part of the URL except the name of an unknown parameter.
+    """
     if "\0" in url:
         return "it contains a NUL character"
     if is_ambiguous(url):
-        return "it is not clear which @ ends the password"
+        return "it is ambiguous which @ ends the password"
     try:
         keywords = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
@@ -113,5 +117,5 @@ def _libpq_keywords() -> frozenset[str]:
     return frozenset(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())
 
 
-def _refused(message: str, *, notes: list[str] | None = None, help_text: str) -> ConfigurationError:
+def _invalid_url(message: str, *, notes: list[str] | None = None, help_text: str) -> ConfigurationError:
     return ConfigurationError(ErrorCode.BROKER_INVALID_URL, message, notes=notes or (), help_text=help_text)

@@ -1,4 +1,4 @@
-"""`Broker`: the queue as whoever watches over it sees it; and `rerun`."""
+"""`Broker`: monitoring and control of all tasks, queues, schedules and workers; and the operation `rerun`."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -47,8 +47,8 @@ class RerunCandidate:
     """A task that a bulk rerun is about to send again.
 
     Attributes:
-        task_id: the ended task.
-        reruns: how many reruns it has; it is sent only while that is so.
+        task_id: The id of the ended task.
+        reruns: The number of its reruns. The task is sent only if this number has not changed.
     """
 
     task_id: str
@@ -60,10 +60,10 @@ class RerunPreview:
     """The tasks that a bulk rerun is about to send; see `Broker.preview_rerun`.
 
     Attributes:
-        matching: how many tasks fit the conditions, and have no rerun unless those were asked for.
-        left_out: how many tasks fit the conditions and are left out because they have a rerun.
-        cut_off: tasks that ended later are not among them; by the database's clock.
-        candidates: the tasks to be sent, the first ended first; a limit makes them fewer than ``matching``.
+        matching: How many tasks match the conditions, without tasks that already have a rerun unless ``again`` is set.
+        left_out: How many tasks match the conditions but are left out because they already have a rerun.
+        cut_off: The time of the preview by the clock of the database. Tasks that ended later are not included.
+        candidates: The tasks to send, in the order in which they ended. A limit may make them fewer than ``matching``.
     """
 
     matching: int
@@ -73,7 +73,7 @@ class RerunPreview:
 
     @classmethod
     def of(cls, row: RerunnableRow) -> "RerunPreview":
-        """Read the database's answer."""
+        """Make a preview from a row of the database."""
         found = zip(row.ids, row.reruns, strict=True)
         candidates = tuple(RerunCandidate(str(task_id), reruns) for task_id, reruns in found)
         return cls(row.matching, row.left_out, row.cut_off, candidates)
@@ -81,12 +81,12 @@ class RerunPreview:
 
 @dataclass(frozen=True, slots=True)
 class RerunOutcome:
-    """What became of one task of a bulk rerun.
+    """The outcome of a bulk rerun for one task.
 
     Attributes:
-        task_id: the ended task.
-        new_task_id: the task as which it was sent again; None: it was left out.
-        verdict: ``sent``; or why it was left out: ``changed`` (it was sent again since the preview), ``live`` (it has
+        task_id: The id of the ended task.
+        new_task_id: The id of the new task; None if the task was left out.
+        verdict: ``sent``, or why it was left out: ``changed`` (it was sent again since the preview), ``live`` (it has
             not ended) or ``unknown`` (its record was pruned).
     """
 
@@ -96,52 +96,52 @@ class RerunOutcome:
 
 
 class Broker:
-    """Questions about all tasks and workers, and what to do about dead ones. No method raises for a database error.
+    """Queries and operations for all tasks, queues, schedules and workers. `Horsies.get_broker` makes it.
 
-    What only has an awaitable form is for programs that watch; they have an event loop.
+    Methods do not raise for database errors; they return an `Err`. Most methods are asynchronous only, because
+    monitoring programs usually have an event loop.
     """
 
     def __init__(self, runner: Runner, codec_for: CodecFor, args_for: ArgsFor, resolve_url: Callable[[], str]) -> None:
-        """Made by `Horsies.get_broker`."""
         self.runner = runner
         self.codec_for = codec_for
         self._args_for = args_for
         self._resolve_url = resolve_url
 
     def database_url(self, driver: str | None = None) -> str:
-        """Return the URL of the app's database, for your own connections. The password is in it: do not log it.
+        """Return the URL of the app's database, with the password: do not log it.
 
-        It is the database that the app uses at this moment, also under ``horsies dev`` and on the embedded server. If
-        the embedded server does not run, this call starts it, which blocks for some seconds.
+        It is the URL of the database that the app uses now, also under ``horsies dev`` and with the embedded server. If
+        the embedded server is not running, this call starts it, which blocks for some seconds.
 
         Args:
-            driver: the driver to name in the scheme for SQLAlchemy, such as ``psycopg`` or ``asyncpg``. None: the
-                scheme is ``postgresql``, as psycopg, asyncpg and psql need it.
+            driver: The driver to name in the scheme for SQLAlchemy, such as ``psycopg`` or ``asyncpg``. None: the
+                scheme is ``postgresql``, as psycopg, asyncpg and psql require.
 
         Raises:
-            ConfigurationError: HRS-203, no URL is configured, or it is wrong; HRS-211, the embedded server does not
+            ConfigurationError: HRS-203: No URL is configured, or it is invalid. HRS-211: The embedded server does not
                 start.
         """
         return with_driver(self._resolve_url(), driver)
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
-        """A handle of an id; see `Horsies.handle`."""
+        """Return the handle of a task by its id; see `Horsies.handle`."""
         return TaskHandle(task_id, self.runner, self.codec_for, args_for=self._args_for)
 
     def get_task_info(self, task_id: str, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
-        """Ask what is known about a task; see `TaskHandle.info`."""
+        """Return the record of a task; see `TaskHandle.info`."""
         return self.handle(task_id).info(**options)
 
     async def get_task_info_async(self, task_id: str, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
-        """The same as `get_task_info`, awaited."""
+        """Like `get_task_info`, for asyncio."""
         return await self.handle(task_id).info_async(**options)
 
     def get_result(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
-        """Wait for the outcome of a task, blocking; see `TaskHandle.get`."""
+        """Block until a task has ended, and return its outcome; see `TaskHandle.get`."""
         return self.handle(task_id).get(timeout_ms)
 
     async def get_result_async(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
-        """The same as `get_result`, awaited."""
+        """Like `get_result`, for asyncio."""
         return await self.handle(task_id).get_async(timeout_ms)
 
     async def list_tasks(  # noqa: PLR0913 - one keyword a condition
@@ -156,19 +156,19 @@ class Broker:
         limit: int = 100,
         include_args: bool = False,
     ) -> BrokerResult[list[TaskInfo]]:
-        """List tasks, the latest sent first. Of ended tasks the latest 100,000 are looked at.
+        """Return tasks, the most recently sent first. Only the most recent 100,000 ended tasks are searched.
 
-        With ``error_codes``, ``since`` or ``until``, only ended tasks are listed.
+        With ``error_codes``, ``since`` or ``until``, only ended tasks are returned.
 
         Args:
-            statuses: of the tasks; None: any.
-            queue_name: their queue; None: any.
-            task_name: their name; None: any.
-            error_codes: the codes of their errors; None: any.
-            since: aware; they ended then or later.
-            until: aware; they ended before.
-            limit: how many tasks at most.
-            include_args: whether each `TaskInfo` has the arguments.
+            statuses: The states of the tasks; None: any state.
+            queue_name: The queue of the tasks; None: any queue.
+            task_name: The name of the tasks; None: any name.
+            error_codes: The error codes of the tasks; None: any code.
+            since: An aware datetime; tasks that ended then or later.
+            until: An aware datetime; tasks that ended before it.
+            limit: The largest number of tasks to return.
+            include_args: Whether each `TaskInfo` has its arguments.
         """
         wanted = monitoring_queries.TaskFilter(
             statuses=statuses, queue=queue_name, name=task_name, codes=error_codes, since=since, until=until
@@ -181,21 +181,21 @@ class Broker:
         return await self._watch(monitoring_queries.ended_codes())
 
     async def get_waiting_names(self) -> BrokerResult[list[WaitingNameRow]]:
-        """Names under which tasks wait, by queue: how many (a thousand at most), and whether a live worker has them."""
+        """Return the names of waiting tasks by queue, at most 1,000, with counts, and whether a live worker has it."""
         return await self._watch(monitoring_queries.waiting_names(_MOST))
 
     async def get_live_ids(
         self, *, queue_name: str | None = None, task_name: str | None = None
     ) -> BrokerResult[list[str]]:
-        """The ids of all live tasks, of a queue, of a name (None: of all), the latest sent first."""
+        """Return the ids of live tasks, of a queue and a name (None: all), the most recently sent first."""
         found = await self._watch(monitoring_queries.live_ids(queue_name, task_name))
         return found.map(lambda ids: list(map(str, ids)))
 
     async def cancel_tasks(self, task_ids: Sequence[str]) -> BrokerResult[list[str]]:
-        """End those of the tasks that have not ended, in one transaction; see `TaskHandle.cancel`.
+        """Cancel the given tasks in one transaction, except those that have already ended; see `TaskHandle.cancel`.
 
         Returns:
-            The ids of the tasks that this call ended.
+            The ids of the tasks that this call cancelled.
         """
         known = [found for task_id in task_ids if (found := parse_id(task_id)) is not None]
         ended = await self.runner.run_async(
@@ -215,17 +215,19 @@ class Broker:
         again: bool = False,
         limit: int = 1000,
     ) -> BrokerResult[RerunPreview]:
-        """Say which ended tasks a bulk rerun would send again; `rerun_tasks` sends them. Nothing is changed.
+        """Return the ended tasks that a bulk rerun would send again, without changing anything.
+
+        Pass the candidates to `rerun_tasks` to send them.
 
         Args:
-            statuses: in which the tasks ended.
-            queue_name: the queue they were in; None: any.
-            task_name: their name; None: any.
-            error_codes: the codes of their errors; None: any.
-            since: aware; they ended then or later.
-            until: aware; they ended before.
-            again: take also tasks that have a rerun, which are left out otherwise.
-            limit: how many tasks at most; those that ended first come first.
+            statuses: The states in which the tasks ended.
+            queue_name: The queue of the tasks; None: any queue.
+            task_name: The name of the tasks; None: any name.
+            error_codes: The error codes of the tasks; None: any code.
+            since: An aware datetime; tasks that ended then or later.
+            until: An aware datetime; tasks that ended before it.
+            again: Whether to include tasks that already have a rerun.
+            limit: The largest number of tasks; those that ended first are returned first.
         """
         wanted = monitoring_queries.TaskFilter(
             statuses=statuses, queue=queue_name, name=task_name, codes=error_codes, since=since, until=until
@@ -233,14 +235,14 @@ class Broker:
         return (await self._watch(monitoring_queries.rerunnable(wanted, limit, again=again))).map(RerunPreview.of)
 
     async def rerun_tasks(self, candidates: Sequence[RerunCandidate]) -> BrokerResult[list[RerunOutcome]]:
-        """Send tasks of a `RerunPreview` again, all of them in one transaction.
+        """Send the tasks of a `RerunPreview` again, in one transaction.
 
-        A task that somebody else sent again since the preview is left out, so two callers who repair the same failures
-        at the same time never send a task twice.
+        A task that was sent again since the preview is left out, so that two callers who repair the same failures at
+        the same time do not send a task twice.
 
         Returns:
-            What became of each candidate; or an error with ENQUEUE_FAILED. If it is retryable, the tasks may have been
-            sent all the same: make a new preview, which leaves those out.
+            The outcome for each candidate; or an error with ENQUEUE_FAILED. If the error is retryable, the tasks may
+            have been sent nevertheless: make a new preview, which leaves those tasks out.
         """
         origins = [parse_id(each.task_id) for each in candidates]
         known = [(origin, each.reruns) for origin, each in zip(origins, candidates, strict=True) if origin is not None]
@@ -256,84 +258,118 @@ class Broker:
         return verdicts.map(lambda found: [outcome(*each, found) for each in zip(candidates, origins, strict=True)])
 
     async def get_stale_tasks(self, stale_threshold_minutes: float = 2) -> BrokerResult[list[TaskInfo]]:
-        """Tasks in the hands of workers that have been silent for so long; a thousand at most, oldest claim first."""
+        """Return the claimed and running tasks of workers whose last heartbeat is older than the threshold.
+
+        At most 1,000 tasks are returned, in the order in which they were claimed.
+        """
         return (await self._watch(monitoring_queries.stale_tasks(stale_threshold_minutes * 60, _MOST))).map(self._infos)
 
     async def get_expired_tasks(self) -> BrokerResult[list[TaskInfo]]:
-        """Tasks of the last day that were not started by their `good_until`; a thousand at most, latest first."""
+        """Return tasks of the last day that were not started by their `good_until`: at most 1,000, latest first."""
         return (await self._watch(monitoring_queries.expired_tasks(_MOST))).map(self._infos)
 
     async def get_worker_stats(self) -> BrokerResult[list[WorkerStats]]:
-        """All workers that are known, and how much each has in hand; oldest first."""
+        """Return all registered workers with the number of tasks that each has claimed and runs, oldest first."""
         return await self._watch(monitoring_queries.worker_stats())
 
     async def ping(self) -> BrokerResult[float]:
-        """How many milliseconds the database takes to answer, with opening a connection if there is none."""
+        """Return the response time of the database in milliseconds, including opening a connection if needed."""
         started = time.perf_counter()
         return (await self._watch(monitoring_queries.ping())).map(lambda _: (time.perf_counter() - started) * 1000)
 
     async def get_schedules(self) -> BrokerResult[list[ScheduleState]]:
-        """All schedules that a scheduler has made known; by name."""
+        """Return all schedules that a scheduler has registered, sorted by name."""
         return (await self._watch(schedule_queries.schedule_states())).map(_schedules)
 
     async def pause_schedule(self, name: str) -> BrokerResult[bool | None]:
-        """Pause a schedule; what is due while it is paused is let pass. ``Ok(None)``: it is not known.
+        """Pause a schedule. Runs that become due while it is paused are skipped.
 
         Returns:
-            Whether this call changed it.
+            Whether this call paused it; ``Ok(None)`` if the schedule is not registered.
         """
         return await self._watch(schedule_queries.schedule_pause(name, paused=True))
 
     async def resume_schedule(self, name: str) -> BrokerResult[bool | None]:
-        """Let a paused schedule go on, from now. The answers are those of `pause_schedule`."""
+        """Resume a paused schedule from now on.
+
+        Returns:
+            Whether this call resumed it; ``Ok(None)`` if the schedule is not registered.
+        """
         return await self._watch(schedule_queries.schedule_pause(name, paused=False))
 
     async def run_schedule(self, name: str) -> BrokerResult[str | None]:
-        """Send a schedule's task now, whatever is due; the task's id. ``Ok(None)``: the schedule is not known."""
+        """Send the task of a schedule now, independent of its pattern.
+
+        Returns:
+            The id of the task; ``Ok(None)`` if the schedule is not registered.
+        """
         task_id = uuid7()
         ran = await self._watch(schedule_queries.schedule_run(name, task_id))
         return ran.map(lambda is_known: str(task_id) if is_known else None)
 
     async def why(self, task_id: str) -> BrokerResult[Why]:
-        """What a task is waiting for: the conditions that workers' claims have, in words; or a run, for which nodes.
+        """Explain what a task is waiting for before a worker can claim it, or for which nodes a run is waiting.
 
-        The reason is ``unknown`` if there is no task or run of that id.
+        The reason is ``unknown`` if there is no task or run with that id.
         """
-        wanted = parse_id(task_id)
-        if wanted is None:
-            return Ok(Why("unknown", "there is no such task: the id of a task is a UUID"))
-        return await self._watch(monitoring_queries.why(wanted))
+        known_id = parse_id(task_id)
+        if known_id is None:
+            return Ok(Why("unknown", "there is no such task: the id of a task must be a UUID"))
+        return await self._watch(monitoring_queries.why(known_id))
 
     async def get_queues(self, names: Sequence[str] = ()) -> BrokerResult[list[QueueStats]]:
-        """These queues, those that live workers work on, and those that are paused or capped here; by name."""
+        """Return the statistics of the named queues, the queues of live workers, and all paused or capped queues."""
         return await self._watch(monitoring_queries.queue_stats(names))
 
     async def pause_queue(self, name: str) -> BrokerResult[bool]:
-        """Have nothing of a queue start any more, in the whole cluster; what runs, ends. Whether it ran before."""
+        """Pause a queue in the whole cluster: no task starts any more, and running tasks finish normally.
+
+        Returns:
+            Whether this call paused it; False if it was already paused.
+        """
         return await self._watch(monitoring_queries.queue_control(name, "pause"))
 
     async def resume_queue(self, name: str) -> BrokerResult[bool]:
-        """Let a paused queue go on, at once. Whether it was paused."""
+        """Resume a paused queue immediately.
+
+        Returns:
+            Whether this call resumed it; False if it was not paused.
+        """
         return await self._watch(monitoring_queries.queue_control(name, "resume"))
 
     async def cap_queue(self, name: str, max_concurrency: int | None) -> BrokerResult[bool]:
-        """Give a queue a cap in place of what its apps declare; None: what they declare. Whether that is a change."""
+        """Override the ``max_concurrency`` that apps declare for a queue; None removes the override.
+
+        Returns:
+            Whether this call changed the cap.
+        """
         return await self._watch(monitoring_queries.queue_control(name, "cap", max_concurrency))
 
     async def mark_stale_tasks_as_failed(self, stale_threshold_ms: int = 300_000) -> BrokerResult[int]:
-        """Declare workers dead that have been silent for so long, as any worker does by itself in time.
+        """Declare workers dead whose last heartbeat is older than the threshold. Workers do the same periodically.
 
-        Their running tasks fail with WORKER_CRASHED, or are retried if the policy names it; what they have not begun
-        goes back to the queue. A worker that lives after all kills its children once it learns of it: with a threshold
-        below the app's own, a retry may begin before that.
+        The running tasks of these workers fail with WORKER_CRASHED, or are retried if their policy names that code.
+        Tasks that were not started return to the queue. If such a worker is in fact alive, it kills its child
+        processes when it learns that it was declared dead. With a threshold below that of the app, a retry may start
+        before that.
+
+        Args:
+            stale_threshold_ms: The age of the last heartbeat, in milliseconds.
 
         Returns:
-            How many running tasks that were.
+            The number of running tasks that were recovered.
         """
         return await self._clean(lambda: monitoring_queries.reap_stale(stale_threshold_ms / 1000, _MOST))
 
     async def requeue_stale_claimed(self, stale_threshold_ms: int = 120_000) -> BrokerResult[int]:
-        """Return to their queues what silent workers have claimed and not begun; how many."""
+        """Return the claimed but not started tasks of workers without a recent heartbeat to their queues.
+
+        Args:
+            stale_threshold_ms: The age of the last heartbeat, in milliseconds.
+
+        Returns:
+            The number of these tasks.
+        """
         return await self._clean(lambda: monitoring_queries.return_stale_to_queue(stale_threshold_ms / 1000, _MOST))
 
     def _infos(self, rows: list[TaskInfoRow]) -> list[TaskInfo]:
@@ -349,7 +385,7 @@ class Broker:
 def answered[R](
     call: Call[R], code: BrokerErrorCode = BrokerErrorCode.MONITORING_QUERY_FAILED
 ) -> Operation[BrokerResult[R]]:
-    """Ask the database; a call that fails becomes an error with a code."""
+    """Make a call, and return its failure as an `Err` with the given code."""
     try:
         return Ok((yield call))
     except CallFailedError as failure:
@@ -375,7 +411,7 @@ def _schedules(found: tuple[datetime, dict[str, ScheduleState]]) -> list[Schedul
 def rerun(
     producer: Producer, task_id: str, make_handle: Callable[[str], TaskHandle[Any]]
 ) -> Operation[BrokerResult[TaskHandle[Any]]]:
-    """Send an ended task again; with ``resend_on_transient_err``, replay that up to three times."""
+    """Send an ended task again. With ``resend_on_transient_err``, retry that up to three times."""
     origin, new_id = parse_id(task_id), uuid7()
     if origin is None:
         return no_such_task(task_id)

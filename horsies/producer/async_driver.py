@@ -1,4 +1,4 @@
-"""The asyncio driver: the same steps, awaited. Each event loop has a pool of its own, closed with the loop."""
+"""The asyncio driver. Each event loop has a separate connection pool, which is closed with the loop."""
 
 import asyncio
 import weakref
@@ -15,7 +15,7 @@ from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Pause
 from horsies.db.pipeline import round_trip_async
 from horsies.db.queries.rows import StoredResult
 from horsies.producer import caller_connection
-from horsies.producer.fork_reset import renew_in_children
+from horsies.producer.fork_reset import reset_in_children
 from horsies.producer.pool import AsyncPool
 from horsies.producer.waiter import Waiter, Waiters
 
@@ -23,57 +23,55 @@ type ByLoop[V] = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, V]
 
 
 class AsyncWaiter(Waiter):
-    """A ticket that can be awaited."""
+    """A waiter that can be awaited."""
 
     __slots__ = ("_ended", "_loop")
 
     def __init__(self, waiters: Waiters, task_id: UUID) -> None:
-        """Begin to wait."""
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         super().__init__(waiters, task_id)
 
-    def wake(self, told: StoredResult | None) -> None:
-        """Take the result, if it is known, and have the loop go on."""
-        super().wake(told)
-        with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+    def wake(self, pushed_result: StoredResult | None) -> None:
+        """Store the pushed result, if there is one, and wake the coroutine in its event loop."""
+        super().wake(pushed_result)
+        with suppress(RuntimeError):  # the loop is closed, so nothing waits there any more
             self._loop.call_soon_threadsafe(self._ended.set)
 
     async def wait(self, seconds: float) -> StoredResult | None:
-        """Wait until a notice came since the last wait, or the seconds are over; the result, if the notice has it."""
+        """Wait until a notification arrives or the timeout expires. Return the result if it was pushed."""
         try:
             async with asyncio.timeout(seconds):
                 await self._ended.wait()
         except TimeoutError:
             return None
         self._ended.clear()
-        return self._told
+        return self._pushed_result
 
 
 class AsyncDriver:
-    """Carries operations out on the running event loop."""
+    """Runs operations on the running event loop. The pool of a loop is opened at its first use."""
 
     def __init__(self, database: Database, waiters: Waiters) -> None:
-        """Nothing is opened yet."""
         self._database = database
         self._waiters = waiters
         self._pools: ByLoop[AsyncPool] = weakref.WeakKeyDictionary()
         self._closers: ByLoop[AsyncGenerator[None]] = weakref.WeakKeyDictionary()
-        renew_in_children(self)
+        reset_in_children(self)
 
     def reset_after_fork(self) -> None:
-        """Forget the pools: they belong to a fork's parent."""
+        """Drop the pools, which belong to the parent process."""
         for pool in list(self._pools.values()):
             pool.discard_after_fork()
         self._pools.clear()
 
     async def run[R](self, operation: Operation[R]) -> R:
-        """Carry an operation out."""
+        """Run an operation: execute each of its steps, and send it the answers until it returns."""
         try:
             step = next(operation)
             while True:
                 try:
-                    answer = await self._take(step)
+                    answer = await self._execute(step)
                 except CallFailedError as failure:
                     step = operation.throw(failure)
                 else:
@@ -84,12 +82,12 @@ class AsyncDriver:
             operation.close()
 
     async def close(self) -> None:
-        """Close the pool of the running loop."""
+        """Close the pool of the running event loop."""
         closer = self._closers.get(asyncio.get_running_loop())
         if closer is not None:
             await closer.aclose()
 
-    async def _take(self, step: Step) -> Any:
+    async def _execute(self, step: Step) -> Any:
         match step:
             case Call():
                 return await self._call(step)
@@ -100,7 +98,7 @@ class AsyncDriver:
             case Pause(seconds=seconds):
                 return await asyncio.sleep(seconds)
             case Wait():
-                msg = f"a ticket of another driver: {step.ticket!r}"
+                msg = f"the ticket belongs to another driver: {step.ticket!r}"
                 raise TypeError(msg)
 
     async def _call[R](self, call: Call[R]) -> R:
@@ -110,7 +108,7 @@ class AsyncDriver:
                 return await caller_connection.ask_async(self._database, call)
             async with pool.connection() as connection:
                 return (await round_trip_async(self._database, connection, *call.groups))[0][0]
-        except (psycopg.Error, UnicodeEncodeError) as error:  # text may hold a lone surrogate
+        except (psycopg.Error, UnicodeEncodeError) as error:  # text may contain a lone surrogate
             raise call_failed(error) from error
 
     async def _open_pool(self) -> AsyncPool:
@@ -124,14 +122,17 @@ class AsyncDriver:
         return pool
 
     async def _close_with_loop(self, loop: asyncio.AbstractEventLoop, pool: AsyncPool) -> None:
-        """A loop finalises its asynchronous generators before it closes: the one moment to close a pool in."""
+        """Close the pool when the loop closes.
+
+        A loop finalises its asynchronous generators before it closes, which is the only hook for asynchronous cleanup.
+        """
 
         async def closer() -> AsyncGenerator[None]:
             try:
                 yield
             finally:
                 self._pools.pop(loop, None)
-                self._closers.pop(loop, None)  # it holds the loop
+                self._closers.pop(loop, None)  # the generator keeps the loop alive
                 await pool.close()
 
         generator = closer()

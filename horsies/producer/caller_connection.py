@@ -1,8 +1,8 @@
-"""The caller's own connection: a call is made in the transaction that is open there, and that is the caller's to end.
+"""Calls over a connection of the caller, in the transaction that is open there. The caller ends the transaction.
 
-A connection is known by the names of its classes, so that none of these libraries is needed, or imported, for it. What
-fails there fails the caller's transaction, as any statement does: there is no savepoint in between, for whoever then
-commits all the same is to have nothing committed rather than their own half.
+A connection is recognised by the names of its classes, so that none of the supported libraries has to be imported. A
+failed call fails the transaction of the caller, as any failed statement does. There is no savepoint, so that a caller
+who ignores the error and commits gets nothing committed rather than only their own statements.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from horsies.db.operations import Call, CallFailedError, CallRefusedError, Rows
 from horsies.db.queries.identity import DatabaseIdentity, DatabasePlace, database_identity, find_identity
 from horsies.masking import mask_secrets
 
-_A_TRANSACTION = "connection= has no open transaction, so the task would not be part of one: begin it first"
-_A_POSTGRES = "connection= leads to a database that is not PostgreSQL"
+_A_TRANSACTION = "connection= has no open transaction: begin one first, so that the task becomes part of it"
+_A_POSTGRES = "connection= is connected to a database that is not PostgreSQL"
 _ACCEPTED = "an open connection of psycopg, asyncpg, SQLAlchemy (or a session) or Django"
 _NOT_THERE = ("3F000", "42883")  # no such schema, no such function
 
 
 class _Ask(Enum):
-    """What `_in_transaction` needs beside calls over the caller's connection."""
+    """Requests that `_in_transaction` makes in addition to calls over the caller's connection."""
 
     DRIVER_CONNECTION = "the driver's own connection below the caller's"
     APP_IDENTITY = "the identity of the app's database"
@@ -44,11 +44,11 @@ type _Steps[R] = Generator[Call[Any] | _Ask, Any, R]
 
 @dataclass(frozen=True, slots=True)
 class _Way[D, A]:
-    """How a library is used.
+    """The adapter for the connections of one library.
 
     Attributes:
-        driver: the connection of the driver itself, which lives as long as the session with the server.
-        execute: makes a call over the caller's connection.
+        driver: Returns the underlying driver connection, which lives as long as the session with the server.
+        execute: Makes a call over the caller's connection.
     """
 
     driver: Callable[[Any], D]
@@ -56,13 +56,13 @@ class _Way[D, A]:
 
 
 def ask[R](database: Database, call: Call[R]) -> R:
-    """Make a call, and its hint, over the call's own connection, blocking.
+    """Make a call and its hint over the connection of the call, blocking.
 
     Raises:
-        CallRefusedError: the connection will not do; the caller's transaction is as it was.
-        CallFailedError: the caller's transaction has failed, or is lost.
+        CallRefusedError: The connection is unsuitable. The transaction of the caller is unchanged.
+        CallFailedError: The transaction of the caller has failed, or its connection is lost.
     """
-    way = _find_way(call.connection, _BLOCKING, _AWAITED, "is to be awaited: use the _async form")
+    way = _find_way(call.connection, _BLOCKING, _AWAITED, "is asynchronous: use the _async method")
     steps, answer = _in_transaction(database, call), None
     with _failures():
         try:
@@ -79,8 +79,8 @@ def ask[R](database: Database, call: Call[R]) -> R:
 
 
 async def ask_async[R](database: Database, call: Call[R]) -> R:
-    """The same, awaited."""
-    way = _find_way(call.connection, _AWAITED, _BLOCKING, "would block the event loop: use the form without _async")
+    """Like `ask`, for asyncio."""
+    way = _find_way(call.connection, _AWAITED, _BLOCKING, "would block the event loop: use the method without _async")
     steps, answer = _in_transaction(database, call), None
     with _failures():
         try:
@@ -97,11 +97,11 @@ async def ask_async[R](database: Database, call: Call[R]) -> R:
 
 
 def _in_transaction[R](database: Database, call: Call[R]) -> _Steps[R]:
-    """Make a call over a connection that leads to the app's database, which is found out once for each connection."""
+    """Make a call, after verifying once per connection that it is connected to the database of the app."""
     driver: object = yield _Ask.DRIVER_CONNECTION
     if not _is_verified(database, driver):
         yield from _check_database(database)
-        with suppress(TypeError):  # a driver whose connections cannot be referred to weakly is asked each time
+        with suppress(TypeError):  # connections without weak references are verified each time
             database.verified.add(driver)
     return (yield _joined(call))
 
@@ -113,13 +113,13 @@ def _is_verified(database: Database, driver: object) -> bool:
 
 
 def _check_database(database: Database) -> _Steps[None]:
-    """Refuse a connection to another database, in which no worker of the app would see the task."""
+    """Reject a connection to another database, in which no worker of the app would see the task."""
     place: DatabasePlace = yield find_identity()
     found: DatabaseIdentity | None = (yield database_identity()) if place.has_schema else None
     known = database.own_identity
     if known is not None and found is not None and known[1].matches(found):
         return
-    # The first look of this process; or else the app's database may have been restored or upgraded since then.
+    # Read the identity of the app's database for the first time, or again: it may have been restored or upgraded.
     own_place: DatabasePlace
     own: DatabaseIdentity
     own_place, own = yield _Ask.APP_IDENTITY
@@ -127,8 +127,8 @@ def _check_database(database: Database) -> _Steps[None]:
         there = f"which has no schema {database.schema!r} of this release" if found is None else found.describe()
         source = f"the environment variable {DEV_URL_VARIABLE}" if os.environ.get(DEV_URL_VARIABLE) else "the app's URL"
         message = (
-            f"connection= leads to {place.describe()} ({there}), but the app uses {own_place.describe()} "
-            f"({own.describe()}), which {source} names: give a connection to that database, or change the URL"
+            f"connection= is connected to {place.describe()} ({there}), but the app uses {own_place.describe()} "
+            f"({own.describe()}), which {source} names: pass a connection to that database, or change the URL"
         )
         raise CallRefusedError(message, retryable=False)
 
@@ -137,15 +137,15 @@ def _find_way[W](connection: object, ways: Mapping[str, W], others: Mapping[str,
     names = [f"{each.__module__}.{each.__qualname__}" for each in type(connection).__mro__]
     if way := next((ways[name] for name in names if name in ways), None):
         return way
-    takes = what_of_others if not others.keys().isdisjoint(names) else f"will not do: give {_ACCEPTED}"
+    takes = what_of_others if not others.keys().isdisjoint(names) else f"is not supported: pass {_ACCEPTED}"
     msg = f"connection= is of the type {names[0]}, which {takes}"
     raise CallRefusedError(msg, retryable=False)
 
 
 def _joined[R](call: Call[R]) -> Call[R]:
-    """A call and its hint, which has no parameters here, as one statement of values that every driver knows.
+    """Combine a call and its hint, which has no parameters, into one statement with values that every driver accepts.
 
-    A user's driver may have been taught to make JSON of what it is given, so JSON goes as text.
+    JSON is passed as text, because the caller may have configured the driver to encode values as JSON itself.
     """
     sql = call.sql if call.hint is None else f"{call.sql}, {call.hint.sql.partition(' ')[2]}"
     plain = (str(each, "utf-8") if isinstance(each, RawJson) else each for each in call.params)
@@ -165,7 +165,7 @@ async def _by_async_psycopg(connection: psycopg.AsyncConnection[Any], database: 
 
 
 def _is_open(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
-    """Whether a statement is part of a transaction, which it begins unless the connection is in autocommit."""
+    """Whether a statement will be part of a transaction: outside of autocommit, the first statement begins one."""
     return not (connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE)
 
 
@@ -175,7 +175,7 @@ async def _by_asyncpg(connection: Any, database: Database, call: Call[Any]) -> R
 
 
 def _sqlalchemy_connection(connection: Any) -> Any:
-    """The connection of a session, or the connection itself."""
+    """Return the connection of a session, or the connection itself."""
     return connection.connection() if callable(connection.connection) else connection
 
 
@@ -245,23 +245,23 @@ _AWAITED: dict[str, _AwaitedWay] = {
 }
 
 
-def _need(is_there: bool, what: str) -> None:  # noqa: FBT001 - an answer
+def _need(is_there: bool, what: str) -> None:  # noqa: FBT001 - a condition
     if not is_there:
         raise CallRefusedError(what, retryable=False)
 
 
 @contextmanager
 def _failures() -> Generator[None]:
-    """Make what operations see of whatever the caller's library raises, which may have wrapped the driver's error."""
+    """Convert exceptions of the caller's library, which may wrap an error of the driver, to `CallFailedError`."""
     try:
         yield
     except CallFailedError:
         raise
-    except Exception as error:  # not even their names are known here
+    except Exception as error:  # the exception classes of these libraries are not imported here
         while isinstance(cause := getattr(error, "orig", None) or error.__cause__, Exception):
             error = cause
-        # Not the lines below the first one, nor the wrapper's own message: they hold the row, or the parameters.
+        # Use only the first line of the innermost message: the rest may contain the row or the parameters.
         primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-        hint = "; connection= does not lead to the database of the app" if sqlstate(error) in _NOT_THERE else ""
+        hint = "; connection= is not connected to the database of the app" if sqlstate(error) in _NOT_THERE else ""
         text = mask_secrets(f"{type(error).__name__}: {primary or str(error).partition('\n')[0]}{hint}")
         raise CallFailedError(text, retryable=is_retryable(error)) from error

@@ -1,4 +1,4 @@
-"""Forks: a child has its parent's objects, and none of the threads and connections behind them."""
+"""Reset after a fork: a child process inherits objects, but not the threads and connections that they use."""
 
 import os
 import weakref
@@ -6,23 +6,23 @@ from typing import Protocol
 
 
 class Inherited(Protocol):
-    """Something that a forked child has to begin anew."""
+    """An object that must be reset in a forked child process."""
 
     def reset_after_fork(self) -> None:
-        """Forget the parent's threads, locks and connections, and close none of them."""
+        """Drop the threads, locks and connections of the parent process without closing them there."""
 
 
 _inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()
 
 
-def renew_in_children(one: Inherited) -> None:
-    """Have ``one.reset_after_fork`` called in every forked child, before anything else runs there."""
+def reset_in_children(one: Inherited) -> None:
+    """Register ``one`` so that its ``reset_after_fork`` runs first in every forked child process."""
     _inherited.add(one)
 
 
-def _begin_anew() -> None:
+def _reset_all() -> None:
     for one in list(_inherited):
         one.reset_after_fork()
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_reset_all)

@@ -1,4 +1,4 @@
-"""`TaskHandle`: the way from a task's id to its result."""
+"""`TaskHandle`: the result, the record and the cancellation of a sent task."""
 
 import asyncio
 import logging
@@ -31,13 +31,13 @@ type CodecFor = Callable[[str], ResultCodec]
 
 @dataclass(frozen=True, slots=True)
 class BrokerOperationError:
-    """Why a question to the database has no answer.
+    """Why an operation of the broker or of a handle failed.
 
     Attributes:
-        code: what was asked for.
-        message: what happened.
-        retryable: the same question may be answered later.
-        exception: the driver's own exception, if there was one.
+        code: The operation that failed.
+        message: A description of the failure.
+        retryable: Whether the same operation may succeed later.
+        exception: The exception of the database driver; None if there was none.
     """
 
     code: BrokerErrorCode
@@ -50,12 +50,12 @@ type BrokerResult[T] = Result[T, BrokerOperationError]
 
 
 def unanswered(code: BrokerErrorCode, failure: CallFailedError) -> Err[BrokerOperationError]:
-    """Say that the database did not answer."""
+    """Make the error of an operation whose call failed."""
     return Err(BrokerOperationError(code, failure.message, failure.retryable, failure.__cause__))
 
 
 def no_such_task(task_id: str) -> Err[BrokerOperationError]:
-    """Say that there is no task of that id, be it a UUID or not."""
+    """Make the TASK_NOT_FOUND error for an id, which need not be a UUID."""
     return Err(BrokerOperationError(BrokerErrorCode.TASK_NOT_FOUND, _missing(task_id), retryable=False))
 
 
@@ -63,8 +63,8 @@ class TaskHandle[T, E: TaskError = TaskError]:
     """A task that was sent, whose outcome is a ``TaskResult[T, E]``.
 
     Attributes:
-        task_id: its id, a UUID as text; `Horsies.handle` makes a handle of it in another process. A text that is no
-            UUID is the id of no task: `get` and `cancel` answer TASK_NOT_FOUND, and `info` answers ``Ok(None)``.
+        task_id: The id of the task, a UUID as text. `Horsies.handle` makes a handle from it in another process. If the
+            text is not a UUID, `get` and `cancel` fail with TASK_NOT_FOUND, and `info` returns ``Ok(None)``.
     """
 
     __slots__ = ("_args_for", "_codec_for", "_id", "_is_committed", "_outcome", "_runner", "task_id")
@@ -78,10 +78,15 @@ class TaskHandle[T, E: TaskError = TaskError]:
         args_for: ArgsFor = plain_args,
         is_committed: bool = True,
     ) -> None:
-        """Made by `send`, `TaskFunction.handle` and `Horsies.handle`.
+        """Make a handle. Programs get one from `send`, `TaskFunction.handle` or `Horsies.handle`.
 
-        Of a task that was sent in a transaction of the caller's, which may not be committed yet, `get` waits also for
-        that.
+        Args:
+            task_id: The id of the task.
+            runner: Runs the operations.
+            codec_for: Returns the result codec of a task by its name.
+            args_for: Decodes the stored arguments of a task, given its name.
+            is_committed: False if the task was sent in a transaction of the caller that may not be committed yet. `get`
+                then waits until the task exists.
         """
         self._id = parse_id(task_id)
         self.task_id = str(self._id or task_id)
@@ -96,48 +101,50 @@ class TaskHandle[T, E: TaskError = TaskError]:
         return f"TaskHandle({self.task_id!r})"
 
     def get(self, timeout_ms: int | None = None) -> TaskResult[T, E]:
-        """Wait for the task's outcome, blocking.
+        """Block until the task has ended, and return its outcome.
 
         Args:
-            timeout_ms: how long to wait, in milliseconds; None: as long as it takes.
+            timeout_ms: How long to wait, in milliseconds; None: without limit.
 
         Returns:
-            The task's own outcome, which is remembered; or an error with WAIT_TIMEOUT, TASK_NOT_FOUND or BROKER_ERROR,
-            which is not: ask again. A database that is away is waited for, a minute at most.
+            The outcome of the task, which the handle caches; or an error with WAIT_TIMEOUT, TASK_NOT_FOUND or
+            BROKER_ERROR, which it does not cache, so that the call can be repeated. If the database cannot be reached,
+            the call keeps trying for at most a minute.
 
-            Errors of the library itself, such as these or WORKER_CRASHED, may be a plain `TaskError` where ``E`` is a
-            subclass: check ``error_code``, or use ``isinstance``, before you read the fields of the subclass.
+            Errors made by horsies, such as these or WORKER_CRASHED, may be a plain `TaskError` where ``E`` is a
+            subclass. Check ``error_code`` or use ``isinstance`` before you read the fields of the subclass.
         """
         if self._outcome is None and _in_event_loop():
             _warn_that_it_blocks()
         return self._runner.run(self._get(timeout_ms))
 
     async def get_async(self, timeout_ms: int | None = None) -> TaskResult[T, E]:
-        """The same as `get`, awaited."""
+        """Like `get`, for asyncio."""
         return await self._runner.run_async(self._get(timeout_ms))
 
     def info(self, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
-        """Ask what is known about the task; ``Ok(None)``: there is no such task."""
+        """Return the record of the task; ``Ok(None)`` if there is no such task."""
         return self._runner.run(self._info(**options))
 
     async def info_async(self, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
-        """The same as `info`, awaited."""
+        """Like `info`, for asyncio."""
         return await self._runner.run_async(self._info(**options))
 
     def cancel(self) -> BrokerResult[bool]:
-        """End the task, whether it waits or runs. Code that runs is stopped, and no other task is harmed by that.
+        """Cancel the task, whether it is waiting or running. A running task is stopped without harm to other tasks.
 
-        An ``async def`` task gets `asyncio.CancelledError`. The process of a ``def`` task, or of one that does not end
-        within a second, is killed as soon as it runs nothing else.
+        An ``async def`` task gets `asyncio.CancelledError`. A ``def`` task, or one that does not end within a second,
+        is stopped by killing its process as soon as that process runs no other task.
 
         Returns:
-            ``Ok(True)``: this call ended it; ``Ok(False)``: it had ended before. An error with TASK_NOT_FOUND, or with
-            CLEANUP_FAILED if the database did not answer: whether the task was cancelled is not known then.
+            ``Ok(True)`` if this call cancelled the task, ``Ok(False)`` if it had already ended. An error has the code
+            TASK_NOT_FOUND, or CLEANUP_FAILED if the database did not answer; then it is unknown whether the task was
+            cancelled.
         """
         return self._runner.run(self._cancel())
 
     async def cancel_async(self) -> BrokerResult[bool]:
-        """The same as `cancel`, awaited."""
+        """Like `cancel`, for asyncio."""
         return await self._runner.run_async(self._cancel())
 
     def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, E]]:
@@ -147,15 +154,15 @@ class TaskHandle[T, E: TaskError = TaskError]:
             missing: TaskResult[Any, Any] = failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id))
             return missing
         what = f"task {self.task_id}{uncommitted(self._is_committed)}"
-        look = partial(self._look, self._id)
-        outcome, is_final = yield from await_answer(self._id, what, timeout_ms, look)
+        fetch = partial(self._fetch_outcome, self._id)
+        outcome, is_final = yield from await_answer(self._id, what, timeout_ms, fetch)
         if is_final:
             self._outcome = outcome
         return outcome
 
-    def _look(self, task_id: UUID, told: "StoredResult | None") -> "Operation[Answer | None]":
-        """The outcome, if there is one by now, and whether it is final."""
-        stored: StoredResult | None = told or (yield task_queries.task_result(task_id))
+    def _fetch_outcome(self, task_id: UUID, pushed_result: "StoredResult | None") -> "Operation[Answer | None]":
+        """Return the outcome and whether it is final; None if the task has not ended."""
+        stored: StoredResult | None = pushed_result or (yield task_queries.task_result(task_id))
         if stored is None and self._is_committed:
             return failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id)), False
         if stored is None or stored.result is None:
@@ -198,27 +205,30 @@ type Answer = tuple[TaskResult[Any, Any], bool]
 
 
 def await_answer(
-    awaited: UUID, what: str, timeout_ms: int | None, look: "Callable[[StoredResult | None], Operation[Answer | None]]"
+    awaited: UUID, what: str, timeout_ms: int | None, fetch: "Callable[[StoredResult | None], Operation[Answer | None]]"
 ) -> Operation[Answer]:
-    """Look again at each notice until there is an outcome, or time runs out: it, and whether it is final.
+    """Fetch the outcome after each notification until there is one, or until the timeout expires.
 
-    The ticket is taken before the first look, so that an end between a look and a wait is not missed.
+    The subscription is made before the first fetch, so that an end between a fetch and a wait is not missed.
 
     Args:
-        awaited: the task or run that notices are about.
-        what: the same in words.
-        timeout_ms: None: as long as it takes.
-        look: what there is by now; None: nothing final. It is given the result that a notice brought.
+        awaited: The id of the task or run.
+        what: A description of the task or run, for messages.
+        timeout_ms: How long to wait, in milliseconds; None: without limit.
+        fetch: Returns the outcome; None if there is none yet. It receives the result that a notification pushed.
+
+    Returns:
+        The outcome, and whether it is final.
     """
     deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
     ticket = yield Watch(awaited)
-    told: StoredResult | None = None
+    pushed_result: StoredResult | None = None
     away_since: float | None = None
     failure: CallFailedError | None = None
     try:
         while True:
             try:
-                answer = yield from look(told)
+                answer = yield from fetch(pushed_result)
             except CallFailedError as error:
                 failure = error
                 away_since = away_since or monotonic()
@@ -231,24 +241,24 @@ def await_answer(
             left = _LONGEST_WAIT_S if deadline is None else min(deadline - monotonic(), _LONGEST_WAIT_S)
             if left <= 0:
                 return (_timed_out(what, timeout_ms) if failure is None else _no_answer(what, failure)), False
-            told = yield Wait(ticket, left) if failure is None else Pause(min(left, _ASK_AGAIN_S))
+            pushed_result = yield Wait(ticket, left) if failure is None else Pause(min(left, _ASK_AGAIN_S))
     finally:
         ticket.close()
 
 
 def uncommitted(is_committed: bool) -> str:  # noqa: FBT001 - an answer
-    """What messages say of a task or run that may not be committed."""
+    """Return the part of a message about a task or run whose transaction may not be committed."""
     return "" if is_committed else ", sent in a transaction that may not be committed,"
 
 
 def _missing(task_id: str) -> str:
     if parse_id(task_id) is None:
-        return f"there is no task {task_id!r}: the id of a task is a UUID"
+        return f"there is no task {task_id!r}: the id of a task must be a UUID"
     return f"there is no task {task_id}; its record may have been pruned"
 
 
 def _timed_out(what: str, timeout_ms: int | None) -> TaskResult[Any, TaskError]:
-    return failed_with(RetrievalCode.WAIT_TIMEOUT, f"{what} has not ended within {timeout_ms} ms; it goes on")
+    return failed_with(RetrievalCode.WAIT_TIMEOUT, f"{what} did not end within {timeout_ms} ms; it continues")
 
 
 def _no_answer(what: str, failure: CallFailedError) -> TaskResult[Any, TaskError]:
@@ -257,7 +267,7 @@ def _no_answer(what: str, failure: CallFailedError) -> TaskResult[Any, TaskError
 
 
 def parse_id(task_id: object) -> UUID | None:
-    """Read the id of a task or of a run; None: it is no UUID, so nothing has that id."""
+    """Parse the id of a task or a run; return None if it is not a UUID."""
     try:
         return UUID(str(task_id))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What can be known about a task: `TaskInfo` and its attempts."""
+"""`TaskInfo` and `TaskAttemptInfo`: the record of a task and its attempts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -12,11 +12,11 @@ from horsies.db.queries.rows import AttemptRow, TaskInfoRow
 from horsies.task_result import TaskError, TaskResult
 
 type ArgsFor = Callable[[str, bytes], Any]
-"""Reads the stored arguments of a task of a name; it never raises."""
+"""Decodes the stored arguments of a task, given its name; it never raises."""
 
 
 class InfoOptions(TypedDict, total=False):
-    """What `TaskHandle.info` is to tell besides, each False unless given."""
+    """The optional parts of `TaskInfo`. Each is False by default, because it makes the query more expensive."""
 
     include_result: bool
     include_failed_reason: bool
@@ -26,7 +26,7 @@ class InfoOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class TaskAttemptInfo:
-    """One finished attempt of a task. ``attempt`` counts from 1."""
+    """One finished attempt of a task. ``attempt`` is its number, from 1."""
 
     task_id: str
     attempt: int
@@ -44,16 +44,16 @@ class TaskAttemptInfo:
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """One task as the database sees it. All times are aware, in UTC and by the database's clock.
+    """The record of a task in the database. All times are aware datetimes in UTC, by the clock of the database.
 
-    ``enqueued_at`` is when the task became, or becomes, claimable; ``retry_count`` the retries begun or due.
-    Once the task has ended, one of ``completed_at``, ``failed_at``, ``cancelled_at`` and ``expired_at`` is set, the one
-    that belongs to its status; `ended_at` is whichever that is. ``rerun_of`` is the task of which this one is a rerun,
-    and ``reruns`` are the reruns of this one, the first one first.
+    ``enqueued_at`` is the time from which the task can be claimed. ``retry_count`` counts the retries that started or
+    are due. When the task has ended, the field for its status is set: ``completed_at``, ``failed_at``,
+    ``cancelled_at`` or ``expired_at``; `ended_at` returns that field. ``rerun_of`` is the id of the task of which this
+    task is a rerun, and ``reruns`` are the ids of the reruns of this task, oldest first.
 
-    ``result``, ``failed_reason``, ``attempts`` (newest first) and ``args`` are None unless they were asked for.
-    ``args`` has the arguments by parameter name, read by the task's own annotations, or as plain JSON where this app
-    does not have the task or its signature no longer fits. It has no defaults, and nothing that comes from other nodes.
+    ``result``, ``failed_reason``, ``attempts`` (newest first) and ``args`` are None unless they were requested.
+    ``args`` has the arguments by parameter name. They are decoded with the annotations of the task, or as plain JSON if
+    this app lacks the task or its signature no longer fits. Defaults and arguments from other nodes are not included.
     """
 
     task_id: str
@@ -87,7 +87,7 @@ class TaskInfo:
 
     @property
     def ended_at(self) -> datetime | None:
-        """When the task ended, in whatever way; None: it is live."""
+        """When the task ended, with any status; None if it is live."""
         return self.completed_at or self.failed_at or self.cancelled_at or self.expired_at
 
 
@@ -99,13 +99,13 @@ def task_info(
     with_reason: bool,
     args_for: "ArgsFor | None" = None,
 ) -> TaskInfo:
-    """Read a row; the result is decoded if a codec is given, and so are the arguments if the row has them."""
+    """Make a `TaskInfo` from a row. The result is decoded if a codec is given, the arguments if the row has them."""
     status = TaskStatus(row.status)
     read_args = args_for or plain_args
     completed = status is TaskStatus.COMPLETED
     ended = None if row.result is None else (completed, row.result)
     reason = _message(row.result) if with_reason and not completed else None
-    return _made_of(
+    return _from_row(
         row,
         TaskInfo,
         task_id=str(row.id),
@@ -131,7 +131,7 @@ def task_info(
 
 def _attempt_info(task_id: str, row: AttemptRow) -> TaskAttemptInfo:
     message = _message(row.error)
-    return _made_of(
+    return _from_row(
         row,
         TaskAttemptInfo,
         task_id=task_id,
@@ -142,8 +142,8 @@ def _attempt_info(task_id: str, row: AttemptRow) -> TaskAttemptInfo:
     )
 
 
-def _made_of[I: TaskInfo | TaskAttemptInfo](row: TaskInfoRow | AttemptRow, kind: type[I], **others: Any) -> I:
-    """Take over the columns of a row that fields are named like, but those that are given in another form."""
+def _from_row[I: TaskInfo | TaskAttemptInfo](row: TaskInfoRow | AttemptRow, kind: type[I], **others: Any) -> I:
+    """Copy the columns of a row to the fields of the same name. ``others`` has the fields that need a conversion."""
     same = {field.name: getattr(row, field.name) for field in fields(kind) if field.name in row._fields}
     return kind(**same | others)
 
@@ -153,7 +153,7 @@ def _code(code: str | None) -> BuiltInTaskCode | str | None:
 
 
 def _message(error: bytes | None) -> str | None:
-    """The message of a stored TaskError."""
+    """Return the message of a stored `TaskError`."""
     if error is None:
         return None
     stored = decode_json(error)

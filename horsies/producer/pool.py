@@ -1,7 +1,7 @@
-"""Pools of connections, without threads or background tasks: who needs a connection and finds none opens it.
+"""Connection pools without threads or background tasks: a caller that finds no idle connection opens one itself.
 
-So a refused connection is known at once, a fork inherits nothing that runs, and a loop that ends has nothing to wait
-for.
+So a refused connection is reported immediately, a fork inherits no running threads, and an event loop can be closed
+without waiting for the pool.
 """
 
 import asyncio
@@ -27,7 +27,14 @@ _SURPLUS_AFTER_IDLE_S = 10.0
 
 @dataclass(slots=True)
 class Pooled[C: Connection[Any] | AsyncConnection[Any]]:
-    """A connection and what its pool knows of it. ``is_ready``: its session is set up."""
+    """A pooled connection.
+
+    Attributes:
+        connection: The connection.
+        is_ready: Whether its session is set up.
+        opened_at: When it was opened, by the monotonic clock.
+        used_at: When it was last returned to the pool, by the monotonic clock.
+    """
 
     connection: C
     is_ready: bool = False
@@ -36,35 +43,37 @@ class Pooled[C: Connection[Any] | AsyncConnection[Any]]:
 
     @property
     def is_reusable(self) -> bool:
-        """Whether the last one who used it left it in order."""
+        """Whether its last user left it outside of a transaction and of a pipeline."""
         pgconn = self.connection.pgconn
         is_idle = pgconn.transaction_status == TransactionStatus.IDLE and pgconn.pipeline_status == PipelineStatus.OFF
         return self.is_ready and is_idle
 
 
 class IdlePool[C: Connection[Any] | AsyncConnection[Any]]:
-    """The idle connections of a pool. The one used last is taken first, so that what is too many gets old."""
+    """The idle connections of a pool.
+
+    The most recently used connection is taken first, so that surplus connections stay idle and are closed.
+    """
 
     def __init__(self, database: Database) -> None:
-        """Open nothing yet."""
         self._database = database
         self._config = database.config
         self._most = self._config.pool_size + self._config.max_overflow
         self._idle: deque[Pooled[C]] = deque()
         self._lock = threading.Lock()
         self._is_closed = False
-        self._doubted_at = 0.0
+        self._suspect_since = 0.0
 
     def _take_idle(self) -> Pooled[C] | None:
         with self._lock:
             return self._idle.pop() if self._idle else None
 
     def _put_back(self, pooled: Pooled[C]) -> Pooled[C] | None:
-        """Keep a connection for the next one; answers the one that is to be closed, this or another."""
+        """Return a connection to the pool. Return the connection that the caller must close, this one or another."""
         now = pooled.used_at = monotonic()
         with self._lock:
             if not pooled.is_reusable:
-                self._doubted_at = now  # what broke this one may have broken all
+                self._suspect_since = now  # the other connections may be broken for the same reason
                 return pooled
             if self._is_closed:
                 return pooled
@@ -73,7 +82,7 @@ class IdlePool[C: Connection[Any] | AsyncConnection[Any]]:
             return self._idle.popleft() if is_too_many and now - self._idle[0].used_at > _SURPLUS_AFTER_IDLE_S else None
 
     def _clear(self) -> list[Pooled[C]]:
-        """Keep nothing from now on; answers what is to be closed."""
+        """Close the pool for returned connections, and return the idle connections, which the caller must close."""
         with self._lock:
             self._is_closed = True
             left = list(self._idle)
@@ -81,16 +90,16 @@ class IdlePool[C: Connection[Any] | AsyncConnection[Any]]:
         return left
 
     def _is_spent(self, pooled: Pooled[C]) -> bool:
-        """Whether a connection is so old that it is to be replaced."""
+        """Whether a connection has reached the age at which it is replaced."""
         return monotonic() - pooled.opened_at > self._config.pool_recycle
 
     def _needs_ping(self, pooled: Pooled[C]) -> bool:
-        """Whether a connection may have died unseen since it was used."""
-        is_doubtful = pooled.used_at < max(self._doubted_at, monotonic() - _PING_AFTER_IDLE_S)
-        return self._config.pool_pre_ping and is_doubtful
+        """Whether a connection may have been lost unnoticed since it was last used."""
+        is_suspect = pooled.used_at < max(self._suspect_since, monotonic() - _PING_AFTER_IDLE_S)
+        return self._config.pool_pre_ping and is_suspect
 
     def discard_after_fork(self) -> None:
-        """Forget connections that belong to the parent of a fork, without the good-bye that would end them there."""
+        """Drop the connections inherited from a fork's parent, without the Terminate message that would end them."""
         self._lock = threading.Lock()
         for pooled in self._idle:
             with suppress(psycopg.Error, OSError):
@@ -100,25 +109,27 @@ class IdlePool[C: Connection[Any] | AsyncConnection[Any]]:
 
     def _exhausted(self) -> CallFailedError:
         seconds = self._config.pool_timeout
-        message = f"no connection became free within {seconds:g} s: pool_size + max_overflow are {self._most}"
+        message = (
+            f"no connection became free within {seconds:g} s (pool_timeout): "
+            f"the pool has at most {self._most} connections (pool_size + max_overflow)"
+        )
         return CallFailedError(message, retryable=True)
 
 
 class SyncPool(IdlePool[Connection[Any]]):
-    """Connections for threads."""
+    """A connection pool for threads."""
 
     def __init__(self, database: Database) -> None:
-        """Open nothing yet."""
         super().__init__(database)
         self._slots = threading.Semaphore(self._most)
 
     @contextmanager
     def connection(self) -> Generator[Connection[Any]]:
-        """Lend a connection.
+        """Provide a connection within a ``with`` block.
 
         Raises:
-            CallFailedError: none became free within ``pool_timeout``.
-            psycopg.Error: none could be opened.
+            CallFailedError: No connection became free within ``pool_timeout``.
+            psycopg.Error: A connection could not be opened.
         """
         if not self._slots.acquire(timeout=self._config.pool_timeout):
             raise self._exhausted()
@@ -136,7 +147,7 @@ class SyncPool(IdlePool[Connection[Any]]):
             self._slots.release()
 
     def close(self) -> None:
-        """Close the idle connections now, and the others when they come back."""
+        """Close the idle connections now, and the others when they are returned."""
         for pooled in self._clear():
             pooled.connection.close()
 
@@ -160,16 +171,15 @@ class SyncPool(IdlePool[Connection[Any]]):
 
 
 class AsyncPool(IdlePool[AsyncConnection[Any]]):
-    """Connections for the tasks of one event loop: `SyncPool`, awaited."""
+    """A connection pool for the asyncio tasks of one event loop."""
 
     def __init__(self, database: Database) -> None:
-        """Open nothing yet."""
         super().__init__(database)
         self._slots = asyncio.Semaphore(self._most)
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[AsyncConnection[Any]]:
-        """The same as `SyncPool.connection`, awaited."""
+        """Like `SyncPool.connection`, for asyncio."""
         try:
             async with asyncio.timeout(self._config.pool_timeout):
                 await self._slots.acquire()
@@ -189,7 +199,7 @@ class AsyncPool(IdlePool[AsyncConnection[Any]]):
             self._slots.release()
 
     async def close(self) -> None:
-        """Close the idle connections now, and the others when they come back."""
+        """Close the idle connections now, and the others when they are returned."""
         for pooled in self._clear():
             await pooled.connection.close()
 

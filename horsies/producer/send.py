@@ -1,4 +1,4 @@
-"""Sending: from a call's arguments to an accepted task, with replays that never make a second one."""
+"""Sending tasks, with retries that never create a second task."""
 
 import hashlib
 import logging
@@ -34,13 +34,14 @@ type SendKind = Literal["send", "schedule"]
 
 @dataclass(frozen=True, slots=True)
 class TaskSendOptions:
-    """What `with_options` sets for one send.
+    """The options of one send; see `TaskFunction.with_options`.
 
     Attributes:
-        good_until: aware; not started by then, the task ends EXPIRED.
-        delay: seconds until the task may be claimed.
-        priority: 1 (first) to 100; None: the queue's.
-        connection: in whose open transaction the task is sent; `UNSET`: in one of the library's own.
+        good_until: An aware datetime. A task that was not started by then ends EXPIRED. None: no expiry.
+        delay: Seconds until the task may be claimed.
+        priority: 1 (highest) to 100; None: the priority of the queue.
+        connection: The connection of the caller in whose transaction the task is sent; `UNSET`: a connection of the
+            pool, outside of any transaction of the caller.
     """
 
     good_until: datetime | None = None
@@ -51,12 +52,13 @@ class TaskSendOptions:
 
 @dataclass(frozen=True, slots=True)
 class TaskSendPayload:
-    """A send as it goes to the database; `retry_send` replays it.
+    """A send in the form that goes to the database, which `retry_send` can replay.
 
     Attributes:
-        kind: which of `send` and `schedule` made it.
-        request: the task.
-        enqueue_sha: SHA-256, in hex, over name, queue, arguments and options: two sends with one id must agree in it.
+        kind: ``send`` or ``schedule``, the method that made it.
+        request: The encoded task.
+        enqueue_sha: The SHA-256, in hex, of name, queue, arguments and options. All sends with the same id must have
+            the same hash.
     """
 
     kind: SendKind
@@ -69,20 +71,20 @@ class TaskSendError:
     """Why a task was not accepted.
 
     Attributes:
-        code: what went wrong.
-        message: the same in words, naming the parameter or the database's reason.
-        retryable: `retry_send` may succeed; it never makes a second task, also if the first send did get through. Of a
-            send in a transaction of the caller's: the whole transaction may.
-        task_id: the id made for the task, if it came so far; None in a transaction of the caller's.
-        payload: what `retry_send` replays, if it came so far; None in a transaction of the caller's.
-        exception: the cause, if there was one.
+        code: The kind of failure.
+        message: A description of the failure, which names the parameter or the database's reason.
+        retryable: Whether `retry_send` may succeed. It never creates a second task, even if the first send reached the
+            database. For a send in a transaction of the caller: whether the whole transaction may succeed later.
+        task_id: The id of the task; None if the send failed before it was sent, or in a transaction of the caller.
+        payload: The payload that `retry_send` replays; None in the same cases as ``task_id``.
+        exception: The cause; None if there was none.
     """
 
     code: TaskSendErrorCode
     message: str
     retryable: bool = False
     task_id: str | None = None
-    payload: TaskSendPayload | None = field(default=None, repr=False)  # it has the arguments
+    payload: TaskSendPayload | None = field(default=None, repr=False)  # it contains the arguments
     exception: BaseException | None = field(default=None, repr=False)
 
 
@@ -90,17 +92,23 @@ type TaskSendResult[T] = Result[T, TaskSendError]
 
 
 class Retryable(Protocol):
-    """An error that says whether it may pass."""
+    """An error with a flag that says whether it is transient."""
 
     @property
     def retryable(self) -> bool:
-        """The same operation may succeed later."""
+        """Whether the same operation may succeed later."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Producer:
-    """What a task needs of its app to be sent."""
+    """The part of an app that its tasks use to send themselves.
+
+    Attributes:
+        runner: Runs the operations.
+        queue_priorities: The priority of each queue by its name.
+        resend_on_transient_err: Whether failed sends are retried automatically.
+    """
 
     runner: Runner
     queue_priorities: Mapping[str, int]
@@ -110,19 +118,19 @@ class Producer:
 class Suppression(Enum):
     """Why sends are suppressed."""
 
-    IMPORT = "task modules are imported: move the {} into a function"
-    """A worker or a check imports task modules. A program that runs the same module without them would send."""
-    CHECK = "a check calls the functions that build workflows; it sends nothing"
-    """A check calls code that is meant to run later. Nothing is lost, so nothing is logged."""
+    IMPORT = "during the import of task modules: move the {} into a function"
+    """A worker or a check imports task modules. A program that runs the same module directly would send."""
+    CHECK = "by a function that builds workflows, during a check, which sends nothing"
+    """A check calls code that is intended to run later. No send is lost, so none is logged."""
 
 
 class _Suppressed(threading.local):
     """How sends of this thread are suppressed.
 
     Attributes:
-        why: the reason; None: sends are not suppressed.
-        found: where warnings about sends at import are collected; None: nowhere.
-        level: the level at which a suppressed send is logged.
+        why: The reason; None if sends are not suppressed.
+        found: The list that collects warnings about sends at import; None: they are not collected.
+        level: The level at which a suppressed send is logged.
     """
 
     why: Suppression | None = None
@@ -137,12 +145,13 @@ _suppressed = _Suppressed()
 def sends_suppressed(
     why: Suppression = Suppression.IMPORT, *, found: list[HorsiesError] | None = None, level: int | None = None
 ) -> Generator[None]:
-    """Within this block every send of this thread answers SEND_SUPPRESSED.
+    """Make every send of this thread fail with SEND_SUPPRESSED within this block.
 
     Args:
-        why: the reason; with `Suppression.CHECK` nothing is collected or logged.
-        found: gets a warning with the place of each send (HRS-305); None: the list of the block around this one.
-        level: at which suppressed sends are logged; None: that of the block around this one, or WARNING.
+        why: The reason; with `Suppression.CHECK` nothing is collected or logged.
+        found: The list that gets a warning with the location of each send (HRS-305); None: the list of the enclosing
+            block.
+        level: The level at which suppressed sends are logged; None: that of the enclosing block, or WARNING.
     """
     before = (_suppressed.why, _suppressed.found, _suppressed.level)
     _suppressed.why = why
@@ -155,20 +164,20 @@ def sends_suppressed(
 
 
 def sends_are_suppressed() -> bool:
-    """Whether this thread is in such a block."""
+    """Whether this thread is within a `sends_suppressed` block."""
     return _suppressed.why is not None
 
 
 def suppression() -> Suppression | None:
-    """Why sends of this thread are suppressed, according to the innermost block; None: they are not."""
+    """Return why sends of this thread are suppressed, given by the innermost block; None if they are not suppressed."""
     return _suppressed.why
 
 
 def note_suppressed(what: str) -> None:
-    """Collect a warning about a suppressed send, with the place in the user's source.
+    """Collect a warning about a suppressed send, with the line of user code.
 
     Args:
-        what: was sent or started, such as ``task 'mail' is sent``.
+        what: The beginning of the message, such as ``task 'mail' is sent``.
     """
     if _suppressed.why is Suppression.IMPORT and _suppressed.found is not None:
         warning = ConfigurationError(
@@ -182,7 +191,7 @@ def note_suppressed(what: str) -> None:
 
 
 def log_failure(name: str, *, suppressed: bool, **fields: object) -> None:
-    """Log a send or a start that failed, and the place of one that was suppressed."""
+    """Log a failed send or start. A suppressed one is logged at the level of the suppression, with its location."""
     if suppressed:
         event(name, level=_suppressed.level, **fields, place=caller_location())
     else:
@@ -191,7 +200,7 @@ def log_failure(name: str, *, suppressed: bool, **fields: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """A send as the program asks for it."""
+    """A send as the program requested it, before validation and encoding."""
 
     definition: TaskDefinition
     kind: SendKind
@@ -205,11 +214,11 @@ def _invalid(message: str, exception: BaseException | None = None) -> Err[TaskSe
 
 
 def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPayload]:
-    """Check and encode a send; nothing leaves the process."""
+    """Validate and encode a send, without accessing the database."""
     definition, options = asked.definition, asked.options
     suppressed = suppression()
     if suppressed is not None:
-        message = f"{definition.name} was sent while {suppressed.value.format('send')}"
+        message = f"{definition.name} was sent {suppressed.value.format('send')}"
         note_suppressed(f"task {definition.name!r} is sent")
         return Err(TaskSendError(TaskSendErrorCode.SEND_SUPPRESSED, message))
     wrong = (
@@ -250,20 +259,20 @@ def _wrong_delay(delay: object) -> str | None:
 def _wrong_deadline(deadline: object) -> str | None:
     if deadline is None or (isinstance(deadline, datetime) and deadline.utcoffset() is not None):
         return None
-    return f"good_until must be an aware datetime, got {deadline!r}: give it a tzinfo, as in datetime.now(UTC)"
+    return f"good_until must be an aware datetime, got {deadline!r}: add a tzinfo, for example datetime.now(UTC)"
 
 
 def _wrong_priority(priority: object) -> str | None:
     if priority is None or (type(priority) is int and 1 <= priority <= LAST_PRIORITY):
         return None
-    return f"priority must be a whole number from 1 (first) to {LAST_PRIORITY}, got {priority!r}"
+    return f"priority must be a whole number from 1 (highest) to {LAST_PRIORITY}, got {priority!r}"
 
 
 def wrong_connection(connection: object) -> str | None:
-    """Why a connection that was given cannot be one: a program gave None where it meant to give its own."""
+    """Return why the value of ``connection=`` is invalid: None probably means that the program lost its connection."""
     if connection is not None:
         return None
-    return "connection= is None: give an open connection, or leave connection= out to send outside of your transactions"
+    return "connection= is None: pass an open connection, or omit connection= to send outside of your transactions"
 
 
 def _fingerprint(request: EnqueueRequest) -> bytes:
@@ -279,12 +288,12 @@ def _fingerprint(request: EnqueueRequest) -> bytes:
 
 
 def send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID], H]) -> Operation[TaskSendResult[H]]:
-    """Enqueue a task, and log a failure: a program may not look at the answer."""
+    """Enqueue a task, and log a failure, because a program may ignore the result."""
     return _logged((yield from _send(producer, asked, make_handle)), asked.definition)
 
 
 def _send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID], H]) -> Operation[TaskSendResult[H]]:
-    """Enqueue a task; with ``resend_on_transient_err``, replay that up to three times."""
+    """Enqueue a task. With ``resend_on_transient_err``, retry it up to three times."""
     prepared = prepare(producer, asked)
     if isinstance(prepared, Err):
         return prepared
@@ -297,7 +306,7 @@ def _send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID
 def with_resend[T, E: Retryable](
     producer: Producer, first: Operation[Result[T, E]], replay: Callable[[], Operation[Result[T, E]]]
 ) -> Operation[Result[T, E]]:
-    """Carry an operation out and, with ``resend_on_transient_err``, replay it while it fails with what may pass."""
+    """Run an operation. With ``resend_on_transient_err``, retry it after transient failures, up to three times."""
     answer = yield from first
     for pause in RESEND_PAUSES_S if producer.resend_on_transient_err else ():
         if not (isinstance(answer, Err) and answer.err_value.retryable):
@@ -310,7 +319,7 @@ def with_resend[T, E: Retryable](
 def resend[H](
     error: TaskSendError, kind: SendKind, definition: TaskDefinition, make_handle: Callable[[UUID], H]
 ) -> Operation[TaskSendResult[H]]:
-    """Replay the payload of a failed send of the same task and kind, and log a failure."""
+    """Retry a failed send of the same task and kind, and log a failure."""
     return _logged((yield from _resend(error, kind, definition, make_handle)), definition)
 
 
@@ -319,8 +328,8 @@ def _resend[H](
 ) -> Operation[TaskSendResult[H]]:
     payload = error.payload
     if error.code is not TaskSendErrorCode.ENQUEUE_FAILED or payload is None:
-        what = "only a send that failed with ENQUEUE_FAILED, and in no transaction of yours, can be replayed"
-        return _invalid(f"{what}: this one has {error.code}")
+        what = "only a send that failed with ENQUEUE_FAILED outside of a transaction of the caller can be retried"
+        return _invalid(f"{what}: this send failed with {error.code}")
     if payload.kind != kind:
         return _invalid(f"this error comes from {payload.kind}: use retry_{payload.kind}")
     if payload.request.task_name != definition.name:
@@ -365,7 +374,7 @@ def _logged[H](answer: TaskSendResult[H], definition: TaskDefinition) -> TaskSen
 
 
 def _reason(error: TaskSendError) -> str:
-    """Why a send failed, without the values of arguments, which the message shows."""
+    """Return why a send failed, for the log: without the values of arguments, which the error message contains."""
     if not isinstance(error.exception, CodecError):
         return mask_secrets(error.message)
     parameter = error.exception.parameter

@@ -1,4 +1,4 @@
-"""The blocking driver."""
+"""The blocking driver, which runs operations in the calling thread."""
 
 import threading
 import time
@@ -14,58 +14,56 @@ from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Pause
 from horsies.db.pipeline import round_trip
 from horsies.db.queries.rows import StoredResult
 from horsies.producer import caller_connection
-from horsies.producer.fork_reset import renew_in_children
+from horsies.producer.fork_reset import reset_in_children
 from horsies.producer.pool import SyncPool
 from horsies.producer.waiter import Waiter, Waiters
 
 
 class SyncWaiter(Waiter):
-    """A ticket on which a thread can block."""
+    """A waiter on which a thread can block."""
 
     __slots__ = ("ended",)
 
     def __init__(self, waiters: Waiters, task_id: UUID) -> None:
-        """Begin to wait."""
         self.ended = threading.Event()
         super().__init__(waiters, task_id)
 
-    def wake(self, told: StoredResult | None) -> None:
-        """Take the result, if it is known, and go on."""
-        super().wake(told)
+    def wake(self, pushed_result: StoredResult | None) -> None:
+        """Store the pushed result, if there is one, and wake the thread."""
+        super().wake(pushed_result)
         self.ended.set()
 
     def wait(self, seconds: float) -> StoredResult | None:
-        """Block until a notice came since the last wait, or the seconds are over; the result, if the notice has it."""
+        """Block until a notification arrives or the timeout expires. Return the result if it was pushed."""
         self.ended.wait(seconds)
         self.ended.clear()
-        return self._told
+        return self._pushed_result
 
 
 class SyncDriver:
-    """Carries operations out, blocking. Its pool is opened at first use, and anew in a forked child."""
+    """Runs operations, blocking. Its pool is opened at first use, and again in a forked child process."""
 
     def __init__(self, database: Database, waiters: Waiters) -> None:
-        """Nothing is opened yet."""
         self._database = database
         self._waiters = waiters
         self._lock = threading.Lock()
         self._pool: SyncPool | None = None
-        renew_in_children(self)
+        reset_in_children(self)
 
     def reset_after_fork(self) -> None:
-        """Forget the pool: it belongs to a fork's parent."""
+        """Drop the pool, which belongs to the parent process."""
         self._lock = threading.Lock()
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.discard_after_fork()
 
     def run[R](self, operation: Operation[R]) -> R:
-        """Carry an operation out."""
+        """Run an operation: execute each of its steps, and send it the answers until it returns."""
         try:
             step = next(operation)
             while True:
                 try:
-                    answer = self._take(step)
+                    answer = self._execute(step)
                 except CallFailedError as failure:
                     step = operation.throw(failure)
                 else:
@@ -76,13 +74,13 @@ class SyncDriver:
             operation.close()
 
     def close(self) -> None:
-        """Close the pool."""
+        """Close the pool. The next operation opens a new one."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
 
-    def _take(self, step: Step) -> Any:
+    def _execute(self, step: Step) -> Any:
         match step:
             case Call():
                 return self._call(step)
@@ -93,7 +91,7 @@ class SyncDriver:
             case Pause(seconds=seconds):
                 return time.sleep(seconds)
             case Wait():
-                msg = f"a ticket of another driver: {step.ticket!r}"
+                msg = f"the ticket belongs to another driver: {step.ticket!r}"
                 raise TypeError(msg)
 
     def _call[R](self, call: Call[R]) -> R:
@@ -103,7 +101,7 @@ class SyncDriver:
                 return caller_connection.ask(self._database, call)
             with pool.connection() as connection:
                 return round_trip(self._database, connection, *call.groups)[0][0]
-        except (psycopg.Error, UnicodeEncodeError) as error:  # text may hold a lone surrogate
+        except (psycopg.Error, UnicodeEncodeError) as error:  # text may contain a lone surrogate
             raise call_failed(error) from error
 
     def _open_pool(self) -> SyncPool:

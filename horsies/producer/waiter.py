@@ -1,4 +1,4 @@
-"""Waiting for tasks to end: one listening thread and one connection for all waiters of a process."""
+"""Waiting for tasks to end: one listener thread and one connection serve all waiters of a process."""
 
 import selectors
 import threading
@@ -15,7 +15,7 @@ from horsies.db.queries.rows import StoredResult
 from horsies.db.sqlfiles import channel, listen
 from horsies.errors import HorsiesError
 from horsies.process import monotonic, socket_pair
-from horsies.producer.fork_reset import renew_in_children
+from horsies.producer.fork_reset import reset_in_children
 
 _LINGER_S = 30.0
 _RECONNECT_FIRST_S = 0.1
@@ -27,49 +27,53 @@ type Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Waiter:
-    """One who waits for one task."""
+    """A subscription of one caller to the end of one task or run. It is active as soon as it is made.
 
-    __slots__ = ("_told", "_waiters", "task_id")
+    ``_pushed_result`` is the result that a notification carried: the listener thread writes it, the caller reads it.
+    """
+
+    __slots__ = ("_pushed_result", "_waiters", "task_id")
 
     def __init__(self, waiters: "Waiters", task_id: UUID) -> None:
-        """Begin to wait."""
         self._waiters = waiters
-        self._told: StoredResult | None = None
+        self._pushed_result: StoredResult | None = None
         self.task_id = task_id
         waiters.add(self)
 
-    def wake(self, told: StoredResult | None) -> None:
-        """Take the result, if it is known. Called from the listening thread, at least once after the end."""
-        self._told = told or self._told
+    def wake(self, pushed_result: StoredResult | None) -> None:
+        """Store the pushed result, if there is one. The listener thread calls it at least once after the end."""
+        self._pushed_result = pushed_result or self._pushed_result
 
     def close(self) -> None:
-        """Stop waiting."""
-        self._waiters.forget(self)
+        """Cancel the subscription."""
+        self._waiters.remove(self)
 
 
 class Waiters:
-    """All waiters of a process."""
+    """All waiters of a process. The first waiter starts the listener thread.
+
+    ``_by_task`` and ``_listener`` are written by callers and by the listener thread; ``_lock`` guards them.
+    """
 
     def __init__(self, database: Database, poll_seconds: float) -> None:
-        """Nothing is opened before the first waiter."""
         self._database = database
         self._poll_seconds = poll_seconds
         self.reset_after_fork()
-        renew_in_children(self)
+        reset_in_children(self)
 
     def reset_after_fork(self) -> None:
-        """Forget everybody, and the thread: a fork's parent has them."""
+        """Drop all waiters and the listener thread, which belong to the parent process."""
         self._lock = threading.Lock()
         self._by_task: dict[UUID, set[Waiter]] = defaultdict(set)
         self._listener: _Listener | None = None
 
     def add(self, waiter: Waiter) -> None:
-        """Add a waiter; the listening thread is started if it does not run."""
+        """Add a waiter, and start the listener thread if it is not running."""
         with self._lock:
             self._by_task[waiter.task_id].add(waiter)
             self._listen()
 
-    def forget(self, waiter: Waiter) -> None:
+    def remove(self, waiter: Waiter) -> None:
         """Remove a waiter."""
         with self._lock:
             of_task = self._by_task.get(waiter.task_id)
@@ -79,7 +83,7 @@ class Waiters:
                     del self._by_task[waiter.task_id]
 
     def close(self) -> None:
-        """End the thread and its connection. Who still waits gets a new one."""
+        """Stop the listener thread and close its connection. Remaining waiters get a new thread."""
         with self._lock:
             listener, self._listener = self._listener, None
         if listener is not None:
@@ -89,30 +93,34 @@ class Waiters:
                     self._listen()
 
     def awaited(self) -> list[UUID]:
-        """The tasks that somebody waits for."""
+        """Return the ids of all tasks and runs that have a waiter."""
         with self._lock:
             return list(self._by_task)
 
     def notice(self, payload: str) -> None:
-        """Wake those whom a notice of `horsies.notify_done` concerns."""
-        ids, is_told, told = payload.partition(" ")
-        if is_told:
-            head, _, result = told.partition("\n")
+        r"""Wake the waiters of a notification that `horsies.notify_done` sent.
+
+        The payload is either the hex ids of ended tasks without separators, or one id and its result:
+        ``<id> <status> <task name>\n<result>``.
+        """
+        ids, has_result, pushed = payload.partition(" ")
+        if has_result:
+            head, _, result = pushed.partition("\n")
             status, _, task_name = head.partition(" ")
             self.wake(UUID(hex=ids), StoredResult(task_name, status, result.encode()))
             return
         for start in range(0, len(ids), _HEX_DIGITS):
             self.wake(UUID(hex=ids[start : start + _HEX_DIGITS]))
 
-    def wake(self, task_id: UUID, told: StoredResult | None = None) -> None:
-        """Wake those who wait for a task, and hand them its result if that is known."""
+    def wake(self, task_id: UUID, pushed_result: StoredResult | None = None) -> None:
+        """Wake the waiters of a task, and pass them its result if it was pushed."""
         with self._lock:
             waiters = list(self._by_task.get(task_id, ()))
         for waiter in waiters:
-            waiter.wake(told)
+            waiter.wake(pushed_result)
 
-    def leave(self, listener: "_Listener") -> bool:
-        """Whether a listener may go, for nobody waits: the next waiter starts another one."""
+    def retire_if_idle(self, listener: "_Listener") -> bool:
+        """Whether the listener may stop because there are no waiters. The next waiter starts another listener."""
         with self._lock:
             if self._by_task or self._listener is not listener:
                 return False
@@ -126,10 +134,10 @@ class Waiters:
 
 
 class _Listener:
-    """The listening thread with its connection.
+    """The listener thread with its connection.
 
-    A notice is a hint that may be lost with its connection. So the thread also asks, after every (re)connect and
-    every ``poll_seconds``, which of the awaited tasks are no longer live. That question is the connection's ping too.
+    A notification is only a hint, which may be lost with its connection. So the thread also queries after every connect
+    and every ``poll_seconds`` which of the awaited tasks are no longer live. The query also checks the connection.
     """
 
     def __init__(self, waiters: Waiters, database: Database, poll_seconds: float) -> None:
@@ -143,7 +151,7 @@ class _Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread. To close one end is seen at the other."""
+        """Stop the thread: it notices that the other end of the socket pair is closed."""
         self._stop.close()
         self._thread.join()
 
@@ -151,7 +159,7 @@ class _Listener:
         delay = _RECONNECT_FIRST_S
         with self._stop, self._stopped, selectors.DefaultSelector() as selector:
             selector.register(self._stopped, selectors.EVENT_READ)
-            while not self._waiters.leave(self):
+            while not self._waiters.retire_if_idle(self):
                 try:
                     with self._database.connect(to_listen=True) as connection:
                         delay = _RECONNECT_FIRST_S
@@ -163,7 +171,7 @@ class _Listener:
                     delay = min(delay * 2, _RECONNECT_MAX_S)
 
     def _listen(self, connection: Connection) -> None:
-        """Wake who is to be woken until the thread is stopped or nobody has waited for a while."""
+        """Wake waiters until the thread is stopped, or until there have been no waiters for ``_LINGER_S`` seconds."""
         connection.add_notify_handler(lambda notice: self._waiters.notice(notice.payload))
         if self._database.can_listen:
             connection.execute(listen(channel("done", self._database.schema)))
@@ -174,18 +182,18 @@ class _Listener:
             while self._read_notices(selector, connection.pgconn, self._poll(connection)):
                 if self._waiters.awaited():
                     last_needed = monotonic()
-                elif monotonic() - last_needed > _LINGER_S and self._waiters.leave(self):
+                elif monotonic() - last_needed > _LINGER_S and self._waiters.retire_if_idle(self):
                     return
 
     def _poll(self, connection: Connection) -> float:
-        """Ask for the awaited tasks; answers when to ask again."""
+        """Query the awaited tasks, wake the waiters of ended ones, and return the time of the next query."""
         call = task_queries.ended_among(self._waiters.awaited())
         for task_id in call.decode(connection.execute(self._database.statement(call), call.params).fetchall()):
             self._waiters.wake(task_id)
         return monotonic() + self._poll_seconds
 
     def _read_notices(self, selector: selectors.BaseSelector, pgconn: PGconn, until: float) -> bool:
-        """Read notices straight off libpq; False: the thread is stopped."""
+        """Read notifications directly from libpq until ``until``. Return False if the thread is stopped."""
         while (left := until - monotonic()) > 0:
             while notice := pgconn.notifies():
                 self._waiters.notice(notice.extra.decode())

@@ -1,4 +1,4 @@
-"""`current_task`: what a task can know and say of itself while it runs."""
+"""`current_task`: access to the running attempt, its progress and its cancellation."""
 
 import logging
 import threading
@@ -22,37 +22,36 @@ _current: ContextVar["CurrentTask | None"] = ContextVar("horsies_current_task", 
 
 
 def current_task() -> "CurrentTask | None":
-    """The task that this code runs for, in a worker; None anywhere else, also where a task is called directly.
+    """Return the running task. Return None outside of a worker, and where a task is called directly.
 
-    It is known in the task's own thread or coroutine, and in what that starts with `asyncio`. Hand it to threads of
-    your own.
+    The task is known in its own thread or coroutine, and in asyncio tasks and threads started with `asyncio`. Pass it
+    explicitly to threads that the task starts itself.
     """
     return _current.get()
 
 
 class CurrentTask:
-    """One attempt at a task, seen from inside. Nothing here waits for the database, or fails because it is away.
+    """The running attempt of a task. No method waits for the database, or fails when it cannot be reached.
 
     Attributes:
-        name: the name of the task.
-        attempt: its number, from 1.
-        queue: where the task waited.
-        deadline: when its time-out strikes, by this machine's clock; None: never.
+        name: The name of the task.
+        attempt: The number of the attempt, from 1.
+        queue: The queue of the task.
+        deadline: When the timeout ends the attempt, by the clock of this machine; None: never.
     """
 
-    __slots__ = ("_asked_at", "_is_wanted", "_reporter", "attempt", "deadline", "name", "queue", "uuid")
+    __slots__ = ("_asked_at", "_cancelled", "_reporter", "attempt", "deadline", "name", "queue", "uuid")
 
-    def __init__(  # noqa: PLR0913 - what a task can know
+    def __init__(  # noqa: PLR0913 - one keyword per attribute
         self, reporter: "Reporter", task_id: UUID, attempt: int, *, name: str, queue: str, timeout_ms: int | None
     ) -> None:
-        """Made by the worker."""
         self.name = name
         self.uuid = task_id
         self.attempt = attempt
         self.queue = queue
         self.deadline = None if timeout_ms is None else datetime.now(UTC) + timedelta(milliseconds=timeout_ms)
         self._reporter = reporter
-        self._is_wanted = True
+        self._cancelled = False
         self._asked_at = monotonic()
 
     def __repr__(self) -> str:
@@ -61,65 +60,77 @@ class CurrentTask:
 
     @property
     def id(self) -> str:
-        """The task's id, a UUID as text."""
+        """The id of the task, a UUID as text."""
         return str(self.uuid)
 
     @property
     def cancelled(self) -> bool:
-        """Whether this attempt is not wanted any more.
+        """Whether this attempt must end.
 
-        The task was cancelled, it exceeded its time-out and could not be stopped, or the worker was declared dead. It
-        is what the worker or the database said last; reading it has the database asked again, as `heartbeat` does.
+        It must end if the task was cancelled, if it exceeded its timeout and could not be stopped, or if the worker was
+        declared dead. The value is the last known one; reading it requests a new one from the database in the
+        background, as `heartbeat` does.
         """
         self.heartbeat()
-        return not self._is_wanted
+        return self._cancelled
 
     def progress(self, done: float, total: float = 1, note: str | None = None) -> None:
-        """Say how far the task has come: ``progress(0.5)`` or ``progress(3, 10, "pages")``.
+        """Report the progress of the task: ``progress(0.5)`` or ``progress(3, 10, "pages")``.
 
-        It may be called as often as you like: a few times a second the latest word is written, and the last one in any
-        case. `TaskInfo.progress` shows it as ``{"done": 3, "total": 10, "note": "pages"}``.
+        It may be called at any rate: the latest report is written a few times per second, and the last one is always
+        written. `TaskInfo.progress` shows it as ``{"done": 3, "total": 10, "note": "pages"}``.
+
+        Args:
+            done: How much is done, from 0 to ``total``.
+            total: The amount of all work, more than 0. Default: 1.
+            note: Text for people; None: no text.
 
         Raises:
-            ValueError: ``done`` is not between 0 and ``total``, or ``total`` is 0.
+            ValueError: ``done`` is not between 0 and ``total``, or ``total`` is not a finite number above 0.
         """
         if not (0 <= done <= total and 0 < total < float("inf")):
-            msg = f"progress goes from 0 to a total of more than 0, which is 1 unless given: got {done} of {total}"
+            msg = f"progress must be from 0 to the total (default 1), and the total above 0: got {done} of {total}"
             raise ValueError(msg)
         text = None if note is None else escape_surrogates(note)
         report = {"done": _plain(done), "total": _plain(total), "note": text}
-        self._reporter.tell(self, encode_json(report))
+        self._reporter.submit(self, encode_json(report))
 
     def heartbeat(self) -> None:
-        """Have the database asked, once a second at most, whether this attempt is still wanted; see `cancelled`.
+        """Request in the background, at most once per second, whether this attempt must end; see `cancelled`.
 
-        There is no need to call it: that the task lives is for the worker to say.
+        Calling it is optional: the worker sends the heartbeats that keep the task alive.
         """
         now = monotonic()
         if now - self._asked_at > _ASK_EVERY_S:
             self._asked_at = now
-            self._reporter.tell(self, None)
+            self._reporter.submit(self, None)
 
-    def is_told(self, *, wanted: bool) -> None:
-        """Take the database's answer, or the worker's word that the attempt must end. Neither is ever taken back."""
-        self._is_wanted = self._is_wanted and wanted
+    def note_cancelled(self, *, cancelled: bool) -> None:
+        """Record whether the attempt must end, as the worker or the database reports it. It is never revoked.
+
+        The reporter thread writes it with the database's answer, the worker runtime when it stops the attempt; the
+        task reads it as `cancelled`.
+        """
+        self._cancelled = self._cancelled or cancelled
 
 
 class Running:
-    """What runs inside is this task's. A generator would do, and takes longer than the rest of a small task."""
+    """A context manager within which `current_task` returns the task.
+
+    It is a class because a generator-based context manager would dominate the run time of a small task.
+    """
 
     __slots__ = ("_task", "_token")
 
     def __init__(self, task: CurrentTask) -> None:
-        """Take the task."""
         self._task = task
 
     def __enter__(self) -> None:
-        """Make it the current one."""
+        """Set the current task."""
         self._token: Token[CurrentTask | None] = _current.set(self._task)
 
     def __exit__(self, *_raised: object) -> None:
-        """Go back to what was before."""
+        """Restore the previous current task."""
         _current.reset(self._token)
 
 
@@ -128,66 +139,69 @@ def _plain(number: float) -> float:
 
 
 class Reporter:
-    """Says to the database what the tasks of this process say, in a thread of its own, so that no task waits for it.
+    """Writes the reports of the tasks of this process to the database, in a separate thread, so that no task blocks.
 
-    Of each task it keeps the latest word only. It begins a round when there is something to say, and pauses after it.
+    It keeps only the latest report of each task. The thread starts with the first report. It writes all pending
+    reports in one round and pauses after each round. ``_pending`` has the reports for the next round (written by tasks
+    and, after a failure, by the thread), ``_writing`` those of the current one (written by the thread).
     """
 
     def __init__(self, runner: Runner) -> None:
-        """Start nothing before there is something to say."""
         self._runner = runner
         self._changed = threading.Condition()
-        self._waiting: dict[CurrentTask, bytes | None] = {}
+        self._pending: dict[CurrentTask, bytes | None] = {}
         self._writing: dict[CurrentTask, bytes | None] = {}
-        self._is_hurried = False
+        self._skips_pause = False
         self._thread: threading.Thread | None = None
 
-    def tell(self, task: CurrentTask, report: bytes | None) -> None:
-        """Take a task's report, or with None a question whether it is still wanted."""
+    def submit(self, task: CurrentTask, report: bytes | None) -> None:
+        """Queue a report of a task. None only asks the database whether the attempt must end."""
         with self._changed:
-            self._waiting[task] = report or self._waiting.get(task)
+            self._pending[task] = report or self._pending.get(task)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="horsies-reporter", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
     def has_pending_report(self, task: CurrentTask) -> bool:
-        """Whether a report of the task is not written yet."""
-        return bool(self._waiting.get(task) or self._writing.get(task))
+        """Whether a report of the task has not been written yet."""
+        return bool(self._pending.get(task) or self._writing.get(task))
 
     def settle(self, task: CurrentTask) -> None:
-        """The task has ended: wait for its last report to be written, two seconds at most."""
-        if task not in self._waiting and task not in self._writing:
-            return  # as nearly always: it has said nothing
+        """Wait at the end of a task until its last report is written, at most two seconds."""
+        if task not in self._pending and task not in self._writing:
+            return  # the usual case: the task reported nothing
         with self._changed:
             if self.has_pending_report(task):
-                self._is_hurried = True
+                self._skips_pause = True
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: not self.has_pending_report(task), _LAST_REPORT_WITHIN_S)
-            self._waiting.pop(task, None)
+            self._pending.pop(task, None)
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
-                self._writing, self._waiting = self._waiting, {}
-                self._is_hurried = False
+                self._changed.wait_for(lambda: self._pending)
+                self._writing, self._pending = self._pending, {}
+                self._skips_pause = False
             failed = {task: report for task, report in self._writing.items() if not self._write(task, report)}
             with self._changed:
-                self._waiting |= {task: self._waiting.get(task) or report for task, report in failed.items()}
+                self._pending |= {task: self._pending.get(task) or report for task, report in failed.items()}
                 self._writing = {}
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._is_hurried, _PAUSE_AFTER_FAILURE_S if failed else _PAUSE_S)
+                self._changed.wait_for(lambda: self._skips_pause, _PAUSE_AFTER_FAILURE_S if failed else _PAUSE_S)
 
     def _write(self, task: CurrentTask, report: bytes | None) -> bool:
-        """Write one report; False: it has to be tried again."""
+        """Write one report. Return False if it must be retried."""
         try:
-            task.is_told(wanted=self._runner.run(_say(task, report)))
+            is_active = self._runner.run(_write_progress(task, report))
+            task.note_cancelled(cancelled=not is_active)
         except CallFailedError as failure:
             event("progress.failed", level=logging.WARNING, task_id=task.id, reason=failure.message)
             return not failure.retryable
         return True
 
 
-def _say(task: CurrentTask, report: bytes | None) -> Operation[bool]:
+def _write_progress(task: CurrentTask, report: bytes | None) -> Operation[bool]:
+    """Write a report, and return whether the attempt is still active."""
     return (yield task_queries.progress(task.uuid, task.attempt, report))

@@ -1,4 +1,4 @@
-"""Importing the modules in which apps and tasks live, and saying clearly why one can't be imported."""
+"""Importing the modules that define apps and tasks, with clear errors for modules that cannot be imported."""
 
 import importlib
 import importlib.util
@@ -20,7 +20,7 @@ _SUFFIX = ".py"
 
 
 def import_tasks(modules: Iterable[str]) -> list[HorsiesError]:
-    """Import each module, given by its dotted name or its file; what went wrong, or an empty list."""
+    """Import each module, given by its dotted name or its file. Return the errors; an empty list if there are none."""
     problems: list[HorsiesError] = []
     for module in modules:
         try:
@@ -34,9 +34,9 @@ def import_module(name: str) -> ModuleType:
     """Import a module by its dotted name.
 
     Raises:
-        ConfigurationError: HRS-210: there is none of that name, or its code raised.
-        TaskDefinitionError: HRS-102: its code makes a wrong retry policy.
-        HorsiesError: what its own code reports: a wrong task, a wrong setting.
+        ConfigurationError: HRS-210: There is no module of that name, or its code raised an exception.
+        TaskDefinitionError: HRS-102: Its code makes an invalid retry policy.
+        HorsiesError: Its code defines an invalid task or setting.
     """
     if name == _name_of_main():
         return sys.modules["__main__"]
@@ -52,12 +52,13 @@ def import_module(name: str) -> ModuleType:
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import a file under the name by which other modules import it, so that there is one module object.
+    """Import a file under the name by which other modules import it, so that only one module object exists.
 
-    Its folder, or the one above its packages, becomes importable.
+    The folder of the file, or the one above its packages, is added to ``sys.path``.
 
     Raises:
-        ConfigurationError: HRS-207: its name belongs to another module; HRS-210: no such file, or its code raised.
+        ConfigurationError: HRS-207: Its name belongs to another module. HRS-210: There is no such file, or its code
+            raised an exception.
     """
     file = _absolute(path)
     loaded = _loaded_from(file)
@@ -77,18 +78,18 @@ def import_file(path: Path) -> ModuleType:
 
 
 def loaded_module(module: str) -> ModuleType | None:
-    """The module that was imported for a name or a file; None: it was not."""
+    """Return the module that was imported for a name or a file, or None if it was not imported."""
     if module.endswith(_SUFFIX):
         return _loaded_from(_absolute(Path(module)))
     return sys.modules.get("__main__" if module == _name_of_main() else module)
 
 
 def share_module(name: str) -> None:
-    """Let a module that makes an app be imported by its other names, too, as one and the same module.
+    """Register a module that makes an app under all names by which it can be imported, as one module object.
 
-    Otherwise there are two copies of the app, and a worker serves the one without tasks: ``python instance.py`` runs
-    as ``__main__``, and its modules of tasks import ``instance``; a file of a folder without ``__init__.py`` is
-    ``main`` for the locator ``shop/main.py``, and ``shop.main`` for others.
+    Otherwise the app would exist twice, and a worker could serve the copy without tasks. For example,
+    ``python instance.py`` runs as ``__main__`` while its task modules import ``instance``; and a file in a folder
+    without ``__init__.py`` is ``main`` for the locator ``shop/main.py``, but ``shop.main`` for other modules.
     """
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
@@ -119,7 +120,7 @@ def _import_without_code(package: str) -> ModuleType | None:
 
 
 def _names_on_path(file: Path) -> Iterator[str]:
-    """The names under which Python would import a file, without running the code of any package."""
+    """Yield the names under which Python would import a file without running the code of any package."""
     roots = [Path(entry or ".").absolute() for entry in sys.path]
     for root in roots:
         if not file.is_relative_to(root):
@@ -135,41 +136,41 @@ def _names_on_path(file: Path) -> Iterator[str]:
 
 
 def is_interactive() -> bool:
-    """Whether somebody types this program: a notebook, IPython, or the Python prompt."""
+    """Whether this is an interactive session: a notebook, IPython or the Python prompt."""
     return hasattr(sys, "ps1") or bool(sys.flags.interactive)
 
 
 def are_retyped(*definitions: object) -> bool:
-    """Whether functions or classes were typed in an interactive session, where a later one replaces an earlier one."""
+    """Whether all were defined in an interactive session, where later definitions replace earlier ones."""
     return is_interactive() and all(getattr(each, "__module__", None) == "__main__" for each in definitions)
 
 
 def warn_of_redefinition(subject: str) -> None:
-    """Warn, at the user's line, that this session defines something a second time."""
+    """Warn, at the line of user code, that an interactive session defines a name a second time."""
     message = f"{subject} is defined again: this session uses the new definition from now on"
     warnings.warn(message, UserWarning, skip_file_prefixes=(str(Path(__file__).parents[1]),))
 
 
 def make_importable(folder: Path) -> None:
-    """Put a folder first on the path."""
+    """Put a folder first in ``sys.path``."""
     if sys.path[:1] != [str(folder)]:
         sys.path.insert(0, str(folder))
         importlib.invalidate_caches()
 
 
 def expand_globs(patterns: Sequence[str], exclude: Sequence[str] = ()) -> list[str]:
-    """The modules that match patterns of dotted names (``shop.*.tasks``) or of files (``jobs/**/*.py``), sorted.
+    """Return the modules that match patterns of dotted names (``shop.*.tasks``) or files (``jobs/**/*.py``), sorted.
 
     Args:
-        patterns: a module is found if it matches any of them.
-        exclude: patterns of either kind; a module whose file matches any of them is left out.
+        patterns: A module is returned if it matches any of them.
+        exclude: Patterns of either kind. A module whose file matches any of them is excluded.
 
     Raises:
-        ConfigurationError: HRS-207, one of the two is a string and not a list of strings.
+        ConfigurationError: HRS-207: An argument is a string instead of a list of strings.
     """
     for name, given in (("patterns", patterns), ("exclude", exclude)):
         if isinstance(given, str):
-            message = f"expand_module_globs takes a list of patterns as {name}, got the string {given!r}"
+            message = f"{name} of expand_module_globs() must be a list of patterns, got the string {given!r}"
             raise ConfigurationError(ErrorCode.WORKER_INVALID_LOCATOR, message, help_text=f"write [{given!r}]")
     excluded = {file for pattern in exclude for _, file in _expand(pattern)}
     found = {module for pattern in patterns for module, file in _expand(pattern) if file not in excluded}
@@ -177,7 +178,7 @@ def expand_globs(patterns: Sequence[str], exclude: Sequence[str] = ()) -> list[s
 
 
 def _expand(pattern: str) -> Iterator[tuple[str, Path]]:
-    """The modules that match a pattern, each as `discover_tasks` takes it, and its file."""
+    """Yield the modules that match a pattern, each in the form that `discover_tasks` takes, with its file."""
     if pattern.endswith(_SUFFIX):
         path = Path(pattern)
         for file in Path(path.anchor).glob(str(path.relative_to(path.anchor))):
@@ -194,11 +195,11 @@ def _expand(pattern: str) -> Iterator[tuple[str, Path]]:
 
 
 def _absolute(file: Path) -> Path:
-    return Path(os.path.abspath(file))  # noqa: PTH100 # ".." goes, symbolic links stay
+    return Path(os.path.abspath(file))  # noqa: PTH100 - removes "..", but keeps symbolic links
 
 
 def place_of_main() -> str | None:
-    """What other processes can import in place of the script that runs: a module or a file; None: there is nothing."""
+    """Return the module or file that other processes can import in place of the main script; None if there is none."""
     main = sys.modules["__main__"]
     if main.__spec__ is not None:
         return main.__spec__.name
@@ -215,7 +216,7 @@ def _loaded_from(file: Path) -> ModuleType | None:
 
 
 def _name_of_main() -> str | None:
-    """The name by which others would import the script that runs; it is not to be imported a second time."""
+    """Return the name by which other modules would import the main script, which must not be imported twice."""
     main = sys.modules["__main__"]
     if main.__spec__ is not None:
         return main.__spec__.name
@@ -239,8 +240,8 @@ def _import_error(name: str, error: BaseException) -> HorsiesError:
     text = mask_secrets(traceback.format_exception_only(error)[-1].rstrip())
     return ConfigurationError(
         ErrorCode.MODULE_EXEC_ERROR,
-        f"the module {name!r} raised {type(error).__name__} when it was imported",
+        f"the module {name!r} could not be imported: it raised {type(error).__name__}",
         location=raised_at(error),
         notes=[text],
-        help_text=f"for the whole traceback, run: python -c 'import {name}'",
+        help_text=f"to see the full traceback, run: python -c 'import {name}'",
     )

@@ -1,4 +1,4 @@
-"""Functions of the app that run in child processes: at their start, at their planned end, and around every attempt."""
+"""Hooks: functions of the app that run in child processes at their start, at their exit, and around every attempt."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -38,13 +38,16 @@ class AttemptOutcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Hook[**P, R]:
-    """A function and the place where it is defined."""
+    """A hook function, and the line of source code that defines it; None if it is unknown."""
 
     fn: Callable[P, R]
     location: SourceLocation | None
 
     def is_same_source(self, other: "_Hook[P, R]") -> bool:
-        """Whether both are one function; imported twice, it may be two objects. Closures of one function differ."""
+        """Whether both hooks are the same function, which may be two objects if its module was imported twice.
+
+        Closures of one function count as different functions.
+        """
         if self.fn is other.fn:
             return True
         if name_of(self.fn) == name_of(other.fn) and are_retyped(self.fn, other.fn):
@@ -53,27 +56,27 @@ class _Hook[**P, R]:
         return same and inspect.isfunction(self.fn) and not self.fn.__closure__
 
     def __str__(self) -> str:
-        """Name and place."""
+        """Return the name and the location of the function, for log messages."""
         return name_of(self.fn) + (f" ({self.location})" if self.location is not None else "")
 
 
 class ChildHook(_Hook[[], object]):
-    """A function without parameters that runs at the start or at the planned end of each child process."""
+    """A function without parameters that runs at the start or at the normal exit of each child process."""
 
     @classmethod
     def of(cls, fn: object, moment: str = "start") -> Self:
-        """Check a function.
+        """Make a hook of a function.
 
         Args:
-            fn: the function.
+            fn: The function.
             moment: ``start`` or ``stop``, for the error message.
 
         Raises:
-            ConfigurationError: HRS-214, it can't be a hook.
+            ConfigurationError: HRS-214: The function is not suitable.
         """
-        problem = "is no function" if not callable(fn) else _wrong_child_hook(fn)
+        problem = "is not callable" if not callable(fn) else _wrong_child_hook(fn)
         if not callable(fn) or problem is not None:
-            message = f"{name_of(fn)} can't be run at the {moment} of a child: it {problem}"
+            message = f"{name_of(fn)} cannot run at the {moment} of a child process: it {problem}"
             fix = "decorate a plain function without parameters: def connect() -> None"
             raise ConfigurationError(
                 ErrorCode.WORKER_INVALID_CHILD_HOOK, message, location=_location_of(fn), help_text=fix
@@ -86,14 +89,14 @@ class AroundHook(_Hook[[Any], Iterator[None]]):
 
     @classmethod
     def of(cls, fn: object) -> Self:
-        """Check a function.
+        """Make a hook of a generator function.
 
         Raises:
-            ConfigurationError: HRS-214, it can't be a hook.
+            ConfigurationError: HRS-214: The function is not suitable.
         """
-        problem = "is no function" if not callable(fn) else _wrong_around_hook(fn)
+        problem = "is not callable" if not callable(fn) else _wrong_around_hook(fn)
         if not callable(fn) or problem is not None:
-            message = f"{name_of(fn)} can't be run around tasks: it {problem}"
+            message = f"{name_of(fn)} cannot run around tasks: it {problem}"
             fix = "decorate a generator function that yields once: def trace(task: CurrentTask) -> Iterator[None]"
             raise ConfigurationError(
                 ErrorCode.WORKER_INVALID_CHILD_HOOK, message, location=_location_of(fn), help_text=fix
@@ -111,7 +114,7 @@ class Hooks:
 
 
 def add_hook[H: _Hook[..., Any]](hooks: list[H], hook: H) -> None:
-    """Add a hook; the same function imported under a second module name replaces the first, as with tasks."""
+    """Add a hook. A function that is imported again under a second module name replaces the first, as with tasks."""
     for place, known in enumerate(hooks):
         if known.is_same_source(hook):
             hooks[place] = hook
@@ -120,7 +123,7 @@ def add_hook[H: _Hook[..., Any]](hooks: list[H], hook: H) -> None:
 
 
 def name_of(fn: object) -> str:
-    """The name of a function, with those of the scopes that hold it."""
+    """Return the qualified name of a function."""
     return str(getattr(fn, "__qualname__", repr(fn)))
 
 
@@ -136,7 +139,7 @@ def _wrong_child_hook(fn: Callable[..., object]) -> str | None:
             return "is a generator"
     try:
         parameters = list(inspect.signature(fn).parameters)
-    except ValueError:  # some built-in functions don't tell
+    except ValueError:  # some built-in functions have no signature
         return None
     return f"takes {', '.join(parameters)}" if parameters else None
 
@@ -157,5 +160,5 @@ def _wrong_around_hook(fn: Callable[..., object]) -> str | None:
 
 
 def _callables_of(fn: Callable[..., object]) -> tuple[object, object]:
-    """The function, and what an object that can be called runs."""
-    return fn, getattr(fn, "__call__", None)  # noqa: B004 - an object's own may be asynchronous
+    """Return the function, and the ``__call__`` method of a callable object."""
+    return fn, getattr(fn, "__call__", None)  # noqa: B004 - the method of an object may be asynchronous

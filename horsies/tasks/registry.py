@@ -1,4 +1,4 @@
-"""The tasks of an app, by name."""
+"""The registry of an app: its tasks by name, its hooks and its workflow builders."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -19,20 +19,20 @@ from horsies.tasks.hooks import Hooks, name_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskDefinition:
-    """All that is known of a task.
+    """The definition of a task.
 
     Attributes:
-        name: under which it is sent and run.
-        fn: the user's function.
-        is_async: whether calling it makes a coroutine.
-        signature: its arguments to JSON and back.
-        result: its results to JSON and back.
-        location: where the function stands in the source.
-        queue_name: where it waits.
-        retry_policy: None if it is never tried again.
-        exception_mapper: its own, which goes before the app's.
-        default_unhandled_error_code: its own, which goes before the app's.
-        timeout_ms: milliseconds from start; None if it may take for ever.
+        name: The name under which the task is sent and run.
+        fn: The user's function.
+        is_async: Whether the function is an ``async def``.
+        signature: The codec of its arguments.
+        result: The codec of its results.
+        location: The line of source code that defines the function.
+        queue_name: The queue to which it is sent.
+        retry_policy: When failed attempts are retried; None: never.
+        exception_mapper: The mapper of the task, which takes precedence over that of the app.
+        default_unhandled_error_code: The default of the task, which takes precedence over that of the app.
+        timeout_ms: How long an attempt may run, in milliseconds; None: no limit.
     """
 
     name: str
@@ -48,10 +48,10 @@ class TaskDefinition:
     timeout_ms: int | None = None
 
     def encode_outcome(self, returned: object) -> EncodedResult | TaskError:
-        """Check and encode what the function returned; a `TaskError` says why it can't be the outcome of the task."""
+        """Check and encode the return value of the function. Return a `TaskError` if it is not a valid outcome."""
         if not isinstance(returned, TaskResult):
             message = (
-                f"task {self.name} returned {type(returned).__name__}, not a TaskResult: "
+                f"task {self.name} returned {type(returned).__name__} instead of a TaskResult: "
                 "return TaskResult(ok=…) or TaskResult(err=…)"
             )
             return TaskError(error_code=OperationalErrorCode.TASK_EXCEPTION, message=message)
@@ -61,24 +61,30 @@ class TaskDefinition:
             message = f"task {self.name} returned a result that does not fit its annotation: {mismatch}"
             return TaskError(error_code=ContractCode.RETURN_TYPE_MISMATCH, message=message)
         except CodecError as error:
-            message = f"the result of task {self.name} can't be stored: {error}"
+            message = f"the result of task {self.name} cannot be stored: {error}"
             return TaskError(error_code=OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message=message)
 
     def read_args(self, name: str, stored: bytes) -> Any:
-        """Stored arguments by parameter, as the function gets them; plain JSON if they do not fit its signature."""
+        """Decode stored arguments by parameter name; return plain JSON if they do not fit the signature."""
         try:
             return self.signature.decode_arguments(stored)
         except CodecError:
             return plain_args(name, stored)
 
     def is_same_source(self, other: "TaskDefinition") -> bool:
-        """Whether both come from one place, as when a file is run as ``__main__`` and imported as well."""
+        """Whether both have the same source, as when a file is run as ``__main__`` and also imported."""
         return self.location == other.location and self.fn.__qualname__ == other.fn.__qualname__
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorkflowBuilder:
-    """A function that makes a workflow, and the arguments with which a check calls it."""
+    """A function that builds a workflow.
+
+    Attributes:
+        fn: The function.
+        cases: The keyword arguments of each call that a check makes.
+        location: The line of source code that defines the function.
+    """
 
     fn: Callable[..., object]
     cases: Sequence[Mapping[str, object]]
@@ -93,7 +99,7 @@ PLAIN_RESULTS = ResultCodec(Any, UndeclaredTaskError)
 
 
 def wrong_timeout(timeout_ms: object) -> str | None:
-    """What is wrong with the time-out of a task; None if it is all right."""
+    """Return why a timeout is invalid, or None if it is valid."""
     if timeout_ms is None or (isinstance(timeout_ms, int) and SHORTEST_TIMEOUT_MS <= timeout_ms <= LARGEST_NUMBER):
         return None
     limits = f"{SHORTEST_TIMEOUT_MS} to {LARGEST_NUMBER:,}"
@@ -101,7 +107,7 @@ def wrong_timeout(timeout_ms: object) -> str | None:
 
 
 def _stand_in() -> None:
-    """What a check goes on with in place of a task that is wrong."""
+    """Replace an invalid task during a check, so that the check can continue."""
 
 
 STAND_IN = TaskDefinition(
@@ -118,20 +124,19 @@ _registries: "WeakSet[Registry]" = WeakSet()
 
 
 class Registry:
-    """Tasks by name; a name belongs to one place in the source.
+    """The tasks of an app by name. Each name belongs to one place in the source.
 
     Attributes:
-        module: the name of the module that made the app.
-        location: the line that made the app.
-        hooks: functions that run in child processes beside tasks.
-        builders: functions that make workflows.
-        problems: what was collected while the app's own module was imported for a check.
-        suppressed: warnings about sends that the app's modules tried when they were imported.
-        workflows: definition keys, or names, of the workflows that were described while the app was checked.
+        module: The name of the module that made the app.
+        location: The line of source code that made the app.
+        hooks: The functions that run in child processes in addition to tasks.
+        builders: The functions that build workflows.
+        problems: Errors that were collected while a check imported the module of the app.
+        suppressed: Warnings about sends that the modules of the app tried when they were imported.
+        workflows: Definition keys, or else names, of the workflows that were made while the app was checked.
     """
 
     def __init__(self, module: str = "", location: SourceLocation | None = None) -> None:
-        """Start empty."""
         self.module = module
         self.location = location
         self._tasks: dict[str, TaskDefinition] = {}
@@ -143,17 +148,18 @@ class Registry:
         _registries.add(self)
 
     def copies(self) -> "list[Registry]":
-        """Registries of the same app, which exist because its module was imported under other names as well."""
+        """Return the other registries of the same app, which exist if its module was imported under several names."""
         same = [each for each in _registries if each.location == self.location and each.module != self.module]
         return sorted(same, key=lambda each: each.module) if self.location is not None else []
 
     def add(self, definition: TaskDefinition) -> None:
-        """Add a task; the same function imported under a second module name replaces the first.
+        """Add a task.
 
-        So does a function that is typed again in a notebook or at a prompt, with a warning.
+        A function that is imported again under a second module name replaces the first. So does a function that is
+        defined again in an interactive session, with a warning.
 
         Raises:
-            TaskDefinitionError: HRS-301, the name belongs to another function.
+            TaskDefinitionError: HRS-301: The name belongs to another function.
         """
         known = self._tasks.get(definition.name)
         if known is not None and are_retyped(known.fn, definition.fn):
@@ -164,13 +170,13 @@ class Registry:
                 ErrorCode.TASK_DUPLICATE_NAME,
                 f"there are two tasks named {definition.name!r}",
                 location=definition.location,
-                notes=[f"the other one is {known.fn.__qualname__}() at {known.location}"],
-                help_text="rename one of them",
+                notes=[f"the other task is {known.fn.__qualname__}() at {known.location}"],
+                help_text="rename one of the tasks",
             )
         self._tasks[definition.name] = definition
 
     def add_builder(self, builder: WorkflowBuilder) -> None:
-        """Add a builder; one that is typed again in a notebook or at a prompt replaces the first."""
+        """Add a workflow builder. One that is defined again in an interactive session replaces the first."""
         retyped = [
             known
             for known in self.builders
@@ -179,10 +185,10 @@ class Registry:
         self.builders = [*(known for known in self.builders if known not in retyped), builder]
 
     def get(self, name: str) -> TaskDefinition:
-        """Look a task up.
+        """Return the task of a name.
 
         Raises:
-            HorsiesError: HRS-300, there is none of that name; it suggests the nearest one.
+            HorsiesError: HRS-300: There is no task of that name. The help text suggests the most similar name.
         """
         found = self._tasks.get(name)
         if found is not None:
@@ -191,32 +197,35 @@ class Registry:
         raise HorsiesError(
             ErrorCode.TASK_NOT_REGISTERED,
             f"there is no task named {name!r}",
-            notes=[f"registered are: {', '.join(self.names) or 'none'}"],
+            notes=[f"registered tasks: {', '.join(self.names) or 'none'}"],
             help_text=f"did you mean {near[0]!r}?"
             if near
-            else "does discover_tasks() list the module that defines it?",
+            else "add the module that defines the task to discover_tasks()",
         )
 
     def result_codec(self, name: str) -> ResultCodec:
-        """How results of a task of that name are read: plain JSON if it is not known here."""
+        """Return the codec for results of the task of that name, or one for plain JSON if this app lacks the task."""
         known = self._tasks.get(name)
         return PLAIN_RESULTS if known is None else known.result
 
     def read_args(self, name: str, stored: bytes) -> Any:
-        """Stored arguments of a task of that name, by parameter: plain JSON if it is not known here or does not fit."""
+        """Decode stored arguments of the task of that name, by parameter name.
+
+        Return plain JSON if this app lacks the task or the arguments do not fit its signature.
+        """
         known = self._tasks.get(name)
         return plain_args(name, stored) if known is None else known.read_args(name, stored)
 
     def has(self, definition: TaskDefinition) -> bool:
-        """Whether it is a task of this registry, or the same one imported again."""
+        """Whether the task belongs to this registry, or has the same source as one that does."""
         known = self._tasks.get(definition.name)
         return known is not None and known.is_same_source(definition)
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is a task of that name."""
+        """Whether a task of that name is registered."""
         return name in self._tasks
 
     @property
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """The names of all tasks, sorted."""
         return sorted(self._tasks)

@@ -1,1 +1,1 @@
-"""Describing workflows, checking what was described, and starting, watching and steering their runs."""
+"""Workflows: their definition and validation, and the starting, monitoring and control of their runs."""

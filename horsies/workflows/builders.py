@@ -13,36 +13,37 @@ from horsies.workflows.nodes import FILLED_IN, AnyNode, Join, MapNode, Node, Nod
 
 
 def from_node[T, E: TaskError](node: Node[T, E]) -> TaskResult[T, E]:
-    """Stand for the result of a node among the arguments of a builder, which wires it and waits for the node.
+    """Pass the result of a node as an argument of another node, which then waits for that node.
 
-    A type checker takes it for the result itself, so that it must fit the parameter.
+    For a type checker the return value is the result itself, so that its type must fit the parameter.
 
     Raises:
-        WorkflowValidationError: HRS-008, ``node`` is not a node, with the place of the call.
+        WorkflowValidationError: HRS-008: ``node`` is not a node.
     """
     if not is_node(node):
         raise WorkflowValidationError(
             ErrorCode.WORKFLOW_INVALID_ARGS_FROM,
             f"from_node() got {show_value(node)}, which is not a node",
             location=caller_location(),
-            help_text=_way_to_a_node(node),
+            help_text=_node_help(node),
         )
     return cast("TaskResult[T, E]", Source(node))
 
 
-def _way_to_a_node(given: object) -> str:
+def _node_help(given: object) -> str:
+    """Return the advice how to get a node from the object that was passed instead of one."""
     if isinstance(given, NodeFactory | MapFactory):
         return "call it with the arguments of the task: task.node(…)(arguments)"
     if isinstance(getattr(given, "definition", None), TaskDefinition):
         return "make a node of the task first: from_node(task.node()(arguments))"
-    return "pass a node: what task.node()(arguments), task.map(…)(arguments), TaskNode(…) or SubWorkflowNode(…) returns"
+    return "pass the return value of task.node()(…), task.map(…)(…), TaskNode(…) or SubWorkflowNode(…)"
 
 
 class NodeOptions(TypedDict, total=False):
-    """The options of `TaskFunction.node` and `TaskFunction.map`, which are those of a `TaskNode`.
+    """The options of `TaskFunction.node` and `TaskFunction.map`; see `Node` for their meaning.
 
-    Arguments in ``kwargs`` and ``args_from`` are merged with those that the builder is called with. The node waits for
-    the sources in ``args_from``.
+    Arguments in ``kwargs`` and ``args_from`` are merged with the arguments of the factory. The node waits for the nodes
+    in ``args_from``.
     """
 
     kwargs: Mapping[str, Any]
@@ -61,53 +62,49 @@ class NodeOptions(TypedDict, total=False):
 
 _OPTIONS = sorted(NodeOptions.__optional_keys__)
 _PLAIN_OPTIONS = frozenset(_OPTIONS) - {"kwargs", "args_from"}
-"""Those whose values are looked at when a workflow is made."""
+"""The options whose values are validated only when a workflow is made."""
 
 
 class NodeFactory[**P, T, E: TaskError = TaskError]:
-    """Takes the arguments of a task and makes a node: ``resize.node(node_id="small")(from_node(load), size=100)``."""
+    """Makes a node from the arguments of a task: ``resize.node(node_id="small")(from_node(load), size=100)``.
+
+    `TaskFunction.node` makes it.
+    """
 
     def __init__(self, fn: NodeTask[T, E], options: NodeOptions) -> None:
-        """Made by `TaskFunction.node`.
-
-        Raises:
-            WorkflowValidationError: HRS-102, there is no such option; several at once as `MultipleValidationErrors`.
-        """
         self._fn = fn
         self._options = _known_options("node", fn.definition, options)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskNode[T, E]:
-        """Make a node. Wrong arguments are found when a workflow is made of it.
+        """Make a node. Other errors in the arguments are found when a workflow is made of the node.
 
         Raises:
-            WorkflowValidationError: HRS-021, a parameter is bound more than once.
+            WorkflowValidationError: HRS-021: A parameter is bound more than once.
         """
         positional = self._fn.definition.signature.positional
         by_position: dict[str, Any] = dict(zip(positional, args, strict=False))
-        _refuse_twice(self._fn.definition, {"by position": by_position, "by name": kwargs})
+        _reject_duplicates(self._fn.definition, {"by position": by_position, "by name": kwargs})
         surplus = cast("tuple[()]", args[len(positional) :])
         return TaskNode(self._fn, args=surplus, **_wired(self._fn.definition, by_position | kwargs, self._options))
 
 
 class MapFactory[T, E: TaskError = TaskError]:
-    """Takes the arguments that all items share and makes a node: ``resize.map(over=from_node(found))(size=100)``."""
+    """Makes a map node from the arguments that all items share: ``resize.map(over=from_node(found))(size=100)``.
+
+    `TaskFunction.map` makes it.
+    """
 
     def __init__(self, fn: NodeTask[T, E], over: object, max_parallel: int | None, options: NodeOptions) -> None:
-        """Made by `TaskFunction.map`.
-
-        Raises:
-            WorkflowValidationError: HRS-102, there is no such option; several at once as `MultipleValidationErrors`.
-        """
         self._fn = fn
         self._over = over.node if isinstance(over, Source) else over
         self._max_parallel = max_parallel
         self._options = _known_options("map", fn.definition, options)
 
     def __call__(self, **kwargs: Any) -> MapNode[T, E]:
-        """Make a node; the one required parameter that is left out gets the item.
+        """Make a map node. The one required parameter that is omitted gets the item.
 
         Raises:
-            WorkflowValidationError: HRS-021, a parameter is bound more than once.
+            WorkflowValidationError: HRS-021: A parameter is bound more than once.
         """
         over = cast("AnyNode", self._over)
         wired = _wired(self._fn.definition, kwargs, self._options, over)
@@ -132,7 +129,7 @@ def _known_options(method: str, task: TaskDefinition, options: NodeOptions) -> N
 def _wrong_options(
     method: str, task: TaskDefinition, options: Mapping[str, object]
 ) -> Iterator[tuple[str, tuple[str, str]]]:
-    """The names of wrong options, each with what is wrong with it and what to do."""
+    """Yield the name of each invalid option, with the error message and the help text."""
     for name, value in options.items():
         if name in {"kwargs", "args_from"} and not isinstance(value, Mapping):
             message = f"{task.name}.{method}() got {name}={show_value(value)}, which is not a dict of arguments by name"
@@ -141,12 +138,17 @@ def _wrong_options(
             near = difflib.get_close_matches(name, _OPTIONS, n=1)
             help_text = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(_OPTIONS)}"
             if name in task.signature.parameters:
-                help_text = f"arguments follow in a second call: {task.signature.name}.{method}(…)({name}=…)"
+                help_text = f"pass arguments in the second call: {task.signature.name}.{method}(…)({name}=…)"
             yield name, (f"{task.name}.{method}() has no option {name!r}", help_text)
 
 
-def _refuse_twice(task: TaskDefinition, bound: Mapping[str, Mapping[str, Any]]) -> None:
-    """Report parameters that are bound in several ways: which these are, and what each of them binds."""
+def _reject_duplicates(task: TaskDefinition, bound: Mapping[str, Mapping[str, Any]]) -> None:
+    """Report parameters that are bound more than once.
+
+    Args:
+        task: The task.
+        bound: The arguments by the way in which they are bound, which the message names.
+    """
     places: dict[str, list[str]] = {}
     for place, arguments in bound.items():
         for name in arguments:
@@ -156,7 +158,7 @@ def _refuse_twice(task: TaskDefinition, bound: Mapping[str, Mapping[str, Any]]) 
             ErrorCode.WORKFLOW_KWARGS_ARGS_FROM_OVERLAP,
             f"a node of task {task.name!r} binds {name!r} more than once: {' and '.join(where)}",
             location=caller_location(),
-            help_text="bind it once",
+            help_text=f"bind {name!r} only once",
         )
         for name, where in places.items()
         if len(where) > 1
@@ -164,9 +166,12 @@ def _refuse_twice(task: TaskDefinition, bound: Mapping[str, Mapping[str, Any]]) 
 
 
 def _wired(task: TaskDefinition, call: Mapping[str, Any], options: NodeOptions, *first: AnyNode) -> dict[str, Any]:
-    """Merge the arguments of the call with those of the options, and part values from sources, which come before it."""
+    """Merge the arguments of the call with those of the options, and separate values from nodes.
+
+    The nodes among the arguments are added to ``waits_for``.
+    """
     values, sources = options.get("kwargs", {}), options.get("args_from", {})
-    _refuse_twice(task, {"in the call": call, "in kwargs": values, "in args_from": sources})
+    _reject_duplicates(task, {"in the call": call, "in kwargs": values, "in args_from": sources})
     arguments = {**values, **call}
     args_from = {**sources, **{name: value.node for name, value in arguments.items() if isinstance(value, Source)}}
     kwargs = {

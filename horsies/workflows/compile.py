@@ -1,4 +1,4 @@
-"""From a spec to the one document that the database makes a run of."""
+"""Compilation of a workflow spec into the JSON document from which the database creates a run."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CompiledRun:
-    """A workflow as it goes to the database.
+    """A workflow in the form that is sent to the database.
 
     Attributes:
-        name: of the workflow.
-        definition_key: of the workflow.
-        document: JSON; nodes are named in it by their indexes.
-        fingerprint: SHA-256 of the document: two starts with one id must agree in it.
+        name: The name of the workflow.
+        definition_key: The definition key of the workflow; empty if it has none.
+        document: The JSON document. It refers to nodes by their indexes.
+        fingerprint: The SHA-256 of the document. All starts with the same id must have the same fingerprint.
     """
 
     name: str
@@ -33,7 +33,7 @@ class CompiledRun:
 
 
 def compile_run(spec: "WorkflowSpec[Any]") -> CompiledRun:
-    """Write a spec down; takes some 10 µs a node."""
+    """Compile a spec. This takes about 10 µs per node."""
     places = spec.index
     policy = spec.success_policy
     head = {
@@ -85,5 +85,5 @@ def _indexes(nodes: Iterable[AnyNode], places: dict[AnyNode, int]) -> list[int]:
 
 
 def _with_member(json_object: bytes, name: bytes, value: bytes) -> bytes:
-    """Append a member that is JSON already: arguments stay the bytes that the codec made of them."""
+    """Append a member that is already encoded, so that arguments keep the bytes that the codec wrote."""
     return b'%s,"%s":%s}' % (json_object[:-1], name, value)

@@ -1,4 +1,4 @@
-"""What a task of a workflow is told about the run: `WorkflowContext` and `WorkflowMeta`."""
+"""Information about the run for the tasks of a workflow: `WorkflowContext` and `WorkflowMeta`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from horsies.workflows.summary import SubWorkflowSummary, read_summary
 
 @dataclass(frozen=True, slots=True)
 class WorkflowMeta:
-    """Which node of which run a task is; given to the parameter ``workflow_meta`` wherever a task declares it.
+    """The run and the node to which a task belongs. The worker passes it to the parameter ``workflow_meta``.
 
     Attributes:
-        workflow_id: the run, a UUID as text.
-        task_index: the node.
-        task_name: the task.
+        workflow_id: The id of the run, a UUID as text.
+        task_index: The index of the node.
+        task_name: The name of the task.
     """
 
     workflow_id: str
@@ -31,24 +31,24 @@ class WorkflowMeta:
 
 
 class WorkflowContext:
-    """Results of the nodes in ``workflow_ctx_from``, given to the parameter ``workflow_ctx``.
+    """The results of the nodes in ``workflow_ctx_from``. The worker passes it to the parameter ``workflow_ctx``.
 
-    They are decoded when they are asked for. A node is found by its id, so it must have been given one, or be an
-    attribute of a definition.
+    Results are decoded when they are read. Nodes are looked up by their ids, so each node must have a ``node_id`` or be
+    an attribute of a definition.
 
     Attributes:
-        workflow_id: the run, a UUID as text.
-        task_index: the node that runs.
-        task_name: its task.
+        workflow_id: The id of the run, a UUID as text.
+        task_index: The index of the running node.
+        task_name: The name of its task.
     """
 
     def __init__(self, inputs: Mapping[str, Any], codec_for: CodecFor) -> None:
-        """Made by the worker.
+        """Make the context of a node.
 
         Args:
-            inputs: what the database gives to a task of a node, as plain data: ``workflow_id``, ``index``,
-                ``task_name``, and for each node listed an entry of ``ctx``.
-            codec_for: how results of the task of a name are read.
+            inputs: The inputs of the node's task from the database, as plain data: ``workflow_id``, ``index``,
+                ``task_name``, and in ``ctx`` an entry for each node in ``workflow_ctx_from``.
+            codec_for: Returns the result codec of a task by its name.
         """
         self.workflow_id = str(inputs["workflow_id"])
         self.task_index = int(inputs["index"])
@@ -57,11 +57,14 @@ class WorkflowContext:
         self._entries: dict[str, Mapping[str, Any]] = {entry["node_id"]: entry for entry in inputs["ctx"] or ()}
 
     def result_for[T, E: TaskError](self, node: Node[T, E] | NodeKey[T, E]) -> TaskResult[T, E]:
-        """The result of a node; RESULT_NOT_READY of one that a ``join`` of "any" or "quorum" did not wait for.
+        """Return the result of a node.
+
+        The result is an error with RESULT_NOT_READY if the node has not ended, which can happen with a ``join`` of
+        "any" or "quorum".
 
         Raises:
-            KeyError: the node is not in ``workflow_ctx_from``.
-            WorkflowContextMissingIdError: the node has no id.
+            KeyError: The node is not in ``workflow_ctx_from``.
+            WorkflowContextMissingIdError: The node has no id.
         """
         entry = self._entry(node)
         if not _has_ended(entry):
@@ -72,39 +75,40 @@ class WorkflowContext:
         return cast("TaskResult[T, E]", result)
 
     def has_result(self, node: AnyNode | NodeKey[Any, Any]) -> bool:
-        """Whether the node is listed and has ended.
+        """Whether the node is in ``workflow_ctx_from`` and has ended.
 
         Raises:
-            WorkflowContextMissingIdError: the node has no id.
+            WorkflowContextMissingIdError: The node has no id.
         """
         entry = self._entries.get(required_id(node))
         return entry is not None and _has_ended(entry)
 
     def summary_for[T](self, node: SubWorkflowNode[T]) -> SubWorkflowSummary[T]:
-        """How the run behind a sub-workflow's node ended.
+        """Return the summary of the child run of a sub-workflow node.
 
         Raises:
-            KeyError: the node is not in ``workflow_ctx_from``, or there is no such run.
-            WorkflowContextMissingIdError: the node has no id.
+            KeyError: The node is not in ``workflow_ctx_from``, or it has no child run that has ended.
+            WorkflowContextMissingIdError: The node has no id.
         """
         summary = self._entry(node).get("summary")
         if summary is None:
-            msg = f"there is no summary of {node!r}"
+            msg = f"there is no summary of {node!r}: its child run has not ended, or was never created"
             raise KeyError(msg)
         return read_summary(encode_json(summary), node.workflow_def.output_type())
 
     def has_summary(self, node: SubWorkflowNode[Any]) -> bool:
-        """Whether `summary_for` has an answer.
+        """Whether `summary_for` returns a summary for this node.
 
         Raises:
-            WorkflowContextMissingIdError: the node has no id.
+            WorkflowContextMissingIdError: The node has no id.
         """
         return self._entries.get(required_id(node), {}).get("summary") is not None
 
     def _entry(self, node: AnyNode | NodeKey[Any, Any]) -> Mapping[str, Any]:
         entry = self._entries.get(required_id(node))
         if entry is None:
-            msg = f"{node!r} is not in workflow_ctx_from of this node, which lists {', '.join(self._entries) or 'none'}"
+            listed = ", ".join(self._entries) or "no nodes"
+            msg = f"{node!r} is not in the workflow_ctx_from of this node, which contains {listed}"
             raise KeyError(msg)
         return entry
 
@@ -114,7 +118,7 @@ class WorkflowContext:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        """In JSON it is null: the worker puts the real one in its place."""
+        """Return a schema that is null in JSON, because the worker passes the actual context."""
         return core_schema.json_or_python_schema(
             json_schema=core_schema.none_schema(),
             python_schema=core_schema.is_instance_schema(cls),

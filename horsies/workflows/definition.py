@@ -1,4 +1,4 @@
-"""`WorkflowDefinition`: a workflow as a class, to be built again and again, also by other workflows."""
+"""`WorkflowDefinition`: a workflow as a class, which can be built any number of times and used in other workflows."""
 
 import copy
 import difflib
@@ -32,37 +32,40 @@ _definitions: dict[str, "AnyDefinition"] = {}
 
 
 def definitions() -> Mapping[str, "AnyDefinition"]:
-    """Every definition that was imported so far, by its key."""
+    """Return all definitions that are imported so far, by their keys."""
     return types.MappingProxyType(_definitions)
 
 
-_lent_nodes: WeakSet[AnyNode] = WeakSet()
-"""Of a body that failed some may still stand in the module."""
+_exported_nodes: WeakSet[AnyNode] = WeakSet()
+"""All nodes that were exported to a module. After a class body that raised, some may still be in the module."""
 
 
 class _Body(dict[str, Any]):
-    """What stands in a definition. Python hides its names from the class in it, and `Meta` is there to name them.
+    """The namespace of a definition's class body.
 
-    So nodes are lent to the module until `Meta` is there, unless it has something of the name itself.
+    Python hides the names of a class body from classes nested in it, but the nested `Meta` must refer to nodes. So the
+    nodes are exported temporarily to the globals of the module, until `Meta` is defined. A name that the module itself
+    uses is not replaced.
     """
 
     def __init__(self, module: dict[str, Any]) -> None:
         self._module = module
-        self._lent: set[str] = set()
+        self._exported: set[str] = set()
 
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
-        there = self._module.get(name)
-        if is_node(value) and (name not in self._module or (is_node(there) and there in _lent_nodes)):
+        existing = self._module.get(name)
+        if is_node(value) and (name not in self._module or (is_node(existing) and existing in _exported_nodes)):
             self._module[name] = value
-            self._lent.add(name)
-            _lent_nodes.add(value)
+            self._exported.add(name)
+            _exported_nodes.add(value)
         if name == "Meta":
-            self.take_back()
+            self.remove_exported()
 
-    def take_back(self) -> None:
-        while self._lent:
-            self._module.pop(self._lent.pop(), None)
+    def remove_exported(self) -> None:
+        """Remove the exported nodes from the module."""
+        while self._exported:
+            self._module.pop(self._exported.pop(), None)
 
 
 class _DefinitionType(type):
@@ -72,42 +75,43 @@ class _DefinitionType(type):
         return _Body(here.f_back.f_globals if here is not None and here.f_back is not None else {})
 
     def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any], **kwargs: Any) -> "_DefinitionType":
-        if isinstance(body, _Body):  # not where the class is made by a call
-            body.take_back()
+        if isinstance(body, _Body):  # not if the class is made by calling the metaclass
+            body.remove_exported()
         return super().__new__(mcs, name, bases, dict(body), **kwargs)
 
 
 class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP046 - its variance is declared
-    """A workflow with an output of type ``T``. A subclass has nodes for attributes, whose names become their ids.
+    """A workflow with an output of type ``T``. The attributes of a subclass are its nodes; their names become node ids.
 
     Attributes:
-        name: for people.
-        definition_key: unique, and the same for as long as runs of it may exist.
-        Meta: ``output``, ``on_error`` and ``success_policy``, as of a `WorkflowSpec`; all may be left out. Nodes are
-            named as they stand, or as the text of their attributes' names, which type checkers can follow.
+        name: The name of the workflow, for people.
+        definition_key: A unique key, which must stay the same as long as runs of the workflow exist.
+        Meta: An optional nested class with ``output``, ``on_error`` and ``success_policy``, as in `WorkflowSpec`. It
+            refers to nodes directly, or by the names of their attributes as strings, which type checkers accept.
     """
 
     name: ClassVar[str] = ""
     definition_key: ClassVar[str]
     location: ClassVar[SourceLocation | None] = None
     _nodes: ClassVar[dict[str, AnyNode]] = {}
-    _renewed: ClassVar[dict[AnyNode, AnyNode]] = {}
-    _met: ClassVar[set["AnyDefinition"]] = set()
+    _copies: ClassVar[dict[AnyNode, AnyNode]] = {}
+    _contained: ClassVar[set["AnyDefinition"]] = set()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Take the nodes in.
+        """Collect the nodes, and register the definition.
 
         Raises:
-            WorkflowValidationError: HRS-003, a node has a name that definitions use; HRS-017, another one has the key.
+            WorkflowValidationError: HRS-003: A node has a reserved name. HRS-017: Another definition has the same key.
         """
         super().__init_subclass__(**kwargs)
         taken = [name for name, value in vars(cls).items() if is_node(value) and hasattr(WorkflowDefinition, name)]
         cls.location = caller_location()
         if taken:
-            message = f"{cls.__name__} has a node in the attribute {taken[0]!r}, which definitions have for another use"
-            raise cls.problem(ErrorCode.WORKFLOW_INVALID_NODE_ID, message, f"rename it, and give node_id={taken[0]!r}")
-        cls._met = set()
-        cls._take_nodes_in()
+            message = f"{cls.__name__} has a node in the attribute {taken[0]!r}, which is reserved in definitions"
+            help_text = f"rename the attribute, and set node_id={taken[0]!r} to keep the id"
+            raise cls.problem(ErrorCode.WORKFLOW_INVALID_NODE_ID, message, help_text)
+        cls._contained = set()
+        cls._collect_nodes()
         own = vars(cls).get("build_with")
         if isinstance(own, classmethod):
             type.__setattr__(cls, "build_with", classmethod(_building(cast("Any", own).__func__)))
@@ -118,39 +122,41 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
 
     @classmethod
     def can_be_built(cls) -> bool:
-        """Whether it has nodes, or a ``build_with`` that is not this class's: else it is a base for others."""
+        """Whether it has nodes or overrides ``build_with``; otherwise it is an abstract base class."""
         return bool(cls._nodes) or cls.has_own_build_with()
 
     @classmethod
     def has_own_build_with(cls) -> bool:
-        """Whether it, or a base, overrides `build_with`."""
+        """Whether it, or one of its bases, overrides `build_with`."""
         return hasattr(cls.build_with, "__wrapped__")
 
     @classmethod
     def nodes(cls) -> list[AnyNode]:
-        """The nodes that are its attributes."""
+        """Return the nodes that are its attributes, in the order of their definition."""
         return list(cls._nodes.values())
 
     @classmethod
     def build(cls, app: Any) -> WorkflowSpec[T_co]:
-        """The workflow, for an app.
+        """Build the workflow for an app.
 
         Raises:
-            WorkflowValidationError: it is not in order; several problems at once as `MultipleValidationErrors`.
+            WorkflowValidationError: The workflow is invalid. Several problems are raised together as
+                `MultipleValidationErrors`.
         """
-        return cls._described(app, WorkflowSpec[T_co])
+        return cls._make_spec(app, WorkflowSpec[T_co])
 
     @classmethod
     def partial_spec(cls, app: Any) -> PartialSpec[T_co]:
-        """What of the workflow stands in the class, whatever its own `build_with` makes of it.
+        """Return the part of the workflow that the class itself defines, without the additions of its `build_with`.
 
         Raises:
-            WorkflowValidationError: it is not in order; several problems at once as `MultipleValidationErrors`.
+            WorkflowValidationError: The workflow is invalid. Several problems are raised together as
+                `MultipleValidationErrors`.
         """
-        return cls._described(app, PartialSpec[T_co])
+        return cls._make_spec(app, PartialSpec[T_co])
 
     @classmethod
-    def _described[S: WorkflowSpec[Any]](cls, app: Any, kind: type[S]) -> S:
+    def _make_spec[S: WorkflowSpec[Any]](cls, app: Any, kind: type[S]) -> S:
         meta = getattr(cls, "Meta", None)
         output = cls._one(getattr(meta, "output", None))
         may_be_checked = output in cls._nodes.values() or (output is None and kind.is_whole)
@@ -176,44 +182,44 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
 
     @classmethod
     def _unknown_options(cls, meta: object) -> list[HorsiesError]:
-        """Names in `Meta` that have no meaning there, and would be ignored."""
+        """Return errors for unknown names in `Meta`, which would otherwise be ignored."""
         unknown = [name for name in dir(meta) if not name.startswith("_") and name not in _META_OPTIONS]
         problems: list[HorsiesError] = []
         for name in unknown if meta is not None else ():
             near = difflib.get_close_matches(name, _META_OPTIONS, n=1)
-            message = f"{cls.__name__}.Meta has {name!r}, which is no option of a workflow"
+            message = f"{cls.__name__}.Meta has {name!r}, which is not an option of a workflow"
             help_text = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(_META_OPTIONS)}"
             problems.append(cls.problem(ErrorCode.TASK_INVALID_OPTIONS, message, help_text))
         return problems
 
     @classmethod
     def build_with(cls, app: Any, *args: Any, **params: Any) -> WorkflowSpec[T_co]:
-        """The workflow with parameters: override it, and make the spec by ``app.workflow(…)``.
+        """Build the workflow with parameters. Override it, and return a spec from ``app.workflow(…)``.
 
         Raises:
-            WorkflowValidationError: HRS-022, it is not overridden and got parameters.
+            WorkflowValidationError: HRS-022: It received parameters but is not overridden.
         """
         if args or params:
-            message = f"{cls.__name__} got parameters, and has no build_with of its own to take them"
-            help_text = f"define build_with(cls, app, {', '.join(params) or '…'}) in it"
+            message = f"{cls.__name__} received parameters, but does not override build_with to take them"
+            help_text = f"define build_with(cls, app, {', '.join(params) or '…'}) in {cls.__name__}"
             raise cls.problem(ErrorCode.WORKFLOW_SUBWORKFLOW_PARAMS_REQUIRE_BUILD_WITH, message, help_text)
         return cls.build(app)
 
     @classmethod
     def signature(cls) -> SignatureCodec | None:
-        """The parameters of its own ``build_with``, without the app; None if it has none.
+        """Return the parameters of an overridden ``build_with``, without the app; None if it is not overridden.
 
         ``**kwargs`` takes arguments of any other name.
 
         Raises:
-            TaskDefinitionError: HRS-105, one of them can't be carried.
+            TaskDefinitionError: HRS-105: A parameter has a type that cannot be represented as JSON.
         """
         wrapped = getattr(cls.build_with, "__wrapped__", None)
         return None if wrapped is None else _signature(wrapped)
 
     @classmethod
     def output_type(cls) -> Any:
-        """The type of its output, ``T``; `Any` if it does not say."""
+        """Return the type ``T`` of its output; `Any` if it does not declare one."""
         for base in (base for each in cls.__mro__ for base in types.get_original_bases(each)):
             if get_origin(base) is WorkflowDefinition:
                 [found] = get_args(base)
@@ -222,46 +228,47 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
 
     @classmethod
     def contents(cls) -> list["AnyDefinition"]:
-        """The definitions that it contains, as far as that is known before it is built."""
+        """Return the definitions of its sub-workflow nodes, as far as they are known before it is built."""
         cls.note_contents(cls.nodes())
-        return sorted(cls._met, key=lambda each: each.definition_key)
+        return sorted(cls._contained, key=lambda each: each.definition_key)
 
     @classmethod
     def note_contents(cls, nodes: Sequence[AnyNode]) -> None:
-        """Remember which definitions a spec of this one contains."""
-        cls._met |= {node.workflow_def for node in nodes if isinstance(node, SubWorkflowNode)}
+        """Record the definitions of the sub-workflow nodes in a spec of this definition."""
+        cls._contained |= {node.workflow_def for node in nodes if isinstance(node, SubWorkflowNode)}
 
     @classmethod
     def check_output(cls, output: AnyNode | None) -> list[HorsiesError]:
-        """Say if an output is not what the definition declares: HRS-025."""
+        """Return an HRS-025 error if the type of the output is not the type that the definition declares."""
         wanted = cls.output_type()
         if wanted in (Any, None, types.NoneType) or (output is not None and fits(_result_type(output), wanted)):
             return []
         what = "it has no output" if output is None else f"{output!r} returns {show_type(_result_type(output))}"
-        message = f"{cls.__name__} is a WorkflowDefinition[{show_type(wanted)}], and {what}"
+        message = f"{cls.__name__} is a WorkflowDefinition[{show_type(wanted)}], but {what}"
         fix = f"WorkflowDefinition[{'None' if output is None else show_type(_result_type(output))}]"
-        help_text = f"name an output node of that type in Meta, or derive it from {fix}"
+        help_text = f"set an output node of that type in Meta, or derive {cls.__name__} from {fix}"
         return [cls.problem(ErrorCode.WORKFLOW_OUTPUT_TYPE_MISMATCH, message, help_text)]
 
     @classmethod
     def problem(cls, code: ErrorCode, message: str, help_text: str, *notes: str) -> WorkflowValidationError:
-        """Make an error at its line."""
+        """Make an error with the location of the definition."""
         return WorkflowValidationError(code, message, location=cls.location, notes=notes, help_text=help_text)
 
     @classmethod
-    def _take_nodes_in(cls) -> None:
-        """Copy nodes that have no id yet, with the attribute's name, and let what waits for them wait for the copies.
+    def _collect_nodes(cls) -> None:
+        """Copy the nodes in the attributes, and make the copies refer to each other.
 
-        The nodes themselves stay as they are: others may use them, too.
+        A copy without ``node_id`` gets the name of its attribute. The original nodes stay unchanged, because other
+        workflows may use them.
         """
         attributes = {name: value for each in reversed(cls.__mro__) for name, value in vars(each).items()}
         nodes = {name: value for name, value in attributes.items() if is_node(value)}
-        cls._renewed = dict(cls._renewed)
+        cls._copies = dict(cls._copies)
         for name, node in nodes.items():
-            if node not in cls._renewed:
-                cls._renewed[node] = copy.copy(node)
-                _set(cls._renewed[node], node_id=name if node.node_id is None else node.node_id)
-        cls._nodes = {name: cls._renewed[node] for name, node in nodes.items()}
+            if node not in cls._copies:
+                cls._copies[node] = copy.copy(node)
+                _set(cls._copies[node], node_id=name if node.node_id is None else node.node_id)
+        cls._nodes = {name: cls._copies[node] for name, node in nodes.items()}
         for name, node in cls._nodes.items():
             _set(node, waits_for=cls._of(node.waits_for), args_from={k: cls._one(v) for k, v in node.args_from.items()})
             if node.workflow_ctx_from is not None:
@@ -273,8 +280,8 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
     @classmethod
     def _one(cls, node: Any) -> Any:
         found = cls._nodes.get(node, node) if isinstance(node, str) else node
-        while is_node(found) and found in cls._renewed:  # a subclass copies the copies of its base
-            found = cls._renewed[found]
+        while is_node(found) and found in cls._copies:  # a subclass copies the copies of its base
+            found = cls._copies[found]
         return found
 
     @classmethod
@@ -291,26 +298,26 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
     def _register(cls) -> None:
         key = getattr(cls, "definition_key", None)
         if not isinstance(key, str) or not key:
-            return  # which is said when it is built
+            return  # building the workflow reports the missing key: HRS-016
         known = _definitions.get(key)
         if known is not None and are_retyped(known, cls):
             warn_of_redefinition(f"the workflow definition {key!r}")
         elif known is not None and (known.location, known.__qualname__) != (cls.location, cls.__qualname__):
             message = f"two definitions have the key {key!r}: {known.__name__} and {cls.__name__}"
             help_text, note = (
-                f"give {cls.__name__} a definition_key of its own",
-                f"the other one is at {known.location}",
+                f"give {cls.__name__} a unique definition_key",
+                f"the other definition is at {known.location}",
             )
             report([cls.problem(ErrorCode.WORKFLOW_DUPLICATE_DEFINITION_KEY, message, help_text, note)])
         _definitions[key] = cls
 
 
 type AnyDefinition = type[WorkflowDefinition[Any]]
-"""A definition of whatever output."""
+"""A definition with any output type."""
 
 
 def _set(node: AnyNode, **values: object) -> None:
-    """Change a copy that nobody else has yet."""
+    """Change the fields of a new copy of a frozen node."""
     for name, value in values.items():
         object.__setattr__(node, name, value)
 
@@ -325,7 +332,7 @@ def _result_type(node: AnyNode) -> Any:
 
 
 def _building(function: Callable[..., WorkflowSpec[Any]]) -> Callable[..., WorkflowSpec[Any]]:
-    """Let specs that a ``build_with`` makes inherit the definition's key, and look at what it returns."""
+    """Wrap a ``build_with`` so that its specs inherit the key of the definition, and its return value is checked."""
 
     @wraps(function)
     def build_with(cls: "AnyDefinition", app: Any, *args: Any, **params: Any) -> WorkflowSpec[Any]:
@@ -335,7 +342,7 @@ def _building(function: Callable[..., WorkflowSpec[Any]]) -> Callable[..., Workf
         finally:
             BUILDING.reset(token)
         if not isinstance(cast("object", spec), WorkflowSpec):
-            message = f"{cls.__name__}.build_with() returned {show_value(spec)}, which is no WorkflowSpec"
+            message = f"{cls.__name__}.build_with() returned {show_value(spec)}, which is not a WorkflowSpec"
             raise cls.problem(ErrorCode.WORKFLOW_CHECK_BUILDER_EXCEPTION, message, "return app.workflow(…)")
         report(cls.check_output(spec.output))
         return spec

@@ -1,4 +1,4 @@
-"""`WorkflowHandle`: the way from a run's id to its result, and to whatever is to be known or done about it."""
+"""`WorkflowHandle`: the result, the state and the control of a workflow run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,29 +37,29 @@ _OF_CHILD = ResultCodec(object, SubWorkflowError)
 
 
 class RunBroker(Protocol):
-    """What a handle needs to ask for a run: a `Broker` has it."""
+    """The interface of the broker that a workflow handle uses. `Broker` implements it."""
 
     @property
     def runner(self) -> Runner:
-        """Carries operations out."""
+        """Runs operations."""
         ...
 
     @property
     def codec_for(self) -> CodecFor:
-        """How results of the task of a name are read."""
+        """Returns the result codec of a task by its name."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class HandleOperationError:
-    """Why a question about a run, or a wish, has no answer.
+    """Why an operation on a workflow handle failed.
 
     Attributes:
-        code: what went wrong.
-        message: the same in words.
-        retryable: the same may succeed later.
-        workflow_id: the run.
-        exception: the driver's own exception, if there was one.
+        code: The kind of failure.
+        message: A description of the failure.
+        retryable: Whether the same operation may succeed later.
+        workflow_id: The id of the run.
+        exception: The exception of the database driver; None if there was none.
     """
 
     code: HandleErrorCode
@@ -74,18 +74,18 @@ type HandleResult[T] = Result[T, HandleOperationError]
 
 @dataclass(frozen=True, slots=True)
 class WorkflowTaskInfo:
-    """A node of a run. Times are aware, in UTC and by the database's clock.
+    """A node of a run. Times are aware datetimes in UTC, by the clock of the database.
 
     Attributes:
-        node_id: of the node.
-        index: its place in the spec.
-        name: of its task.
-        status: where it stands.
-        result: None until it has ended.
-        started_at: when its task began; None if it has not.
-        completed_at: when it ended, whatever way.
-        sub_workflow_id: of a sub-workflow's node, the child run; None before that is built, and of all other nodes.
-        sub_workflow_summary: how the child run ended; None before that, and of all other nodes.
+        node_id: The id of the node.
+        index: The index of the node in the spec.
+        name: The name of its task.
+        status: The state of the node.
+        result: The result; None if the node has not ended.
+        started_at: When its task started; None if it has not started.
+        completed_at: When the node ended, with success or not; None if it has not ended.
+        sub_workflow_id: The id of the child run of a sub-workflow node; None before it is built, and for other nodes.
+        sub_workflow_summary: How the child run ended; None before it ended, and for other nodes.
     """
 
     node_id: str
@@ -103,17 +103,21 @@ class WorkflowHandle[T]:
     """A run of a workflow.
 
     Attributes:
-        workflow_id: its id, a UUID as text. A text that is no UUID is the id of no run: every question about it is
-            answered with WORKFLOW_NOT_FOUND.
+        workflow_id: The id of the run, a UUID as text. If the text is not a UUID, every operation fails with
+            WORKFLOW_NOT_FOUND.
     """
 
     def __init__(
         self, workflow_id: str, broker: RunBroker, spec: "WorkflowSpec[T] | None" = None, *, is_committed: bool = True
     ) -> None:
-        """Made by a start, or of an id: ``WorkflowHandle(workflow_id, app.get_broker())``.
+        """Make the handle of a run by its id: ``WorkflowHandle(workflow_id, app.get_broker())``.
 
-        Of a run that was started in a transaction of the caller's, which may not be committed yet, `get` waits also for
-        that.
+        Args:
+            workflow_id: The id of the run.
+            broker: The broker of the app.
+            spec: The workflow that the run executes, if it is known; its types are used to decode results.
+            is_committed: False if the run was started in a transaction of the caller that may not be committed yet.
+                `get` then waits until the run exists.
         """
         self._id = parse_id(workflow_id)
         self.workflow_id = str(self._id or workflow_id)
@@ -126,105 +130,117 @@ class WorkflowHandle[T]:
         return f"WorkflowHandle({self.workflow_id!r})"
 
     def get(self, timeout_ms: int | None = None) -> TaskResult[T, TaskError]:
-        """Wait for the run's outcome, blocking.
+        """Block until the run has ended, and return its outcome.
 
         Args:
-            timeout_ms: how long to wait, in milliseconds; None: as long as it takes.
+            timeout_ms: How long to wait, in milliseconds; None: without limit.
 
         Returns:
-            The result of the output node, or of all nodes without dependents by their ids; the error of a run that
-            failed; or an error with WORKFLOW_CANCELLED, WORKFLOW_PAUSED (at once), WAIT_TIMEOUT, WORKFLOW_NOT_FOUND or
-            BROKER_ERROR.
+            The result of the output node, or else the results of all nodes without dependents by their ids; the error
+            of a failed run; or an error with WORKFLOW_CANCELLED, WORKFLOW_PAUSED (returned immediately), WAIT_TIMEOUT,
+            WORKFLOW_NOT_FOUND or BROKER_ERROR.
         """
         return self._broker.runner.run(self._get(timeout_ms))
 
     async def get_async(self, timeout_ms: int | None = None) -> TaskResult[T, TaskError]:
-        """The same as `get`, awaited."""
+        """Like `get`, for asyncio."""
         return await self._broker.runner.run_async(self._get(timeout_ms))
 
     def result_for[R, E: TaskError](self, node: Node[R, E] | NodeKey[R, E]) -> TaskResult[R, E]:
-        """The result of a node, without waiting; RESULT_NOT_READY of one that has not ended.
+        """Return the result of a node without waiting; an error with RESULT_NOT_READY if it has not ended.
 
         Raises:
-            KeyError: the handle's own spec has no such node.
-            WorkflowContextMissingIdError: the node has no id, and the handle no spec to look it up in.
+            KeyError: The spec of the handle has no such node.
+            WorkflowContextMissingIdError: The node has no id, and the handle has no spec.
         """
         return self._broker.runner.run(self._result_for(node))
 
     async def result_for_async[R, E: TaskError](self, node: Node[R, E] | NodeKey[R, E]) -> TaskResult[R, E]:
-        """The same as `result_for`, awaited."""
+        """Like `result_for`, for asyncio."""
         return await self._broker.runner.run_async(self._result_for(node))
 
     def status(self) -> HandleResult[WorkflowStatus]:
-        """Where the run stands."""
+        """Return the state of the run."""
         return self._broker.runner.run(self._status())
 
     async def status_async(self) -> HandleResult[WorkflowStatus]:
-        """The same as `status`, awaited."""
+        """Like `status`, for asyncio."""
         return await self._broker.runner.run_async(self._status())
 
     def results(self) -> HandleResult[dict[str, TaskResult[Any, TaskError]]]:
-        """The results of all nodes that have ended, by their ids."""
+        """Return the results of all nodes that have ended, by their ids."""
         return self._broker.runner.run(self._results())
 
     async def results_async(self) -> HandleResult[dict[str, TaskResult[Any, TaskError]]]:
-        """The same as `results`, awaited."""
+        """Like `results`, for asyncio."""
         return await self._broker.runner.run_async(self._results())
 
     def tasks(self) -> HandleResult[list[WorkflowTaskInfo]]:
-        """All nodes, in the order of the spec."""
+        """Return all nodes of the run, in the order of the spec."""
         return self._broker.runner.run(self._tasks())
 
     async def tasks_async(self) -> HandleResult[list[WorkflowTaskInfo]]:
-        """The same as `tasks`, awaited."""
+        """Like `tasks`, for asyncio."""
         return await self._broker.runner.run_async(self._tasks())
 
     def cancel(self) -> HandleResult[bool]:
-        """End the run and all below it: what waits is skipped, running tasks are killed. False: it had ended before."""
+        """Cancel the run and its child runs: waiting nodes are skipped, and running tasks are stopped.
+
+        Returns:
+            ``Ok(True)`` if this call cancelled the run, ``Ok(False)`` if it had already ended.
+        """
         return self._broker.runner.run(self._control("cancel"))
 
     async def cancel_async(self) -> HandleResult[bool]:
-        """The same as `cancel`, awaited."""
+        """Like `cancel`, for asyncio."""
         return await self._broker.runner.run_async(self._control("cancel"))
 
     def pause(self) -> HandleResult[bool]:
-        """Hold what waits in the run and below it; running tasks finish. False: nothing of it went on."""
+        """Pause the run and its child runs: no further nodes start, and running tasks finish normally.
+
+        Returns:
+            ``Ok(True)`` if this call paused a run, ``Ok(False)`` if none of the runs was active.
+        """
         return self._broker.runner.run(self._control("pause"))
 
     async def pause_async(self) -> HandleResult[bool]:
-        """The same as `pause`, awaited."""
+        """Like `pause`, for asyncio."""
         return await self._broker.runner.run_async(self._control("pause"))
 
     def resume(self) -> HandleResult[bool]:
-        """Let the run and all below it go on. False: nothing of it was paused."""
+        """Resume the run and its child runs.
+
+        Returns:
+            ``Ok(True)`` if this call resumed a run, ``Ok(False)`` if none of the runs was paused.
+        """
         return self._broker.runner.run(self._control("resume"))
 
     async def resume_async(self) -> HandleResult[bool]:
-        """The same as `resume`, awaited."""
+        """Like `resume`, for asyncio."""
         return await self._broker.runner.run_async(self._control("resume"))
 
     def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, TaskError]]:
         if self._id is None:
             return failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, self._missing())
         what = f"run {self._id}{uncommitted(self._is_committed)}"
-        look = partial(self._look, self._id)
-        answer, _ = yield from await_answer(self._id, what, timeout_ms, lambda _told: look())
+        fetch = partial(self._fetch_outcome, self._id)
+        answer, _ = yield from await_answer(self._id, what, timeout_ms, lambda _pushed_result: fetch())
         return answer
 
     def _missing(self) -> str:
         if self._id is None:
-            return f"there is no run {self.workflow_id!r}: the id of a run is a UUID"
+            return f"there is no run {self.workflow_id!r}: the id of a run must be a UUID"
         return f"there is no run {self._id}; it may have been pruned"
 
-    def _look(self, run_id: UUID) -> Operation[tuple[TaskResult[Any, TaskError], bool] | None]:
-        """The outcome, if there is one by now."""
+    def _fetch_outcome(self, run_id: UUID) -> Operation[tuple[TaskResult[Any, TaskError], bool] | None]:
+        """Return the outcome and whether it is final; None if the run has not ended."""
         run: RunRow | None = yield workflow_queries.workflow_state(run_id)
         if run is None:
             missing = failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, self._missing())
             return (missing, False) if self._is_committed else None
         match WorkflowStatus(run.status):
             case WorkflowStatus.PAUSED:
-                message = f"run {self._id} is paused: resume() lets it go on"
+                message = f"run {self._id} is paused: call resume() to continue it"
                 return failed_with(OutcomeCode.WORKFLOW_PAUSED, message), False
             case WorkflowStatus.FAILED | WorkflowStatus.CANCELLED:
                 return _decode_error(run.error or b"{}"), True
@@ -282,7 +298,7 @@ class WorkflowHandle[T]:
     def _ask[A, R](
         self, call_for: Callable[[UUID], Call[A]], read: Callable[[A], R | None]
     ) -> Operation[HandleResult[R]]:
-        """Call about the run, and read the answer; an answer that reads as None means that there is no such run."""
+        """Make a call for the run, and convert its answer with ``read``, which returns None if there is no such run."""
         try:
             answer = None if self._id is None else read((yield call_for(self._id)))
         except CallFailedError as failure:
@@ -310,7 +326,7 @@ class WorkflowHandle[T]:
         )
 
     def _summary(self, row: "RunTaskRow", stored: bytes) -> SubWorkflowSummary[Any]:
-        """Read a summary; its output is plain JSON if it no longer fits the type, which the node's result says."""
+        """Decode a summary. An output that no longer fits its type is plain JSON; the node's result has the error."""
         try:
             return read_summary(stored, self._codec(row.node_index, row.result_kind, row.result_task).ok_type)
         except ValidationError:
@@ -332,7 +348,7 @@ def _decode(codec: ResultCodec, status: str | None, stored: bytes) -> TaskResult
 
 
 def _decode_error(stored: bytes) -> TaskResult[Any, TaskError]:
-    """Read the error of a run: that of a child run, or one of any class, of which the common fields are kept."""
+    """Decode the error of a run: a `SubWorkflowError`, or the common fields of an error of another class."""
     try:
         fields = decode_json(stored)
     except CodecError:
@@ -348,15 +364,15 @@ async def pause_workflow(broker: RunBroker, workflow_id: str) -> HandleResult[bo
 
 
 async def resume_workflow(broker: RunBroker, workflow_id: str) -> HandleResult[bool]:
-    """Let a run go on; see `WorkflowHandle.resume`."""
+    """Resume a paused run; see `WorkflowHandle.resume`."""
     return await WorkflowHandle[Any](workflow_id, broker).resume_async()
 
 
 def pause_workflow_sync(broker: RunBroker, workflow_id: str) -> HandleResult[bool]:
-    """The same as `pause_workflow`, blocking."""
+    """Like `pause_workflow`, blocking."""
     return WorkflowHandle[Any](workflow_id, broker).pause()
 
 
 def resume_workflow_sync(broker: RunBroker, workflow_id: str) -> HandleResult[bool]:
-    """The same as `resume_workflow`, blocking."""
+    """Like `resume_workflow`, blocking."""
     return WorkflowHandle[Any](workflow_id, broker).resume()

@@ -1,4 +1,4 @@
-"""The nodes of a workflow; what makes them from tasks is in `horsies.workflows.builders`."""
+"""The nodes of a workflow. The builders that make them from tasks are in `horsies.workflows.builders`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,8 @@ FILLED_IN = frozenset({CONTEXT_PARAMETER, META_PARAMETER})
 """Parameters that the worker fills in wherever a task declares them."""
 BUILD_TASK = "horsies.build:"
 
-# Nodes are frozen, so a node of int is one of float; checkers infer otherwise from the __replace__ of a dataclass.
+# Nodes are frozen and therefore covariant: a node of int is a node of float. The variance is declared explicitly,
+# because type checkers infer invariance from the __replace__ method of a dataclass.
 T_co = TypeVar("T_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True, bound=TaskError, default=TaskError)
 
@@ -34,52 +35,56 @@ type Join = Literal["all", "any", "quorum"]
 
 
 class WorkflowContextMissingIdError(ValueError):
-    """A node was asked for by its id and has none: give it ``node_id=``, or make it an attribute of a definition."""
+    """A node without an id was looked up. Set its ``node_id``, or make it an attribute of a definition."""
 
 
 class NodeTask[T, E: TaskError = TaskError](Protocol):
-    """What a node needs of its task: a `TaskFunction` has it."""
+    """The interface of a task that nodes use. `TaskFunction` implements it."""
 
     @property
     def definition(self) -> TaskDefinition:
-        """All that is known of the task."""
+        """The definition of the task."""
         ...
 
     @property
     def producer(self) -> Producer:
-        """What its app sends with."""
+        """The producer of the app that defines the task."""
         ...
 
     def handle(self, task_id: str) -> TaskHandle[T, E]:
-        """A handle of one of its tasks."""
+        """Return the handle of a sent task by its id."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class NodeKey[T = Any, E: TaskError = TaskError]:
-    """A node by its id, for asking for its result where the node itself is not at hand."""
+    """The id of a node, with which its result can be looked up where the node itself is not available."""
 
     node_id: str
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Node(Generic[T_co, E_co]):
-    """A place in a workflow, whose result is a ``TaskResult[T, E]``. Frozen: specs share nodes and never change them.
+    """A node of a workflow, whose result is a ``TaskResult[T, E]``.
+
+    Nodes are frozen, because several specs may share them.
 
     Attributes:
-        kwargs: arguments by parameter.
-        waits_for: the nodes that come before it.
-        args_from: parameter to the node whose whole `TaskResult` it gets; such nodes are in ``waits_for``, too.
-        workflow_ctx_from: nodes whose results the parameter ``workflow_ctx`` gives access to; in ``waits_for``, too.
-        node_id: 1 to 128 of ``A-Z a-z 0-9 _ - : .``; default: the attribute's name in a definition, else made of the
-            workflow's name and the node's index.
-        queue: default: the task's.
-        priority: 1 (first) to 100; default: the queue's.
-        allow_failed_deps: with ``join="all"``, run although a dependency failed or was skipped.
-        join: when it becomes ready: all of its dependencies have ended, any or ``min_success`` of them completed.
-        min_success: for ``join="quorum"``.
-        good_until: aware; a task not started by then is EXPIRED and its node FAILED.
-        timeout_ms: of an attempt, from its start, at least 100; default: the task's.
+        kwargs: The arguments by parameter name.
+        waits_for: The nodes on which this node depends.
+        args_from: Maps parameters to the nodes whose `TaskResult` they receive. These nodes must be in ``waits_for``.
+        workflow_ctx_from: The nodes whose results the parameter ``workflow_ctx`` provides. They must be in
+            ``waits_for``.
+        node_id: 1 to 128 of the characters ``A-Z a-z 0-9 _ - : .``. Default: the name of the attribute in a
+            definition, otherwise the name of the workflow and the index of the node.
+        queue: The queue of the task. Default: the queue that the task declares.
+        priority: 1 (highest) to 100. Default: the priority of the queue.
+        allow_failed_deps: With ``join="all"``, whether the node runs although a dependency failed or was skipped.
+        join: When the node becomes ready: with "all" when all dependencies have ended, with "any" when one of them
+            completed, with "quorum" when ``min_success`` of them completed.
+        min_success: The number of dependencies that must complete, with ``join="quorum"``.
+        good_until: An aware datetime. If the task was not started by then, it is EXPIRED and the node FAILED.
+        timeout_ms: How long an attempt may run, in milliseconds, at least 100. Default: the timeout of the task.
     """
 
     kind: ClassVar[str] = "task"
@@ -99,87 +104,87 @@ class Node(Generic[T_co, E_co]):
     line: tuple[str, int] | None = field(default_factory=caller_line, init=False)
 
     def __repr__(self) -> str:
-        """Show the id, else where it was made; never its dependencies, which may be many."""
+        """Show the id, or else the location; never the dependencies, of which there may be many."""
         return f"<{self.kind} node {self.node_id!r}>" if self.node_id else f"<{self.kind} node made at {self.location}>"
 
     @property
     def location(self) -> SourceLocation | None:
-        """Where it was made."""
+        """The line of source code that made the node; None if it is unknown."""
         return None if self.line is None else frame_location(*self.line)
 
     @property
     def index(self) -> int | None:
-        """Its index in the workflow that it belongs to: that of `WorkflowTaskInfo` and ``dependency_index``.
+        """The index of the node in its workflow, as in `WorkflowTaskInfo` and ``dependency_index``.
 
-        None before a workflow is made of it, and while workflows that share it have it at different indexes; then
-        `WorkflowSpec.index_of` answers for one of them.
+        None before a workflow is made of the node, and if several workflows have it at different indexes; in that case
+        use `WorkflowSpec.index_of`.
         """
         return _indexes.get(self)
 
     @property
     def name(self) -> str:
-        """The name of its task, or of the workflow that it runs."""
+        """The name of the task or of the workflow that the node runs."""
         return self.task_name
 
     @property
     def task_name(self) -> str:
-        """The name of the task that it runs."""
+        """The name of the task that the node runs."""
         raise NotImplementedError
 
     @property
     def task(self) -> TaskDefinition | None:
-        """The task of the app that it runs; None: it runs a workflow."""
+        """The definition of the task that the node runs; None if it runs a workflow."""
         return None
 
     def signature(self) -> SignatureCodec | None:
-        """The parameters it takes; None: none at all."""
+        """Return the parameters of the node; None if it takes no arguments."""
         raise NotImplementedError
 
     def result_codec(self) -> ResultCodec:
-        """How its results are written and read."""
+        """Return the codec of the node's results."""
         raise NotImplementedError
 
     def key(self) -> NodeKey[T_co, E_co]:
-        """Its key.
+        """Return the key of the node, with which its result can be looked up elsewhere.
 
         Raises:
-            WorkflowContextMissingIdError: it has no ``node_id``.
+            WorkflowContextMissingIdError: The node has no ``node_id``.
         """
         return NodeKey(required_id(self))
 
 
 type AnyNode = Node[Any, Any]
-"""A node of whatever kind and result."""
+"""A node of any kind, with any result."""
 
 _indexes: WeakKeyDictionary[AnyNode, int | None] = WeakKeyDictionary()
-"""What `Node.index` answers. It is kept beside the nodes, which are frozen; None: workflows differ."""
+"""The values of `Node.index`, stored outside of the frozen nodes. None: several workflows have different indexes."""
 
 
 def note_indexes(nodes: Sequence[AnyNode]) -> None:
-    """Note the indexes of the nodes of a workflow for `Node.index`."""
+    """Record the indexes of the nodes of a workflow for `Node.index`."""
     for index, node in enumerate(nodes):
         if _indexes.setdefault(node, index) != index:
             _indexes[node] = None
 
 
 def is_node(value: object) -> TypeIs[AnyNode]:
-    """Tell whether something is a node at all."""
+    """Whether an object is a node."""
     return isinstance(value, Node)
 
 
 def listed(nodes: object) -> Sequence[Any]:
-    """What should be a list of nodes; anything else counts as one entry, which then is found to be no node."""
+    """Return a list of nodes. Any other object becomes a list of one entry, which validation then rejects."""
     return cast("Sequence[Any]", nodes) if isinstance(nodes, list | tuple) else [nodes]
 
 
 def required_id(node: AnyNode | NodeKey[Any, Any]) -> str:
-    """The id of a node or key.
+    """Return the id of a node or key.
 
     Raises:
-        WorkflowContextMissingIdError: the node has none.
+        WorkflowContextMissingIdError: The node has no id.
     """
     if node.node_id is None:
-        msg = f"{node!r} has no node_id: give it one, or make it an attribute of a WorkflowDefinition"
+        msg = f"{node!r} has no node_id: set node_id=, or make the node an attribute of a WorkflowDefinition"
         raise WorkflowContextMissingIdError(msg)
     return node.node_id
 
@@ -191,16 +196,16 @@ class _OfTask(Node[T_co, E_co]):
 
     @property
     def task(self) -> TaskDefinition:
-        """What ``fn`` is made of."""
+        """The definition of ``fn``."""
         return self.fn.definition
 
     @property
     def task_name(self) -> str:
-        """The name of its task."""
+        """The name of the task."""
         return self.task.name
 
     def signature(self) -> SignatureCodec:
-        """The parameters of its task."""
+        """Return the parameters of the task."""
         return self.task.signature
 
 
@@ -209,14 +214,14 @@ class TaskNode(_OfTask[T_co, E_co]):
     """A node that runs a task.
 
     Attributes:
-        fn: the task.
-        args: stays empty: arguments are given by name, in ``kwargs``; `TaskFunction.node` takes them by position.
+        fn: The task.
+        args: Must be empty. Pass arguments by name in ``kwargs``, or use `TaskFunction.node` to pass them by position.
     """
 
     fn: NodeTask[T_co, E_co]
 
     def result_codec(self) -> ResultCodec:
-        """That of its task."""
+        """Return the result codec of the task."""
         return self.task.result
 
 
@@ -225,9 +230,9 @@ class MapNode(_OfTask[list[TaskResult[T_co, E_co]]], Generic[T_co, E_co]):
     """A node that runs a task once for each item of the list that another node returned.
 
     Attributes:
-        fn: the task; the one required parameter that is not bound gets the item.
-        over: the node that returns the list.
-        max_parallel: so many of its tasks are live at once; None: all.
+        fn: The task. Its one required parameter that is not bound gets the item.
+        over: The node that returns the list.
+        max_parallel: The largest number of its tasks that are live at the same time; None: no limit.
     """
 
     kind: ClassVar[str] = "map"
@@ -237,21 +242,21 @@ class MapNode(_OfTask[list[TaskResult[T_co, E_co]]], Generic[T_co, E_co]):
     max_parallel: int | None = field(default=None, kw_only=True)
 
     def result_codec(self) -> ResultCodec:
-        """A list of the results of its task."""
+        """Return the codec for a list of results of the task."""
         return list_codec(self.task.result)
 
 
 def is_map(node: AnyNode) -> TypeIs[MapNode[Any, Any]]:
-    """Tell whether a node runs over a list."""
+    """Whether a node is a map node."""
     return isinstance(node, MapNode)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SubWorkflowNode(Node[T_co]):
-    """A node that runs a whole workflow and has its output for a result.
+    """A node that runs another workflow as a child run. Its result is the output of that workflow.
 
     Attributes:
-        workflow_def: what to build the child run of; ``kwargs`` and ``args_from`` go to its ``build_with``.
+        workflow_def: The definition of the child run. ``kwargs`` and ``args_from`` are passed to its ``build_with``.
     """
 
     kind: ClassVar[str] = "workflow"
@@ -260,7 +265,7 @@ class SubWorkflowNode(Node[T_co]):
 
     @property
     def name(self) -> str:
-        """The name of the workflow that it runs."""
+        """The name of the workflow that the node runs."""
         return self.workflow_def.name
 
     @property
@@ -269,22 +274,22 @@ class SubWorkflowNode(Node[T_co]):
         return BUILD_TASK + self.workflow_def.definition_key
 
     def signature(self) -> SignatureCodec | None:
-        """The parameters of the definition's own ``build_with``."""
+        """Return the parameters of the overridden ``build_with`` of the definition; None if it is not overridden."""
         return self.workflow_def.signature()
 
     def result_codec(self) -> ResultCodec:
-        """The output of the child run, or a `SubWorkflowError`."""
+        """Return the codec for the output of the child run, with `SubWorkflowError` as the error type."""
         return _output_codec(self.workflow_def.output_type())
 
 
 @lru_cache(maxsize=1024)
 def list_codec(item: ResultCodec) -> ResultCodec:
-    """How the result of a map node is read, its task's codec given."""
+    """Return the result codec of a map node for the result codec of its task."""
     return ResultCodec(cast("Any", list)[item.annotation])
 
 
 class _OutputCodec(ResultCodec):
-    """Reads results of a sub-workflow's node: the error is of the child run, or the output node's own, of any class."""
+    """The result codec of a sub-workflow node. Its error is a `SubWorkflowError`, or the error of the output node."""
 
     def decode_error(self, payload: bytes | str) -> TaskError:
         try:
@@ -305,6 +310,6 @@ def _output_codec(output: Any) -> ResultCodec:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What `from_node` really returns: a mark for the builder that gets it."""
+    """The marker that `from_node` actually returns. The builders replace it by a dependency on the node."""
 
     node: AnyNode

@@ -1,4 +1,4 @@
-"""`WorkflowSpec`: a workflow that was described and found to be in order."""
+"""`WorkflowSpec`: a validated workflow, which can be started any number of times."""
 
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from horsies.workflows.definition import AnyDefinition
 
 type Outputs = dict[str, TaskResult[Any, TaskError]]
-"""What comes out of a run without an output node: the results of the nodes without dependents, by their ids."""
+"""The output of a run without an output node: the results of the nodes without dependents, by their ids."""
 
 Out_co = TypeVar("Out_co", covariant=True, default=Outputs)
 
 
 class App(Protocol):
-    """What a workflow needs of its app: a `Horsies` has it."""
+    """The interface of the app that workflows use. `Horsies` implements it."""
 
     registry: Registry
-    """The tasks."""
+    """The tasks of the app."""
 
     producer: Producer
-    """What it sends with."""
+    """The producer with which the app sends tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class SuccessCase:
     """One way for a run to succeed.
 
     Attributes:
-        required: the nodes that have to complete.
+        required: The nodes that must complete.
     """
 
     required: Sequence[AnyNode]
@@ -49,11 +49,11 @@ class SuccessCase:
 
 @dataclass(frozen=True, slots=True)
 class SuccessPolicy:
-    """What makes a run COMPLETED although nodes failed: all required nodes of any case.
+    """When a run is COMPLETED although nodes failed: all required nodes of at least one case completed.
 
     Attributes:
-        cases: at least one.
-        optional: nodes whose failure does not pause a run with ``OnError.PAUSE``.
+        cases: The cases, at least one.
+        optional: Nodes whose failure does not pause a run with ``OnError.PAUSE``.
     """
 
     cases: Sequence[SuccessCase]
@@ -61,23 +61,24 @@ class SuccessPolicy:
 
 
 BUILDING: ContextVar["AnyDefinition | None"] = ContextVar("horsies_building", default=None)
-"""The definition whose `build` or `build_with` runs."""
+"""The definition whose `build` or `build_with` is running; None if there is none."""
 
 
 class WorkflowSpec(Generic[Out_co]):
-    """A workflow with an output of type ``T``, in order and ready to be started, any number of times.
+    """A validated workflow with an output of type ``T``. It can be started any number of times.
 
     Attributes:
-        name: for people.
-        tasks: its nodes; the place of one is its index.
-        output: the node whose result is that of the run.
-        on_error: what a failed node does to the run.
-        success_policy: what makes a run succeed; None: every node has to.
-        definition_key: what runs of this workflow are known by.
-        app: where it runs.
-        location: where it was made.
-        node_ids: of the nodes, in their order.
-        is_whole: nothing will be added to it; else only what stays wrong, whatever is added, is found.
+        name: The name of the workflow, for people.
+        tasks: The nodes. The index of a node is its position in this tuple.
+        output: The node whose result is the result of the run; None: all nodes without dependents.
+        on_error: How a run reacts when a node fails.
+        success_policy: When a run succeeds although nodes failed; None: never.
+        definition_key: The key that identifies runs of this workflow.
+        app: The app that runs the workflow; None if it is passed at the start.
+        location: The line of source code that made the spec.
+        node_ids: The ids of the nodes, in the order of ``tasks``.
+        is_whole: Whether the spec is complete. For a partial spec, validation reports only errors that no addition
+            could fix.
     """
 
     is_whole: ClassVar[bool] = True
@@ -94,22 +95,23 @@ class WorkflowSpec(Generic[Out_co]):
         app: App | None = None,
         location: SourceLocation | None = None,
     ) -> None:
-        """Describe and check a workflow.
+        """Validate a workflow.
 
         Args:
-            name: for people; part of the ids of nodes that have none.
-            tasks: the nodes, in any order.
-            output: the node whose result is that of the run; None: a dict of the results of nodes without dependents.
-            on_error: ``"fail"`` or ``"pause"``, or the member.
-            success_policy: what makes a run succeed although nodes failed.
-            definition_key: unique, and the same for as long as runs of it may exist; within ``build_with`` that of
-                the definition.
-            app: where it runs; `Horsies.workflow` passes itself.
-            location: where it is described, if that is not the line of the call.
+            name: The name of the workflow, for people. It is also part of the default node ids.
+            tasks: The nodes, in any order.
+            output: The node whose result is the result of the run; None: a dict of the results of all nodes without
+                dependents.
+            on_error: A member of `OnError`, or its value ``"fail"`` or ``"pause"``.
+            success_policy: When a run succeeds although nodes failed; None: never.
+            definition_key: A unique key, which must stay the same as long as runs of the workflow exist. Default in a
+                ``build_with``: the key of the definition.
+            app: The app that runs the workflow. `Horsies.workflow` passes itself.
+            location: The line of source code to report. Default: the line of the call.
 
         Raises:
-            WorkflowValidationError: HRS-001 to HRS-026 or HRS-031, with the place of the node in the source; several
-                at once as `MultipleValidationErrors`.
+            WorkflowValidationError: HRS-001 to HRS-026 or HRS-031: The workflow is invalid. Errors have the location
+                of the node. Several problems are raised together as `MultipleValidationErrors`.
         """
         building = BUILDING.get()
         self.name = name
@@ -133,7 +135,7 @@ class WorkflowSpec(Generic[Out_co]):
             app.registry.workflows.add(self.definition_key or name)
 
     def __repr__(self) -> str:
-        """Show the name and how many nodes there are."""
+        """Show the name and the number of nodes."""
         return f"<workflow {self.name!r} of {len(self.tasks)} nodes>"
 
     def start(
@@ -142,26 +144,27 @@ class WorkflowSpec(Generic[Out_co]):
         """Start a run.
 
         Args:
-            workflow_id: a UUID; the same id starts one run at most, however often. Default: a new one.
-            connection: one of your own, in whose open transaction the run is started; see `TaskFunction.with_options`.
+            workflow_id: A UUID. Any number of starts with the same id creates at most one run. Default: a new UUID.
+            connection: An open connection of the caller, in whose transaction the run is started; see
+                `TaskFunction.with_options`.
 
         Returns:
-            Its handle; or an error, of which ENQUEUE_FAILED can be given to `retry_start`. Nothing is raised.
+            The handle of the run, or an error. An error with ENQUEUE_FAILED can be passed to `retry_start`.
         """
         return self._run(start(self, workflow_id, connection=connection))
 
     async def start_async(
         self, workflow_id: str | UUID | None = None, *, connection: object = UNSET
     ) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
-        """The same as `start`, awaited."""
+        """Like `start`, for asyncio."""
         return await self._run_async(start(self, workflow_id, connection=connection))
 
     def retry_start(self, error: WorkflowStartError) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
-        """Replay a `start` that failed with ENQUEUE_FAILED; one run at most comes of it, however often."""
+        """Retry a `start` that failed with ENQUEUE_FAILED. Any number of retries creates at most one run."""
         return self._run(retry_start(self, error))
 
     async def retry_start_async(self, error: WorkflowStartError) -> WorkflowStartResult[WorkflowHandle[Out_co]]:
-        """The same as `retry_start`, awaited."""
+        """Like `retry_start`, for asyncio."""
         return await self._run_async(retry_start(self, error))
 
     def _run[R](self, operation: Operation[R]) -> R:
@@ -171,10 +174,10 @@ class WorkflowSpec(Generic[Out_co]):
         return without_app(operation) if self.app is None else await self.app.producer.runner.run_async(operation)
 
     def index_of(self, node: AnyNode | NodeKey[Any, Any]) -> int:
-        """The place of a node: one of the spec's own, or one with an id.
+        """Return the index of a node of the spec, or of the node with the same id.
 
         Raises:
-            KeyError: the spec has no such node.
+            KeyError: The spec has no such node.
         """
         if isinstance(node, Node) and node in self.index:
             return self.index[node]
@@ -185,6 +188,6 @@ class WorkflowSpec(Generic[Out_co]):
 
 
 class PartialSpec(WorkflowSpec[Out_co]):
-    """What is known of a workflow before the ``build_with`` of its definition has parameters: for checks."""
+    """The part of a workflow that its definition declares, without the additions of ``build_with``. Used by checks."""
 
     is_whole = False

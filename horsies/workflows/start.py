@@ -1,4 +1,4 @@
-"""Starting: from a spec to a run, with replays that never make a second one."""
+"""Starting workflow runs, with retries that never create a second run."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,13 +28,13 @@ class WorkflowStartError:
     """Why a run was not started.
 
     Attributes:
-        code: what went wrong.
-        message: the same in words.
-        retryable: `retry_start` may succeed; it never makes a second run, also if the first start did get through. Of a
-            start in a transaction of the caller's: the whole transaction may.
-        workflow_name: that of the spec.
-        workflow_id: the id made for the run, if it came so far; None in a transaction of the caller's.
-        exception: the cause, if there was one.
+        code: The kind of failure.
+        message: A description of the failure.
+        retryable: Whether `retry_start` may succeed. It never creates a second run, even if the first start reached
+            the database. For a start in a transaction of the caller: whether the whole transaction may succeed later.
+        workflow_name: The name of the workflow.
+        workflow_id: The id of the run; None if the start failed before it was sent, or in a transaction of the caller.
+        exception: The cause; None if there was none.
     """
 
     code: WorkflowStartErrorCode
@@ -51,7 +51,7 @@ type _Start[T] = Operation[WorkflowStartResult[WorkflowHandle[T]]]
 
 @dataclass(frozen=True, slots=True)
 class _AppBroker:
-    """The app of a spec, as a handle needs it."""
+    """The broker interface of an app, for the handles of its runs."""
 
     runner: Runner
     codec_for: CodecFor
@@ -60,23 +60,23 @@ class _AppBroker:
 def start[T](
     spec: "WorkflowSpec[T]", workflow_id: str | UUID | None, broker: RunBroker | None = None, connection: object = UNSET
 ) -> _Start[T]:
-    """Start a run, and log a failure: a program may not look at the answer."""
+    """Start a run, and log a failure, because a program may ignore the result."""
     return _logged((yield from _begin(spec, workflow_id, broker, connection)))
 
 
 def _begin[T](
     spec: "WorkflowSpec[T]", workflow_id: str | UUID | None, broker: RunBroker | None, connection: object
 ) -> _Start[T]:
-    """Start a run; with ``resend_on_transient_err``, replay that up to three times."""
+    """Start a run. With ``resend_on_transient_err``, retry it up to three times."""
     app, code = spec.app, WorkflowStartErrorCode.VALIDATION_FAILED
     if app is not None and broker is None:
         broker = _AppBroker(app.producer.runner, app.registry.result_codec)
     if broker is None:
-        message = f"workflow {spec.name!r} belongs to no app: make it by app.workflow(…), or pass app="
+        message = f"workflow {spec.name!r} belongs to no app: make it with app.workflow(…), or pass app="
         return Err(WorkflowStartError(WorkflowStartErrorCode.BROKER_NOT_CONFIGURED, message, workflow_name=spec.name))
     suppressed = suppression()
     if suppressed is not None:
-        message = f"workflow {spec.name!r} was started while {suppressed.value.format('start')}"
+        message = f"workflow {spec.name!r} was started {suppressed.value.format('start')}"
         note_suppressed(f"workflow {spec.name!r} is started")
         return Err(WorkflowStartError(code, message, workflow_name=spec.name))
     if wrong := wrong_connection(connection):
@@ -112,10 +112,10 @@ def _start[T](request: RunRequest, spec: "WorkflowSpec[T]", broker: RunBroker, c
 
 
 def retry_start[T](spec: "WorkflowSpec[T]", error: WorkflowStartError) -> _Start[T]:
-    """Replay a start that failed with ENQUEUE_FAILED, under the same id; one run at most comes of it."""
+    """Retry a start that failed with ENQUEUE_FAILED, with the same id. It creates at most one run."""
     if error.code is not WorkflowStartErrorCode.ENQUEUE_FAILED or error.workflow_id is None:
-        what = "only a start that failed with ENQUEUE_FAILED, and in no transaction of yours, can be replayed"
-        message = f"{what}: this one has {error.code}"
+        what = "only a start that failed with ENQUEUE_FAILED outside of a transaction of the caller can be retried"
+        message = f"{what}: this start failed with {error.code}"
         code = WorkflowStartErrorCode.VALIDATION_FAILED
         return _logged(Err(WorkflowStartError(code, message, workflow_name=spec.name, workflow_id=error.workflow_id)))
     return (yield from start(spec, error.workflow_id))
@@ -138,24 +138,24 @@ def _logged[H](answer: WorkflowStartResult[H]) -> WorkflowStartResult[H]:
 
 
 def without_app[R](operation: Operation[R]) -> R:
-    """Carry an operation out that ends before its first step, as all do for a spec without an app."""
+    """Run an operation that returns before its first step, as all operations of a spec without an app do."""
     try:
         next(operation)
     except StopIteration as finished:
         return finished.value
-    msg = "this operation needs an app"
+    msg = "this operation requires an app: make the workflow with app.workflow(…)"
     raise RuntimeError(msg)
 
 
 def start_workflow[T](
     spec: "WorkflowSpec[T]", broker: RunBroker, workflow_id: str | UUID | None = None, *, connection: object = UNSET
 ) -> WorkflowStartResult[WorkflowHandle[T]]:
-    """Start a run with a broker, whatever app the spec has; see `WorkflowSpec.start`."""
+    """Start a run with the given broker instead of the app of the spec; see `WorkflowSpec.start`."""
     return broker.runner.run(start(spec, workflow_id, broker, connection))
 
 
 async def start_workflow_async[T](
     spec: "WorkflowSpec[T]", broker: RunBroker, workflow_id: str | UUID | None = None, *, connection: object = UNSET
 ) -> WorkflowStartResult[WorkflowHandle[T]]:
-    """The same as `start_workflow`, awaited."""
+    """Like `start_workflow`, for asyncio."""
     return await broker.runner.run_async(start(spec, workflow_id, broker, connection))

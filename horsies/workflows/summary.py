@@ -1,4 +1,4 @@
-"""What a run says of a workflow that ran as one of its nodes."""
+"""`SubWorkflowSummary` and `SubWorkflowError`: how the child run of a sub-workflow node ended."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -11,16 +11,16 @@ from horsies.task_result import TaskError
 
 @dataclass(frozen=True, slots=True)
 class SubWorkflowSummary[T]:
-    """How the run behind a sub-workflow's node ended.
+    """How the child run of a sub-workflow node ended.
 
     Attributes:
-        status: of the child run.
-        output: its output; None if it did not complete, or has none.
-        total_tasks: how many nodes it had; the next three count those that ended so.
-        completed_tasks: those that succeeded.
-        failed_tasks: those that failed.
-        skipped_tasks: those that never ran.
-        error_summary: why it did not complete, in one line; None if it did.
+        status: The status of the child run.
+        output: The output of the child run; None if it did not complete or has no output.
+        total_tasks: The number of its nodes.
+        completed_tasks: The number of nodes that completed.
+        failed_tasks: The number of nodes that failed.
+        skipped_tasks: The number of nodes that were skipped.
+        error_summary: Why the run did not complete, in one line; None if it completed.
     """
 
     status: WorkflowStatus
@@ -33,10 +33,10 @@ class SubWorkflowSummary[T]:
 
 
 def read_summary(stored: bytes, output_type: Any) -> SubWorkflowSummary[Any]:
-    """Read a stored summary.
+    """Decode a stored summary.
 
     Raises:
-        ValidationError: its output does not fit the type.
+        ValidationError: The output does not fit ``output_type``.
     """
     annotation = cast("Any", SubWorkflowSummary)[output_type]
     return TypeAdapter[SubWorkflowSummary[Any]](annotation).validate_json(stored, strict=True)
@@ -46,8 +46,8 @@ class SubWorkflowError(TaskError):
     """The error of a node whose child run did not complete; its code is SUBWORKFLOW_FAILED.
 
     Attributes:
-        sub_workflow_id: the child run.
-        sub_workflow_summary: how it ended; None if it never began.
+        sub_workflow_id: The id of the child run.
+        sub_workflow_summary: How the child run ended; None if it never started.
     """
 
     sub_workflow_id: str

@@ -174,7 +174,7 @@ def test_most_names_are_taken(schema: str) -> None:
 
 @pytest.mark.parametrize("schema", ["", "x" * 49, "é" * 25])
 def test_a_name_of_no_or_too_many_bytes_is_refused(schema: str) -> None:
-    with pytest.raises(ValueError, match=rf"has {len(schema.encode())} bytes, and must have 1 to 48"):
+    with pytest.raises(ValueError, match=rf"has {len(schema.encode())} bytes, but must have 1 to 48"):
         qualifier(schema)
 
 

@@ -317,7 +317,7 @@ def test_what_a_hook_raises_is_logged_and_changes_nothing(environment: Environme
             "@app.around_task\n@contextmanager\ndef trace(task):\n    yield\n",
             "another decorator, such as @contextmanager",
         ),
-        ("app.around_task(5)\n", "it is no function"),
+        ("app.around_task(5)\n", "it is not callable"),
         ("@app.on_child_process_stop\ndef close(child): ...\n", "at the stop of a child: it takes child"),
     ],
 )

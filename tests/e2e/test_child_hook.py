@@ -118,7 +118,7 @@ def test_a_hook_that_fails_later_lets_running_tasks_end(environment: Environment
     [
         ("@app.on_child_process_start\nasync def warm() -> None:\n    return\n", "it is asynchronous"),
         ("@app.on_child_process_start\ndef warm(child: int) -> None:\n    return\n", "it takes child"),
-        ("app.on_child_process_start(5)\n", "it is no function"),
+        ("app.on_child_process_start(5)\n", "it is not callable"),
     ],
 )
 def test_what_is_no_hook_is_refused_with_its_place(environment: Environment, source: str, says: str) -> None:

@@ -211,7 +211,7 @@ def test_data_that_json_cannot_carry_does_not_replace_the_code_that_is_retried(e
     assert error.error_code == "PAYMENT_LATE"
     assert (error.data["due"], error.data["ratio"]) == ("2026-03-01T00:00:00Z", "NaN")
     assert "lock object" in error.data["lock"]
-    assert error.message == "no payment (data holds lock, which JSON cannot carry: it is stored as its repr)"
+    assert error.message == "no payment (data holds lock, which JSON cannot represent: it is stored as its repr)"
     assert environment.counts()["late payment"] == 2
 
 

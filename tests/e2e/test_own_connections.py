@@ -165,5 +165,5 @@ def test_a_send_without_a_database_is_reported_once(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("Connection refused") == 1
     assert "task.send_failed" not in done.stderr
-    assert "check the URL's host, port, user, password and database name" in done.stderr
+    assert "check the host, port, user, password and database name in the URL" in done.stderr
     assert "me:password" not in done.stderr

@@ -64,7 +64,7 @@ def test_arguments_that_do_not_fit_are_refused_by_name(
         ({"delay": True}, "delay"),
         ({"delay": timedelta(seconds=5)}, "delay"),
         ({"delay": 1e12}, "delay"),
-        ({"priority": 0}, "priority must be a whole number from 1 (first) to 100"),
+        ({"priority": 0}, "priority must be a whole number from 1 (highest) to 100"),
         ({"priority": 101}, "priority"),
         ({"priority": 1.5}, "priority"),
         ({"priority": "1"}, "priority"),

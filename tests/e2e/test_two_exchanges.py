@@ -27,7 +27,7 @@ def lock(environment: Environment) -> Iterator[psycopg.Connection[tuple[object, 
 def block_the_finish_of(
     environment: Environment, key: str, lock: psycopg.Connection[tuple[object, ...]]
 ) -> TaskHandle[str]:
-    """Run a task whose outcome can't be written until the lock goes."""
+    """Run a task whose outcome cannot be written until the lock goes."""
     handle = environment.send("sleep", key, 0.5)
     environment.wait_for_note(key)
     lock.execute("select from horsies.tasks where id = %s for update", (UUID(handle.task_id),))

@@ -173,9 +173,9 @@ def test_a_definition_that_needs_parameters_is_looked_at_as_far_as_it_stands_the
     said = horsies(tmp_path, "check", "flows:app").stderr
     for message in (
         "nodes of workflow 'wrong' wait for each other: page -> again -> page",
-        "node 'typo' of workflow 'wrong' waits for 'pag', which is no node",
+        "node 'typo' of workflow 'wrong' waits for 'pag', which is not a node",
         "node 'early' takes 'page' from node 'page', for which it does not wait",
-        "the success policy of workflow 'wrong' names 'cuont', which is none of its nodes",
+        "the success policy of workflow 'wrong' names 'cuont', which is not one of its nodes",
         "Wrong is a WorkflowDefinition[str], and <task node 'count'> returns int",
     ):
         assert message in said

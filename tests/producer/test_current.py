@@ -98,7 +98,7 @@ def test_what_info_shows(shop: Shop, fence: Fence, task: CurrentTask, reporter: 
     "said", [(-0.1,), (1.5,), (50,), (3, 2), (0, 0), (float("nan"),), (1, float("nan")), (0, float("inf"))]
 )
 def test_nonsense_is_refused(db: Session, task: CurrentTask, said: tuple[Any, ...]) -> None:
-    with pytest.raises(ValueError, match="progress goes from 0 to a total"):
+    with pytest.raises(ValueError, match="progress must be from 0 to the total"):
         task.progress(*said)
     assert stored(db) is None
 

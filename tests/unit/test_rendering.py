@@ -203,11 +203,11 @@ def test_passwords_of_urls_are_masked(text: str, masked: str) -> None:
 
 
 def test_a_password_that_is_a_common_word_takes_no_words_out_of_our_texts() -> None:
-    broker = PostgresConfig(database_url="postgresql://me:rights@localhost:1/jobs")
-    shown = render_error(broker.unusable("the driver said: rights"), color=False)
+    broker = PostgresConfig(database_url="postgresql://me:privileges@localhost:1/jobs")
+    shown = render_error(broker.unusable("the driver said: privileges"), color=False)
     assert "the database postgresql://me:***@localhost:1/jobs cannot be used" in shown
     assert "note: the driver said: ***" in shown
-    assert "and the rights of that user" in shown
+    assert "and the privileges of that user" in shown
 
 
 def test_the_name_of_an_event_is_not_masked_and_its_facts_are() -> None:

@@ -55,7 +55,7 @@ def test_exactly_one_side_is_given(sides: dict[str, Any], said: str) -> None:
 
 
 def test_only_a_task_error_is_an_error() -> None:
-    with pytest.raises(TypeError, match="err= takes a TaskError, got ValueError"):
+    with pytest.raises(TypeError, match="err= must be a TaskError, got ValueError"):
         TaskResult(err=ValueError())  # type: ignore[type-var]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
@@ -96,12 +96,12 @@ def test_task_results_are_frozen_and_show_how_they_are_made() -> None:
 def test_reserved_strings_are_refused_and_the_member_is_named(text: str) -> None:
     member = BUILT_IN_CODES[text]
     assert TaskError(error_code=member).error_code is member
-    with pytest.raises(ValueError, match=rf"pass {type(member).__name__}\.{text}, not the string"):
+    with pytest.raises(ValueError, match=rf"pass {type(member).__name__}\.{text} instead of the string"):
         TaskError(error_code=text)
 
 
 def test_a_users_own_enum_is_refused_as_it_would_come_back_as_a_string() -> None:
-    with pytest.raises(ValueError, match="would come back as a string"):
+    with pytest.raises(ValueError, match="would be read back as a string"):
         TaskError(error_code=OwnCode.LATE)
 
 
@@ -112,7 +112,7 @@ def test_other_codes_are_the_programs_own(code: str | None) -> None:
 
 @pytest.mark.parametrize("code", [3, b"X", ["X"], object()])
 def test_a_code_is_text(code: Any) -> None:
-    with pytest.raises(ValueError, match="an error code is a string"):
+    with pytest.raises(ValueError, match="error_code must be a string"):
         TaskError(error_code=code)
 
 

@@ -52,7 +52,7 @@ class RunningAttempt:
             return
         self.cause = cause
         if self._current is not None:
-            self._current.is_told(wanted=False)
+            self._current.note_cancelled(cancelled=True)
         if self._asyncio_task is not None:
             self._asyncio_task.cancel()
 

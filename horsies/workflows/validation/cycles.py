@@ -1,25 +1,25 @@
-"""Cycles in graphs of any depth."""
+"""Detection of cycles in graphs, without recursion, so that graphs may have any depth."""
 
 from collections.abc import Callable, Iterable
 
 
 def find_cycle[N](nodes: Iterable[N], next_of: Callable[[N], Iterable[N]]) -> list[N]:
-    """A way from a node back to itself, which stands at both ends; empty if there is none."""
+    """Return a path from a node back to itself, with that node at both ends; an empty list if there is no cycle."""
     ended: set[N] = set()
     for start in nodes:
         if start in ended:
             continue
-        way: dict[N, Iterable[N]] = {start: iter(next_of(start))}  # in order: where we are is its last key
-        while way:
-            here = next(reversed(way))
-            for after in way[here]:
-                if after in way:
-                    nodes_on_way = list(way)
-                    return [*nodes_on_way[nodes_on_way.index(after) :], after]
+        path: dict[N, Iterable[N]] = {start: iter(next_of(start))}  # ordered; the last key is the current node
+        while path:
+            current = next(reversed(path))
+            for after in path[current]:
+                if after in path:
+                    nodes_on_path = list(path)
+                    return [*nodes_on_path[nodes_on_path.index(after) :], after]
                 if after not in ended:
-                    way[after] = iter(next_of(after))
+                    path[after] = iter(next_of(after))
                     break
             else:
-                ended.add(here)
-                del way[here]
+                ended.add(current)
+                del path[current]
     return []

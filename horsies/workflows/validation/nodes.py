@@ -1,4 +1,4 @@
-"""What can be wrong with one node of a workflow: dependencies, arguments, types, queue."""
+"""Validation of one node of a workflow: its dependencies, arguments, types, queue and options."""
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -37,14 +37,14 @@ _LAST_PRIORITY = 100
 
 @dataclass(frozen=True, slots=True)
 class PlannedNode:
-    """What was worked out about a node while it was looked through.
+    """The values of a node that validation computed, for the compilation of the workflow.
 
     Attributes:
-        node_id: its id.
-        args: its encoded arguments: a JSON object by parameter.
-        queue: where its task goes.
-        priority: and with which.
-        item_parameter: of a map, the parameter that gets the item.
+        node_id: The id of the node.
+        args: The encoded arguments, a JSON object by parameter name.
+        queue: The queue of its task.
+        priority: The priority of its task.
+        item_parameter: The parameter of a map node that gets the item; None for other nodes.
     """
 
     node_id: str
@@ -55,14 +55,13 @@ class PlannedNode:
 
 
 type Found = tuple[ErrorCode, str, str, *tuple[str, ...]]
-"""What is wrong with the node, what to do about it, and notes."""
+"""An error of the node: its code, the message (without the name of the node), the help text, and notes."""
 
 
 class NodeValidation:
-    """Looks one node of a spec through."""
+    """Validates one node of a spec; ``ids`` has the ids of all nodes of the spec."""
 
     def __init__(self, spec: "WorkflowSpec[Any]", node: AnyNode, ids: Mapping[AnyNode, str]) -> None:
-        """Take a node that is not known to be in order, and the ids of all nodes of the spec."""
         self._spec = spec
         self._node = node
         self._ids = ids
@@ -72,15 +71,15 @@ class NodeValidation:
         self._item: str | None = None
 
     def planned(self) -> PlannedNode:
-        """What was found out, once `problems` has found none."""
+        """Return the computed values. Call it after `problems`; they are complete if there were no problems."""
         args = b"{" + b",".join(self._args) + b"}"
         return PlannedNode(self._ids[self._node], args, self._queue, self._priority, self._item)
 
     def problems(self) -> Iterator[HorsiesError]:
-        """All that is wrong."""
+        """Yield all errors of the node."""
         for code, message, help_text, *notes in self._found():
-            said = f"node {self._ids[self._node]!r} {message}"
-            yield WorkflowValidationError(code, said, location=self._node.location, notes=notes, help_text=help_text)
+            text = f"node {self._ids[self._node]!r} {message}"
+            yield WorkflowValidationError(code, text, location=self._node.location, notes=notes, help_text=help_text)
 
     def _found(self) -> Iterator[Found]:
         node = self._node
@@ -93,11 +92,11 @@ class NodeValidation:
         task = getattr(cast("Any", node).fn, "definition", None)
         if isinstance(task, TaskDefinition):
             yield from self._placing(task)
-            if task is not STAND_IN:  # what is wrong with the task itself is said elsewhere
+            if task is not STAND_IN:  # the errors of the task itself were already reported
                 yield from self._parameters(task.signature, f"{task.signature.name}()")
         else:
-            message = f"runs {show_value(cast('Any', node).fn)}, which is no task"
-            yield ErrorCode.TASK_NOT_REGISTERED, message, "decorate the function: @app.task(…)"
+            message = f"runs {show_value(cast('Any', node).fn)}, which is not a task"
+            yield ErrorCode.TASK_NOT_REGISTERED, message, "decorate the function with @app.task(…)"
 
     def _dependencies(self) -> Iterator[Found]:
         node = self._node
@@ -107,44 +106,44 @@ class NodeValidation:
         sources += [(ErrorCode.WORKFLOW_INVALID_CTX_FROM, "has in workflow_ctx_from", each) for each in context]
         for code, how, source in sources:
             if id(source) not in before and is_node(source):
-                yield code, f"{how} {self._named(source)}, for which it does not wait", "add it to waits_for"
+                yield code, f"{how} {self._named(source)}, which is not in its waits_for", "add it to waits_for"
             elif id(source) not in before:
-                yield code, f"{how} {show_value(source)}, which is no node", "name a node"
+                yield code, f"{how} {show_value(source)}, which is not a node", "pass a node"
         if is_map(node) and not is_node(node.over):
-            message, help_text = f"runs over {show_value(node.over)}, which is no node", "write over=from_node(node)"
+            message, help_text = f"runs over {show_value(node.over)}, which is not a node", "pass over=from_node(node)"
             yield ErrorCode.WORKFLOW_INVALID_ARGS_FROM, message, help_text
 
     def _join(self) -> Iterator[Found]:
         node, count = self._node, len(listed(self._node.waits_for))
         code, join, needed = ErrorCode.WORKFLOW_INVALID_JOIN, node.join, node.min_success
         if join not in {"all", "any", "quorum"}:
-            yield code, f"has the join {show_value(join)}", 'use "all", "any" or "quorum"'
+            yield code, f"has the invalid join {show_value(join)}", 'use "all", "any" or "quorum"'
         elif join != "all" and not count:
-            help_text = "leave join out, or name dependencies in waits_for"
-            yield code, f"has join={join!r} and waits for nothing", help_text
+            help_text = "remove join, or add dependencies to waits_for"
+            yield code, f"has join={join!r} but no dependencies", help_text
         elif join == "quorum" and (type(needed) is not int or not 1 <= needed <= count):
-            message = f'has join="quorum" and the min_success {show_value(needed)}'
-            yield code, message, f"it waits for {count}: give min_success= 1 to {count}"
+            message = f'has join="quorum" and the invalid min_success {show_value(needed)}'
+            yield code, message, f"set min_success to a number from 1 to {count}, the number of its dependencies"
         elif join != "quorum" and needed is not None:
-            message = f'has min_success={needed!r}, which belongs to join="quorum"'
-            yield code, message, 'write join="quorum", or leave min_success out'
+            message = f'has min_success={needed!r}, which requires join="quorum"'
+            yield code, message, 'use join="quorum", or remove min_success'
         if join != "all" and is_map(node):
-            message = f"runs over a list, and join={join!r} may start it before the list is there"
-            yield code, message, "leave join out"
+            message = f"runs over a list, but join={join!r} may start it before the list is available"
+            yield code, message, "remove join"
 
     def _options(self) -> Iterator[Found]:
         node, code = self._node, ErrorCode.TASK_INVALID_OPTIONS
         until = node.good_until
         if until is not None and (not isinstance(cast("object", until), datetime) or until.utcoffset() is None):
-            message = f"has the good_until {show_value(until)}, which is no aware datetime"
-            yield code, message, "give it a tzinfo, as in datetime.now(UTC)"
+            message = f"has the good_until {show_value(until)}, which is not an aware datetime"
+            yield code, message, "pass a datetime with a tzinfo, for example datetime.now(UTC)"
         limits = [("timeout_ms", node.timeout_ms, SHORTEST_TIMEOUT_MS)]
         if is_map(node):
             limits.append(("max_parallel", node.max_parallel, 1))
         for name, value, least in limits:
             if value is not None and (type(value) is not int or not least <= value <= LARGEST_NUMBER):
-                help_text = f"it is a whole number from {least} to {LARGEST_NUMBER:,}"
-                yield code, f"has the {name} {show_value(value)}", help_text
+                help_text = f"use a whole number from {least} to {LARGEST_NUMBER:,}"
+                yield code, f"has the invalid {name} {show_value(value)}", help_text
 
     def _placing(self, task: TaskDefinition | None) -> Iterator[Found]:
         node, app = self._node, self._spec.app
@@ -152,19 +151,21 @@ class NodeValidation:
         default = next(iter(priorities)) if task is None else task.queue_name
         self._queue = default if node.queue is None else node.queue
         if self._queue not in priorities:
-            message = f"goes to the queue {self._queue!r}, which its app does not have"
-            yield ErrorCode.WORKFLOW_UNRESOLVED_QUEUE, message, f"the app has {', '.join(priorities)}"
+            message = f"uses the queue {self._queue!r}, which its app does not have"
+            yield ErrorCode.WORKFLOW_UNRESOLVED_QUEUE, message, f"the queues of the app are {', '.join(priorities)}"
         priority = priorities.get(self._queue, _LAST_PRIORITY) if node.priority is None else node.priority
         if type(priority) is not int or not 1 <= priority <= _LAST_PRIORITY:
-            help_text = f"use a whole number from 1 (first) to {_LAST_PRIORITY}, or leave it out for the queue's"
-            yield ErrorCode.WORKFLOW_UNRESOLVED_PRIORITY, f"has the priority {show_value(priority)}", help_text
+            message = f"has the invalid priority {show_value(priority)}"
+            help_text = f"use a whole number from 1 (highest) to {_LAST_PRIORITY}, or omit it to use the queue's"
+            yield ErrorCode.WORKFLOW_UNRESOLVED_PRIORITY, message, help_text
         self._priority = priority
 
     def _sub_workflow(self, node: SubWorkflowNode[Any]) -> Iterator[Found]:
         definition = node.workflow_def
         if self._spec.app is None:
-            message = f"is a sub-workflow, and workflow {self._spec.name!r} belongs to no app"
-            yield ErrorCode.WORKFLOW_SUBWORKFLOW_APP_MISSING, message, "make it by app.workflow(…), or pass app="
+            message = f"is a sub-workflow, but workflow {self._spec.name!r} belongs to no app"
+            help_text = "make the workflow with app.workflow(…), or pass app="
+            yield ErrorCode.WORKFLOW_SUBWORKFLOW_APP_MISSING, message, help_text
         else:
             yield from self._placing(None)
         if not isinstance(getattr(definition, "definition_key", None), str):
@@ -174,12 +175,13 @@ class NodeValidation:
             return
         name = definition.__name__
         if cycle := find_cycle([definition], lambda each: each.contents()):
-            message = f"runs {name}, which would never end: {' -> '.join(each.__name__ for each in cycle)}"
-            yield ErrorCode.WORKFLOW_CYCLE_DETECTED, message, "a workflow can't contain itself, however deep down"
+            message = f"runs {name}, which contains itself: {' -> '.join(each.__name__ for each in cycle)}"
+            help_text = "remove one of these sub-workflows: a workflow cannot contain itself, directly or indirectly"
+            yield ErrorCode.WORKFLOW_CYCLE_DETECTED, message, help_text
         try:
             signature = node.signature()
         except TaskDefinitionError as error:
-            message = f"has parameters for {name}.build_with() that can't be carried"
+            message = f"runs {name}, whose build_with() has a parameter that cannot be represented as JSON"
             code = ErrorCode.WORKFLOW_SUBWORKFLOW_BUILD_WITH_BINDING
             yield code, message, error.help_text or "", error.message
             return
@@ -189,8 +191,8 @@ class NodeValidation:
             return
         yield from self._context((), f"{name}.build_with()")
         if bound:
-            message = f"passes {', '.join(map(repr, bound))} to {name}, which takes nothing"
-            help_text = f"give {name} a build_with(cls, app, {', '.join(bound)}) of its own"
+            message = f"passes {', '.join(map(repr, bound))} to {name}, which takes no parameters"
+            help_text = f"define build_with(cls, app, {', '.join(bound)}) in {name}"
             yield ErrorCode.WORKFLOW_SUBWORKFLOW_PARAMS_REQUIRE_BUILD_WITH, message, help_text
 
     def _parameters(self, signature: SignatureCodec, callee: str) -> Iterator[Found]:
@@ -208,7 +210,7 @@ class NodeValidation:
 
     def _context(self, parameters: Collection[str], callee: str) -> Iterator[Found]:
         if self._node.workflow_ctx_from is not None and CONTEXT_PARAMETER not in parameters:
-            message = f"has workflow_ctx_from, and {callee} has no parameter {CONTEXT_PARAMETER!r}"
+            message = f"has workflow_ctx_from, but {callee} has no parameter {CONTEXT_PARAMETER!r}"
             help_text = f"declare {CONTEXT_PARAMETER}: WorkflowContext | None = None"
             yield ErrorCode.WORKFLOW_CTX_PARAM_MISSING, message, help_text
 
@@ -219,18 +221,20 @@ class NodeValidation:
             unknown, missing = ErrorCode.WORKFLOW_INVALID_KWARG_KEY, ErrorCode.WORKFLOW_MISSING_REQUIRED_PARAMS
         for name in (*node.kwargs, *node.args_from):
             if name in FILLED_IN:
-                yield unknown, f"binds {name!r}, which the worker fills in", f"leave {name!r} out"
+                yield unknown, f"binds {name!r}, which the worker fills in", f"remove {name!r}"
             elif signature.parameter(name) is None:
                 near = difflib.get_close_matches(str(name), signature.parameters, n=1)
-                takes = f"it takes {', '.join(signature.parameters) or 'nothing'}"
-                message = f"binds {name!r}, and {callee} has no such parameter"
+                takes = (
+                    f"its parameters are {', '.join(signature.parameters)}" if signature.parameters else "it has none"
+                )
+                message = f"binds {name!r}, but {callee} has no such parameter"
                 yield unknown, message, f"did you mean {near[0]!r}?" if near else takes
         for name in node.kwargs.keys() & node.args_from.keys():
             message = f"binds {name!r} twice, in kwargs and in args_from"
-            yield ErrorCode.WORKFLOW_KWARGS_ARGS_FROM_OVERLAP, message, "leave one of them out"
+            yield ErrorCode.WORKFLOW_KWARGS_ARGS_FROM_OVERLAP, message, "remove one of them"
         if surplus := cast("Sequence[object]", getattr(node, "args", ())):
-            message = f"has arguments by position: {', '.join(map(show_value, surplus))}"
-            help_text = "bind them by name, in kwargs, or write task.node()(…)"
+            message = f"has positional arguments: {', '.join(map(show_value, surplus))}"
+            help_text = "bind them by name in kwargs, or use task.node()(…)"
             yield ErrorCode.WORKFLOW_POSITIONAL_ARGS_NOT_SUPPORTED, message, help_text
             return
         free = signature.required - node.kwargs.keys() - node.args_from.keys() - FILLED_IN
@@ -239,14 +243,15 @@ class NodeValidation:
             yield from self._item_parameter(node, signature, left, callee)
         elif left and self._spec.is_whole:
             message = f"leaves {', '.join(map(repr, left))} of {callee} without an argument"
-            yield missing, message, "bind it in kwargs or args_from, or give it a default"
+            yield missing, message, "bind each parameter in kwargs or args_from, or declare a default"
 
     def _item_parameter(
         self, node: MapNode[Any], signature: SignatureCodec, left: Sequence[str], callee: str
     ) -> Iterator[Found]:
         if len(left) != 1:
-            message = f"leaves {', '.join(map(repr, left)) or 'nothing'} of {callee} to the item"
-            help_text = "bind all but one of the parameters without a default: the one that is left gets the item"
+            unbound = ", ".join(map(repr, left)) or "no parameter"
+            message = f"leaves {unbound} of {callee} unbound, but exactly one parameter must receive the item"
+            help_text = "bind all parameters without a default except one: the unbound parameter gets the item"
             yield ErrorCode.WORKFLOW_MISSING_REQUIRED_PARAMS, message, help_text
             return
         self._item = left[0]
@@ -256,11 +261,11 @@ class NodeValidation:
             return
         message = f"runs over {show_type(codec.ok_type)}, "
         if item is None:
-            message += f"which is no list, to give its items to {self._item!r} of {callee}"
-            help_text = f"let the node before it return a list[{show_type(wanted)}]"
+            message += f"which is not a list, but {self._item!r} of {callee} needs the items of a list"
+            help_text = f"make the preceding node return a list[{show_type(wanted)}]"
         else:
-            message += f"and the item {self._item!r} of {callee} is {show_type(wanted)}"
-            help_text = f"make one fit the other: {self._item}: {show_type(item)}"
+            message += f"but the item {self._item!r} of {callee} is {show_type(wanted)}"
+            help_text = f"make the types match: {self._item}: {show_type(item)}"
         yield ErrorCode.WORKFLOW_ARGS_FROM_TYPE_MISMATCH, message, help_text
 
     def _encode(self, signature: SignatureCodec, name: str, callee: str) -> Iterator[Found]:
@@ -269,8 +274,8 @@ class NodeValidation:
             self._args.append(encode_json(name) + b":" + signature.encode_argument(name, value))
         except CodecError as error:
             is_source = isinstance(value, Source | Node)
-            help_text = f"write args_from={{{name!r}: node}}" if is_source else "pass data of the declared type"
-            message = f"can't pass its argument to {callee}: {error}"
+            help_text = f"use args_from={{{name!r}: node}}" if is_source else "pass data of the declared type"
+            message = f"cannot pass its argument to {callee}: {error}"
             yield ErrorCode.WORKFLOW_KWARGS_NOT_SERIALIZABLE, message, help_text
 
     def _passed_on(self, signature: SignatureCodec, name: str, codec: ResultCodec, which: str) -> Iterator[Found]:
@@ -278,19 +283,19 @@ class NodeValidation:
         source, join = self._named(self._node.args_from[name]), self._node.join
         if not _fits(codec, signature, name):
             given, wanted = show_type(codec.annotation), show_type(parameter.annotation)
-            message = f"gets {given} from {source}, and the parameter {which} is {wanted}"
+            message = f"gets {given} from {source}, but the parameter {which} is {wanted}"
             yield ErrorCode.WORKFLOW_ARGS_FROM_TYPE_MISMATCH, message, f"declare {name}: {given}"
         if join in {"any", "quorum"} and parameter.default is Parameter.empty:
             message = (
-                f"has join={join!r}: {source} may still run when it starts, and the parameter {which} has no default"
+                f"has join={join!r}, so {source} may still run when it starts, but the parameter {which} has no default"
             )
-            yield ErrorCode.WORKFLOW_INVALID_JOIN, message, f"write {name}: … | None = None"
+            yield ErrorCode.WORKFLOW_INVALID_JOIN, message, f"declare {name}: … | None = None"
 
     def _named(self, node: AnyNode) -> str:
         return f"node {self._ids[node]!r}" if node in self._ids else repr(node)
 
     def _result_codec(self, node: object) -> ResultCodec | None:
-        """How results of a node are read, if it is in order so far."""
+        """Return the result codec of a node; None if the node is invalid or belongs to another workflow."""
         if not is_node(node) or node not in self._ids:
             return None
         runs = getattr(getattr(node, "fn", None), "definition", getattr(node, "workflow_def", None))
@@ -299,6 +304,6 @@ class NodeValidation:
 
 @lru_cache(maxsize=4096)
 def _fits(codec: ResultCodec, signature: SignatureCodec, name: str) -> bool:
-    """Whether a result may be passed on; asked of ten thousand nodes, it is one question."""
+    """Whether a result may be passed to a parameter. Cached, because many nodes share the same types."""
     parameter = signature.parameter(name)
     return parameter is None or fits(codec.annotation, parameter.annotation)

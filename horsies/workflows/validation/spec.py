@@ -1,4 +1,4 @@
-"""What can be wrong with a workflow, all of it at once: HRS-001 to HRS-026 and HRS-031."""
+"""Validation of a whole workflow, which reports all errors at once: HRS-001 to HRS-026 and HRS-031."""
 
 import re
 from collections.abc import Iterator
@@ -20,37 +20,36 @@ _NODE_ID = re.compile(r"[A-Za-z0-9_\-:.]{1,128}")
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_\-:.]+")
 _SHOWN_OF_CYCLE = 12
 _LONGEST_SLUG = 100
-_MAY_BE_MENDED = (
+_FIXABLE_BY_ADDITION = (
     ErrorCode.WORKFLOW_NO_NAME,
-    ErrorCode.WORKFLOW_DUPLICATE_NODE_ID,  # of two nodes one may be chosen
+    ErrorCode.WORKFLOW_DUPLICATE_NODE_ID,  # build_with may choose one of the two nodes
     ErrorCode.WORKFLOW_NO_ROOT_TASKS,
     ErrorCode.WORKFLOW_INVALID_JOIN,
     ErrorCode.WORKFLOW_MISSING_REQUIRED_PARAMS,
-    ErrorCode.WORKFLOW_KWARGS_NOT_SERIALIZABLE,  # what stands for a parameter
+    ErrorCode.WORKFLOW_KWARGS_NOT_SERIALIZABLE,  # the value may be a placeholder for a parameter
 )
-"""What is wrong with a spec that is not whole only if nothing is added to it."""
+"""Errors that an addition to the spec may fix. They are not reported for a partial spec."""
 
 
 def slugify(text: str) -> str:
-    """Make text fit for a node's id: ``"Hello World!"`` is ``"Hello_World"``."""
+    """Turn text into a valid part of a node id: ``"Hello World!"`` becomes ``"Hello_World"``."""
     return _NOT_IN_IDS.sub("_", text).strip("_")
 
 
 type Found = tuple[ErrorCode, str, str, AnyNode | None, *tuple[str, ...]]
-"""What is wrong, what to do about it, the node whose line is shown, or None for that of the spec, and notes."""
+"""An error: its code, message, help text, the node whose line is shown (None: the line of the spec), and notes."""
 
 
 class Validation:
-    """Looks one spec through.
+    """Validates one spec.
 
     Attributes:
-        index: the place of each node.
-        node_ids: of the nodes, in their order; those that have none get one.
-        plan: what was worked out about each node on the way.
+        index: The index of each node.
+        node_ids: The ids of the nodes in their order, including the default ids.
+        plan: The computed values of each node; empty before `problems` was called.
     """
 
     def __init__(self, spec: "WorkflowSpec[Any]") -> None:
-        """Take a spec that is not known to be in order."""
         self._spec = spec
         self._nodes = [node for node in spec.tasks if is_node(node)]
         self._what = f"workflow {spec.name!r}"
@@ -66,7 +65,7 @@ class Validation:
         self.plan: tuple[PlannedNode, ...] = ()
 
     def problems(self) -> list[HorsiesError]:
-        """All that is wrong."""
+        """Return all errors of the spec and its nodes."""
         found: list[HorsiesError] = []
         for code, message, help_text, node, *notes in (*self._shape(), *self._ids(), *self._graph(), *self._ends()):
             location = self._spec.location if node is None else node.location
@@ -78,26 +77,26 @@ class Validation:
             found += validation.problems()
             planned.append(validation.planned())
         self.plan = tuple(planned)
-        return [error for error in found if self._spec.is_whole or error.code not in _MAY_BE_MENDED]
+        return [error for error in found if self._spec.is_whole or error.code not in _FIXABLE_BY_ADDITION]
 
     def _shape(self) -> Iterator[Found]:
         spec, what = self._spec, self._what
         if not _is_text(spec.name):
-            yield ErrorCode.WORKFLOW_NO_NAME, "a workflow has no name", 'give it one for people: name="ingest"', None
+            yield ErrorCode.WORKFLOW_NO_NAME, "the workflow has no name", 'set a name, such as name="ingest"', None
         if not spec.tasks:
-            yield ErrorCode.WORKFLOW_NO_NODES, f"{what} has no nodes", "list them: tasks=[…]", None
+            yield ErrorCode.WORKFLOW_NO_NODES, f"{what} has no nodes", "list its nodes: tasks=[…]", None
         for place, node in enumerate(spec.tasks):
             if not is_node(node):
-                message = f"{what} has {show_value(node)} in place {place}, which is no node"
-                help_text = "make one of a task: TaskNode(fn=task) or task.node()(…)"
+                message = f"{what} has {show_value(node)} at index {place}, which is not a node"
+                help_text = "make a node from a task: TaskNode(fn=task) or task.node()(…)"
                 yield ErrorCode.WORKFLOW_NO_NODES, message, help_text, None
         if not _is_text(spec.definition_key):
-            stays = "give it one that stays the same for as long as runs of it may exist"
+            stays = "set a key that stays the same as long as runs of the workflow exist"
             help_text = f'{stays}: definition_key="shop.ingest.v1"'
             yield ErrorCode.WORKFLOW_NO_DEFINITION_KEY, f"{what} has no definition_key", help_text, None
         if spec.on_error not in list(OnError):
             message, help_text = (
-                f"{what} has the on_error {show_value(spec.on_error)}",
+                f"{what} has the invalid on_error {show_value(spec.on_error)}",
                 "use OnError.FAIL or OnError.PAUSE",
             )
             yield ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, help_text, None
@@ -108,61 +107,61 @@ class Validation:
             if not is_node(node):
                 continue
             if not _is_text(node_id) or not _NODE_ID.fullmatch(node_id):
-                message = f"{show_value(node_id)} can't be the id of a node"
+                message = f"{show_value(node_id)} is not a valid node id"
                 help_text = "use 1 to 128 of the characters A-Z a-z 0-9 _ - : ."
                 yield ErrorCode.WORKFLOW_INVALID_NODE_ID, message, help_text, node
             other, code = seen.get(node_id), ErrorCode.WORKFLOW_DUPLICATE_NODE_ID
             if self.index[node] != place:
-                yield code, f"{self._what} lists {self._named(node)} twice", "list it once", node
+                yield code, f"{self._what} lists {self._named(node)} twice", "list it only once", node
             elif other is not None:
                 message, note = (
                     f"two nodes of {self._what} have the id {node_id!r}",
-                    f"the other one is at {other.location}",
+                    f"the other node is at {other.location}",
                 )
                 yield code, message, "give one of them another node_id", node, note
             seen.setdefault(node_id, node)
 
     def _graph(self) -> Iterator[Found]:
         if self._nodes and all(listed(node.waits_for) for node in self._nodes):
-            message = f"every node of {self._what} waits for another one: none can be the first"
-            yield ErrorCode.WORKFLOW_NO_ROOT_TASKS, message, "one node at least has no waits_for", None
+            message = f"every node of {self._what} waits for another node, so no node can start"
+            yield ErrorCode.WORKFLOW_NO_ROOT_TASKS, message, "remove the waits_for of at least one node", None
         for node in self._nodes:
             for other in listed(node.waits_for):
                 if not self._has(other) and (self._spec.is_whole or not is_node(other)):
-                    where = f"{other!r}, which is no node"
+                    where = f"{other!r}, which is not a node"
                     if is_node(other):
-                        where = f"{other!r} (made at {other.location}), which is none of its nodes"
+                        where = f"{other!r} (made at {other.location}), which is not one of its nodes"
                     message = f"{self._named(node)} of {self._what} waits for {where}"
-                    help_text = "add it to the workflow's tasks, or leave it out of waits_for"
+                    help_text = "add it to the tasks of the workflow, or remove it from waits_for"
                     yield ErrorCode.WORKFLOW_INVALID_DEPENDENCY, message, help_text, node
         cycle = find_cycle(self._nodes, lambda node: [each for each in listed(node.waits_for) if self._has(each)])
         if cycle:
             names = [self.node_ids[self.index[node]] for node in cycle]
             notes = [f"{name} waits for {after}" for name, after in pairwise(names)]
-            hidden = [f"and so on: {len(notes)} in all"] if len(notes) > _SHOWN_OF_CYCLE else []
+            hidden = [f"… ({len(notes)} dependencies in total)"] if len(notes) > _SHOWN_OF_CYCLE else []
             shown = names if not hidden else [*names[:_SHOWN_OF_CYCLE], "…", names[-1]]
             message = f"nodes of {self._what} wait for each other: {' -> '.join(shown)}"
-            help_text = "leave one of these dependencies out"
+            help_text = "remove one of these dependencies"
             note = "\n".join([*notes[:_SHOWN_OF_CYCLE], *hidden])
             yield ErrorCode.WORKFLOW_CYCLE_DETECTED, message, help_text, cycle[0], note
 
     def _ends(self) -> Iterator[Found]:
         spec, what, policy = self._spec, self._what, self._spec.success_policy
-        add = "add it to the workflow's tasks"
+        add = "add it to the tasks of the workflow"
         if spec.output is not None and not self._has(spec.output):
-            text = 'name a node; where its name is hidden, as text: output = "…"'
-            message = f"the output of {what} is {spec.output!r}, which is none of its nodes"
+            text = 'set output to a node; in a definition, output = "…" with the name of its attribute also works'
+            message = f"the output of {what} is {spec.output!r}, which is not one of its nodes"
             yield ErrorCode.WORKFLOW_INVALID_OUTPUT, message, add if is_node(spec.output) else text, None
         if policy is None:
             return
         cases = [case.required for case in policy.cases]
         if not cases or not all(cases):
             message = f"the success policy of {what} has no case, or a case without a required node"
-            help_text = "write SuccessPolicy(cases=[SuccessCase(required=[node])])"
+            help_text = "use SuccessPolicy(cases=[SuccessCase(required=[node])])"
             yield ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, help_text, None
         for node in (node for group in (*cases, policy.optional) for node in group):
             if not self._has(node):
-                message = f"the success policy of {what} names {node!r}, which is none of its nodes"
+                message = f"the success policy of {what} names {node!r}, which is not one of its nodes"
                 yield ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, add, None
 
     def _has(self, value: object) -> bool:
@@ -177,10 +176,10 @@ def _is_text(value: object) -> bool:
 
 
 def parse_workflow_id(workflow_id: object) -> UUID:
-    """Read the id that a start is given.
+    """Parse the id that was passed to a start.
 
     Raises:
-        WorkflowValidationError: HRS-032, it is not a UUID.
+        WorkflowValidationError: HRS-032: The id is not a UUID.
     """
     try:
         return UUID(str(workflow_id))
@@ -189,5 +188,5 @@ def parse_workflow_id(workflow_id: object) -> UUID:
             ErrorCode.WORKFLOW_INVALID_ID,
             f"the workflow_id {show_value(workflow_id)} is not a UUID",
             location=caller_location(),
-            help_text="pass str(uuid.uuid4()), or leave it out",
+            help_text="pass str(uuid.uuid4()), or omit workflow_id to get a new id",
         ) from None

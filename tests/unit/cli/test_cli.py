@@ -141,7 +141,7 @@ def test_wrong_usage_is_2_and_says_why(project: Path, arguments: list[str]) -> N
         (
             ["db", "status", "--database-url", "mysql://me:hunter2@host"],
             "HRS-203",
-            "--database-url has the scheme 'mysql'",
+            "--database-url has the unsupported scheme 'mysql'",
         ),
         (["db", "status", "instance:app", "--schema", "other"], "HRS-206", "not both"),
         (["db", "sql", "--schema", ""], "HRS-206", "--schema has 0 bytes"),

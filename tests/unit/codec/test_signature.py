@@ -139,13 +139,13 @@ def cyclic() -> list[Any]:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ({"a": (1,)}, "b.a: tuple ((1,)) would come back from JSON as list"),
-        (float("nan"), "b: float (nan) would come back"),
+        ({"a": (1,)}, "b.a: tuple ((1,)) would be read back from JSON as list"),
+        (float("nan"), "b: float (nan) would be read back"),
         ("\ud800", "b: str ('\\ud800') has a lone surrogate"),
-        ({"\ud800": 1}, "b: Any can't be written as JSON: it holds a lone surrogate"),
-        (cyclic(), "b: Any can't be written as JSON: ValueError: Circular"),
-        (object(), "b: Any can't be written"),
-        ([[["x"] * 3, {1: 2}]], "b[0][1]: dict ({1: 2}) would come back"),
+        ({"\ud800": 1}, "b: Any cannot be written as JSON: it holds a lone surrogate"),
+        (cyclic(), "b: Any cannot be written as JSON: ValueError: Circular"),
+        (object(), "b: Any cannot be written"),
+        ([[["x"] * 3, {1: 2}]], "b[0][1]: dict ({1: 2}) would be read back"),
     ],
     ids=["tuple", "nan", "surrogate", "key", "cycle", "object", "nested"],
 )
@@ -159,7 +159,7 @@ def test_what_would_change_names_the_parameter_and_the_place(value: object, said
     ("data", "parameter", "said"),
     [
         (b'{"a": 1}', "b", "b: is missing"),
-        (b'{"a": 1, "b": 2, "c": 3}', "c", "c: is not known here"),
+        (b'{"a": 1, "b": 2, "c": 3}', "c", "c: is not a known field"),
         (b'{"a": 1, "b": "2"}', "b", "b: expected int, got str ('2')"),
         (b"[1, 2]", None, "should be an object"),
     ],

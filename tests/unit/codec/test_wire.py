@@ -194,7 +194,7 @@ def test_whatever_is_in_the_data_of_an_error_its_code_and_message_stay(
     assert encoded.error_code == "CARD_EXPIRED"
     back = codec.decode(False, encoded.payload).err_value
     assert (back.error_code, back.data) == ("CARD_EXPIRED", stored)
-    expected = "no card" if note is None else f"no card ({note}, which JSON cannot carry: it is stored as its repr)"
+    expected = "no card" if note is None else f"no card ({note}, which JSON cannot represent: it is stored as its repr)"
     assert back.message == expected
     assert json.loads(TaskError(data=data).to_json())["data"] == stored
 
@@ -211,7 +211,7 @@ def test_other_fields_of_an_error_that_json_cannot_carry_are_shown_too() -> None
     back = ResultCodec(int, OrderError).decode(False, encoded.payload).err_value
     assert isinstance(back, OrderError)
     assert (back.when, back.extra, back.data) == (error.when, "[1, [...]]", [4])
-    assert back.message == "extra holds list, which JSON cannot carry: it is stored as its repr"
+    assert back.message == "extra holds list, which JSON cannot represent: it is stored as its repr"
 
     lone = TaskError(error_code="LONE_\ud800", message="lone \ud800", exception={"type": object()})
     encoded = ResultCodec(int).encode(TaskResult(err=lone))

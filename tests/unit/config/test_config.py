@@ -198,7 +198,7 @@ class TestReporting:
 
     def test_the_default_is_the_help(self) -> None:
         assert only_problem(lambda: RecoveryConfig(check_interval_ms=1)).help_text == (
-            "leave it out for the default, 30000"
+            "omit it to use the default, 30000"
         )
 
     def test_a_nested_model_raises_by_itself(self) -> None:
@@ -228,7 +228,7 @@ class TestReporting:
                 WorkerResilienceConfig,
                 "patience",
                 "HRS-208",
-                "its fields are db_retry_initial_ms, db_retry_max_attempts, db_retry_max_ms, notify_poll_interval_ms",
+                "the available fields are db_retry_initial_ms, db_retry_max_attempts, db_retry_max_ms, notify_poll_interval_ms",
             ),
         ],
     )
@@ -242,7 +242,10 @@ class TestReporting:
     def test_a_missing_field_is_named(self) -> None:
         nothing: dict[str, Any] = {}
         problem = only_problem(lambda: CustomQueueConfig(**nothing))
-        assert (problem.message, problem.help_text) == ("CustomQueueConfig needs name", "give name=, a string")
+        assert (problem.message, problem.help_text) == (
+            "CustomQueueConfig is missing the required field name",
+            "pass name=, a string",
+        )
 
     def test_no_error_leads_back_to_what_was_passed(self) -> None:
         problem = only_problem(lambda: AppConfig(broker=URL))  # pyright: ignore[reportArgumentType]
@@ -297,7 +300,7 @@ class TestQueues:
     def test_the_default_mode_takes_none(self) -> None:
         problem = only_problem(lambda: AppConfig(custom_queues=[CustomQueueConfig(name="mail")]))
         assert problem.code == ErrorCode.CONFIG_INVALID_QUEUE_MODE
-        assert problem.help_text == "add queue_mode=QueueMode.CUSTOM, or leave custom_queues out"
+        assert problem.help_text == "add queue_mode=QueueMode.CUSTOM, or remove custom_queues"
 
     def test_names_are_unique(self) -> None:
         twice = [CustomQueueConfig(name=name) for name in ("mail", "reports", "mail")]
@@ -317,7 +320,7 @@ class TestQueues:
     def test_names_that_cannot(self, name: str) -> None:
         problem = only_problem(lambda: CustomQueueConfig(name=name))
         assert problem.code == ErrorCode.CONFIG_INVALID_QUEUE_MODE
-        assert "cannot be a queue's name" in problem.message
+        assert "is not a valid queue name" in problem.message
 
 
 class TestClaiming:
@@ -325,7 +328,7 @@ class TestClaiming:
 
     def test_prefetching_needs_a_lease(self) -> None:
         problem = only_problem(lambda: AppConfig(prefetch_buffer=5))
-        assert (problem.code, problem.message) == ("HRS-202", "AppConfig.prefetch_buffer (5) needs claim_lease_ms")
+        assert (problem.code, problem.message) == ("HRS-202", "AppConfig.prefetch_buffer (5) requires claim_lease_ms")
         assert AppConfig(prefetch_buffer=5, claim_lease_ms=60_000).claim_lease_ms == 60_000
 
     def test_a_lease_is_at_least_as_long_as_the_heartbeat(self) -> None:

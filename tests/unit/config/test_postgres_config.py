@@ -64,10 +64,10 @@ class TestUrls:
     @pytest.mark.parametrize(
         ("url", "message"),
         [
-            ("mysql://me:hunter2@host/jobs", "has the scheme 'mysql', which is not a PostgreSQL one"),
-            ("mysql+asyncpg://me:hunter2@host/jobs", "has the scheme 'mysql+asyncpg'"),
-            ("embedded+psycopg:///tmp/pg", "has the scheme 'embedded+psycopg'"),
-            ("postgresqlx+asyncpg://me:hunter2@host/jobs", "has the scheme 'postgresqlx+asyncpg'"),
+            ("mysql://me:hunter2@host/jobs", "has the unsupported scheme 'mysql'"),
+            ("mysql+asyncpg://me:hunter2@host/jobs", "has the unsupported scheme 'mysql+asyncpg'"),
+            ("embedded+psycopg:///tmp/pg", "has the unsupported scheme 'embedded+psycopg'"),
+            ("postgresqlx+asyncpg://me:hunter2@host/jobs", "has the unsupported scheme 'postgresqlx+asyncpg'"),
             ("postgresql+asyncpg://me@host/jobs?ssl=require", "cannot be read as a PostgreSQL URL"),
             ("me:hunter2@host/jobs", "is not a URL"),
             ("hunter2 ://host", "is not a URL"),
@@ -165,7 +165,7 @@ class TestWhereTheUrlComesFrom:
         monkeypatch.setenv("DATABASE_URL", "mysql://me:hunter2@host")
         problem = only_problem(PostgresConfig().resolve_url)
         assert problem.code == ErrorCode.BROKER_INVALID_URL
-        assert problem.message.startswith("the environment variable DATABASE_URL has the scheme 'mysql'")
+        assert problem.message.startswith("the environment variable DATABASE_URL has the unsupported scheme 'mysql'")
         assert "hunter2" not in PostgresConfig().masked_url()
 
     def test_without_any_the_error_names_all_ways(self) -> None:

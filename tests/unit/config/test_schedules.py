@@ -22,8 +22,8 @@ def schedule(name: str = "nightly", **more: object) -> TaskSchedule:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: schedule(""), "TaskSchedule.name '' cannot be"),
-        (lambda: schedule("two\nlines"), "cannot be a schedule's name"),
+        (lambda: schedule(""), "TaskSchedule.name '' is not a valid"),
+        (lambda: schedule("two\nlines"), "is not a valid schedule name"),
         (lambda: schedule("x" * 129), "128 bytes"),
         (lambda: schedule(pattern="daily"), "pattern must be a SchedulePattern"),
         (lambda: schedule(timezone="Europe/Berln"), "did you mean 'Europe/Berlin'?"),

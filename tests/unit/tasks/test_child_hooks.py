@@ -86,8 +86,8 @@ def test_what_can_be_called_without_arguments_is_a_hook(fn: Callable[[], object]
         (with_parameter, "takes child"),
         (with_defaults, "takes child, rest"),
         (Warm.method, "takes self"),
-        (None, "no function"),
-        ("one", "no function"),
+        (None, "not callable"),
+        ("one", "not callable"),
     ],
 )
 def test_what_cannot_is_refused(fn: Any, says: str) -> None:

@@ -114,8 +114,8 @@ ORDER: Any = Order(number=3)
     [
         ((ORDER,), {"copies": "2"}, "copies: expected int, got str ('2')"),
         (({"number": 3},), {}, "order: expected Order, got dict"),
-        ((ORDER,), {"extra": float("nan")}, "extra: float (nan) would come back from JSON as None"),
-        ((ORDER,), {"extra": (1, 2)}, "extra: tuple ((1, 2)) would come back from JSON as list ([1, 2])"),
+        ((ORDER,), {"extra": float("nan")}, "extra: float (nan) would be read back from JSON as None"),
+        ((ORDER,), {"extra": (1, 2)}, "extra: tuple ((1, 2)) would be read back from JSON as list ([1, 2])"),
         ((), {"copies": 2}, "ship() is missing the argument 'order'"),
         ((ORDER, 2), {}, "ship() takes 1 positional arguments, got 2"),
         ((ORDER,), {"speed": 2}, "ship() got an unexpected argument 'speed'"),
@@ -142,8 +142,8 @@ def test_arguments_of_an_async_task_are_checked_when_it_is_awaited() -> None:
     [
         ("text", ContractCode.RETURN_TYPE_MISMATCH, "expected int, got str ('5')"),
         ("error", ContractCode.RETURN_TYPE_MISMATCH, "expected an error of type PaymentError, got TaskError"),
-        ("bare", OperationalErrorCode.TASK_EXCEPTION, "returned int, not a TaskResult"),
-        ("none", OperationalErrorCode.TASK_EXCEPTION, "returned NoneType, not a TaskResult"),
+        ("bare", OperationalErrorCode.TASK_EXCEPTION, "returned int instead of a TaskResult"),
+        ("none", OperationalErrorCode.TASK_EXCEPTION, "returned NoneType instead of a TaskResult"),
         ("unstorable", UNSENDABLE, "digits"),
     ],
 )

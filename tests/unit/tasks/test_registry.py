@@ -90,4 +90,4 @@ def test_an_unknown_name_without_a_near_one_points_at_discovery() -> None:
     with pytest.raises(HorsiesError, match="no task named 'x'") as caught:
         Registry().get("x")
     assert "discover_tasks" in str(caught.value.help_text)
-    assert caught.value.notes == ("registered are: none",)
+    assert caught.value.notes == ("registered tasks: none",)

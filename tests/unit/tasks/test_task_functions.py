@@ -48,18 +48,22 @@ async def stream_async(a: int) -> AsyncIterator[int]:
 @pytest.mark.parametrize(
     ("fn", "says", "fix"),
     [
-        (functools.partial(plain, 5), "is made of a functools.partial", "define a function"),
-        (Shop.open, "is made of the method Shop.open(), for whose parameter 'self'", "at the top level of the module"),
+        (functools.partial(plain, 5), "is defined on a functools.partial", "define a function"),
+        (
+            Shop.open,
+            "is defined on the method Shop.open(), but a worker has no value for its 'self'",
+            "at the top level of the module",
+        ),
         (bound, "has the parameter 'self'", "current_task() has the id"),
-        (Shop.found, "is made of a method", "define a function"),
-        (Shop().open, "is made of a method", "define a function"),
-        (classmethod(plain), "is made of a method", "define a function"),
-        (staticmethod(plain), "is made of a staticmethod object", "put @staticmethod above @app.task"),
-        (stream, "is made of a generator: stream() has a yield", "return all of the result at once"),
-        (stream_async, "is made of a generator: stream_async() has a yield", "current_task().progress"),
-        (Shop, "is made of a class", "define a function"),
-        (Shop(), "is made of a Shop, not of a function", "define a function"),
-        (len, "is made of a builtin_function_or_method", "define a function"),
+        (Shop.found, "is defined on a method", "define a function"),
+        (Shop().open, "is defined on a method", "define a function"),
+        (classmethod(plain), "is defined on a method", "define a function"),
+        (staticmethod(plain), "is defined on a staticmethod object", "put @staticmethod above @app.task"),
+        (stream, "is defined on a generator function: stream() contains yield", "return the whole result at once"),
+        (stream_async, "is defined on a generator function: stream_async() contains yield", "current_task().progress"),
+        (Shop, "is defined on a class", "define a function"),
+        (Shop(), "is defined on a Shop instead of a function", "define a function"),
+        (len, "is defined on a builtin_function_or_method", "define a function"),
     ],
 )
 def test_what_a_worker_cannot_call_is_refused(fn: Callable[..., Any], says: str, fix: str) -> None:

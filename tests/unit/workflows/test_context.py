@@ -107,7 +107,9 @@ def test_a_node_that_was_not_waited_for_has_no_result_yet() -> None:
 def test_a_node_that_is_not_listed_is_named() -> None:
     told = context(entry("fetched", "COMPLETED", "x"))
     assert not told.has_result(EACH)
-    with pytest.raises(KeyError, match="<map node 'each'> is not in workflow_ctx_from of this node, which lists fetch"):
+    with pytest.raises(
+        KeyError, match="<map node 'each'> is not in the workflow_ctx_from of this node, which contains fetch"
+    ):
         told.result_for(EACH)
 
 

@@ -62,7 +62,7 @@ def test_a_problem_is_shown_with_its_line() -> None:
     assert missing.code is ErrorCode.WORKFLOW_MISSING_REQUIRED_PARAMS
     assert isinstance(problem, WorkflowValidationError)
     first, place, *_, source, underline, help_text = render_errors([problem], color=False).splitlines()
-    assert first == "error[HRS-019]: node 'first' binds 'urk', and fetch() has no such parameter"
+    assert first == "error[HRS-019]: node 'first' binds 'urk', but fetch() has no such parameter"
     assert place.strip().startswith("--> tests/unit/workflows/test_validation.py:")
     assert 'fetch.node(node_id="first")(urk="x")' in source
     assert "^^^" in underline
@@ -71,22 +71,22 @@ def test_a_problem_is_shown_with_its_line() -> None:
 
 def test_001_no_name() -> None:
     assert said(lambda: workflow(node(), name=" ")) == (
-        'error[HRS-001]: a workflow has no name\n= help: give it one for people: name="ingest"'
+        'error[HRS-001]: the workflow has no name\n= help: set a name, such as name="ingest"'
     )
 
 
 def test_002_no_nodes() -> None:
-    assert said(workflow) == "error[HRS-002]: workflow 'w' has no nodes\n= help: list them: tasks=[…]"
+    assert said(workflow) == "error[HRS-002]: workflow 'w' has no nodes\n= help: list its nodes: tasks=[…]"
     assert said(lambda: workflow(node(), add)) == (
-        "error[HRS-002]: workflow 'w' has TaskFunction (<task 'add'>) in place 1, which is no node\n"
-        "= help: make one of a task: TaskNode(fn=task) or task.node()(…)"
+        "error[HRS-002]: workflow 'w' has TaskFunction (<task 'add'>) at index 1, which is not a node\n"
+        "= help: make a node from a task: TaskNode(fn=task) or task.node()(…)"
     )
 
 
 @pytest.mark.parametrize("node_id", ["", "a b", "ü", "x" * 129])
 def test_003_a_bad_node_id(node_id: str) -> None:
     assert said(lambda: workflow(node(node_id=node_id))) == (
-        f"error[HRS-003]: str ({node_id!r}) can't be the id of a node\n"
+        f"error[HRS-003]: str ({node_id!r}) is not a valid node id\n"
         "= help: use 1 to 128 of the characters A-Z a-z 0-9 _ - : ."
     ).replace("x" * 129, "x" * 37 + "..." + "x" * 38)
 
@@ -94,12 +94,12 @@ def test_003_a_bad_node_id(node_id: str) -> None:
 def test_004_a_node_id_twice() -> None:
     assert said(lambda: workflow(node(), node())) == (
         "error[HRS-004]: two nodes of workflow 'w' have the id 'a'\n"
-        "= note: the other one is at HERE\n"
+        "= note: the other node is at HERE\n"
         "= help: give one of them another node_id"
     )
     one = node()
     assert said(lambda: workflow(one, one)) == (
-        "error[HRS-004]: workflow 'w' lists node 'a' twice\n= help: list it once"
+        "error[HRS-004]: workflow 'w' lists node 'a' twice\n= help: list it only once"
     )
 
 
@@ -108,11 +108,11 @@ def test_005_no_root() -> None:
     one = node(waits_for=later)
     later.append(one)
     assert said(lambda: workflow(one)) == (
-        "error[HRS-005]: every node of workflow 'w' waits for another one: none can be the first\n"
-        "= help: one node at least has no waits_for\n\n"
+        "error[HRS-005]: every node of workflow 'w' waits for another node, so no node can start\n"
+        "= help: remove the waits_for of at least one node\n\n"
         "error[HRS-007]: nodes of workflow 'w' wait for each other: a -> a\n"
         "= note: a waits for a\n"
-        "= help: leave one of these dependencies out\n\n"
+        "= help: remove one of these dependencies\n\n"
         "error: 2 errors"
     )
 
@@ -120,13 +120,13 @@ def test_005_no_root() -> None:
 def test_006_a_dependency_outside() -> None:
     outside = node(node_id="far")
     assert said(lambda: workflow(node(waits_for=[outside]), node(node_id="root"))) == (
-        "error[HRS-006]: node 'a' of workflow 'w' waits for <task node 'far'> (made at HERE), which is none of its "
-        "nodes\n= help: add it to the workflow's tasks, or leave it out of waits_for"
+        "error[HRS-006]: node 'a' of workflow 'w' waits for <task node 'far'> (made at HERE), which is not one of "
+        "its nodes\n= help: add it to the tasks of the workflow, or remove it from waits_for"
     )
     for wrong in ([add], add):
         assert said(lambda wrong=wrong: workflow(node(waits_for=wrong), node(node_id="root"))) == (
-            "error[HRS-006]: node 'a' of workflow 'w' waits for <task 'add'>, which is no node\n"
-            "= help: add it to the workflow's tasks, or leave it out of waits_for"
+            "error[HRS-006]: node 'a' of workflow 'w' waits for <task 'add'>, which is not a node\n"
+            "= help: add it to the tasks of the workflow, or remove it from waits_for"
         )
 
 
@@ -142,7 +142,7 @@ def test_007_a_cycle_is_printed() -> None:
         "= note: a waits for c\n"
         "c waits for b\n"
         "b waits for a\n"
-        "= help: leave one of these dependencies out"
+        "= help: remove one of these dependencies"
     )
 
 
@@ -155,18 +155,18 @@ def test_007_a_long_cycle_is_printed_in_part() -> None:
     [_, cycle] = failing(lambda: workflow(*nodes))
     assert cycle.message.endswith("n0 -> n4999 -> n4998 -> n4997 -> n4996 -> n4995 -> n4994 -> n4993 -> n4992 -> "
                                   "n4991 -> n4990 -> n4989 -> … -> n0")  # fmt: skip
-    assert cycle.notes[0].splitlines()[-1] == "and so on: 5000 in all"
+    assert cycle.notes[0].splitlines()[-1] == "… (5000 dependencies in total)"
 
 
 def test_008_a_source_that_is_not_waited_for() -> None:
     page = fetch.node(node_id="page")("x")
     assert said(lambda: workflow(page, node(parse, args_from={"page": page}))) == (
-        "error[HRS-008]: node 'a' takes 'page' from node 'page', for which it does not wait\n"
+        "error[HRS-008]: node 'a' takes 'page' from node 'page', which is not in its waits_for\n"
         "= help: add it to waits_for"
     )
     assert said(lambda: workflow(page, node(parse, args_from={"page": fetch}, waits_for=[page]))) == (
-        "error[HRS-008]: node 'a' takes 'page' from TaskFunction (<task 'fetch'>), which is no node\n"
-        "= help: name a node"
+        "error[HRS-008]: node 'a' takes 'page' from TaskFunction (<task 'fetch'>), which is not a node\n"
+        "= help: pass a node"
     )
 
 
@@ -174,13 +174,13 @@ def test_008_a_map_over_something_else() -> None:
     wrong: Any = ["a", "b"]
     problems = failing(lambda: workflow(resize.map(over=wrong, node_id="each")(size=1)))
     assert ErrorCode.WORKFLOW_INVALID_ARGS_FROM in {problem.code for problem in problems}
-    assert "node 'each' runs over list (['a', 'b']), which is no node" in {problem.message for problem in problems}
+    assert "node 'each' runs over list (['a', 'b']), which is not a node" in {problem.message for problem in problems}
 
 
 def test_009_a_context_that_is_not_waited_for() -> None:
     page = fetch.node(node_id="page")("x")
     assert said(lambda: workflow(page, node(report, workflow_ctx_from=[page]))) == (
-        "error[HRS-009]: node 'a' has in workflow_ctx_from node 'page', for which it does not wait\n"
+        "error[HRS-009]: node 'a' has in workflow_ctx_from node 'page', which is not in its waits_for\n"
         "= help: add it to waits_for"
     )
     assert "[NodeKey(node_id='x')" not in said(
@@ -191,7 +191,7 @@ def test_009_a_context_that_is_not_waited_for() -> None:
 def test_010_no_parameter_for_the_context() -> None:
     page = fetch.node(node_id="page")("x")
     assert said(lambda: workflow(page, node(add, waits_for=[page], workflow_ctx_from=[page]))) == (
-        "error[HRS-010]: node 'a' has workflow_ctx_from, and add() has no parameter 'workflow_ctx'\n"
+        "error[HRS-010]: node 'a' has workflow_ctx_from, but add() has no parameter 'workflow_ctx'\n"
         "= help: declare workflow_ctx: WorkflowContext | None = None"
     )
 
@@ -199,29 +199,29 @@ def test_010_no_parameter_for_the_context() -> None:
 def test_010_holds_for_sub_workflows() -> None:
     page = fetch.node(node_id="page")("x")
     assert said(lambda: workflow(page, sub(waits_for=[page], workflow_ctx_from=[page]))) == (
-        "error[HRS-010]: node 'a' has workflow_ctx_from, and Plain.build_with() has no parameter 'workflow_ctx'\n"
+        "error[HRS-010]: node 'a' has workflow_ctx_from, but Plain.build_with() has no parameter 'workflow_ctx'\n"
         "= help: declare workflow_ctx: WorkflowContext | None = None"
     )
 
 
 def test_011_an_output_outside() -> None:
     assert said(lambda: workflow(node(), output=node(node_id="far"))) == (
-        "error[HRS-011]: the output of workflow 'w' is <task node 'far'>, which is none of its nodes\n"
-        "= help: add it to the workflow's tasks"
+        "error[HRS-011]: the output of workflow 'w' is <task node 'far'>, which is not one of its nodes\n"
+        "= help: add it to the tasks of the workflow"
     )
 
 
 def test_012_a_policy_with_unknown_nodes() -> None:
     one, far = node(), node(node_id="far")
     unknown = (
-        "error[HRS-012]: the success policy of workflow 'w' names <task node 'far'>, which is none of its nodes\n"
-        "= help: add it to the workflow's tasks"
+        "error[HRS-012]: the success policy of workflow 'w' names <task node 'far'>, which is not one of its nodes\n"
+        "= help: add it to the tasks of the workflow"
     )
     assert said(lambda: workflow(one, success_policy=SuccessPolicy([SuccessCase([one, far])]))) == unknown
     assert said(lambda: workflow(one, success_policy=SuccessPolicy([SuccessCase([one])], optional=[far]))) == unknown
     empty = (
         "error[HRS-012]: the success policy of workflow 'w' has no case, or a case without a required node\n"
-        "= help: write SuccessPolicy(cases=[SuccessCase(required=[node])])"
+        "= help: use SuccessPolicy(cases=[SuccessCase(required=[node])])"
     )
     assert said(lambda: workflow(one, success_policy=SuccessPolicy([]))) == empty
     assert said(lambda: workflow(one, success_policy=SuccessPolicy([SuccessCase([])]))) == empty
@@ -229,17 +229,17 @@ def test_012_a_policy_with_unknown_nodes() -> None:
 
 def test_012_an_unknown_on_error() -> None:
     assert said(lambda: workflow(node(), on_error="stop")) == (
-        "error[HRS-012]: workflow 'w' has the on_error str ('stop')\n= help: use OnError.FAIL or OnError.PAUSE"
+        "error[HRS-012]: workflow 'w' has the invalid on_error str ('stop')\n= help: use OnError.FAIL or OnError.PAUSE"
     )
 
 
 @pytest.mark.parametrize(
     ("options", "message", "help_text"),
     [
-        ({"join": "most"}, "has the join str ('most')", 'use "all", "any" or "quorum"'),
-        ({"join": "quorum"}, 'has join="quorum" and the min_success None', "it waits for 1: give min_success= 1 to 1"),
-        ({"join": "quorum", "min_success": 2}, 'has join="quorum" and the min_success int (2)', "it waits for 1: give min_success= 1 to 1"),
-        ({"min_success": 1}, 'has min_success=1, which belongs to join="quorum"', 'write join="quorum", or leave min_success out'),
+        ({"join": "most"}, "has the invalid join str ('most')", 'use "all", "any" or "quorum"'),
+        ({"join": "quorum"}, 'has join="quorum" and the invalid min_success None', "set min_success to a number from 1 to 1, the number of its dependencies"),
+        ({"join": "quorum", "min_success": 2}, 'has join="quorum" and the invalid min_success int (2)', "set min_success to a number from 1 to 1, the number of its dependencies"),
+        ({"min_success": 1}, 'has min_success=1, which requires join="quorum"', 'use join="quorum", or remove min_success'),
     ],
 )  # fmt: skip
 def test_013_a_join_that_makes_no_sense(options: Any, message: str, help_text: str) -> None:
@@ -251,8 +251,8 @@ def test_013_a_join_that_makes_no_sense(options: Any, message: str, help_text: s
 
 def test_013_a_join_of_nothing() -> None:
     assert said(lambda: workflow(node(join="any"))) == (
-        "error[HRS-013]: node 'a' has join='any' and waits for nothing\n"
-        "= help: leave join out, or name dependencies in waits_for"
+        "error[HRS-013]: node 'a' has join='any' but no dependencies\n"
+        "= help: remove join, or add dependencies to waits_for"
     )
 
 
@@ -260,8 +260,8 @@ def test_013_a_source_that_may_still_run_needs_a_default() -> None:
     page = fetch.node(node_id="page")("x")
     other = fetch.node(node_id="other")("y")
     assert said(lambda: workflow(page, other, parse.node(node_id="a", join="any", waits_for=[other])(from_node(page)))) == (
-        "error[HRS-013]: node 'a' has join='any': node 'page' may still run when it starts, and the parameter 'page' of "
-        "parse() has no default\n= help: write page: … | None = None"
+        "error[HRS-013]: node 'a' has join='any', so node 'page' may still run when it starts, but the parameter 'page' of "
+        "parse() has no default\n= help: declare page: … | None = None"
     )  # fmt: skip
     one = parse.node(node_id="one")(from_node(page))
     assert workflow(page, one, add.node(join="any")(from_node(one))).node_ids == ("page", "one", "w:2")
@@ -270,57 +270,58 @@ def test_013_a_source_that_may_still_run_needs_a_default() -> None:
 def test_013_a_map_waits_for_its_list() -> None:
     found = listing.node(node_id="found")()
     assert said(lambda: workflow(found, resize.map(over=from_node(found), node_id="each", join="any")(size=1))) == (
-        "error[HRS-013]: node 'each' runs over a list, and join='any' may start it before the list is there\n"
-        "= help: leave join out"
+        "error[HRS-013]: node 'each' runs over a list, but join='any' may start it before the list is available\n"
+        "= help: remove join"
     )
 
 
 def test_014_an_unknown_queue() -> None:
     assert said(lambda: workflow(node(queue="fast"))) == (
-        "error[HRS-014]: node 'a' goes to the queue 'fast', which its app does not have\n= help: the app has main, slow"
+        "error[HRS-014]: node 'a' uses the queue 'fast', which its app does not have\n= help: the queues of the app are main, slow"
     )
 
 
 @pytest.mark.parametrize("priority", [0, 101, 1.5, True])
 def test_015_an_impossible_priority(priority: Any) -> None:
     assert said(lambda: workflow(node(priority=priority))) == (
-        f"error[HRS-015]: node 'a' has the priority {type(priority).__name__} ({priority!r})\n"
-        "= help: use a whole number from 1 (first) to 100, or leave it out for the queue's"
+        f"error[HRS-015]: node 'a' has the invalid priority {type(priority).__name__} ({priority!r})\n"
+        "= help: use a whole number from 1 (highest) to 100, or omit it to use the queue's"
     )
 
 
 def test_016_no_definition_key() -> None:
     assert said(lambda: workflow(node(), definition_key=None)) == (
-        "error[HRS-016]: workflow 'w' has no definition_key\n= help: give it one that stays the same for as long as runs "
-        'of it may exist: definition_key="shop.ingest.v1"'
+        "error[HRS-016]: workflow 'w' has no definition_key\n= help: set a key that stays the same as long as runs "
+        'of the workflow exist: definition_key="shop.ingest.v1"'
     )
 
 
 def test_019_an_unknown_parameter() -> None:
     page = fetch.node(node_id="page")("x")
     assert said(lambda: workflow(page, node(parse, waits_for=[page], args_from={"page": page, "zzz": page}))) == (
-        "error[HRS-019]: node 'a' binds 'zzz', and parse() has no such parameter\n= help: it takes page, strict"
+        "error[HRS-019]: node 'a' binds 'zzz', but parse() has no such parameter\n= help: its parameters are page, strict"
     )
     assert said(lambda: workflow(node(report, kwargs={"workflow_meta": 1}))) == (
-        "error[HRS-019]: node 'a' binds 'workflow_meta', which the worker fills in\n= help: leave 'workflow_meta' out"
+        "error[HRS-019]: node 'a' binds 'workflow_meta', which the worker fills in\n= help: remove 'workflow_meta'"
     )
 
 
 def test_020_a_missing_argument() -> None:
     assert said(lambda: workflow(node(resize))) == (
         "error[HRS-020]: node 'a' leaves 'image', 'size' of resize() without an argument\n"
-        "= help: bind it in kwargs or args_from, or give it a default"
+        "= help: bind each parameter in kwargs or args_from, or declare a default"
     )
 
 
 def test_020_a_map_without_a_place_for_the_item() -> None:
     found = listing.node(node_id="found")()
-    bind = "= help: bind all but one of the parameters without a default: the one that is left gets the item"
+    bind = "= help: bind all parameters without a default except one: the unbound parameter gets the item"
     assert said(lambda: workflow(found, resize.map(over=from_node(found), node_id="each")())) == (
-        f"error[HRS-020]: node 'each' leaves 'image', 'size' of resize() to the item\n{bind}"
+        f"error[HRS-020]: node 'each' leaves 'image', 'size' of resize() unbound, but exactly one parameter must receive the item\n{bind}"
     )
     assert said(lambda: workflow(found, resize.map(over=from_node(found), node_id="each")(image="", size=1))) == (
-        f"error[HRS-020]: node 'each' leaves nothing of resize() to the item\n{bind}"
+        f"error[HRS-020]: node 'each' leaves no parameter of resize() unbound, "
+        f"but exactly one parameter must receive the item\n{bind}"
     )
 
 
@@ -328,7 +329,7 @@ def test_021_an_argument_twice() -> None:
     page = fetch.node(node_id="page")("x")
     twice = node(parse, kwargs={"page": TaskResult(ok="x")}, waits_for=[page], args_from={"page": page})
     assert said(lambda: workflow(page, twice)) == (
-        "error[HRS-021]: node 'a' binds 'page' twice, in kwargs and in args_from\n= help: leave one of them out"
+        "error[HRS-021]: node 'a' binds 'page' twice, in kwargs and in args_from\n= help: remove one of them"
     )
 
 
@@ -337,16 +338,16 @@ def test_021_an_argument_in_an_option_and_in_the_call() -> None:
     options: dict[str, Any] = {"kwargs": {"size": 1}}
     assert said(lambda: resize.node(**options)("x", size=4)) == (
         "error[HRS-021]: a node of task 'resize' binds 'size' more than once: in the call and in kwargs\n"
-        "= help: bind it once"
+        "= help: bind 'size' only once"
     )
     assert said(lambda: parse.node(args_from={"page": page})(from_node(page))) == (
         "error[HRS-021]: a node of task 'parse' binds 'page' more than once: in the call and in args_from\n"
-        "= help: bind it once"
+        "= help: bind 'page' only once"
     )
     both: Any = parse.node(kwargs={"page": TaskResult(ok="x")}, args_from={"page": page})
     assert said(both) == (
         "error[HRS-021]: a node of task 'parse' binds 'page' more than once: in kwargs and in args_from\n"
-        "= help: bind it once"
+        "= help: bind 'page' only once"
     )
 
 
@@ -354,7 +355,7 @@ def test_021_an_argument_by_position_and_by_name() -> None:
     factory: Any = resize.node(node_id="a")
     assert said(lambda: factory("x", image="y")) == (
         "error[HRS-021]: a node of task 'resize' binds 'image' more than once: by position and by name\n"
-        "= help: bind it once"
+        "= help: bind 'image' only once"
     )
 
 
@@ -362,7 +363,7 @@ def test_021_an_argument_twice_in_a_map() -> None:
     found = listing.node(node_id="found")()
     assert said(lambda: resize.map(over=from_node(found), kwargs={"size": 1})(size=2)) == (
         "error[HRS-021]: a node of task 'resize' binds 'size' more than once: in the call and in kwargs\n"
-        "= help: bind it once"
+        "= help: bind 'size' only once"
     )
 
 
@@ -373,7 +374,7 @@ def test_102_unknown_options_are_refused_where_they_stand() -> None:
     )
     assert said(lambda: node(size=4)) == (
         "error[HRS-102]: resize.node() has no option 'size'\n"
-        "= help: arguments follow in a second call: resize.node(…)(size=…)"
+        "= help: pass arguments in the second call: resize.node(…)(size=…)"
     )
     assert said(lambda: node(kwargs=[1])) == (
         "error[HRS-102]: resize.node() got kwargs=list ([1]), which is not a dict of arguments by name\n"
@@ -404,9 +405,9 @@ def test_102_unknown_options_in_meta() -> None:
             retries = 3
 
     assert said(lambda: Misspelt.build(app)) == (
-        "error[HRS-102]: Misspelt.Meta has 'on_eror', which is no option of a workflow\n"
+        "error[HRS-102]: Misspelt.Meta has 'on_eror', which is not an option of a workflow\n"
         "= help: did you mean 'on_error'?\n\n"
-        "error[HRS-102]: Misspelt.Meta has 'retries', which is no option of a workflow\n"
+        "error[HRS-102]: Misspelt.Meta has 'retries', which is not an option of a workflow\n"
         "= help: the options are on_error, output, success_policy\n\n"
         "error: 2 errors"
     )
@@ -424,7 +425,7 @@ def test_102_a_check_goes_on_without_unknown_options() -> None:
 def test_008_a_source_in_args_from_that_is_no_node() -> None:
     wrong: Any = parse.node(node_id="a", args_from={"page": "x"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
     assert said(lambda: workflow(wrong())) == (
-        "error[HRS-008]: node 'a' takes 'page' from str ('x'), which is no node\n= help: name a node"
+        "error[HRS-008]: node 'a' takes 'page' from str ('x'), which is not a node\n= help: pass a node"
     )
 
 
@@ -432,7 +433,7 @@ def test_008_from_node_of_what_is_no_node() -> None:
     call: Any = from_node
     assert said(lambda: call("page")) == (
         "error[HRS-008]: from_node() got str ('page'), which is not a node\n"
-        "= help: pass a node: what task.node()(arguments), task.map(…)(arguments), TaskNode(…) or SubWorkflowNode(…) returns"
+        "= help: pass the return value of task.node()(…), task.map(…)(…), TaskNode(…) or SubWorkflowNode(…)"
     )
     assert said(lambda: call(fetch)) == (
         "error[HRS-008]: from_node() got TaskFunction (<task 'fetch'>), which is not a node\n"
@@ -448,11 +449,11 @@ def test_008_from_node_of_what_is_no_node() -> None:
 def test_024_a_result_of_another_type() -> None:
     page, found = fetch.node(node_id="page")("x"), listing.node(node_id="found")()
     assert said(lambda: workflow(found, node(parse, waits_for=[found], args_from={"page": found}))) == (
-        "error[HRS-024]: node 'a' gets TaskResult[list[str], TaskError] from node 'found', and the parameter 'page' of "
+        "error[HRS-024]: node 'a' gets TaskResult[list[str], TaskError] from node 'found', but the parameter 'page' of "
         "parse() is TaskResult[str, TaskError]\n= help: declare page: TaskResult[list[str], TaskError]"
     )
     assert said(lambda: workflow(page, node(fetch, waits_for=[page], args_from={"url": page}))) == (
-        "error[HRS-024]: node 'a' gets TaskResult[str, TaskError] from node 'page', and the parameter 'url' of fetch() "
+        "error[HRS-024]: node 'a' gets TaskResult[str, TaskError] from node 'page', but the parameter 'url' of fetch() "
         "is str\n= help: declare url: TaskResult[str, TaskError]"
     )
 
@@ -460,32 +461,32 @@ def test_024_a_result_of_another_type() -> None:
 def test_024_an_item_of_another_type() -> None:
     found, page = listing.node(node_id="found")(), fetch.node(node_id="page")("x")
     assert said(lambda: workflow(found, resize.map(over=from_node(found), node_id="each")(image="x"))) == (
-        "error[HRS-024]: node 'each' runs over list[str], and the item 'size' of resize() is int\n"
-        "= help: make one fit the other: size: str"
+        "error[HRS-024]: node 'each' runs over list[str], but the item 'size' of resize() is int\n"
+        "= help: make the types match: size: str"
     )
     assert said(lambda: workflow(page, resize.map(over=from_node(page), node_id="each")(size=1))) == (
-        "error[HRS-024]: node 'each' runs over str, which is no list, to give its items to 'image' of resize()\n"
-        "= help: let the node before it return a list[str]"
+        "error[HRS-024]: node 'each' runs over str, which is not a list, but 'image' of resize() needs the items of a list\n"
+        "= help: make the preceding node return a list[str]"
     )
 
 
 def test_026_positional_arguments() -> None:
     args: Any = ("x", 1)
     assert said(lambda: workflow(TaskNode(fetch, args=args, node_id="a"))) == (
-        "error[HRS-026]: node 'a' has arguments by position: str ('x'), int (1)\n"
-        "= help: bind them by name, in kwargs, or write task.node()(…)"
+        "error[HRS-026]: node 'a' has positional arguments: str ('x'), int (1)\n"
+        "= help: bind them by name in kwargs, or use task.node()(…)"
     )
     assert said(lambda: workflow(fetch.node(node_id="a")("x", "y"))) == (
-        "error[HRS-026]: node 'a' has arguments by position: str ('y')\n"
-        "= help: bind them by name, in kwargs, or write task.node()(…)"
+        "error[HRS-026]: node 'a' has positional arguments: str ('y')\n"
+        "= help: bind them by name in kwargs, or use task.node()(…)"
     )
 
 
 def test_031_an_argument_that_cannot_be_stored() -> None:
     assert said(lambda: workflow(node(resize, kwargs={"image": 1.5, "size": "1"}))) == (
-        "error[HRS-031]: node 'a' can't pass its argument to resize(): image: expected str, got float (1.5)\n"
+        "error[HRS-031]: node 'a' cannot pass its argument to resize(): image: expected str, got float (1.5)\n"
         "= help: pass data of the declared type\n\n"
-        "error[HRS-031]: node 'a' can't pass its argument to resize(): size: expected int, got str ('1')\n"
+        "error[HRS-031]: node 'a' cannot pass its argument to resize(): size: expected int, got str ('1')\n"
         "= help: pass data of the declared type\n\n"
         "error: 2 errors"
     )
@@ -495,12 +496,12 @@ def test_031_a_source_in_kwargs() -> None:
     page = fetch.node(node_id="page")("x")
     [problem] = failing(lambda: workflow(page, node(parse, kwargs={"page": from_node(page)})))
     assert problem.code is ErrorCode.WORKFLOW_KWARGS_NOT_SERIALIZABLE
-    assert problem.help_text == "write args_from={'page': node}"
+    assert problem.help_text == "use args_from={'page': node}"
 
 
 def test_032_an_id_that_is_no_uuid() -> None:
     assert said(lambda: parse_workflow_id("run-1")) == (
-        "error[HRS-032]: the workflow_id str ('run-1') is not a UUID\n= help: pass str(uuid.uuid4()), or leave it out"
+        "error[HRS-032]: the workflow_id str ('run-1') is not a UUID\n= help: pass str(uuid.uuid4()), or omit workflow_id to get a new id"
     )
     text = "0198c0de-0000-7000-8000-000000000000"
     assert str(parse_workflow_id(text)) == text
@@ -508,19 +509,19 @@ def test_032_an_id_that_is_no_uuid() -> None:
 
 def test_102_options_out_of_range() -> None:
     assert said(lambda: workflow(node(timeout_ms=99))) == (
-        "error[HRS-102]: node 'a' has the timeout_ms int (99)\n= help: it is a whole number from 100 to 2,147,483,647"
+        "error[HRS-102]: node 'a' has the invalid timeout_ms int (99)\n= help: use a whole number from 100 to 2,147,483,647"
     )
-    assert "no aware datetime" in said(lambda: workflow(node(good_until=datetime(2030, 1, 1))))  # noqa: DTZ001
+    assert "not an aware datetime" in said(lambda: workflow(node(good_until=datetime(2030, 1, 1))))  # noqa: DTZ001
     found = listing.node(node_id="found")()
     each = resize.map(over=from_node(found), node_id="each", max_parallel=0)(size=1)
-    assert "node 'a' has the timeout_ms int (2147483648)" in said(lambda: workflow(node(timeout_ms=2**31)))
-    assert "node 'each' has the max_parallel int (0)" in said(lambda: workflow(found, each))
+    assert "node 'a' has the invalid timeout_ms int (2147483648)" in said(lambda: workflow(node(timeout_ms=2**31)))
+    assert "node 'each' has the invalid max_parallel int (0)" in said(lambda: workflow(found, each))
 
 
 def test_300_a_function_that_is_no_task() -> None:
     assert said(lambda: workflow(node(len))) == (
-        "error[HRS-300]: node 'a' runs builtin_function_or_method (<built-in function len>), which is no task\n"
-        "= help: decorate the function: @app.task(…)"
+        "error[HRS-300]: node 'a' runs builtin_function_or_method (<built-in function len>), which is not a task\n"
+        "= help: decorate the function with @app.task(…)"
     )
 
 
@@ -571,15 +572,15 @@ def test_017_a_key_twice() -> None:
 
     assert said(define) == (
         f"error[HRS-017]: two definitions have the key {Plain.definition_key!r}: Plain and Again\n"
-        "= note: the other one is at HERE\n"
-        "= help: give Again a definition_key of its own"
+        "= note: the other definition is at HERE\n"
+        "= help: give Again a unique definition_key"
     )
 
 
 def test_018_a_sub_workflow_without_an_app() -> None:
     assert said(lambda: WorkflowSpec("w", [sub()], definition_key="key")) == (
-        "error[HRS-018]: node 'a' is a sub-workflow, and workflow 'w' belongs to no app\n"
-        "= help: make it by app.workflow(…), or pass app="
+        "error[HRS-018]: node 'a' is a sub-workflow, but workflow 'w' belongs to no app\n"
+        "= help: make the workflow with app.workflow(…), or pass app="
     )
 
 
@@ -590,8 +591,8 @@ def test_016_a_sub_workflow_that_is_none() -> None:
 
 def test_022_parameters_for_nobody() -> None:
     assert said(lambda: workflow(sub(kwargs={"url": "x", "depth": 1}))) == (
-        "error[HRS-022]: node 'a' passes 'url', 'depth' to Plain, which takes nothing\n"
-        "= help: give Plain a build_with(cls, app, url, depth) of its own"
+        "error[HRS-022]: node 'a' passes 'url', 'depth' to Plain, which takes no parameters\n"
+        "= help: define build_with(cls, app, url, depth) in Plain"
     )
     with pytest.raises(WorkflowValidationError, match="HRS-022"):
         Plain.build_with(app, url="x")
@@ -600,10 +601,10 @@ def test_022_parameters_for_nobody() -> None:
 
 def test_023_parameters_that_do_not_bind() -> None:
     assert said(lambda: workflow(sub(Made, kwargs={"urk": "x"}))) == (
-        "error[HRS-023]: node 'a' binds 'urk', and Made.build_with() has no such parameter\n"
+        "error[HRS-023]: node 'a' binds 'urk', but Made.build_with() has no such parameter\n"
         "= help: did you mean 'url'?\n\n"
         "error[HRS-023]: node 'a' leaves 'url' of Made.build_with() without an argument\n"
-        "= help: bind it in kwargs or args_from, or give it a default\n\n"
+        "= help: bind each parameter in kwargs or args_from, or declare a default\n\n"
         "error: 2 errors"
     )
 
@@ -620,7 +621,9 @@ def test_023_parameters_that_cannot_be_carried() -> None:
 
     [problem] = failing(lambda: workflow(sub(Open, kwargs={"url": "x"})))
     assert problem.code is ErrorCode.WORKFLOW_SUBWORKFLOW_BUILD_WITH_BINDING
-    assert problem.message == "node 'a' has parameters for Open.build_with() that can't be carried"
+    assert (
+        problem.message == "node 'a' runs Open, whose build_with() has a parameter that cannot be represented as JSON"
+    )
     assert "parameter 'params' of build_with()" in problem.notes[0]
 
 
@@ -652,9 +655,9 @@ def test_variadic_parameters_take_the_arguments_that_no_other_takes() -> None:
 
 def test_031_arguments_of_variadic_parameters_are_of_their_type() -> None:
     assert said(lambda: workflow(sub(Variadic, kwargs={"url": 1, "depth": "2"}))) == (
-        "error[HRS-031]: node 'a' can't pass its argument to Variadic.build_with(): url: expected str, got int (1)\n"
+        "error[HRS-031]: node 'a' cannot pass its argument to Variadic.build_with(): url: expected str, got int (1)\n"
         "= help: pass data of the declared type\n\n"
-        "error[HRS-031]: node 'a' can't pass its argument to Variadic.build_with(): depth: expected int, got str ('2')\n"
+        "error[HRS-031]: node 'a' cannot pass its argument to Variadic.build_with(): depth: expected int, got str ('2')\n"
         "= help: pass data of the declared type\n\n"
         "error: 2 errors"
     )
@@ -670,8 +673,8 @@ def test_024_results_for_variadic_parameters_are_of_their_type() -> None:
 def test_020_and_023_hold_beside_variadic_parameters() -> None:
     assert [each.code for each in failing(lambda: workflow(sub(Variadic, kwargs={"depth": 1})))] == ["HRS-023"]
     assert said(lambda: workflow(sub(OnlyPositional, kwargs={"url": "x", "depth": 1}))) == (
-        "error[HRS-023]: node 'a' binds 'depth', and OnlyPositional.build_with() has no such parameter\n"
-        "= help: it takes url"
+        "error[HRS-023]: node 'a' binds 'depth', but OnlyPositional.build_with() has no such parameter\n"
+        "= help: its parameters are url"
     )
 
 
@@ -696,8 +699,8 @@ def test_025_an_output_of_another_type() -> None:
             output = "page"
 
     assert said(lambda: Wrong.build(app)) == (
-        "error[HRS-025]: Wrong is a WorkflowDefinition[int], and <task node 'page'> returns str\n"
-        "= help: name an output node of that type in Meta, or derive it from WorkflowDefinition[str]"
+        "error[HRS-025]: Wrong is a WorkflowDefinition[int], but <task node 'page'> returns str\n"
+        "= help: set an output node of that type in Meta, or derive Wrong from WorkflowDefinition[str]"
     )
 
 
@@ -708,8 +711,8 @@ def test_025_no_output_at_all() -> None:
         page = fetch.node()("x")
 
     assert said(lambda: Silent.build(app)) == (
-        "error[HRS-025]: Silent is a WorkflowDefinition[int], and it has no output\n"
-        "= help: name an output node of that type in Meta, or derive it from WorkflowDefinition[None]"
+        "error[HRS-025]: Silent is a WorkflowDefinition[int], but it has no output\n"
+        "= help: set an output node of that type in Meta, or derive Silent from WorkflowDefinition[None]"
     )
 
 
@@ -723,7 +726,7 @@ def test_025_of_what_build_with_returns() -> None:
             page = fetch.node()("x")
             return app.workflow("liar", [page], output=page)
 
-    assert said(lambda: Liar.build_with(app)).startswith("error[HRS-025]: Liar is a WorkflowDefinition[int], and")
+    assert said(lambda: Liar.build_with(app)).startswith("error[HRS-025]: Liar is a WorkflowDefinition[int], but")
 
 
 def test_029_build_with_must_return_a_spec() -> None:
@@ -736,7 +739,7 @@ def test_029_build_with_must_return_a_spec() -> None:
             return None
 
     assert said(lambda: Forgetful.build_with(app)) == (
-        "error[HRS-029]: Forgetful.build_with() returned None, which is no WorkflowSpec\n= help: return app.workflow(…)"
+        "error[HRS-029]: Forgetful.build_with() returned None, which is not a WorkflowSpec\n= help: return app.workflow(…)"
     )
 
 
@@ -751,8 +754,8 @@ def test_007_a_definition_that_contains_itself() -> None:
             return app.workflow("endless", [again], output=again)
 
     assert said(lambda: Endless.build_with(app)) == (
-        "error[HRS-007]: node 'again' runs Endless, which would never end: Endless -> Endless\n"
-        "= help: a workflow can't contain itself, however deep down"
+        "error[HRS-007]: node 'again' runs Endless, which contains itself: Endless -> Endless\n"
+        "= help: remove one of these sub-workflows: a workflow cannot contain itself, directly or indirectly"
     )
 
 
@@ -775,7 +778,7 @@ def test_007_a_definition_that_contains_itself_deep_down() -> None:
             output = "inner"
 
     [problem] = failing(lambda: Inner.build_with(app))
-    assert problem.message == "node 'outer' runs Outer, which would never end: Outer -> Inner -> Outer"
+    assert problem.message == "node 'outer' runs Outer, which contains itself: Outer -> Inner -> Outer"
 
 
 def test_gather_takes_what_a_map_gives() -> None:

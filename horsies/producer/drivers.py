@@ -1,0 +1,36 @@
+"""Both drivers of an app over one database."""
+
+from horsies.config.app import AppConfig
+from horsies.db.connect import Database
+from horsies.db.operations import Operation
+from horsies.producer.async_driver import AsyncDriver
+from horsies.producer.sync_driver import SyncDriver
+from horsies.producer.waiter import Waiters
+
+
+class Drivers:
+    """The synchronous and the asynchronous driver over one database; they run the operations of tasks and handles."""
+
+    def __init__(self, config: AppConfig) -> None:
+        database = Database(config.broker)
+        self._waiters = Waiters(database, config.resilience.notify_poll_interval_ms / 1000)
+        self._sync = SyncDriver(database, self._waiters)
+        self._async = AsyncDriver(database, self._waiters)
+
+    def run[R](self, operation: Operation[R]) -> R:
+        """Run an operation, blocking the calling thread."""
+        return self._sync.run(operation)
+
+    async def run_async[R](self, operation: Operation[R]) -> R:
+        """Run an operation on the running event loop."""
+        return await self._async.run(operation)
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        self._sync.close()
+        self._waiters.close()
+
+    async def close_async(self) -> None:
+        """Close the connections of the running event loop, and those of this process."""
+        await self._async.close()
+        self.close()
