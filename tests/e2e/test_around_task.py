@@ -318,7 +318,7 @@ def test_what_a_hook_raises_is_logged_and_changes_nothing(environment: Environme
             "another decorator, such as @contextmanager",
         ),
         ("app.around_task(5)\n", "it is not callable"),
-        ("@app.on_child_process_stop\ndef close(child): ...\n", "at the stop of a child: it takes child"),
+        ("@app.on_child_process_stop\ndef close(child): ...\n", "at the stop of a child process: it takes child"),
     ],
 )
 def test_what_is_no_hook_is_refused_with_its_place(environment: Environment, source: str, says: str) -> None:

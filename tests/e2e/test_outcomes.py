@@ -88,7 +88,7 @@ def test_a_value_completes_the_task(environment: Environment, task: str) -> None
         ("no_result", NO_RESULT, ["task no_result returned NoneType", "TaskResult(ok="]),
         ("bare_value", NO_RESULT, ["task bare_value returned str", "TaskResult(ok="]),
         ("unserialisable", UNSTORABLE, ["task unserialisable", "lock"]),
-        ("nan", UNSTORABLE, ["task nan", "no JSON"]),
+        ("nan", UNSTORABLE, ["task nan", "cannot be represented as JSON"]),
         ("exit_now", CRASHED, ["exited with code 7"]),
         ("exit_async", CRASHED, ["exited with code 0"]),
         ("kill", CRASHED, ["was killed by signal 9 (SIGKILL)"]),

@@ -174,7 +174,7 @@ def test_a_definition_that_needs_parameters_is_looked_at_as_far_as_it_stands_the
     for message in (
         "nodes of workflow 'wrong' wait for each other: page -> again -> page",
         "node 'typo' of workflow 'wrong' waits for 'pag', which is not a node",
-        "node 'early' takes 'page' from node 'page', for which it does not wait",
+        "node 'early' takes 'page' from node 'page', which is not in its waits_for",
         "the success policy of workflow 'wrong' names 'cuont', which is not one of its nodes",
         "Wrong is a WorkflowDefinition[str], and <task node 'count'> returns int",
     ):

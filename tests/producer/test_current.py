@@ -152,7 +152,7 @@ def test_a_database_that_comes_back_is_told(
     proxy.refuse()
     task.progress(0.1)
     task.progress(0.2)
-    reporter.tell(task, None)
+    reporter.submit(task, None)
     assert task.cancelled is False
     proxy.accept()
     wait_until(lambda: stored(db) == b'{"done":0.2,"total":1,"note":null}')

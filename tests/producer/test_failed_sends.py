@@ -87,15 +87,15 @@ def test_a_suppressed_send_is_logged(app: Horsies, caplog: pytest.LogCaptureFixt
         app.task("charge")(charge).send(SECRET).unwrap_err()
     [line] = warnings(caplog)
     assert "code=SEND_SUPPRESSED" in line
-    assert "while task modules are imported: move the send into a function" in line
+    assert "during the import of task modules: move the send into a function" in line
 
 
 def test_a_send_that_a_check_provokes_is_not_logged(app: Horsies, caplog: pytest.LogCaptureFixture) -> None:
     task = app.task("charge")(charge)
     spec = app.workflow("charges", [task.node()(card=SECRET)], definition_key="charges.v1")
     with sends_suppressed(), sends_suppressed(Suppression.CHECK):
-        assert "while a check calls" in task.send(SECRET).unwrap_err().message
-        assert "while a check calls" in spec.start().unwrap_err().message
+        assert "during a check" in task.send(SECRET).unwrap_err().message
+        assert "during a check" in spec.start().unwrap_err().message
     assert warnings(caplog) == []
 
 

@@ -151,7 +151,7 @@ class TestEveryLibrary:
 
     def test_the_wrong_form_is_refused(self, caller: Caller, shop: Shop, db: Session) -> None:
         other, before = Do("async" if caller.do.style == "sync" else "sync"), count(db)
-        advice = "use the form without _async" if other.style == "async" else "use the _async form"
+        advice = "use the method without _async" if other.style == "async" else "use the _async method"
         with caller.transaction() as connection:
             check_refused(other, shop, connection, advice)
             started = other(flow(shop).start, connection=connection).unwrap_err()
@@ -175,7 +175,7 @@ class TestEveryLibrary:
             assert (error.code, error.retryable) == (TaskSendErrorCode.VALIDATION_FAILED, False)
             assert (started.code, started.workflow_id) == (WorkflowStartErrorCode.VALIDATION_FAILED, None)
             for message in (error.message, started.message):
-                assert message.startswith(f"connection= leads to the database '{db.info.dbname}' at 127.0.0.1:")
+                assert message.startswith(f"connection= is connected to the database '{db.info.dbname}' at 127.0.0.1:")
                 assert f"but the app uses the database '{database_name(elsewhere)}'" in message
                 assert PASSWORD not in message
         with open_session(elsewhere) as session:
@@ -205,7 +205,7 @@ def check_not_replayed(do: Do, shop: Shop, error: TaskSendError) -> None:
     """A replay would be outside of the transaction."""
     replayed = do(shop.plain.retry_send, error).unwrap_err()
     assert replayed.code is TaskSendErrorCode.VALIDATION_FAILED
-    assert "in no transaction of yours" in replayed.message
+    assert "outside of a transaction of the caller" in replayed.message
 
 
 class TestRefused:
@@ -254,7 +254,7 @@ class TestRefused:
 
     def test_none(self, do: Do, shop: Shop, db: Session) -> None:
         """A program that gives None meant a connection: the task would be sent in a transaction of its own."""
-        before, advice = count(db), "leave connection= out"
+        before, advice = count(db), "omit connection="
         check_refused(do, shop, None, advice)
         started = do(flow(shop).start, connection=None).unwrap_err()
         assert (started.code, started.workflow_id) == (WorkflowStartErrorCode.VALIDATION_FAILED, None)
@@ -271,7 +271,7 @@ class TestRefused:
             connection.execute("select 1")
         assert (started.code, started.workflow_id) == (WorkflowStartErrorCode.VALIDATION_FAILED, None)
         replayed = flow(shop).retry_start(started).unwrap_err()
-        assert "in no transaction of yours" in replayed.message
+        assert "outside of a transaction of the caller" in replayed.message
 
     def test_the_database_that_the_app_names_but_does_not_use(
         self, new_shop: NewShop, tcp_database_url: str, elsewhere: str, monkeypatch: pytest.MonkeyPatch
