@@ -176,7 +176,7 @@ def test_a_definition_that_needs_parameters_is_looked_at_as_far_as_it_stands_the
         "node 'typo' of workflow 'wrong' waits for 'pag', which is not a node",
         "node 'early' takes 'page' from node 'page', which is not in its waits_for",
         "the success policy of workflow 'wrong' names 'cuont', which is not one of its nodes",
-        "Wrong is a WorkflowDefinition[str], and <task node 'count'> returns int",
+        "Wrong is a WorkflowDefinition[str], but <task node 'count'> returns int",
     ):
         assert message in said
 
