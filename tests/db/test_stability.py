@@ -11,6 +11,9 @@ ORDER = "isv"  # immutable, stable, volatile
 OVERLOADED = {"to_timestamp": "i"}
 """Functions with overloads of different stability: the stability of the overload that is called."""
 
+CATALOG_NAMES = {"extract": "date_part"}
+"""Syntax that is a call of a function with another name before PostgreSQL 14."""
+
 _STABILITY = """
     select p.provolatile from pg_proc p
     where p.proname = %s and p.pronamespace = 'horsies'::regnamespace
@@ -33,7 +36,7 @@ def called(sql: str) -> set[str]:
 
 def stability_of_called(db: Session, name: str) -> int:
     """The least stable of the functions called; words that are no function count as immutable."""
-    names = called(sqlfiles.functions()[name]) - {name}
+    names = {CATALOG_NAMES.get(each, each) for each in called(sqlfiles.functions()[name]) - {name}}
     found = [ORDER.index(OVERLOADED[each]) if each in OVERLOADED else scalar(db, _WORST, each) for each in names]
     return max([each for each in found if each is not None], default=0)
 

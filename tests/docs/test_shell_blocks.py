@@ -118,7 +118,7 @@ def plain(text: str) -> list[str]:
         (r"\d\d:\d\d:\d\d", "TIME"),
         (UUID.pattern, "ID"),
         (r"ms=[\d.]+", "MS"),
-        (r"(embedded|postgresql)://\S+", "URL"),
+        (r"(embedded|postgresql)(\+psycopg)?://\S+", "URL"),
         (r" +", " "),
     ):
         text = re.sub(pattern, name, text)
