@@ -176,9 +176,20 @@ def _url_starts(text: str) -> Iterator[int]:
         scheme = position
         while scheme and (text[scheme - 1].isalnum() or text[scheme - 1] in _SCHEME_EXTRA):
             scheme -= 1
-        if scheme < position and (scheme == 0 or text[scheme - 1] in _BEFORE_URL):
+        begins_word = scheme == 0 or text[scheme - 1] in _BEFORE_URL
+        if scheme < position and begins_word and not _is_secret_value(text, scheme):
             yield position + len(_SEPARATOR)
         position = text.find(_SEPARATOR, position + 1)
+
+
+def _is_secret_value(text: str, start: int) -> bool:
+    """Whether a secret parameter's value begins at a position: a ``://`` in it does not make it a URL."""
+    if text[start - 1 : start] != "=":
+        return False
+    begin = start - 1
+    while begin and (text[begin - 1].isalnum() or text[begin - 1] in "_%"):
+        begin -= 1
+    return _is_secret_keyword(text[begin : start - 1])
 
 
 def _mask_lenient_url(text: str) -> str:

@@ -69,7 +69,7 @@ def test_of_capped_queues_only_what_can_begin_at_once_is_taken(db: Session) -> N
     worker = DrivenWorker(db, caps={"a": 5, "b": None})
     claim = worker.ask(10, free=3)
     assert [task.id.int & 0xFFFF for task in claim.tasks] == [0, 1, 2, 3, 5, 7]
-    assert [task.capped for task in claim.tasks] == [True, False, True, False, False, False]
+    assert [task.queue_limited for task in claim.tasks] == [True, False, True, False, False, False]
     assert (claim.is_filled, claim.limits_active) == (False, True)
 
 

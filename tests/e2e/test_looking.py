@@ -41,7 +41,7 @@ def ids(shell: Shell) -> list[UUID]:
 def test_the_list_is_a_table_of_the_latest(shell: Shell, ids: list[UUID]) -> None:
     head, *rows = shell.run("tasks", "list").stdout.splitlines()
     assert head.startswith("TASK ID   ")
-    assert head.endswith("ENDED AT              RETRY COUNT  ERROR CODE")
+    assert head.endswith("ENDED AT              RETRY COUNT  ERROR CODE  RERUNS")
     assert [row.split()[0] for row in rows] == [str(each) for each in ids[::-1]]
     assert [row.split()[2] for row in rows] == ["PENDING", "RUNNING", "FAILED", "COMPLETED"]
     assert len(shell.json("tasks", "list", "--limit=2")) == 2
@@ -94,7 +94,7 @@ def test_tasks_are_sent_again(shell: Shell, ids: list[UUID]) -> None:
     [again] = shell.run("tasks", "rerun", "--name=add_numbers", "--yes").stdout.split()
     assert json.loads(shell.run("tasks", "show", again, "--json").stdout)["rerun_of"] == str(ids[1])
     refused = shell.run("tasks", "rerun", ids[3], code=1).stderr
-    assert refused == f"error[HRS-206]: task {ids[3]} has not ended: wait for it, or cancel it first\n"
+    assert refused == f"error[HRS-206]: task {ids[3]} has not ended\n  = help: wait for its end, or cancel it first\n"
 
 
 def test_what_is_not_there_is_said(shell: Shell) -> None:

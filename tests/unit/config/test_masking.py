@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -152,6 +152,7 @@ _numbers = itertools.count()
 
 
 @settings(deadline=None, max_examples=150)
+@example("postgresql://127.0.0.1:1/jobs?oauth_client_secret=Xq7kV://Zw8vJ", "{!r}")
 @given(urls(), st.sampled_from(["{!r}", "SecretStr({!r})", "f{!r}", "({!r} 'x@y')"]))
 def test_no_line_of_source_shows_the_secret(url: str, argument: str) -> None:
     if "f{" in argument:
