@@ -102,7 +102,7 @@ def test_what_is_not_there_is_said(shell: Shell) -> None:
     for command in ("show", "cancel", "rerun"):
         assert f"there is no task {missing}" in shell.run("tasks", command, missing, code=1).stderr
         said = shell.run("tasks", command, "01931c2e-nonsense", code=1).stderr
-        assert ("neither the id" in said) or ("the id of a task must be a UUID" in said)  # without, and with an app
+        assert ("neither the id" in said) or ("the id of a task is a UUID" in said)  # without, and with an app
         assert "Usage:" in shell.run("tasks", command, code=2).stderr
     assert shell.run("tasks", "list").stderr == "no such tasks\n"
     assert "is not one of 'pending'" in shell.run("tasks", "list", "--status=late", code=2).stderr
