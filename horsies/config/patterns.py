@@ -153,7 +153,7 @@ class IntervalSchedule(SchedulePattern):
         parts = [f"{part} {unit if part > 1 else unit[:-1]}" for unit, part in reversed([*self]) if part is not None]
         return f"Every {' '.join(parts)}"
 
-    def _next(self, instant: dt.datetime, zone: dt.tzinfo) -> dt.datetime:  # noqa: ARG002 - intervals do not depend on the zone
+    def _next(self, instant: dt.datetime, zone: dt.tzinfo) -> dt.datetime:  # noqa: ARG002 - independent of the zone
         return instant + self.interval
 
     def _latest(self, due: dt.datetime, until: dt.datetime, zone: dt.tzinfo) -> dt.datetime:  # noqa: ARG002

@@ -1,6 +1,7 @@
 -- Purpose: Cancel a task. Returns 'cancelled' (this call ended the task), 'ended' (the task had already ended) or
--- 'unknown'. A running task ends immediately and its fence is kept in history: the worker is told to kill it, and
--- any outcome that the worker still reports is stale. If the task belongs to a workflow node, the node fails.
+-- 'unknown'. A running task ends immediately and its fence is kept in history: a notice asks the worker to stop
+-- its code, and any outcome that the worker still reports is stale. If the task belongs to a workflow node, the
+-- node fails.
 --
 -- A task only ever moves from `tasks` to history. If the first statement does not find it in `tasks` and a later
 -- statement does not find it in history, the task does not exist. The clock is read after the row is locked, so that

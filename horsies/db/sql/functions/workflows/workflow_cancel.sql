@@ -1,5 +1,5 @@
 -- Purpose: Cancel runs and all runs below them. Nodes whose task has started, and nodes that are runs, become
--- FAILED; the other open nodes become SKIPPED. Workers are told to kill the running tasks. If a child run is
+-- FAILED; the other open nodes become SKIPPED. A notice asks workers to stop the running tasks. If a child run is
 -- cancelled on its own, its node in the parent run fails and the parent run continues. Returns whether a run was
 -- changed.
 -- Locks: task rows in the order of their ids. The caller holds the root runs.
