@@ -45,7 +45,7 @@ def test_who_comes_back_in_time_keeps_it_and_holds_nobody_up(db: Session, other:
     def come_back() -> int:
         """Let time and a transaction pass; the horizon of a snapshot that was taken just before the next call."""
         db.execute("select txid_current(), pg_sleep(0.1)")
-        horizon: int = scalar(db, "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+        horizon: int = scalar(db, "select txid_snapshot_xmin(txid_current_snapshot())")
         assert lead(other, [], silence_s=2) == []
         return horizon
 
