@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("horsies")
 _LONGEST_WAIT_S = 3600.0
-_DATABASE_AWAY_S = 60.0
+_DATABASE_UNREACHABLE_S = 60.0
 _ASK_AGAIN_S = 0.25
 
 type CodecFor = Callable[[str], ResultCodec]
@@ -223,7 +223,7 @@ def await_answer(
     deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
     ticket = yield Watch(awaited)
     pushed_result: StoredResult | None = None
-    away_since: float | None = None
+    unreachable_since: float | None = None
     failure: CallFailedError | None = None
     try:
         while True:
@@ -231,11 +231,11 @@ def await_answer(
                 answer = yield from fetch(pushed_result)
             except CallFailedError as error:
                 failure = error
-                away_since = away_since or monotonic()
-                if not error.retryable or monotonic() - away_since > _DATABASE_AWAY_S:
+                unreachable_since = unreachable_since or monotonic()
+                if not error.retryable or monotonic() - unreachable_since > _DATABASE_UNREACHABLE_S:
                     return _no_answer(what, error), False
             else:
-                failure = away_since = None
+                failure = unreachable_since = None
                 if answer is not None:
                     return answer
             left = _LONGEST_WAIT_S if deadline is None else min(deadline - monotonic(), _LONGEST_WAIT_S)

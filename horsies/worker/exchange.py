@@ -232,14 +232,14 @@ class Exchange:
             wake_generation=wake_generation,
             built_at=suspend_clock(),
         )
-        self.state.depart(batch)
+        self.state.mark_sent(batch)
         return batch
 
     def put_back(self, batch: ExchangeBatch) -> None:
         """Take back what a batch carried whose reply was lost: all of it is sent again."""
         self.completer.put_back(batch)
         self.claimer.put_back(batch)
-        self.state.arrive(batch)
+        self.state.mark_answered(batch)
 
     def _transactions(self, batch: ExchangeBatch) -> list[list[Call[Any]]]:
         """The calls of an exchange, by transaction.
@@ -265,7 +265,7 @@ class Exchange:
 
     def apply_replies(self, batch: ExchangeBatch, replies: Iterator[Any]) -> None:
         """Act on the replies to a batch, which come in the order of its calls."""
-        self.state.arrive(batch)
+        self.state.mark_answered(batch)
         if batch.outcomes:
             self.completer.confirm(batch, next(replies))
         attempts: dict[UUID, int] = next(replies) if batch.starting else {}

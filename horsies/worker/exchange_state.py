@@ -146,12 +146,12 @@ class ExchangeState:
         """No batch is in flight at first."""
         self.quiet.set()
 
-    def depart(self, batch: ExchangeBatch) -> None:
+    def mark_sent(self, batch: ExchangeBatch) -> None:
         """Record that a batch is sent."""
         self.in_flight.append(batch)
         self.quiet.clear()
 
-    def arrive(self, batch: ExchangeBatch) -> None:
+    def mark_answered(self, batch: ExchangeBatch) -> None:
         """Record that a batch was answered, or that its answer will not come."""
         self.in_flight.remove(batch)
         if not self.in_flight:

@@ -12,33 +12,6 @@ PAGE = ROOT / "docs" / "nomenclature.md"
 ROW = re.compile(r"^\| ([^|]+) \| [^|]+ \| ([^|]*)\|$", re.MULTILINE)
 SQL_FUNCTION = re.compile(r"^create (?:or replace )?function horsies\.(\w+)", re.MULTILINE)
 
-NOT_YET_RENAMED = frozenset(
-    {
-        "CrewListener",
-        "_DUTY",
-        "_LAST_WORDS_WITHIN_S",
-        "_STRAY_COPY",
-        "_ailment",
-        "_begin_anew",
-        "_culprit_in_dict",
-        "_duties",
-        "_hand_on",
-        "_last_will",
-        "_told",
-        "_was_told_to_stop",
-        "duties",
-        "duty",
-        "farewell",
-        "has_strays",
-        "is_buried",
-        "is_told",
-        "start_permits",
-        "told",
-        "unbegun",
-    }
-)
-"""Names that a change in progress replaces. Remove a name here when it is gone; add none."""
-
 
 def rows() -> list[tuple[str, list[str]]]:
     """The terms of the page, each with the words not to use for it."""
@@ -88,7 +61,7 @@ def test_the_names_in_python_are_standard_terms() -> None:
     wrong = {
         f"{path.relative_to(ROOT)}: {name}"
         for path in [*ROOT.glob("horsies/**/*.py"), *ROOT.glob("scripts/**/*.py")]
-        for name in found_in(python_names(ast.parse(path.read_text())), words) - NOT_YET_RENAMED
+        for name in found_in(python_names(ast.parse(path.read_text())), words)
     }
     assert wrong == set()
 

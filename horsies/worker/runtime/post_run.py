@@ -17,7 +17,7 @@ from typing import Any, Never
 from horsies.process import flush_output
 
 _MIN_RECURSION_LIMIT = 1000  # the default of Python
-_STRAY_COPY = 70
+_FORKED_COPY_EXIT_CODE = 70
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def exit_forked_copies(loop: asyncio.AbstractEventLoop) -> None:
     def in_copy() -> None:
         if loop.is_running():
             getattr(loop, "_ready", []).clear()  # in asyncio's own loop, these are the next steps of all tasks
-            loop.call_soon(os._exit, _STRAY_COPY)
+            loop.call_soon(os._exit, _FORKED_COPY_EXIT_CODE)
 
     os.register_at_fork(after_in_child=in_copy)
 
