@@ -45,6 +45,7 @@ _PARTS = {
         select p.proname || '(' || pg_get_function_arguments(p.oid) || ') returns ' || pg_get_function_result(p.oid)
                || ' language ' || l.lanname
                || case p.provolatile when 'i' then ' immutable' when 's' then ' stable' else '' end
+               || case when p.prosecdef then ' security definer' else '' end
                || coalesce(' set ' || array_to_string(p.proconfig, ', '), '')
         from pg_proc p join pg_language l on l.oid = p.prolang
         where p.pronamespace = to_regnamespace(%(schema)s)

@@ -165,4 +165,4 @@ def why(task_id: UUID) -> Call[Why]:
 
 def ping() -> Call[None]:
     """Check that the database answers."""
-    return Call("select horsies.now()", (), nothing)
+    return Call("select from horsies.database_identity()", (), nothing)

@@ -5,7 +5,9 @@
 -- Locks: the default partition, first against writers (an outcome that commits in between would block the new
 -- partition), then exclusively and briefly. After 100 ms the function gives up, and the next call tries again.
 -- Called by: migrate.py, queries/worker.py.
+-- Granted to: worker.
 create function horsies.add_partitions(days int) returns int
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set lock_timeout = '100ms' set timezone = 'UTC' set datestyle = 'ISO'
 as $function$

@@ -3,7 +3,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: root runs in the order of their ids; then task rows in the order of their ids, SKIP LOCKED.
 -- Called by: queries/worker.py.
+-- Granted to: worker.
 create function horsies.expire(most int) returns int
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

@@ -3,7 +3,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py.
+-- Granted to: viewer, operator.
 create function horsies.expired_tasks(most int) returns setof uuid
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set jit = off
 as $function$

@@ -5,7 +5,9 @@
 -- Locks: attempts and reruns that are deleted; last, because it blocks everybody, history, exclusively and briefly.
 -- After 100 ms the function gives up, and the next call tries again.
 -- Called by: queries/worker.py.
+-- Granted to: worker.
 create function horsies.prune(keep_hours double precision) returns int
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set lock_timeout = '100ms'
 as $function$

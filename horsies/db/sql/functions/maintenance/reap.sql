@@ -14,7 +14,9 @@
 -- Locks: worker rows, SKIP LOCKED; then root runs in the order of their ids; then task rows in the order of their
 -- ids, SKIP LOCKED.
 -- Called by: reap_stale; queries/worker.py.
+-- Granted to: worker.
 create function horsies.reap(proven_dead uuid, most int) returns table (workers int, returned int, crashed int)
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

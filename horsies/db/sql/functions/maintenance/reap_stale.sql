@@ -4,7 +4,9 @@
 -- its children.
 -- Locks: those of `reap`, for one worker after the other.
 -- Called by: queries/monitoring.py.
+-- Granted to: operator.
 create function horsies.reap_stale(stale_after_seconds double precision, most int) returns int
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 declare
     latest constant timestamptz := horsies.now() - make_interval(secs => stale_after_seconds);

@@ -5,7 +5,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: task rows in the order of their ids, SKIP LOCKED.
 -- Called by: queries/monitoring.py.
+-- Granted to: worker, operator.
 create function horsies.return_stale_to_queue(stale_after_seconds double precision, most int) returns int
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

@@ -3,7 +3,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py.
+-- Granted to: viewer, operator.
 create function horsies.stale_tasks(stale_after_seconds double precision, most int) returns setof uuid
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set jit = off
 as $function$

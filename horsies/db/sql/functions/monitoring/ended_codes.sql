@@ -4,7 +4,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py.
+-- Granted to: viewer, operator.
 create function horsies.ended_codes(looked_at int default 100000) returns setof text
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

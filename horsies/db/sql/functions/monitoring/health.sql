@@ -12,10 +12,12 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py.
+-- Granted to: worker, viewer, operator.
 create function horsies.health() returns table (
     clock timestamptz, oldest_seconds double precision, oldest text, live_rows bigint, dead_rows bigint,
     days_ahead int, default_has_rows boolean, sender_skew_seconds double precision
 )
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set jit = off
 as $function$

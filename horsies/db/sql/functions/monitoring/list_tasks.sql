@@ -6,10 +6,12 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py.
+-- Granted to: viewer, operator.
 create function horsies.list_tasks(
     statuses text[], queue_name text, name text, codes text[], since timestamptz, until timestamptz, most int,
     looked_at int default 100000
 ) returns setof uuid
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
 as $function$

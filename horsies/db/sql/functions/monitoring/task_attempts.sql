@@ -2,10 +2,12 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/tasks.py.
+-- Granted to: producer, worker, viewer, operator.
 create function horsies.task_attempts(wanted uuid) returns table (
     attempt int, outcome text, will_retry boolean, started_at timestamptz, finished_at timestamptz,
     error_code text, error json, worker_hostname text, worker_pid int, worker_process_name text
 )
+security definer set search_path = pg_catalog, pg_temp
 language sql volatile
 set enable_seqscan = off
 as $function$

@@ -4,6 +4,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py, queries/tasks.py.
+-- Granted to: producer, worker, viewer, operator.
 create function horsies.task_info(wanted uuid, with_args boolean) returns table (
     id uuid, task_name text, status text, queue text, priority int, attempt int, max_retries int,
     waits_for_retry boolean, sent_at timestamptz, run_at timestamptz, claimed_at timestamptz,
@@ -11,6 +12,7 @@ create function horsies.task_info(wanted uuid, with_args boolean) returns table 
     worker_pid int, worker_process_name text, error_code text, progress json, rerun_of uuid, reruns uuid[],
     args json, result json
 )
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off
 as $function$

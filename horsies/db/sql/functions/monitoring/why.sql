@@ -4,7 +4,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py, why_run.
+-- Granted to: producer, worker, viewer, operator.
 create function horsies.why(wanted uuid) returns table (reason text, sentence text)
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

@@ -5,6 +5,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: why.
+-- Granted to: nobody.
 create function horsies.why_run(wanted uuid, most int default 5) returns table (reason text, sentence text)
 language plpgsql
 set enable_seqscan = off set jit = off

@@ -2,11 +2,13 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py.
+-- Granted to: worker, viewer, operator.
 create function horsies.worker_stats() returns table (
     id uuid, hostname text, pid int, process_name text, library_version text, processes int, concurrency int,
     queues text[], task_names text[], started_at timestamptz, heartbeat_at timestamptz, is_stale boolean,
     claimed int, running int, clock_skew double precision
 )
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set jit = off
 as $function$

@@ -4,7 +4,9 @@
 -- anything; if so, workers are woken.
 -- Locks: the queue's row.
 -- Called by: queries/monitoring.py.
+-- Granted to: operator.
 create function horsies.queue_control(queue_name text, action text, cap int) returns boolean
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 declare
     before text;

@@ -5,9 +5,11 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py.
+-- Granted to: viewer, operator.
 create function horsies.queue_stats(names text[]) returns table (
     name text, waiting int, scheduled int, claimed int, running int, paused boolean, max_concurrency int, workers int
 )
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set jit = off
 as $function$

@@ -4,8 +4,10 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py.
+-- Granted to: worker, viewer, operator.
 create function horsies.waiting_names(most int)
 returns table (task_name text, queue text, waiting int, is_served boolean)
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

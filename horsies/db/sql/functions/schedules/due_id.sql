@@ -3,6 +3,7 @@
 -- name and the due time.
 -- Locks: none.
 -- Called by: schedule_tick.
+-- Granted to: nobody.
 create function horsies.due_id(schedule_name text, due timestamptz) returns uuid
 language sql stable as $function$
     select (

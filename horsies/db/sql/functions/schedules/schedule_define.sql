@@ -2,10 +2,12 @@
 -- `first_due`; null means that the schedule is not enabled.
 -- Locks: the schedule's row.
 -- Called by: queries/schedules.py.
+-- Granted to: worker.
 create function horsies.schedule_define(
     schedule_name text, hash text, words text, zone text, name_of_task text, queue_name text, task_priority int,
     arguments json, retries json, timeout int, request_fingerprint bytea, first_due timestamptz
 ) returns void
+security definer set search_path = pg_catalog, pg_temp
 language sql as $function$
     insert into horsies.schedules as s
         (name, config_hash, pattern, timezone, task_name, queue, priority, args, retry_policy, timeout_ms, fingerprint,

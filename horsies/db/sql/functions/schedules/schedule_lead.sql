@@ -6,7 +6,9 @@
 -- call, so it does not prevent the removal of dead rows.
 -- Locks: advisory locks until the end of the transaction, keyed by the schema and the schedule's name.
 -- Called by: queries/schedules.py.
+-- Granted to: worker.
 create function horsies.schedule_lead(wanted text[], silence interval) returns setof text
+security definer set search_path = pg_catalog, pg_temp
 language sql as $function$
     select set_config('idle_in_transaction_session_timeout', floor(extract(epoch from silence) * 1000)::text, true);
     select free from unnest(wanted) as free

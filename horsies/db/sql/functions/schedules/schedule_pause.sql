@@ -2,7 +2,9 @@
 -- changed anything; null if there is no such schedule.
 -- Locks: the schedule's row.
 -- Called by: queries/schedules.py.
+-- Granted to: operator.
 create function horsies.schedule_pause(schedule_name text, pausing boolean) returns boolean
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 declare
     was_paused boolean;

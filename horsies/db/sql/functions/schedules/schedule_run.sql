@@ -2,7 +2,9 @@
 -- be replayed with the same `new_id`.
 -- Locks: the schedule's row, then the task's row.
 -- Called by: queries/schedules.py.
+-- Granted to: operator.
 create function horsies.schedule_run(schedule_name text, new_id uuid) returns boolean
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 declare
     schedule horsies.schedules;

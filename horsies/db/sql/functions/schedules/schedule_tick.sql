@@ -4,9 +4,11 @@
 -- example by a failover), its task has the same id and is not sent again; see `due_id`.
 -- Locks: the schedule's row, then the tasks' rows.
 -- Called by: queries/schedules.py.
+-- Granted to: worker.
 create function horsies.schedule_tick(
     schedule_name text, hash text, due timestamptz, due_times timestamptz[], following timestamptz
 ) returns int
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 declare
     schedule horsies.schedules;

@@ -10,7 +10,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: the task's root run, then the task's row.
 -- Called by: queries/tasks.py.
+-- Granted to: producer, worker, operator.
 create function horsies.cancel(unwanted uuid) returns text
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

@@ -3,7 +3,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: root runs, then task rows, both in the order of their ids.
 -- Called by: queries/monitoring.py.
+-- Granted to: operator.
 create function horsies.cancel_many(unwanted uuid[]) returns setof uuid
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

@@ -3,6 +3,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none. The caller holds the root runs and the task rows.
 -- Called by: cancel, cancel_many, expire, workflow_cancel.
+-- Granted to: nobody.
 create function horsies.end_tasks(ids uuid[], end_status text, error json, code text, clock timestamptz)
 returns uuid[]
 language plpgsql

@@ -3,7 +3,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/tasks.py.
+-- Granted to: producer, worker.
 create function horsies.ended_among(ids uuid[]) returns setof uuid
+security definer set search_path = pg_catalog, pg_temp
 language sql stable
 set enable_seqscan = off
 as $function$

@@ -7,10 +7,12 @@
 --
 -- Locks: the task's row.
 -- Called by: schedule_run, schedule_tick; queries/tasks.py.
+-- Granted to: producer, worker.
 create function horsies.enqueue(
     new_id uuid, name text, queue_name text, task_priority int, arguments json, request_fingerprint bytea,
     delay_seconds double precision, deadline timestamptz, retries json, timeout int, replay boolean
 ) returns text
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 declare
     clock constant timestamptz := horsies.now();

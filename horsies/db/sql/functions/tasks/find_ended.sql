@@ -3,6 +3,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: cancel, enqueue, finish, notify_done, rerun, rerun_many, task_attempts, task_info, task_result, why.
+-- Granted to: nobody.
 create function horsies.find_ended(wanted uuid) returns setof horsies.history
 language plpgsql
 set enable_seqscan = off

@@ -8,6 +8,7 @@
 --
 -- Locks: none. The caller holds the root runs and the task rows.
 -- Called by: end_tasks, finish_batch.
+-- Granted to: nobody.
 create function horsies.move_to_history(
     ids uuid[], oks boolean[], failed_status text, results text[], codes text[], hostnames text[], pids int[],
     process_names text[], clock timestamptz, fence_worker uuid, fence_exchanges bigint[]

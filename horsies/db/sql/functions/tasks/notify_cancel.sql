@@ -5,7 +5,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: notify_cancel_many; queries/tasks.py.
+-- Granted to: producer, worker, operator.
 create function horsies.notify_cancel(unwanted uuid) returns void
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off
 as $function$

@@ -2,7 +2,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py.
+-- Granted to: operator.
 create function horsies.notify_cancel_many(unwanted uuid[]) returns void
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off
 as $function$

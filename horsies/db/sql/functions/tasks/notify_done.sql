@@ -5,7 +5,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: expire, notify_cancel, reap, workflow_cancel, workflow_pause, workflow_settle; queries/worker.py.
+-- Granted to: worker.
 create function horsies.notify_done(ids uuid[]) returns void
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set plan_cache_mode = force_generic_plan
 as $function$

@@ -8,7 +8,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: the task's row.
 -- Called by: queries/tasks.py.
+-- Granted to: worker.
 create function horsies.progress(running_task uuid, running_attempt int, report json) returns boolean
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

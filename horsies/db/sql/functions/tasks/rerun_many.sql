@@ -10,8 +10,10 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: the table reruns, against writers; then the new tasks' rows.
 -- Called by: queries/monitoring.py.
+-- Granted to: operator.
 create function horsies.rerun_many(origins uuid[], known int[], new_ids uuid[])
 returns table (origin uuid, verdict text)
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

@@ -9,10 +9,12 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py.
+-- Granted to: operator.
 create function horsies.rerunnable(
     statuses text[], queue_name text, name text, codes text[], since timestamptz, until timestamptz, again boolean,
     most int
 ) returns table (matching bigint, left_out bigint, cut_off timestamptz, ids uuid[], reruns int[])
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set jit = off
 as $function$

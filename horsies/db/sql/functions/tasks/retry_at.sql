@@ -6,6 +6,7 @@
 -- `max_delay`: at that limit, delays are spread over the 25 % below it.
 -- Locks: none.
 -- Called by: finish_batch.
+-- Granted to: nobody.
 create function horsies.retry_at(
     policy json, failed_attempt int, code text, retry_after double precision, deadline timestamptz,
     clock timestamptz

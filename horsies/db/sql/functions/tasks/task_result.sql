@@ -4,7 +4,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/tasks.py.
+-- Granted to: producer, worker, arguments.
 create function horsies.task_result(wanted uuid) returns table (task_name text, status text, result json)
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off
 as $function$

@@ -3,9 +3,11 @@
 -- server are returned too. The latter is null if the user may not read it. Producers call this on their own
 -- connection and on one of their caller.
 -- Locks: none.
--- Called by: queries/identity.py.
+-- Called by: queries/identity.py, queries/monitoring.py.
+-- Granted to: producer, worker, viewer, operator.
 create function horsies.database_identity()
 returns table (identity uuid, database_oid oid, system_identifier bigint)
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql volatile as $function$
 begin
     if has_function_privilege(to_regprocedure('pg_catalog.pg_control_system()'), 'execute') then

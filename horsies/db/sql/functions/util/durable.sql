@@ -4,6 +4,7 @@
 -- Locks: none.
 -- Called by: cancel, cancel_many, claim, enqueue, finish, rerun, rerun_many, schedule_run, schedule_tick, start,
 -- workflow_attach, workflow_control, workflow_map, workflow_start.
+-- Granted to: nobody.
 create function horsies.durable() returns void
 language plpgsql as $function$
 begin

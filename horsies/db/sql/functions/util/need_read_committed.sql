@@ -3,6 +3,7 @@
 -- Locks: none.
 -- Called by: cancel, cancel_many, claim, enqueue, expire, finish, reap, reconcile, release, renew, rerun,
 -- rerun_many, return_stale_to_queue, start, workflow_attach, workflow_control, workflow_map, workflow_start.
+-- Granted to: nobody.
 create function horsies.need_read_committed() returns void
 language plpgsql as $function$
 begin

@@ -2,6 +2,7 @@
 -- A transaction that only notifies does not need this, because it writes nothing that is waited for.
 -- Locks: none.
 -- Called by: progress.
+-- Granted to: nobody.
 create function horsies.relaxed() returns void
 language sql as $function$
     select set_config('synchronous_commit', 'off', true)

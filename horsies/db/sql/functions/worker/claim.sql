@@ -32,6 +32,7 @@
 -- Locks: if limits are active, advisory locks until the end of the transaction: the cluster's, then the queues' in
 -- the order of their keys; then the task rows that are taken, SKIP LOCKED.
 -- Called by: queries/worker.py.
+-- Granted to: worker.
 create function horsies.claim(
     claiming_worker uuid, exchange bigint, wanted int, free int, lease_seconds double precision, queue_names text[],
     known_names text[]
@@ -39,6 +40,7 @@ create function horsies.claim(
     id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
     inputs json, due_in double precision
 )
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set enable_sort = off set jit = off set plan_cache_mode = force_generic_plan

@@ -10,10 +10,12 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: root runs, then task rows, both in the order of their ids.
 -- Called by: reap; queries/worker.py.
+-- Granted to: worker.
 create function horsies.finish(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
     retry_afters double precision[], hostname text, pids int[], process_names text[]
 ) returns table (id uuid, verdict text, stored_code text, due_again timestamptz)
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $function$

@@ -4,6 +4,7 @@
 -- that is locked outside of a subtransaction and deleted inside needs a multixact, which costs more than everything
 -- else.
 -- Called by: finish.
+-- Granted to: nobody.
 create function horsies.finish_batch(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
     retry_afters double precision[], hostname text, pids int[], process_names text[]

@@ -3,7 +3,9 @@
 -- and register again with a new id. Workers of older releases call this without the second argument.
 -- Locks: the worker's row.
 -- Called by: queries/worker.py.
+-- Granted to: worker.
 create function horsies.heartbeat(living_worker uuid, seconds_ahead double precision default null) returns boolean
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 begin
     update horsies.workers w

@@ -3,7 +3,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/worker.py.
+-- Granted to: worker.
 create function horsies.notify_room(asking_worker uuid, freed text[]) returns void
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

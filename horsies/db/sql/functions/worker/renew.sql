@@ -4,9 +4,11 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: task rows in the order of their ids.
 -- Called by: queries/worker.py.
+-- Granted to: worker.
 create function horsies.renew(
     renewing_worker uuid, ids uuid[], exchanges bigint[], lease_seconds double precision, most_seconds double precision
 ) returns setof uuid
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

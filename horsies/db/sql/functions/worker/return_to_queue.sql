@@ -2,6 +2,7 @@
 -- were returned.
 -- Locks: none. The caller holds the task rows.
 -- Called by: reap, reconcile, release, renew, return_stale_to_queue, start, workflow_pause.
+-- Granted to: nobody.
 create function horsies.return_to_queue(ids uuid[], because_worker_died boolean) returns int
 language plpgsql as $function$
 declare

@@ -2,6 +2,7 @@
 -- with a limit, only tasks are selected that can start at once because the worker still has something `free`.
 -- Locks: none. The caller holds the advisory locks of the limits.
 -- Called by: claim.
+-- Granted to: nobody.
 create function horsies.within_caps(candidates uuid[], names text[], rooms int[], free int) returns uuid[]
 language sql volatile as $function$
     select array_agg(kept.id order by kept.place)

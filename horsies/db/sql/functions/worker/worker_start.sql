@@ -2,11 +2,13 @@
 -- for each of its queues; null means no limit. Workers call this first, and again after they were declared dead.
 -- Locks: the worker's new row.
 -- Called by: queries/worker.py.
+-- Granted to: worker.
 create function horsies.worker_start(
     new_id uuid, host text, supervisor_pid int, name text, host_boot_id text, host_pid_namespace text,
     host_process_start text, version text, process_count int, tasks_per_process int, queue_names text[],
     queue_caps int[], cap_of_cluster int, known_names text[], stale_after_seconds double precision
 ) returns void
+security definer set search_path = pg_catalog, pg_temp
 language sql as $function$
     insert into horsies.workers
         (id, hostname, pid, process_name, boot_id, pid_namespace, process_start, library_version, processes,

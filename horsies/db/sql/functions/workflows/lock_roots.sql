@@ -3,6 +3,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: root runs in the order of their ids.
 -- Called by: cancel, cancel_many, expire, finish, finish_batch, reap, workflow_attach, workflow_map.
+-- Granted to: nobody.
 create function horsies.lock_roots(tasks uuid[]) returns void
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

@@ -3,6 +3,7 @@
 -- purpose of the task.
 -- Locks: none.
 -- Called by: workflow_enqueue, workflow_send_items.
+-- Granted to: nobody.
 create function horsies.node_task_id(clock timestamptz, place int, seed text) returns uuid
 language sql stable as $function$
     select (lpad(to_hex((extract(epoch from clock) * 1000)::bigint), 12, '0')

@@ -2,6 +2,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: workflow_cancel, workflow_pause, workflow_resume.
+-- Granted to: nobody.
 create function horsies.run_tree(tops uuid[]) returns uuid[]
 language sql stable set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $function$
     with recursive tree as (

@@ -35,6 +35,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none. The caller holds the root runs, under which alone nodes change.
 -- Called by: workflow_cancel, workflow_map, workflow_note, workflow_resume.
+-- Granted to: nobody.
 create function horsies.workflow_advance(runs uuid[], indexes int[]) returns void
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off

@@ -5,9 +5,11 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: the root run.
 -- Called by: queries/workflows.py.
+-- Granted to: worker.
 create function horsies.workflow_attach(
     building_task uuid, running_attempt int, new_id uuid, document json, new_fingerprint bytea
 ) returns text
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

@@ -4,6 +4,7 @@
 -- changed.
 -- Locks: task rows in the order of their ids. The caller holds the root runs.
 -- Called by: workflow_control.
+-- Granted to: nobody.
 create function horsies.workflow_cancel(tops uuid[]) returns boolean
 language plpgsql as $function$
 declare

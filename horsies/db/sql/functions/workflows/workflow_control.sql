@@ -2,7 +2,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: the root run, then task rows in the order of their ids.
 -- Called by: queries/workflows.py.
+-- Granted to: producer, worker, operator.
 create function horsies.workflow_control(run uuid, action text) returns text
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

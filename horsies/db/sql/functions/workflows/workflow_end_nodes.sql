@@ -5,6 +5,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none. The caller holds the root runs, under which alone nodes change.
 -- Called by: workflow_cancel, workflow_settle.
+-- Granted to: nobody.
 create function horsies.workflow_end_nodes(ended uuid[]) returns table (run uuid, index int)
 language sql set enable_hashjoin = off set enable_mergejoin = off as $function$
     with child as (

@@ -5,6 +5,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none. The caller holds the root runs, under which alone nodes change.
 -- Called by: workflow_advance, workflow_insert, workflow_resume, workflow_send_items.
+-- Granted to: nobody.
 create function horsies.workflow_enqueue(runs uuid[], indexes int[]) returns int
 language plpgsql
 set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan

@@ -6,7 +6,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: claim; queries/workflows.py.
+-- Granted to: worker.
 create function horsies.workflow_inputs(run uuid, node_index int, most int) returns json
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql stable set enable_seqscan = off set enable_bitmapscan = off as $function$
 declare
     node horsies.workflow_nodes;

@@ -3,6 +3,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: the new run.
 -- Called by: workflow_attach, workflow_start.
+-- Granted to: nobody.
 create function horsies.workflow_insert(
     new_id uuid, root uuid, parent uuid, parent_node int, initial_status text, document json, new_fingerprint bytea
 ) returns boolean

@@ -5,7 +5,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: the root run.
 -- Called by: queries/workflows.py.
+-- Granted to: worker.
 create function horsies.workflow_map(mapping_task uuid, running_attempt int) returns text
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

@@ -5,6 +5,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none. The caller holds the root runs, under which alone nodes change.
 -- Called by: move_to_history.
+-- Granted to: nobody.
 create function horsies.workflow_note(ended uuid[], at timestamptz) returns void
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off

@@ -2,6 +2,7 @@
 -- or the task that collects the results after the last item.
 -- Locks: none. The caller holds the root runs, under which alone nodes change.
 -- Called by: workflow_note.
+-- Granted to: nobody.
 create function horsies.workflow_note_items(ended uuid[], at timestamptz) returns void
 language plpgsql as $function$
 declare

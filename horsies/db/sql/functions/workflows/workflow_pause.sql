@@ -3,6 +3,7 @@
 -- tasks are returned to the queue. Returns whether a run was changed.
 -- Locks: task rows in the order of their ids. The caller holds the root runs.
 -- Called by: workflow_advance, workflow_control.
+-- Granted to: nobody.
 create function horsies.workflow_pause(tops uuid[]) returns boolean
 language plpgsql as $function$
 declare

@@ -3,7 +3,9 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: root runs in the order of their ids, SKIP LOCKED.
 -- Called by: queries/workflows.py.
+-- Granted to: worker.
 create function horsies.workflow_prune(keep_hours double precision, most int) returns int
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$

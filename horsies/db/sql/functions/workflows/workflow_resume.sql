@@ -2,6 +2,7 @@
 -- in the meantime, and settle runs without open nodes. Returns whether a run was changed.
 -- Locks: task rows in the order of their ids. The caller holds the root runs.
 -- Called by: workflow_control.
+-- Granted to: nobody.
 create function horsies.workflow_resume(tops uuid[]) returns boolean
 language plpgsql as $function$
 declare

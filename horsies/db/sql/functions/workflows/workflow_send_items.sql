@@ -2,6 +2,7 @@
 -- task that collects the results. Items of a paused run are sent as held tasks.
 -- Locks: none. The caller holds the root runs, under which alone nodes change.
 -- Called by: workflow_map, workflow_note_items.
+-- Granted to: nobody.
 create function horsies.workflow_send_items(runs uuid[], indexes int[]) returns void
 language plpgsql as $function$
 declare

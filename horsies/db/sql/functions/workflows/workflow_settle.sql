@@ -13,6 +13,7 @@
 --
 -- Locks: none. The caller holds the root runs, under which alone nodes change.
 -- Called by: workflow_advance, workflow_resume.
+-- Granted to: nobody.
 create function horsies.workflow_settle(candidates uuid[]) returns table (run uuid, index int)
 language plpgsql as $function$
 #variable_conflict use_column

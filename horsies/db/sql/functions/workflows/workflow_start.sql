@@ -3,7 +3,9 @@
 -- whose snapshot includes it. A first start only inserts.
 -- Locks: the new run.
 -- Called by: queries/workflows.py.
+-- Granted to: producer, worker.
 create function horsies.workflow_start(new_id uuid, document json, new_fingerprint bytea) returns text
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 begin
     perform horsies.durable();

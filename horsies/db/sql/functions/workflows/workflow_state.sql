@@ -2,11 +2,13 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/workflows.py.
+-- Granted to: producer, worker, viewer, operator.
 create function horsies.workflow_state(run uuid) returns table (
     id uuid, name text, status text, error json, output_index int, output_status text, output_result json,
     output_kind text, output_task text, total int, completed int, failed int, skipped int, started_at timestamptz,
     finished_at timestamptz
 )
+security definer set search_path = pg_catalog, pg_temp
 language sql stable set enable_seqscan = off as $function$
     select w.id, w.name, w.status, w.error, w.output_index, o.status, o.result, coalesce(o.result_kind, o.kind),
            coalesce(o.result_task, o.task_name), w.total, w.completed, w.failed, w.skipped, w.started_at, w.finished_at

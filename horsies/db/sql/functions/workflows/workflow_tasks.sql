@@ -4,11 +4,13 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/workflows.py.
+-- Granted to: producer, worker, viewer, operator.
 create function horsies.workflow_tasks(run uuid, wanted text, with_results boolean) returns table (
     index int, node_id text, kind text, task_name text, status text, result json, error_code text, result_kind text,
     result_task text, waits_for int[], is_leaf boolean, child_id uuid, summary json, started_at timestamptz,
     finished_at timestamptz
 )
+security definer set search_path = pg_catalog, pg_temp
 language sql stable set enable_seqscan = off as $function$
     select n.index, n.node_id, n.kind, n.task_name, case
                when n.status in ('READY', 'ENQUEUED')
