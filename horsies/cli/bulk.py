@@ -1,4 +1,4 @@
-"""Commands about many tasks: a preview, a question, and then exactly the tasks that the preview counted, in batches."""
+"""Commands on many tasks: they show a preview, ask, and then process exactly the previewed tasks, in batches."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,17 +21,17 @@ _SAMPLE = 5
 _SAMPLE_COLUMNS = "task_id task_name error_code ended_at"
 _LATEST = 1000
 _WHY_LEFT_OUT = {
-    "changed": "sent again by somebody else since the preview",
+    "changed": "rerun by somebody else since the preview",
     "unknown": "pruned since the preview",
     "live": "not ended",
 }
 
 
 def parse_time(text: str) -> datetime:
-    """Read a time that was typed: ISO 8601, and UTC if it names no zone.
+    """Parse a time in ISO 8601 from the command line. A time without a zone is in UTC.
 
     Raises:
-        BadParameter: it is no such time.
+        BadParameter: the text is not such a time.
     """
     try:
         time = datetime.fromisoformat(text)
@@ -42,11 +42,11 @@ def parse_time(text: str) -> datetime:
 
 
 def require_condition(options: str, *conditions: object) -> None:
-    """Refuse to act on all tasks that there are.
+    """Refuse a command that would act on all tasks, because it has no condition.
 
     Args:
-        options: the options of the conditions, one of which must be given.
-        conditions: what was given for each; None: nothing.
+        options: the options that set conditions. The caller must give at least one of them.
+        conditions: the value of each option; None if it was not given.
     """
     if all(condition is None for condition in conditions):
         message = f"name tasks by their ids, or give {options}"
@@ -54,14 +54,14 @@ def require_condition(options: str, *conditions: object) -> None:
 
 
 def refuse_conditions(*conditions: object) -> None:
-    """Refuse conditions beside ids, for they would not count."""
+    """Refuse conditions that are given together with ids, because they would have no effect."""
     if any(condition is not None for condition in conditions):
         message = "give either ids or conditions such as --name, not both"
         raise typer.BadParameter(message, param_hint="TASK_ID")
 
 
 def cancel_all(app: Horsies, queue: str | None, name: str | None, *, yes: bool) -> None:
-    """Cancel all tasks of a queue or a name that are live now, after a question."""
+    """Cancel all tasks of a queue or name that are live now, after asking for confirmation."""
     require_condition("--queue or --name", queue, name)
     ids = ask(app, lambda broker: broker.get_live_ids(queue_name=queue, task_name=name))
     if not ids:
@@ -77,7 +77,7 @@ def cancel_all(app: Horsies, queue: str | None, name: str | None, *, yes: bool) 
 
 
 def rerun_all(app: Horsies, limit: int, conditions: Mapping[str, Any], *, yes: bool) -> None:
-    """Send all tasks again that fit the conditions of `Broker.preview_rerun`, after a preview and a question."""
+    """Rerun all tasks that match the conditions of `Broker.preview_rerun`, after a preview and a confirmation."""
     selected = conditions["queue_name"], conditions["task_name"], conditions["error_codes"]
     require_condition("--queue, --name or --error-code", *selected)
     _refuse_live(conditions["statuses"])
@@ -109,11 +109,11 @@ def rerun_all(app: Horsies, limit: int, conditions: Mapping[str, Any], *, yes: b
 
 
 def rerun_named(app: Horsies, ids: Sequence[str]) -> None:
-    """Send the tasks of these ids again, but none that has a rerun already, and print the new ids.
+    """Rerun the tasks with these ids, except those that already have a rerun, and print the new ids.
 
     Raises:
-        ConfigurationError: HRS-206, a task was not sent; the others were.
-        MultipleValidationErrors: the same of several tasks.
+        ConfigurationError: HRS-206, one task was not sent; the others were.
+        MultipleValidationErrors: several tasks were not sent.
     """
     refused: list[HorsiesError] = []
 
@@ -143,13 +143,13 @@ def _not_sent(outcome: RerunOutcome) -> ConfigurationError:
 
 
 def no_task(task_id: str) -> ConfigurationError:
-    """The error about an id under which there is no task."""
+    """Return the error for an id that no task has."""
     message = f"there is no task {task_id}; its record may have been pruned"
     return ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text="see: horsies tasks list")
 
 
 def no_such_tasks(app: Horsies, queue: str | None, name: str | None, codes: Sequence[str] | None = None) -> str:
-    """Say that there are none, and suggest a queue, a name or a code if nothing is known under what was given."""
+    """Return the message that no task matches; it suggests a similar queue, name or code for an unknown one."""
     workers = ask(app, lambda broker: broker.get_worker_stats())
     waiting = ask(app, lambda broker: broker.get_waiting_names())
     latest = ask(app, lambda broker: broker.list_tasks(limit=_LATEST))
@@ -167,7 +167,7 @@ def no_such_tasks(app: Horsies, queue: str | None, name: str | None, codes: Sequ
 async def _preview(
     broker: Broker, limit: int, conditions: Mapping[str, Any]
 ) -> BrokerResult[tuple[RerunPreview, list[TaskInfo]]]:
-    """The preview and what is known of the first of its tasks."""
+    """Fetch the preview and the details of its first tasks."""
     found = await broker.preview_rerun(limit=limit, **conditions)
     if isinstance(found, Err):
         return found
@@ -187,7 +187,7 @@ async def _in_batches[T, R](
     act: Callable[[Sequence[T]], Awaitable[BrokerResult[list[R]]]],
     keep: Callable[[Sequence[R]], object],
 ) -> BrokerResult[None]:
-    """Do something with items, batch by batch, until an error; keep the results of each batch as they come."""
+    """Process items batch by batch until an error occurs. ``keep`` receives the results of each batch."""
     for batch in batches_with_bar(items, doing, _BATCH):
         answer = await act(batch)
         if isinstance(answer, Err):
@@ -204,7 +204,7 @@ def _refuse_live(statuses: Sequence[TaskStatus]) -> None:
 
 
 def _show_preview(preview: RerunPreview, sample: Sequence[TaskInfo], conditions: Mapping[str, Any]) -> None:
-    """Print on standard error how many tasks will be sent, the first of them, and how many are left out."""
+    """Print to standard error how many tasks will be sent, the first few of them, and how many are left out."""
     kinds = ", ".join(status.value for status in conditions["statuses"])
     count = len(preview.candidates)
     limited = f", those of {preview.matching:,} that ended first (see --limit)" if count < preview.matching else ""
@@ -218,7 +218,7 @@ def _show_preview(preview: RerunPreview, sample: Sequence[TaskInfo], conditions:
 
 
 def _left_out(preview: RerunPreview) -> str:
-    """A sentence about the tasks that have a rerun already; empty if there are none."""
+    """Return a sentence about the tasks that already have a rerun, or an empty string if there are none."""
     if not preview.left_out:
         return ""
     verb, them = ("has", "it") if preview.left_out == 1 else ("have", "them")

@@ -1,4 +1,4 @@
-"""Command lines that are written as for Celery, and what they are here."""
+"""Translation of Celery command lines into those of horsies."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ def translate_celery(args: Sequence[str]) -> str | None:
     """Translate the arguments of a Celery command, such as ``-A shop worker -l info``.
 
     Returns:
-        The command of horsies that does the same; None: the arguments name no app in the way of Celery.
+        The equivalent command of horsies, or None if the arguments do not name an app in the way of Celery.
     """
     app, command, options = "", "", list[str]()
     rest = [part for arg in args for part in _split(arg)]
@@ -43,7 +43,7 @@ def translate_celery(args: Sequence[str]) -> str | None:
 
 
 def _split(arg: str) -> list[str]:
-    """An option and its value, which may stand in one argument: ``--app=shop``, ``-Ashop``."""
+    """Split an argument that contains an option and its value, such as ``--app=shop`` or ``-Ashop``."""
     name, equals, value = arg.partition("=")
     if equals and name.startswith("--"):
         return [name, value]

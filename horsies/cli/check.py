@@ -20,23 +20,24 @@ from horsies.rendering import render_errors, render_warnings, use_color
 def check(
     locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
     *,
-    live: Annotated[bool, typer.Option("--live", help="Ask the database, too; changes nothing there.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Also check the database, without changing it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the errors as a JSON list.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing if there are no mistakes.")] = False,
 ) -> None:
     """Look for mistakes in an app, its tasks, workflows and schedules.
 
-    If there are none, prints how much it looked at and exits with 0. Otherwise prints all of them with their place in
-    the source and exits with 1. Warnings, such as an app without tasks or a send at import, are printed too; they do
-    not change the exit code.
-    Sends nothing, and needs no database unless --live is given.
+    If there are no mistakes, the command prints what it checked and exits with 0. Otherwise it prints each mistake with
+    its place in the source and exits with 1. It also prints warnings, for example about an app without tasks or a send
+    at import; they do not change the exit code.
+    The command sends no tasks, and it needs no database unless --live is given.
 
     Example: horsies check instance:app --live
     """
     configure_logging("WARNING", "text")
     summary = ""
     try:
-        # Modules that print must not spoil the JSON. Suppressed sends are among the warnings, so they need no log line.
+        # The output of imported modules must not corrupt the JSON. Suppressed sends are reported as warnings, so they
+        # need no log line.
         with redirect_stdout(sys.stderr), sends_suppressed(level=logging.DEBUG):
             app = locate(locator)
             problems = flatten(app.check(live=live))

@@ -1,4 +1,4 @@
-"""Which database a command is about, and asking it: by an app, by options, or by the environment."""
+"""Finding and querying the database of a command. An app, options or the environment name it."""
 
 import asyncio
 import os
@@ -20,22 +20,22 @@ from horsies.result import Err
 
 _LIKE_AN_APP = re.compile(r"[A-Za-z_./][\w./ ]*(:\w+)?")
 
-LOCATOR = typer.Argument(metavar="MODULE:APP", help="The app whose database is meant.")
-URL = typer.Option(metavar="URL", help="The database, instead of an app's; else the environment's.")
-SCHEMA = typer.Option(help="The schema in that database, if it has another name.")
+LOCATOR = typer.Argument(metavar="MODULE:APP", help="The app whose database is used.")
+URL = typer.Option(metavar="URL", help="Use this database instead of that of an app. Default: the environment's.")
+SCHEMA = typer.Option(help="The schema in that database, if it is not 'horsies'.")
 AS_JSON = typer.Option("--json", help="Print JSON.")
-IDS = typer.Argument(metavar="[MODULE:APP] TASK_ID", help="The app whose database is meant, and tasks.")
+IDS = typer.Argument(metavar="[MODULE:APP] TASK_ID", help="The app whose database is used, and ids of tasks.")
 
 
 def database_config(locator: str | None, database_url: str | None, schema: str | None) -> PostgresConfig:
-    """The database of an app, or the one that options or the environment name.
+    """Return the configuration of the database that an app, the options or the environment name.
 
     Raises:
-        ConfigurationError: HRS-206, both are given; or what is wrong with either.
+        ConfigurationError: HRS-206, both an app and options are given; other codes if the app or an option is invalid.
     """
     if locator is None:
         _check_options(database_url, schema)
-        if database_url is not None:  # what was typed goes before what `horsies dev` told the environment
+        if database_url is not None:  # an option takes precedence over the variable that `horsies dev` suggests
             os.environ.pop(DEV_URL_VARIABLE, None)
         return PostgresConfig(database_url=database_url, schema=schema or DEFAULT_SCHEMA)
     if database_url is not None or schema is not None:
@@ -45,7 +45,7 @@ def database_config(locator: str | None, database_url: str | None, schema: str |
 
 
 def _check_options(database_url: str | None, schema: str | None) -> None:
-    """Refuse what `PostgresConfig` would refuse, in terms of the command line."""
+    """Refuse values that `PostgresConfig` would refuse, with messages that name the options of the command line."""
     if database_url is not None:
         parse_url(database_url, "--database-url")
     problem = None if schema is None else schema_name_problem(schema)
@@ -54,16 +54,16 @@ def _check_options(database_url: str | None, schema: str | None) -> None:
 
 
 def viewer(locator: str | None) -> Horsies:
-    """An app without tasks on a database: what looks at it makes no schema, and needs nobody's modules."""
+    """Return an app without tasks, for reading a database. It creates no schema and imports no modules of the user."""
     config = database_config(locator, None, None)
     return Horsies(AppConfig(broker=config.model_copy(update={"auto_migrate": False})))
 
 
 def ask[R](app: Horsies, question: Callable[[Broker], Awaitable[BrokerResult[R]]]) -> R:
-    """Have the broker of an app answer.
+    """Run an operation of an app's broker.
 
     Raises:
-        ConfigurationError: HRS-211, it can't.
+        ConfigurationError: HRS-211, the operation failed.
     """
 
     async def answer() -> BrokerResult[R]:
@@ -76,18 +76,18 @@ def ask[R](app: Horsies, question: Callable[[Broker], Awaitable[BrokerResult[R]]
 
 
 def granted[R](app: Horsies, answer: BrokerResult[R]) -> R:
-    """The answer itself; an error is raised as what is wrong with the database."""
+    """Return the value of a result, or raise its error as an error about the database."""
     if isinstance(answer, Err):
         raise app.config.broker.unusable(answer.err_value.message)
     return answer.ok_value
 
 
 def split_ids(arguments: Iterable[str], *, needed: str = "") -> tuple[str | None, list[str]]:
-    """Tell an app from ids of tasks, which may stand in any order.
+    """Separate the app from the ids in arguments that may be in any order.
 
     Raises:
-        ConfigurationError: HRS-206, an argument is neither an id nor the one app.
-        BadParameter: there are no ids, and those of some are needed: of a ``task``, or a ``run``.
+        ConfigurationError: HRS-206, an argument is neither an id nor the only app.
+        BadParameter: there are no ids, but ``needed`` says that at least one is required.
     """
     given = list(arguments)
     ids = [each for each in given if parse_id(each) is not None]
@@ -105,7 +105,7 @@ def split_ids(arguments: Iterable[str], *, needed: str = "") -> tuple[str | None
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """``; did you mean 'mail'?``, or nothing, if nothing that is known is like it, or it is known itself."""
+    """Return ``; did you mean 'mail'?``, or an empty string if the text is known or no known one is similar."""
     names = sorted(set(known))
     near = [] if given in names else get_close_matches(given, names, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

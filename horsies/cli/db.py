@@ -19,7 +19,7 @@ db = typer.Typer(
     no_args_is_help=True, help="Create, migrate and inspect the schema.\n\nExample: horsies db migrate instance:app"
 )
 
-_SHOW_PASSWORD = typer.Option("--show-password", help="Print the password, too.")
+_SHOW_PASSWORD = typer.Option("--show-password", help="Print the password as well.")
 _DRIVER = typer.Option(metavar="NAME", help="For SQLAlchemy: the driver to name in the scheme, such as psycopg.")
 
 
@@ -30,7 +30,7 @@ def migrate(
     database_url: Annotated[str | None, URL] = None,
     schema: Annotated[str | None, SCHEMA] = None,
 ) -> None:
-    """Create the schema, or bring it up to date.
+    """Create the schema, or migrate it to the current version.
 
     Example: horsies db migrate instance:app
     """
@@ -46,7 +46,7 @@ def status(
     schema: Annotated[str | None, SCHEMA] = None,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Show the version of the schema and what is left to migrate. Exits with 1 if something is.
+    """Show the version of the schema and the pending migrations. Exits with 1 if any are pending.
 
     Example: horsies db status instance:app
     """
@@ -84,8 +84,9 @@ def url(
 ) -> None:
     """Print the URL of the database, for psql and other programs.
 
-    A password is shown as ***, so that it reaches no log; such a URL does not connect. --show-password prints the URL
-    with its password. An embedded server is started to find its URL, and stops if no other process uses it.
+    By default the password is shown as ***, so that it does not reach a log; such a URL cannot be used to connect.
+    --show-password prints the password. If the app uses an embedded server, the command starts it to find its URL; the
+    server stops again if no other process uses it.
 
     Example: horsies db url instance:app --show-password
     """

@@ -25,14 +25,14 @@ def dev(
     locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
     *,
     processes: Annotated[int, typer.Option(min=1, help="Child processes that run tasks.")] = 2,
-    concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time in each child.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, help="Tasks that each child runs at once.")] = 1,
     loglevel: OfLogLevel = LogLevel.INFO,
 ) -> None:
-    """Run an app for development, with a database of its own, in one terminal.
+    """Run an app for development on an embedded PostgreSQL, in one terminal.
 
-    A worker and the schedules run on an embedded PostgreSQL in .horsies/pg, whatever database the app names. When a
-    file of the app changes they start again; tasks that run for longer than a second after that, or after Ctrl-C, are
-    killed.
+    The command runs a worker and the schedules. It uses a PostgreSQL in .horsies/pg instead of the database that the
+    app names. When a file of the app changes, the worker restarts. After a change or Ctrl-C, running tasks have one
+    second to finish before they are killed.
 
     Example: horsies dev instance:app
     """

@@ -1,4 +1,4 @@
-"""``horsies doctor``: what is wrong, or about to be, with a database in use, and what to do about it."""
+"""``horsies doctor``: finds present and coming problems of a database in use, and says how to fix them."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ type Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Finding(NamedTuple):
-    """What one look found. ``fix`` is None where all is well."""
+    """The result of one examination. ``fix`` is None if there is no problem."""
 
     look: str
     found: str
@@ -43,9 +43,9 @@ def doctor(
     *,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Look for what is wrong with the database, and say what to do.
+    """Find problems of the database, and say how to fix them.
 
-    Exits with 1 if there is something.
+    Exits with 1 if there is a problem.
 
     Example: horsies doctor instance:app
     """
@@ -87,11 +87,11 @@ def _examine_server(seen: HealthRow) -> Iterator[Finding]:
     fix = "end it (select pg_terminate_backend(PID)), and set idle_in_transaction_session_timeout; it keeps dead rows"
     yield Finding("snapshots", f"oldest: {age}", fix if old else None)
     many = seen.dead_rows > max(_MANY_DEAD_ROWS, seen.live_rows)
-    fix = "end what holds an old snapshot, then: vacuum tasks; look whether autovacuum is on and keeps up"
+    fix = "end the session that holds an old snapshot, then: vacuum tasks; check that autovacuum is on and keeps up"
     yield Finding(
         "dead rows", f"about {seen.dead_rows:,} beside {_count(seen.live_rows)} live tasks", fix if many else None
     )
-    fix = "start a worker: they make them; look for maintenance.failed in its log"
+    fix = "start a worker, which creates partitions; look for maintenance.failed in its log"
     found = f"history has {seen.days_ahead} days from today on" + (
         ", and rows in the default partition" if seen.default_has_rows else ""
     )
@@ -104,13 +104,13 @@ def _examine_server(seen: HealthRow) -> Iterator[Finding]:
 
 def _examine_notices(database: Database, connection: Connection) -> Finding:
     if not database.can_listen:
-        fix = "give PostgresConfig(session_database_url=…), a way around PgBouncer"
+        fix = "set PostgresConfig(session_database_url=…) to a URL that does not go through PgBouncer"
         return Finding("notices", "none through PgBouncer: workers and waiters poll", fix)
     took = health.notice_seconds(database, connection, _NOTICE_WITHIN_S)
     if took is not None:
         return Finding("notices", f"take {took * 1000:.1f} ms from one connection to another")
-    fix = "if a PgBouncer in transaction mode is between, say so: pgbouncer_transaction_mode, session_database_url"
-    return Finding("notices", f"do not come within {_NOTICE_WITHIN_S:.0f} s", fix)
+    fix = "if PgBouncer runs in transaction mode, set pgbouncer_transaction_mode=True and session_database_url"
+    return Finding("notices", f"do not arrive within {_NOTICE_WITHIN_S:.0f} s", fix)
 
 
 def _examine_workers(database: Database, connection: Connection) -> Iterator[Finding]:
@@ -118,7 +118,7 @@ def _examine_workers(database: Database, connection: Connection) -> Iterator[Fin
     versions = sorted({worker.library_version for worker in workers} | {__version__})
     silent = [worker.process_name for worker in workers if worker.is_stale]
     found = f"{len(workers)}, with {', '.join(versions)}" if workers else "none"
-    fix = "finish the roll-out: all should have one version" if len(versions) > 1 else None
+    fix = "finish the rollout: all workers should have the same version" if len(versions) > 1 else None
     yield Finding("workers", found, fix)
     skews = [(worker.process_name, worker.clock_skew_s) for worker in workers if worker.clock_skew_s is not None]
     if skews:
@@ -130,17 +130,17 @@ def _examine_workers(database: Database, connection: Connection) -> Iterator[Fin
         most = f"workers are up to {max(abs(skew) for _, skew in skews):.1f} s from the server's clock"
         yield Finding("clock skew", _some(wrong) or most, _SET_CLOCKS if wrong else None)
     if silent:
-        fix = "look after the machine; any other worker hands their work on"
+        fix = "check their machines; any other worker recovers their tasks"
         yield Finding("heartbeats", f"silent: {_some(silent)}", fix)
     unserved = [
         each for each in database.ask(connection, monitoring_queries.waiting_names(_COUNTED)) if not each.is_served
     ]
-    fix = "start a worker that has them and works on their queue, or: horsies tasks cancel --name NAME"
+    fix = "start a worker that has these tasks and serves their queues, or: horsies tasks cancel --name NAME"
     yield Finding("unclaimable", _summary(unserved) if unserved else "no tasks", fix if unserved else None)
 
 
 def _summary(unserved: Sequence[WaitingNameRow]) -> str:
-    """The names under which most tasks wait, and how many others there are."""
+    """List the names with the most waiting tasks, and the number of other names."""
     most_first = sorted(unserved, key=lambda each: (-each.waiting, each.task_name, each.queue))
     listed = [f"{each.task_name} ({_count(each.waiting)} in {each.queue})" for each in most_first[:_LISTED]]
     others = most_first[_LISTED:]
@@ -155,5 +155,5 @@ def _count(waiting: int) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first of some names, and how many others there are."""
+    """List the first few names, and the number of other names."""
     return ", ".join([*names[:_LISTED], *([f"and {len(names) - _LISTED:,} more"] if len(names) > _LISTED else [])])

@@ -1,4 +1,4 @@
-"""Finding the app that a locator names: ``pkg.mod:app``, ``pkg.mod`` or ``path/file.py:app``."""
+"""Locating an app: ``pkg.mod:app``, ``pkg.mod`` or ``path/file.py:app``."""
 
 import sys
 from collections.abc import Iterable
@@ -15,15 +15,15 @@ _SUFFIX = ".py"
 
 
 def locate(locator: str) -> Horsies:
-    """Import the module that a locator names, with sends suppressed, and take the app out of it.
+    """Import the module that a locator names, with sends suppressed, and return its app.
 
-    The working directory becomes importable, as does the directory of a file that is named by its path. What is wrong
-    with tasks of the module is not raised, so that it can be reported together: it is what `Horsies.check` begins with.
+    The working directory becomes importable, as does the directory of a file that is named by its path. Mistakes in
+    the tasks of the module are not raised here: `Horsies.check` reports them together with all others.
 
     Raises:
-        ConfigurationError: HRS-207: nothing of that name, or no app; HRS-206: a module alone is named, and it does
-            not have exactly one app; HRS-210: the module raised when it was imported.
-        HorsiesError: what the module itself reported when it was imported, such as a wrong setting.
+        ConfigurationError: HRS-207: the name does not exist or is not an app; HRS-206: the locator names only a module,
+            which does not have exactly one app; HRS-210: the module raised an exception when it was imported.
+        HorsiesError: an error that the module reported when it was imported, such as an invalid setting.
     """
     found: list[HorsiesError] = []
     suppressed: list[HorsiesError] = []
@@ -134,6 +134,6 @@ def _only_app(module: ModuleType) -> Horsies:
 
 
 def _apps(module: ModuleType) -> dict[str, Horsies]:
-    """The apps of a module by name; one that has several names is there once."""
+    """Return the apps of a module by name. An app that has several names is included once."""
     by_identity = {id(value): (name, value) for name, value in vars(module).items() if isinstance(value, Horsies)}
     return dict(by_identity.values())

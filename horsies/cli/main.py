@@ -1,4 +1,4 @@
-"""The console script ``horsies``: its commands, and how it ends."""
+"""The console script ``horsies``: its commands and exit codes."""
 
 import os
 import sys
@@ -15,30 +15,30 @@ from horsies.rendering import render_error, use_color
 from horsies.version import __version__
 
 COMMANDS = {
-    "worker": ("worker:worker", "Run tasks until told to stop."),
+    "worker": ("worker:worker", "Run tasks until the worker is stopped."),
     "scheduler": ("scheduler:scheduler", "Send the tasks of the app's schedules when they are due."),
-    "dev": ("dev:dev", "Run an app for development, with a database of its own, in one terminal."),
+    "dev": ("dev:dev", "Run an app for development on an embedded PostgreSQL, in one terminal."),
     "check": ("check:check", "Look for mistakes in an app, its tasks, workflows and schedules."),
-    "send": ("send:send", "Send a task; print its id or, with --wait, its result."),
-    "tasks": ("tasks:tasks", "Look at tasks, cancel them, send them again."),
+    "send": ("send:send", "Send a task, and print its id or, with --wait, its result."),
+    "tasks": ("tasks:tasks", "Show, cancel and rerun tasks."),
     "why": (
         "why:why",
-        "Say in a sentence what tasks are waiting for: their time, a cap, a worker; or runs, for which nodes.",
+        "Explain why tasks or runs are waiting: for a time, a cap, a worker or other nodes.",
     ),
-    "queues": ("queues:queues", "Look at queues, pause and resume them."),
-    "schedules": ("schedules:schedules", "Look at schedules, pause and resume them, run one now."),
-    "workflows": ("workflows:workflows", "Look at runs of workflows, pause, resume and cancel them."),
-    "workers": ("workers:workers", "List the workers that the database knows, and what each has in hand."),
-    "doctor": ("doctor:doctor", "Look for what is wrong with the database, and say what to do."),
+    "queues": ("queues:queues", "Show, pause and resume queues, and change their caps."),
+    "schedules": ("schedules:schedules", "Show, pause, resume and run schedules."),
+    "workflows": ("workflows:workflows", "Show, pause, resume and cancel runs of workflows."),
+    "workers": ("workers:workers", "List the workers that the database knows, with their claimed tasks."),
+    "doctor": ("doctor:doctor", "Find problems of the database, and say how to fix them."),
     "db": ("db:db", "Create, migrate and inspect the schema."),
 }
-"""Each command, where below `horsies.cli` it stands, and the first line of its help."""
+"""For each command, its module and function below `horsies.cli`, and the first line of its help."""
 
 _STYLE: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
 
 
 class _Commands(TyperGroup):
-    """Imports a command when it is used: ``horsies --help`` and completion need no database driver."""
+    """A group that imports a command only when it is used, so that ``horsies --help`` is fast and needs no driver."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] in COMMANDS:
@@ -47,7 +47,7 @@ class _Commands(TyperGroup):
 
 
 def load_command(name: str) -> Any:
-    """Import a command, be it a function or a group."""
+    """Import a command, which is a function or a group."""
     module, _, attribute = COMMANDS[name][0].partition(":")
     found = getattr(import_module(f"horsies.cli.{module}"), attribute)
     around = typer.Typer(**_STYLE)
@@ -59,7 +59,7 @@ def load_command(name: str) -> Any:
 
 
 def _not_loaded() -> None:
-    """Stands in the list of commands for one that is not used."""
+    """Represents a command that is not used in the list of commands."""
 
 
 app = typer.Typer(
@@ -95,13 +95,14 @@ def options(
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0 success; 1 a `HorsiesError`, which is printed, or what the command says; 2 wrong usage; 130 Ctrl-C.
+    Exit codes: 0 for success; 1 after a `HorsiesError`, which is printed, or as a command documents; 2 for wrong usage;
+    130 for Ctrl-C.
     """
     open_standard_files()
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
-        reconfigure(errors="backslashreplace")  # no character that the encoding lacks ends a command
-    if os.getpid() == 1:  # without handlers the kernel ignores signals to the first process of a container
+        reconfigure(errors="backslashreplace")  # a character that the encoding lacks must not end a command
+    if os.getpid() == 1:  # the kernel ignores signals without handlers in a container's first process
         leave_on_stop_signals()
     meant = translate_celery(sys.argv[1:])
     if meant is not None:

@@ -1,4 +1,4 @@
-"""What commands print: a table for people, JSON for programs."""
+"""The output of commands: tables for people, JSON for programs."""
 
 import itertools
 import json
@@ -23,14 +23,14 @@ _WORTH_A_BAR = 10
 
 
 def print_json(value: object) -> None:
-    """Print JSON, indented for a terminal, on one line for a program: times in ISO 8601, results by side."""
+    """Print JSON, indented on a terminal and otherwise on one line. Times are in ISO 8601, results as ok or err."""
     indent = 2 if sys.stdout.isatty() else None
     document = json.dumps(to_jsonable_python(value, fallback=_by_side), ensure_ascii=False, indent=indent)
     typer.echo(printable_json(document))
 
 
 def print_documents(found: Sequence[object]) -> None:
-    """Print one as JSON by itself, several as a list."""
+    """Print a single document as JSON by itself, and several as a list."""
     print_json(found[0] if len(found) == 1 else found)
 
 
@@ -42,7 +42,10 @@ def _by_side(value: object) -> object:
 
 
 def print_table(rows: Sequence[object], columns: str, *, err: bool = False) -> None:
-    """Print attributes of rows, named with spaces between: as wide as the terminal, as wide as it needs elsewhere."""
+    """Print a table of rows. ``columns`` names their attributes, separated by spaces.
+
+    On a terminal the table has its width; elsewhere it is as wide as necessary.
+    """
     stream = sys.stderr if err else sys.stdout
     table = Table(box=None, pad_edge=False)
     for name in columns.split():
@@ -55,7 +58,7 @@ def print_table(rows: Sequence[object], columns: str, *, err: bool = False) -> N
 
 
 def print_rows(rows: Sequence[object], columns: str, nothing: Callable[[], str], data: object = None) -> None:
-    """Print rows as a table, or what there is to say if there are none; if there are ``data``, print them as JSON."""
+    """Print rows as a table, or a message if there are none. If ``data`` is given, print it as JSON instead."""
     if data is not None:
         print_json(data)
     elif rows:
@@ -65,7 +68,7 @@ def print_rows(rows: Sequence[object], columns: str, nothing: Callable[[], str],
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
-    """Print names and values one below the other; those that are None, or an empty list, are left out."""
+    """Print names and values, one pair a line. Values that are None or an empty list are left out."""
     shown = {name: text(value) for name, value in facts.items() if value is not None and value != ()}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
@@ -73,7 +76,7 @@ def print_facts(facts: Mapping[str, object]) -> None:
 
 
 def text(value: object) -> str:
-    """A value as a person reads it: times in UTC to the second, lists with commas, nothing that a terminal obeys."""
+    """Format a value for a person: times in UTC to the second, lists with commas, control characters escaped."""
     if isinstance(value, Enum):
         return printable(str(value.value))
     if isinstance(value, datetime):
@@ -84,12 +87,14 @@ def text(value: object) -> str:
 
 
 def utc(time: datetime) -> str:
-    """A time in UTC to the second: ``2026-11-25 20:52:30Z``."""
+    """Format a time in UTC to the second, as in ``2026-11-25 20:52:30Z``."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def confirm(question: str) -> None:
-    """Ask on standard error, so that standard output holds results alone; any answer but y or yes aborts the command.
+    """Ask for confirmation on standard error; any answer other than y or yes aborts the command.
+
+    Standard output contains only results.
 
     `typer.confirm` writes the last character of its prompt to standard output, also with ``err=True``.
     """
@@ -99,12 +104,12 @@ def confirm(question: str) -> None:
 
 
 def counted(count: int, noun: str) -> str:
-    """A number and what is counted: ``1 task``, ``1,200 tasks``."""
+    """Format a number with its noun: ``1 task``, ``1,200 tasks``."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def ago(seconds: float) -> str:
-    """A duration in the largest unit that leaves a whole number of it: ``3 min``."""
+    """Format a duration in the largest unit of which it has at least one: ``3 min``."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
@@ -112,12 +117,12 @@ def ago(seconds: float) -> str:
 
 
 def with_bar[T](items: Sequence[T], doing: str) -> Iterator[T]:
-    """Go through items with a progress bar on a terminal, if there are many."""
+    """Iterate over items, with a progress bar on a terminal if there are many."""
     return (item for batch in batches_with_bar(items, doing, 1) for item in batch)
 
 
 def batches_with_bar[T](items: Sequence[T], doing: str, size: int) -> Iterator[Sequence[T]]:
-    """Go through items in batches, with a progress bar on a terminal if there are many items."""
+    """Iterate over batches of items, with a progress bar on a terminal if there are many items."""
     if not sys.stderr.isatty() or len(items) <= _WORTH_A_BAR:
         yield from itertools.batched(items, size, strict=False)
         return

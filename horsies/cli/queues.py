@@ -1,4 +1,4 @@
-"""``horsies queues``: look at queues, pause and resume them, change their caps."""
+"""``horsies queues``: shows, pauses and resumes queues, and changes their caps."""
 
 from typing import Annotated
 
@@ -12,18 +12,18 @@ from horsies.errors import ConfigurationError, ErrorCode
 
 queues = typer.Typer(
     no_args_is_help=True,
-    help="Look at queues, pause and resume them.\n\nExample: horsies queues list instance:app",
+    help="Show, pause and resume queues, and change their caps.\n\nExample: horsies queues list instance:app",
 )
 
-_APP = typer.Argument(metavar="MODULE:APP", help="The app whose queues are meant.")
+_APP = typer.Argument(metavar="MODULE:APP", help="The app that declares the queue.")
 _NAME = typer.Argument(metavar="QUEUE", help="The queue's name.")
-_MOST = typer.Argument(metavar="[MOST]", min=0, help="Tasks at once in the whole cluster; else what the app declares.")
+_MOST = typer.Argument(metavar="[MOST]", min=0, help="Cap of the whole cluster. Default: the declared cap.")
 _COLUMNS = "name waiting scheduled claimed running paused max_concurrency workers"
 
 
 @queues.command("list")
 def list_(locator: Annotated[str, _APP], *, as_json: Annotated[bool, AS_JSON] = False) -> None:
-    """List queues: what waits, is scheduled and is in hand, whether they are paused, and their caps.
+    """List queues with their numbers of waiting, scheduled, claimed and running tasks, and their pauses and caps.
 
     Example: horsies queues list instance:app
     """
@@ -41,7 +41,7 @@ def list_(locator: Annotated[str, _APP], *, as_json: Annotated[bool, AS_JSON] = 
 
 @queues.command()
 def pause(locator: Annotated[str, _APP], name: Annotated[str, _NAME]) -> None:
-    """Start nothing new of a queue, in the whole cluster, until it is resumed. What runs, ends.
+    """Pause a queue in the whole cluster: no task of it starts until it is resumed. Running tasks finish.
 
     Example: horsies queues pause instance:app default
     """
@@ -51,17 +51,17 @@ def pause(locator: Annotated[str, _APP], name: Annotated[str, _NAME]) -> None:
 
 @queues.command()
 def resume(locator: Annotated[str, _APP], name: Annotated[str, _NAME]) -> None:
-    """Let a paused queue go on.
+    """Resume a paused queue.
 
     Example: horsies queues resume instance:app default
     """
     changed = ask(_app_with(locator, name), lambda broker: broker.resume_queue(name))
-    typer.echo(f"queue {name} goes on" if changed else f"queue {name} was not paused")
+    typer.echo(f"queue {name} is resumed" if changed else f"queue {name} was not paused")
 
 
 @queues.command()
 def cap(locator: Annotated[str, _APP], name: Annotated[str, _NAME], most: Annotated[int | None, _MOST] = None) -> None:
-    """Have at most so many tasks of a queue in hand, whatever the app declares; without a number, what it declares.
+    """Change the cap of a queue, in place of the one that the app declares. Without a number, restore the declared one.
 
     Example: horsies queues cap instance:app default 3
     """
@@ -70,7 +70,7 @@ def cap(locator: Annotated[str, _APP], name: Annotated[str, _NAME], most: Annota
 
 
 def _app_with(locator: str, queue: str) -> Horsies:
-    """The app, which must have that queue: a slip of the pen would pause nothing and not be noticed."""
+    """Load the app and require that it declares the queue. A misspelled name would otherwise have no effect."""
     app = locate(locator)
     known = app.config.queue_names()
     if queue not in known:

@@ -25,7 +25,7 @@ def scheduler(
 ) -> None:
     """Send the tasks of the app's schedules when they are due.
 
-    Any number may run: each schedule is led by one of them, and another takes over within five seconds.
+    Several schedulers may run. One of them leads each schedule; if it dies, another takes over within five seconds.
 
     Example: horsies scheduler instance:app
     """

@@ -1,4 +1,4 @@
-"""``horsies schedules``: look at schedules, pause and resume them, run one now, and try a cron expression."""
+"""``horsies schedules``: shows, pauses, resumes and runs schedules, and explains cron expressions."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, tzinfo
@@ -20,7 +20,7 @@ from horsies.producer.handle import BrokerResult
 
 schedules = typer.Typer(
     no_args_is_help=True,
-    help="Look at schedules, pause and resume them, run one now.\n\nExample: horsies schedules list instance:app",
+    help="Show, pause, resume and run schedules.\n\nExample: horsies schedules list instance:app",
 )
 
 
@@ -31,27 +31,27 @@ class DayMatch(StrEnum):
     ALL = "all"
 
 
-_ONE = typer.Argument(metavar="[MODULE:APP] NAME", help="The app whose database is meant, and the schedule.")
+_ONE = typer.Argument(metavar="[MODULE:APP] NAME", help="The app whose database is used, and the schedule.")
 _FACTS = [name for name in ScheduleState._fields if name not in {"config_hash", "fingerprint"}]
 _COLUMNS = "name task_name pattern timezone next_run_at last_run_at run_count paused"
 
 
 @schedules.command("list")
 def list_(locator: Annotated[str | None, LOCATOR] = None, *, as_json: Annotated[bool, AS_JSON] = False) -> None:
-    """List the schedules that the database knows: what they send, when next, and how often they did.
+    """List the schedules that the database knows, with their tasks, next times and number of runs.
 
-    Times are those of the schedule's zone.
+    Times are in the time zone of the schedule.
 
     Example: horsies schedules list instance:app
     """
     found = ask(viewer(locator), lambda broker: broker.get_schedules())
     data = [{name: getattr(each, name) for name in _FACTS} for each in found]
-    nothing = "no schedules: a scheduler makes them known"
+    nothing = "no schedules: a running scheduler registers them"
     print_rows([_in_its_zone(each) for each in found], _COLUMNS, lambda: nothing, data if as_json else None)
 
 
 def _in_its_zone(schedule: ScheduleState) -> SimpleNamespace:
-    """A schedule with its times as the clocks of its zone show them, with the name of the zone's time."""
+    """Return a schedule with its times in its own time zone, followed by the zone's abbreviation."""
     try:
         zone: tzinfo = ZoneInfo(schedule.timezone)
     except (KeyError, OSError, ValueError):  # this machine does not have the zone
@@ -66,7 +66,7 @@ def _in_its_zone(schedule: ScheduleState) -> SimpleNamespace:
 
 @schedules.command()
 def pause(arguments: Annotated[list[str], _ONE]) -> None:
-    """Pause a schedule. What is due while it is paused is let pass.
+    """Pause a schedule. Runs that are due during the pause are skipped.
 
     Example: horsies schedules pause instance:app nightly-report
     """
@@ -76,17 +76,17 @@ def pause(arguments: Annotated[list[str], _ONE]) -> None:
 
 @schedules.command()
 def resume(arguments: Annotated[list[str], _ONE]) -> None:
-    """Let a paused schedule go on, from now.
+    """Resume a paused schedule from now on.
 
     Example: horsies schedules resume instance:app nightly-report
     """
     name, changed = _change(arguments, lambda broker, name: broker.resume_schedule(name))
-    typer.echo(f"schedule {name} goes on" if changed else f"schedule {name} is already running")
+    typer.echo(f"schedule {name} is resumed" if changed else f"schedule {name} is already running")
 
 
 @schedules.command()
 def run(arguments: Annotated[list[str], _ONE]) -> None:
-    """Send the task of a schedule now, whatever is due, and also if it is paused; print the task's id.
+    """Send the task of a schedule now, even if it is not due or is paused, and print the task's id.
 
     Example: horsies schedules run instance:app nightly-report
     """
@@ -98,12 +98,12 @@ def next_(  # noqa: PLR0913 - one parameter an option
     expression: Annotated[str, typer.Argument(metavar="EXPRESSION", help="Five fields, in quotes.")],
     *,
     match: Annotated[DayMatch, typer.Option(help="Which of the two days must match if both are given.")] = DayMatch.ANY,
-    timezone: Annotated[str, typer.Option(help="Whose clocks it follows.")] = "UTC",
+    timezone: Annotated[str, typer.Option(help="The time zone of the expression.")] = "UTC",
     count: Annotated[int, typer.Option(min=1, max=1000, help="How many times to show.")] = 5,
-    after: Annotated[datetime | None, typer.Option(help="By those clocks; else now.")] = None,
+    after: Annotated[datetime | None, typer.Option(help="Start at this time of the zone. Default: now.")] = None,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Say in words what a cron expression means, and when it runs next. Needs no database.
+    """Explain a cron expression in words, and show when it runs next. Needs no database.
 
     Example: horsies schedules next "*/5 9-17 * * mon-fri" --timezone Europe/Berlin
     """
@@ -111,7 +111,7 @@ def next_(  # noqa: PLR0913 - one parameter an option
         pattern = CronSchedule(expression, match=match.value)
         zone = ZoneInfo(check_timezone(timezone))
     except ConfigurationError as error:
-        error.location = None  # it was typed
+        error.location = None  # the expression comes from the command line, not from a source file
         raise
     times = [datetime.now(zone) if after is None else after.replace(tzinfo=after.tzinfo or zone).astimezone(zone)]
     for _ in range(count):
@@ -129,7 +129,7 @@ def next_(  # noqa: PLR0913 - one parameter an option
 def _change[R](
     arguments: Sequence[str], change: Callable[[Broker, str], Awaitable[BrokerResult[R | None]]]
 ) -> tuple[str, R]:
-    """Change one schedule, which has to be known."""
+    """Change one schedule, which must exist."""
     if len(arguments) > 2:  # noqa: PLR2004 - an app and a name
         message = "name one schedule"
         raise typer.BadParameter(message, param_hint="NAME")
@@ -139,6 +139,6 @@ def _change[R](
     if changed is None:
         known = [each.name for each in ask(app, lambda broker: broker.get_schedules())]
         message = f"there is no schedule {name!r}{did_you_mean(name, known)}"
-        help_text = "see: horsies schedules list; a scheduler makes schedules known"
+        help_text = "see: horsies schedules list; a running scheduler registers schedules"
         raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, message, help_text=help_text)
     return name, changed

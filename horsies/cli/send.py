@@ -30,7 +30,7 @@ def send(  # noqa: PLR0913 - one parameter an option
     locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
     task: Annotated[str, typer.Argument(help="The task's name.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="ARGUMENTS", help="Its arguments: JSON, or plain text.")
+        list[str] | None, typer.Argument(metavar="ARGUMENTS", help="The task's arguments, as JSON or plain text.")
     ] = None,
     *,
     json_object: Annotated[
@@ -39,12 +39,13 @@ def send(  # noqa: PLR0913 - one parameter an option
     delay: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Earliest start.")] = 0.0,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it as JSON.")] = False,
     timeout: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Longest wait; else no limit.")
+        float | None, typer.Option(min=0, metavar="SECONDS", help="How long to wait. Default: no limit.")
     ] = None,
 ) -> None:
-    """Send a task; print its id or, with --wait, its result.
+    """Send a task, and print its id or, with --wait, its result.
 
-    An argument is read as JSON where that fits the parameter's type, else as text. Put -- before negative numbers.
+    An argument is read as JSON if that fits the parameter's type, and otherwise as text. Put -- before negative
+    numbers.
 
     Example: horsies send instance:app add_numbers 5 3 --wait
 
@@ -60,7 +61,7 @@ def send(  # noqa: PLR0913 - one parameter an option
     given = arguments_by_name(definition.signature, arguments or [], json_object)
     args, kwargs = parse_arguments(definition.signature, given)
     sender = TaskSender[..., Any](definition, app.producer, TaskSendOptions(delay=delay))
-    with without_event("task.send_failed"):  # the command itself says why a task was not sent
+    with without_event("task.send_failed"):  # the command itself prints why a task was not sent
         sent = sender.send(*args, **kwargs)
     if isinstance(sent, Err):
         raise _not_sent(sent.err_value, app.config.broker)
@@ -73,13 +74,14 @@ def send(  # noqa: PLR0913 - one parameter an option
 def arguments_by_name(
     signature: SignatureCodec, positional: Sequence[str], json_object: str | None
 ) -> dict[str, list[str]]:
-    """Bind what stands on the command line to parameters.
+    """Bind the arguments of the command line to parameters.
 
     Returns:
-        For each parameter that is given, the JSON that its argument may mean, the likeliest first.
+        For each given parameter, the JSON values that its argument may mean, the likeliest first.
 
     Raises:
-        ConfigurationError: HRS-206: too many arguments, no JSON object, or a parameter given twice.
+        ConfigurationError: HRS-206: there are too many arguments, ``json_object`` is not a JSON object, or a parameter
+            is given twice.
     """
     by_position = [name for name, each in signature.parameters.items() if each.kind is not Parameter.KEYWORD_ONLY]
     if len(positional) > len(by_position):
@@ -100,7 +102,7 @@ def parse_arguments(
     """Choose the first meaning of each argument that fits its parameter.
 
     Raises:
-        ConfigurationError: HRS-206: an argument does not fit, naming its parameter.
+        ConfigurationError: HRS-206: an argument does not fit its parameter, which the message names.
     """
     chosen = {name: meanings[0] for name, meanings in given.items()}
     others = {name: list(meanings[1:]) for name, meanings in given.items()}
@@ -121,7 +123,10 @@ def _object(members: Mapping[str, str]) -> str:
 
 
 def _meanings(text: str) -> list[str]:
-    """As JSON, if it is that, and as text. JSON stays as it is written: 1.10 may be a decimal."""
+    """Return the meanings of an argument: as JSON, if it is valid JSON, and as text.
+
+    JSON is not normalized, because 1.10 may be meant as a decimal number.
+    """
     as_text = json.dumps(text)
     try:
         decode_json(text)

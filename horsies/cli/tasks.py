@@ -1,4 +1,4 @@
-"""``horsies tasks``: look at tasks, cancel them, send them again."""
+"""``horsies tasks``: shows, cancels and reruns tasks."""
 
 import json
 from datetime import datetime
@@ -29,18 +29,18 @@ from horsies.task_result import TaskError, added_fields
 
 tasks = typer.Typer(
     no_args_is_help=True,
-    help="Look at tasks, cancel them, send them again.\n\nExample: horsies tasks list instance:app --status FAILED",
+    help="Show, cancel and rerun tasks.\n\nExample: horsies tasks list instance:app --status FAILED",
 )
 
-_STATUS = typer.Option("--status", case_sensitive=False, help="Only tasks of this status; may be repeated.")
-_QUEUE = typer.Option("--queue", help="Only tasks of this queue.")
-_NAME = typer.Option("--name", help="Only tasks of this name.")
-_LIMIT = typer.Option("--limit", min=1, max=1000, help="How many at most.")
-_ERROR_CODE = typer.Option("--error-code", metavar="CODE", help="Only errors of this code; may be repeated.")
-_SINCE = typer.Option(parser=parse_time, metavar="TIME", help="Only tasks that ended then or later; UTC.")
-_UNTIL = typer.Option(parser=parse_time, metavar="TIME", help="Only tasks that ended before; UTC.")
-_AGAIN = typer.Option("--again", help="Include tasks that have a rerun already.")
-_YES = typer.Option("--yes", help="Do not ask.")
+_STATUS = typer.Option("--status", case_sensitive=False, help="Only tasks with this status; may be repeated.")
+_QUEUE = typer.Option("--queue", help="Only tasks in this queue.")
+_NAME = typer.Option("--name", help="Only tasks with this name.")
+_LIMIT = typer.Option("--limit", min=1, max=1000, help="Maximum number of tasks.")
+_ERROR_CODE = typer.Option("--error-code", metavar="CODE", help="Only errors with this code; may be repeated.")
+_SINCE = typer.Option(parser=parse_time, metavar="TIME", help="Only tasks that ended at this time (UTC) or later.")
+_UNTIL = typer.Option(parser=parse_time, metavar="TIME", help="Only tasks that ended before this time (UTC).")
+_AGAIN = typer.Option("--again", help="Include tasks that already have a rerun.")
+_YES = typer.Option("--yes", help="Do not ask for confirmation.")
 
 _COLUMNS = "task_id task_name status queue_name sent_at ended_at retry_count error_code reruns"
 _ATTEMPTS = "attempt outcome started_at finished_at worker_process_name error_code error_message"
@@ -59,10 +59,10 @@ def list_(  # noqa: PLR0913 - one parameter an option
     limit: Annotated[int, _LIMIT] = 20,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """List tasks, the latest sent first. Of ended tasks the latest 100,000 are looked at.
+    """List tasks, the most recently sent first. Of the ended tasks, only the latest 100,000 are searched.
 
-    With --error-code, --since or --until, only ended tasks are listed. The column RERUNS has the number of reruns of a
-    task.
+    With --error-code, --since or --until, only ended tasks are listed. The column RERUNS shows how many reruns a task
+    has.
 
     Example: horsies tasks list instance:app --status FAILED --name add_numbers
     """
@@ -78,7 +78,7 @@ def list_(  # noqa: PLR0913 - one parameter an option
 
 
 def _row(info: TaskInfo) -> SimpleNamespace:
-    """A task as a row of the table, with the number of its reruns in place of their ids."""
+    """Return a task as a row of the table, with the number of its reruns instead of their ids."""
     shown = {name: getattr(info, name) for name in _COLUMNS.split()}
     return SimpleNamespace(**shown | {"reruns": len(info.reruns) or None})
 
@@ -90,7 +90,7 @@ def show(
     no_args: Annotated[bool, typer.Option("--no-args", help="Do not show the arguments.")] = False,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Show all that is known of a task: its state, arguments, result and attempts. Exits with 1 if there is none.
+    """Show everything about a task: its state, arguments, result and attempts. Exits with 1 if it does not exist.
 
     Example: horsies tasks show instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
     """
@@ -129,7 +129,7 @@ def _print_task(info: TaskInfo) -> None:
 
 
 def _error_facts(error: TaskError) -> dict[str, object]:
-    """The parts of an error by name; a field of a subclass that is named like another fact follows ``error.``."""
+    """Return the parts of an error by name. A subclass field whose name is already taken gets the prefix ``error.``."""
     facts: dict[str, object] = {
         "message": error.message,
         "data": None if error.data is None else json.dumps(error.data, ensure_ascii=False),
@@ -150,9 +150,9 @@ def cancel(
     name: Annotated[str | None, _NAME] = None,
     yes: Annotated[bool, _YES] = False,
 ) -> None:
-    """End tasks that have not ended: those that are named, or all of a queue or a name. Running ones are killed.
+    """Cancel live tasks: those with the given ids, or all tasks of a queue or name. Running tasks are stopped.
 
-    Of a queue or a name, all tasks that are live at the question are cancelled, and none that is sent later.
+    With --queue or --name, the command cancels the tasks that are live when it asks, and none that are sent later.
 
     Example: horsies tasks cancel instance:app --name add_numbers
     """
@@ -178,14 +178,14 @@ def rerun(  # noqa: PLR0913 - one parameter an option
     since: Annotated[datetime | None, _SINCE] = None,
     until: Annotated[datetime | None, _UNTIL] = None,
     again: Annotated[bool, _AGAIN] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most; the first ended come first.")] = 1000,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number; the first to end are chosen.")] = 1000,
     yes: Annotated[bool, _YES] = False,
 ) -> None:
-    """Send ended tasks again, as new tasks: those that are named, or all of a queue, a name or an error code.
+    """Send ended tasks again, as new tasks: those with the given ids, or all of a queue, name or error code.
 
-    Prints the new ids. With --queue, --name or --error-code it sends failed tasks, unless --status names another
-    status, and leaves out tasks that have a rerun already, unless --again is given. A task that is named by its id and
-    has a rerun already is refused, unless --again is given.
+    The command prints the new ids. With --queue, --name or --error-code it sends failed tasks, unless --status names
+    another status. It leaves out tasks that already have a rerun, and it refuses such a task if its id is given;
+    --again sends them as well.
 
     Example: horsies tasks rerun instance:app --name add_numbers --error-code WORKER_CRASHED --since 2026-11-25T20:00
     """

@@ -16,9 +16,9 @@ def why(
     *,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Say in a sentence what tasks are waiting for: their time, a cap, a worker; or runs, for which nodes.
+    """Explain why tasks or runs are waiting: for a time, a cap, a worker or other nodes.
 
-    Exits with 1 if one of them is unknown.
+    Exits with 1 if one of the ids is unknown.
 
     Example: horsies why instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
     """

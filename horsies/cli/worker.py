@@ -12,7 +12,7 @@ from horsies.worker.options import WorkerOptions
 
 
 class LogLevel(StrEnum):
-    """How much is logged."""
+    """The levels of log messages."""
 
     DEBUG = "DEBUG"
     INFO = "INFO"
@@ -21,41 +21,43 @@ class LogLevel(StrEnum):
     CRITICAL = "CRITICAL"
 
 
-OfLogLevel = Annotated[LogLevel, typer.Option(case_sensitive=False, help="Least level that is logged.")]
-OfLogFormat = Annotated[Literal["text", "json"], typer.Option(help="One line an event, or one JSON object.")]
+OfLogLevel = Annotated[LogLevel, typer.Option(case_sensitive=False, help="Log events of this level and above.")]
+OfLogFormat = Annotated[Literal["text", "json"], typer.Option(help="Log events as lines of text or as JSON objects.")]
 
 
 def worker(  # noqa: PLR0913 - one parameter an option
     locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
     *,
     processes: Annotated[int, typer.Option(min=1, help="Child processes that run tasks.")] = 1,
-    concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time in each child.")] = 1,
-    queues: Annotated[str, typer.Option(metavar="A,B", help="Work on these queues only.")] = "",
-    max_claim_batch: Annotated[int, typer.Option(min=0, help="Most tasks taken in one claim; 0: no limit.")] = 0,
+    concurrency: Annotated[int, typer.Option(min=1, help="Tasks that each child runs at once.")] = 1,
+    queues: Annotated[str, typer.Option(metavar="A,B", help="Serve only these queues.")] = "",
+    max_claim_batch: Annotated[int, typer.Option(min=0, help="Maximum number of tasks in one claim; 0: no limit.")] = 0,
     max_claim_per_worker: Annotated[
-        int, typer.Option(min=0, help="Most tasks in hand; 0: as many as the children can run.")
+        int, typer.Option(min=0, help="Maximum number of claimed tasks; 0: as many as the children can run.")
     ] = 0,
     max_tasks_per_child: Annotated[
-        int, typer.Option(min=0, help="Tasks after which a child is replaced; 0: no limit.")
+        int, typer.Option(min=0, help="Replace a child after this number of tasks; 0: no limit.")
     ] = 0,
     max_memory_per_child_mb: Annotated[
-        int, typer.Option(min=0, help="Resident memory over which a child is replaced; 0: no limit.")
+        int, typer.Option(min=0, help="Replace a child whose resident memory exceeds this; 0: no limit.")
     ] = 0,
     start_method: Annotated[
-        Literal["fork", "spawn"], typer.Option(help="Fork children, or have each one import the app by itself.")
+        Literal["fork", "spawn"], typer.Option(help="Fork children, or let each child import the app itself.")
     ] = "fork",
-    scheduler: Annotated[bool, typer.Option("--scheduler", help="Run the app's schedules, too.")] = False,
+    scheduler: Annotated[bool, typer.Option("--scheduler", help="Also run the app's schedules.")] = False,
     reload: Annotated[
-        bool, typer.Option("--reload", help="Start again when a file of the app changes, and log each task.")
+        bool, typer.Option("--reload", help="Restart when a file of the app changes, and log each task.")
     ] = False,
     shutdown_timeout: Annotated[
         float | None,
-        typer.Option(min=0, metavar="SECONDS", help="How long running tasks get when the worker stops; else no limit."),
+        typer.Option(
+            min=0, metavar="SECONDS", help="Kill tasks that still run this long after a stop. Default: never."
+        ),
     ] = None,
     loglevel: OfLogLevel = LogLevel.INFO,
     log_format: OfLogFormat = "text",
 ) -> None:
-    """Run tasks until told to stop.
+    """Run tasks until the worker is stopped.
 
     Ctrl-C, SIGTERM and SIGHUP shut down gracefully; press Ctrl-C again to kill running tasks.
 

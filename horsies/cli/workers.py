@@ -15,7 +15,7 @@ def workers(
     *,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """List the workers that the database knows, and what each has in hand.
+    """List the workers that the database knows, with their claimed tasks.
 
     Example: horsies workers instance:app
     """

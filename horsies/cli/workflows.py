@@ -1,4 +1,4 @@
-"""``horsies workflows``: look at runs of workflows, pause, resume and cancel them."""
+"""``horsies workflows``: shows, pauses, resumes and cancels runs of workflows."""
 
 import json
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 workflows = typer.Typer(
     no_args_is_help=True,
-    help="Look at runs of workflows, pause, resume and cancel them.\n\n"
+    help="Show, pause, resume and cancel runs of workflows.\n\n"
     "Example: horsies workflows list instance:app --status PAUSED",
 )
 
-_STATUS = typer.Option("--status", case_sensitive=False, help="Only runs of this status.")
-_LIMIT = typer.Option("--limit", min=1, max=1000, help="How many at most.")
-_RUNS = typer.Argument(metavar="[MODULE:APP] WORKFLOW_ID", help="The app whose database is meant, and runs.")
+_STATUS = typer.Option("--status", case_sensitive=False, help="Only runs with this status.")
+_LIMIT = typer.Option("--limit", min=1, max=1000, help="Maximum number of runs.")
+_RUNS = typer.Argument(metavar="[MODULE:APP] WORKFLOW_ID", help="The app whose database is used, and ids of runs.")
 _COLUMNS = "workflow_id name status total completed failed skipped started_at finished_at"
 _MARKS = {
     "COMPLETED": "✓",
@@ -49,7 +49,7 @@ def list_(
     limit: Annotated[int, _LIMIT] = 20,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """List runs, the latest first; those below other runs are shown with these.
+    """List runs, the latest first. Child runs are not listed; `show` of the parent run names them.
 
     Example: horsies workflows list instance:app --status FAILED
     """
@@ -62,7 +62,7 @@ def list_(
 
 @workflows.command()
 def show(arguments: Annotated[list[str], _RUNS], *, as_json: Annotated[bool, AS_JSON] = False) -> None:
-    """Show a run and its graph: a node stands below those that it waits for. Exits with 1 if there is none.
+    """Show a run and its graph. A node is below the nodes that it waits for. Exits with 1 if the run does not exist.
 
     Example: horsies workflows show instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
     """
@@ -95,10 +95,10 @@ def _as_data(node: "RunTaskRow") -> dict[str, Any]:
 
 
 def draw(nodes: Sequence["RunTaskRow"]) -> list[str]:
-    """A graph as lines: each node further to the right than those that it waits for, and behind an arrow their ids."""
+    """Draw a graph as lines. A node is indented further than the nodes it waits for; an arrow points to their ids."""
     levels: dict[int, int] = {}
     waiting = list(nodes)
-    while waiting:  # a spec may name a node before those that it waits for
+    while waiting:  # a spec may list a node before the nodes that it waits for
         ready = [node for node in waiting if all(source in levels for source in node.waits_for)]
         levels |= {node.node_index: 1 + max((levels[each] for each in node.waits_for), default=-1) for node in ready}
         waiting = [node for node in waiting if node.node_index not in levels]
@@ -115,7 +115,7 @@ def draw(nodes: Sequence["RunTaskRow"]) -> list[str]:
 
 @workflows.command()
 def pause(arguments: Annotated[list[str], _RUNS]) -> None:
-    """Hold what waits in runs, and in those below them; running tasks finish.
+    """Pause runs and their child runs: none of their tasks starts until they are resumed. Running tasks finish.
 
     Example: horsies workflows pause instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
     """
@@ -124,7 +124,7 @@ def pause(arguments: Annotated[list[str], _RUNS]) -> None:
 
 @workflows.command()
 def resume(arguments: Annotated[list[str], _RUNS]) -> None:
-    """Let paused runs go on, and those below them.
+    """Resume paused runs and their child runs.
 
     Example: horsies workflows resume instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
     """
@@ -133,7 +133,7 @@ def resume(arguments: Annotated[list[str], _RUNS]) -> None:
 
 @workflows.command()
 def cancel(arguments: Annotated[list[str], _RUNS]) -> None:
-    """End runs, and those below them: what waits is skipped, running tasks are killed.
+    """Cancel runs and their child runs. Waiting nodes are skipped, running tasks are stopped.
 
     Example: horsies workflows cancel instance:app 01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e
     """

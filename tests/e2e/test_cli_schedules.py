@@ -65,7 +65,7 @@ def test_pause_resume_and_run(db: Session, tmp_path: Path, env: dict[str, str]) 
     assert (sent.returncode, sent.stdout) == (0, f"{schedule_state(db).last_task_id}\n")
     assert row(db, "tasks", UUID(sent.stdout.strip()))["task_name"] == "add"
     resumed = horsies(tmp_path, "schedules", "resume", "nightly", **env)
-    assert (resumed.returncode, resumed.stdout) == (0, "schedule nightly goes on\n")
+    assert (resumed.returncode, resumed.stdout) == (0, "schedule nightly is resumed\n")
     assert schedule_state(db).resumed_at == NOON
     assert horsies(tmp_path, "schedules", "resume", "nightly", **env).stdout == "schedule nightly is already running\n"
 

@@ -241,7 +241,7 @@ def test_queues_are_listed_paused_resumed_and_capped(shell: Shell) -> None:
     assert shell.run("queues", "pause", "shop:app", "mail").stdout == "queue mail was paused before\n"
     assert worker.claim() == []
     assert shell.run("why", waiting).stdout == f"{waiting}: its queue mail is paused\n"
-    assert shell.run("queues", "resume", "shop:app", "mail").stdout == "queue mail goes on\n"
+    assert shell.run("queues", "resume", "shop:app", "mail").stdout == "queue mail is resumed\n"
     assert shell.run("queues", "cap", "shop:app", "mail", 0).stdout == "queue mail has a cap of 0\n"
     assert shell.json("queues", "list", "shop:app")[1]["max_concurrency"] == 0
     assert [each["reason"] for each in shell.json("why", waiting)] == ["queue_full"]
