@@ -38,7 +38,7 @@ def is_logged(level: int) -> bool:
 
 @contextmanager
 def without_event(name: str) -> Generator[None]:
-    """Within this block events of a name reach no log, because the program itself reports them."""
+    """Suppress events with this name within the block, because the program itself reports them."""
 
     def is_other(record: logging.LogRecord) -> bool:
         return getattr(record, "event", None) != name
@@ -67,7 +67,7 @@ def _plain(value: object) -> str:
 
 
 def _json(document: object) -> str:
-    """JSON without characters that a terminal obeys: names of tasks and texts of exceptions may hold any."""
+    """Encode JSON with control characters escaped, because names of tasks and texts of exceptions may contain any."""
     shown = json.dumps(document, default=lambda value: mask_known_secrets(str(value)), ensure_ascii=False)
     return printable_json(shown)
 

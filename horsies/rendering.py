@@ -89,8 +89,8 @@ class _Paint:
 
 
 def _render_one(error: HorsiesError, paint: _Paint, label: Label) -> str:
-    # Messages and notes may quote what a user or a driver said. A help text is our own, and is not masked: a password
-    # such as "password" would take words out of it.
+    # Messages and notes may quote text of a user or a driver. A help text is written by this library and not masked,
+    # because a password such as "password" would remove words from it.
     message = _indent(printable(mask_known_secrets(error.message)), "  ")
     lines = [paint(_STYLES[label], f"{label}[{error.code}]") + paint(_BOLD, f": {message}")]
     margin = " "
@@ -129,6 +129,6 @@ def _columns(text: str) -> int:
 
 
 def short_path(file: str) -> str:
-    """A path relative to the working directory if it is below it, as it is otherwise."""
+    """Return a path relative to the working directory if it is below that, and otherwise unchanged."""
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file

@@ -1,4 +1,4 @@
-"""Checking an app before it is served: phases, each gated on the one before, which report all they find."""
+"""Checks of an app before it is served. They run in phases; a phase runs only if the earlier ones found no mistakes."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,14 +46,14 @@ type Phase = Callable[[], Iterable[HorsiesError]]
 
 
 def check_app(app: App, config: AppConfig, home: str, modules: Sequence[str], *, live: bool) -> list[HorsiesError]:
-    """Go through the phases; what the first that finds something found, or an empty list.
+    """Run the phases, and return the mistakes of the first phase that finds any, or an empty list.
 
     Args:
-        app: whose registry keeps its ``problems``, for modules are imported once.
-        config: of the app.
-        home: the module that made the app.
-        modules: those it discovers.
-        live: ask the database, too.
+        app: The app. Its registry keeps its ``problems``, because modules are imported only once.
+        config: The configuration of the app.
+        home: The module that made the app.
+        modules: The modules that the app discovers.
+        live: Whether to check the database as well.
     """
     met: list[HorsiesError] = []
     registry = app.registry
@@ -61,7 +61,7 @@ def check_app(app: App, config: AppConfig, home: str, modules: Sequence[str], *,
         phases: list[Phase] = [
             partial(_check_config, config),
             partial(_import, modules, registry, met),
-            lambda: met,  # what is wrong with workflow specs that were met on the way
+            lambda: met,  # mistakes in workflow specs that earlier phases built
             partial(_check_copies, registry),
             _check_keys,
             partial(_check_definitions, app),
@@ -79,20 +79,20 @@ def check_app(app: App, config: AppConfig, home: str, modules: Sequence[str], *,
 
 
 def _check_config(config: AppConfig) -> Iterator[HorsiesError]:
-    """Settings that were changed without their constructor, which has checked them once."""
+    """Check settings again, because they may have been changed after their constructor checked them."""
     for settings in (config, *(value for _, value in config if isinstance(value, Settings))):
         yield from (wrong.error for wrong in settings.contradictions())
 
 
 def _import(modules: Sequence[str], registry: Registry, met: list[HorsiesError]) -> list[HorsiesError]:
-    """Import all modules. A wrong task makes workflows wrong that have it, so these come later."""
+    """Import all modules. A later phase checks workflows, because an invalid task makes its workflows invalid."""
     raised = import_tasks(modules)  # a module that raised is imported again by the next check
     met += {str(error): error for error in (*registry.problems, *raised)}.values()
     return [error for error in met if not isinstance(error, WorkflowValidationError)]
 
 
 def _check_copies(registry: Registry) -> Iterator[HorsiesError]:
-    """Apps that exist twice, because one file was imported under two names, when the other one got the tasks."""
+    """Find a second copy of the app that received the tasks, because a file was imported under two names."""
     for copy in registry.copies():
         lost = [name for name in copy.names if name not in registry]
         if lost:
@@ -108,9 +108,9 @@ def _check_copies(registry: Registry) -> Iterator[HorsiesError]:
 
 
 def _check_keys() -> Iterator[HorsiesError]:
-    """Definitions without a key, which nothing has built yet."""
+    """Find definitions without a key. Nothing has built them yet, so no error was reported."""
     classes = cast("AnyDefinition", WorkflowDefinition).__subclasses__()
-    for each in classes:  # which grows meanwhile
+    for each in classes:  # the list grows during the loop
         classes.extend(each.__subclasses__())
         if each.can_be_built() and not each.__subclasses__() and not getattr(each, "definition_key", None):
             fix = f'add definition_key = "{each.__name__.lower()}.v1", which must not change while runs of it exist'
@@ -123,7 +123,7 @@ def _check_keys() -> Iterator[HorsiesError]:
 
 
 def _check_definitions(app: App) -> list[HorsiesError]:
-    """Definitions of this app's tasks, built as they stand, as far as they do; others may be another app's."""
+    """Build the definitions that use tasks of this app, as far as possible; others may belong to another app."""
     found: list[HorsiesError] = []
     with sends_suppressed(Suppression.CHECK), collecting(found):
         for definition in definitions().values():
@@ -144,7 +144,7 @@ def _check_builders(registry: Registry) -> list[HorsiesError]:
 
 
 def _try_builder(builder: WorkflowBuilder, case: object) -> None:
-    """Call a builder; what is wrong with it or with its spec is collected."""
+    """Call a builder with each of its cases, and collect the errors of the calls and of the specs."""
     name = getattr(builder.fn, "__qualname__", repr(builder.fn))
 
     def wrong(code: ErrorCode, message: str, fix: str, at: SourceLocation | None = None) -> None:
@@ -155,7 +155,7 @@ def _try_builder(builder: WorkflowBuilder, case: object) -> None:
     except TypeError as error:
         if builder.cases:
             message = f"{name}() can't be called with the case {show_value(case)}: {error}"
-            wrong(ErrorCode.WORKFLOW_CHECK_CASE_INVALID, message, "a case is a dict of its arguments by name")
+            wrong(ErrorCode.WORKFLOW_CHECK_CASE_INVALID, message, "a case is a dict of the builder's arguments by name")
         else:
             message, fix = f"{name}() needs cases: {error}", "write @app.workflow_builder(cases=[{…}])"
             wrong(ErrorCode.WORKFLOW_CHECK_CASES_REQUIRED, message, fix)
@@ -167,14 +167,14 @@ def _try_builder(builder: WorkflowBuilder, case: object) -> None:
         report([error])
     except Exception as error:  # noqa: BLE001 - user code
         message = f"{name}() raised {type(error).__name__} with the case {show_value(case)}: {error}"
-        wrong(code, mask_secrets(message), "mend it, or the case", raised_at(error))
+        wrong(code, mask_secrets(message), "fix the builder or the case", raised_at(error))
     else:
         if not isinstance(built, WorkflowSpec):
-            wrong(code, f"{name}() returned {show_value(built)}, which is no WorkflowSpec", "return app.workflow(…)")
+            wrong(code, f"{name}() returned {show_value(built)}, which is not a WorkflowSpec", "return app.workflow(…)")
 
 
 def _check_undecorated(registry: Registry, modules: Sequence[str]) -> Iterator[HorsiesError]:
-    """Functions that say they return a `WorkflowSpec`, and that no check calls."""
+    """Find functions that are annotated to return a `WorkflowSpec` but that no check calls."""
     known = {id(builder.fn) for builder in registry.builders}
     for module in dict.fromkeys(map(loaded_module, modules)):
         for name, fn in vars(module).items() if module is not None else ():
@@ -184,7 +184,7 @@ def _check_undecorated(registry: Registry, modules: Sequence[str]) -> Iterator[H
                     ErrorCode.WORKFLOW_CHECK_UNDECORATED_BUILDER,
                     f"{name}() returns a WorkflowSpec, and is not checked",
                     location=function_location(fn),
-                    help_text="put @app.workflow_builder(cases=[…]) on it",
+                    help_text="decorate it with @app.workflow_builder(cases=[…])",
                 )
 
 
@@ -213,7 +213,7 @@ def _check_schedules(config: AppConfig, registry: Registry) -> Iterable[HorsiesE
 
 
 def wrong_policies(retry_policy: object, exception_mapper: object, default_code: object) -> Iterator[HorsiesError]:
-    """Find what is wrong with a task's policies, or an app's: HRS-102, HRS-209, HRS-212. None stands for none."""
+    """Find mistakes in the policies of a task or an app: HRS-102, HRS-209, HRS-212. None means: there is no policy."""
     if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
         problem = f"retry_policy must be a RetryPolicy, got a {type(retry_policy).__name__}"
         fix = "write retry_policy=RetryPolicy.fixed([60, 300], auto_retry_for=[…])"
@@ -225,7 +225,7 @@ def wrong_policies(retry_policy: object, exception_mapper: object, default_code:
 
 
 def _check_database(config: AppConfig, registry: Registry) -> Iterator[HorsiesError]:
-    """Ask the database: nothing is changed there, not even a schema made."""
+    """Check the database without changing it; not even the schema is created."""
     broker = config.broker
     database = Database(broker)
     try:

@@ -1,4 +1,4 @@
-"""Entries of exception mappers that can never match, because another one always does before."""
+"""Finding entries of exception mappers that can never match, because another entry always takes precedence."""
 
 from collections.abc import Iterator
 
@@ -15,10 +15,10 @@ _MOST_NAMED = 5
 def unmatched_entries(config: AppConfig, registry: Registry) -> list[HorsiesError]:
     """Find entries and default codes that no exception can reach.
 
-    A task's mapper is looked at before the app's, and in each the nearest base class of the exception counts. So an
-    entry always comes before all others of its mapper for its own class; the order of the entries says nothing. It can
-    never match only if the library gives that exception a code of its own, or if it is the app's and the mappers of all
-    tasks have its class or one of its bases.
+    The mapper of a task takes precedence over that of the app, and in each mapper the entry for the nearest base class
+    of the exception applies. So for its own class, an entry takes precedence over all others of its mapper, whatever
+    their order. An entry can never match in two cases only: the library assigns a fixed code to that exception, or the
+    entry is in the app's mapper and the mappers of all tasks contain its class or one of its base classes.
     """
     tasks = [registry.get(name) for name in registry.names if not name.startswith("horsies.")]
     found = [*_taken_by_the_library(config.exception_mapper, "the app", None)]

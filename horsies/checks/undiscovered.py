@@ -1,4 +1,4 @@
-"""Tasks that a worker would never run: an app without tasks, and modules of tasks that nothing imports."""
+"""Finding tasks that a worker would never run: apps without tasks, and modules of tasks that nothing imports."""
 
 import re
 import sys
@@ -16,12 +16,12 @@ _NOT_SOURCES = {"tests", "test", "node_modules", "site-packages", "build", "dist
 
 
 def find_warnings(registry: Registry, home: str, discovered: Sequence[str]) -> list[HorsiesError]:
-    """Find what an app's tasks lack; to be called when all discovered modules are imported.
+    """Find tasks that are not discovered. Call it after all discovered modules were imported.
 
     Args:
-        registry: of the app.
-        home: the module that made the app.
-        discovered: the modules that the app discovers.
+        registry: The registry of the app.
+        home: The module that made the app.
+        discovered: The modules that the app discovers.
     """
     places = list(_undiscovered(home))
     if not registry.names:
@@ -37,7 +37,7 @@ def _without_tasks(
     if places:
         fix = f"add {_as_setting(places)} where the app is made"
     elif discovered:
-        fix = "define tasks with @app.task(…) of this very app, in one of these modules"
+        fix = "define tasks with @app.task(…) of this app in one of these modules"
     else:
         fix = 'define tasks with @app.task(…), and name their modules: app.discover_tasks(["shop.tasks"])'
     return ConfigurationError(
@@ -63,14 +63,14 @@ def _as_setting(places: Iterable[SourceLocation]) -> str:
 
 
 def _dotted(file: Path) -> str:
-    """The name by which a file can be imported; its path, if there is none."""
+    """Return the name by which a file can be imported, or its path if it has none."""
     roots = [Path(entry or ".").absolute() for entry in sys.path]
     names = [".".join(file.relative_to(root).with_suffix("").parts) for root in roots if file.is_relative_to(root)]
     return min(names, key=len, default=str(file))
 
 
 def _undiscovered(home: str) -> Iterator[SourceLocation]:
-    """Where, near the app's module, files that were not imported decorate functions as its tasks."""
+    """Find files near the app's module that define tasks of the app but were not imported."""
     module = loaded_module(home)
     file = getattr(module, "__file__", None)
     if not file or not is_users_own(Path(file)):
@@ -90,7 +90,10 @@ def _undiscovered(home: str) -> Iterator[SourceLocation]:
 
 
 def _read(path: Path) -> str:
-    """The text of a file; empty if it can't be read, as a folder or a lock file of Emacs, which is a broken link."""
+    """Return the text of a file, or an empty string if it cannot be read.
+
+    It may be a folder, or a lock file of Emacs, which is a broken symbolic link.
+    """
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -98,7 +101,7 @@ def _read(path: Path) -> str:
 
 
 def _sources(own: Path) -> Iterator[Path]:
-    """The Python files of the app's package; beside a module that is in none, those of its folder and one below."""
+    """Yield the Python files of the app's package; without a package, those of its folder and the subfolders."""
     top = own.parent
     candidates: Iterable[Path]
     if not (top / "__init__.py").is_file():

@@ -36,7 +36,7 @@ def keep(lock: str, own_folder: str, server: list[str]) -> None:
     pid = os.fork()
     if not pid:
         _exec_server(server, keeper)
-    # A signal to the whole process group is meant for the programs in it, and their last work still needs the server.
+    # A signal to the whole process group is addressed to the programs in it, which still need the server to stop.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:

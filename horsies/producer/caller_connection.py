@@ -1,8 +1,8 @@
 """Calls over a connection of the caller, in the transaction that is open there. The caller ends the transaction.
 
 A connection is recognised by the names of its classes, so that none of the supported libraries has to be imported. A
-failed call fails the transaction of the caller, as any failed statement does. There is no savepoint, so that a caller
-who ignores the error and commits gets nothing committed rather than only their own statements.
+failed call fails the transaction of the caller, as any failed statement does. There is deliberately no savepoint: if
+the caller ignores the error and commits, nothing is committed, instead of only the caller's own statements.
 """
 
 import asyncio

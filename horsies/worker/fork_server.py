@@ -171,9 +171,7 @@ def start_fork_server(
     """
     ours, theirs = socket_pair()
     with theirs:
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, STOP_SIGNALS
-        )  # a signal between fork and setsid is meant for this process
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # a signal between fork and setsid is for this process
         try:
             process_main = partial(_fork_server_main, load, method)
             pid = start_process(method, process_main, [theirs.fileno()], [ours, *signals.sockets])

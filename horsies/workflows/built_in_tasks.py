@@ -1,6 +1,6 @@
-"""The tasks that runs need besides the app's own: they build child runs, and expand and collect maps.
+"""The tasks of the library that runs need besides those of the app: they build child runs, and expand and collect maps.
 
-They are ordinary tasks, so whatever happens to their worker, they are repeated or their node fails.
+They are ordinary tasks: if their worker dies, they are repeated or their node fails.
 """
 
 import inspect
@@ -32,13 +32,13 @@ type Done = TaskResult[None, TaskError]
 
 
 def inner_tasks(app: App) -> Iterator[TaskDefinition]:
-    """A task for each definition that was imported, which builds a run of it, and the one for maps."""
+    """Return the built-in tasks: one for each imported definition, which builds a run of it, and one for maps."""
     none = SignatureCodec(_nothing)
     for key, definition in definitions().items():
         try:
             signature = definition.signature() or none
         except TaskDefinitionError:
-            continue  # then no workflow can have it for a node: HRS-023
+            continue  # no workflow can use it as a node: HRS-023
         yield _inner(BUILD_TASK + key, partial(_build, app, definition), signature, definition.location)
     yield _inner(MAP_TASK, partial(_map, app.producer.runner), none, None)
 
@@ -49,7 +49,7 @@ def _inner(name: str, fn: Any, signature: SignatureCodec, location: SourceLocati
 
 
 def _nothing() -> None:
-    """Take no arguments: for the signature's sake."""
+    """Take no arguments; only the signature of this function is used."""
 
 
 def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) -> Done:
@@ -85,7 +85,7 @@ def _task() -> CurrentTask:
 
 
 def require_answer[R](call: Call[R]) -> Operation[R]:
-    """Call, again and again while the database is away: these calls may be repeated."""
+    """Make a call, and repeat it while the database is unreachable; these calls are safe to repeat."""
     for _ in range(_TRIES):
         try:
             return (yield call)

@@ -147,7 +147,7 @@ class Executor:
             return stopped(call.job, cause, location=location)
         try:
             return stopped(call.job, cause, exception, location=location)
-        except BaseException:  # noqa: BLE001 - the user's exceptions may raise anything when looked at
+        except BaseException:  # noqa: BLE001 - accessing the user's exception may raise anything
             return stopped(call.job, cause, location=location)
 
     def conclude(self, call: ReadyCall, returned: object) -> Report:
