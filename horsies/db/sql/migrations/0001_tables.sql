@@ -1,4 +1,4 @@
--- The tables of the task queue. Everything that changes a row is a function in ../functions.
+-- The tables of the task queue. Only the functions in ../functions change their rows.
 
 create table horsies.schema_version (
     version int not null,
@@ -8,31 +8,31 @@ create table horsies.schema_version (
 );
 create unique index schema_version_is_one_row on horsies.schema_version ((true));
 
--- Read by horsies.now(), and only in a database where `horsies_test.clock` is on: tests move time here.
+-- Tests move time with this table. horsies.now() reads it only in a database where `horsies_test.clock` is on.
 create table horsies.clock (
     frozen_at timestamptz,
     shift interval not null default '0'
 );
 create unique index clock_is_one_row on horsies.clock ((true));
 
--- Live tasks only. A task that ends leaves this table for `history` in the transaction that ends it, so
--- the table, and with it every claim, stays as small as the work in hand.
+-- Live tasks only. The transaction that ends a task moves it to `history`. So this table contains only tasks that wait
+-- or run, and claims stay fast.
 create table horsies.tasks (
-    id uuid primary key,                                -- UUIDv7, made by the sender
+    id uuid primary key,                                -- a UUIDv7 that the sender makes
     task_name text not null,
     queue text not null,
     priority smallint not null constraint priority_is_from_1_to_100 check (priority between 1 and 100),
-    args json not null,                                 -- json, not jsonb: the bytes come back as they went in
+    args json not null,                                 -- json instead of jsonb preserves the bytes
     status text not null default 'PENDING'
         constraint status_is_live check (status in ('PENDING', 'CLAIMED', 'RUNNING')),
     held boolean not null default false,                -- waiting because its workflow run is paused
     run_at timestamptz not null,
     good_until timestamptz,
     attempt int not null default 0 constraint attempt_counts_up_from_0 check (attempt >= 0),
-    hand_backs int not null default 0,                  -- claims whose worker died before the task began
+    hand_backs int not null default 0,                  -- claims whose worker died before it started the task
     retry_policy json,
     timeout_ms int constraint timeout_is_at_least_100_ms check (timeout_ms >= 100),
-    worker_id uuid,                                     -- worker_id and exchange_no: the fence of this claim
+    worker_id uuid,                                     -- worker_id and exchange_no are the fence of the claim
     exchange_no bigint,
     lease_until timestamptz,
     sent_at timestamptz not null,
@@ -56,14 +56,15 @@ create table horsies.tasks (
     autovacuum_analyze_threshold = 5000, autovacuum_vacuum_cost_delay = 0
 );
 create index tasks_to_claim on horsies.tasks (queue, priority, run_at, id) where status = 'PENDING' and not held;
--- For whoever asks by name. That a row waits is said in another way, which constraints make the same: a look for a name
--- that is rare would else go through `tasks_to_claim`, for statistics say that it is as common as others.
+-- For searches by name. Its condition selects waiting rows by `exchange_no is null`, which a constraint makes
+-- equivalent to PENDING. With the condition of `tasks_to_claim`, the planner would search that index for a rare name as
+-- well, because the statistics do not show that the name is rare.
 create index tasks_by_name on horsies.tasks (task_name, queue, priority, run_at, id)
     where exchange_no is null and not held;
 create index tasks_in_hand on horsies.tasks (worker_id) where status <> 'PENDING';
 create index tasks_with_a_deadline on horsies.tasks (good_until) where good_until is not null;
 
--- Ended tasks, append-only, a partition for each (UTC) day of finishing: old days are dropped, not deleted.
+-- Ended tasks, append-only, with one partition for each day (UTC) on which tasks ended. Old partitions are dropped.
 create table horsies.history (
     id uuid not null,
     task_name text not null,
@@ -99,7 +100,7 @@ create table horsies.history (
 ) partition by range (finished_at);
 create table horsies.history_default partition of horsies.history default;
 
--- Attempts that did not end their task. The last attempt is read off the history row.
+-- Attempts that did not end their task. The history row of a task describes its last attempt.
 create table horsies.attempts (
     task_id uuid not null,
     attempt int not null,
@@ -117,13 +118,13 @@ create table horsies.attempts (
     primary key (task_id, attempt)
 );
 
--- One row for each live worker. No row: the worker is dead, and what it had in hand is handed on.
+-- One row for each live worker. A worker without a row is dead, and its tasks are recovered.
 create table horsies.workers (
-    id uuid primary key,                                -- new at every start of a supervisor
+    id uuid primary key,                                -- a new one at each start of a supervisor
     hostname text not null,
     pid int not null,
     process_name text not null,
-    boot_id text not null,                              -- these four prove a death on the same host
+    boot_id text not null,                              -- these three and pid prove a death on the same host
     pid_namespace text not null,
     process_start text not null,
     library_version text not null,

@@ -1,10 +1,10 @@
--- Workflow runs: what they consist of, and how far they have come. Everything that changes a row is a function in
--- ../functions, under the lock of the root run.
+-- Workflow runs, their nodes and their states. Only the functions in ../functions change rows, under the lock of the
+-- root run.
 
 create table horsies.workflows (
     id uuid primary key,
-    root_id uuid not null,                              -- the run at the top: its row is the lock of the whole tree
-    parent_id uuid,                                     -- the run, and its node, that this run is a part of
+    root_id uuid not null,                              -- the root run, whose row is the lock of the tree
+    parent_id uuid,                                     -- the parent run, and its node that runs this run
     parent_index int,
     name text not null,
     definition_key text not null,
@@ -12,14 +12,14 @@ create table horsies.workflows (
         check (status in ('RUNNING', 'PAUSED', 'COMPLETED', 'FAILED', 'CANCELLED')),
     on_error text not null constraint on_error_is_fail_or_pause check (on_error in ('fail', 'pause')),
     output_index int,
-    cases json,                                         -- [[index, …], …]: all of any case make a success; null: all nodes
+    cases json,                                         -- [[index, …], …]: success cases; null: all nodes
     optional int[] not null,
     total int not null,
     completed int not null default 0,
     failed int not null default 0,
     skipped int not null default 0,
-    failed_index int,                                   -- the first failure
-    error json,                                         -- of a FAILED or CANCELLED run
+    failed_index int,                                   -- the node that failed first
+    error json,                                         -- null unless the run is FAILED or CANCELLED
     fingerprint bytea not null,
     started_at timestamptz not null,
     finished_at timestamptz,
@@ -35,7 +35,7 @@ create index workflows_by_root on horsies.workflows (root_id);
 create index workflows_that_ended on horsies.workflows (finished_at) where finished_at is not null;
 create index workflows_by_start on horsies.workflows (started_at);
 
--- Nodes own their results until the run is pruned. A node is RUNNING when its task is: that is not written here.
+-- Nodes keep their results until the run is pruned. A node is RUNNING while its task is; this is not stored here.
 create table horsies.workflow_nodes (
     workflow_id uuid not null,
     index int not null,
@@ -49,7 +49,7 @@ create table horsies.workflow_nodes (
     ctx_from int[],
     wants_meta boolean not null,
     waits_for int[] not null,
-    needed int,                                         -- how many have to complete; null: all of them
+    needed int,                                         -- dependencies that must complete; null: all
     allow_failed_deps boolean not null,
     good_until timestamptz,
     timeout_ms int,
@@ -61,16 +61,16 @@ create table horsies.workflow_nodes (
         check (status in ('PENDING', 'READY', 'ENQUEUED', 'COMPLETED', 'FAILED', 'SKIPPED')),
     open_deps int not null,                             -- dependencies that have not ended
     completed_deps int not null default 0,
-    blamed int,                                         -- the first, in the order of waits_for, that did not complete
+    blamed int,                                         -- the first dependency that did not complete
     task_id uuid,
-    child_id uuid,                                      -- the run that this node is
-    items int,                                          -- of a map, once it is expanded
+    child_id uuid,                                      -- the child run of a workflow node
+    items int,                                          -- the number of items of an expanded map
     sent_items int not null default 0,
     open_items int,
     result json,                                        -- the value if COMPLETED, else the TaskError
     error_code text,
-    summary json,                                       -- of the child run
-    result_kind text,                                   -- what made the result, where that is a node of the child run
+    summary json,                                       -- the summary of the child run
+    result_kind text,                                   -- the kind of the child run's node with the result
     result_task text,
     started_at timestamptz,
     finished_at timestamptz,
@@ -80,16 +80,16 @@ create table horsies.workflow_nodes (
     constraint node_error_code_unless_completed check ((status in ('FAILED', 'SKIPPED')) = (error_code is not null)),
     constraint enqueued_node_has_a_task check (status <> 'ENQUEUED' or task_id is not null)
 ) with (fillfactor = 60);
--- The run comes second: were it first, a plan made while the table is empty might take this index for that of the key, and read
--- all nodes of a run for each.
+-- The run is the second column. If it were the first, a plan from a time when the table was empty might use this index
+-- instead of the primary key, and read all nodes of a run to find one.
 create unique index workflow_nodes_by_node_id on horsies.workflow_nodes (node_id, workflow_id);
 
--- From a node to those that wait for it, so that an end costs as much as it has dependents.
+-- The dependents of each node, so that the cost of ending a node depends only on their number.
 create table horsies.workflow_edges (
     workflow_id uuid not null,
     source int not null,
     target int not null,
-    place int not null,                                 -- of the source in the target's waits_for
+    place int not null,                                 -- the position of the source in waits_for
     primary key (workflow_id, source, target)
 );
 
@@ -105,6 +105,6 @@ create table horsies.workflow_items (
     constraint ended_item_has_a_result check ((is_ok is null) = (result is null))
 ) with (fillfactor = 70);
 
-alter table horsies.tasks add column item int;          -- which item of a map this task is for
+alter table horsies.tasks add column item int;          -- the item of a map that this task processes
 alter table horsies.history add column item int;
 create index tasks_of_runs on horsies.tasks (workflow_id) where workflow_id is not null;

@@ -1,9 +1,9 @@
--- Tasks that are sent again and again. When and with what is the app's, and copied here for whoever looks or runs one by
--- hand; what became of it is the database's.
+-- Tasks that are sent repeatedly. The app defines them; the definition is copied here for commands that show a schedule
+-- or run it by hand. The state of a schedule exists only in the database.
 create table horsies.schedules (
     name text primary key,
-    config_hash text not null,                          -- of the app's definition: another one counts anew from now
-    pattern text not null,                              -- in words
+    config_hash text not null,                          -- of the definition; a change restarts the schedule
+    pattern text not null,                              -- a description in words
     timezone text not null,
     task_name text not null,
     queue text not null,
@@ -11,11 +11,11 @@ create table horsies.schedules (
     args json not null,
     retry_policy json,
     timeout_ms int,
-    fingerprint bytea not null,                         -- of what is sent
-    next_run_at timestamptz,                            -- null: it is not enabled
+    fingerprint bytea not null,                         -- of the task that is sent
+    next_run_at timestamptz,                            -- null: the schedule is not enabled
     last_run_at timestamptz,
     last_task_id uuid,
     run_count bigint not null default 0,
     paused boolean not null default false,
-    resumed_at timestamptz                              -- what was due before was let pass
+    resumed_at timestamptz                              -- earlier due times were skipped
 );

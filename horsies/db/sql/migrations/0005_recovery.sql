@@ -1,4 +1,4 @@
--- What dead workers were, for those who look for the reason afterwards.
+-- Records of dead workers, for finding the reason afterwards.
 
 create table horsies.dead_workers (
     id uuid primary key,
@@ -7,6 +7,6 @@ create table horsies.dead_workers (
     process_name text not null,
     library_version text not null,
     started_at timestamptz not null,
-    heartbeat_at timestamptz not null,                  -- the last one
-    died_at timestamptz not null                        -- when it was found dead
+    heartbeat_at timestamptz not null,                  -- the time of the last heartbeat
+    died_at timestamptz not null                        -- when the worker was found dead
 );

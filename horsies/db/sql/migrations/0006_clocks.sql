@@ -1,4 +1,4 @@
--- How far the clocks of workers are from the server's, for those who look.
+-- The difference between the clocks of workers and that of the server, for monitoring.
 
 alter table horsies.workers
-    add column clock_skew double precision;             -- seconds that its own is ahead; null: it has not said
+    add column clock_skew double precision;             -- seconds by which the worker's clock is ahead; null: unknown

@@ -1,6 +1,6 @@
--- Which tasks were sent again, and as which tasks. The new task's own row names its origin; this table answers the other
--- question, "which reruns does this task have?", with one look, where an index on history would need one for each day.
--- `info` shows the answer, and a bulk rerun leaves these tasks out.
+-- The reruns of each task. The row of a rerun names its origin. This table answers the opposite question, "which reruns
+-- does this task have?", with one probe; an index on history would need one probe for each day. `info` shows the
+-- answer, and a bulk rerun leaves out tasks that have reruns.
 
 create table horsies.reruns (
     origin uuid not null,

@@ -1,4 +1,4 @@
--- An identity for the schema, by which a producer finds out whether a connection of its caller leads to its own database.
+-- An identity of the schema. A producer uses it to check whether a connection of its caller leads to its own database.
 -- PostgreSQL 12 has no gen_random_uuid().
 alter table horsies.schema_version
     add column identity uuid not null

@@ -1,5 +1,5 @@
--- Purpose: Send the task of a schedule now, whatever is due. Returns false if there is no such schedule. A call may
--- be replayed with the same `new_id`.
+-- Purpose: Send the task of a schedule now, even if it is not due. Returns false if there is no such schedule. A call
+-- may be replayed with the same `new_id`.
 -- Locks: the schedule's row, then the task's row.
 -- Called by: queries/schedules.py.
 -- Granted to: operator.

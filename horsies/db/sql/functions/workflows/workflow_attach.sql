@@ -1,7 +1,7 @@
 -- Purpose: Start the run that a workflow node stands for, below the run of that node. Returns 'attached', 'known'
 -- (it was attached before, and the reply was lost), 'lost' (the building task no longer belongs to this attempt, or
 -- its run has ended) or 'recursive' (a run of the same definition is above the node). Below a paused run, the new
--- run is paused too.
+-- run is also paused.
 -- Planner settings: see docs/architecture.md.
 -- Locks: the root run.
 -- Called by: queries/workflows.py.

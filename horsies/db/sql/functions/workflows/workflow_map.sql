@@ -35,10 +35,10 @@ begin
         delete from horsies.workflow_items i where i.workflow_id = node.workflow_id and i.index = node.index;
     elsif source.status <> 'COMPLETED' then
         failure := coalesce(source.result, horsies.task_error('WORKFLOW_ENQUEUE_FAILED',
-            format('node %s is to be mapped over, and has not ended', source.node_id)));
+            format('the map needs the result of node %s, which has not ended', source.node_id)));
     elsif json_typeof(source.result) <> 'array' then
         failure := horsies.task_error('WORKFLOW_ENQUEUE_FAILED',
-            format('node %s is to be mapped over, and its result is no list', source.node_id));
+            format('the map needs a list from node %s, but its result is not a list', source.node_id));
     elsif json_array_length(source.result) = 0 then
         collected := '[]';
     else
