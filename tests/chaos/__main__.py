@@ -11,32 +11,32 @@ from pathlib import Path
 
 from tests.chaos.report import report
 from tests.chaos.runs import (
-    BITES,
+    BROKEN_BUILDS,
     FAIL_OVERS,
     FILLED_DISKS,
     FULL_SECONDS,
     Run,
     Setting,
-    bite,
     failing_over,
     full_disk,
     mixed,
     runs_of,
     scaled,
+    try_broken_build,
 )
 
 PARTS = ("mixed", "disk", "fail-over", "broken")
 
 
 def main() -> int:
-    """Run, and say how it went."""
+    """Run the chosen parts, and report the result."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--seed", default="", help="replays the plan of an earlier run")
+    parser.add_argument("--seed", default="", help="repeat the plan of an earlier run")
     parser.add_argument("--scale", type=float, default=1.0, help="the share of the full run; 1 takes 25 minutes")
-    parser.add_argument("--runs", type=int, help="start so many workflow runs, whatever the scale; a full run 200")
-    parser.add_argument("--part", choices=PARTS, action="append", help="run these parts only")
-    parser.add_argument("--only", help="of the broken builds, this one only")
-    parser.add_argument("--report", type=Path, help="write the report here, too")
+    parser.add_argument("--runs", type=int, help="number of workflow runs at any scale; a full run has 200")
+    parser.add_argument("--part", choices=PARTS, action="append", help="run only these parts")
+    parser.add_argument("--only", help="try only this broken build")
+    parser.add_argument("--report", type=Path, help="also write the report to this file")
     parser.add_argument("--keep", action="store_true", help="keep ledgers and logs")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that servers and workers are stopped
@@ -49,10 +49,10 @@ def main() -> int:
     broken: list[Run] = []
     for part in args.part or PARTS:
         if part == "broken":
-            chosen = [each for each in BITES if args.only in {None, each.patch}]
-            broken += [_told(bite(folder / each.patch, each, seed)) for each in chosen]
+            chosen = [each for each in BROKEN_BUILDS if args.only in {None, each.patch}]
+            broken += [_print_summary(try_broken_build(folder / each.patch, each, seed)) for each in chosen]
         else:
-            runs.append(_told(_run(part, folder / part, seed, args.scale, args.runs)))
+            runs.append(_print_summary(_run(part, folder / part, seed, args.scale, args.runs)))
     text = report(runs, broken, args.scale, time.monotonic() - begin)
     sys.stdout.write(text)
     if args.report is not None:
@@ -73,7 +73,7 @@ def _run(part: str, folder: Path, seed: str, scale: float, runs: int | None) -> 
     return failing_over(folder, Setting(seed, {"fail-over": max(1, round(FAIL_OVERS * scale))}, 5.0))
 
 
-def _told(run: Run) -> Run:
+def _print_summary(run: Run) -> Run:
     sys.stdout.write(
         f"{run.name}: {run.seconds:.0f} s, {run.faults.total()} faults, {run.tasks['ended']:,} tasks, "
         f"{len(run.violations)} violations\n"

@@ -1,7 +1,7 @@
 """Checks a chaos run: pure functions from records to violations. No I/O here.
 
-What is compared comes from three places that do not know of each other: what producers were told (`Sent`), what tasks
-wrote down in their own processes (`Note`), and what the queue's tables say in the end (`Final`, `Attempt`).
+The records come from three independent places: the replies that producers received (`Sent`), the ledger that tasks
+wrote in their own processes (`Note`), and the tables of the queue at the end (`Final`, `Attempt`).
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ type Verdict = Literal["accepted", "unsure"]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a producer knows of a task: accepted, or the last answer was an error and it gave up."""
+    """The producer's record of a send: it was accepted, or its last reply was an error and the producer gave up."""
 
     task_id: str
     kind: str
@@ -25,7 +25,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A task wrote, in its own process, that an attempt began or came to its end. ``at`` is monotonic seconds."""
+    """A line of the ledger: an attempt began or ended in its process. ``at`` is in monotonic seconds."""
 
     event: Literal["begin", "end"]
     task_id: str
@@ -36,7 +36,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """A row of history. ``result`` is what the task returned: its attempt and its process."""
+    """A row of history. The ``result`` of a task contains the number of its attempt and its process id."""
 
     task_id: str
     kind: str
@@ -47,12 +47,12 @@ class Final:
     fence: tuple[str, int] | None = None
     result: str | None = None
     origin: tuple[str, int] | None = None
-    run_id: str | None = None  # it is of a workflow run, which `workflow_checker` judges
+    run_id: str | None = None  # set for a task of a workflow run, which `workflow_checker` checks
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A row of attempts: one that did not end its task."""
+    """A row of the table attempts: an attempt that did not end its task."""
 
     task_id: str
     attempt: int
@@ -63,14 +63,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is promised for the tasks of one name.
+    """The guarantees for the tasks of one name.
 
     Attributes:
-        codes: how it may end by itself; None: COMPLETED.
-        retried_for: the codes after which it is tried again.
-        cap: the most that may run at once in the whole cluster.
-        tells: it returns its attempt and its process.
-        notes: it writes into the ledger; what comes with the product does not.
+        codes: The error codes with which a task may end; None: COMPLETED.
+        retried_for: The error codes after which it is retried.
+        cap: The largest number that may run at once in the whole cluster.
+        tells: Whether its result contains its attempt and its process id.
+        notes: Whether it writes into the ledger; built-in tasks do not.
     """
 
     codes: frozenset[str | None]
@@ -82,7 +82,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long something took that must not take longer than ``limit``; seconds."""
+    """A measured duration and its limit, in seconds."""
 
     what: str
     seconds: float
@@ -91,7 +91,7 @@ class Timing:
 
 @dataclass(slots=True)
 class Evidence:
-    """All that a run left behind."""
+    """All records of a run."""
 
     kinds: Mapping[str, Kind]
     sent: list[Sent] = field(default_factory=list[Sent])
@@ -106,7 +106,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A broken promise: which, and what shows it."""
+    """A broken guarantee, and the evidence of it."""
 
     promise: str
     detail: str
@@ -116,7 +116,7 @@ class Violation:
 
 
 def check(evidence: Evidence) -> list[Violation]:
-    """All promises that the evidence shows broken."""
+    """Return all violations that the evidence shows."""
     checks = (
         accepted_is_kept,
         nothing_runs_unasked,
@@ -133,7 +133,7 @@ def check(evidence: Evidence) -> list[Violation]:
 
 
 def accepted_is_kept(evidence: Evidence) -> Iterator[Violation]:
-    """Every accepted task has ended, once, and none is still live."""
+    """Check that every accepted task has ended exactly once, and that none is still live."""
     ended = Counter(final.task_id for final in evidence.finals)
     for sent in evidence.sent:
         if sent.verdict == "accepted" and sent.task_id not in ended and sent.task_id not in evidence.live:
@@ -146,7 +146,7 @@ def accepted_is_kept(evidence: Evidence) -> Iterator[Violation]:
 
 
 def nothing_runs_unasked(evidence: Evidence) -> Iterator[Violation]:
-    """Every task that ran, or ended, was sent: by a producer, by a run, or by a task that had begun; once by each attempt."""
+    """Check that every task that ran or ended was sent by a producer, a run or a started task, once per attempt."""
     sent = {each.task_id for each in evidence.sent}
     begun = {(note.task_id, note.attempt) for note in evidence.notes if note.event == "begin"}
     known = sent | {final.task_id for final in evidence.finals if final.origin in begun}
@@ -161,7 +161,7 @@ def nothing_runs_unasked(evidence: Evidence) -> Iterator[Violation]:
 
 
 def nothing_runs_twice(evidence: Evidence) -> Iterator[Violation]:
-    """An attempt begins once; the next one only after one that failed in a way that the policy names."""
+    """Check that an attempt begins once, and the next one only after a failure that the policy names."""
     names = {final.task_id: final.kind for final in evidence.finals} | {s.task_id: s.kind for s in evidence.sent}
     failed = {(attempt.task_id, attempt.attempt): attempt.code for attempt in evidence.attempts}
     begins = Counter((note.task_id, note.attempt) for note in evidence.notes if note.event == "begin")
@@ -181,7 +181,7 @@ def nothing_runs_twice(evidence: Evidence) -> Iterator[Violation]:
 
 
 def attempts_do_not_overlap(evidence: Evidence) -> Iterator[Violation]:
-    """An attempt does not begin while the one before is still under way."""
+    """Check that no attempt begins while the previous one is still running."""
     begins = {(note.task_id, note.attempt): note.at for note in evidence.notes if note.event == "begin"}
     for note in evidence.notes:
         following = begins.get((note.task_id, note.attempt + 1))
@@ -191,7 +191,7 @@ def attempts_do_not_overlap(evidence: Evidence) -> Iterator[Violation]:
 
 
 def outcomes_come_from_their_attempt(evidence: Evidence) -> Iterator[Violation]:
-    """What the database believes of an attempt is what happened in the process that ran it."""
+    """Check that the stored outcome of each attempt matches the ledger of the process that ran it."""
     begins = {(note.task_id, note.attempt, note.pid) for note in evidence.notes if note.event == "begin"}
     ends = {(note.task_id, note.attempt, note.pid) for note in evidence.notes if note.event == "end"}
     for final in evidence.finals:
@@ -208,7 +208,7 @@ def outcomes_come_from_their_attempt(evidence: Evidence) -> Iterator[Violation]:
 
 
 def one_outcome_per_fence(evidence: Evidence) -> Iterator[Violation]:
-    """No claim has two accepted outcomes."""
+    """Check that no claim has two accepted outcomes."""
     rows: Iterable[Final | Attempt] = [*evidence.finals, *evidence.attempts]
     fences = Counter((row.task_id, row.fence) for row in rows if row.fence is not None)
     for (task_id, fence), count in fences.items():
@@ -217,14 +217,14 @@ def one_outcome_per_fence(evidence: Evidence) -> Iterator[Violation]:
 
 
 def tasks_end_as_they_may(evidence: Evidence) -> Iterator[Violation]:
-    """Each ends as its function says, or because its process died."""
+    """Check that each task ends as its function allows, or because its process died."""
     for final in evidence.finals:
         if final.code != CRASHED and final.code not in evidence.kinds[final.kind].codes:
             yield Violation("tasks end as they may", f"{final.kind} {final.task_id} ended with {final.code}")
 
 
 def caps_are_kept(evidence: Evidence) -> Iterator[Violation]:
-    """Never are more tasks of a capped kind between their begin and their end than its cap."""
+    """Check that the number of running tasks of a capped kind never exceeds its cap."""
     names = {final.task_id: final.kind for final in evidence.finals}
     ends = {(n.task_id, n.attempt, n.pid): n.at for n in evidence.notes if n.event == "end"}
     moves: dict[str, list[tuple[float, int]]] = defaultdict(list)
@@ -243,18 +243,18 @@ def caps_are_kept(evidence: Evidence) -> Iterator[Violation]:
 
 
 def in_time(evidence: Evidence) -> Iterator[Violation]:
-    """Nothing took longer than it may."""
+    """Check that nothing took longer than its limit."""
     for timing in evidence.timings:
         if timing.seconds > timing.limit:
             yield Violation("in time", f"{timing.what} took {timing.seconds:.2f} s, the limit is {timing.limit:.2f} s")
 
 
 def nothing_is_left(evidence: Evidence) -> Iterator[Violation]:
-    """No process, connection or lock stays, and no secret stands in a log."""
+    """Check that no process, connection or lock remains, and that no log contains a secret."""
     yield from (Violation("nothing is left", left) for left in evidence.leftovers)
     yield from (Violation("no secret in a log", place) for place in evidence.secrets)
 
 
 def bound(trials: int) -> float:
-    """The rule of three: with 95 % confidence, how likely a violation is at most if ``trials`` had none."""
+    """Return the largest rate of violations, with 95 % confidence, if ``trials`` had none (rule of three)."""
     return min(1.0, 3 / trials) if trials else 1.0

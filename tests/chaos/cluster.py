@@ -29,10 +29,10 @@ from tests.support.workers import HORSIES, WorkerProcess, clean_environment
 
 LOAD = Path(__file__).with_name("load")
 SECRETS = (PASSWORD, "s3cret-argument")
-MOST_WAITING = 250
+MAX_WAITING = 250
 _WATCH_S = 0.1
 _JOIN_S = 5.0
-_MOST_STRETCH = 4.0
+_MAX_STRETCH = 4.0
 FAKETIME = next(
     (str(path) for path in sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))),
     ctypes.util.find_library("faketime"),
@@ -43,7 +43,7 @@ MAY_FAIL = DONE | {"BOOM"}
 
 
 def kinds(cap: int) -> dict[str, Kind]:
-    """What is promised for the tasks of `chaos_tasks`."""
+    """Return the guarantees for the tasks of `chaos_tasks`."""
     return {
         "quick": Kind(DONE),
         "quick_again": Kind(DONE, RETRIED),
@@ -67,13 +67,13 @@ def kinds(cap: int) -> dict[str, Kind]:
 
 @dataclass(slots=True)
 class Place:
-    """Where one worker runs, again and again.
+    """A place where one worker runs, which is restarted whenever it ends.
 
     Attributes:
-        url: how it reaches the database.
-        env: what its environment has besides.
-        worker: the one that runs now.
-        ended: those before.
+        url: The URL by which the worker connects to the database.
+        env: Additional environment variables.
+        worker: The current worker.
+        ended: The earlier workers.
     """
 
     name: str
@@ -85,26 +85,26 @@ class Place:
 
 
 @dataclass(slots=True)
-class Deaths:
-    """What faults brought about, written by many threads."""
+class Effects:
+    """The effects of faults, recorded by several threads."""
 
     counts: Counter[str] = field(default_factory=Counter[str])
-    handovers: list[Timing] = field(default_factory=list[Timing])
+    recoveries: list[Timing] = field(default_factory=list[Timing])
 
 
 class Cluster:
-    """Everything of a run but the faults."""
+    """Everything of a run except the faults."""
 
     def __init__(
         self, folder: Path, seed: str, *, cap: int = 0, stale_ms: int = 4000, package: Path | None = None
     ) -> None:
-        """Take where all of it goes, and which package is to be tried: None is the one that is installed."""
+        """Prepare the folder. ``package`` is the package to test; None: the installed one."""
         self.folder = folder
         self.seed = seed
         self.cap = cap
         self.stale_s = stale_ms / 1000
-        self.done = Deaths()
-        self.calm_since = 0.0  # the database and the ways to it are in order since then
+        self.done = Effects()
+        self.calm_since = 0.0  # since then, the database and the connections to it work
         self.settled_s = 0.0
         folder.mkdir(parents=True, exist_ok=True)
         for file in LOAD.glob("*.py"):
@@ -120,60 +120,62 @@ class Cluster:
         self._url = ""
 
     def open(self, url: str, observer_url: str, places: Sequence[Place]) -> None:
-        """Begin to keep workers; ``url`` is the producers' way to the database, the other one ours."""
+        """Start the workers. Producers use ``url``; the harness itself uses ``observer_url``."""
         self._url = url
         self.observer_url = observer_url
         self.places = list(places)
-        self._run_producer("burst", "1")  # makes the schema, once
+        self._run_producer("burst", "1")  # creates the schema
         for work in (*(lambda place=place: self._keep(place) for place in places), self._hold_producers_back):
             thread = threading.Thread(target=work, daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def wait_until_ready(self, timeout: float = 60) -> None:
-        """Wait until every worker claims work."""
+        """Wait until every worker claims tasks."""
         for place in self.places:
-            wait_until(lambda place=place: is_ready(place.worker), timeout, lambda place=place: self._sorrow(place))
+            wait_until(
+                lambda place=place: is_ready(place.worker), timeout, lambda place=place: self._describe_unready(place)
+            )
 
     def connect(self) -> psycopg.Connection:
-        """A session for looks and for faults."""
+        """Open a session for observation and for faults."""
         return psycopg.connect(self.observer_url, autocommit=True, connect_timeout=3, application_name="harness")
 
     def produce(self, count: int, per_second: float, names: str) -> None:
-        """Start producers that send, tasks of these names, until they are told to stop."""
+        """Start producers that send tasks with these names until they are stopped."""
         for number in range(count):
             command = [sys.executable, "producer.py", "load", f"{self.seed}-{number}", str(per_second), names]
             self._producers.append(self._start(command))
 
     def start_runs(self, count: int, seconds: float) -> None:
-        """Start a producer that starts so many workflow runs, spread over the time."""
+        """Start a producer that starts ``count`` workflow runs, spread over the time."""
         command = [sys.executable, "producer.py", "runs", self.seed, str(count), str(seconds)]
         self._producers.append(self._start(command))
 
     def burst(self, count: int) -> float:
-        """Send many quick tasks at once and wait for them; tasks a second."""
+        """Send many quick tasks at once and wait for them. Return the number of tasks per second."""
         return count / float(self._run_producer("burst", str(count)))
 
     def live(self) -> int:
-        """How many tasks have not ended."""
+        """Count the tasks that have not ended."""
         with self.connect() as session:
             row = session.execute("select count(*) from horsies.tasks").fetchone()
         assert row is not None
         return row[0]
 
     def settle(self, within_s: float) -> None:
-        """Stop the producers and wait until every task has ended; how long that took is kept."""
+        """Stop the producers, wait until every task has ended, and record how long that took."""
         begin = time.monotonic()
         for producer in self._producers:
             producer.send_signal(signal.SIGTERM)
         for producer in self._producers:
             producer.wait(within_s)
-        with suppress(AssertionError):  # the checker sees what is still live
+        with suppress(AssertionError):  # the checker reports tasks that are still live
             wait_until(self._is_drained, within_s - (time.monotonic() - begin))
         self.settled_s = time.monotonic() - begin
 
     def close(self) -> list[str]:
-        """Stop all workers in good order; what they left behind."""
+        """Stop all workers gracefully, and return the processes, connections and locks that remain."""
         self._closing.set()
         for thread in self._threads:
             thread.join()
@@ -200,9 +202,9 @@ class Cluster:
         return left
 
     def kill(self) -> None:
-        """End whatever still runs, after a failure of the harness itself."""
+        """Kill everything that still runs, after a failure of the harness itself."""
         self._closing.set()
-        for thread in self._threads:  # or it starts another worker behind our back
+        for thread in self._threads:  # otherwise it would start another worker
             thread.join(_JOIN_S)
         for producer in self._producers:
             if producer.poll() is None:
@@ -212,7 +214,7 @@ class Cluster:
                 process.kill()
 
     def evidence(self) -> Evidence:
-        """All that is to be judged, after `close`."""
+        """Return all records to check, after `close`."""
         found = Evidence(kinds(self.cap))
         found.sent = [Sent(task_id, kind, verdict) for verdict, kind, task_id in self._lines("sent")]
         found.sent += [Sent(code, kind, "accepted") for kind, code, *_ in self._lines("refused")]
@@ -224,7 +226,7 @@ class Cluster:
             found.finals = [_final(row) for row in session.execute(_FINALS)]
             found.attempts = [_attempt(row) for row in session.execute(_ATTEMPTS)]
             found.live = [row[0] for row in session.execute("select id::text from horsies.tasks")]
-        found.timings = self.done.handovers
+        found.timings = self.done.recoveries
         found.secrets = [
             f"{secret!r} in {log.name}"
             for log in self.logs()
@@ -234,7 +236,7 @@ class Cluster:
         return found
 
     def flows(self) -> FlowEvidence:
-        """What there is of workflow runs, after `close`."""
+        """Return all records of workflow runs, after `close`."""
         found = FlowEvidence([Started(run_id, name, verdict) for verdict, name, run_id in self._lines("runs")])
         with self.connect() as session:
             for run_id, parent, index, *rest in session.execute(_RUNS):
@@ -244,11 +246,11 @@ class Cluster:
         return found
 
     def logs(self) -> list[Path]:
-        """The logs of workers and producers."""
+        """Return the log files of workers and producers."""
         return sorted(self.folder.glob("*.log"))
 
     def events(self) -> Counter[str]:
-        """How often each event of interest stands in the workers' logs; outcomes that were rejected by number."""
+        """Count the interesting events in the logs of workers, and the outcomes that were rejected."""
         found: Counter[str] = Counter()
         for log in self.logs():
             text = log.read_text(errors="replace")
@@ -282,7 +284,7 @@ class Cluster:
         return output.decode()
 
     def _keep(self, place: Place) -> None:
-        """Start a worker, and another one whenever it ends."""
+        """Start a worker, and start another one whenever it ends."""
         while not self._closing.wait(_WATCH_S):
             if place.worker is None or place.worker._process.poll() is not None:
                 env = {**self.env, **place.env, "HORSIES_DATABASE_URL": place.url}
@@ -294,11 +296,11 @@ class Cluster:
                     )
 
     def _hold_producers_back(self) -> None:
-        """Have producers pause while there is more work than the workers get done."""
+        """Let producers pause while too many tasks are waiting."""
         pause = self.folder / "pause"
         while not self._closing.wait(5 * _WATCH_S):
             with suppress(psycopg.Error):
-                pause.touch() if self.live() > MOST_WAITING else pause.unlink(missing_ok=True)
+                pause.touch() if self.live() > MAX_WAITING else pause.unlink(missing_ok=True)
 
     def _is_drained(self) -> bool:
         with suppress(psycopg.Error):
@@ -306,33 +308,33 @@ class Cluster:
         return False
 
     def _processes(self) -> list[psutil.Process]:
-        """All processes that come from this run's workers, by the mark of each."""
+        """Find all processes of this run's workers by their marks."""
         marks = {worker._mark for place in self.places for worker in [*place.ended, place.worker] if worker is not None}
         return [each for each in psutil.process_iter() if _mark(each) in marks]
 
-    def _sorrow(self, place: Place) -> str:
+    def _describe_unready(self, place: Place) -> str:
         return f"{place.name} to be ready: {place.worker.log()[-3000:] if place.worker else 'never started'}"
 
 
 def is_ready(worker: WorkerProcess | None) -> bool:
-    """Whether it claims work."""
+    """Whether the worker claims tasks."""
     return worker is not None and "worker.ready" in worker.log()
 
 
 def skewed(hours: int) -> dict[str, str]:
-    """The environment of a process whose clock is wrong by so many hours; empty where that can't be had."""
+    """Return environment variables that shift the clock of a process by hours; empty without libfaketime."""
     if FAKETIME is None:
         return {}
     return {"LD_PRELOAD": FAKETIME, "FAKETIME": f"{hours:+d}h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
 def pressure() -> float:
-    """By how much this machine is overloaded; 1: not at all. Limits of time are stretched by it."""
-    return min(_MOST_STRETCH, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+    """Return the factor by which this machine is overloaded, 1 for not at all. Time limits are multiplied by it."""
+    return min(_MAX_STRETCH, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
 
 
 def choice[T](rng: random.Random, things: Sequence[T]) -> T | None:
-    """One of them, if there is any."""
+    """Return a random item, or None if there are none."""
     return rng.choice(things) if things else None
 
 

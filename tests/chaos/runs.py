@@ -45,13 +45,13 @@ FAIL_OVERS = 5
 
 @dataclass(slots=True)
 class Run:
-    """What a run is, and what it showed.
+    """A run and its results.
 
     Attributes:
-        faults: how often each was carried out.
-        events: what workers and producers reported.
-        tasks: how many ended, by name and how; workflow runs as well.
-        rates: quick tasks a second, before and after.
+        faults: How often each fault was carried out.
+        events: How often workers and producers reported each event.
+        tasks: The numbers of tasks and workflow runs by outcome.
+        rates: The number of quick tasks per second before and after the faults.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How large a run is."""
+    """The size of a run."""
 
     seed: str
     counts: Mapping[str, int]
@@ -84,7 +84,7 @@ class Setting:
 
 
 def mixed(folder: Path, setting: Setting, name: str = "mixed") -> Run:
-    """All faults of processes, connections and the server at once."""
+    """Mix all faults of processes, connections and the server."""
     server = PostgresServer(folder / "server")
     server.create()
     server.start()
@@ -105,7 +105,7 @@ def mixed(folder: Path, setting: Setting, name: str = "mixed") -> Run:
 
     try:
         cluster.open(to_producers, server.url, places)
-        run = _carry_through(cluster, setting, Run(name, setting.seed), faults)
+        run = _carry_out(cluster, setting, Run(name, setting.seed), faults)
     finally:
         cluster.kill()
         server.stop()
@@ -117,7 +117,7 @@ def mixed(folder: Path, setting: Setting, name: str = "mixed") -> Run:
 
 
 def full_disk(folder: Path, setting: Setting) -> Run:
-    """The server's file system has no byte left, again and again."""
+    """Repeatedly fill the file system of the server completely."""
     disk = SmallDisk(folder / "disk", 500)
     run = Run("full disk", setting.seed)
     if not disk.is_mounted:
@@ -134,12 +134,12 @@ def full_disk(folder: Path, setting: Setting) -> Run:
             disk.fill()
             time.sleep(setting.seconds)
             disk.free()
-            server.start()  # it may have given up
+            server.start()  # the server may have stopped
             cluster.done.counts["disk filled up"] += 1
 
     try:
         cluster.open(server.url, server.url, [Place("one", server.url), Place("two", server.url)])
-        return _carry_through(cluster, setting, run, faults)
+        return _carry_out(cluster, setting, run, faults)
     finally:
         cluster.kill()
         server.stop()
@@ -147,7 +147,7 @@ def full_disk(folder: Path, setting: Setting) -> Run:
 
 
 def failing_over(folder: Path, setting: Setting) -> Run:
-    """The primary is lost and its synchronous standby takes over, again and again."""
+    """Repeatedly lose the primary and promote its synchronous standby."""
     primary, standby = PostgresServer(folder / "server-0"), PostgresServer(folder / "server-1")
     primary.create()
     primary.start()
@@ -171,15 +171,15 @@ def failing_over(folder: Path, setting: Setting) -> Run:
 
     try:
         cluster.open(url, url, [Place("one", url), Place("two", url)])
-        return _carry_through(cluster, setting, Run("fail-over", setting.seed), faults)
+        return _carry_out(cluster, setting, Run("fail-over", setting.seed), faults)
     finally:
         cluster.kill()
         for server in reversed(pair):
             server.stop()
 
 
-def _carry_through(cluster: Cluster, setting: Setting, run: Run, faults: Callable[[], None]) -> Run:
-    """The course of every run: calm, faults under load, calm again, and a judgement."""
+def _carry_out(cluster: Cluster, setting: Setting, run: Run, faults: Callable[[], None]) -> Run:
+    """Carry out a run: measure without faults, inject faults under load, measure again, and check."""
     begin = time.monotonic()
 
     def say(what: str) -> None:
@@ -219,7 +219,7 @@ def _carry_through(cluster: Cluster, setting: Setting, run: Run, faults: Callabl
 
 
 def _recover(cluster: Cluster, setting: Setting, before: float) -> tuple[float, float]:
-    """Quick tasks a second once that is what it was before, and after how many seconds it was."""
+    """Wait until the throughput is back; return it in tasks per second, and the seconds that this took."""
     if not setting.bursts or cluster.settled_s >= setting.end_within_s:
         return 0.0, 0.0
     begin = time.monotonic()
@@ -233,7 +233,7 @@ def _recover(cluster: Cluster, setting: Setting, before: float) -> tuple[float, 
 
 
 def count_tasks(evidence: Evidence) -> Counter[str]:
-    """How many tasks there were, and how they ended."""
+    """Count the tasks by outcome."""
     found: Counter[str] = Counter()
     found["accepted from producers"] = sum(each.verdict == "accepted" for each in evidence.sent)
     found["given up by producers"] = sum(each.verdict == "unsure" for each in evidence.sent)
@@ -246,7 +246,7 @@ def count_tasks(evidence: Evidence) -> Counter[str]:
 
 
 def count_runs(flows: FlowEvidence) -> Counter[str]:
-    """How many workflow runs there were, and how they and their nodes ended."""
+    """Count the workflow runs and their nodes by outcome."""
     found: Counter[str] = Counter()
     found["runs accepted from the producer"] = sum(each.verdict == "accepted" for each in flows.started)
     found["runs given up by the producer"] = sum(each.verdict == "unsure" for each in flows.started)
@@ -261,8 +261,8 @@ def count_runs(flows: FlowEvidence) -> Counter[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Bite:
-    """A broken build, the faults that bring it out, and the promises one of which has to be found broken."""
+class BrokenBuild:
+    """A broken build, the faults that reveal it, and the guarantees of which one must be found violated."""
 
     patch: str
     counts: Mapping[str, int]
@@ -272,8 +272,8 @@ class Bite:
     seconds: float = 20.0
 
 
-BITES = [
-    Bite(
+BROKEN_BUILDS = [
+    BrokenBuild(
         "fence_check_removed",
         {"supervisor stopped": 7},
         frozenset({"outcomes come from their attempt", "never twice by surprise", "attempts do not overlap"}),
@@ -281,19 +281,19 @@ BITES = [
         1.5,
         30.0,
     ),
-    Bite(
+    BrokenBuild(
         "running_written_late",
         {"supervisor killed": 8, "supervisor and fork server killed": 2},
         frozenset({"never twice by surprise"}),
     ),
-    Bite("reconcile_missing", {"reply to COMMIT cut off": 60}, frozenset({"every task ends"})),
-    Bite("replay_without_second_look", {"reply to COMMIT cut off": 60}, frozenset({"never twice by surprise"})),
+    BrokenBuild("reconcile_missing", {"reply to COMMIT cut off": 60}, frozenset({"every task ends"})),
+    BrokenBuild("replay_without_second_look", {"reply to COMMIT cut off": 60}, frozenset({"never twice by surprise"})),
 ]
-BITE_TRIES = 3
+BROKEN_BUILD_TRIES = 3
 
 
 def broken_package(patch: str, folder: Path) -> Path:
-    """A copy of the package with a patch applied: the folder to put into PYTHONPATH."""
+    """Copy the package and apply a patch; return the folder for PYTHONPATH."""
     shutil.copytree(ROOT / "horsies", folder / "horsies", ignore=shutil.ignore_patterns("__pycache__"))
     command = ["git", "apply", "--whitespace=nowarn", str(BROKEN / f"{patch}.patch")]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -301,11 +301,11 @@ def broken_package(patch: str, folder: Path) -> Path:
     return folder
 
 
-def bite(folder: Path, each: Bite, seed: str) -> Run:
-    """Try a broken build until it is found out."""
+def try_broken_build(folder: Path, each: BrokenBuild, seed: str) -> Run:
+    """Run a broken build until the checker detects it."""
     package = broken_package(each.patch, folder / "package")
     run = Run(each.patch, seed)
-    for number in range(BITE_TRIES):
+    for number in range(BROKEN_BUILD_TRIES):
         setting = Setting(
             f"{seed}-{number}", each.counts, each.seconds, each.per_second, bursts=0, end_within_s=15.0,
             names=each.names, package=package,
@@ -313,15 +313,15 @@ def bite(folder: Path, each: Bite, seed: str) -> Run:
         run = mixed(folder / str(number), setting, each.patch)
         if any(violation.promise in each.promises for violation in run.violations):
             return run
-    run.remarks.append("NOT FOUND OUT")
+    run.remarks.append("NOT DETECTED")
     return run
 
 
 def runs_of(scale: float) -> int:
-    """The workflow runs of a full run, fewer of them."""
+    """Scale the number of workflow runs of a full run."""
     return max(3, round(FULL_RUNS * scale))
 
 
 def scaled(scale: float) -> dict[str, int]:
-    """The faults of a full run, fewer of each."""
+    """Scale the number of each fault of a full run."""
     return {name: max(1, round(count * scale)) for name, count in FULL.items()}

@@ -26,10 +26,10 @@ _BALLAST_CHUNK = 1 << 20
 
 
 class PostgresServer:
-    """One server: its data folder, its port, its process."""
+    """One server, with its data folder, port and process."""
 
     def __init__(self, folder: Path) -> None:
-        """Name a place; nothing is made yet."""
+        """Choose a folder and a port, without creating anything."""
         self.folder = folder
         self.data = folder / "data"
         self.port = free_port()
@@ -37,11 +37,11 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """The URL of its superuser."""
+        """Return the URL of its superuser."""
         return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/postgres"
 
     def create(self) -> None:
-        """Make an empty database cluster."""
+        """Create an empty database cluster."""
         self._make_folder()
         password = self.folder / "password"
         password.write_text(PASSWORD)
@@ -51,14 +51,14 @@ class PostgresServer:
             rules.write("host replication postgres 127.0.0.1/32 scram-sha-256\n")
 
     def copy(self, primary: "PostgresServer") -> None:
-        """Become a standby of another server."""
+        """Make this server a standby of another one."""
         self._make_folder()
         source = f"host=127.0.0.1 port={primary.port} user=postgres password={PASSWORD}"
         self._run("pg_basebackup", f"--pgdata={self.data}", "--write-recovery-conf", "--checkpoint=fast",
                   "--no-sync", f"--dbname={source}")  # fmt: skip
 
     def start(self, timeout: float = 60) -> None:
-        """Start, and wait until it answers. One that stops at once, on a full disk say, is started again."""
+        """Start the server, and wait until it answers. If it stops immediately, as on a full disk, start it again."""
 
         def is_up() -> bool:
             if self._process is None or self._process.poll() is not None:
@@ -70,25 +70,25 @@ class PostgresServer:
         wait_until(is_up, timeout, lambda: f"the server to start: {self.log()[-2000:]}")
 
     def connect(self) -> psycopg.Connection:
-        """A session of the superuser."""
+        """Open a session of the superuser."""
         return psycopg.connect(self.url, autocommit=True, connect_timeout=5, application_name="harness")
 
     def crash(self) -> None:
-        """What `pg_ctl stop --mode=immediate` does: no good-bye to anybody, no checkpoint."""
+        """Stop as `pg_ctl stop --mode=immediate` does, without a checkpoint and without informing clients."""
         self._end(signal.SIGQUIT)
 
     def stop(self) -> None:
-        """Stop in good order."""
+        """Stop the server gracefully."""
         self._end(signal.SIGINT)
 
     def promote(self) -> None:
-        """Make a standby the primary. From then on nobody follows it, so it waits for nobody."""
+        """Promote a standby. It has no standby itself now, so its commits wait for none."""
         with self.connect() as session:
             session.execute("select pg_promote(true, 60)")
         self.wait_for_copies(0)
 
     def wait_for_copies(self, count: int) -> None:
-        """Commit only what a standby has too (1), or alone (0); waits until a standby is there."""
+        """Let commits wait for a standby (1) or not (0); wait until the standby is connected."""
         with self.connect() as session:
             names = b"'*'" if count else b"''"
             session.execute(b"alter system set synchronous_standby_names = " + names)
@@ -101,7 +101,7 @@ class PostgresServer:
                 )
 
     def log(self) -> str:
-        """What the server has written."""
+        """Return the log of the server."""
         return (self.folder / "log").read_text(errors="replace")
 
     def _end(self, number: signal.Signals) -> None:
@@ -131,10 +131,10 @@ class PostgresServer:
 
 
 class SmallDisk:
-    """A file system of its own, which can be filled up; only root can mount one."""
+    """A small separate file system, which can be filled up. Only root can mount one."""
 
     def __init__(self, place: Path, megabytes: int) -> None:
-        """Mount it."""
+        """Mount the file system."""
         self.place = place
         place.mkdir(parents=True)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "chaos", str(place)]
@@ -142,17 +142,17 @@ class SmallDisk:
         self.is_mounted = done.returncode == 0
 
     def fill(self) -> None:
-        """Leave no byte free."""
+        """Fill the file system completely."""
         with suppress(OSError), (self.place / "ballast").open("ab", buffering=0) as ballast:
             while True:
                 ballast.write(bytes(_BALLAST_CHUNK))
 
     def free(self) -> None:
-        """Give the room back."""
+        """Free the space again."""
         (self.place / "ballast").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Unmount it."""
+        """Unmount the file system."""
         if self.is_mounted:
             subprocess.run(["umount", "-l", str(self.place)], check=False)
 

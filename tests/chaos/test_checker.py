@@ -29,8 +29,8 @@ def failed(task_id: str, code: str, attempt: int = 1, pid: int = 7, exchange_no:
 
 
 @pytest.fixture
-def sound() -> Evidence:
-    """A run with a task that ran once, one that was retried after a crash, one that failed, one that crashed."""
+def correct() -> Evidence:
+    """Return a correct run with one task each that completed, was retried after a crash, failed, and crashed."""
     return Evidence(
         KINDS,
         sent=[
@@ -54,7 +54,7 @@ def sound() -> Evidence:
             Final("d", "once", "FAILED", "WORKER_CRASHED", 1, 7, ("w", 5)),
         ],
         attempts=[failed("b", "WORKER_CRASHED", pid=3)],
-        timings=[Timing("a handover", 1.0, 2.0)],
+        timings=[Timing("a recovery", 1.0, 2.0)],
     )
 
 
@@ -62,109 +62,109 @@ def promises(evidence: Evidence) -> set[str]:
     return {violation.promise for violation in check(evidence)}
 
 
-def test_a_sound_run_has_no_violation(sound: Evidence) -> None:
-    assert check(sound) == []
+def test_a_correct_run_has_no_violation(correct: Evidence) -> None:
+    assert check(correct) == []
 
 
-def test_a_task_that_is_nowhere(sound: Evidence) -> None:
-    sound.sent.append(Sent("lost", "once"))
-    assert promises(sound) == {"accepted is kept"}
+def test_a_task_that_disappeared(correct: Evidence) -> None:
+    correct.sent.append(Sent("lost", "once"))
+    assert promises(correct) == {"accepted is kept"}
 
 
-def test_a_task_that_ended_twice(sound: Evidence) -> None:
-    sound.finals.append(replace(sound.finals[0], fence=("w", 99)))
-    assert promises(sound) == {"accepted is kept"}
+def test_a_task_that_ended_twice(correct: Evidence) -> None:
+    correct.finals.append(replace(correct.finals[0], fence=("w", 99)))
+    assert promises(correct) == {"accepted is kept"}
 
 
-def test_a_task_that_is_still_live(sound: Evidence) -> None:
-    sound.sent.append(Sent("slow", "once"))
-    sound.live.append("slow")
-    assert promises(sound) == {"every task ends"}
+def test_a_task_that_is_still_live(correct: Evidence) -> None:
+    correct.sent.append(Sent("slow", "once"))
+    correct.live.append("slow")
+    assert promises(correct) == {"every task ends"}
 
 
-def test_a_task_that_nobody_sent(sound: Evidence) -> None:
-    sound.notes += ran("phantom")
-    sound.finals.append(done("phantom"))
-    assert promises(sound) == {"nothing runs unasked"}
+def test_a_task_that_nobody_sent(correct: Evidence) -> None:
+    correct.notes += ran("phantom")
+    correct.finals.append(done("phantom"))
+    assert promises(correct) == {"nothing runs unasked"}
 
 
-def test_what_a_task_sent_is_known_by_its_origin(sound: Evidence) -> None:
-    sound.notes += ran("child")
-    sound.finals.append(replace(done("child", "offspring"), origin=("a", 1)))
-    assert promises(sound) == set()
+def test_a_task_sent_by_a_task_is_recognized_by_its_origin(correct: Evidence) -> None:
+    correct.notes += ran("child")
+    correct.finals.append(replace(done("child", "offspring"), origin=("a", 1)))
+    assert promises(correct) == set()
 
 
-def test_one_send_that_made_two_tasks(sound: Evidence) -> None:
+def test_one_send_that_made_two_tasks(correct: Evidence) -> None:
     for name in ("one", "two"):
-        sound.notes += ran(name)
-        sound.finals.append(replace(done(name, "offspring"), origin=("a", 1)))
-    assert promises(sound) == {"a replayed send is one task"}
+        correct.notes += ran(name)
+        correct.finals.append(replace(done(name, "offspring"), origin=("a", 1)))
+    assert promises(correct) == {"a replayed send is one task"}
 
 
-def test_an_attempt_that_began_twice(sound: Evidence) -> None:
-    sound.notes.append(Note("begin", "a", 1, 11, 9.0))
-    assert promises(sound) == {"never twice by surprise"}
+def test_an_attempt_that_began_twice(correct: Evidence) -> None:
+    correct.notes.append(Note("begin", "a", 1, 11, 9.0))
+    assert promises(correct) == {"never twice by surprise"}
 
 
-def test_a_second_attempt_that_no_policy_allows(sound: Evidence) -> None:
-    sound.notes += ran("d", 2, 9, 5.0)
-    sound.finals[3] = done("d", attempt=2, pid=9)
-    sound.attempts.append(failed("d", "WORKER_CRASHED", exchange_no=9))
-    assert "never twice by surprise" in promises(sound)
+def test_a_second_attempt_that_no_policy_allows(correct: Evidence) -> None:
+    correct.notes += ran("d", 2, 9, 5.0)
+    correct.finals[3] = done("d", attempt=2, pid=9)
+    correct.attempts.append(failed("d", "WORKER_CRASHED", exchange_no=9))
+    assert "never twice by surprise" in promises(correct)
 
 
-def test_a_second_attempt_without_a_first_failure(sound: Evidence) -> None:
-    sound.attempts.clear()
-    assert promises(sound) == {"never twice by surprise"}
+def test_a_second_attempt_without_a_first_failure(correct: Evidence) -> None:
+    correct.attempts.clear()
+    assert promises(correct) == {"never twice by surprise"}
 
 
-def test_attempts_that_ran_side_by_side(sound: Evidence) -> None:
-    sound.notes.append(Note("end", "b", 1, 8, 6.0))
-    assert promises(sound) == {"attempts do not overlap"}
+def test_attempts_that_overlapped(correct: Evidence) -> None:
+    correct.notes.append(Note("end", "b", 1, 8, 6.0))
+    assert promises(correct) == {"attempts do not overlap"}
 
 
-def test_an_outcome_of_another_process(sound: Evidence) -> None:
-    sound.finals[0] = done("a", pid=99)
-    assert promises(sound) == {"outcomes come from their attempt"}
+def test_an_outcome_of_another_process(correct: Evidence) -> None:
+    correct.finals[0] = done("a", pid=99)
+    assert promises(correct) == {"outcomes come from their attempt"}
 
 
-def test_a_result_of_another_attempt(sound: Evidence) -> None:
-    sound.finals[1] = replace(sound.finals[1], result="1 8")
-    assert promises(sound) == {"outcomes come from their attempt"}
+def test_a_result_of_another_attempt(correct: Evidence) -> None:
+    correct.finals[1] = replace(correct.finals[1], result="1 8")
+    assert promises(correct) == {"outcomes come from their attempt"}
 
 
-def test_a_failed_attempt_that_nobody_ran(sound: Evidence) -> None:
-    sound.sent.append(Sent("f", "flaky"))
-    sound.notes += [Note("begin", "f", 1, 7), *ran("f", 2, 7, 3.0)]
-    sound.finals.append(done("f", "flaky", 2))
-    sound.attempts.append(failed("f", "FLAKY", pid=8, exchange_no=3))
-    assert promises(sound) == {"outcomes come from their attempt"}
+def test_a_failed_attempt_that_nobody_ran(correct: Evidence) -> None:
+    correct.sent.append(Sent("f", "flaky"))
+    correct.notes += [Note("begin", "f", 1, 7), *ran("f", 2, 7, 3.0)]
+    correct.finals.append(done("f", "flaky", 2))
+    correct.attempts.append(failed("f", "FLAKY", pid=8, exchange_no=3))
+    assert promises(correct) == {"outcomes come from their attempt"}
 
 
-def test_two_outcomes_of_one_claim(sound: Evidence) -> None:
-    sound.attempts[0] = replace(sound.attempts[0], fence=("w", 2))
-    assert promises(sound) == {"one outcome per fence"}
+def test_two_outcomes_of_one_claim(correct: Evidence) -> None:
+    correct.attempts[0] = replace(correct.attempts[0], fence=("w", 2))
+    assert promises(correct) == {"one outcome per fence"}
 
 
-def test_an_end_that_the_function_does_not_have(sound: Evidence) -> None:
-    sound.finals[2] = replace(sound.finals[2], code="TASK_EXCEPTION")
-    assert promises(sound) == {"tasks end as they may"}
+def test_an_outcome_that_the_function_cannot_have(correct: Evidence) -> None:
+    correct.finals[2] = replace(correct.finals[2], code="TASK_EXCEPTION")
+    assert promises(correct) == {"tasks end as they may"}
 
 
 @pytest.mark.parametrize(("at", "broken"), [(0.5, True), (1.0, False)])
-def test_more_at_once_than_the_cap(sound: Evidence, at: float, broken: bool) -> None:  # noqa: FBT001
+def test_more_running_tasks_than_the_cap(correct: Evidence, at: float, broken: bool) -> None:  # noqa: FBT001
     for task_id, begin in (("x", 0.0), ("y", at)):
-        sound.sent.append(Sent(task_id, "capped"))
-        sound.notes += ran(task_id, at=begin)
-        sound.finals.append(done(task_id, "capped"))
-    assert promises(sound) == ({"caps are kept"} if broken else set())
+        correct.sent.append(Sent(task_id, "capped"))
+        correct.notes += ran(task_id, at=begin)
+        correct.finals.append(done(task_id, "capped"))
+    assert promises(correct) == ({"caps are kept"} if broken else set())
 
 
-def test_what_took_too_long_or_was_left(sound: Evidence) -> None:
-    sound.timings.append(Timing("a handover", 2.5, 2.0))
-    sound.leftovers.append("process 1")
-    sound.secrets.append("a password in worker.log")
-    assert promises(sound) == {"in time", "nothing is left", "no secret in a log"}
+def test_exceeded_time_limits_and_leftover_processes(correct: Evidence) -> None:
+    correct.timings.append(Timing("a recovery", 2.5, 2.0))
+    correct.leftovers.append("process 1")
+    correct.secrets.append("a password in worker.log")
+    assert promises(correct) == {"in time", "nothing is left", "no secret in a log"}
 
 
 def test_the_rule_of_three() -> None:
@@ -172,14 +172,14 @@ def test_the_rule_of_three() -> None:
     assert bound(3000) == pytest.approx(0.001)
 
 
-def test_tasks_of_runs_are_sent_by_their_run_and_return_what_they_like(sound: Evidence) -> None:
+def test_tasks_of_runs_are_sent_by_their_run_and_may_return_anything(correct: Evidence) -> None:
     kinds = {"node": Kind(frozenset({None}), tells=False), "built": Kind(frozenset({None}), tells=False, notes=False)}
-    sound.kinds = {**KINDS, **kinds}
-    sound.notes += ran("n")
-    sound.finals += [
+    correct.kinds = {**KINDS, **kinds}
+    correct.notes += ran("n")
+    correct.finals += [
         replace(done("n", "node"), result="26", run_id="r"),
         replace(done("m", "built"), result=None, run_id="r"),
     ]
-    assert check(sound) == []
-    sound.notes = [note for note in sound.notes if note.task_id != "n"]
-    assert promises(sound) == {"outcomes come from their attempt"}
+    assert check(correct) == []
+    correct.notes = [note for note in correct.notes if note.task_id != "n"]
+    assert promises(correct) == {"outcomes come from their attempt"}

@@ -11,16 +11,16 @@ SECONDS = 12.0
 
 
 @pytest.mark.timeout(180)
-def test_a_small_run_breaks_no_promise(tmp_path: Path) -> None:
+def test_a_small_run_has_no_violation(tmp_path: Path) -> None:
     run = mixed(tmp_path, Setting("ci", scaled(0.01), SECONDS, bursts=0, runs=runs_of(0.01)))
-    # Limits of time are for the full run, on a machine that does nothing else.
+    # Time limits apply only to the full run, on a machine that runs nothing else.
     assert [str(each) for each in run.violations if each.promise != "in time"] == []
     assert run.faults.total() >= 10, run.faults
     assert run.tasks["ended"] > 50
     assert run.tasks["runs accepted from the producer"] >= 2
 
 
-def test_a_seed_makes_the_same_plan_again() -> None:
+def test_a_seed_reproduces_the_plan() -> None:
     assert plan("x", FULL, 900.0) == plan("x", FULL, 900.0)
     assert plan("x", FULL, 900.0) != plan("y", FULL, 900.0)
     assert len(plan("x", FULL, 900.0)) == sum(FULL.values())

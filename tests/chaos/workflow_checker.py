@@ -12,7 +12,7 @@ from tests.support import workflow_oracle as model
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What a producer knows of a run: accepted, or the last answer was an error and it gave up. Its name is its plan."""
+    """The producer's record of a start: accepted, or given up after an error. The name determines the plan."""
 
     run_id: str
     name: str
@@ -21,7 +21,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A row of workflows, and how many nodes and edges there are. ``parent`` is the node that it is."""
+    """A row of workflows, with the numbers of its nodes and edges. ``parent`` is the node of its parent run."""
 
     run_id: str
     parent: tuple[str, int] | None
@@ -55,7 +55,7 @@ class NodeTask:
 
 @dataclass(slots=True)
 class FlowEvidence:
-    """All that a run of chaos left behind of its workflows."""
+    """All records of the workflows of a chaos run."""
 
     started: list[Started] = field(default_factory=list[Started])
     runs: list[RunRow] = field(default_factory=list[RunRow])
@@ -64,13 +64,13 @@ class FlowEvidence:
 
 
 def check_flows(evidence: FlowEvidence) -> list[Violation]:
-    """All promises about workflows that the evidence shows broken."""
+    """Return all violations about workflows that the evidence shows."""
     checks = (accepted_is_started_once, nodes_are_enqueued_once, runs_end_as_the_oracle_says)
     return [violation for each in checks for violation in each(evidence)]
 
 
 def accepted_is_started_once(evidence: FlowEvidence) -> Iterator[Violation]:
-    """Every accepted start made a run, no start two; a node that is a workflow has one run at most; no run is unasked."""
+    """Check that every accepted start created exactly one run, and every sub-workflow node at most one."""
     known = {row.run_id for row in evidence.runs}
     for start in evidence.started:
         if start.verdict == "accepted" and start.run_id not in known:
@@ -85,7 +85,7 @@ def accepted_is_started_once(evidence: FlowEvidence) -> Iterator[Violation]:
 
 
 def nodes_are_enqueued_once(evidence: FlowEvidence) -> Iterator[Violation]:
-    """One task is sent for each node and item; for a map that has items two, of which one collects them."""
+    """Check that one task was sent for each node and item, and two for a map with items: one of them collects."""
     places = {(row.run_id, row.index) for row in evidence.nodes}
     sent = Counter(evidence.tasks)
     expanded = {(task.run_id, task.index) for task in sent if task.item is not None}
@@ -98,7 +98,7 @@ def nodes_are_enqueued_once(evidence: FlowEvidence) -> Iterator[Violation]:
 
 
 def runs_end_as_the_oracle_says(evidence: FlowEvidence) -> Iterator[Violation]:
-    """Every run is whole, and it, its nodes, their results and the runs below it end as in the oracle."""
+    """Check that every run is complete, and that it, its nodes, results and child runs end as in the oracle."""
     rows: dict[str, list[NodeRow]] = defaultdict(list)
     for node in sorted(evidence.nodes, key=lambda row: row.index):
         rows[node.run_id].append(node)
@@ -116,7 +116,7 @@ class _Comparison:
     sent: Mapping[tuple[str, int, bool], int]
 
     def violations(self, row: RunRow, run: model.Run) -> Iterator[Violation]:
-        """What differs between a row, with all that hangs on it, and a run that has just begun in the oracle."""
+        """Yield the differences between a run in the database and a new run of the oracle."""
         what = f"run {row.name} {row.run_id}"
         nodes = self.rows.get(row.run_id, ())
         edges = sum(len(node.spec["waits_for"]) for node in run.nodes)
@@ -130,7 +130,7 @@ class _Comparison:
                 yield from self._carry_out(row, run, index, nodes[index])
         for found, node in zip(nodes, run.nodes, strict=True):
             yield from self._differences(what, found, node)
-        # With cases the error is the one of the oracle; without, that of the first failure, which is up to the machine.
+        # With cases, the oracle determines the error. Without, the first failure does, which depends on timing.
         codes = {node.result["error_code"] for node in run.nodes if node.status == "FAILED"}
         if run.error is not None and run.document["cases"] is not None:
             codes = {run.error["error_code"]}
@@ -153,7 +153,7 @@ class _Comparison:
                 model.collect(run, index)
             if self.sent.get((row.run_id, index, False), 0) != count:
                 yield Violation("nodes are enqueued once", f"map {row.run_id} {index} has not sent {count} items")
-        elif found.code == CRASHED:  # before its run was built: a policy can't be had for that
+        elif found.code == CRASHED:  # the task that builds the run crashed; it has no retry policy
             model.finish([(run, index, model.failed(CRASHED))])
         else:
             child = self.children.get((row.run_id, index))
@@ -177,7 +177,7 @@ class _Comparison:
 
 
 def _outcome(run: model.Run, index: int) -> model.Outcome:
-    """What the task of a node does, by its plan."""
+    """Return the planned outcome of a node's task."""
     spec, given = run.nodes[index].spec, run.inputs(index)["args_from"]
     if spec["fails"]:
         return model.failed(FAILS)
@@ -189,7 +189,7 @@ def _outcome(run: model.Run, index: int) -> model.Outcome:
 
 
 def _plain(value: Any) -> Any:
-    """A result without what the oracle does not know of errors inside of it."""
+    """Return a result without the parts of errors that the oracle does not know."""
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if isinstance(value, dict):

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.environment import Environment, new_scene
+from tests.support.environment import Environment, new_environment
 from tests.support.sessions import open_session
 from tests.support.shell import Shell
 
 
 @pytest.fixture
 def environment(database_url: str, tmp_path: Path) -> Iterator[Environment]:
-    """A environment of the test's own."""
-    with new_scene(database_url, tmp_path) as made:
+    """Yield a separate environment for the test."""
+    with new_environment(database_url, tmp_path) as made:
         yield made
 
 

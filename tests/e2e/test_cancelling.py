@@ -29,17 +29,17 @@ def is_alive(pid: int) -> bool:
 @pytest.mark.parametrize("how", ["--processes=2", "--concurrency=2"])
 def test_a_running_task_ends_and_a_concurrent_one_does_not(environment: Environment, how: str) -> None:
     worker = environment.ready_worker(how)
-    doomed, neighbour = environment.send("sleep", "doomed", 60.0), environment.send("sleep", "neighbour", 1.0)
+    doomed, other = environment.send("sleep", "doomed", 60.0), environment.send("sleep", "other", 1.0)
     child = environment.wait_for_note("doomed").pid
-    environment.wait_for_note("neighbour")
+    environment.wait_for_note("other")
 
     assert doomed.cancel().unwrap() is True
     assert doomed.get(timeout_ms=10_000).err_value.error_code is OutcomeCode.TASK_CANCELLED
     wait_until(lambda: not is_alive(child), 20, "the end of the child")
-    assert neighbour.get(timeout_ms=10_000).is_ok()
+    assert other.get(timeout_ms=10_000).is_ok()
     assert doomed.cancel().unwrap() is False
     assert environment.send("ok", "after").get(timeout_ms=10_000).is_ok()
-    assert environment.counts()["doomed"] == environment.counts()["neighbour"] == environment.counts()["after"] == 1
+    assert environment.counts()["doomed"] == environment.counts()["other"] == environment.counts()["after"] == 1
     assert worker.stop() == 0
 
 

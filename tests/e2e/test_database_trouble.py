@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from horsies.db.migrate import migrate
-from tests.support.environment import URL_VARIABLE, Environment, new_scene
+from tests.support.environment import URL_VARIABLE, Environment, new_environment
 from tests.support.proxy import Proxy
 from tests.support.server import free_port, own_server
 from tests.support.waiting import wait_until
@@ -170,7 +170,7 @@ def test_a_restart_of_the_server_loses_and_doubles_nothing(tmp_path: Path) -> No
         with own_server(home, port) as url:
             with psycopg.connect(url, autocommit=True) as session:
                 migrate(session, "horsies")
-            environment = stack.enter_context(new_scene(url, tmp_path))
+            environment = stack.enter_context(new_environment(url, tmp_path))
             worker = environment.ready_worker("--processes=2", TEST_HEARTBEAT_MS="1000")
             keys = [f"task-{n}" for n in range(20)]
             handles = [environment.send("sleep", key, 0.2) for key in keys]

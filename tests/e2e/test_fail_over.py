@@ -8,7 +8,7 @@ import pytest
 
 from horsies.db.migrate import migrate
 from tests.chaos.servers import PostgresServer
-from tests.support.environment import URL_VARIABLE, new_scene
+from tests.support.environment import URL_VARIABLE, new_environment
 from tests.support.server import PASSWORD
 
 
@@ -34,7 +34,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[PostgresServer, PostgresServer]]:
 def test_work_continues_on_the_standby(pair: tuple[PostgresServer, PostgresServer], tmp_path: Path) -> None:
     primary, standby = pair
     hosts = ",".join(f"127.0.0.1:{server.port}" for server in pair)
-    with new_scene(
+    with new_environment(
         f"postgresql://postgres:{PASSWORD}@{hosts}/postgres?target_session_attrs=read-write", tmp_path
     ) as environment:
         worker = environment.ready_worker("--processes=2", TEST_HEARTBEAT_MS="1000")

@@ -23,12 +23,12 @@ def test_a_heartbeat_does_not_wait_for_an_outcome_that_waits_for_a_lock(environm
 
 def test_a_cancel_noticed_at_a_heartbeat_affects_no_concurrent_task(environment: Environment) -> None:
     worker = environment.ready_worker("--concurrency=2", TEST_HEARTBEAT_MS="1000")
-    doomed, neighbour = environment.send("sleep", "doomed", 60.0), environment.send("sleep", "neighbour", 4.0)
-    for key in ("doomed", "neighbour"):
+    doomed, other = environment.send("sleep", "doomed", 60.0), environment.send("sleep", "other", 4.0)
+    for key in ("doomed", "other"):
         environment.wait_for_note(key)
     assert scalar(environment.session, "select horsies.cancel(%s)", doomed.task_id) == "cancelled"  # and no notice
     worker.wait_for_log(r"\btasks\.lost\b")
-    assert neighbour.get(timeout_ms=20_000).is_ok()
+    assert other.get(timeout_ms=20_000).is_ok()
     assert worker.stop() == 0
 
 

@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess, lives
 
 TASKS = Path(__file__).with_name("stop_tasks.py")
-NEIGHBOURS = 160
+LOCAL_TASKS = 160
 LONG_S = 12.0
 CANCELLED, TIMED_OUT = OutcomeCode.TASK_CANCELLED, OutcomeCode.TASK_TIMEOUT
 HOW = pytest.mark.parametrize("how", ["--concurrency=1", "--concurrency=3"])
@@ -25,7 +25,7 @@ HOW = pytest.mark.parametrize("how", ["--concurrency=1", "--concurrency=3"])
 
 @pytest.fixture
 def stage(environment: Environment) -> Iterator[Environment]:
-    """A environment with the tasks of ``stop_tasks``."""
+    """Yield an environment with the tasks of ``stop_tasks``."""
     shutil.copy(TASKS, environment.folder)
     environment.tasks = load_tasks(environment.folder / TASKS.name, {URL_VARIABLE: environment.url})
     yield environment
@@ -105,10 +105,10 @@ def test_a_task_that_can_not_be_stopped_costs_its_child_only_new_work(stage: Env
     release(stage, "after")
     assert after.get(timeout_ms=20_000).is_ok()
 
-    for neighbour, name in zip(local_workers, ("hold", "hold_def"), strict=True):
+    for other, name in zip(local_workers, ("hold", "hold_def"), strict=True):
         assert lives(old)
         release(stage, name)
-        assert neighbour.get(timeout_ms=20_000).ok_value == name
+        assert other.get(timeout_ms=20_000).ok_value == name
     worker.wait_for_log(rf"child\.killed slot=0 pid={old} reason=\"task {task} ")
     error = doomed.get(timeout_ms=20_000).err_value
     if task.startswith("late"):
@@ -124,7 +124,7 @@ def test_among_many_concurrent_tasks_only_the_stopped_ones_end(stage: Environmen
     rng = random.Random(13)  # noqa: S311 - no secrets
     doomed: dict[str, TaskHandle[Any]] = {}
     kinds = ["polite", "stubborn", "hold_def", "late_polite", "late_stubborn", "late_def", "late_def", "hold_def"] * 5
-    plan = [("nap", f"nap-{n}", LONG_S if n % 20 == 0 else rng.uniform(0.1, 2.0)) for n in range(NEIGHBOURS)]
+    plan = [("nap", f"nap-{n}", LONG_S if n % 20 == 0 else rng.uniform(0.1, 2.0)) for n in range(LOCAL_TASKS)]
     plan += [(kind, f"{kind}-{n}", None) for n, kind in enumerate(kinds)]
     rng.shuffle(plan)
     worker = ready_worker(stage, "--processes=2", "--concurrency=20")
@@ -146,7 +146,7 @@ def test_among_many_concurrent_tasks_only_the_stopped_ones_end(stage: Environmen
     rows = stage.session.execute(
         "select task_name, status, error_code, attempt from horsies.history where task_name = 'nap'"
     ).fetchall()
-    assert rows == [("nap", "COMPLETED", None, 1)] * NEIGHBOURS
+    assert rows == [("nap", "COMPLETED", None, 1)] * LOCAL_TASKS
     ended = stage.ended()
     del ended["nap", "COMPLETED", None]
     assert ended == {
@@ -164,7 +164,7 @@ def test_among_many_concurrent_tasks_only_the_stopped_ones_end(stage: Environmen
 
 def test_a_retry_does_not_run_beside_the_attempt_that_exceeded_its_timeout(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2")
-    neighbour = running(stage, "hold", "neighbour")
+    other = running(stage, "hold", "other")
     retried = running(stage, "late_retried", "retried")
     worker.wait_for_log(r"task\.stop_delayed task=late_retried .*cause=timed_out")
     info = retried.info().unwrap()
@@ -172,9 +172,9 @@ def test_a_retry_does_not_run_beside_the_attempt_that_exceeded_its_timeout(stage
     assert (info.status, info.retry_count) == (TaskStatus.RUNNING, 0)
     assert stage.counts()["retried"] == 1
 
-    release(stage, "neighbour")
+    release(stage, "other")
     assert retried.get(timeout_ms=20_000).ok_value == "second time"
-    assert neighbour.get(timeout_ms=20_000).is_ok()
+    assert other.get(timeout_ms=20_000).is_ok()
     first, second = (entry.pid for entry in stage.ledger() if entry.key == "retried")
     assert first != second
     assert not lives(first)
@@ -183,13 +183,13 @@ def test_a_retry_does_not_run_beside_the_attempt_that_exceeded_its_timeout(stage
 
 def test_an_attempt_that_ends_after_its_timeout_has_exceeded_it_and_its_child_exits(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2")
-    neighbour = running(stage, "hold", "neighbour")
+    other = running(stage, "hold", "other")
     late = running(stage, "late_def", "late")
     worker.wait_for_log(r"task\.stop_delayed task=late_def")
     release(stage, "late")
     assert code_of(late) is TIMED_OUT
-    release(stage, "neighbour")
-    assert neighbour.get(timeout_ms=20_000).is_ok()
+    release(stage, "other")
+    assert other.get(timeout_ms=20_000).is_ok()
     worker.wait_for_log(r"child\.recycled slot=0 .*reason=\"task late_def exceeded its time-out\"")
     assert "child.killed" not in worker.log()
     check_only_deliberate_ends(worker)
@@ -197,12 +197,12 @@ def test_an_attempt_that_ends_after_its_timeout_has_exceeded_it_and_its_child_ex
 
 def test_a_def_task_in_a_thread_learns_at_once_that_it_is_cancelled(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2")
-    neighbour = running(stage, "hold", "neighbour")
+    other = running(stage, "hold", "other")
     doomed = running(stage, "cooperative", "doomed")
     assert doomed.cancel().unwrap() is True
     stage.wait_for_note("doomed:end")
-    release(stage, "neighbour")
-    assert neighbour.get(timeout_ms=20_000).is_ok()
+    release(stage, "other")
+    assert other.get(timeout_ms=20_000).is_ok()
     worker.wait_for_log(r"child\.recycled")
     check_only_deliberate_ends(worker)
 
@@ -266,21 +266,21 @@ def test_an_async_task_that_blocks_beyond_its_timeout_has_exceeded_it(stage: Env
 
 def test_a_shutdown_waits_for_the_other_tasks_of_an_abandoned_attempt(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2")
-    neighbour = running(stage, "hold", "neighbour")
+    other = running(stage, "hold", "other")
     doomed = running(stage, "hold_def", "doomed")
     assert doomed.cancel().unwrap() is True
     worker.wait_for_log(r"task\.stop_delayed")
     worker.signal(signal.SIGTERM)
     worker.wait_for_log(r"worker\.stopping")
-    release(stage, "neighbour")
+    release(stage, "other")
     assert worker.wait() == 0
-    assert neighbour.get(timeout_ms=5_000).ok_value == "neighbour"
+    assert other.get(timeout_ms=5_000).ok_value == "other"
     assert "child.died" not in worker.log()
 
 
 def test_a_shutdown_timeout_fails_concurrent_tasks_with_a_reason(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=3", "--shutdown-timeout=0.5")
-    neighbour = running(stage, "hold", "neighbour")
+    other = running(stage, "hold", "other")
     cancelled = running(stage, "hold_def", "cancelled")
     late = running(stage, "late_def", "late")
     assert cancelled.cancel().unwrap() is True
@@ -288,7 +288,7 @@ def test_a_shutdown_timeout_fails_concurrent_tasks_with_a_reason(stage: Environm
     worker.wait_for_log(r"task\.stop_delayed task=late_def")
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
-    assert code_of(neighbour, 5_000) is OperationalErrorCode.WORKER_CRASHED
+    assert code_of(other, 5_000) is OperationalErrorCode.WORKER_CRASHED
     assert code_of(late, 5_000) is TIMED_OUT
     assert code_of(cancelled, 5_000) is CANCELLED
     assert re.search(r"child\.killed .*the worker stops", worker.log())
@@ -298,29 +298,29 @@ def test_a_shutdown_timeout_fails_concurrent_tasks_with_a_reason(stage: Environm
 
 def test_a_child_that_is_recycled_can_have_a_task_that_can_not_be_stopped(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2", "--max-tasks-per-child=2")
-    neighbour = running(stage, "hold", "neighbour")
+    other = running(stage, "hold", "other")
     doomed = running(stage, "hold_def", "doomed")
     old = stage.wait_for_note("doomed").pid
     wait_until(lambda: len(worker.children()) == 2, describe="the successor")
     assert doomed.cancel().unwrap() is True
     worker.wait_for_log(r"task\.stop_delayed")
-    release(stage, "neighbour")
-    assert neighbour.get(timeout_ms=20_000).is_ok()
+    release(stage, "other")
+    assert other.get(timeout_ms=20_000).is_ok()
     worker.wait_for_log(rf"child\.killed slot=0 pid={old} ")
     check_only_deliberate_ends(worker)
 
 
 def test_the_slot_of_a_task_that_can_not_be_stopped_runs_as_many_others_as_before(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2")
-    neighbour = running(stage, "hold", "neighbour")
+    other = running(stage, "hold", "other")
     doomed = running(stage, "hold_def", "doomed")
     assert doomed.cancel().unwrap() is True
     worker.wait_for_log(r"task\.stop_delayed")
     running(stage, "hold", "after")
     third = stage.send("hold", "third")
     assert "third" not in stage.counts()
-    for key in ("neighbour", "after", "third"):
+    for key in ("other", "after", "third"):
         release(stage, key)
-    assert neighbour.get(timeout_ms=20_000).is_ok()
+    assert other.get(timeout_ms=20_000).is_ok()
     assert third.get(timeout_ms=20_000).is_ok()
     check_only_deliberate_ends(worker)

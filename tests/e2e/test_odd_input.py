@@ -14,7 +14,7 @@ import pytest
 from horsies import TaskHandle, TaskSendErrorCode
 from horsies.codes import BuiltInTaskCode, OperationalErrorCode
 from tests.support.databases import new_database
-from tests.support.environment import URL_VARIABLE, Environment, load_tasks, new_scene
+from tests.support.environment import URL_VARIABLE, Environment, load_tasks, new_environment
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess, lives
@@ -51,7 +51,7 @@ class Stage:
 
 
 def stage_on(server: Server, template: str, folder: Path, *args: str) -> Iterator[Stage]:
-    with new_database(server, template) as url, new_scene(url, folder) as environment:
+    with new_database(server, template) as url, new_environment(url, folder) as environment:
         shutil.copy(TASKS, folder)
         env = {URL_VARIABLE: url, "TEST_LEDGER": str(environment.ledger_file)}
         tasks = load_tasks(folder / TASKS.name, env)

@@ -14,7 +14,7 @@ import pytest
 from horsies import TaskAttemptOutcome, TaskHandle, TaskInfo, TaskStatus
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
 from tests.support.databases import new_database
-from tests.support.environment import Environment, new_scene
+from tests.support.environment import Environment, new_environment
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess, lives
@@ -33,8 +33,8 @@ type Code = BuiltInTaskCode | str
 def stage(
     request: pytest.FixtureRequest, server: Server, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Environment, WorkerProcess]]:
-    """A environment and a worker that the tests share: each task has a key of its own."""
-    with new_database(server, template) as url, new_scene(url, tmp_path_factory.mktemp("outcomes")) as shared:
+    """Yield an environment and a worker that the tests share. Each task has a separate key."""
+    with new_database(server, template) as url, new_environment(url, tmp_path_factory.mktemp("outcomes")) as shared:
         yield shared, shared.ready_worker(request.param)
 
 
@@ -272,11 +272,11 @@ def test_a_timeout_that_the_policy_names_is_tried_again(environment: Environment
 
 @pytest.mark.parametrize("overdue", ["slow", "slow_async"])
 def test_a_timeout_does_not_affect_a_concurrent_task(environment: Environment, overdue: str) -> None:
-    neighbour = environment.send("sleep", f"beside {overdue}", 1.5)
+    other = environment.send("sleep", f"beside {overdue}", 1.5)
     environment.wait_for_note(f"beside {overdue}")
     late = environment.send(overdue, f"{overdue} beside")
     assert outcome(late).error_code is TIMED_OUT
-    assert outcome(neighbour) == f"beside {overdue}"
+    assert outcome(other) == f"beside {overdue}"
 
 
 def test_a_child_is_missed_although_another_process_holds_its_socket(environment: Environment) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.environment import URL_VARIABLE, Environment, new_scene
+from tests.support.environment import URL_VARIABLE, Environment, new_environment
 from tests.support.waiting import wait_until
 from tests.support.workers import HORSIES, WorkerProcess
 
@@ -25,8 +25,8 @@ METHODS = pytest.mark.parametrize("method", ["fork", "spawn"])
 
 @pytest.fixture
 def environment(tcp_database_url: str, tmp_path: Path) -> Iterator[Environment]:
-    """A environment whose workers come to the database by password, whoever they run as."""
-    with new_scene(tcp_database_url, tmp_path) as made:
+    """Yield an environment whose workers connect with a password, so that they may run as any user."""
+    with new_environment(tcp_database_url, tmp_path) as made:
         yield made
 
 

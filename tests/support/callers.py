@@ -35,7 +35,7 @@ OLDEST_FOR_DJANGO = 150000
 
 
 class UndoneError(Exception):
-    """A program changes its mind within its transaction."""
+    """Raised by a program within its transaction to roll it back."""
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def by_psycopg(url: str) -> Generator[psycopg.Connection]:
 
 @contextmanager
 def by_psycopg_block(url: str) -> Generator[psycopg.Connection[Any]]:
-    """In autocommit, with rows and cursors of the program's own kind."""
+    """Yield a psycopg connection in autocommit mode, with the program's own row and cursor factories."""
     options: dict[str, Any] = {"row_factory": psycopg.rows.dict_row, "cursor_factory": psycopg.RawCursor}
     with psycopg.connect(url, autocommit=True, **options) as connection, connection.transaction():
         yield connection
@@ -93,7 +93,7 @@ def by_django_wrapper(url: str) -> Generator[Any]:
 
 @contextmanager
 def django_database(url: str) -> Generator[None]:
-    """Have Django use a database as its default one."""
+    """Let Django use a database as its default database."""
     if not django.conf.settings.configured:
         default = {"ENGINE": "django.db.backends.postgresql", "NAME": "of each test"}
         django.conf.settings.configure(DATABASES={"default": default})
@@ -116,7 +116,7 @@ async def by_async_psycopg(url: str) -> AsyncGenerator[psycopg.AsyncConnection]:
 
 @asynccontextmanager
 async def by_asyncpg(url: str) -> AsyncGenerator[asyncpg.Connection]:
-    """With JSON as programs like to have it."""
+    """Yield an asyncpg connection with a JSON codec, as many programs configure it."""
     connection = await asyncpg.connect(url)
     try:
         await connection.set_type_codec("json", encoder=repr, decoder=repr, schema="pg_catalog")
@@ -169,7 +169,7 @@ AWAITED: dict[str, AsyncWay] = {
 
 
 class Caller:
-    """A program that does things in a transaction; ``do`` is its style."""
+    """A program that works in a transaction; ``do`` is its style, blocking or asynchronous."""
 
     def __init__(self, name: str, url: str) -> None:
         self.name = name
@@ -178,7 +178,7 @@ class Caller:
 
     @contextmanager
     def transaction(self) -> Generator[Any]:
-        """A transaction that is committed in the end; `UndoneError` rolls it back, and is not seen outside."""
+        """Run a transaction that is committed at the end. `UndoneError` rolls it back and is suppressed."""
         if self.name in BLOCKING:
             with suppress(UndoneError), BLOCKING[self.name](self._url) as connection:
                 yield connection

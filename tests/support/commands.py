@@ -39,7 +39,7 @@ def horsies(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess
 
 
 def with_app(folder: Path, args: Sequence[str]) -> Sequence[str]:
-    """Name an app where a command is given none, if the schema of this run is not the one it would take then."""
+    """Add an app to a command without one if the schema of this run is not the default schema."""
     words = _APP_IS_OPTIONAL.get(args[0]) if args else None
     if (
         SCHEMA == DEFAULT_SCHEMA

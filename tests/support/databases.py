@@ -16,7 +16,7 @@ _HAS_LOCALE_PROVIDERS = 15_00_00
 
 
 def migrated_template(server: Server) -> str:
-    """The name of the run's template; made by the first process that asks for it."""
+    """Return the name of the run's template database. The first process that needs it creates it."""
     name = f"{run_name()}_template"
     with server.connect() as session:
         session.execute("select pg_advisory_lock(%s)", (_LOCK_KEY,))
@@ -34,7 +34,10 @@ def migrated_template(server: Server) -> str:
 def new_database(
     server: Server, template: str = "template0", *, suffix: str = "", encoding: str | None = None
 ) -> Generator[str]:
-    """A new database, dropped in the end; its URL. Its name ends with ``suffix``; with an encoding, its locale is C."""
+    """Create a database, and drop it at the end. Yield its URL.
+
+    Its name ends with ``suffix``. If an encoding is given, its locale is C.
+    """
     name = f"{run_name()}_{uuid.uuid4().hex[:10]}{suffix}"
     with server.connect() as session:
         options = SQL("") if encoding is None else _encoded(encoding, session.info.server_version)

@@ -23,7 +23,7 @@ URL_VARIABLE = "HORSIES_DATABASE_URL"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the ledger: a task began (or, with ``:end`` in the key, went through) in a process."""
+    """A line of the ledger: a task started in a process or, with ``:end`` in the key, finished there."""
 
     key: str
     pid: int
@@ -33,14 +33,14 @@ class Environment:
     """A producer, in this process, and any number of workers on one database.
 
     Attributes:
-        url: the database.
-        folder: where workers run; it holds the tasks and the ledger.
-        tasks: the producer's own copy of the module ``mixed_tasks``.
-        session: for a look at the tables.
+        url: The URL of the database.
+        folder: The folder in which workers run. It contains the tasks and the ledger.
+        tasks: The producer's own copy of the module ``mixed_tasks``.
+        session: A session to inspect the tables.
     """
 
     def __init__(self, url: str, folder: Path, stack: ExitStack) -> None:
-        """Everything that is opened here is closed with ``stack``."""
+        """Prepare the folder and the producer. ``stack`` closes everything that is opened here."""
         self.url = url
         self.folder = folder
         self.ledger_file = folder / "ledger"
@@ -51,7 +51,7 @@ class Environment:
         stack.callback(self.tasks.app.close)
 
     def worker(self, *args: str, app: str = "mixed_tasks:app", **env: str) -> WorkerProcess:
-        """Start a worker, and do not wait for it. It is killed with the environment, and must leave nothing behind."""
+        """Start a worker without waiting for it. It is killed at the end, and none of its processes may remain."""
         environment = {URL_VARIABLE: self.url, "TEST_LEDGER": str(self.ledger_file), **env}
         worker = WorkerProcess(["worker", app, *args], self.folder, environment)
         self._stack.callback(worker.assert_gone)
@@ -59,7 +59,7 @@ class Environment:
         return worker
 
     def at_end(self, action: Callable[[], object]) -> None:
-        """Do something when the environment ends; what was asked for last is done first."""
+        """Register an action for the end of the environment. The last registered action runs first."""
         self._stack.callback(action)
 
     def ready_worker(self, *args: str, **env: str) -> WorkerProcess:
@@ -73,41 +73,41 @@ class Environment:
         return getattr(self.tasks, task).send(*args, **kwargs).unwrap()
 
     def ledger(self) -> list[Entry]:
-        """What was written so far, in the order of the writing."""
+        """Return the entries that were written so far, in their order."""
         if not self.ledger_file.exists():
             return []
         lines = self.ledger_file.read_text().splitlines()
         return [Entry(key, int(pid)) for key, pid in (line.rsplit(" ", 1) for line in lines)]
 
     def counts(self) -> Counter[str]:
-        """How often each key stands in the ledger."""
+        """Count the entries of each key in the ledger."""
         return Counter(entry.key for entry in self.ledger())
 
     def wait_for_note(self, key: str, timeout: float = 20) -> Entry:
-        """Wait until a key stands in the ledger; its last entry."""
+        """Wait until the ledger contains a key, and return its last entry."""
         wait_until(lambda: key in self.counts(), timeout, lambda: f"{key!r} in the ledger {self.ledger()}")
         return next(entry for entry in reversed(self.ledger()) if entry.key == key)
 
     def live_tasks(self, status: str = "%") -> int:
-        """How many tasks have not ended; those of one status, if it is given."""
+        """Count the tasks that have not ended, optionally only those with one status."""
         return scalar(self.session, "select count(*) from horsies.tasks where status like %s", status)
 
     def wait_until_all_ended(self, timeout: float = 30) -> None:
-        """Wait until no task is left to do."""
+        """Wait until all tasks have ended."""
         wait_until(lambda: not self.live_tasks(), timeout, lambda: f"{self.live_tasks()} tasks to end")
 
     def ended(self) -> Counter[tuple[str, str, str | None]]:
-        """How many tasks ended how: task name, status and error code."""
+        """Count the ended tasks by name, status and error code."""
         rows = self.session.execute("select task_name, status, error_code from horsies.history")
         return Counter((name, status, code) for name, status, code in rows)
 
     def worker_rows(self) -> int:
-        """How many workers the database believes to live."""
+        """Count the workers that are registered in the database."""
         return scalar(self.session, "select count(*) from horsies.workers")
 
 
 def load_tasks(file: Path, env: Mapping[str, str]) -> ModuleType:
-    """Import a file anew, in this process, with variables set that it reads while it is imported."""
+    """Import a file again in this process, with environment variables that it reads during the import."""
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
@@ -120,7 +120,7 @@ def load_tasks(file: Path, env: Mapping[str, str]) -> ModuleType:
 
 
 @contextmanager
-def new_scene(url: str, folder: Path) -> Generator[Environment]:
-    """Set a environment on a database, in a folder; everything that runs in it ends with it."""
+def new_environment(url: str, folder: Path) -> Generator[Environment]:
+    """Create an environment with a database and a folder. At its end, everything that runs in it is stopped."""
     with ExitStack() as stack:
         yield Environment(url, folder, stack)

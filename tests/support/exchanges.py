@@ -24,12 +24,12 @@ from horsies.worker.ipc import Frame, Kind, Report
 from horsies.worker.options import WorkerOptions, WorkerSettings
 from horsies.worker.processes import ProcessManager
 
-_NO_SUCH_PID = 1 << 22  # and above: more than Linux gives out
+_NO_SUCH_PID = 1 << 22  # and above: larger than any process id of Linux
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
 def worker_settings(*, prefetch_buffer: int = 0) -> WorkerSettings:
-    """Settings of an app with one queue, whose database cannot be reached."""
+    """Return the settings of an app with one queue, whose database cannot be reached."""
     return WorkerSettings(
         app_name="shop",
         broker=PostgresConfig(database_url=NOWHERE),
@@ -48,14 +48,14 @@ def worker_settings(*, prefetch_buffer: int = 0) -> WorkerSettings:
 
 
 def claimed(task_id: UUID | None = None, *, attempt: int = 1, queue_limited: bool = False) -> ClaimedTask:
-    """A row of a reply to a claim."""
+    """Return one row of a reply to a claim."""
     return ClaimedTask(task_id or uuid4(), "send_email", b"{}", attempt, None, "default", queue_limited, None, None)
 
 
 def claim_of(
     *tasks: ClaimedTask, is_filled: bool = False, limits_active: bool = False, due_in: float | None = None
 ) -> Claim:
-    """The reply to a claim."""
+    """Return the reply to a claim."""
     return Claim(list(tasks), is_filled, limits_active, due_in)
 
 
@@ -85,21 +85,21 @@ class Parts:
         self.exchange.apply_replies(batch, iter([*replies, *claims]))
 
     def running(self) -> set[UUID]:
-        """The tasks that were given to children."""
+        """Return the tasks that were assigned to children."""
         return {fence.task_id for fence in self.dispatcher.held()}
 
     def finish(self, fence: Fence, *, ok: bool = True, result: bytes = b"null") -> None:
-        """Let a child report that an attempt has ended."""
+        """Report, as a child does, that an attempt has ended."""
         child = next(child for child in self.processes if fence in child.jobs)
         report = Report(fence, ok, result, None if ok else "DECLINED", seconds=1.0)
         self.dispatcher.on_frame(child, Frame(Kind.DONE, report.encode()))
 
     def failure(self) -> CallFailedError:
-        """A call that has failed because the database went away."""
+        """Return the error of a call that failed because the database became unreachable."""
         return CallFailedError("the connection is lost", retryable=True)
 
     def run_one(self) -> Fence:
-        """Claim one task and let it run."""
+        """Claim one task and assign it to a child."""
         batch = self.batch()
         task = claimed()
         self.reply(batch, claim_of(task, is_filled=True))
@@ -108,7 +108,7 @@ class Parts:
 
 @asynccontextmanager
 async def worker_parts(children: int = 2, *, prefetch_buffer: int = 0, **options: int) -> AsyncGenerator[Parts]:
-    """The parts of a worker with so many children, all of which are ready for work."""
+    """Yield the parts of a worker with this number of children, all of which are ready."""
     settings, worker_options = (
         worker_settings(prefetch_buffer=prefetch_buffer),
         WorkerOptions(processes=children, **options),

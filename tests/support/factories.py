@@ -27,7 +27,7 @@ NUMBERED_AT = datetime(2025, 10, 9, 8, 53, 20, tzinfo=UTC)
 
 
 def numbered_id(number: int) -> UUID:
-    """A UUIDv7-shaped id, made at ``NUMBERED_AT``; a greater number sorts behind."""
+    """Return an id in the form of a UUIDv7 of the time ``NUMBERED_AT``. A greater number sorts later."""
     return UUID(int=(int(NUMBERED_AT.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | number)
 
 
@@ -44,7 +44,7 @@ def request(
     retry: RetryPolicy | None = None,
     timeout_ms: int | None = None,
 ) -> EnqueueRequest:
-    """What a producer asks for; its own id and otherwise always the same task."""
+    """Return the request of a producer: always the same task, with a new id."""
     return EnqueueRequest(
         task_id=task_id or uuid7(),
         task_name=name,
@@ -60,12 +60,12 @@ def request(
 
 
 def enqueue(session: Session, wanted: EnqueueRequest, *, replay: bool = False) -> str:
-    """Send; answers ``sent``, ``known`` or ``mismatch``."""
+    """Send a task; return ``sent``, ``known`` or ``mismatch``."""
     return call(session, task_queries.enqueue(wanted, replay=replay))
 
 
 def send(session: Session, wanted: EnqueueRequest | None = None) -> UUID:
-    """Send a task that is accepted."""
+    """Send a task, and require that it is accepted."""
     wanted = wanted or request()
     assert enqueue(session, wanted) == "sent"
     return wanted.task_id
@@ -81,12 +81,12 @@ def send_many(session: Session, count: int, *, queue: str = "default", delay: fl
 
 
 def done(fence: Fence, result: bytes = b"1") -> Outcome:
-    """An attempt that succeeded."""
+    """Return the outcome of a successful attempt."""
     return _outcome(fence, result, None, None)
 
 
 def failed(fence: Fence, code: str = "BOOM", *, retry_after: float | None = None) -> Outcome:
-    """An attempt that failed."""
+    """Return the outcome of a failed attempt."""
     error = json.dumps({"error_code": code, "message": "it failed", "data": None, "exception": None}).encode()
     return _outcome(fence, error, code, retry_after)
 
@@ -96,7 +96,7 @@ def _outcome(fence: Fence, result: bytes, code: str | None, retry_after: float |
 
 
 class DrivenWorker:
-    """A worker that the test drives, call by call. The database knows it; it runs nothing."""
+    """A registered worker that the test drives, call by call. It runs no tasks."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class DrivenWorker:
         caps: Mapping[str, int | None] | None = None,
         cluster_cap: int | None = None,
     ) -> None:
-        """Make it known. ``caps``, where given, names the queues, too."""
+        """Register the worker. If ``caps`` is given, its keys are the queues."""
         self.session = session
         self.caps = dict.fromkeys(queues) if caps is None else dict(caps)
         self.cluster_cap = cluster_cap
@@ -119,7 +119,7 @@ class DrivenWorker:
         call(session, worker_queries.worker_start(self.id, self.facts(stale_after_s)))
 
     def facts(self, stale_after_s: float) -> WorkerFacts:
-        """What it says of itself."""
+        """Return the facts that the worker registers."""
         return WorkerFacts(
             hostname=HOSTNAME,
             pid=PID,
@@ -137,7 +137,7 @@ class DrivenWorker:
         )
 
     def ask(self, wanted: int = 1, *, free: int | None = None, lease_s: float | None = None) -> Claim:
-        """Claim, in an exchange of its own; ``free`` is as many as wanted unless given."""
+        """Claim tasks in a separate exchange. Default of ``free``: ``wanted``."""
         self.exchange_no += 1
         free = wanted if free is None else free
         asked = worker_queries.claim(
@@ -146,50 +146,50 @@ class DrivenWorker:
         return call(self.session, asked)
 
     def claim(self, wanted: int = 1) -> list[Fence]:
-        """Claim, and keep what it takes to finish."""
+        """Claim tasks, and return their fences."""
         return [Fence(task.id, self.exchange_no) for task in self.ask(wanted).tasks]
 
     def prefetch(self, wanted: int = 1, lease_s: float = 60) -> list[Fence]:
-        """Claim what is to wait for its start."""
+        """Claim tasks with a lease, without starting them."""
         return [Fence(task.id, self.exchange_no) for task in self.ask(wanted, free=0, lease_s=lease_s).tasks]
 
     def start(self, *fences: Fence) -> dict[UUID, int]:
-        """Let prefetched tasks begin; answers the attempt of each that may."""
+        """Start prefetched tasks; return the number of the attempt for each task that may start."""
         return call(self.session, worker_queries.start(self.id, fences))
 
     def claim_one(self) -> Fence:
-        """Claim a task that is there."""
+        """Claim one task, which must be available."""
         (fence,) = self.claim()
         return fence
 
     def finish(self, *outcomes: Outcome) -> list[str]:
-        """Write outcomes; answers the verdicts in their order."""
+        """Write outcomes; return the verdicts in their order."""
         return [verdict.verdict for verdict in self.finish_in_full(*outcomes)]
 
     def finish_in_full(self, *outcomes: Outcome) -> list[Verdict]:
-        """Write outcomes; answers all that the database says of each, in their order."""
+        """Write outcomes; return the complete replies of the database in their order."""
         verdicts = call(self.session, worker_queries.finish(self.id, HOSTNAME, outcomes))
         return [verdicts[outcome.fence.task_id] for outcome in outcomes]
 
     def release(self, *fences: Fence) -> int:
-        """Hand back; answers how many went back."""
+        """Return claims to the queue; return their number."""
         return call(self.session, worker_queries.release(self.id, fences))
 
     def reconcile(self, *held: Fence) -> set[UUID]:
-        """Say what is in hand; answers what of it is lost."""
+        """Reconcile the held claims; return the tasks that are lost."""
         return call(self.session, worker_queries.reconcile(self.id, held))
 
     def heartbeat(self, ahead_s: float | None = None) -> bool:
-        """Say that it lives, and how far its clock is ahead."""
+        """Send a heartbeat with the number of seconds by which the worker's clock is ahead."""
         return call(self.session, worker_queries.heartbeat(self.id, ahead_s))[0]
 
     def stop(self) -> None:
-        """Leave in good order."""
+        """Deregister the worker."""
         call(self.session, worker_queries.worker_stop(self.id))
 
 
 def prefetch(session: Session, fence: Fence) -> None:
-    """Make a claim one that waits in its worker. Raw, for no server function prefetches yet."""
+    """Turn a claim into a prefetched one by changing its row directly."""
     session.execute(
         "update horsies.tasks set status = 'CLAIMED', started_at = null, attempt = attempt - 1 where id = %s",
         (fence.task_id,),
@@ -197,19 +197,19 @@ def prefetch(session: Session, fence: Fence) -> None:
 
 
 def pause_queue(session: Session, name: str) -> None:
-    """Nothing is to be claimed from a queue."""
+    """Pause a queue."""
     session.execute("insert into horsies.queues (name, paused) values (%s, true)", (name,))
 
 
 def cap_queue(session: Session, name: str, most: int | None) -> None:
-    """A cap in place of what workers declare; None: none."""
+    """Override the cap that workers declare; None removes the override."""
     session.execute("delete from horsies.queues where name = %s", (name,))
     if most is not None:
         session.execute("insert into horsies.queues (name, max_concurrency) values (%s, %s)", (name, most))
 
 
 def ended_task(session: Session, wanted: EnqueueRequest | None = None) -> UUID:
-    """A task that was sent, claimed by a worker of its own, and completed."""
+    """Create a task that was sent, claimed by a separate worker, and completed; return its id."""
     wanted = wanted or request()
     send(session, wanted)
     worker = DrivenWorker(session, queues=(wanted.queue,), names=(wanted.task_name,))
@@ -219,19 +219,19 @@ def ended_task(session: Session, wanted: EnqueueRequest | None = None) -> UUID:
 
 
 def reap(session: Session, proven_dead: UUID | None = None, most: int = 1000) -> worker_queries.ReapCounts:
-    """Hand on the work of dead workers."""
+    """Recover the tasks of dead workers."""
     return call(session, worker_queries.reap(proven_dead, most))
 
 
 def expire(session: Session, most: int = 1000) -> int:
-    """End what was not started in time."""
+    """Expire tasks that were not started in time."""
     return call(session, worker_queries.expire(most))
 
 
 def define(
     session: Session, name: str = "nightly", *, due: datetime | None = None, config_hash: str = "h1", **wanted: Any
 ) -> None:
-    """Make a schedule known that sends what `request` says, first at ``due``."""
+    """Define a schedule that sends the task of `request`, the first time at ``due``."""
     words = "At 03:00 every day"
     call(
         session,
@@ -253,5 +253,5 @@ def tick(
 
 
 def schedule_state(session: Session, name: str = "nightly") -> ScheduleState:
-    """What the database has on a schedule."""
+    """Return the state of a schedule in the database."""
     return call(session, schedule_queries.schedule_states())[1][name]

@@ -24,7 +24,7 @@ LONGEST_SCHEMAS = {
 
 @contextmanager
 def odd_database(server: Server) -> Generator[str]:
-    """An empty database that belongs to a role with no further rights; the role's URL, over TCP."""
+    """Create an empty database that belongs to a role without other rights. Yield the role's URL over TCP."""
     role = f"{uuid.uuid4().hex[:10]}{ODD}"
     with new_database(server, suffix=ODD) as url, server.connect() as admin:
         admin.execute(SQL("create role {} login password {}").format(Identifier(role), ODD_PASSWORD))

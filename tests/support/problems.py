@@ -8,7 +8,7 @@ from horsies.errors import ConfigurationError, HorsiesError, flatten
 
 
 def problems(make: Callable[[], object]) -> list[HorsiesError]:
-    """What a construction reports."""
+    """Return the errors that a constructor reports."""
     with pytest.raises(HorsiesError) as raised:
         make()
     assert isinstance(raised.value, ValueError)

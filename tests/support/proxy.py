@@ -16,10 +16,10 @@ _POLL_S = 0.05
 
 
 class Proxy:
-    """Forwards connections on a port of its own until it is told to misbehave."""
+    """Forwards connections from its own port, and simulates network failures on request."""
 
     def __init__(self, target_url: str) -> None:
-        """Listen, in front of the host and port of a URL."""
+        """Listen for connections, to be forwarded to the host and port of a URL."""
         target = urlsplit(target_url)
         assert target.hostname, f"no TCP host in {target_url}"
         self._target = (target.hostname, target.port or 5432)
@@ -33,41 +33,41 @@ class Proxy:
         self.accepted = 0
 
     def url(self, database_url: str) -> str:
-        """The same URL, through the proxy."""
+        """Return a URL that leads to the same database through the proxy."""
         parts = urlsplit(database_url)
         user = parts.netloc.rpartition("@")[0]
         return parts._replace(netloc=f"{user}@127.0.0.1:{self.port}").geturl()
 
     @property
     def open_connections(self) -> int:
-        """How many clients are connected."""
+        """Return the number of connected clients."""
         with self._lock:
             return len(self._links)
 
     def cut(self) -> None:
-        """End all connections now. New ones are accepted."""
+        """Close all connections now. New ones are accepted."""
         with self._lock:
             links = list(self._links)
         for link in links:
             self._end(link)
 
     def cut_after(self, size: int, direction: Direction) -> None:
-        """Let ``size`` more bytes pass in one direction; end all connections, once, when another one comes."""
+        """Close all connections once, when more than ``size`` further bytes are sent in one direction."""
         with self._lock:
             self._left[direction] = size
 
     def stall(self, *directions: Direction) -> None:
-        """Forward nothing any more, or nothing in one direction, and close nothing: what a dead network looks like."""
+        """Simulate a dead network: forward nothing, in one or both directions, but close no connection."""
         for direction in directions or _DIRECTIONS:
             self._is_flowing[direction].clear()
 
     def resume(self) -> None:
-        """End a stall; what waited is forwarded."""
+        """End a stall, and forward the delayed bytes."""
         for flows in self._is_flowing.values():
             flows.set()
 
     def refuse(self) -> None:
-        """Refuse new connections; the old ones live on."""
+        """Refuse new connections; existing ones stay open."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
@@ -77,7 +77,7 @@ class Proxy:
         self._listener = self._listen(self.port)
 
     def close(self) -> None:
-        """End everything."""
+        """Close the proxy and all connections."""
         self.refuse()
         self.cut()
 
@@ -96,12 +96,12 @@ class Proxy:
     def _connect(self, client: socket.socket) -> None:
         try:
             server = socket.create_connection(self._target)
-        except OSError:  # the server itself is down: the client is to see that
+        except OSError:  # the server itself is down, and the client must notice that
             client.close()
             return
         link = (client, server)
         for end in link:
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each small answer waits 40 ms
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # otherwise each small reply is delayed by 40 ms
         with self._lock:
             self._links.add(link)
         _start(self._pump, link, client, server, "to server")

@@ -19,7 +19,7 @@ type Node = dict[str, Any]
 
 
 def node(*waits_for: int, **options: Any) -> Node:
-    """A node of a document: it waits for those, and is otherwise as plain as can be."""
+    """Return a node of a document that waits for the given nodes and otherwise has default values."""
     return {
         "kind": "task",
         "task_name": "add",
@@ -45,7 +45,7 @@ def node(*waits_for: int, **options: Any) -> Node:
 
 
 def document(nodes: Sequence[Node], **options: Any) -> bytes:
-    """What a spec with these nodes is compiled to; they are named ``n0``, ``n1``, … unless they name themselves."""
+    """Return the document of a spec with these nodes. Nodes without an id are named ``n0``, ``n1``, …."""
     named = [{"node_id": f"n{index}", **each} for index, each in enumerate(nodes)]
     whole = {
         "name": "flow",
@@ -61,13 +61,13 @@ def document(nodes: Sequence[Node], **options: Any) -> bytes:
 
 
 def request(nodes: Sequence[Node], run_id: UUID | None = None, **options: Any) -> RunRequest:
-    """A run that a producer asks for."""
+    """Return the request of a producer to start a run."""
     written = document(nodes, **options)
     return RunRequest(run_id or uuid7(), written, hashlib.sha256(written).digest())
 
 
 def start(session: Session, *nodes: Node, **options: Any) -> UUID:
-    """Start a run that is accepted."""
+    """Start a run, and require that it is accepted."""
     wanted = request(nodes, **options)
     assert call(session, workflow_queries.workflow_start(wanted)) == "started"
     return wanted.run_id
@@ -79,30 +79,30 @@ def control(session: Session, run_id: UUID, action: str) -> str:
 
 
 def state(session: Session, run_id: UUID) -> RunRow:
-    """Where a run stands."""
+    """Return the state of a run."""
     found = call(session, workflow_queries.workflow_state(run_id))
     assert found is not None, f"no run {run_id}"
     return found
 
 
 def nodes_of(session: Session, run_id: UUID) -> list[RunTaskRow]:
-    """The nodes of a run, with results."""
+    """Return the nodes of a run, with their results."""
     return call(session, workflow_queries.workflow_tasks(run_id, with_results=True))
 
 
 def statuses(session: Session, run_id: UUID) -> list[str]:
-    """The states of a run's nodes, in their order."""
+    """Return the states of a run's nodes, in their order."""
     return [each.status for each in nodes_of(session, run_id)]
 
 
 def read(stored: bytes | None) -> Any:
-    """Stored JSON as Python has it."""
+    """Decode stored JSON."""
     assert stored is not None
     return json.loads(stored)
 
 
 def fences(session: Session, worker: DrivenWorker, run_id: UUID) -> dict[int, Fence]:
-    """Claim what is due; the claims of this run by the index of their node."""
+    """Claim all due tasks; return the claims of this run by the index of their node."""
     claims = {fence.task_id: fence for fence in worker.claim(10_000)}
     sql = "select array[id::text, node_index::text] from horsies.tasks where workflow_id = %s and status = 'RUNNING'"
     rows = column(session, sql, run_id)
@@ -110,7 +110,7 @@ def fences(session: Session, worker: DrivenWorker, run_id: UUID) -> dict[int, Fe
 
 
 def finish(session: Session, worker: DrivenWorker, run_id: UUID, *failing: int) -> list[int]:
-    """Claim what is due of a run and finish it in one batch, some as failures; the indexes of the nodes."""
+    """Claim the due tasks of a run and finish them in one batch, some as failures. Return the indexes of the nodes."""
     claims = fences(session, worker, run_id)
     worker.finish(
         *(failed(fence) if index in failing else done(fence, str(index).encode()) for index, fence in claims.items())
@@ -119,7 +119,7 @@ def finish(session: Session, worker: DrivenWorker, run_id: UUID, *failing: int) 
 
 
 def attach(session: Session, worker: DrivenWorker, *nodes: Node, **options: Any) -> UUID:
-    """Claim a task that builds a run, attach one of these nodes, and finish the task; the child run."""
+    """Claim a task that builds a child run, attach a run with these nodes, and finish the task. Return the run."""
     (task,) = worker.ask().tasks
     wanted = request(nodes, **{"definition_key": f"test.{task.id}", **options})
     assert call(session, workflow_queries.workflow_attach(task.id, task.attempt, wanted)) == "attached"
@@ -128,7 +128,7 @@ def attach(session: Session, worker: DrivenWorker, *nodes: Node, **options: Any)
 
 
 def map_once(session: Session, worker: DrivenWorker) -> str:
-    """Claim a task that expands or collects a map, do it, and finish the task."""
+    """Claim a task that expands or collects a map, perform that step, and finish the task."""
     (task,) = worker.ask().tasks
     verdict = call(session, workflow_queries.workflow_map(task.id, task.attempt))
     assert worker.finish(done(Fence(task.id, worker.exchange_no), b"null")) == ["accepted"]

@@ -26,7 +26,7 @@ CODES = ("BOOM", "BANG")
 
 
 def random_document(random: Random, most: int, depth: int = 0) -> bytes:
-    """What some spec might be compiled to: up to so many nodes, in any order, of all kinds."""
+    """Return a random document that a spec could be compiled to: up to ``most`` nodes of all kinds, in any order."""
     count = random.randint(1, most)
     places = random.sample(range(count), count)
     nodes: list[Node] = [{}] * count
@@ -67,7 +67,7 @@ def _random_node(random: Random, waits_for: list[int], depth: int) -> Node:
 
 
 def plain(value: Any) -> Any:
-    """Results without what is for people, and what the model can't know."""
+    """Return results without texts for people and without values that the model cannot know."""
     if isinstance(value, list):
         return [plain(each) for each in value]
     if isinstance(value, dict):
@@ -77,8 +77,8 @@ def plain(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class InHand:
-    """A task that runs."""
+class RunningTask:
+    """A running task."""
 
     fence: Fence
     attempt: int
@@ -89,7 +89,7 @@ class InHand:
 
 
 class SideBySide:
-    """A tree of runs in the database, and the same in the model. Each step asserts that both say the same."""
+    """A tree of runs in the database and in the model. Each step asserts that both are in the same state."""
 
     def __init__(self, db: Session, random: Random, most: int) -> None:
         """Start a run of a random workflow."""
@@ -101,26 +101,26 @@ class SideBySide:
         top = RunRequest(uuid7(), document, document[:32])
         assert call(db, workflow_queries.workflow_start(top)) == "started"
         self.runs: dict[UUID, model.Run] = {top.run_id: model.Run(json.loads(document))}
-        self.in_hand: list[InHand] = []
+        self.running_tasks: list[RunningTask] = []
         self.compare()
 
     def step(self) -> None:
-        """Let something happen."""
+        """Perform one random event."""
         steps = [self.claim, self.finish, self.control, self.cancel_task]
         self.random.choices(steps, [8, 12, 3, 1])[0]()
         self.compare()
 
     def run_to_the_end(self) -> None:
-        """Let everything go on until nothing is left, and compare what came of it."""
+        """Continue until the run has ended, and compare the results."""
         for _ in range(500):
             for run_id in list(self.runs):
                 if model.resume(self.runs[run_id]):
                     control(self.db, run_id, "resume")
             self.claim(100)
             self.compare()
-            if not self.in_hand and all(run.status in model.RUN_ENDED for run in self.runs.values()):
+            if not self.running_tasks and all(run.status in model.RUN_ENDED for run in self.runs.values()):
                 return
-            self.finish(len(self.in_hand))
+            self.finish(len(self.running_tasks))
             self.compare()
         raise AssertionError([(run.status, run.statuses()) for run in self.runs.values()])
 
@@ -134,7 +134,7 @@ class SideBySide:
             assert (None if found.error is None else plain(read(found.error))) == plain(run.error)
 
     def claim(self, most: int | None = None) -> None:
-        """A worker takes some tasks; what they get of their runs is what the model passes on."""
+        """Claim some tasks, and compare the inputs from their runs with those of the model."""
         for task in self.worker.ask(most or self.random.randint(1, 6)).tasks:
             row = self.db.execute(
                 "select workflow_id, node_index, item from horsies.tasks where id = %s", (task.id,)
@@ -150,7 +150,7 @@ class SideBySide:
             if task.inputs is not None:
                 self._compare_inputs(run.inputs(index), read(task.inputs))
             fence = Fence(task.id, self.worker.exchange_no)
-            self.in_hand.append(InHand(fence, task.attempt, run, index, item, task.task_name))
+            self.running_tasks.append(RunningTask(fence, task.attempt, run, index, item, task.task_name))
 
     def _compare_inputs(self, expected: dict[str, Any], given: dict[str, Any]) -> None:
         passed = {name: _as_result(each["status"], each["result"]) for name, each in given["args_from"].items()}
@@ -159,9 +159,9 @@ class SideBySide:
         assert plain(context or None) == plain(expected["ctx"] or None)
 
     def finish(self, most: int | None = None) -> None:
-        """Some of what runs ends, in one batch; what builds, expands and collects does so first, each by itself."""
-        batch = self.random.sample(self.in_hand, min(most or self.random.randint(1, 4), len(self.in_hand)))
-        self.in_hand = [each for each in self.in_hand if each not in batch]
+        """Finish some running tasks in one batch. Tasks that build, expand or collect first do that one by one."""
+        batch = self.random.sample(self.running_tasks, min(most or self.random.randint(1, 4), len(self.running_tasks)))
+        self.running_tasks = [each for each in self.running_tasks if each not in batch]
         outcomes = [outcome for each in batch for outcome in self._outcome(each)]
         if not outcomes:
             return
@@ -176,17 +176,17 @@ class SideBySide:
             if end is not None and each.item is not None and each.run.nodes[each.index].status == "ENQUEUED":
                 model.finish_items(each.run, each.index, {each.item: end})
 
-    def _decides(self, each: InHand) -> bool:
-        return each.task_name not in {BUILD, MAP} or each.run.nodes[each.index].in_hand
+    def _decides(self, each: RunningTask) -> bool:
+        return each.task_name not in {BUILD, MAP} or each.run.nodes[each.index].is_running
 
-    def _outcome(self, each: InHand) -> Iterator[tuple[Outcome, InHand, model.Outcome | None]]:
-        """How a task ends; None for the model: it does not, it is tried again."""
+    def _outcome(self, each: RunningTask) -> Iterator[tuple[Outcome, RunningTask, model.Outcome | None]]:
+        """Yield how each task ends. An outcome of None for the model means that the task is retried."""
         kind, task = each.run.nodes[each.index], each.fence.task_id
-        if each.task_name == MAP and kind.in_hand:
+        if each.task_name == MAP and kind.is_running:
             call(self.db, workflow_queries.workflow_map(task, each.attempt))
             (model.collect if kind.items is not None else model.expand)(each.run, each.index)
             yield done(each.fence, b"null"), each, None
-        elif each.task_name == BUILD and kind.in_hand and self.random.random() < 0.8:
+        elif each.task_name == BUILD and kind.is_running and self.random.random() < 0.8:
             depth = int(each.run.document["definition_key"].rpartition(".")[2]) + 1
             document = random_document(self.random, max(1, self.most // 3), depth)
             wanted = RunRequest(uuid7(), document, document[:32])
@@ -194,7 +194,7 @@ class SideBySide:
             self.runs[wanted.run_id] = model.attach(each.run, each.index, json.loads(document))
             yield done(each.fence, b"null"), each, None
         elif each.item is None and each.task_name == "add" and self.random.random() < 0.1:
-            if kind.in_hand:
+            if kind.is_running:
                 model.retry(each.run, each.index)
             yield failed(each.fence, "AGAIN"), each, None
         elif self.random.random() < 0.25 or each.task_name == BUILD:
@@ -205,15 +205,15 @@ class SideBySide:
             yield done(each.fence, json.dumps(value).encode()), each, model.ok(value)
 
     def control(self) -> None:
-        """Somebody pauses, resumes or cancels one of the runs."""
+        """Pause, resume or cancel one of the runs."""
         run_id = self.random.choice(list(self.runs))
         name = self.random.choices(["pause", "resume", "cancel"], [4, 5, 1])[0]
         changed = {"pause": model.pause, "resume": model.resume, "cancel": model.cancel}[name](self.runs[run_id])
         assert (control(self.db, run_id, name) == "changed") == changed
 
     def cancel_task(self) -> None:
-        """Somebody cancels a task that runs."""
-        tasks = [each for each in self.in_hand if each.item is None and each.run.nodes[each.index].in_hand]
+        """Cancel a running task."""
+        tasks = [each for each in self.running_tasks if each.item is None and each.run.nodes[each.index].is_running]
         if tasks:
             each = self.random.choice(tasks)
             assert call(self.db, task_queries.cancel(each.fence.task_id)) == "cancelled"

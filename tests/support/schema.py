@@ -6,7 +6,7 @@ import psycopg
 
 from horsies.db.sqlfiles import qualifier
 
-# Partitions of single days come and go.
+# Partitions of single days are created and dropped all the time.
 _TABLES = """
     with kept as (
         select c.oid, c.relname::text as name, c.relkind, c.reloptions from pg_class c
@@ -31,7 +31,7 @@ _PARTS = {
         from kept join pg_attribute a on a.attrelid = kept.oid and attnum > 0 and not attisdropped
         left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
     """,
-    # From PostgreSQL 18 on, NOT NULL is a constraint in the catalog; above, it is a column's in every version.
+    # Since PostgreSQL 18, NOT NULL is also a constraint in the catalog; it is already listed with the columns above.
     "constraints": _TABLES
     + """
         select name || '.' || conname || ' ' || pg_get_constraintdef(c.oid)
@@ -54,7 +54,7 @@ _PARTS = {
 
 
 def describe(session: psycopg.Connection[Any], schema: str) -> str:
-    """Tables, columns, constraints, indexes and functions of a schema, without its name; sorted."""
+    """Return the tables, columns, constraints, indexes and functions of a schema, sorted and without its name."""
     name = qualifier(schema)
     (shown,) = session.execute("select to_regnamespace(%s)::text", (name,)).fetchone() or ("",)
     lines: list[str] = []

@@ -36,7 +36,7 @@ class SeedPage:
     """A copy of the page in a folder, for the ``horsies`` and the ``python`` of one environment."""
 
     def __init__(self, folder: Path, tcp_url: str, programs: Path = HORSIES.parent) -> None:
-        """Copy the page; only host and credentials become those of a URL."""
+        """Copy the page, and replace only the host and the credentials by those of a URL."""
         self.folder = folder
         self._programs = programs
         for file in PAGE.glob("*.py"):
@@ -46,7 +46,7 @@ class SeedPage:
 
     @contextmanager
     def worker(self, module: str = "instance") -> Generator[WorkerProcess]:
-        """The printed shell command, ready for work; stopped in the end, and gone."""
+        """Run the printed shell command until it is ready. At the end, stop it and require that no process remains."""
         program, *args = COMMAND.replace("instance", module).split()
         worker = WorkerProcess(args, self.folder, {}, self._programs / program)
         try:
@@ -58,11 +58,11 @@ class SeedPage:
             worker.kill_all()
 
     def run_producer(self) -> str:
-        """Run the printed producer; what it prints."""
+        """Run the printed producer, and return its output."""
         return self.python("producer.py")
 
     def python(self, *args: str) -> str:
-        """Run Python in the folder; what it prints."""
+        """Run Python in the folder, and return its output."""
         command = [self._programs / "python", *args]
         done = subprocess.run(
             command, cwd=self.folder, env=clean_environment(), capture_output=True, text=True, check=False, timeout=50
@@ -71,7 +71,7 @@ class SeedPage:
         return done.stdout
 
     def get_endpoint(self) -> object:
-        """Serve the printed endpoint with Starlette and uvicorn, and call it over HTTP; its answer."""
+        """Serve the printed endpoint with Starlette and uvicorn, call it over HTTP, and return its reply."""
         (self.folder / "server.py").write_text(_SERVER)
         args = ["-m", "uvicorn", "server:app", "--port", "0"]
         server = WorkerProcess(args, self.folder, {}, self._programs / "python")
@@ -85,6 +85,6 @@ class SeedPage:
 
 
 def readme_blocks() -> dict[str, str]:
-    """The blocks of code in README.md that say which file they are."""
+    """Return the blocks of code in README.md that name their file."""
     text = (ROOT / "README.md").read_text()
     return dict(re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", text, re.DOTALL))

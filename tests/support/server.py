@@ -32,28 +32,28 @@ _LOCK_KEY = 4711
 class Server:
     """A running server.
 
-    ``url`` is of its database postgres; ``tcp_url`` is the same over TCP on 127.0.0.1, with a password that is needed.
+    ``url`` leads to its database postgres. ``tcp_url`` leads there over TCP on 127.0.0.1, with the required password.
     """
 
     url: str
     tcp_url: str
 
     def database_url(self, name: str) -> str:
-        """The URL of one of its databases."""
+        """Return the URL of one of its databases."""
         return with_database(self.url, name)
 
     def connect(self) -> psycopg.Connection:
-        """Connect as the superuser, to make and drop databases."""
+        """Connect as the superuser, to create and drop databases."""
         return psycopg.connect(self.url, autocommit=True)
 
 
 def with_database(url: str, name: str) -> str:
-    """The URL of another database of the same server."""
+    """Return the URL of another database of the same server."""
     return urlsplit(url)._replace(path=f"/{quote(name, safe='')}").geturl()
 
 
 def database_name(url: str) -> str:
-    """The name of a URL's database."""
+    """Return the name of the database of a URL."""
     return unquote(urlsplit(url).path[1:])
 
 
@@ -63,12 +63,15 @@ def begin_run() -> None:
 
 
 def run_name() -> str:
-    """A prefix that no other run uses, for the names of databases."""
+    """Return a prefix for the names of databases that no other run uses."""
     return os.environ[_RUN_VARIABLE]
 
 
 def end_run() -> None:
-    """Drop what this run left on a named server, or remove its own. Called when all workers are gone."""
+    """Drop the databases of this run on an external server, or remove the embedded server.
+
+    Called after all workers have ended.
+    """
     if url := os.environ.get(URL_VARIABLE):
         with psycopg.connect(url, autocommit=True) as session:
             left = session.execute("select datname from pg_database where starts_with(datname, %s)", (run_name(),))
@@ -82,14 +85,14 @@ def end_run() -> None:
 
 
 def drop_database(session: psycopg.Connection, name: str) -> None:
-    """Drop a database, and end who is still connected to it."""
+    """Drop a database, and end the sessions that are still connected to it."""
     session.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
     session.execute(SQL("drop database if exists {}").format(Identifier(name)))
 
 
 @contextmanager
 def running_server() -> Generator[Server]:
-    """The server of this run; started if this is the first process to need it."""
+    """Yield the server of this run. The first process that needs it starts it."""
     if url := os.environ.get(URL_VARIABLE):
         yield _server(url)
     else:
@@ -99,7 +102,7 @@ def running_server() -> Generator[Server]:
 
 @contextmanager
 def embedded_server(home: Path, settings: dict[str, str]) -> Generator[Server]:
-    """A server in a folder, which listens on TCP too. Others that use the same folder share it."""
+    """Run a server in a folder, which also listens on TCP. Processes that use the same folder share it."""
     url = embedded.acquire(home, {"listen_addresses": "127.0.0.1", "port": str(free_port()), **settings})
     try:
         yield _server(url)
@@ -109,7 +112,7 @@ def embedded_server(home: Path, settings: dict[str, str]) -> Generator[Server]:
 
 @contextmanager
 def own_server(home: Path, port: int) -> Generator[str]:
-    """A server of the test's own, always at the same place; a URL of it."""
+    """Run a separate server for one test, always at the same address. Yield its URL."""
     with embedded_server(home, {"port": str(port), "fsync": "off"}) as server:
         yield server.url
     wait_until(lambda: not embedded.is_running(home), describe="the server to stop")
@@ -120,7 +123,7 @@ def _home() -> Path:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """Return a free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

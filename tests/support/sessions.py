@@ -19,7 +19,7 @@ type NewSession = Callable[[], Session]
 
 
 class InBackground(Protocol):
-    """Begins a call in a thread of its own."""
+    """Starts a call in a separate thread."""
 
     def __call__[R](self, wanted: Callable[[], R], /) -> Future[R]: ...
 
@@ -29,7 +29,7 @@ SCHEMA = os.environ.get(SCHEMA_VARIABLE, DEFAULT_SCHEMA)
 """The schema of this run. ``make test`` runs some end-to-end tests once more in one that needs quoting."""
 
 NOON = datetime(2031, 5, 6, 12, tzinfo=UTC)
-"""What the clock says after `freeze_clock`: any moment would do."""
+"""The time of the clock after `freeze_clock`, an arbitrary one."""
 
 _SET_CLOCK = """
     insert into horsies.clock (frozen_at, shift) values (%s, make_interval(secs => %s))
@@ -48,7 +48,7 @@ class _BoundConnection(psycopg.Connection[tuple[Any, ...]]):
 
 
 def open_session(url: str) -> Session:
-    """Connect as the library does: autocommit, JSON as bytes. Statements name the schema ``horsies``, as in SQL files."""
+    """Connect as the library does: autocommit, JSON as bytes. Statements name the schema ``horsies``."""
     return _BoundConnection.connect(url, autocommit=True, context=ADAPT_CONTEXT)
 
 
@@ -58,37 +58,37 @@ def call[R](session: Session, called: Call[R]) -> R:
 
 
 def scalar(session: Session, sql: str, *params: object) -> Any:
-    """The one value that a statement returns."""
+    """Return the single value that a statement returns."""
     row = session.execute(bind(sql, SCHEMA), params).fetchone()
     assert row is not None, f"no row: {sql}"
     return row[0]
 
 
 def column(session: Session, sql: str, *params: object) -> list[Any]:
-    """The first column of what a statement returns."""
+    """Return the first column of the rows that a statement returns."""
     return [row[0] for row in session.execute(bind(sql, SCHEMA), params)]
 
 
 def find(session: Session, table: str, task_id: object) -> dict[str, Any] | None:
-    """The row of a task in ``tasks`` or ``history``, by column name."""
+    """Return the row of a task in ``tasks`` or ``history`` by column name; None if there is none."""
     with session.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(bind(f"select * from horsies.{table} where id = %s", SCHEMA), (task_id,)).fetchone()
 
 
 def row(session: Session, table: str, task_id: object) -> dict[str, Any]:
-    """The same, of a row that has to be there."""
+    """Return the same as `find` for a row that must exist."""
     found = find(session, table, task_id)
     assert found is not None, f"no row in {table} for {task_id}"
     return found
 
 
 def freeze_clock(session: Session, at: datetime = NOON) -> None:
-    """Stop the clock of this session, and of all that connect to its database from now on."""
+    """Stop the clock of this session, and of all later sessions of its database."""
     _set_clock(session, at, 0)
 
 
 def move_clock(session: Session, seconds: float) -> None:
-    """Move the clock of this session, and of all that connect to its database from now on."""
+    """Move the clock of this session, and of all later sessions of its database."""
     _set_clock(session, None, seconds)
 
 
@@ -112,13 +112,13 @@ class Ear:
     """Listens to a channel, ``wake`` or ``done``, of the session's database."""
 
     def __init__(self, session: Session, kind: str) -> None:
-        """Begin to listen."""
+        """Subscribe to the channel."""
         self._session = session
         self._channel = channel(kind, SCHEMA)
         session.execute(listen(self._channel))
 
     def heard(self) -> list[str]:
-        """The payloads of all notices that were committed since the last look."""
+        """Return the payloads of all notices that were committed since the last call."""
         end = "that is all"
         self._session.execute("select pg_notify(%s, %s)", (self._channel, end))
         payloads: list[str] = []

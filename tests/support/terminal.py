@@ -20,10 +20,11 @@ _STYLE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 class Terminal:
-    """``horsies ARGS…`` in a pseudo-terminal. All it starts inherits a mark, by which it is found again."""
+    """``horsies ARGS…`` in a pseudo-terminal. All of its processes inherit a mark, by which
+    they are found."""
 
     def __init__(self, args: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> None:
-        """Start it."""
+        """Start the command."""
         self._mark = uuid.uuid4().hex
         self._seen = bytearray()
         self._master, slave = pty.openpty()
@@ -40,27 +41,27 @@ class Terminal:
                 self._seen += data
 
     def seen(self) -> str:
-        """What stands on the screen, without its colours."""
+        """Return the text on the screen without colours."""
         return _STYLE.sub("", self._seen.decode(errors="replace")).replace("\r\n", "\n")
 
     def wait_for(self, pattern: str, timeout: float = 30) -> re.Match[str]:
-        """Wait until a regular expression stands on the screen."""
+        """Wait until the screen shows a match of a regular expression."""
         found = wait_until(lambda: re.search(pattern, self.seen()), timeout, lambda: f"{pattern!r} in:\n{self.seen()}")
         assert found is not None
         return found
 
     def type(self, text: str) -> None:
-        """Type; ``\\x03`` is Ctrl-C."""
+        """Type a text; ``\\x03`` is Ctrl-C."""
         os.write(self._master, text.encode())
 
     def wait(self, timeout: float = 30) -> int:
-        """Wait for its end; the exit code."""
+        """Wait for the end of the command, and return its exit code."""
         wait_until(lambda: self._process.poll() is not None, timeout, lambda: f"its end:\n{self.seen()}")
         self._reader.join(timeout)
         return self._process.returncode
 
     def processes(self) -> list[psutil.Process]:
-        """All that it has started and that lives."""
+        """Return all living processes that the command started."""
         found: list[psutil.Process] = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -69,11 +70,11 @@ class Terminal:
         return found
 
     def assert_gone(self, timeout: float = 20) -> None:
-        """Nothing of it is left."""
+        """Assert that none of its processes remains."""
         wait_until(lambda: not self.processes(), timeout, lambda: f"the end of {self.processes()}")
 
     def close(self) -> None:
-        """End what is left of it."""
+        """Kill its remaining processes."""
         for process in self.processes():
             with suppress(psutil.Error):
                 process.kill()

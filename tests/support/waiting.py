@@ -10,9 +10,9 @@ def wait_until[T](condition: Callable[[], T], timeout: float = 10, describe: Cal
     """Poll until ``condition()`` is truthy, and return what it returned.
 
     Args:
-        condition: looked at every 20 ms.
-        timeout: seconds.
-        describe: what was waited for, or a function that says what the world looks like when it did not come.
+        condition: The condition, checked every 20 ms.
+        timeout: The longest wait, in seconds.
+        describe: A description for the failure message, or a function that returns one when the time is over.
     """
     deadline = time.monotonic() + timeout
     while not (found := condition()):

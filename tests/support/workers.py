@@ -19,13 +19,16 @@ HORSIES = Path(sys.executable).with_name("horsies")
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """The environment of this process without what would change what a command does, and with something more."""
+    """Return the environment of this process without variables that affect commands, and with additional ones."""
     unwanted = ("PYTHONPATH", "DATABASE_URL", "_COLOR")
     return {name: value for name, value in os.environ.items() if not name.endswith(unwanted)} | more
 
 
 class WorkerProcess:
-    """A command of horsies that runs until it is stopped. All it starts inherits a mark, by which it is found again."""
+    """A command of horsies that runs until it is stopped.
+
+    All of its processes inherit a mark, by which they are found.
+    """
 
     def __init__(self, args: Sequence[str], folder: Path, env: Mapping[str, str], executable: Path = HORSIES) -> None:
         """Start ``horsies ARGS…`` in a folder, with its output in a file there."""
@@ -39,14 +42,14 @@ class WorkerProcess:
         self.pid = self._process.pid
 
     def log(self) -> str:
-        """What it has written so far."""
+        """Return the output of the command so far."""
         return self.log_file.read_text(errors="replace")
 
     def wait_for_log(self, pattern: str, timeout: float = 20) -> re.Match[str]:
-        """Wait until its output matches a regular expression; fails at once if it has ended without it."""
+        """Wait until the output matches a regular expression. Fail immediately if the command ended without it."""
 
         def look() -> re.Match[str] | bool | None:
-            has_ended = self._process.poll() is not None  # before the log is read: nothing comes after that
+            has_ended = self._process.poll() is not None  # read before the log: an ended process writes no more
             return re.search(pattern, self.log()) or has_ended
 
         found = wait_until(look, timeout, lambda: f"{pattern!r} in the log:\n{self.log()}")
@@ -54,7 +57,7 @@ class WorkerProcess:
         return found
 
     def wait_until_ready(self, timeout: float = 20) -> None:
-        """Wait until it claims work."""
+        """Wait until the worker claims tasks."""
         self.wait_for_log(r"\bworker\.ready\b", timeout)
 
     def signal(self, number: signal.Signals) -> None:
@@ -62,38 +65,38 @@ class WorkerProcess:
         self._process.send_signal(number)
 
     def wait(self, timeout: float = 20) -> int:
-        """Wait for its end; the exit code, negative for a signal."""
+        """Wait for the end of the command, and return its exit code, which is negative for a signal."""
         wait_until(lambda: self._process.poll() is not None, timeout, lambda: f"its end, log:\n{self.log()}")
         return self._process.returncode
 
     def stop(self, timeout: float = 20) -> int:
-        """SIGTERM, and wait; the exit code."""
+        """Send SIGTERM, wait for the end, and return the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout)
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process that comes from this command, wherever it went; the command itself too."""
+        """Return all living processes of this command, including the command itself and processes it left behind."""
         return [each for each in psutil.process_iter() if _mark_of(each) == self._mark]
 
     def descendants(self) -> list[psutil.Process]:
-        """The same without the command itself: fork server and children."""
+        """Return the same without the command itself: the fork server and the children."""
         return [each for each in self.processes() if each.pid != self.pid]
 
     def fork_server(self) -> psutil.Process:
-        """The fork server."""
+        """Return the fork server."""
         [fork_server] = psutil.Process(self.pid).children()
         return fork_server
 
     def children(self) -> list[psutil.Process]:
-        """The children that live."""
+        """Return the living children."""
         return [child for child in self.fork_server().children() if lives(child.pid)]
 
     def assert_gone(self, timeout: float = 10) -> None:
-        """Fail if any of its processes stays."""
+        """Fail if any of its processes remains."""
         wait_until(lambda: not self.processes(), timeout, lambda: f"the end of {self.processes()}, log:\n{self.log()}")
 
     def kill_all(self) -> None:
-        """SIGKILL for every process that comes from this command."""
+        """Kill all processes of this command."""
         for each in self.processes():
             with suppress(psutil.NoSuchProcess):
                 each.kill()
@@ -101,7 +104,7 @@ class WorkerProcess:
 
 
 def lives(pid: int) -> bool:
-    """Whether a process runs; one that has ended and is only not yet waited for does not."""
+    """Whether a process is running. A zombie does not count."""
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False

@@ -1,12 +1,13 @@
 """A model of workflow runs in plain Python: no database, no time, no processes.
 
-It takes what `compile_run` writes and the events that happen to a run, and says where every node stands, what is passed
-on, and how the run ends. It is made to be compared with the database, so it is written for being read, not for speed, and
-shares no code with it.
+Its input is the document that `compile_run` writes and the events of a run. Its output is the state of every node, the
+values that are passed between nodes, and the outcome of the run. Tests compare it with the database. Therefore it is
+written for clarity and not for speed, and shares no code with the library.
 
-Ends move in waves. The first wave are the nodes that finish together; what they skip, and the nodes of parent runs whose
-child run they end, are the next; and so on until nothing moves. A node learns of its dependencies wave by wave. What
-became ready is enqueued at the end, for a later wave may have paused its run.
+Ended nodes are processed in waves. The first wave consists of the nodes that finish together. The next wave consists of
+the nodes that they skip, and of the nodes of parent runs whose child run they end. The waves end when no further node
+ends. Dependents are updated once per wave. Ready nodes are enqueued at the end, because a later wave may pause their
+run.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,22 +28,22 @@ class Outcome:
     content: Json
 
     def as_result(self) -> dict[str, Json]:
-        """The form that a `TaskResult` has inside of JSON."""
+        """Return the JSON form of a `TaskResult`."""
         return {"ok" if self.is_ok else "err": self.content}
 
 
 def ok(value: Json = None) -> Outcome:
-    """A task that succeeded."""
+    """Return the outcome of a successful task."""
     return Outcome(is_ok=True, content=value)
 
 
 def failed(code: str, data: Json = None) -> Outcome:
-    """A task that failed, was cancelled (TASK_CANCELLED) or expired (TASK_EXPIRED)."""
+    """Return the outcome of a task that failed, was cancelled (TASK_CANCELLED) or expired (TASK_EXPIRED)."""
     return Outcome(is_ok=False, content=error(code, data))
 
 
 def error(code: str, data: Json = None, **more: Json) -> dict[str, Json]:
-    """An error without its message, which is for people."""
+    """Return an error without its message, which is text for people."""
     return {"error_code": code, "data": data, **more}
 
 
@@ -51,28 +52,28 @@ class Node:
     """A node of a run.
 
     Attributes:
-        spec: as the document describes it.
-        status: without RUNNING, which is an ENQUEUED one that has begun.
-        result: the value if it COMPLETED, the error if it FAILED or was SKIPPED.
-        begun: its task was started once; it stays so over retries.
-        in_hand: its task runs now.
-        told: what is known of its dependencies, by their place in ``waits_for``: whether they completed.
-        child: the run that it is.
-        items: of an expanded map: what became of each, None while it is open.
+        spec: The node in the document.
+        status: The status. A RUNNING node is ENQUEUED here, with ``begun``.
+        result: The value of a COMPLETED node; the error of a FAILED or SKIPPED one.
+        begun: Whether its task was started at least once; retries do not reset it.
+        is_running: Whether its task is running now.
+        ended_deps: The ended dependencies, by their position in ``waits_for``: whether each completed.
+        child: The child run of a workflow node.
+        items: The outcomes of the items of an expanded map; None for an open item.
     """
 
     spec: Mapping[str, Json]
     status: str = "PENDING"
     result: Json = None
     begun: bool = False
-    in_hand: bool = False
-    told: dict[int, bool] = field(default_factory=dict)
+    is_running: bool = False
+    ended_deps: dict[int, bool] = field(default_factory=dict)
     child: "Run | None" = None
     items: list[Outcome | None] | None = None
 
     def end(self, status: str, result: Json) -> None:
-        """Note how it ended."""
-        self.status, self.result, self.in_hand = status, result, False
+        """Record how the node ended."""
+        self.status, self.result, self.is_running = status, result, False
 
     @property
     def shown(self) -> str:
@@ -81,9 +82,9 @@ class Node:
         return "RUNNING" if is_running and self.status in {"READY", "ENQUEUED"} else self.status
 
     def decide(self) -> str | None:
-        """What it becomes by what it was told; None: it waits on."""
+        """Return the new status that its ended dependencies determine; None if it still waits."""
         spec, count = self.spec, len(self.spec["waits_for"])
-        unknown, completed = count - len(self.told), sum(self.told.values())
+        unknown, completed = count - len(self.ended_deps), sum(self.ended_deps.values())
         if spec["join"] == "all":
             if unknown:
                 return None
@@ -95,7 +96,7 @@ class Node:
 
     def first_failed_dependency(self) -> int:
         """The index of the first dependency, in the order of ``waits_for``, that is known not to have completed."""
-        return self.spec["waits_for"][min(place for place, completed in self.told.items() if not completed)]
+        return self.spec["waits_for"][min(place for place, completed in self.ended_deps.items() if not completed)]
 
 
 @dataclass(eq=False)
@@ -103,11 +104,11 @@ class Run:
     """A run of a workflow, with the runs below it.
 
     Attributes:
-        document: what `compile_run` wrote, read.
-        parent: the run that it is a node of, and which.
-        error: of a run that FAILED or was CANCELLED.
-        first_failure: the index of the node whose failure counts.
-        counted: how many nodes have ended in waves so far.
+        document: The decoded document that `compile_run` wrote.
+        parent: The parent run, and the index of the node there.
+        error: The error of a FAILED or CANCELLED run.
+        first_failure: The index of the node whose failure determines the error of the run.
+        counted: The number of nodes that have ended in waves so far.
     """
 
     document: Mapping[str, Json]
@@ -119,7 +120,7 @@ class Run:
     nodes: list[Node] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin: nodes that wait for nothing are ready."""
+        """Make the nodes without dependencies ready."""
         self.nodes = [Node(spec) for spec in self.document["nodes"]]
         for node in self.nodes:
             if not node.spec["waits_for"]:
@@ -127,39 +128,39 @@ class Run:
         _enqueue([(self, index) for index in range(len(self.nodes))])
 
     def statuses(self) -> list[str]:
-        """Of all nodes, as users see them."""
+        """Return the statuses of all nodes, as users see them."""
         return [node.shown for node in self.nodes]
 
     def waiting(self) -> list[int]:
-        """Nodes whose task a worker may start now."""
+        """Return the nodes whose task a worker may start now."""
         if self.status != "RUNNING":
             return []
-        at = [index for index, node in enumerate(self.nodes) if node.status == "ENQUEUED" and not node.in_hand]
+        at = [index for index, node in enumerate(self.nodes) if node.status == "ENQUEUED" and not node.is_running]
         return [index for index in at if self.nodes[index].child is None and not self.open_items(index)]
 
     def running(self) -> list[int]:
-        """Nodes whose own task runs now."""
-        return [index for index, node in enumerate(self.nodes) if node.in_hand]
+        """Return the nodes whose own task is running."""
+        return [index for index, node in enumerate(self.nodes) if node.is_running]
 
     def open_items(self, index: int) -> list[int]:
-        """Items of an expanded map that may run or do so."""
+        """Return the items of an expanded map that are running or may start."""
         items = self.nodes[index].items or []
         most = self.nodes[index].spec["max_parallel"] or len(items)
         return [item for item, outcome in enumerate(items) if outcome is None][:most]
 
     def tree(self) -> "list[Run]":
-        """This run and those below it that have not ended."""
+        """Return this run and all runs below it that have not ended."""
         below = [child for node in self.nodes if node.child is not None for child in node.child.tree()]
         return [self, *below] if self.status not in RUN_ENDED else []
 
     def inputs(self, index: int) -> dict[str, Json]:
-        """What a node gets from those before it, as far as they have ended; results as `Outcome.as_result`."""
+        """Return the inputs of a node from its ended dependencies, with results as in `Outcome.as_result`."""
         spec = self.nodes[index].spec
         passed = {name: self._passed_on(source) for name, source in spec["args_from"].items()}
-        told = {source: self._passed_on(source) for source in spec["ctx_from"] or ()}
+        context = {source: self._passed_on(source) for source in spec["ctx_from"] or ()}
         return {
             "args_from": {name: result for name, result in passed.items() if result is not None},
-            "ctx": None if spec["ctx_from"] is None else told,
+            "ctx": None if spec["ctx_from"] is None else context,
         }
 
     def _passed_on(self, source: int) -> Json:
@@ -171,7 +172,7 @@ class Run:
         return Outcome(node.status == "COMPLETED", node.result).as_result()
 
     def outcome(self) -> Outcome | None:
-        """What `get` gives; None while the run goes on."""
+        """Return the outcome that `get` returns; None if the run has not ended."""
         if self.status not in RUN_ENDED:
             return None
         if self.error is not None:
@@ -183,7 +184,7 @@ class Run:
         return _result(self.nodes[self.document["output"]])
 
     def summary(self) -> dict[str, Json]:
-        """The `SubWorkflowSummary` of a child run that has ended."""
+        """Return the `SubWorkflowSummary` of an ended child run."""
         counts = {state: sum(node.status == state for node in self.nodes) for state in ENDED}
         output = None if self.document["output"] is None else self.nodes[self.document["output"]]
         has_output = self.status == "COMPLETED" and output is not None and output.status == "COMPLETED"
@@ -205,20 +206,20 @@ type Place = tuple[Run, int]
 
 
 def begin(run: Run, index: int) -> None:
-    """A worker starts the task of a node, or the attempt after a retry."""
+    """Start the task of a node, or its next attempt."""
     node = run.nodes[index]
     assert run.status == "RUNNING"
     assert node.status == "ENQUEUED"
-    node.begun = node.in_hand = True
+    node.begun = node.is_running = True
 
 
 def retry(run: Run, index: int) -> None:
-    """An attempt failed and another one follows; while the run is paused, it waits."""
-    run.nodes[index].in_hand = False
+    """End a failed attempt that is retried. While the run is paused, the next attempt waits."""
+    run.nodes[index].is_running = False
 
 
 def finish(ends: Iterable[tuple[Run, int, Outcome]]) -> None:
-    """Tasks of nodes end together. Outcomes of nodes that have ended, or that are child runs, change nothing."""
+    """End the tasks of several nodes together. Outcomes of ended nodes and of child runs change nothing."""
     moved: list[Place] = []
     for run, index, outcome in ends:
         node = run.nodes[index]
@@ -229,19 +230,19 @@ def finish(ends: Iterable[tuple[Run, int, Outcome]]) -> None:
 
 
 def attach(run: Run, index: int, document: Mapping[str, Json]) -> Run:
-    """The task of a sub-workflow has built its run: it begins as its parent stands."""
+    """Attach the run that the task of a sub-workflow has built. It starts with the status of its parent run."""
     node = run.nodes[index]
     assert node.status == "ENQUEUED"
-    node.in_hand = False
+    node.is_running = False
     node.child = Run(document, (run, index), run.status)
     return node.child
 
 
 def expand(run: Run, index: int) -> int:
-    """The task of a map makes items of its source's list; how many."""
+    """Create the items of a map from the list of its source; return their number."""
     node = run.nodes[index]
     source = run.nodes[node.spec["over"]]
-    node.in_hand = False
+    node.is_running = False
     if source.status != "COMPLETED":
         node.end("FAILED", source.result)
     elif not isinstance(source.result, list):
@@ -256,7 +257,7 @@ def expand(run: Run, index: int) -> int:
 
 
 def finish_items(run: Run, index: int, outcomes: Mapping[int, Outcome]) -> None:
-    """Tasks of items end together; after the last one a task collects them."""
+    """End the tasks of several items together. After the last item, a task collects the results."""
     node = run.nodes[index]
     assert node.items is not None
     for item, outcome in outcomes.items():
@@ -267,7 +268,7 @@ def finish_items(run: Run, index: int, outcomes: Mapping[int, Outcome]) -> None:
 
 
 def collect(run: Run, index: int) -> None:
-    """The task that collects the results of items does so."""
+    """Collect the results of the items."""
     node = run.nodes[index]
     assert node.items is not None
     node.end("COMPLETED", [item.as_result() for item in node.items if item is not None])
@@ -275,7 +276,7 @@ def collect(run: Run, index: int) -> None:
 
 
 def pause(run: Run) -> bool:
-    """Somebody pauses a run; whether that changed anything."""
+    """Pause a run; return whether that changed anything."""
     going = [each for each in run.tree() if each.status == "RUNNING"]
     for each in going:
         each.status = "PAUSED"
@@ -283,7 +284,7 @@ def pause(run: Run) -> bool:
 
 
 def resume(run: Run) -> bool:
-    """Somebody lets a run go on: what is ready is enqueued, what has no open node ends."""
+    """Resume a run: enqueue ready nodes, and end runs without open nodes. Return whether that changed anything."""
     resumed = [each for each in run.tree() if each.status == "PAUSED"]
     for each in resumed:
         each.status = "RUNNING"
@@ -293,7 +294,7 @@ def resume(run: Run) -> bool:
 
 
 def cancel(run: Run) -> bool:
-    """Somebody cancels a run: what has begun fails, what waits is skipped; the parent run goes on without it."""
+    """Cancel a run: started nodes fail, waiting nodes are skipped, and the parent run continues."""
     ending = run.tree()
     for each in ending:
         for node in each.nodes:
@@ -314,7 +315,7 @@ def _advance(wave: list[Place]) -> None:
         for run in touched:
             _note_failures(run, [index for each, index in wave if each is run])
         skipped: list[Place] = []
-        for run, index in _told(wave):
+        for run, index in _update_dependents(wave):
             node, becomes = run.nodes[index], run.nodes[index].decide()
             if node.status != "PENDING" or becomes is None:
                 continue
@@ -338,15 +339,15 @@ def _note_failures(run: Run, ended: list[int]) -> None:
         pause(run)
 
 
-def _told(wave: list[Place]) -> list[Place]:
-    """Tell the dependents of a wave; who they are."""
-    told: list[Place] = []
+def _update_dependents(wave: list[Place]) -> list[Place]:
+    """Update the dependents of a wave, and return them."""
+    dependents: list[Place] = []
     for run, ended in wave:
         for index, node in enumerate(run.nodes):
             if ended in node.spec["waits_for"]:
-                node.told[node.spec["waits_for"].index(ended)] = run.nodes[ended].status == "COMPLETED"
-                told.append((run, index))
-    return list(dict.fromkeys(told))
+                node.ended_deps[node.spec["waits_for"].index(ended)] = run.nodes[ended].status == "COMPLETED"
+                dependents.append((run, index))
+    return list(dict.fromkeys(dependents))
 
 
 def _enqueue(places: Iterable[Place]) -> None:
@@ -356,7 +357,7 @@ def _enqueue(places: Iterable[Place]) -> None:
 
 
 def _settle(runs: Iterable[Run]) -> list[Place]:
-    """End the runs in which nothing is left; the nodes of parent runs that end with them."""
+    """End the runs without open nodes; return the nodes of parent runs that end with them."""
     ended = [run for run in runs if run.status == "RUNNING" and run.counted == len(run.nodes)]
     for run in ended:
         run.error = _verdict(run)
@@ -365,7 +366,7 @@ def _settle(runs: Iterable[Run]) -> list[Place]:
 
 
 def _verdict(run: Run) -> Json:
-    """The error of a run in which nothing is left; None if it succeeded."""
+    """Return the error of a run without open nodes; None if it succeeded."""
     cases = run.document["cases"]
     if cases is None:
         return None if run.first_failure is None else run.nodes[run.first_failure].result
@@ -376,7 +377,7 @@ def _verdict(run: Run) -> Json:
 
 
 def _end_of_parent(run: Run) -> list[Place]:
-    """End the node that a run is, which has ended."""
+    """End the node of the parent run that this ended run belongs to."""
     if run.parent is None:
         return []
     above, index = run.parent

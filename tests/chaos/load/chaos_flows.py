@@ -23,7 +23,7 @@ type Numbers = TaskResult[list[int], TaskError]
 
 
 def through[T](result: T | None) -> TaskResult[T, TaskError]:
-    """Begin, take a moment, in which something may happen, and end; fail if there is no result."""
+    """Note the start, wait a moment in which a fault may happen, and note the end. Fail if there is no result."""
     note("begin")
     sleep(0.1)
     note("end")
@@ -67,12 +67,12 @@ class Child(WorkflowDefinition[int]):
 
 @app.workflow_builder(cases=[{"name": f"example-{number}"} for number in range(8)])
 def flow(name: str) -> WorkflowSpec[Any]:
-    """The workflow that is planned by this name."""
+    """Return the workflow that is planned under this name."""
     return build(name, plan(name), name)
 
 
 def build(name: str, document: dict[str, Any], key: str) -> Any:
-    """The workflow that a document describes."""
+    """Build the workflow that a document describes."""
     nodes: list[Any] = []
     for planned in document["nodes"]:
         nodes.append(_node(planned, nodes))

@@ -1,8 +1,11 @@
-"""Workflows made from a seed, as documents that `tests.support.workflow_oracle` reads: the same for a producer, which
-starts them, and for the checker, which lets the oracle run them. No I/O, and nothing of horsies, here.
+"""Random workflows, as documents that `tests.support.workflow_oracle` reads.
 
-However the ends of nodes follow each other, and whichever processes die, such a run has one end: inputs are taken of
-dependencies only that are waited for, and each task is tried again after a crash. A node's `work` is its task's name.
+The same seed gives the same workflow to the producer, which starts it, and to the checker, which lets the oracle run
+it. This module does no I/O and does not import horsies.
+
+Such a run has only one possible outcome, regardless of the order in which nodes end and of the processes that die:
+nodes get inputs only from dependencies that they wait for, and each task is retried after a crash. The `work` of a node
+is the name of its task.
 """
 
 from random import Random
@@ -14,7 +17,7 @@ FAILS = "BOOM"
 
 
 def plan(seed: str) -> dict[str, Json]:
-    """A workflow with a handful of nodes."""
+    """Return a workflow with a few nodes."""
     random = Random(seed)  # noqa: S311
     nodes: list[dict[str, Json]] = []
     for _ in range(random.randint(3, 6)):
@@ -34,7 +37,7 @@ def plan(seed: str) -> dict[str, Json]:
 
 
 def child_plan(value: int) -> dict[str, Json]:
-    """The workflow that a node is; it fails with every fourth value."""
+    """Return the workflow of a sub-workflow node. It fails for every fourth value."""
     nodes = [
         _node(0, "step", value=value),
         _node(1, "sum_up", 0, value=1, fails=value % 4 == 0, args_from={"before": 0}),
@@ -43,7 +46,7 @@ def child_plan(value: int) -> dict[str, Json]:
 
 
 def square_of(value: int) -> int | None:
-    """What becomes of an item of a map; None: it fails."""
+    """Return the result of an item of a map; None: the item fails."""
     return None if value % 3 == 2 else value * value
 
 

@@ -1,6 +1,6 @@
 """The tasks of the chaos harness. Each attempt writes its start and its end to a ledger outside the queue.
 
-Imported by real workers and producers from a copy in the folder of the run; the environment says the rest.
+Real workers and producers import it from a copy in the folder of the run. Environment variables contain the settings.
 """
 
 import asyncio
@@ -57,13 +57,13 @@ type Text = TaskResult[str, TaskError]
 
 
 def write(file: str, line: str) -> None:
-    """Append a line, in one write: those of many processes do not mix."""
+    """Append a line in a single write, so that lines of several processes do not mix."""
     with Path(os.environ["CHAOS_LEDGER"], file).open("ab", buffering=0) as ledger:
         ledger.write(f"{line}\n".encode())
 
 
 def note(what: str) -> str:
-    """Write down that this attempt begins or ends here; answers what it is to return."""
+    """Record that this attempt begins or ends here; return the expected result of the task."""
     task = current_task()
     assert task is not None
     write("notes", f"{what} {task.id} {task.attempt} {os.getpid()} {time.clock_gettime(time.CLOCK_MONOTONIC)}")
@@ -71,19 +71,19 @@ def note(what: str) -> str:
 
 
 def sleep(seconds: float) -> None:
-    """Not by `time.sleep`, which is broken under libfaketime."""
+    """Sleep without `time.sleep`, which does not work with libfaketime."""
     select.select([], [], [], seconds)
 
 
 def through(seconds: float = 0.0) -> Text:
-    """Begin, take so long, end."""
+    """Record the start, wait, and record the end."""
     note("begin")
     sleep(seconds)
     return TaskResult(ok=note("end"))
 
 
 if "FAKETIME" in os.environ:
-    time.sleep = sleep  # libfaketime has it fail with EINVAL, and producers wait with it before they try again
+    time.sleep = sleep  # fails with EINVAL under libfaketime, and producers wait with it between retries
 
 
 @app.task("quick", queue_name="main")

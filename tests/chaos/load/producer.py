@@ -1,8 +1,8 @@
 """A producer of the chaos harness: sends tasks until stopped, retries failed sends, records accepted tasks.
 
-producer.py load SEED PER_SECOND NAMES  until SIGTERM; of these tasks only, if they are named (a,b,c)
-producer.py runs SEED COUNT SECONDS     starts so many workflow runs, spread over the time
-producer.py burst COUNT                 sends so many at once, waits for them if they are several, and prints the seconds
+producer.py load SEED PER_SECOND NAMES  until SIGTERM; NAMES (a,b,c) selects tasks
+producer.py runs SEED COUNT SECONDS     starts COUNT workflow runs, spread over the time
+producer.py burst COUNT                 sends COUNT tasks at once, waits for them if COUNT > 1, and prints the seconds
 """
 
 import random
@@ -33,7 +33,7 @@ MAKERS: list[tuple[int, Callable[[random.Random], tuple[str, tuple[object, ...]]
 
 
 def send(name: str, args: tuple[object, ...], rng: random.Random, stop: list[int]) -> str | None:
-    """Send with replays until it is accepted; the id. Who is told to stop gives up, but not at once."""
+    """Send a task with replays until it is accepted; return the id. After SIGTERM, give up within 30 seconds."""
     task = getattr(tasks, name)
     answer = task.send(*args)
     give_up_at = None
@@ -46,7 +46,7 @@ def send(name: str, args: tuple[object, ...], rng: random.Random, stop: list[int
         if give_up_at is not None and time.monotonic() > give_up_at:
             tasks.write("sent", f"unsure {name} {answer.err_value.task_id}")
             return None
-        time.sleep(rng.uniform(0.0, 0.5))  # by then the first send may have been accepted, and the task have ended
+        time.sleep(rng.uniform(0.0, 0.5))  # meanwhile the first send may be accepted, and its task may end
         tasks.write("replays", f"{answer.err_value.task_id}")
         answer = task.retry_send(answer.err_value)
     tasks.write("sent", f"accepted {name} {answer.ok_value.task_id}")
@@ -54,7 +54,7 @@ def send(name: str, args: tuple[object, ...], rng: random.Random, stop: list[int
 
 
 def load(seed: str, per_second: float, names: str) -> None:
-    """Send at random moments."""
+    """Send tasks at random moments."""
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
     rng = random.Random(seed)  # noqa: S311
@@ -72,7 +72,7 @@ def load(seed: str, per_second: float, names: str) -> None:
 
 
 def start(name: str, stop: list[int]) -> None:
-    """Start a run with replays until it is accepted; who is told to stop gives up, but not at once."""
+    """Start a run with replays until it is accepted. After SIGTERM, give up within 30 seconds."""
     spec = flows.flow(name)
     answer = spec.start()
     give_up_at = None
@@ -105,7 +105,7 @@ def runs(seed: str, count: int, seconds: float) -> None:
 
 
 def burst(count: int) -> None:
-    """How long many quick tasks take, from the first send to the last result."""
+    """Measure how long many quick tasks take from the first send to the last result."""
     rng = random.Random(0)  # noqa: S311
     start = time.monotonic()
     ids = [send("quick", (SECRET,), rng, [1]) for _ in range(count)]
