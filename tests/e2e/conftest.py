@@ -19,6 +19,6 @@ def environment(database_url: str, tmp_path: Path) -> Iterator[Environment]:
 
 @pytest.fixture
 def shell(tmp_path: Path, database_url: str) -> Iterator[Shell]:
-    """A shell whose environment names the test's database."""
+    """Yield a shell whose environment names the test's database."""
     with open_session(database_url) as session:
         yield Shell(tmp_path, database_url, session)

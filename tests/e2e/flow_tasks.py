@@ -52,7 +52,7 @@ async def plus_one(before: TaskResult[int, TaskError]) -> TaskResult[int, TaskEr
 
 @app.task("fail")
 def fail(code: str = "BOOM") -> TaskResult[int, TaskError]:
-    return TaskResult(err=TaskError(error_code=code, message="as it was told"))
+    return TaskResult(err=TaskError(error_code=code, message="as requested"))
 
 
 @app.task("code_of")
@@ -76,21 +76,21 @@ def pay_or_crash(amount: int) -> TaskResult[int, PaymentError]:
     return pay(amount)
 
 
-def told(payment: TaskResult[int, PaymentError]) -> str:
+def explanation(payment: TaskResult[int, PaymentError]) -> str:
     error = payment.unwrap_err()
     return f"{error.error_code} of {error.amount}" if isinstance(error, PaymentError) else str(error.error_code)
 
 
 @app.task("explain")
 def explain(payment: TaskResult[int, PaymentError]) -> TaskResult[str, TaskError]:
-    return TaskResult(ok=told(payment))
+    return TaskResult(ok=explanation(payment))
 
 
 @app.task("explain_all")
 def explain_all(
     payments: TaskResult[list[TaskResult[int, PaymentError]], TaskError],
 ) -> TaskResult[list[str], TaskError]:
-    return TaskResult(ok=[told(payment) for payment in payments.unwrap()])
+    return TaskResult(ok=[explanation(payment) for payment in payments.unwrap()])
 
 
 @app.task("join_texts")
@@ -235,9 +235,9 @@ def fan_out(count: int) -> WorkflowSpec[int]:
 def recovery(on_error: OnError = OnError.FAIL) -> WorkflowSpec[str]:
     broken = fail.node(node_id="broken")()
     skipped = plus_one.node(node_id="skipped")(from_node(broken))
-    mended = code_of.node(node_id="mended", allow_failed_deps=True)(from_node(broken))
+    recovered = code_of.node(node_id="recovered", allow_failed_deps=True)(from_node(broken))
     return app.workflow(
-        "recovery", [broken, skipped, mended], output=mended, on_error=on_error, definition_key="test.recovery"
+        "recovery", [broken, skipped, recovered], output=recovered, on_error=on_error, definition_key="test.recovery"
     )
 
 

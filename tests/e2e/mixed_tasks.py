@@ -1,7 +1,7 @@
 """The tasks of the end-to-end tests, one for each way to end. Each start is written to a ledger outside the queue.
 
-Imported by real workers from a copy in a folder of the test's own, and by the test itself. The environment says where
-database and ledger are, and how patient workers are.
+Real workers import it from a copy in the folder of the test, and the test imports it as well. Environment variables
+name the database, the ledger and the thresholds of workers.
 """
 
 import asyncio
@@ -86,13 +86,13 @@ class Order(BaseModel):
 
 
 class ShopError(TaskError):
-    """An error type of the user's own."""
+    """An error type that the user defines."""
 
     shop: str = "main"
 
 
 def note(key: str) -> None:
-    """Append a line to the ledger: one write, so lines of many processes do not mix."""
+    """Append a line to the ledger in a single write, so that lines of several processes do not mix."""
     path = os.environ.get("TEST_LEDGER")
     if path:
         with Path(path).open("ab", buffering=0) as ledger:
@@ -159,7 +159,7 @@ ODD: dict[str, BaseException] = {
     "dirty": ValueError("nul \0, lone \ud800"),
     "unprintable": UnprintableError(),
     "cancelled": asyncio.CancelledError("by itself"),
-    "timeout": TimeoutError("of its own"),
+    "timeout": TimeoutError("raised by the task"),
     "generator exit": GeneratorExit(),
     "group": BaseExceptionGroup("two", [KeyError("one"), SystemExit("other")]),
     "memory": MemoryError(),
@@ -299,7 +299,7 @@ async def sleep_async(key: str, seconds: float) -> Text:
 
 @app.task("sleep_again", retry_policy=AFTER_CRASH)
 def sleep_again(key: str, seconds: float) -> Text:
-    """Sleep, and if that is cut short by a crash, once more."""
+    """Sleep; after a crash, the retry sleeps again."""
     note(key)
     time.sleep(seconds)
     note(f"{key}:end")
@@ -308,7 +308,7 @@ def sleep_again(key: str, seconds: float) -> Text:
 
 @app.task("wait_again", retry_policy=AFTER_CRASH)
 def wait_again(key: str, gate: str) -> Text:
-    """Wait until a file exists, and if that is cut short by a crash, once more."""
+    """Wait until a file exists; after a crash, the retry waits again."""
     note(key)
     while not Path(gate).exists():
         time.sleep(0.02)
@@ -358,7 +358,7 @@ def sender(key: str) -> Text:
 
 @app.task("spawn")
 def spawn(key: str) -> TaskResult[int, TaskError]:
-    """Leave a process of its own behind."""
+    """Start a process and leave it running."""
     note(key)
     pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], os.environ)
     return TaskResult(ok=pid)
@@ -366,7 +366,7 @@ def spawn(key: str) -> TaskResult[int, TaskError]:
 
 @app.task("desert")
 def desert(key: str) -> Text:
-    """Leave a process behind that went its own way with all that was open, and die."""
+    """Leave a process behind in a new session that inherited all open files, and die."""
     note(key)
     here, there = os.pipe()
     if os.fork() == 0:
@@ -393,7 +393,7 @@ async def slow_async(key: str) -> Text:
 
 @app.task("slow_deaf", timeout_ms=300)
 async def slow_deaf(key: str) -> Text:
-    """Hold the loop, deaf to being cancelled."""
+    """Block the event loop, so that a cancellation has no effect."""
     note(key)
     time.sleep(60)  # noqa: ASYNC251 - the point of this task
     return TaskResult(ok="never")
@@ -401,7 +401,7 @@ async def slow_deaf(key: str) -> Text:
 
 @app.task("slow_retried", timeout_ms=300, retry_policy=RetryPolicy.fixed([1], auto_retry_for=["TASK_TIMEOUT"]))
 def slow_retried(key: str, folder: str) -> Text:
-    """Too slow in the first attempt."""
+    """Exceed the time-out in the first attempt only."""
     mark = Path(folder, key)
     if not mark.exists():
         mark.touch()
@@ -414,7 +414,7 @@ HELD: list[object] = []
 
 @app.task("hog")
 def hog(key: str, megabytes: int) -> Text:
-    """Keep memory that is really there."""
+    """Allocate memory and touch every page of it."""
     note(key)
     HELD.append(b"x" * (megabytes << 20))
     return TaskResult(ok=key)
@@ -428,7 +428,7 @@ async def _stay() -> None:
 
 @app.task("clingy")
 async def clingy(key: str) -> Text:
-    """Leave something on the loop that does not let itself be cancelled."""
+    """Leave a task on the event loop that ignores its cancellation."""
     note(key)
     HELD.append(asyncio.create_task(_stay()))
     await asyncio.sleep(0)

@@ -28,7 +28,7 @@ type Anything = TaskResult[Any, TaskError]
 
 ODD: dict[str, Callable[[], Any]] = {}
 ODD_ASYNC: dict[str, Callable[[], Awaitable[Any]]] = {}
-kept: list[Any] = []  # what a task leaves behind in its process
+kept: list[Any] = []  # objects that tasks leave behind in their process
 
 
 def oddity[F: Callable[[], Any]](function: F) -> F:
@@ -46,7 +46,7 @@ LEDGER = os.environ.get("TEST_LEDGER", "")
 
 @app.task("plain")
 def plain(key: str) -> TaskResult[int, TaskError]:
-    """What must go well after everything else; opens a file, and tells where it ran."""
+    """Open a file, and return the process id. This task must succeed after every other one."""
     with Path(LEDGER).open("ab", buffering=0) as ledger:
         ledger.write(f"{key} {os.getpid()}\n".encode())
     return TaskResult(ok=os.getpid())
@@ -97,14 +97,14 @@ def _wide() -> Callable[..., TaskResult[int, TaskError]]:
     values = ", ".join(f"p{number}" for number in range(WIDTH))
     source = f"def wide({parameters}) -> TaskResult[int, TaskError]:\n    return TaskResult(ok=sum([{values}]))\n"
     scope: dict[str, Any] = {"TaskResult": TaskResult, "TaskError": TaskError}
-    exec(source, scope)  # noqa: S102 - nobody wants to read it
+    exec(source, scope)  # noqa: S102 - too long to be written out
     return scope["wide"]
 
 
 wide: Any = app.task("wide")(_wide())
 
 
-# What goes well, and must harm nobody afterwards.
+# Tasks that succeed, and must not affect later ones.
 
 
 @oddity
@@ -260,7 +260,7 @@ async def cancels_all_tasks() -> str:
 
 
 @async_oddity
-async def cancels_its_neighbours() -> str:
+async def cancels_other_tasks() -> str:
     for task in asyncio.all_tasks():
         if task is not asyncio.current_task() and "serve" not in repr(task):
             task.cancel()
@@ -278,7 +278,7 @@ async def _exit() -> None:
     sys.exit("bye")
 
 
-# Forks whose copy comes back from the task. Each tells how its copy ended.
+# Forks whose copy returns from the task. Each returns the exit status of its copy.
 
 
 def _forked(in_copy: Callable[[], Any]) -> Any:
@@ -325,7 +325,7 @@ async def forks_a_loop_and_waits() -> Any:
     return await never if status is None else status
 
 
-# What ends the child, or the task.
+# Tasks that end the child, or themselves.
 
 
 @oddity
@@ -336,7 +336,7 @@ def closes_all_files() -> str:
 
 @oddity
 def becomes_another_program() -> None:
-    os.execv("/bin/sleep", ["sleep", "600"])  # noqa: S606 - the point of it  # noqa: S606 - the point of it
+    os.execv("/bin/sleep", ["sleep", "600"])  # noqa: S606 - the purpose of this task
 
 
 @oddity
@@ -377,7 +377,7 @@ async def waits_for_a_task_that_exits() -> None:
 
 
 class Broken(Exception):  # noqa: N818
-    """Raises what it is made of, whatever is asked of it."""
+    """Raises its argument on every access."""
 
     def __str__(self) -> str:
         raise self.args[0]
@@ -437,7 +437,7 @@ def raises_odd_notes() -> None:
 
 
 class Rude:
-    """Ends the program at every question."""
+    """Ends the program on every operation."""
 
     def __eq__(self, other: object) -> bool:
         sys.exit(8)

@@ -29,7 +29,7 @@ app = Horsies(
         ),
         queue_mode=QueueMode.CUSTOM,
         custom_queues=[CustomQueueConfig(name=name, max_concurrency=cap) for name, cap in CAPS.items()],
-        resilience=WorkerResilienceConfig(notify_poll_interval_ms=300_000),  # what happens, is not polled for
+        resilience=WorkerResilienceConfig(notify_poll_interval_ms=300_000),  # tests rely on notifications
         **MORE,
     )
 )
@@ -39,7 +39,7 @@ type Text = TaskResult[str, TaskError]
 
 
 def note(line: str) -> None:
-    """Append a line to the ledger: one write, so lines of many processes do not mix."""
+    """Append a line to the ledger in a single write, so that lines of several processes do not mix."""
     with Path(os.environ["TEST_LEDGER"]).open("ab", buffering=0) as ledger:
         ledger.write(f"{line}\n".encode())
 

@@ -1,6 +1,6 @@
 """Tasks that are cancelled or exceed their time-out, and tasks that run beside them.
 
-Those that wait, wait for a file, so that a test decides when they end.
+Waiting tasks wait for a file, so that a test decides when they end.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ def is_released(key: str) -> bool:
 
 async def released(key: str) -> Text:
     """Wait until the file of that name exists."""
-    while not is_released(key):  # noqa: ASYNC110 - no event reaches it from another process
+    while not is_released(key):  # noqa: ASYNC110 - another process creates the file
         await asyncio.sleep(0.02)
     note(f"{key}:end")
     return TaskResult(ok=key)
 
 
 def released_here(key: str) -> Text:
-    """The same in this thread."""
+    """Wait in this thread until the file of that name exists."""
     while not is_released(key):
         time.sleep(0.02)
     note(f"{key}:end")
@@ -66,7 +66,7 @@ async def nap(key: str, seconds: float) -> Text:
 
 @app.task("polite")
 async def polite(key: str) -> Text:
-    """End when cancelled, and note it."""
+    """End when cancelled, and note that in the ledger."""
     note(key)
     try:
         return await released(key)
@@ -88,7 +88,7 @@ async def stubborn(key: str) -> Text:
 
 @app.task("cooperative")
 def cooperative(key: str) -> Text:
-    """End in a thread, when told that the attempt is not wanted."""
+    """Run in a thread, and end when the attempt is cancelled."""
     note(key)
     task = current_task()
     while task is not None and not task.cancelled:
@@ -120,7 +120,7 @@ async def late_stubborn(key: str) -> Text:
 
 @app.task("late_blocking", timeout_ms=300)
 async def late_blocking(key: str) -> Text:
-    """Hold the event loop."""
+    """Block the event loop."""
     note(key)
     return released_here(key)
 
@@ -135,7 +135,7 @@ def late_retried(key: str) -> Text:
 
 @app.task("cleanup_raises", timeout_ms=300, retry_policy=AGAIN)
 async def cleanup_raises(key: str, how: str) -> Text:
-    """Exceed the time-out; then clean up in one of the ways of real drivers."""
+    """Exceed the time-out, then clean up as various database drivers do."""
     note(key)
     if how == "group":
         async with asyncio.TaskGroup() as group:
@@ -176,7 +176,7 @@ async def _fail_when_cancelled(error: OSError) -> None:
 
 @app.task("blocks_and_returns", timeout_ms=300)
 async def blocks_and_returns(key: str) -> Text:
-    """Hold the event loop beyond the time-out, and return before the loop could cancel it."""
+    """Block the event loop beyond the time-out, and return before the loop can cancel the task."""
     note(key)
     time.sleep(0.6)  # noqa: ASYNC251 - the point of this task
     return TaskResult(ok="late")

@@ -89,7 +89,7 @@ def around(environment: Environment, more: str = "", *args: str) -> WorkerProces
 
 
 def send(environment: Environment, name: str, policy: RetryPolicy | None = None) -> str:
-    """Send a task that only the worker's module has; its id."""
+    """Send a task that only the worker's module has; return its id."""
 
     def stand_in() -> TaskResult[list[str], TaskError]:
         raise AssertionError(name)
@@ -103,7 +103,7 @@ def written(environment: Environment) -> list[dict[str, object]]:
 
 
 def of_task(environment: Environment, task_id: str) -> list[dict[str, object]]:
-    """What hooks wrote about a task, once the outermost has ended."""
+    """Return what hooks wrote about a task, after the outermost hook has ended."""
     wait_until(
         lambda: (
             {"outer", "end"}
@@ -180,7 +180,7 @@ async def flaky(code: str) -> TaskResult[str, TaskError]:
 """
 
 
-def test_hooks_can_predict_a_retry_and_tell_a_cancel(environment: Environment) -> None:
+def test_hooks_can_predict_a_retry_and_recognize_a_cancel(environment: Environment) -> None:
     worker = around(environment, FLAKY)
     worker.wait_until_ready()
 
@@ -239,7 +239,7 @@ def test_hooks_see_an_attempt_whose_arguments_do_not_fit(environment: Environmen
         "update horsies.tasks set args = '{\"key\": 5}', run_at = now() where id = %s",
         [environment.tasks.ok.schedule(3600, "key").unwrap().task_id],
     )
-    environment.send("ok", "another")  # its notice makes the worker look
+    environment.send("ok", "another")  # its notice wakes the worker
     environment.wait_until_all_ended()
     [end] = [line for line in written(environment) if line["at"] == "end" and line.get("status") == "FAILED"]
     assert end["code"] == "WORKER_SERIALIZATION_ERROR"
@@ -287,7 +287,7 @@ def reraises(task):
 
 
 @pytest.mark.parametrize("options", [[], ["--concurrency=4"]], ids=" ".join)
-def test_what_a_hook_raises_is_logged_and_changes_nothing(environment: Environment, options: list[str]) -> None:
+def test_an_exception_of_a_hook_is_logged_and_changes_nothing(environment: Environment, options: list[str]) -> None:
     worker = around(environment, BROKEN, *options)
     worker.wait_until_ready()
     for name, code in [("ok", None), ("ok_async", None), ("boom", "UNHANDLED_EXCEPTION"), ("fail", "SHOP_CLOSED")]:
@@ -321,7 +321,7 @@ def test_what_a_hook_raises_is_logged_and_changes_nothing(environment: Environme
         ("@app.on_child_process_stop\ndef close(child): ...\n", "at the stop of a child process: it takes child"),
     ],
 )
-def test_what_is_no_hook_is_refused_with_its_place(environment: Environment, source: str, says: str) -> None:
+def test_an_unsuitable_hook_is_refused_with_its_line(environment: Environment, source: str, says: str) -> None:
     (environment.folder / "around.py").write_text(
         f"from mixed_tasks import app; from contextlib import contextmanager\n\n{source}"
     )

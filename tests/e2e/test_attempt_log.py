@@ -20,7 +20,7 @@ def events(worker: WorkerProcess, name: str) -> list[dict[str, Any]]:
 
 
 def failure(worker: WorkerProcess, task_id: str, attempt: int = 1) -> dict[str, Any]:
-    """Wait for the line about an attempt; there is only one."""
+    """Wait for the only log line about an attempt."""
 
     def found() -> list[dict[str, Any]]:
         return [each for each in events(worker, "task.failed") if (each["id"], each["attempt"]) == (task_id, attempt)]
@@ -107,7 +107,7 @@ def line_of(text: str) -> int:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("options", [[], ["--concurrency=4"]], ids=" ".join)
-def test_a_failure_is_logged_with_type_and_place_but_not_with_what_it_says(
+def test_a_failure_is_logged_with_type_and_place_but_without_its_message(
     environment: Environment, options: list[str]
 ) -> None:
     (environment.folder / "shop.py").write_text(SHOP)
@@ -134,7 +134,7 @@ def test_a_failure_is_logged_with_type_and_place_but_not_with_what_it_says(
 
 
 def send_by_name(environment: Environment, name: str) -> str:
-    """Send a task that only the worker's module has; its id."""
+    """Send a task that only the worker's module has; return its id."""
 
     def stand_in(key: str) -> TaskResult[str, TaskError]:
         raise AssertionError(key)
@@ -143,7 +143,7 @@ def send_by_name(environment: Environment, name: str) -> str:
     return environment.tasks.app.task(name, timeout_ms=timeout_ms)(stand_in).send(SECRET).unwrap().task_id
 
 
-def test_a_developer_is_told_how_to_see_the_rest(environment: Environment) -> None:
+def test_the_log_says_how_to_see_the_details(environment: Environment) -> None:
     worker = environment.ready_worker("--log-format=json", "--reload")
     task_id = environment.send("boom", SECRET).task_id
     assert failure(worker, task_id)["hint"] == f"horsies tasks show {task_id}"

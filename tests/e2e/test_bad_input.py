@@ -50,7 +50,7 @@ def project(tmp_path: Path) -> Path:
         "worker strict:app --loglevel=error",
     ],
 )
-def test_without_a_schema_the_command_that_makes_it_is_named(
+def test_without_a_schema_the_command_that_creates_it_is_named(
     project: Path, empty_database_url: str, command: str
 ) -> None:
     strict = "AppConfig(broker=PostgresConfig(auto_migrate=False))"
@@ -60,7 +60,7 @@ def test_without_a_schema_the_command_that_makes_it_is_named(
 
 
 def check_refused(done: subprocess.CompletedProcess[str], code: str, *says: str) -> None:
-    """Exit code 1, and a rendered error with a code; no traceback, and nothing secret."""
+    """Require exit code 1 and a rendered error with a code, without a traceback and secrets."""
     assert done.returncode == 1, done.stderr
     assert done.stderr.startswith(f"error[{code}]: "), done.stderr
     assert [part for part in says if part not in done.stderr] == [], done.stderr
@@ -100,7 +100,7 @@ def test_a_wrong_locator_is_refused_with_the_right_one(project: Path, command: s
 def test_a_module_that_raises_is_named_with_the_users_line(
     project: Path, app: str, source: str, says: list[str]
 ) -> None:
-    """Be it the app's own, or one with tasks."""
+    """The module of the app, or a module with tasks."""
     (project / "broken.py").write_text(source)
     (project / "fine.py").write_text(f"{APP}\napp.discover_tasks(['broken'])\n")
     check_refused(horsies(project, "worker", app), "HRS-210", *says)
@@ -177,7 +177,7 @@ def test_a_worker_without_a_database_waits_and_says_why(project: Path) -> None:
 
 
 def wrong_urls(tcp_url: str) -> dict[str, str]:
-    """Ways to reach a server that will not let us in, however often we ask."""
+    """Return URLs with which no connection can ever succeed."""
     place = urlsplit(tcp_url)
     host = f"{place.hostname}:{place.port}"
     return {
@@ -199,7 +199,7 @@ def wrong_urls(tcp_url: str) -> dict[str, str]:
         ("db status instance:app", "no such database"),
     ],
 )
-def test_what_waiting_cannot_mend_ends_the_command(
+def test_an_error_that_waiting_cannot_fix_ends_the_command(
     project: Path, tcp_database_url: str, command: str, mistake: str
 ) -> None:
     url = wrong_urls(tcp_database_url)[mistake]
@@ -231,7 +231,9 @@ def test_a_newer_schema_is_refused(project: Path, environment: Environment) -> N
     assert environment.session.execute(b"select * from horsies.schema_version").fetchall() == before
 
 
-def test_a_missing_schema_that_may_not_be_made_is_named(project: Path, server: Server, empty_database_url: str) -> None:
+def test_a_missing_schema_that_cannot_be_created_is_named(
+    project: Path, server: Server, empty_database_url: str
+) -> None:
     fixed = APP.replace("AppConfig()", "AppConfig(broker=PostgresConfig(auto_migrate=False))")
     (project / "fixed.py").write_text(fixed)
     done = horsies(project, "worker", "fixed:app", HORSIES_DATABASE_URL=empty_database_url)
@@ -241,7 +243,7 @@ def test_a_missing_schema_that_may_not_be_made_is_named(project: Path, server: S
         assert session.execute("select from pg_namespace where nspname = 'horsies'").fetchone() is None
 
 
-def test_a_user_without_rights_is_told(project: Path, server: Server, tcp_database_url: str) -> None:
+def test_missing_rights_are_reported(project: Path, server: Server, tcp_database_url: str) -> None:
     name = f"guest_{database_name(tcp_database_url)}"
     with server.connect() as admin:
         admin.execute(f"create role {name} login password '{SECRET}'".encode())
@@ -268,7 +270,7 @@ def test_children_that_cannot_start_end_the_worker(environment: Environment) -> 
     assert "Traceback" not in worker.log()
 
 
-def test_what_a_worker_does_not_know_it_leaves_to_others(environment: Environment) -> None:
+def test_a_worker_leaves_unknown_tasks_to_others(environment: Environment) -> None:
     source = "from horsies import AppConfig, Horsies, TaskError, TaskResult\n\napp = Horsies(AppConfig())\n\n\n"
     task = "@app.task('measure')\ndef measure(value: float) -> TaskResult[float, TaskError]:\n    return TaskResult(ok=-value)\n"
     (environment.folder / "other.py").write_text(source + task)

@@ -17,7 +17,7 @@ RERUN = ("tasks", "rerun", "--name=charge")
 
 
 def failures(session: Session, count: int, code: str = "BOOM") -> list[UUID]:
-    """Ids of tasks that failed, in the order in which they ended."""
+    """Create failed tasks; return their ids in the order in which they ended."""
     sent = [send(session, request(name="charge")) for _ in range(count)]
     worker = DrivenWorker(session, names=["charge"])
     for fence in worker.claim(count):
@@ -27,7 +27,7 @@ def failures(session: Session, count: int, code: str = "BOOM") -> list[UUID]:
 
 
 def origins(session: Session) -> set[UUID]:
-    """Of which tasks there are reruns that have not ended."""
+    """Return the tasks that have live reruns."""
     return set(column(session, "select rerun_of from horsies.tasks where rerun_of is not null"))
 
 
@@ -65,7 +65,7 @@ def test_the_preview_names_number_sample_and_cut_off(shell: Shell) -> None:
     assert origins(shell.session) == set()
 
 
-def test_what_somebody_else_sends_while_the_question_stands_is_left_out(shell: Shell) -> None:
+def test_tasks_that_others_rerun_during_the_question_are_left_out(shell: Shell) -> None:
     ids = failures(shell.session, 3)
     terminal = Terminal([*RERUN], shell.folder, {URL_VARIABLE: shell.url})
     try:
@@ -158,8 +158,8 @@ def test_the_list_has_the_conditions_of_a_rerun_and_a_column_for_reruns(shell: S
 
 
 @pytest.mark.parametrize("command", ["rerun", "cancel"])
-def test_a_slip_of_the_pen_gets_a_suggestion(shell: Shell, command: str) -> None:
-    """Also where no worker lives, and no task waits under the name."""
+def test_a_misspelled_name_gets_a_suggestion(shell: Shell, command: str) -> None:
+    """This also works without a live worker and without waiting tasks."""
     failures(shell.session, 1)
     said = shell.run("tasks", command, "--name=chagre", "--yes")
     assert (said.stdout, said.stderr) == ("", "no such tasks; did you mean 'charge'?\n")
@@ -181,7 +181,7 @@ def test_a_bulk_cancel_continues_until_all_are_cancelled(shell: Shell) -> None:
     assert column(shell.session, "select id from horsies.tasks") == [other]
 
 
-def test_a_cancel_is_about_those_that_the_question_counted(shell: Shell) -> None:
+def test_a_cancel_affects_only_the_counted_tasks(shell: Shell) -> None:
     send(shell.session)
     terminal = Terminal(["tasks", "cancel", "--name=add"], shell.folder, {URL_VARIABLE: shell.url})
     try:
@@ -196,7 +196,7 @@ def test_a_cancel_is_about_those_that_the_question_counted(shell: Shell) -> None
 
 
 @pytest.mark.timeout(120)
-def test_a_large_bulk_rerun_goes_in_batches_with_a_bar(shell: Shell) -> None:
+def test_a_large_bulk_rerun_is_sent_in_batches_with_a_bar(shell: Shell) -> None:
     send_many(shell.session, 1100)
     move_clock(shell.session, 1)
     worker = DrivenWorker(shell.session)

@@ -44,7 +44,7 @@ def test_a_running_task_ends_and_a_concurrent_one_does_not(environment: Environm
 
 
 @pytest.mark.timeout(120)
-def test_cancelling_among_quick_tasks_harms_no_other(environment: Environment) -> None:
+def test_cancelling_among_quick_tasks_affects_no_other(environment: Environment) -> None:
     handles = {f"quick-{number}": environment.send("ok", f"quick-{number}") for number in range(QUICK)}
     worker = environment.ready_worker("--processes=2")
     environment.wait_for_note("quick-0")
@@ -78,7 +78,7 @@ def test_a_notice_that_overtakes_the_reply_to_the_claim_ends_the_task(
     assert worker.stop() == 0
 
 
-def test_a_notice_that_names_no_task_is_nothing_to_a_worker(environment: Environment) -> None:
+def test_a_worker_ignores_a_notice_that_names_no_task(environment: Environment) -> None:
     worker = environment.ready_worker()
     for payload in ("", "nonsense", "0" * 32):
         environment.session.execute("select pg_notify('horsies.cancel', %s)", (payload,))

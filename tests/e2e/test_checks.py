@@ -50,7 +50,7 @@ GOOD = "@app.task('good')\ndef good() -> TaskResult[int, TaskError]:\n    return
 
 
 def write(folder: Path, name: str, *parts: str) -> list[int]:
-    """Write a module; the lines that are marked as wrong."""
+    """Write a module; return the lines that are marked as wrong."""
     text = "\n\n".join(parts) + "\n"
     (folder / name).write_text(text)
     return [number for number, line in enumerate(text.splitlines(), 1) if line.endswith("# !")]
@@ -88,7 +88,7 @@ def test_modules_that_are_discovered_are_checked_as_well(tmp_path: Path) -> None
 
 
 def test_a_send_at_import_is_suppressed_and_a_warning_with_its_place(tmp_path: Path) -> None:
-    """Its database does not exist. The app's own module, and one that it discovers, send and start."""
+    """The database does not exist. The module of the app and a discovered one send tasks and start runs."""
     write(tmp_path, "shop.py", HEAD + GOOD, "app.discover_tasks(['shop', 'sends'])", "good.schedule(5)")
     start = "from shop import app; app.workflow('nightly', [good.node()()], definition_key='n.v1').start()"
     write(tmp_path, "sends.py", "from shop import good", "print(good.send().err_value.code)", start)
@@ -109,7 +109,7 @@ def test_a_send_at_import_is_suppressed_and_a_warning_with_its_place(tmp_path: P
 
 
 def test_an_import_that_stops_says_that_there_may_be_more(tmp_path: Path) -> None:
-    """Each error that ends an import says so, whether horsies raised it or other code; collected ones do not."""
+    """Every error that ends an import says so, whoever raised it; collected errors do not."""
     write(tmp_path, "shop.py", HEAD + GOOD, "app.discover_tasks(['policy', 'crash', 'tasks'])")
     policy = "from horsies import RetryPolicy; RetryPolicy.fixed([0], auto_retry_for=['A'])"
     write(tmp_path, "policy.py", policy, "RetryPolicy.fixed([60], auto_retry_for=[])")
@@ -128,8 +128,8 @@ def test_an_import_that_stops_says_that_there_may_be_more(tmp_path: Path) -> Non
     assert "stopped at this error" not in horsies(tmp_path, "check", "sohp:app").stderr
 
 
-def test_of_a_good_one_it_says_how_much_it_saw_and_asks_nobody(tmp_path: Path) -> None:
-    """Its database does not exist."""
+def test_a_correct_app_is_summarized_without_a_database(tmp_path: Path) -> None:
+    """The database does not exist."""
     write(tmp_path, "shop.py", HEAD + GOOD)
     done = horsies(tmp_path, "check", "shop:app")
     assert (done.returncode, done.stderr) == (0, "")
@@ -193,7 +193,7 @@ def test_it_counts_tasks_workflows_of_every_kind_and_schedules(tmp_path: Path) -
     assert (done.returncode, done.stdout) == (0, "ok: 2 tasks, 4 workflows, 1 schedule\n"), done.stderr
 
 
-def test_the_import_itself_may_be_what_is_wrong(tmp_path: Path) -> None:
+def test_an_import_that_fails_is_reported(tmp_path: Path) -> None:
     write(tmp_path, "shop.py", HEAD, MISTAKES[0][1], "AppConfig(prefetch_buffer=-1)  # !")
     done = horsies(tmp_path, "check", "shop:app", "--json")
     assert [error["code"] for error in json.loads(done.stdout)] == ["HRS-100", "HRS-202"]
@@ -266,17 +266,17 @@ def test_live_finds_tasks_that_wait_in_vain(tmp_path: Path, database_url: str) -
     assert said.count("error[") == 1
 
 
-def test_live_looks_at_the_schema_and_changes_nothing(tmp_path: Path, empty_database_url: str) -> None:
+def test_live_checks_the_schema_and_changes_nothing(tmp_path: Path, empty_database_url: str) -> None:
     code, said = live(tmp_path, empty_database_url)
     assert code == 1
     assert "error[HRS-211]" in said
     assert "is not there yet; `horsies db migrate` creates it" in said
-    assert live(tmp_path, empty_database_url, MIGRATE="1") == (0, "")  # the worker will make it
+    assert live(tmp_path, empty_database_url, MIGRATE="1") == (0, "")  # the worker will create it
     with open_session(empty_database_url) as session:
         assert session.execute("select to_regnamespace('horsies')").fetchone() == (None,)
 
 
-def test_live_looks_at_the_rights(tmp_path: Path, tcp_database_url: str) -> None:
+def test_live_checks_the_rights(tmp_path: Path, tcp_database_url: str) -> None:
     role = f"limited_{uuid.uuid4().hex}"
     limited = re.sub(r"//[^:]+:", f"//{role}:", tcp_database_url)
     with open_session(tcp_database_url) as session:
@@ -294,7 +294,7 @@ def test_live_looks_at_the_rights(tmp_path: Path, tcp_database_url: str) -> None
             session.execute(f"drop role {role}".encode())
 
 
-def test_live_says_that_a_database_is_away(tmp_path: Path) -> None:
+def test_live_reports_an_unreachable_database(tmp_path: Path) -> None:
     code, said = live(tmp_path, "postgresql://me:hunter2@127.0.0.1:1/jobs")
     assert code == 1
     assert "the database postgresql://me:***@127.0.0.1:1/jobs cannot be used" in said

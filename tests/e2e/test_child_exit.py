@@ -96,7 +96,7 @@ def leaving(environment: Environment, *args: str, first: str = "pass", second: s
 
 
 def call(environment: Environment, name: str, line: str) -> int:
-    """Run a task that only the worker's module has; the process it ran in."""
+    """Run a task that only the worker's module has; return the id of its process."""
 
     def stand_in(line: str) -> TaskResult[int, TaskError]:
         raise AssertionError(line)
@@ -125,7 +125,7 @@ def test_a_stop_runs_hooks_and_atexit_functions_and_flushes_files(environment: E
     assert lines(environment.folder / "memory.log") == written
     imports = lines(environment.folder / "imported.txt")
     assert [line for line in imports if line != "import"] == written
-    assert imports.count("import") == 1 or "spawn" in str(options)  # there each process imports the app
+    assert imports.count("import") == 1 or "spawn" in str(options)  # with spawn, each process imports the app
     assert "child.died" not in worker.log()
 
 
@@ -144,7 +144,7 @@ def test_each_recycled_child_ends_like_a_program_and_leaves_what_is_shared(envir
 
 
 @pytest.mark.parametrize("options", [[], ["--concurrency=3"]], ids=" ".join)
-def test_background_work_ends_before_the_child_does(environment: Environment, options: list[str]) -> None:
+def test_background_work_ends_before_the_child(environment: Environment, options: list[str]) -> None:
     worker = leaving(environment, *options)
     pid = call(environment, "leave_work", "")
     assert worker.stop() == 0

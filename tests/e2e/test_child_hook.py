@@ -121,7 +121,7 @@ def test_a_hook_that_fails_later_lets_running_tasks_end(environment: Environment
         ("app.on_child_process_start(5)\n", "it is not callable"),
     ],
 )
-def test_what_is_no_hook_is_refused_with_its_place(environment: Environment, source: str, says: str) -> None:
+def test_an_unsuitable_hook_is_refused_with_its_line(environment: Environment, source: str, says: str) -> None:
     (environment.folder / "hooked.py").write_text(f"from mixed_tasks import app\n\n{source}")
     worker = environment.worker(app="hooked:app")
     assert worker.wait() == 1

@@ -100,7 +100,7 @@ def test_send_and_wait_prints_the_result(shop: Shop, args: list[str], expected: 
     assert json.loads(said(shop.run("send", "--wait", "shop:app", *args))) == expected
 
 
-def test_send_and_wait_says_what_went_wrong(shop: Shop) -> None:
+def test_send_and_wait_prints_the_error(shop: Shop) -> None:
     shop.worker()
     done = shop.run("send", "shop:app", "refuse", "--wait", "--timeout=30")
     assert done.returncode == 1
@@ -109,7 +109,7 @@ def test_send_and_wait_says_what_went_wrong(shop: Shop) -> None:
     assert not done.stdout
 
 
-def test_send_and_wait_shows_what_a_terminal_would_obey(shop: Shop) -> None:
+def test_send_and_wait_escapes_control_characters(shop: Shop) -> None:
     shop.worker()
     hostile = "\u202etxt.exe\u009b31m"
     printed = said(shop.run("send", "shop:app", "mail", hostile, "--wait", "--timeout=30"))
@@ -134,7 +134,7 @@ def test_send_can_delay(shop: Shop) -> None:
     assert scalar(shop.environment.session, delay) == 90.5
 
 
-def test_a_negative_number_stands_behind_two_dashes(environment: Environment) -> None:
+def test_a_negative_number_follows_two_dashes(environment: Environment) -> None:
     (environment.folder / "minus.py").write_text(
         "from mixed_tasks import app\nfrom horsies import TaskError, TaskResult\n\n\n"
         "@app.task('subtract')\ndef subtract(a: int, b: int) -> TaskResult[int, TaskError]:\n"
@@ -156,7 +156,7 @@ def test_a_negative_number_stands_behind_two_dashes(environment: Environment) ->
     assert said(done) == "-2"
 
 
-def test_the_schema_is_made_shown_and_left_alone(shop: Shop, empty_database_url: str) -> None:
+def test_the_schema_is_created_shown_and_left_unchanged(shop: Shop, empty_database_url: str) -> None:
     def db(*args: str) -> subprocess.CompletedProcess[str]:
         return shop.run("db", *args, HORSIES_DATABASE_URL=empty_database_url)
 
@@ -180,7 +180,7 @@ def test_the_printed_sql_makes_the_same_schema(shop: Shop, empty_database_url: s
 
 @pytest.mark.parametrize("schema", ['Ünusual "name", quoted', "select"])
 def test_a_schema_name_that_needs_quotes_works_from_end_to_end(shop: Shop, schema: str) -> None:
-    """For tables, functions and channels, for producers, workers and the command line."""
+    """It works in tables, functions and channels, and in producers, workers and the command line."""
     env = {SCHEMA_VARIABLE: schema}
     assert said(shop.run("db", "migrate", "shop:app", **env)).startswith("applied: 0001")
     worker = shop.worker("--processes=2", **env)
@@ -209,7 +209,7 @@ def test_a_worker_takes_its_app_from_a_file_and_its_queues_from_a_list(shop: Sho
     assert shop.environment.ended()["report", "COMPLETED", None] == 1
 
 
-def test_work_of_the_first_priority_goes_first(shop: Shop) -> None:
+def test_tasks_of_the_highest_priority_start_first(shop: Shop) -> None:
     for n in range(3):
         said(shop.run("send", "shop:app", "report", "[1]", str(n)))
     said(shop.run("send", "shop:app", "mail", "ann"))
@@ -244,7 +244,7 @@ def test_the_log_can_be_json_line_by_line(shop: Shop) -> None:
     assert "ZeroDivisionError" in str(own["traceback"])
 
 
-def test_the_level_of_the_log_is_honoured(shop: Shop) -> None:
+def test_the_log_level_applies(shop: Shop) -> None:
     worker = shop.environment.worker("--loglevel=warning", app="shop:app")
     assert said(shop.run("send", "shop:app", "mail", "ann", "--wait")) == '"1 to ann"'
     assert worker.stop() == 0
@@ -273,7 +273,7 @@ def test_version_and_help(tmp_path: Path) -> None:
         assert said(horsies(tmp_path, *command, "--help")).startswith("Usage: horsies")
 
 
-def test_an_entry_point_of_ones_own_runs_a_worker(shop: Shop) -> None:
+def test_a_custom_entry_point_runs_a_worker(shop: Shop) -> None:
     (shop.environment.folder / "main.py").write_text(
         "import sys\nfrom shop import app\n\nif __name__ == '__main__':\n    sys.exit(app.worker(processes=2).run())\n"
     )

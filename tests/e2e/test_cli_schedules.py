@@ -18,7 +18,7 @@ from tests.support.sessions import NOON, SCHEMA, Session, freeze_clock, open_ses
 
 @pytest.fixture
 def db(database_url: str) -> Iterator[Session]:
-    """A database with two schedules."""
+    """Yield a session of a database with two schedules."""
     with open_session(database_url) as session:
         freeze_clock(session)
         define(session, "nightly", due=NOON + timedelta(hours=15))
@@ -32,7 +32,7 @@ def env(database_url: str) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("db")
-def test_list_shows_what_is_known(tmp_path: Path, env: dict[str, str]) -> None:
+def test_list_shows_the_schedules(tmp_path: Path, env: dict[str, str]) -> None:
     shown = horsies(tmp_path, "schedules", "list", **env)
     assert shown.returncode == 0
     header, nightly, off = (line.rstrip() for line in shown.stdout.splitlines())
@@ -50,7 +50,7 @@ def test_list_shows_what_is_known(tmp_path: Path, env: dict[str, str]) -> None:
 def test_times_are_those_of_the_schedules_zone(
     db: Session, tmp_path: Path, env: dict[str, str], zone: str, shown: str
 ) -> None:
-    """Where this machine knows the zone."""
+    """This applies if the machine knows the zone."""
     db.execute("update horsies.schedules set timezone = %s, last_run_at = next_run_at", (zone,))
     [_, nightly, _] = horsies(tmp_path, "schedules", "list", **env).stdout.splitlines()
     assert nightly.count(f"2031-05-07 {shown}") == 2
@@ -72,13 +72,13 @@ def test_pause_resume_and_run(db: Session, tmp_path: Path, env: dict[str, str]) 
 
 @pytest.mark.usefixtures("db")
 @pytest.mark.parametrize("command", ["pause", "resume", "run"])
-def test_one_that_is_not_known_gets_a_suggestion(tmp_path: Path, env: dict[str, str], command: str) -> None:
+def test_an_unknown_schedule_gets_a_suggestion(tmp_path: Path, env: dict[str, str], command: str) -> None:
     done = horsies(tmp_path, "schedules", command, "nightyl", **env)
     assert done.returncode == 1
     assert "there is no schedule 'nightyl'; did you mean 'nightly'?" in done.stderr
 
 
-def test_next_says_when_and_needs_no_database(tmp_path: Path) -> None:
+def test_next_shows_times_without_a_database(tmp_path: Path) -> None:
     asked = ["30 2 * * *", "--timezone", "Europe/Berlin", "--after", "2026-03-28", "--count", "2"]
     shown = horsies(tmp_path, "schedules", "next", *asked)
     assert shown.stdout.splitlines() == [
@@ -110,7 +110,7 @@ def test_next_explains_days_that_must_both_match(tmp_path: Path) -> None:
         (["30 2 * * *", "--timezone", "Berlin"], "did you mean 'Europe/Berlin'?"),
     ],
 )
-def test_next_refuses_what_can_not_be(tmp_path: Path, asked: list[str], problem: str) -> None:
+def test_next_refuses_impossible_expressions(tmp_path: Path, asked: list[str], problem: str) -> None:
     done = horsies(tmp_path, "schedules", "next", *asked)
     assert done.returncode == 1
     assert done.stderr.startswith("error[HRS-205]: ")

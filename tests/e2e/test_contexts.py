@@ -70,7 +70,7 @@ CLEAN = ["nobody", "east", 11, "ROUND_UP", False]
 
 
 @pytest.mark.parametrize("options", [[], ["--concurrency=4"], ["--start-method=spawn"]], ids=" ".join)
-def test_no_task_sees_what_another_one_has_set(environment: Environment, options: list[str]) -> None:
+def test_no_task_sees_variables_that_another_one_has_set(environment: Environment, options: list[str]) -> None:
     (environment.folder / "contexts.py").write_text(CONTEXTS)
     worker = environment.worker("--processes=1", *options, app="contexts:app")
     worker.wait_until_ready()
@@ -92,7 +92,7 @@ def test_tasks_that_run_at_the_same_time_do_not_share_a_context(environment: Env
 
 
 def declare(environment: Environment, name: str) -> TaskFunction[[str], list[Any], Any]:
-    """A task that only the worker's module defines."""
+    """Declare a task that only the worker's module defines."""
 
     def stand_in(mark: str) -> TaskResult[list[Any], TaskError]:
         raise AssertionError(mark)

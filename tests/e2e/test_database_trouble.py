@@ -29,7 +29,7 @@ FILL_UP = """
 
 @pytest.fixture
 def through_proxy(proxy: Proxy, tcp_database_url: str) -> dict[str, str]:
-    """The environment of a worker whose way to the database can be broken. It misses nothing for long."""
+    """Return the environment of a worker that connects through a proxy and polls often."""
     return {URL_VARIABLE: proxy.url(tcp_database_url), "TEST_HEARTBEAT_MS": "1000", "TEST_POLL_MS": "1000"}
 
 
@@ -40,7 +40,7 @@ def check_all_ran_once(environment: Environment, task: str, keys: list[str]) -> 
 
 
 @pytest.mark.parametrize("options", ["--processes=2", "--concurrency=2"])
-def test_outcomes_arrive_although_connections_are_cut_again_and_again(
+def test_outcomes_arrive_although_connections_are_cut_repeatedly(
     environment: Environment, proxy: Proxy, through_proxy: dict[str, str], options: str
 ) -> None:
     keys = [f"task-{n}" for n in range(40)]
@@ -55,12 +55,12 @@ def test_outcomes_arrive_although_connections_are_cut_again_and_again(
     assert worker.stop() == 0
 
 
-def test_a_reply_that_is_lost_at_any_byte_loses_and_doubles_nothing(
+def test_a_reply_that_is_lost_at_any_byte_loses_and_repeats_no_task(
     environment: Environment, proxy: Proxy, through_proxy: dict[str, str]
 ) -> None:
-    """The cuts fall before, within and right behind the replies to claims and finishes.
+    """The connection is cut before, within and right after the replies to claims and finishes.
 
-    The tasks are too slow to be run ahead, so there are many exchanges.
+    The tasks are too slow to wait in children, so there are many exchanges.
     """
     keys = [f"task-{n}" for n in range(200)]
     for key in keys:
@@ -97,7 +97,7 @@ def test_a_worker_waits_for_a_server_that_refuses_at_first(
     assert "correct-horse" not in worker.log()
 
 
-def test_a_worker_that_is_to_try_so_often_only_gives_up_at_the_start(
+def test_a_starting_worker_gives_up_after_the_configured_attempts(
     environment: Environment, proxy: Proxy, through_proxy: dict[str, str]
 ) -> None:
     proxy.refuse()
@@ -138,7 +138,7 @@ def test_a_network_that_stalls_and_recovers_changes_nothing(
 
 
 def test_ended_sessions_are_opened_again(environment: Environment) -> None:
-    """Those of the worker and those of the producer that waits."""
+    """These are the sessions of the worker and of the waiting producer."""
     worker = environment.ready_worker("--processes=2", TEST_HEARTBEAT_MS="1000")
     keys = [f"task-{n}" for n in range(20)]
     handles = [environment.send("sleep", key, 0.2) for key in keys]
@@ -163,7 +163,7 @@ def test_a_full_disk_keeps_outcomes_waiting_and_stops_claims(environment: Enviro
     check_all_ran_once(environment, "ok", ["kept", "not begun"])
 
 
-def test_a_restart_of_the_server_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_restart_of_the_server_loses_and_repeats_no_task(tmp_path: Path) -> None:
     port = free_port()
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()), "pg")

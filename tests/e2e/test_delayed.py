@@ -1,6 +1,6 @@
 """Tasks that are scheduled for later, and tasks that expire.
 
-Workers poll every five minutes here: what happens sooner happens because they know when it is due, or are told.
+Workers poll only every five minutes here. Everything that happens sooner is caused by a timer or a notification.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ def ended(handle: TaskHandle[Any]) -> TaskInfo:
 
 
 def check_on_time(info: TaskInfo, delay: float) -> None:
-    """Due when it was said, and not begun before; all by the clock of the database."""
+    """Check that the task was due at the requested time and not started earlier, by the clock of the database."""
     assert info.enqueued_at == info.sent_at + timedelta(seconds=delay)
     assert info.started_at is not None
     assert info.started_at >= info.enqueued_at
 
 
 @pytest.mark.parametrize("task", ["ok", "ok_async"])
-def test_a_scheduled_task_begins_when_it_is_due_and_not_before(environment: Environment, task: str) -> None:
+def test_a_scheduled_task_starts_when_it_is_due_and_not_before(environment: Environment, task: str) -> None:
     environment.ready_worker(**NO_POLLING)
     check_on_time(ended(getattr(environment.tasks, task).schedule(1.5, "later").unwrap()), 1.5)
     assert environment.counts()["later"] == 1
@@ -116,13 +116,13 @@ def test_a_task_that_is_not_started_by_its_good_until_expires(environment: Envir
 
 
 def test_a_task_whose_good_until_is_past_never_runs(environment: Environment) -> None:
-    """Not even before the duty has ended it: workers pass it by."""
+    """Workers skip it even before maintenance has expired it."""
     environment.ready_worker(**NO_POLLING)
     assert environment.send("ok", "first").get(timeout_ms=20_000).is_ok()
     past = datetime.now(UTC) - timedelta(seconds=1)
     handle = environment.tasks.ok.with_options(good_until=past, priority=1).send("too late").unwrap()
     assert environment.send("ok", "second").get(timeout_ms=20_000).is_ok()
-    environment.ready_worker(**NO_POLLING)  # does its duties first of all
+    environment.ready_worker(**NO_POLLING)  # performs maintenance first
     check_expired(environment, handle)
 
 
@@ -134,10 +134,10 @@ def test_a_task_whose_good_until_is_far_runs(environment: Environment) -> None:
 
 
 @pytest.mark.parametrize(("good_for_s", "status"), [(3500, TaskStatus.FAILED), (3700, TaskStatus.PENDING)])
-def test_a_retry_at_or_past_good_until_is_not_made(
+def test_there_is_no_retry_at_or_after_good_until(
     environment: Environment, good_for_s: int, status: TaskStatus
 ) -> None:
-    """The policy of `late_survivor` says: again in an hour."""
+    """The policy of `late_survivor` retries after an hour."""
     environment.ready_worker(**NO_POLLING)
     options = environment.tasks.late_survivor.with_options(good_until=datetime.now(UTC) + timedelta(seconds=good_for_s))
     handle = options.send("late", str(environment.folder)).unwrap()
@@ -156,7 +156,7 @@ def test_a_retry_at_or_past_good_until_is_not_made(
     assert [attempt.will_retry for attempt in info.attempts] == [status is TaskStatus.PENDING]
 
 
-def test_a_worker_is_told_of_what_a_transaction_of_the_callers_sent(environment: Environment) -> None:
+def test_a_worker_is_notified_of_a_send_in_a_transaction_of_the_caller(environment: Environment) -> None:
     environment.ready_worker(**NO_POLLING)
     with psycopg.connect(environment.url) as connection:
         early = environment.tasks.ok.with_options(connection=connection).send("early").unwrap()

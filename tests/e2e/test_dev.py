@@ -17,7 +17,7 @@ VARIABLE = "HORSIES_DEV_DATABASE_URL"
 
 
 class Dev:
-    """`horsies dev` with the seed's app in an otherwise empty folder."""
+    """`horsies dev` with the app of the seed page in an otherwise empty folder."""
 
     def __init__(self, folder: Path) -> None:
         shutil.copy(SEED, folder)
@@ -52,12 +52,12 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
 
 
 @pytest.mark.timeout(180)
-def test_one_command_to_a_running_system_that_follows_its_files(dev: Dev) -> None:
-    """The app names a server that does not exist; Ctrl-C in the terminal ends everything, the database too."""
+def test_one_command_starts_a_system_that_reloads_changed_files(dev: Dev) -> None:
+    """The app names a server that does not exist. Ctrl-C in the terminal stops everything, including the database."""
     dev.ready()
     first, *others = dev.terminal.seen().splitlines()
     assert first == "dev: using the embedded PostgreSQL in .horsies/pg"
-    assert [line for line in others if "not used" in line] == []  # the log says it, for the URL that is not used
+    assert [line for line in others if "not used" in line] == []  # the log names the URL that is not used
     ignored = dev.terminal.wait_for(r"database\.url_ignored .*")[0]
     assert "url=postgresql+psycopg://user:***@localhost:5432/mydb" in ignored
     assert f"because='{VARIABLE} is set'" in ignored.replace('"', "'")
@@ -84,7 +84,7 @@ def test_one_command_to_a_running_system_that_follows_its_files(dev: Dev) -> Non
 
 
 @pytest.mark.timeout(120)
-def test_a_task_that_takes_long_does_not_hold_up_a_change(dev: Dev) -> None:
+def test_a_long_task_does_not_delay_a_reload(dev: Dev) -> None:
     dev.file.write_text(
         f"{dev.file.read_text()}\n\n@app.task('sleep')\ndef sleep() -> TaskResult[int, TaskError]:\n"
         "    import time\n    time.sleep(60)\n    return TaskResult(ok=1)\n"
@@ -104,7 +104,7 @@ def test_a_task_that_takes_long_does_not_hold_up_a_change(dev: Dev) -> None:
 
 
 @pytest.mark.parametrize("locator", ["nowhere:app", "shop:ap", "shop:Horsies"])
-def test_a_locator_that_no_change_of_a_file_mends_ends_it(tmp_path: Path, locator: str) -> None:
+def test_a_locator_that_no_change_of_a_file_can_fix_ends_it(tmp_path: Path, locator: str) -> None:
     (tmp_path / "shop.py").write_text("from horsies import *\napp = Horsies(AppConfig())\n")
     done = horsies(tmp_path, "worker", locator, "--reload")
     assert done.returncode == 1

@@ -14,7 +14,7 @@ from tests.support.server import PASSWORD
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[PostgresServer, PostgresServer]]:
-    """A primary that commits only what its standby has too, and that standby."""
+    """Yield a primary with synchronous replication, and its standby."""
     primary, standby = PostgresServer(tmp_path / "primary"), PostgresServer(tmp_path / "standby")
     try:
         primary.create()
@@ -41,7 +41,7 @@ def test_work_continues_on_the_standby(pair: tuple[PostgresServer, PostgresServe
         waiting = environment.worker(**{URL_VARIABLE: standby.url})
         waiting.wait_for_log(
             r"connection\.retrying .*session is read-only"
-        )  # one host, no attributes: refused all the same
+        )  # also refused with only one host and without target_session_attrs
         keys = [f"task-{number}" for number in range(20)]
         handles = [environment.send("sleep", key, 0.2) for key in keys]
         environment.wait_for_note("task-5")

@@ -26,13 +26,13 @@ def test_a_cancel_noticed_at_a_heartbeat_affects_no_concurrent_task(environment:
     doomed, other = environment.send("sleep", "doomed", 60.0), environment.send("sleep", "other", 4.0)
     for key in ("doomed", "other"):
         environment.wait_for_note(key)
-    assert scalar(environment.session, "select horsies.cancel(%s)", doomed.task_id) == "cancelled"  # and no notice
+    assert scalar(environment.session, "select horsies.cancel(%s)", doomed.task_id) == "cancelled"  # without a notice
     worker.wait_for_log(r"\btasks\.lost\b")
     assert other.get(timeout_ms=20_000).is_ok()
     assert worker.stop() == 0
 
 
-def test_a_worker_tells_at_once_how_far_its_clock_is_ahead(environment: Environment) -> None:
+def test_a_worker_reports_its_clock_skew_at_once(environment: Environment) -> None:
     expected = 3600 if skewed(1) else 0
     worker = environment.ready_worker(**skewed(1))
     found = wait_until(

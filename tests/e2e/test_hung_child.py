@@ -23,7 +23,7 @@ def test_a_stopped_child_is_killed_and_replaced(environment: Environment) -> Non
     assert environment.send("ok", "and on").get(timeout_ms=20_000).is_ok()
 
 
-def test_an_idle_child_that_is_stopped_is_missed_too(environment: Environment) -> None:
+def test_an_idle_child_that_is_stopped_is_also_killed(environment: Environment) -> None:
     worker = environment.ready_worker(**IMPATIENT)
     assert environment.send("ok", "first").get(timeout_ms=20_000).is_ok()
     [child] = worker.children()
@@ -33,7 +33,7 @@ def test_an_idle_child_that_is_stopped_is_missed_too(environment: Environment) -
 
 
 def test_a_task_may_take_longer_than_the_threshold(environment: Environment) -> None:
-    """Its interpreter runs, whatever it waits for."""
+    """The interpreter keeps running while the task waits."""
     worker = environment.ready_worker(**IMPATIENT)
     assert environment.send("sleep", "long", 5).get(timeout_ms=20_000).ok_value == "long"
     assert "child.hung" not in worker.log()

@@ -39,12 +39,12 @@ def ready_worker(stage: Environment, *options: str) -> WorkerProcess:
 
 
 def release(stage: Environment, key: str) -> None:
-    """Let a task go on that waits for its file."""
+    """Release a task that waits for its file."""
     (stage.folder / f"{key}.go").touch()
 
 
 def running(stage: Environment, task: str, key: str) -> TaskHandle[Any]:
-    """Send a task and wait until its code has begun."""
+    """Send a task and wait until its code has started."""
     handle = stage.send(task, key)
     stage.wait_for_note(key)
     return handle
@@ -92,7 +92,7 @@ def test_a_task_that_can_not_be_stopped_is_killed_once_it_is_alone(stage: Enviro
 
 
 @pytest.mark.parametrize("task", ["stubborn", "hold_def", "late_stubborn", "late_def"])
-def test_a_task_that_can_not_be_stopped_costs_its_child_only_new_work(stage: Environment, task: str) -> None:
+def test_a_task_that_can_not_be_stopped_only_keeps_new_work_from_its_child(stage: Environment, task: str) -> None:
     worker = ready_worker(stage, "--concurrency=3")
     local_workers = [running(stage, name, name) for name in ("hold", "hold_def")]
     doomed = running(stage, task, "doomed")
@@ -162,7 +162,7 @@ def test_among_many_concurrent_tasks_only_the_stopped_ones_end(stage: Environmen
     check_only_deliberate_ends(worker)
 
 
-def test_a_retry_does_not_run_beside_the_attempt_that_exceeded_its_timeout(stage: Environment) -> None:
+def test_a_retry_does_not_overlap_the_attempt_that_exceeded_its_timeout(stage: Environment) -> None:
     worker = ready_worker(stage, "--concurrency=2")
     other = running(stage, "hold", "other")
     retried = running(stage, "late_retried", "retried")
@@ -234,7 +234,7 @@ def test_jobs_behind_a_blocked_event_loop_run_in_another_child(stage: Environmen
         ("exits", "SystemExit"),
     ],
 )
-def test_an_attempt_that_its_timeout_ended_has_exceeded_it_whatever_its_cleanup_does(
+def test_an_attempt_that_timed_out_fails_with_task_timeout_regardless_of_its_cleanup(
     stage: Environment, how: str, cleanup: str, kept: str | None
 ) -> None:
     worker = ready_worker(stage, how)

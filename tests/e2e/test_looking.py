@@ -30,7 +30,7 @@ app = Horsies(AppConfig(
 
 @pytest.fixture
 def ids(shell: Shell) -> list[UUID]:
-    """Completed, failed, running, waiting."""
+    """Create a completed, a failed, a running and a waiting task; return their ids."""
     sent = [send(shell.session, request(name="add_numbers")) for _ in range(4)]
     worker = DrivenWorker(shell.session, names=["add_numbers", "send_mail"])
     first, second, _ = worker.claim(3)
@@ -58,7 +58,9 @@ def test_the_list_can_be_filtered(shell: Shell, ids: list[UUID]) -> None:
     ("options", "hint"),
     [(["--name=ad_numbers"], "; did you mean 'add_numbers'?"), (["--queue=defualt"], "; did you mean 'default'?")],
 )
-def test_what_is_like_nothing_gets_a_suggestion(shell: Shell, ids: list[UUID], options: list[str], hint: str) -> None:
+def test_a_filter_without_matches_gets_a_suggestion(
+    shell: Shell, ids: list[UUID], options: list[str], hint: str
+) -> None:
     assert ids
     assert shell.run("tasks", "list", *options).stderr == f"no such tasks{hint}\n"
 
@@ -79,7 +81,7 @@ def test_tasks_are_cancelled_by_their_ids(shell: Shell, ids: list[UUID]) -> None
     assert scalar(shell.session, "select count(*) from horsies.tasks") == 0
 
 
-def test_or_by_their_name_after_a_question(shell: Shell, ids: list[UUID]) -> None:
+def test_tasks_are_cancelled_by_their_name_after_a_question(shell: Shell, ids: list[UUID]) -> None:
     send(shell.session, request(name="other"))
     asked = shell.run("tasks", "cancel", "--name=add_numbers", code=1)
     assert "cancel 2 tasks? [y/N]" in asked.stderr
@@ -97,12 +99,12 @@ def test_tasks_are_sent_again(shell: Shell, ids: list[UUID]) -> None:
     assert refused == f"error[HRS-206]: task {ids[3]} has not ended\n  = help: wait for its end, or cancel it first\n"
 
 
-def test_what_is_not_there_is_said(shell: Shell) -> None:
+def test_missing_things_are_reported(shell: Shell) -> None:
     missing = "01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e"
     for command in ("show", "cancel", "rerun"):
         assert f"there is no task {missing}" in shell.run("tasks", command, missing, code=1).stderr
         said = shell.run("tasks", command, "01931c2e-nonsense", code=1).stderr
-        assert ("neither the id" in said) or ("the id of a task is a UUID" in said)  # without, and with an app
+        assert ("neither the id" in said) or ("the id of a task is a UUID" in said)  # without and with an app
         assert "Usage:" in shell.run("tasks", command, code=2).stderr
     assert shell.run("tasks", "list").stderr == "no such tasks\n"
     assert "is not one of 'pending'" in shell.run("tasks", "list", "--status=late", code=2).stderr
@@ -113,7 +115,7 @@ def test_what_is_not_there_is_said(shell: Shell) -> None:
     [(["tasks", "show"], "task"), (["tasks", "rerun"], "task"), (["why"], "task"), (["workflows", "cancel"], "run")],
     ids=str,
 )
-def test_an_id_that_is_no_uuid_is_the_id_of_nothing(shell: Shell, command: list[str], kind: str) -> None:
+def test_an_id_that_is_not_a_uuid_is_refused(shell: Shell, command: list[str], kind: str) -> None:
     said = shell.run(*command, "shop:app", "order-17", code=1).stderr
     assert f"there is no {kind} 'order-17': the id of a {kind} is a UUID" in said
 
@@ -157,14 +159,14 @@ def test_workers_are_listed(shell: Shell, ids: list[UUID]) -> None:
     assert (found["running"], found["is_stale"], found["task_names"]) == (1, False, ["add_numbers", "send_mail"])
 
 
-def test_the_doctor_is_content(shell: Shell) -> None:
+def test_the_doctor_finds_no_problem(shell: Shell) -> None:
     said = shell.run("doctor").stdout
     assert [line.split()[0] for line in said.splitlines()] == ["ok"] * 8
     assert "notices" in said
     assert all(finding["fix"] is None for finding in shell.json("doctor"))
 
 
-def test_the_doctor_names_what_is_wrong_and_the_fix(shell: Shell) -> None:
+def test_the_doctor_names_problems_and_fixes(shell: Shell) -> None:
     send(shell.session, request(name="nobody_has_it"))
     shell.session.execute("drop index horsies.tasks_by_name")
     shell.session.execute("insert into horsies.clock (shift) values ('20 days')")
@@ -192,8 +194,8 @@ def test_the_doctor_knows_the_clocks_of_workers(shell: Shell) -> None:
     assert "time service" in str(wrong["fix"])
 
 
-def test_the_doctor_counts_right_and_sums_up(shell: Shell) -> None:
-    """Ten names in full, those under which most tasks wait; of the others, how many there are."""
+def test_the_doctor_counts_waiting_names(shell: Shell) -> None:
+    """The doctor lists the ten names with the most waiting tasks, and the number of other names."""
     shell.session.execute(
         "select horsies.enqueue(gen_random_uuid(), 'gone' || greatest(n - 1200, 0), 'default', 100, '{}', 'x', 0, null,"
         " null, null, false) from generate_series(1, 6000) as n"
@@ -252,7 +254,7 @@ def test_queues_are_listed_paused_resumed_and_capped(shell: Shell) -> None:
     assert "the app has no queue 'mial'; did you mean 'mail'?" in refused
 
 
-def test_why_says_a_sentence_a_task(shell: Shell, ids: list[UUID]) -> None:
+def test_why_prints_a_sentence_for_each_task(shell: Shell, ids: list[UUID]) -> None:
     completed, failed_, running, waiting = shell.run("why", *ids).stdout.splitlines()
     assert completed.startswith(f"{ids[0]}: it ended COMPLETED at ")
     assert failed_.startswith(f"{ids[1]}: it ended FAILED with BOOM at ")

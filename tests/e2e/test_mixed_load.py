@@ -13,7 +13,7 @@ MEGABYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Kind:
-    """A task of `mixed_tasks`, how many of it are sent, and how each is to end."""
+    """A task of `mixed_tasks`, the number of sends, and the expected outcome."""
 
     task: str
     count: int
@@ -41,7 +41,7 @@ KINDS = [
 
 
 def send_all(environment: Environment) -> dict[UUID, str]:
-    """Send everything in a mixed order, that is the same in every run; id to key."""
+    """Send all tasks in a shuffled order, which is the same in every run; return the keys by id."""
     keys = [(kind.task, f"{kind.task}-{number}") for kind in KINDS for number in range(kind.count)]
     random.Random(4711).shuffle(keys)  # noqa: S311
     sent: dict[UUID, str] = {}
@@ -52,7 +52,7 @@ def send_all(environment: Environment) -> dict[UUID, str]:
 
 
 @pytest.mark.timeout(180)
-def test_of_thousands_of_tasks_each_begins_once_and_ends_as_its_kind_does(environment: Environment) -> None:
+def test_each_of_thousands_of_tasks_starts_once_and_ends_as_expected(environment: Environment) -> None:
     worker = environment.ready_worker("--processes=4")
     sent = send_all(environment)
     assert len(sent) == 5_000

@@ -52,7 +52,7 @@ def build(environment: Environment, source: str, call: str) -> None:
     (environment.folder / "native.py").write_text(WARMED_UP.format(call=call))
 
 
-def test_threads_of_openmp_are_warned_of_with_the_way_out(environment: Environment) -> None:
+def test_a_warning_about_threads_of_openmp_names_the_fix(environment: Environment) -> None:
     build(environment, OPENMP, "work(1000)")
     worker = environment.worker(app="native:app")
     worker.wait_until_ready()
@@ -62,7 +62,7 @@ def test_threads_of_openmp_are_warned_of_with_the_way_out(environment: Environme
     assert worker.stop() == 0
 
 
-def test_a_thread_that_has_a_name_is_named(environment: Environment) -> None:
+def test_the_warning_names_threads(environment: Environment) -> None:
     build(environment, NAMED, "start()")
     worker = environment.worker(app="native:app")
     worker.wait_for_log(r"WARNING app\.native_threads_found threads=grpc_global_tim ")
@@ -70,7 +70,7 @@ def test_a_thread_that_has_a_name_is_named(environment: Environment) -> None:
     assert worker.stop() == 0
 
 
-def test_spawned_children_run_what_forked_ones_could_not(environment: Environment) -> None:
+def test_spawned_children_run_tasks_that_forked_ones_could_not(environment: Environment) -> None:
     build(environment, OPENMP, "work(1000)")
     worker = environment.worker("--start-method=spawn", app="native:app")
     worker.wait_until_ready()
@@ -82,7 +82,7 @@ def test_spawned_children_run_what_forked_ones_could_not(environment: Environmen
     assert "WARNING" not in worker.log()
 
 
-def test_an_app_without_native_threads_is_not_warned_of(environment: Environment) -> None:
+def test_there_is_no_warning_without_native_threads(environment: Environment) -> None:
     worker = environment.ready_worker()
     assert worker.stop() == 0
     assert "native_threads" not in worker.log()
@@ -104,9 +104,7 @@ def test_a_program_with_native_threads_is_warned_before_it_forks(environment: En
 
 @METHODS
 @pytest.mark.parametrize("library", PATCHED)
-def test_a_patched_app_works_or_is_refused_with_the_way_out(
-    environment: Environment, library: str, method: str
-) -> None:
+def test_a_patched_app_works_or_is_refused_with_the_fix(environment: Environment, library: str, method: str) -> None:
     (environment.folder / "patched.py").write_text(PATCHED[library])
     worker = environment.worker(f"--start-method={method}", "--concurrency=2", app="patched:app")
     if (library, method) == ("gevent", "spawn"):

@@ -38,8 +38,8 @@ class Stage:
     def send(self, task: str, *args: object, **kwargs: object) -> TaskHandle[Any]:
         return getattr(self.tasks, task).send(*args, **kwargs).unwrap()
 
-    def check_goes_on(self, why: str) -> set[int]:
-        """Tasks of both kinds run as ever, once each, and no more processes than there should be."""
+    def check_continues(self, why: str) -> set[int]:
+        """Check that tasks of both kinds still run once each, and that there are no extra processes."""
         keys = [f"{why} {number}" for number in range(6)]
         before = self.environment.counts()
         sent = [self.send(task, key) for key in keys for task in ("plain", "plain_async")]
@@ -67,7 +67,7 @@ def stage_on(server: Server, template: str, folder: Path, *args: str) -> Iterato
 def stage(
     request: pytest.FixtureRequest, server: Server, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
-    """A worker that the tests share, one for each mode."""
+    """Yield a worker that the tests share, one for each mode."""
     yield from stage_on(server, template, tmp_path_factory.mktemp("odd"), request.param)
 
 
@@ -77,7 +77,7 @@ def outcome(handle: TaskHandle[Any]) -> Any:
 
 
 def depth(value: Any) -> int:
-    """How deep lists are nested; they are too deep to be compared."""
+    """Return the depth of nested lists, which are too deep for a comparison."""
     levels = 0
     while value:
         [value] = value
@@ -114,7 +114,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("what", VALUES)
-def test_it_comes_back_as_it_went(stage: Stage, what: str) -> None:
+def test_a_value_is_returned_unchanged(stage: Stage, what: str) -> None:
     assert outcome(stage.send("echo", VALUES[what])) == VALUES[what]
 
 
@@ -129,7 +129,7 @@ def test_a_thousand_parameters(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("levels", [190, 198, 199, 200, 201, 250, 500, 900, 1000, 5_000, 100_000])
-def test_what_is_nested_comes_back_or_is_refused(stage: Stage, levels: int) -> None:
+def test_a_nested_value_is_returned_or_refused(stage: Stage, levels: int) -> None:
     sent = stage.tasks.echo.send(nested(levels))
     if sent.is_ok():
         assert depth(outcome(sent.ok_value)) == levels
@@ -143,20 +143,20 @@ def test_what_is_nested_comes_back_or_is_refused(stage: Stage, levels: int) -> N
     [[10**5000], "\ud800", {"\udfff": 1}, [math.nan], {"a": {1: object()}}],
     ids=["digits", "surrogate", "surrogate in a key", "nan", "object"],
 )
-def test_what_has_no_form_is_refused_at_once(stage: Stage, value: Any) -> None:
+def test_a_value_without_a_json_form_is_refused_at_once(stage: Stage, value: Any) -> None:
     sent = stage.tasks.echo.send(value)
     assert sent.err_value.code is TaskSendErrorCode.VALIDATION_FAILED
     assert sent.err_value.message.startswith("value")
 
 
 @pytest.mark.parametrize("levels", [300, 2_000])
-def test_a_stored_argument_that_is_too_deep_is_an_outcome(stage: Stage, levels: int) -> None:
+def test_a_stored_argument_that_is_too_deep_fails_the_task(stage: Stage, levels: int) -> None:
     sent = stage.tasks.echo.with_options(delay=3600).send("fine").unwrap()
     args = '{"value": ' + "[" * levels + "]" * levels + "}"
     stage.environment.session.execute(
         "update horsies.tasks set args = %s, run_at = now() where id = %s", (args, sent.task_id)
     )
-    stage.check_goes_on(f"a stored argument of {levels} levels")
+    stage.check_continues(f"a stored argument of {levels} levels")
     assert outcome(sent).error_code is UNSTORABLE
 
 
@@ -182,21 +182,21 @@ def test_a_stored_argument_that_is_too_deep_is_an_outcome(stage: Stage, levels: 
         ("odd_async", "leaves_a_task_that_exits"),
     ],
 )
-def test_what_a_task_does_to_its_process_harms_nobody(stage: Stage, task: str, kind: str) -> None:
+def test_changes_of_a_task_to_its_process_affect_no_other_task(stage: Stage, task: str, kind: str) -> None:
     assert outcome(stage.send(task, kind)) == "fine"
-    stage.check_goes_on(kind)
+    stage.check_continues(kind)
 
 
-@pytest.mark.parametrize("kind", ["cancels_all_tasks", "cancels_its_neighbours"])
+@pytest.mark.parametrize("kind", ["cancels_all_tasks", "cancels_other_tasks"])
 def test_a_task_that_another_task_cancels_has_an_outcome(stage: Stage, kind: str) -> None:
     local_workers = [stage.send(task, f"{kind} beside {task}", 0.5) for task in ("nap", "nap_async")]
     stage.environment.wait_for_note(f"{kind} beside nap")
     ends = [outcome(handle) for handle in (*local_workers, stage.send("odd_async", kind))]
     assert {getattr(end, "error_code", None) for end in ends} <= {None, CRASHED, UNHANDLED}
-    stage.check_goes_on(kind)
+    stage.check_continues(kind)
 
 
-def test_an_alarm_strikes_nobody_else(stage: Stage) -> None:
+def test_an_alarm_affects_no_other_task(stage: Stage) -> None:
     assert outcome(stage.send("odd", "leaves_an_alarm")) == "fine"
     assert outcome(stage.send("nap", "undisturbed", 0.4)) == "undisturbed"
 
@@ -213,10 +213,10 @@ def test_an_alarm_strikes_nobody_else(stage: Stage) -> None:
         ("odd_async", "forks_a_loop_and_waits", 70),
     ],
 )
-def test_a_copy_that_comes_back_from_a_task_ends(stage: Stage, task: str, kind: str, status: int) -> None:
+def test_a_forked_copy_that_returns_from_a_task_ends(stage: Stage, task: str, kind: str, status: int) -> None:
     local_workers = [stage.send("nap_async", f"beside {kind} {number}", 0.1) for number in range(3)]
     assert outcome(stage.send(task, kind)) == status
-    pids = {outcome(handle) for handle in local_workers} | stage.check_goes_on(kind)
+    pids = {outcome(handle) for handle in local_workers} | stage.check_continues(kind)
     assert len(pids) == 1
     begun = stage.environment.counts()
     assert {begun[f"beside {kind} {number}"] for number in range(3)} == {1}
@@ -230,11 +230,11 @@ def test_a_copy_that_comes_back_from_a_task_ends(stage: Stage, task: str, kind: 
         ("aborts", "SIGABRT"),
     ],
 )
-def test_who_ends_its_process_ends_nothing_else(stage: Stage, kind: str, says: str) -> None:
+def test_a_task_that_ends_its_process_affects_no_other_task(stage: Stage, kind: str, says: str) -> None:
     error = outcome(stage.send("odd", kind))
     assert error.error_code is CRASHED
     assert says in error.message
-    stage.check_goes_on(kind)
+    stage.check_continues(kind)
 
 
 @pytest.mark.parametrize(
@@ -262,11 +262,11 @@ def test_who_ends_its_process_ends_nothing_else(stage: Stage, kind: str, says: s
 def test_a_failure_of_any_shape_is_an_outcome(
     stage: Stage, task: str, kind: str, code: BuiltInTaskCode, says: str
 ) -> None:
-    [pid] = stage.check_goes_on(f"before {kind}")
+    [pid] = stage.check_continues(f"before {kind}")
     error = outcome(stage.send(task, kind))
     assert error.error_code is code
     assert says in error.message, error.message[:500]
-    assert stage.check_goes_on(kind) == {pid}
+    assert stage.check_continues(kind) == {pid}
 
 
 def test_a_result_of_ten_megabytes(stage: Stage) -> None:
@@ -278,9 +278,9 @@ def test_an_odd_error_code_is_kept(stage: Stage, code: str) -> None:
     assert outcome(stage.send("odd_error", code)).error_code == code
 
 
-def test_what_a_task_leaves_running_ends_with_its_child(stage: Stage) -> None:
-    [pid] = stage.check_goes_on("before it leaves a process")
+def test_processes_that_a_task_leaves_running_end_with_its_child(stage: Stage) -> None:
+    [pid] = stage.check_continues("before it leaves a process")
     assert outcome(stage.send("odd", "leaves_a_process")) == "fine"
     assert outcome(stage.send("odd", "aborts")).error_code is CRASHED
     wait_until(lambda: not lives(pid), describe="the end of the child")
-    stage.check_goes_on("after it left a process")
+    stage.check_continues("after it left a process")

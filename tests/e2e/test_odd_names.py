@@ -53,7 +53,7 @@ def odd_url(server: Server) -> Iterator[str]:
 
 @pytest.fixture
 def worker(odd_url: str, tmp_path: Path) -> Iterator[WorkerProcess]:
-    """A worker of the app; it leaves nothing behind."""
+    """Yield a worker of the app, of which no process may remain."""
     (tmp_path / "odd.py").write_text(TASKS)
     (said, status) = command(tmp_path, odd_url, "migrate")
     assert (said.split(",")[0], status) == ("applied: 0001", 0)
@@ -65,7 +65,7 @@ def worker(odd_url: str, tmp_path: Path) -> Iterator[WorkerProcess]:
 
 @pytest.fixture
 def tasks(worker: WorkerProcess, odd_url: str, tmp_path: Path) -> Iterator[ModuleType]:
-    """The producer's side of the same app; the worker is ready."""
+    """Return the producer's copy of the app when the worker is ready."""
     worker.wait_until_ready()
     module = load_tasks(tmp_path / "odd.py", {URL_VARIABLE: odd_url})
     with pytest.MonkeyPatch.context() as patch:
@@ -75,7 +75,7 @@ def tasks(worker: WorkerProcess, odd_url: str, tmp_path: Path) -> Iterator[Modul
 
 
 def command(folder: Path, url: str, name: str) -> tuple[str, int]:
-    """Run ``horsies db NAME odd:app``; what it printed, and its exit code."""
+    """Run ``horsies db NAME odd:app``; return its output and its exit code."""
     done: subprocess.CompletedProcess[str] = horsies(folder, "db", name, "odd:app", **{URL_VARIABLE: url})
     for secret in (ODD_PASSWORD, quote(ODD_PASSWORD, safe="")):
         assert secret not in done.stdout + done.stderr
@@ -95,7 +95,7 @@ def test_the_schema_is_looked_for_printed_and_found(odd_url: str, tmp_path: Path
 
 
 def test_sends_and_results_are_noticed_across_processes(tasks: ModuleType, worker: WorkerProcess) -> None:
-    for text in ("kůň", "🐎"):  # for the second the worker is idle: it has to be woken
+    for text in ("kůň", "🐎"):  # at the second send the worker is idle and must be woken
         handle = tasks.reverse.send(text).unwrap()
         assert handle.get(timeout_ms=20_000).ok_value == text[::-1]
         info = handle.info().unwrap()

@@ -33,7 +33,7 @@ OPTIONS = pytest.mark.parametrize("options", [[], ["--concurrency=2"], ["--start
 
 
 def shell(environment: Environment, script: str) -> WorkerProcess:
-    """Run a line of shell, which is to become a worker by exec."""
+    """Run a line of shell that replaces itself with a worker by exec."""
     worker = WorkerProcess(["-c", script], environment.folder, {URL_VARIABLE: environment.url}, executable=Path("bash"))
     environment.at_end(worker.assert_gone)
     environment.at_end(worker.kill_all)
@@ -78,7 +78,7 @@ def test_a_waiting_producer_with_such_a_timeout_waits_as_long_as_it_says(environ
 @pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_closed_standard_streams_do_not_matter(environment: Environment, closed: str, method: str) -> None:
-    """What a task prints then goes nowhere, and not into a socket that got the stream's number."""
+    """The output of tasks is then discarded, and does not reach a socket with the number of the stream."""
     (environment.folder / "timed.py").write_text(TIMED.format(keywords=""))
     worker = shell(environment, f"exec {HORSIES} worker timed:app --start-method={method} {closed}")
     printed = subprocess.run(
@@ -91,7 +91,7 @@ def test_closed_standard_streams_do_not_matter(environment: Environment, closed:
     )
     assert printed.returncode == 0, printed.stderr
     assert json.loads(printed.stdout) == "hello" * 1000
-    assert environment.send("sleep", "and goes on", 0.1).get(timeout_ms=20_000).is_ok()
+    assert environment.send("sleep", "and continues", 0.1).get(timeout_ms=20_000).is_ok()
     assert worker.stop() == 0
     assert "Traceback" not in worker.log()
 
@@ -112,7 +112,7 @@ def test_few_open_files_are_enough_where_the_hard_limit_allows_more(environment:
     assert "Too many open files" not in worker.log()
 
 
-def test_too_few_open_files_are_refused_with_the_way_out(environment: Environment) -> None:
+def test_too_few_open_files_are_refused_with_the_fix(environment: Environment) -> None:
     worker = shell(environment, f"ulimit -n 64; exec {HORSIES} worker mixed_tasks:app --processes=20")
     assert worker.wait() == 1
     assert worker.log() == (

@@ -21,7 +21,7 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202etxt.exe\u009b31m"
 
 @pytest.fixture
 def hostile(shell: Shell) -> UUID:
-    """A task whose name, arguments and error hold what a terminal would obey."""
+    """Create a task whose name, arguments and error contain control characters."""
     wanted = request(name=HOSTILE, queue=HOSTILE, args=json.dumps({"to": HOSTILE, "lone": "\ud800"}).encode())
     send(shell.session, wanted)
     worker = DrivenWorker(shell.session, queues=[HOSTILE], names=[HOSTILE])
@@ -32,7 +32,7 @@ def hostile(shell: Shell) -> UUID:
     return wanted.task_id
 
 
-def test_nothing_that_is_shown_is_obeyed(shell: Shell, hostile: UUID) -> None:
+def test_control_characters_are_escaped(shell: Shell, hostile: UUID) -> None:
     for command in (
         ["tasks", "list"],
         ["tasks", "show", hostile],
@@ -127,7 +127,7 @@ def test_a_closed_standard_output_does_not_matter(shell: Shell, closed: str) -> 
         assert ended.stderr == ""
 
 
-def test_an_output_of_few_characters_shows_escapes(shell: Shell) -> None:
+def test_an_encoding_with_few_characters_shows_escapes(shell: Shell) -> None:
     send(shell.session, request(name="žluťoučký"))
     env = {URL_VARIABLE: shell.url, "PYTHONIOENCODING": "ascii"}
     ended = horsies(shell.folder, "tasks", "list", **env)
@@ -135,7 +135,7 @@ def test_an_output_of_few_characters_shows_escapes(shell: Shell) -> None:
     assert r"\u017elu\u0165ou\u010dk\xfd" in ended.stdout
 
 
-def test_a_reader_that_leaves_ends_the_command_without_a_word(shell: Shell) -> None:
+def test_a_closed_pipe_ends_the_command_silently(shell: Shell) -> None:
     send(shell.session)
     reading, writing = os.pipe()
     os.close(reading)

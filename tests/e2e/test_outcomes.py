@@ -54,7 +54,7 @@ def outcome(handle: TaskHandle[Any]) -> Any:
 
 
 def info_of(handle: TaskHandle[Any]) -> TaskInfo:
-    """All that is known of a task, once it has ended."""
+    """Wait for the end of a task, and return its information."""
     outcome(handle)
     info = handle.info(include_result=True, include_failed_reason=True, include_attempts=True).unwrap()
     assert info is not None
@@ -98,7 +98,7 @@ def test_a_value_completes_the_task(environment: Environment, task: str) -> None
         ("slow_deaf", TIMED_OUT, ["task slow_deaf", "300 ms"]),
     ],
 )
-def test_a_failure_has_its_code_and_says_why(environment: Environment, task: str, code: Code, says: list[str]) -> None:
+def test_a_failure_has_its_code_and_reason(environment: Environment, task: str, code: Code, says: list[str]) -> None:
     key = f"{task} failing"
     info = info_of(environment.send(task, key))
     assert info.status is TaskStatus.FAILED
@@ -123,7 +123,7 @@ def test_a_direct_call_has_the_same_outcome(environment: Environment, task: str)
 
 
 def check_only_attempt(info: TaskInfo, expected: TaskAttemptOutcome) -> None:
-    """The one attempt says the same as the task."""
+    """Check that the only attempt agrees with the task."""
     assert info.attempts is not None
     [attempt] = info.attempts
     assert (attempt.attempt, attempt.outcome, attempt.will_retry) == (1, expected, False)
@@ -133,13 +133,13 @@ def check_only_attempt(info: TaskInfo, expected: TaskAttemptOutcome) -> None:
 
 
 @pytest.mark.parametrize("task", ["ok", "boom", "exit_now", "slow"])
-def test_an_attempt_says_who_ran_it(environment: Environment, worker: WorkerProcess, task: str) -> None:
+def test_an_attempt_names_its_worker(environment: Environment, worker: WorkerProcess, task: str) -> None:
     info = info_of(environment.send(task, f"{task} by whom"))
     pid = environment.wait_for_note(f"{task} by whom").pid
     assert info.attempts is not None
-    for told in (info, *info.attempts):
-        assert (told.worker_hostname, told.worker_pid) == (socket.gethostname(), pid)
-        assert str(told.worker_process_name).rpartition("/")[0] == f"{socket.gethostname()}:{worker.pid}"
+    for record in (info, *info.attempts):
+        assert (record.worker_hostname, record.worker_pid) == (socket.gethostname(), pid)
+        assert str(record.worker_process_name).rpartition("/")[0] == f"{socket.gethostname()}:{worker.pid}"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_an_exception_is_kept_with_its_traceback(environment: Environment, task:
     assert (exception["type"], exception["message"]) == (kind, message.replace("KEY", key))
     assert 'mixed_tasks.py", line' in exception["traceback"]
     assert f"in {task}\n    raise {kind}" in exception["traceback"]
-    assert "execute.py" not in exception["traceback"]  # nothing of ours
+    assert "execute.py" not in exception["traceback"]  # without lines of the library
 
 
 @pytest.mark.parametrize("task", ["boom_odd", "boom_odd_async"])
@@ -168,13 +168,13 @@ def test_an_exception_is_kept_with_its_traceback(environment: Environment, task:
         ("dirty", "ValueError: nul \0, lone \\ud800"),
         ("unprintable", "Unprintable"),
         ("cancelled", "CancelledError: by itself"),
-        ("timeout", "TimeoutError: of its own"),
+        ("timeout", "TimeoutError: raised by the task"),
         ("generator exit", "GeneratorExit"),
         ("group", "BaseExceptionGroup: two"),
         ("memory", "MemoryError"),
     ],
 )
-def test_odd_exceptions_are_outcomes_like_others(environment: Environment, task: str, kind: str, says: str) -> None:
+def test_odd_exceptions_are_ordinary_outcomes(environment: Environment, task: str, kind: str, says: str) -> None:
     handle = environment.send(task, kind)
     error = outcome(handle)
     assert error.error_code is UNHANDLED
@@ -215,13 +215,13 @@ def test_data_that_json_cannot_carry_does_not_replace_the_code_that_is_retried(e
     assert environment.counts()["late payment"] == 2
 
 
-def test_an_error_class_of_the_users_comes_back_as_itself(environment: Environment) -> None:
+def test_an_error_class_of_the_user_is_preserved(environment: Environment) -> None:
     error = outcome(environment.send("fail", "own class"))
     assert type(error) is environment.tasks.ShopError
     assert (error.shop, error.data) == ("side", {"key": "own class"})
 
 
-def test_models_and_times_come_back_as_they_were(environment: Environment) -> None:
+def test_models_and_times_are_returned_unchanged(environment: Environment) -> None:
     order = environment.tasks.Order(number=2**70, lines=["ö", "\U0001f40e"])
     when = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=5, minutes=30)))
     answer = outcome(environment.send("order", order, when))
@@ -230,7 +230,7 @@ def test_models_and_times_come_back_as_they_were(environment: Environment) -> No
     assert answer.lines == ["ö", "\U0001f40e", when.astimezone(UTC).isoformat()]
 
 
-def test_ten_megabytes_go_and_come_back(environment: Environment) -> None:
+def test_ten_megabytes_are_sent_and_returned(environment: Environment) -> None:
     payload = "0123456789" * (1 << 20)
     assert outcome(environment.send("big", "big", payload)) == payload[::-1]
 
@@ -250,7 +250,7 @@ def test_a_task_sends_another_one_and_waits_for_it(environment: Environment) -> 
     assert outcome(environment.send("sender", "outer")) == "inner said done outer:inner"
 
 
-def test_a_crash_that_the_policy_names_is_tried_again(environment: Environment, tmp_path: Path) -> None:
+def test_a_crash_that_the_policy_names_is_retried(environment: Environment, tmp_path: Path) -> None:
     info = info_of(environment.send("survivor", "survivor", str(tmp_path)))
     assert info.status is TaskStatus.COMPLETED
     assert info.result is not None
@@ -263,7 +263,7 @@ def test_a_crash_that_the_policy_names_is_tried_again(environment: Environment, 
     assert environment.counts()["survivor"] == 2
 
 
-def test_a_timeout_that_the_policy_names_is_tried_again(environment: Environment, tmp_path: Path) -> None:
+def test_a_timeout_that_the_policy_names_is_retried(environment: Environment, tmp_path: Path) -> None:
     info = info_of(environment.send("slow_retried", "slow_retried", str(tmp_path)))
     assert info.status is TaskStatus.COMPLETED
     assert info.attempts is not None
@@ -279,14 +279,14 @@ def test_a_timeout_does_not_affect_a_concurrent_task(environment: Environment, o
     assert outcome(other) == f"beside {overdue}"
 
 
-def test_a_child_is_missed_although_another_process_holds_its_socket(environment: Environment) -> None:
+def test_the_exit_of_a_child_is_detected_although_another_process_holds_its_socket(environment: Environment) -> None:
     error = outcome(environment.send("desert", "deserted"))
     assert error.error_code is CRASHED
     assert "exited with code 9" in error.message
     assert outcome(environment.send("ok", "after desert")) == "done after desert"
 
 
-def test_what_a_task_started_ends_with_its_child(environment: Environment) -> None:
+def test_processes_of_a_task_end_with_its_child(environment: Environment) -> None:
     grandchild = outcome(environment.send("spawn", "spawned"))
     child = environment.wait_for_note("spawned").pid
     assert lives(grandchild)

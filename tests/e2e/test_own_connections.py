@@ -1,4 +1,4 @@
-"""Connections of a user's own: where the URL of the app's database comes from, and which server a producer uses."""
+"""Connections of the user: the origin of the URL of the app's database, and the server that a producer uses."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ PYTHON = sys.executable
 
 
 def python(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in a folder, as a user without any variable would."""
+    """Run Python in a folder, without environment variables of horsies."""
     return subprocess.run(
         [PYTHON, *args],
         cwd=folder,
@@ -37,7 +37,7 @@ def python(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def dev(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[WorkerProcess]:
-    """`horsies dev` with the code of a page of the documents, or the first program."""
+    """Run `horsies dev` with the code of a page of the documentation, or with the first program."""
     page: str = getattr(request, "param", "hello")
     path = ROOT / "docs" / f"{page}.md"
     code = HELLO if page == "hello" else "\n".join([*blocks(path, "python"), f"app.discover_tasks([{page!r}])"])
@@ -77,7 +77,7 @@ def test_dev_and_db_url_print_urls_that_connect(tmp_path: Path, dev: WorkerProce
     assert python(tmp_path, "-c", program).stdout.strip() == by_psycopg.replace("postgresql:", "postgresql+asyncpg:")
 
 
-def test_db_url_hides_the_password_unless_it_is_asked_for(tmp_path: Path, tcp_database_url: str) -> None:
+def test_db_url_hides_the_password_by_default(tmp_path: Path, tcp_database_url: str) -> None:
     env = {URL_VARIABLE: tcp_database_url}
     hidden = horsies(tmp_path, "db", "url", **env)
     assert hidden.stdout.strip() == tcp_database_url.replace(PASSWORD, "***")
@@ -111,7 +111,7 @@ def test_a_producer_that_starts_a_server_without_a_url_warns_of_it(tmp_path: Pat
     assert first.stderr == f'embedded.started path={home} because="no database URL is configured"\n'
     wait_until(lambda: not is_running(home), 20, "the end of the server")
     named = f"import os; os.environ['DATABASE_URL'] = 'embedded://{home}'; {program}"
-    assert python(tmp_path, "-c", named).stderr == ""  # who names the server gets no warning
+    assert python(tmp_path, "-c", named).stderr == ""  # there is no warning if the program names the server
 
 
 CARD = """
@@ -152,7 +152,7 @@ def test_the_fields_of_an_error_class_of_the_users_own_are_shown(tmp_path: Path,
     assert sent.stderr.splitlines()[1:] == ['data: {"a": 1}', 'decline_reason: "\\u001bstolen"', "status: 3"]
     shown = horsies(tmp_path, "tasks", "show", "card:app", task_id, **env).stdout
     assert [line for line in shown.splitlines() if "stolen" in line] == ['decline_reason       "\\u001bstolen"']
-    assert "\nerror.status         3\n" in shown  # `status` is that of the task
+    assert "\nerror.status         3\n" in shown  # `status` is the status of the task
     as_json = json.loads(horsies(tmp_path, "tasks", "show", "card:app", task_id, "--json", **env).stdout)
     assert as_json["result"]["err"]["decline_reason"] == "\x1bstolen"
     assert as_json["result"]["err"]["status"] == 3

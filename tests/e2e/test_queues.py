@@ -1,7 +1,7 @@
 """Caps, pauses and prefetching with real workers. No worker polls here: notices announce free places.
 
-The ledger is written by the tasks themselves, a line before and a line after their work, so what it shows to be at work
-at once is never more than there was.
+The tasks themselves write the ledger, one line before and one after their work. So the ledger never shows more running
+tasks than there were.
 """
 
 import json
@@ -41,7 +41,7 @@ class Stage:
         self.env: dict[str, str] = {URL_VARIABLE: url, "TEST_LEDGER": str(self.ledger_file)}
 
     def set(self, caps: dict[str, int | None] | None = None, **config: Any) -> ModuleType:
-        """Say what the app is to be; the producer's copy of its module."""
+        """Set the configuration of the app; return the producer's copy of its module."""
         self.env["TEST_CAPS"] = json.dumps({"a": None, "b": None, "c": None} | (caps or {}))
         self.env["TEST_CONFIG"] = json.dumps(config)
         tasks = load_tasks(self.folder / TASKS.name, self.env)
@@ -60,7 +60,7 @@ class Stage:
         return worker
 
     def ledger(self) -> list[tuple[str, str, str]]:
-        """Sign, queue and key of each line."""
+        """Return the sign, the queue and the key of each line."""
         if not self.ledger_file.exists():
             return []
         lines = self.ledger_file.read_text().splitlines()
@@ -116,7 +116,7 @@ def test_the_cluster_s_cap_holds_over_queues_and_workers(stage: Stage) -> None:
 
 
 def test_quick_tasks_of_a_capped_queue_do_not_wait_in_children(stage: Stage) -> None:
-    """One worker is known to be quick; what it may not run ahead, another one finds."""
+    """One worker has only quick tasks. Tasks that it may not queue in children are claimed by another one."""
     tasks = stage.set({"a": 1})
     stage.ready_worker("--processes=2")
     for number in range(50):
@@ -130,7 +130,7 @@ def test_quick_tasks_of_a_capped_queue_do_not_wait_in_children(stage: Stage) -> 
 
 
 def test_a_worker_that_frees_room_wakes_the_others(stage: Stage) -> None:
-    """The worker that ends the task has no use for the room: it does not know the name of what waits."""
+    """The worker that ends the task cannot use the room, because it does not know the name of the waiting task."""
     tasks = stage.set({"a": 1})
     stage.ready_worker("--queues=a")
     first = tasks.in_a.send("first", 0.5).unwrap()
@@ -151,19 +151,19 @@ def test_a_worker_that_frees_room_wakes_the_others(stage: Stage) -> None:
     assert stage.most_at_once("a") == 1
 
 
-def test_a_cap_that_is_lifted_while_it_is_full_lets_the_rest_go_on(stage: Stage) -> None:
+def test_a_cap_that_is_removed_while_it_is_full_releases_the_waiting_tasks(stage: Stage) -> None:
     tasks = stage.set({"a": 0})
     stage.ready_worker()
     handle = tasks.in_a.send("waits").unwrap()
-    assert tasks.in_b.send("goes on").unwrap().get(timeout_ms=10_000).is_ok()
-    assert stage.started() == ["goes on"]
+    assert tasks.in_b.send("continues").unwrap().get(timeout_ms=10_000).is_ok()
+    assert stage.started() == ["continues"]
     cap_queue(stage.session, "a", 1)
     stage.session.execute("select horsies.notify_wake()")
     assert handle.get(timeout_ms=10_000).ok_value == "a"
 
 
 def test_a_task_knows_the_queue_of_its_row(stage: Stage) -> None:
-    """It was sent before the task moved to another queue."""
+    """The task was sent before its definition moved to another queue."""
     tasks = stage.set()
     pause_queue(stage.session, "a")
     handle = tasks.in_a.send("moved").unwrap()
@@ -172,7 +172,7 @@ def test_a_task_knows_the_queue_of_its_row(stage: Stage) -> None:
     assert handle.get(timeout_ms=10_000).ok_value == "b"
 
 
-def test_an_old_and_a_new_worker_share_a_queue_and_each_takes_what_it_knows(stage: Stage) -> None:
+def test_an_old_and_a_new_worker_share_a_queue_and_each_takes_the_tasks_it_knows(stage: Stage) -> None:
     old = stage.set()
     stage.ready_worker()
     new = stage.folder / "new_tasks.py"
@@ -224,7 +224,7 @@ def test_prefetched_tasks_wait_claimed_and_run_in_order(stage: Stage) -> None:
     assert attempts == [1]
 
 
-def test_a_stop_hands_back_what_is_prefetched(stage: Stage) -> None:
+def test_a_stop_returns_prefetched_tasks_to_the_queue(stage: Stage) -> None:
     tasks = stage.set(**PREFETCHING)
     worker = stage.ready_worker()
     handles = [tasks.in_a.send(str(number), 1).unwrap() for number in range(4)]
@@ -235,7 +235,7 @@ def test_a_stop_hands_back_what_is_prefetched(stage: Stage) -> None:
     assert scalar(stage.session, "select sum(attempt + worker_deaths) from horsies.tasks") == 0
 
 
-def test_a_cancelled_or_overdue_prefetched_task_does_not_begin(stage: Stage) -> None:
+def test_a_cancelled_or_overdue_prefetched_task_does_not_start(stage: Stage) -> None:
     tasks = stage.set(**PREFETCHING)
     stage.ready_worker()
     running, doomed, last = (tasks.in_a.send(key, 0.5).unwrap() for key in ("running", "doomed", "last"))
@@ -246,7 +246,7 @@ def test_a_cancelled_or_overdue_prefetched_task_does_not_begin(stage: Stage) -> 
     assert stage.started() == ["running", "last"]
 
 
-def test_another_worker_takes_what_a_dead_one_had_prefetched(stage: Stage) -> None:
+def test_another_worker_takes_the_prefetched_tasks_of_a_dead_one(stage: Stage) -> None:
     tasks = stage.set(prefetch_buffer=2, claim_lease_ms=1_000, recovery={"claimer_heartbeat_interval_ms": 1_000})
     first = stage.ready_worker()
     tasks.in_a.send("long", 4).unwrap()
@@ -254,7 +254,7 @@ def test_another_worker_takes_what_a_dead_one_had_prefetched(stage: Stage) -> No
     short = tasks.in_a.send("short").unwrap()
     wait_until(lambda: stage.statuses()["CLAIMED"] == 1)
     holder = holder_of(stage.session, short)
-    first.kill_all()  # with its fork server: nobody says so to the database
+    first.kill_all()  # including its fork server, so that nobody reports the death
     stage.set(recovery={"check_interval_ms": 1_000})
     stage.ready_worker()
     assert short.get(timeout_ms=10_000).is_ok()
@@ -274,8 +274,8 @@ def test_a_lease_is_renewed_while_its_worker_lives(stage: Stage) -> None:
     assert scalar(stage.session, "select exchange_no from horsies.history where id = %s", short.task_id) == number
 
 
-def test_what_is_due_later_does_not_put_off_what_is_due_before(stage: Stage) -> None:
-    """Two claims of an exchange each say when the next task is due; that of a capped queue is not prefetched."""
+def test_a_later_due_time_does_not_delay_an_earlier_one(stage: Stage) -> None:
+    """Both claims of an exchange report when the next task is due. Tasks of a capped queue are not prefetched."""
     tasks = stage.set({"a": 1}, **PREFETCHING)
     stage.ready_worker()
     assert tasks.in_a.send("before").unwrap().get(timeout_ms=10_000).is_ok()

@@ -27,7 +27,7 @@ def recycled(worker: WorkerProcess, pid: int, reason: str) -> bool:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("most", [1, 7])
 @pytest.mark.parametrize("options", [["--processes=2"], ["--concurrency=3"]], ids=" ".join)
-def test_no_child_runs_more_than_its_tasks(environment: Environment, options: list[str], most: int) -> None:
+def test_no_child_runs_more_tasks_than_its_maximum(environment: Environment, options: list[str], most: int) -> None:
     keys = {f"quick-{number}" for number in range(20 * most)}
     handles = [environment.send("ok", key) for key in sorted(keys)]
     worker = environment.ready_worker(*options, f"--max-tasks-per-child={most}")
@@ -66,7 +66,7 @@ def test_a_slot_never_runs_two_tasks_although_the_next_child_is_there(environmen
 
 
 @pytest.mark.timeout(120)
-def test_a_long_last_task_leaves_its_successors_the_other_places(environment: Environment) -> None:
+def test_a_long_last_task_leaves_the_other_slots_to_its_successors(environment: Environment) -> None:
     worker = environment.ready_worker("--concurrency=2", "--max-tasks-per-child=3")
     environment.send("sleep", "long", 60)
     old = environment.wait_for_note("long").pid
@@ -83,7 +83,7 @@ def test_a_long_last_task_leaves_its_successors_the_other_places(environment: En
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("options", [["--processes=2"], ["--concurrency=3"]], ids=" ".join)
-def test_a_child_with_too_much_memory_is_replaced_behind_its_task(environment: Environment, options: list[str]) -> None:
+def test_a_child_with_too_much_memory_is_replaced_after_its_task(environment: Environment, options: list[str]) -> None:
     worker = environment.ready_worker(*options, "--max-memory-per-child-mb=250")
     assert environment.send("hog", "modest", 10).get(timeout_ms=20_000).ok_value == "modest"
     assert environment.send("hog", "greedy", 300).get(timeout_ms=20_000).ok_value == "greedy"
@@ -98,7 +98,7 @@ def test_a_child_with_too_much_memory_is_replaced_behind_its_task(environment: E
 
 
 @pytest.mark.timeout(120)
-def test_what_waits_in_a_child_with_too_much_memory_runs_elsewhere(environment: Environment) -> None:
+def test_tasks_that_wait_in_a_child_with_too_much_memory_run_elsewhere(environment: Environment) -> None:
     quick = [f"quick-{number}" for number in range(4 * QUICK)]
     for place, key in enumerate(quick):
         environment.send("ok", key)
@@ -118,7 +118,7 @@ def test_what_waits_in_a_child_with_too_much_memory_runs_elsewhere(environment: 
     assert worker.stop() == 0
 
 
-def test_a_child_that_will_not_leave_is_made_to(environment: Environment) -> None:
+def test_a_child_that_does_not_exit_is_killed(environment: Environment) -> None:
     worker = environment.ready_worker("--max-tasks-per-child=1")
     assert environment.send("clingy", "clingy").get(timeout_ms=20_000).is_ok()
     clingy = environment.wait_for_note("clingy").pid
@@ -146,7 +146,7 @@ def test_a_last_task_can_run_too_long(environment: Environment) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are set on Linux only")
-def test_a_worker_that_can_have_no_more_children_ends_and_says_why(environment: Environment) -> None:
+def test_a_worker_that_can_start_no_more_children_ends_with_a_reason(environment: Environment) -> None:
     worker = environment.ready_worker()
     psutil.Process(worker.pid).rlimit(resource.RLIMIT_NOFILE, (8, 8))
     environment.send("kill", "deadly")

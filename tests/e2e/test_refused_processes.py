@@ -33,7 +33,7 @@ def environment(tcp_database_url: str, tmp_path: Path) -> Iterator[Environment]:
 def as_somebody(
     environment: Environment, *args: str, app: str = "mixed_tasks:app", program: str = "", **env: str
 ) -> WorkerProcess:
-    """Start a worker for which limits of processes hold: not as root. It may read what root may."""
+    """Start a worker as a user other than root, so that limits of processes apply. It may read all files."""
     full = {URL_VARIABLE: environment.url, "TEST_LEDGER": str(environment.ledger_file), **env}
     command = [str(HORSIES.with_name("python")), program] if program else [str(HORSIES), "worker", app, *args]
     if os.getuid() != 0:
@@ -51,14 +51,14 @@ def as_somebody(
 
 
 def limit_processes(process: psutil.Process, most: int | None) -> None:
-    """Set how many processes its user may have when this one starts another; None: as many as before."""
+    """Limit the number of processes of its user; None restores the former limit."""
     limits = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
     [hard] = [line.split()[3] for line in limits if line.startswith("Max processes")]
     subprocess.run([*AS_SOMEBODY, "prlimit", f"--pid={process.pid}", f"--nproc={most or hard}:{hard}"], check=True)
 
 
 @METHODS
-def test_a_refused_child_is_tried_again_and_running_tasks_go_on(environment: Environment, method: str) -> None:
+def test_a_refused_child_is_retried_and_running_tasks_continue(environment: Environment, method: str) -> None:
     worker = as_somebody(environment, "--processes=2", f"--start-method={method}")
     worker.wait_until_ready()
     wait_until(lambda: len(worker.children()) == 2)
@@ -89,8 +89,8 @@ def test_a_worker_without_any_child_ends_after_the_threshold(environment: Enviro
     assert environment.worker_rows() == 0
 
 
-def test_a_child_that_gets_no_thread_waits_for_one(environment: Environment) -> None:
-    """Its pulse needs a thread. The limit comes when the child exists, and before it has started the thread."""
+def test_a_child_without_a_thread_waits_for_one(environment: Environment) -> None:
+    """The liveness ping needs a thread. The limit is set after the child was forked and before it starts the thread."""
     (environment.folder / "limited.py").write_text(LIMITED)
     worker = as_somebody(environment, app="limited:app")
     worker.wait_for_log(r"WARNING child\.thread_refused")

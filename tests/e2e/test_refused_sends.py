@@ -18,7 +18,7 @@ def check_refused(environment: Environment, sent: TaskSendResult[Any], *says: st
     error: TaskSendError = sent.err_value
     assert error.code is TaskSendErrorCode.VALIDATION_FAILED
     assert [part for part in says if part not in error.message] == [], error.message
-    assert error.message.encode()  # nothing in it that can't be printed
+    assert error.message.encode()  # the message can be printed
     assert (error.retryable, error.task_id, error.payload) == (False, None, None)
     assert environment.live_tasks() == 0
 
@@ -85,6 +85,6 @@ def test_a_schedule_in_the_past_or_at_no_time_is_refused(environment: Environmen
 def test_the_edges_are_accepted(environment: Environment) -> None:
     for options in ({"delay": 0}, {"delay": 0.0}, {"priority": 1}, {"priority": 100}, {"good_until": NOW}):
         assert environment.tasks.ok.with_options(**options).send("key").is_ok()
-    assert environment.tasks.measure.send(1, exact=True).is_ok()  # an int is a float to everybody
+    assert environment.tasks.measure.send(1, exact=True).is_ok()  # an int is accepted as a float
     assert environment.tasks.measure.send(-0.0).is_ok()
     assert environment.live_tasks() == 7

@@ -30,7 +30,7 @@ def attempts_of(environment: Environment, task: str) -> set[int]:
 
 
 @pytest.mark.timeout(120)
-def test_a_long_task_holds_back_no_quick_one(environment: Environment) -> None:
+def test_a_long_task_delays_no_quick_one(environment: Environment) -> None:
     keys = quick_tasks(environment, "before")
     environment.send("sleep", "long", 60.0)
     keys |= quick_tasks(environment, "after")
@@ -46,9 +46,7 @@ def test_a_long_task_holds_back_no_quick_one(environment: Environment) -> None:
     assert begun.pop("long") == 1
     assert begun == dict.fromkeys(keys, 1)
     assert attempts_of(environment, "ok") == {1}
-    assert (
-        scalar(environment.session, LONGEST_PAUSE) < 1.0
-    )  # 0.05 on a machine that does nothing else: benchmarks/run.py
+    assert scalar(environment.session, LONGEST_PAUSE) < 1.0  # 0.05 on an otherwise idle machine: benchmarks/run.py
     worker.kill_all()
 
 
@@ -71,7 +69,7 @@ def test_several_long_tasks_among_quick_ones_block_no_more_than_their_own_childr
 
 
 @pytest.mark.timeout(120)
-def test_a_stop_hands_on_what_waits_in_children(environment: Environment) -> None:
+def test_a_stop_returns_tasks_that_wait_in_children_to_the_queue(environment: Environment) -> None:
     keys = quick_tasks(environment, "quick", 4 * QUICK)
     worker = environment.ready_worker("--processes=2")
     wait_until(lambda: len(environment.counts()) > QUICK, 60, "the first tasks to begin")
@@ -91,7 +89,7 @@ def test_a_stop_hands_on_what_waits_in_children(environment: Environment) -> Non
 
 
 @pytest.mark.timeout(120)
-def test_a_child_that_dies_takes_nothing_with_it_that_waited(environment: Environment) -> None:
+def test_tasks_that_wait_in_a_child_survive_its_death(environment: Environment) -> None:
     keys: set[str] = set()
     for number in range(10):
         keys |= quick_tasks(environment, f"part{number}", 150)

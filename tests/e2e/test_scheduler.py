@@ -29,7 +29,7 @@ TAKEN_OVER_WITHIN_S = 5
 
 
 class Stage:
-    """A database whose clock stands still unless it is moved, and schedulers on it."""
+    """A database with a clock that tests move, and schedulers on it."""
 
     def __init__(self, url: str, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ class Stage:
         freeze_clock(self.session, START)
 
     def start(self, *args: str, **env: str) -> WorkerProcess:
-        """Start a scheduler, and do not wait for it."""
+        """Start a scheduler without waiting for it."""
         process = WorkerProcess(
             [*(args or ("scheduler",)), "scheduled:app"], self.folder, {URL_VARIABLE: self.url, **env}
         )
@@ -49,7 +49,7 @@ class Stage:
         return process
 
     def leader(self, **env: str) -> WorkerProcess:
-        """Start a scheduler and wait until it leads and has made all schedules known."""
+        """Start a scheduler and wait until it leads and has registered all schedules."""
         process = self.start(**env)
         process.wait_for_log("scheduler.lead_acquired schedules=hourly,interval,nightly,off,often")
         wait_until(lambda: len(self.next_runs()) == 5, describe=process.log)
@@ -70,7 +70,7 @@ class Stage:
         wait_until(is_done, timeout, lambda: f"{self.next_runs()} to be later than {self.now()}")
 
     def tasks(self, name: str) -> list[datetime]:
-        """The due times, in order, of the tasks that a schedule has sent: their ids say it."""
+        """Return the due times, in order, of the tasks that a schedule has sent, from their ids."""
         ids = "select horsies.uuid_time(id) from horsies.tasks where args->>'key' = %s order by id"
         return column(self.session, ids, name[0])
 
@@ -87,7 +87,7 @@ def every(step: timedelta, first: datetime, until: datetime) -> list[datetime]:
 
 @pytest.mark.timeout(180)
 def test_ten_days_of_schedulers_that_are_killed_and_stopped_at_random(stage: Stage) -> None:
-    pick = random.Random(7)  # noqa: S311 - a choice of misfortunes
+    pick = random.Random(7)  # noqa: S311 - a choice of faults
     schedulers = [stage.leader(), stage.start()]
     misfortunes = ["SIGKILL"] * 5 + ["SIGTERM"] * 3 + ["SIGSTOP"] * 2
     pick.shuffle(misfortunes)
@@ -102,7 +102,7 @@ def test_ten_days_of_schedulers_that_are_killed_and_stopped_at_random(stage: Sta
         if pick.random() < 0.4:
             stage.wait_until_nothing_is_due()
     for process in stopped:
-        process.signal(signal.SIGCONT)  # late, it finds its schedules led by others
+        process.signal(signal.SIGCONT)  # it resumes late, when others lead its schedules
     stage.wait_until_nothing_is_due()
     now = stage.now()
     assert stage.tasks("hourly") == every(timedelta(hours=1), START.replace(hour=23, minute=5, second=0), now)
@@ -136,7 +136,7 @@ def test_another_one_takes_over_within_five_seconds(stage: Stage, how: signal.Si
     assert len(stage.tasks("hourly")) == 1
 
 
-def test_what_was_missed_is_caught_up_with_as_each_schedule_wants(stage: Stage) -> None:
+def test_missed_due_times_are_caught_up_as_each_schedule_says(stage: Stage) -> None:
     assert stage.leader().stop() == 0
     move_clock(stage.session, 3 * 86_400)
     late = stage.start()
@@ -148,7 +148,7 @@ def test_what_was_missed_is_caught_up_with_as_each_schedule_wants(stage: Stage) 
 
 
 def column_of_sent(process: WorkerProcess, name: str) -> list[int]:
-    """How many tasks each round sent for a schedule, by the log."""
+    """Return from the log how many tasks each round sent for a schedule."""
     lines = [line for line in process.log().splitlines() if f"schedule.ran schedule={name} " in line]
     return [int(line.split(" sent=")[1].split()[0]) for line in lines]
 
@@ -167,7 +167,7 @@ def test_a_changed_definition_restarts_due_times_and_is_logged(stage: Stage) -> 
     wait_until(lambda: set(stage.next_runs().values()) == {None}, describe=off.log)
 
 
-def test_what_was_due_in_a_pause_is_let_pass(stage: Stage) -> None:
+def test_due_times_during_a_pause_are_skipped(stage: Stage) -> None:
     stage.leader()
     call(stage.session, schedule_queries.schedule_pause("hourly", paused=True))
     move_clock(stage.session, 3 * 3600)
@@ -243,7 +243,7 @@ def note(key: str) -> TaskResult[str, TaskError]:
 
 
 @pytest.mark.parametrize("command", ["scheduler", "worker", "check"])
-def test_all_that_is_wrong_with_schedules_is_told_at_start(tmp_path: Path, command: str) -> None:
+def test_all_mistakes_in_schedules_are_reported_at_start(tmp_path: Path, command: str) -> None:
     (tmp_path / "instance.py").write_text(WRONG)
     done = horsies(tmp_path, command, "instance:app", HORSIES_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     assert done.returncode == 1

@@ -30,7 +30,7 @@ def test_the_worker_the_producer_and_the_endpoint_run_as_printed(page: SeedPage)
 
 
 def test_the_first_steps_need_no_server(tmp_path: Path) -> None:
-    """The two commands of the page, in two terminals, in a folder that holds the printed program and nothing else."""
+    """Run the two commands of the page in two terminals, in a folder that contains only the printed program."""
     (tmp_path / "hello.py").write_text(readme_blocks()[str(FIRST.relative_to(ROOT) / "hello.py")])
     text = (ROOT / "README.md").read_text()
     assert "```sh\nhorsies dev hello:app\n```" in text
@@ -62,7 +62,7 @@ def test_a_producer_that_comes_before_the_worker_waits_for_it(page: SeedPage) ->
 
 
 def test_the_workflow_runs_as_printed(page: SeedPage) -> None:
-    """The reader saves the file, and makes the change of `instance.py` that the page asks for."""
+    """Save the file and change `instance.py`, as the page says."""
     text = (ROOT / "README.md").read_text()
     [change] = re.findall(r"change the last line to `(app\.discover_tasks\(.*?\))`", text)
     file = page.folder / "instance.py"

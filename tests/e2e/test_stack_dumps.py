@@ -9,7 +9,7 @@ from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_all_processes_say_where_they_are(environment: Environment, method: str) -> None:
+def test_all_processes_dump_their_stacks(environment: Environment, method: str) -> None:
     worker = environment.ready_worker("--processes=2", f"--start-method={method}")
     running = [environment.send("sleep", key, 3) for key in ("first", "second")]
     for key in ("first", "second"):

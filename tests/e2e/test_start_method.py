@@ -51,7 +51,7 @@ def spawned(environment: Environment, *args: str, app: str = "ticking:app") -> W
     return worker
 
 
-def test_threads_that_an_import_left_are_refused_with_the_way_out(ticking: Environment) -> None:
+def test_threads_that_an_import_left_are_refused_with_the_fix(ticking: Environment) -> None:
     worker = ticking.worker(app="ticking:app")
     assert worker.wait() == 1
     assert "error[HRS-210]: importing the app left threads running: ticker" in worker.log()
@@ -75,7 +75,7 @@ def test_spawned_children_run_tasks_of_an_app_with_threads(ticking: Environment,
 
 
 @pytest.mark.timeout(120)
-def test_a_spawned_child_has_the_threads_of_its_import_and_a_session_of_its_own(ticking: Environment) -> None:
+def test_a_spawned_child_has_the_threads_of_its_import_and_a_separate_session(ticking: Environment) -> None:
     worker = spawned(ticking)
     assert ticking.send("ok", "one").get(timeout_ms=40_000).is_ok()
     [child] = worker.children()
@@ -121,7 +121,7 @@ def test_spawned_children_outlive_neither_supervisor_nor_fork_server(ticking: En
 
 
 @pytest.mark.timeout(120)
-def test_a_second_ctrl_c_ends_what_runs_in_spawned_children(ticking: Environment) -> None:
+def test_a_second_ctrl_c_kills_tasks_in_spawned_children(ticking: Environment) -> None:
     worker = spawned(ticking)
     ticking.send("sleep", "long", 600)
     ticking.wait_for_note("long")
@@ -173,9 +173,7 @@ def stop() -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("module", [False, True], ids=["own.py", "-m own"])
-def test_a_program_of_ones_own_can_spawn_children_although_it_has_threads(
-    environment: Environment, *, module: bool
-) -> None:
+def test_a_custom_program_can_spawn_children_although_it_has_threads(environment: Environment, *, module: bool) -> None:
     start = "    threading.Thread(target=stop).start()\n"
     done = run_script(environment, f"{OWN}{STOPS_ITSELF}if __name__ == '__main__':\n{start}    {RUN}", module=module)
     assert (done.returncode, done.stdout) == (0, "script in own\n"), done.stderr
@@ -192,7 +190,7 @@ def test_an_app_that_children_would_not_find_is_refused(environment: Environment
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_worker_is_not_run_while_the_app_is_imported(environment: Environment, method: str) -> None:
-    """Else each process that imports the app would start a worker itself."""
+    """Otherwise each process that imports the app would start another worker."""
     (environment.folder / "own.py").write_text(OWN + RUN)
     worker = environment.worker(f"--start-method={method}", app="own:app")
     assert worker.wait() == 1

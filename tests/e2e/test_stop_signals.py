@@ -74,7 +74,7 @@ def test_the_first_process_of_a_container_ends_during_the_import(
 
 @AS_PID_1
 @COMMANDS
-def test_the_first_process_of_a_container_stops_in_good_order(environment: Environment, command: str) -> None:
+def test_the_first_process_of_a_container_stops_gracefully(environment: Environment, command: str) -> None:
     task = environment.send("sleep", "running", 1.0)
     process = start(environment, command, "mixed_tasks:app", within=tuple(NEW_PIDS))
     process.wait_for_log(rf"{command}\.ready")
@@ -97,14 +97,14 @@ def test_other_commands_end_as_the_first_process_as_well(environment: Environmen
     assert process.wait() == 128 + signal.SIGTERM
 
 
-def test_a_closed_terminal_is_a_graceful_stop_however_often_it_says_so(environment: Environment) -> None:
+def test_repeated_hangups_of_a_terminal_are_a_graceful_stop(environment: Environment) -> None:
     worker = environment.ready_worker()
     running = environment.send("sleep", "running", 2.0)
     environment.wait_for_note("running")
     worker.signal(signal.SIGHUP)
     worker.wait_for_log(r"worker\.stopping running=1")
     worker.signal(signal.SIGHUP)
-    worker.signal(signal.SIGTERM)  # as the end of a session may send it, too; a second one would kill
+    worker.signal(signal.SIGTERM)  # the end of a session may also send it; a second one would kill
     assert worker.wait() == 0
     assert running.get(timeout_ms=5_000).ok_value == "running"
     assert "worker.stop_forced" not in worker.log()
@@ -119,7 +119,7 @@ def test_a_scheduler_stops_when_its_terminal_is_closed(environment: Environment)
 
 
 @COMMANDS
-def test_nohup_keeps_it_going(environment: Environment, command: str) -> None:
+def test_nohup_keeps_it_running(environment: Environment, command: str) -> None:
     process = start(environment, command, "mixed_tasks:app", within=("nohup",))
     process.wait_for_log(rf"{command}\.ready")
     process.signal(signal.SIGHUP)

@@ -22,7 +22,7 @@ IMPATIENT = {"TEST_STALE_MS": "3000", "TEST_HEARTBEAT_MS": "1000", "TEST_CHECK_M
 def test_children_are_killed_before_their_tasks_are_recovered(
     environment: Environment, options: str, task: str
 ) -> None:
-    gate = environment.folder / "gate"  # no attempt can end before this file exists, so the first two have to be killed
+    gate = environment.folder / "gate"  # no attempt can end before this file exists, so the first two must be killed
     stopped = environment.ready_worker(options, **IMPATIENT)
     handles = [environment.send(task, key, str(gate)) for key in ("first", "second")]
     children = {environment.wait_for_note(key).pid for key in ("first", "second")}
@@ -59,7 +59,7 @@ def test_a_resumed_supervisor_takes_a_new_id_and_works(environment: Environment)
 
 
 def test_an_outcome_that_comes_too_late_is_rejected(environment: Environment) -> None:
-    """The task goes through while its supervisor is stopped; by the time that hears of it, others have judged."""
+    """The task ends while its supervisor is stopped. Before the supervisor resumes, another worker recovers the task."""
     stopped = environment.ready_worker(**IMPATIENT)
     judged = environment.send("sleep", "judged", 0.5)
     environment.wait_for_note("judged")

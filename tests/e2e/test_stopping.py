@@ -54,7 +54,7 @@ def test_running_tasks_end_and_the_others_wait_for_the_next_worker(
 
 
 @STOP_SIGNALS
-def test_a_second_signal_kills_what_runs(environment: Environment, number: signal.Signals) -> None:
+def test_a_second_signal_kills_running_tasks(environment: Environment, number: signal.Signals) -> None:
     worker = environment.ready_worker("--processes=2")
     failing = environment.send("sleep", "failing", 60)
     retried = environment.send("sleep_again", "retried", 60)
@@ -72,7 +72,7 @@ def test_a_second_signal_kills_what_runs(environment: Environment, number: signa
     assert (info.status, info.retry_count) == (TaskStatus.PENDING, 1)
 
 
-def test_running_tasks_have_so_long_as_the_shutdown_timeout_says(environment: Environment) -> None:
+def test_running_tasks_may_finish_within_the_shutdown_timeout(environment: Environment) -> None:
     worker = environment.ready_worker("--processes=2", "--shutdown-timeout=2")
     short = environment.send("sleep", "short", 0.5)
     long = environment.send("sleep", "long", 60)
@@ -85,7 +85,7 @@ def test_running_tasks_have_so_long_as_the_shutdown_timeout_says(environment: En
 
 
 def test_a_claim_in_flight_at_the_stop_is_returned_to_the_queue(environment: Environment) -> None:
-    """The claim waits for a lock while the worker is told to stop; what it then takes was never begun."""
+    """The claim waits for a lock while the worker is stopped. The tasks that it then claims were never started."""
     worker = environment.ready_worker()
     task = environment.tasks.ok.with_options(delay=3600).send("claimed late").unwrap()
     with psycopg.connect(environment.url) as blocker:

@@ -17,7 +17,7 @@ MANY = 150
 
 
 def send_load(environment: Environment) -> None:
-    """Short tasks, a task that leaves a process behind, and tasks that will be under way when the worker is killed."""
+    """Send short tasks, a task that leaves a process behind, and tasks that run until the worker is killed."""
     environment.send("spawn", "spawn")
     for number in range(MANY):
         environment.send("sleep", f"sleep-{number}", 0.05)
@@ -25,14 +25,14 @@ def send_load(environment: Environment) -> None:
 
 
 def begun(environment: Environment, prefix: str) -> Counter[str]:
-    """How often each task of a kind began."""
+    """Count how often each task of a kind started."""
     return Counter(
         {key: n for key, n in environment.counts().items() if key.startswith(prefix) and not key.endswith(":end")}
     )
 
 
 def check_nothing_was_lost(environment: Environment) -> None:
-    """Every task has ended; only what may be tried again began twice, and only if a crash cut it short."""
+    """Check that every task has ended, and that only crashed tasks with a retry policy started twice."""
     ended = environment.ended()
     crashed = ended["sleep", "FAILED", "WORKER_CRASHED"]
     assert ended["sleep", "COMPLETED", None] == MANY - crashed
@@ -42,7 +42,7 @@ def check_nothing_was_lost(environment: Environment) -> None:
     assert max(begun(environment, "again-").values()) <= 2
     retried = {str(row[0]) for row in environment.session.execute("select task_id from horsies.attempts")}
     assert sum(n > 1 for n in begun(environment, "again-").values()) <= len(retried) <= 4
-    assert crashed + len(retried) <= 4  # what four children had in hand
+    assert crashed + len(retried) <= 4  # four children were running one each
 
 
 @pytest.mark.parametrize("other", ["running", "started later"])
@@ -55,7 +55,7 @@ def test_the_tasks_of_a_killed_supervisor_are_recovered(environment: Environment
 
     doomed.signal(signal.SIGKILL)
     assert doomed.wait() == -signal.SIGKILL
-    doomed.assert_gone()  # nor does the process that the task `spawn` left behind
+    doomed.assert_gone()  # including the process that the task `spawn` left behind
     if helper is None:
         environment.ready_worker("--processes=4")
     environment.wait_until_all_ended(60)
@@ -63,8 +63,8 @@ def test_the_tasks_of_a_killed_supervisor_are_recovered(environment: Environment
     assert environment.worker_rows() == 1
 
 
-def test_what_ran_in_a_killed_worker_fails_without_waiting_for_a_threshold(environment: Environment) -> None:
-    """The fork server tells the database, before anybody else is there to notice."""
+def test_tasks_of_a_killed_worker_fail_without_waiting_for_a_threshold(environment: Environment) -> None:
+    """The fork server reports the death to the database before any other worker can notice it."""
     doomed = environment.ready_worker()
     handle = environment.send("sleep", "cut short", 60)
     environment.wait_for_note("cut short")
@@ -92,7 +92,7 @@ def test_a_worker_stops_when_its_fork_server_dies(environment: Environment) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_a_child_that_is_killed_costs_its_own_task_only(environment: Environment, number: signal.Signals) -> None:
+def test_a_killed_child_fails_only_its_own_task(environment: Environment, number: signal.Signals) -> None:
     worker = environment.ready_worker("--processes=3")
     handles = {key: environment.send("sleep", key, 1.5) for key in ("first", "second", "third")}
     victim = [environment.wait_for_note(key).pid for key in handles][1]
@@ -106,7 +106,7 @@ def test_a_child_that_is_killed_costs_its_own_task_only(environment: Environment
     assert environment.send("ok", "and on").get(timeout_ms=20_000).ok_value == "done and on"
 
 
-def test_an_idle_child_that_is_killed_costs_nothing(environment: Environment) -> None:
+def test_a_killed_idle_child_fails_no_task(environment: Environment) -> None:
     worker = environment.ready_worker("--processes=2")
     assert environment.send("ok", "before").get(timeout_ms=20_000).is_ok()
     for child in worker.children():
@@ -114,12 +114,12 @@ def test_an_idle_child_that_is_killed_costs_nothing(environment: Environment) ->
     handles = [environment.send("ok", f"after-{number}") for number in range(20)]
     environment.wait_until_all_ended()
     crashed = [handle for handle in handles if handle.get(timeout_ms=20_000).is_err()]
-    assert len(crashed) <= 2  # those given to a child whose death was not yet known
+    assert len(crashed) <= 2  # tasks assigned to a child whose death was not yet known
     assert all(environment.counts()[f"after-{number}"] <= 1 for number in range(20))
 
 
 def kill_together(worker: WorkerProcess) -> None:
-    """SIGKILL for supervisor and fork server, with no time for either to notice."""
+    """Kill supervisor and fork server at the same moment."""
     fork_server = worker.fork_server()
     os.kill(worker.pid, signal.SIGSTOP)
     fork_server.suspend()
@@ -149,7 +149,7 @@ def test_a_dead_supervisor_and_fork_server_leave_nothing_and_are_detected(enviro
 
 
 def test_the_next_worker_on_this_host_proves_the_death_of_both(environment: Environment) -> None:
-    """Nobody has to wait for the threshold, which is minutes away."""
+    """The test does not wait for the threshold, which is minutes long."""
     doomed = environment.ready_worker("--processes=2")
     failing = environment.send("sleep", "cut short", 60)
     again = environment.send("sleep_again", "again", 2)
@@ -166,7 +166,7 @@ def test_the_next_worker_on_this_host_proves_the_death_of_both(environment: Envi
 
 
 def test_a_worker_whose_fork_server_lives_is_not_proven_dead(environment: Environment) -> None:
-    """Its children may be running: stopped as it is, the fork server cannot end them yet."""
+    """Its children may be running, because a stopped fork server cannot kill them yet."""
     doomed = environment.ready_worker()
     running = environment.send("sleep", "runs on", 3)
     environment.wait_for_note("runs on")
@@ -183,7 +183,7 @@ def test_a_worker_whose_fork_server_lives_is_not_proven_dead(environment: Enviro
 
 
 def test_a_child_and_the_fork_server_die_while_the_supervisor_is_busy(environment: Environment) -> None:
-    """It wants another child of a fork server that is gone: no more than the end it already knows."""
+    """The supervisor requests a child from the dead fork server. This must only confirm the end that it already knows."""
     worker = environment.ready_worker("--processes=2")
     [child, _] = worker.children()
     fork_server = worker.fork_server()

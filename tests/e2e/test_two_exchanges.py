@@ -18,7 +18,7 @@ WAITING = "select pid from pg_stat_activity where datname = current_database() a
 
 @pytest.fixture
 def lock(environment: Environment) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    """A session whose locks end with its transaction."""
+    """Yield a session whose locks end with its transaction."""
     with psycopg.connect(environment.url) as session:
         yield session
         session.rollback()
@@ -27,7 +27,7 @@ def lock(environment: Environment) -> Iterator[psycopg.Connection[tuple[object, 
 def block_the_finish_of(
     environment: Environment, key: str, lock: psycopg.Connection[tuple[object, ...]]
 ) -> TaskHandle[str]:
-    """Run a task whose outcome cannot be written until the lock goes."""
+    """Run a task whose outcome cannot be written until the lock is released."""
     handle = environment.send("sleep", key, 0.5)
     environment.wait_for_note(key)
     lock.execute("select from horsies.tasks where id = %s for update", (UUID(handle.task_id),))
@@ -38,7 +38,7 @@ def waiting(environment: Environment) -> set[int]:
     return {int(row[0]) for row in environment.session.execute(WAITING)}
 
 
-def test_an_exchange_that_waits_for_a_lock_holds_up_no_other_task(
+def test_an_exchange_that_waits_for_a_lock_delays_no_other_task(
     environment: Environment, lock: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     worker = environment.ready_worker("--processes=2")
@@ -54,7 +54,7 @@ def test_an_exchange_that_waits_for_a_lock_holds_up_no_other_task(
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_an_exchange_whose_connection_ends_beside_another_one_is_made_again(
+def test_an_exchange_whose_connection_ends_is_repeated_while_another_one_runs(
     environment: Environment, lock: psycopg.Connection[tuple[object, ...]], which: int
 ) -> None:
     worker = environment.ready_worker("--processes=2")
@@ -76,14 +76,14 @@ def test_an_exchange_whose_connection_ends_beside_another_one_is_made_again(
 
 @pytest.fixture
 def limited_url(tcp_database_url: str) -> Iterator[str]:
-    """A way to the database with four connections: one less than a worker under load would like to have."""
+    """Yield a URL that allows four connections, one less than a worker under load uses."""
     role = f"limited_{uuid4().hex}"
     with open_session(tcp_database_url) as session:
         owner = scalar(session, "select tableowner from pg_tables where schemaname = 'horsies' and tablename = 'tasks'")
         made = f"create role {role} login password '{PASSWORD}' connection limit 4 in role {owner}"
         session.execute(made.encode())
         yield tcp_database_url.replace(f"//{urlsplit(tcp_database_url).username}:", f"//{role}:")
-        session.execute(f"reassign owned by {role} to {owner}".encode())  # a partition, where a day has just begun
+        session.execute(f"reassign owned by {role} to {owner}".encode())  # a new partition, if a day has just begun
         session.execute(f"drop role {role}".encode())
 
 

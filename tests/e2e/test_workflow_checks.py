@@ -77,7 +77,7 @@ def good(url: str) -> WorkflowSpec[Any]:
 
 
 def check(folder: Path, *parts: str) -> list[tuple[str, int]]:
-    """Check a module; the codes and lines that are found."""
+    """Check a module; return the codes and lines of the errors."""
     (folder / "flows.py").write_text(HEAD + "\n\n".join(parts) + "\n")
     done = horsies(folder, "check", "flows:app", "--json")
     assert done.stderr == ""
@@ -94,7 +94,7 @@ def test_good_workflows_are_silent(tmp_path: Path) -> None:
     assert check(tmp_path) == []
 
 
-def test_specs_that_are_met_during_import_are_all_reported(tmp_path: Path) -> None:
+def test_all_wrong_specs_of_an_import_are_reported(tmp_path: Path) -> None:
     parts = [
         "app.workflow('', [TaskNode(fn=fetch, kwargs={'url': 'x'})], definition_key='a')  # first",
         "app.workflow('b', [], definition_key='b')  # second",
@@ -155,7 +155,7 @@ class Wrong(WorkflowDefinition[str]):
 """
 
 
-def test_a_definition_that_needs_parameters_is_looked_at_as_far_as_it_stands_there(tmp_path: Path) -> None:
+def test_a_definition_that_needs_parameters_is_checked_partially(tmp_path: Path) -> None:
     at = {
         "page": "HRS-007",
         "badly": "HRS-003",

@@ -41,7 +41,7 @@ LONG_MS = 30_000
 
 @pytest.fixture
 def flows(database_url: str, tmp_path: Path) -> Iterator[ModuleType]:
-    """The producer's own copy of the app; a worker's is beside it in ``tmp_path``."""
+    """Return the producer's copy of the app. The copy of the worker is in ``tmp_path``."""
     text = TASKS.read_text().replace('.v1"', f'.{tmp_path.name}"')  # keys are unique in this process
     (tmp_path / TASKS.name).write_text(text)
     module = load_tasks(tmp_path / TASKS.name, {"HORSIES_DATABASE_URL": database_url})
@@ -67,7 +67,7 @@ def states(handle: WorkflowHandle[Any]) -> dict[str, str]:
 
 @pytest.mark.usefixtures("worker")
 class TestOneWorker:
-    """All on one worker, one after the other: starting it takes longest."""
+    """All steps run on one worker, because starting a worker takes longest."""
 
     def test_everything_once(self, flows: ModuleType) -> None:
         check_chain_and_fan_out(flows)
@@ -98,10 +98,10 @@ def check_chain_and_fan_out(flows: ModuleType) -> None:
 def check_recovery(flows: ModuleType) -> None:
     handle = begin(flows.recovery())
     error = handle.get(LONG_MS).unwrap_err()
-    assert (error.error_code, error.message) == ("BOOM", "as it was told")
-    assert handle.result_for(NodeKey[str]("mended")).unwrap() == "BOOM"
+    assert (error.error_code, error.message) == ("BOOM", "as requested")
+    assert handle.result_for(NodeKey[str]("recovered")).unwrap() == "BOOM"
     assert handle.result_for(NodeKey[int]("skipped")).unwrap_err().error_code is OutcomeCode.UPSTREAM_SKIPPED
-    assert states(handle) == {"broken": "FAILED", "skipped": "SKIPPED", "mended": "COMPLETED"}
+    assert states(handle) == {"broken": "FAILED", "skipped": "SKIPPED", "recovered": "COMPLETED"}
 
 
 def check_joins(flows: ModuleType) -> None:
@@ -161,7 +161,7 @@ def check_children(flows: ModuleType) -> None:
     assert isinstance(error, SubWorkflowError)
     assert error.sub_workflow_summary is not None
     assert (error.error_code, error.sub_workflow_summary.failed_tasks) == (OutcomeCode.SUBWORKFLOW_FAILED, 1)
-    assert error.sub_workflow_summary.error_summary == "as it was told"
+    assert error.sub_workflow_summary.error_summary == "as requested"
     shown, not_built = failing.tasks().unwrap()
     assert (shown.sub_workflow_id, shown.sub_workflow_summary) == (error.sub_workflow_id, error.sub_workflow_summary)
     assert (not_built.sub_workflow_id, not_built.sub_workflow_summary) == (None, None)
@@ -186,24 +186,24 @@ def check_errors_of_children(flows: ModuleType) -> None:
     child = SubWorkflowNode(flows.MayFail, node_id="child")
     handle = begin(flows.app.workflow("may fail", [child], output=child, definition_key="test.may-fail-parent"))
     for result in (handle.get(LONG_MS), handle.result_for(child)):
-        assert (result.unwrap_err().error_code, result.unwrap_err().message) == ("BOOM", "as it was told")
+        assert (result.unwrap_err().error_code, result.unwrap_err().message) == ("BOOM", "as requested")
 
 
 def check_errors_of_own_classes(flows: ModuleType) -> None:
     refused = flows.pay.node(node_id="refused")(-5)
     skipped = flows.pay.node(node_id="skipped", waits_for=[refused])(5)
-    told = [
-        flows.explain.node(node_id=f"told-{index}", allow_failed_deps=True)(from_node(node))
+    explained = [
+        flows.explain.node(node_id=f"explained-{index}", allow_failed_deps=True)(from_node(node))
         for index, node in enumerate((refused, skipped))
     ]
     found = flows.numbers.node(node_id="found")(2)
     each = flows.pay_or_crash.map(over=from_node(found), node_id="each")()
     listed = flows.explain_all.node(node_id="listed")(from_node(each))
-    nodes = [refused, skipped, *told, found, each, listed]
+    nodes = [refused, skipped, *explained, found, each, listed]
     handle = begin(flows.app.workflow("payments", nodes, definition_key="test.payments"))
     handle.get(LONG_MS)
     assert handle.result_for(refused).unwrap_err().amount == -5
-    assert [handle.result_for(node).unwrap() for node in told] == ["REFUSED of -5", "UPSTREAM_SKIPPED"]
+    assert [handle.result_for(node).unwrap() for node in explained] == ["REFUSED of -5", "UPSTREAM_SKIPPED"]
     assert handle.result_for(listed).unwrap() == ["REFUSED of 0", "WORKER_CRASHED"]
     sent = flows.pay.send(-3).unwrap()
     assert sent.get(LONG_MS).unwrap_err().amount == -3
@@ -226,7 +226,7 @@ def check_pause_for_review(flows: ModuleType) -> None:
 def check_on_error_pause(flows: ModuleType) -> None:
     handle = begin(flows.recovery(OnError.PAUSE))
     assert handle.get(LONG_MS).unwrap_err().error_code is OutcomeCode.WORKFLOW_PAUSED
-    assert states(handle)["mended"] == "READY"
+    assert states(handle)["recovered"] == "READY"
     assert handle.resume() == Ok(True)
     assert handle.get(LONG_MS).unwrap_err().error_code == "BOOM"
 
@@ -261,13 +261,13 @@ def check_starts(flows: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("how", ["--processes=1", "--concurrency=2"])
-def test_results_that_cannot_be_had_at_once_are_waited_for(
+def test_results_that_cannot_be_read_at_once_are_retried(
     start_worker: StartWorker, flows: ModuleType, proxy: Proxy, tcp_database_url: str, how: str
 ) -> None:
     worker = start_worker("flow_tasks:app", how, env={"HORSIES_DATABASE_URL": proxy.url(tcp_database_url)})
     worker.wait_until_ready()
     assert begin(flows.chain(2)).get(LONG_MS).is_ok()
-    proxy.refuse()  # the worker has its connections, its children have none yet
+    proxy.refuse()  # the worker is connected, but its children are not yet
     large = flows.large.node(node_id="large")(3_000_000)
     length = flows.length.node(node_id="length")(from_node(large))
     handle = begin(flows.app.workflow("large", [large, length], output=length, definition_key="l"))

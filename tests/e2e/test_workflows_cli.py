@@ -13,8 +13,8 @@ from tests.support.runs import attach, finish, node, start, state
 from tests.support.sessions import open_session
 
 
-@pytest.mark.timeout(120)  # it starts the command line a dozen times
-def test_runs_are_listed_drawn_and_moved(tmp_path: Path, database_url: str) -> None:
+@pytest.mark.timeout(120)  # it starts the command line about twelve times
+def test_runs_are_listed_drawn_and_controlled(tmp_path: Path, database_url: str) -> None:
     def shell(*args: object, code: int = 0) -> str:
         ended = horsies(tmp_path, "workflows", *map(str, args), **{URL_VARIABLE: database_url})
         assert ended.returncode == code, ended.stderr + ended.stdout
