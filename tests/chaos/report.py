@@ -10,53 +10,42 @@ from tests.chaos.runs import ROOT, Run
 
 ABOUT = """# Reliability
 
-`make chaos` tests the promises in [architecture](architecture.md). It starts servers, workers and producers as real
-processes, injects faults under load, and checks the records that remain. The last full run wrote this page
-(`python -m tests.chaos --report docs/reliability.md`). Each CI run executes 1 % of it.
+The promises in [architecture](architecture.md) are tried by breaking things: `make chaos` starts servers, workers and
+producers as real processes, injects faults into them under load, and lets a checker judge what is left. This page is
+what its last full run wrote (`python -m tests.chaos --report docs/reliability.md`); CI does 1 % of it each time.
 
-## How the tests work
+## How it is tried
 
-- **Load.** Two producers send tasks that are quick, sleep, are asynchronous, are retried, fail, have a cap or send
-  other tasks. They replay each failed send until it is accepted. In the mixed part, a third producer starts 200 random
-  workflow runs of 3 to 11 nodes, and replays failed starts. They have joins of all kinds, failing nodes, nodes that run
-  although a dependency failed, child runs, and maps.
-- **Workers.** Four workers with two children each are restarted whenever they end. One connects to the server directly,
-  two through a TCP proxy. One prefetches. Two have a clock that is wrong by an hour. A worker counts as dead after 4 s
-  without a heartbeat; heartbeats are sent every second.
-- **Faults.** A seed determines the plan, which spreads the faults randomly over a quarter of an hour. `SEED=` repeats a
-  plan; the exact effect of each fault depends on timing. A full disk and failovers are tested in separate runs with two
-  workers each.
-- **Ledger.** Each attempt records its start and its end, with its number and process, in a file outside the queue. Each
-  producer records the accepted tasks.
-- **Checker** (`tests/chaos/checker.py`, which has its own tests). It checks that
-    - every accepted task ends, and no task runs that was not sent;
-    - no attempt starts twice, and another attempt starts only after a failure that the retry policy names;
-    - the attempts of a task do not overlap;
-    - each outcome comes from the process in the ledger, and each claim has only one outcome;
-    - caps are kept;
-    - all tasks have ended within a minute after the last fault;
-    - the tasks of a killed supervisor are recovered within 2 s;
-    - 95 % of the throughput is restored within a minute;
-    - no process, connection or lock remains, and no log contains a password or an argument.
+- **Load.** Two producers send quick, sleeping, asynchronous, retried, failing and capped tasks, and tasks that send others.
+  A send whose answer was an error is replayed until it is accepted. Where the faults are mixed, a third one starts 200
+  workflow runs of 3 to 11 nodes, made from the seed, and replays starts likewise: joins of all kinds, nodes that fail, nodes
+  that go on after that, runs below runs, maps.
+- **Workers.** Four, with two children each, started again whenever they end: one reaches the server directly, two through a
+  TCP proxy, one prefetches, two have a clock that is an hour off. Their threshold is 4 s, their heartbeats are 1 s apart.
+- **Faults.** A plan made from a seed, spread at random over a quarter of an hour; `SEED=` makes the same plan again, and
+  what each fault meets is up to the machine. Full disk and fail-over have runs of their own, of two workers each.
+- **Ledger.** Each attempt writes its begin and its end, with its number and process, to a file that the queue knows nothing
+  of; each producer writes what was accepted.
+- **Checker** (`tests/chaos/checker.py`, pure, with tests of its own): accepted is kept; nothing runs unasked; no attempt begins
+  twice, and another one only after a failure that the policy names; attempts of a task do not overlap; each outcome comes
+  from the process that the ledger names; a claim has one outcome; caps hold; all work is done within a minute of the last
+  fault; the work of a killed supervisor is handed on within 2 s; 95 % of the throughput is back within a minute; no
+  process, connection or lock is left; no password or argument stands in a log. On a machine whose load exceeds its cores,
+  limits of time are stretched by that ratio, four times at most.
+- **Checker of workflow runs** (`tests/chaos/workflow_checker.py`): an accepted start is one run, however often it was replayed,
+  and so is a node that is a workflow; a run has all of its nodes and edges; a node, and an item of a map, is enqueued once;
+  each run and node ends as the oracle says (`tests/support/workflow_oracle.py`, a model that shares no code with the
+  database), with the results that it has there. The tasks of nodes are tried again after a crash, so a crash changes no
+  outcome; only the task that builds the run of a node has no policy, and may fail that node with WORKER_CRASHED.
+- **Broken builds.** Four patches, each of which takes one guard away, have to be found out: else the checker is blind.
 
-  If the load of the machine exceeds the number of its cores, time limits are multiplied by that ratio, at most by four.
-- **Checker of workflow runs** (`tests/chaos/workflow_checker.py`). It checks that
-    - an accepted start creates one run, regardless of replays, and a sub-workflow node creates one child run;
-    - a run has all of its nodes and edges, and each node and map item is enqueued once;
-    - each run and node ends with the outcome and the result that a model predicts (`tests/support/workflow_oracle.py`,
-      which shares no code with the database).
-
-  The tasks of nodes are retried after a crash, so a crash does not change any outcome. The one exception is the task that
-  builds a child run: it has no retry policy, and a crash may fail its node with WORKER_CRASHED.
-- **Broken builds.** Four patches remove one safeguard each. The checker must detect each of them.
-
-The tests do not cover the loss of a disk, a server that ignores fsync, a hypervisor that stops a whole machine,
-schedules, and pausing, resuming and cancelling runs under faults.
+What it does not try: loss of a disk, a server that lies about fsync, a hypervisor that stops a whole machine, schedules;
+pausing, resuming and cancelling runs under faults.
 """
 
 
 def report(runs: Sequence[Run], broken: Sequence[Run], scale: float, seconds: float) -> str:
-    """Return the report as Markdown."""
+    """As Markdown."""
     return "\n".join(
         [ABOUT, *_head(runs, scale, seconds), *_faults(runs), *_tasks(runs), *_times(runs), *_broken(broken), ""]
     )
@@ -118,11 +107,11 @@ def _times(runs: Sequence[Run]) -> list[str]:
         rows.append((run.name, "quick tasks a second, before and after", f"{before:.0f}, {after:.0f}"))
         for what in sorted({timing.what for timing in run.timings}):
             found = sorted(timing.seconds for timing in run.timings if timing.what == what)
-            rows.append((run.name, _describe(what, run.timings), _spread(found)))
+            rows.append((run.name, _said(what, run.timings), _spread(found)))
     return ["", "### Times", "", *_table(["run", "what", "seconds"], rows)]
 
 
-def _describe(what: str, timings: Sequence[Timing]) -> str:
+def _said(what: str, timings: Sequence[Timing]) -> str:
     limits = [timing.limit for timing in timings if timing.what == what]
     return f"{what} (limit {min(limits):.0f} s)"
 

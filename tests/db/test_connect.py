@@ -32,7 +32,7 @@ def test_the_schema_is_made_before_the_first_use_and_once(empty_database_url: st
         assert scalar(session, "select to_regnamespace('\"Jobs 2\"') is null")
 
 
-def test_without_auto_migrate_a_missing_schema_is_told_and_not_made(empty_database_url: str) -> None:
+def test_without_auto_migrate_a_missing_schema_is_reported_and_not_created(empty_database_url: str) -> None:
     made = database(empty_database_url, auto_migrate=False)
     with pytest.raises(CallFailedError, match="`horsies db migrate` creates it") as caught:
         made.prepare()

@@ -239,10 +239,10 @@ def test_everything_at_once_on_the_same_rows_never_deadlocks(
     for number in range(300):
         send(db, request(retry=AT_ONCE if number % 2 else None))
     working = [in_background(work(new_session(), seed)) for seed in range(4)]
-    duties = new_session()
+    maintenance = new_session()
     while not all(one.done() for one in working):
-        reap(duties, most=7)
-        expire(duties)
+        reap(maintenance, most=7)
+        expire(maintenance)
     for one in working:
         one.result()
     assert (

@@ -238,7 +238,7 @@ def test_the_plain_script_is_one_transaction(empty: Session) -> None:
 
 
 def grant_use(db: Session, role: str) -> None:
-    """What a role needs to send and to work, and no more."""
+    """Grant a role only the rights that sending and working require."""
     for right in ("usage on schema", "select, insert, update, delete on all tables in schema"):
         db.execute(f"grant {right} horsies to {role}".encode())
 
@@ -261,7 +261,7 @@ OUTDATED: dict[str, Callable[[Session], object]] = {
 
 
 @pytest.mark.parametrize("how", OUTDATED)
-def test_a_role_that_may_create_nothing_is_told_so_when_there_is_something_to_do(
+def test_a_role_that_may_create_nothing_gets_an_error_if_there_is_something_to_do(
     db: Session, role: str, how: str
 ) -> None:
     grant_use(db, role)

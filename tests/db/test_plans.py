@@ -282,7 +282,7 @@ def test_one_task_is_looked_up_by_key(full: Session, name: str, number: int) -> 
 
 
 def test_idle_maintenance_does_not_read_waiting_tasks(full: Session) -> None:
-    full.execute("analyze horsies.tasks")  # a cluster that does duties has its statistics
+    full.execute("analyze horsies.tasks")  # a cluster with maintenance has statistics
     with reading(full) as reads:
         reap(full)
         expire(full)

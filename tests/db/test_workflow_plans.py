@@ -42,7 +42,7 @@ def test_one_end_reads_its_dependents_only(large: tuple[Session, UUID]) -> None:
     assert statuses(session, run)[-1] == "PENDING"
 
 
-def test_a_wide_join_is_told_once_a_batch(large: tuple[Session, UUID]) -> None:
+def test_a_wide_join_is_updated_once_per_batch(large: tuple[Session, UUID]) -> None:
     session, run = large
     worker = DrivenWorker(session)
     while fences := worker.claim(1000):

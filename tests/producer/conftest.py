@@ -15,40 +15,40 @@ from tests.support.waiting import wait_until
 
 
 class NewShop(Protocol):
-    """Makes an app on a database; it is closed with the test."""
+    """Makes an app with a database; the app is closed at the end of the test."""
 
     def __call__(self, url: str | None = None, broker: PostgresConfig | None = None, **config: Any) -> Shop: ...
 
 
 def connections(db: Session, name: str = "horsies") -> list[int]:
-    """The backends that serve this library in the session's database."""
+    """Return the backends that serve this library in the session's database."""
     asked = "select pid from pg_stat_activity where datname = current_database() and application_name = %s"
     return column(db, asked, name)
 
 
 def blocked(db: Session) -> int:
-    """How many sessions of the database wait for a lock."""
+    """Count the sessions of the database that wait for a lock."""
     ours = "database = (select oid from pg_database where datname = current_database())"
     return len(column(db, f"select pid from pg_locks where not granted and {ours}"))
 
 
 @contextmanager
 def locked_out(db: Session) -> Generator[None]:
-    """Every send waits."""
+    """Make every send wait for a lock."""
     with db.transaction():
         db.execute("lock table horsies.tasks in access exclusive mode")
         yield
 
 
 def listeners(db: Session) -> list[int]:
-    """The backends that serve a listening thread which has polled at least once."""
+    """Return the backends of listening threads that have polled at least once."""
     polled = "select pid from pg_stat_activity where query like '%%ended_among%%' and state = 'idle'"
     return column(db, f"{polled} and datname = current_database() and pid <> pg_backend_pid()")
 
 
 @pytest.fixture
 def db(database_url: str) -> Iterator[Session]:
-    """A session of the test's database. In the end, no app has a connection to it any more."""
+    """Yield a session of the test's database. At the end, no app may have a connection to it."""
     with open_session(database_url) as session:
         yield session
         wait_until(lambda: not connections(session), 5, lambda: f"the end of backends {connections(session)}")
@@ -56,7 +56,7 @@ def db(database_url: str) -> Iterator[Session]:
 
 @pytest.fixture(params=["sync", "async"])
 def do(request: pytest.FixtureRequest, db: Session) -> Iterator[Do]:
-    """Calls a method, or its ``_async`` twin."""
+    """Yield a caller of methods or of their ``_async`` twins."""
     assert db
     doing = Do(request.param)
     yield doing
@@ -65,7 +65,7 @@ def do(request: pytest.FixtureRequest, db: Session) -> Iterator[Do]:
 
 @pytest.fixture
 def new_shop(database_url: str, db: Session) -> Iterator[NewShop]:
-    """Makes apps; of the test's own database unless another one is named."""
+    """Yield a factory of apps. By default they use the database of the test."""
     assert db
     shops: list[Shop] = []
 
@@ -80,25 +80,25 @@ def new_shop(database_url: str, db: Session) -> Iterator[NewShop]:
 
 @pytest.fixture
 def shop(new_shop: NewShop) -> Shop:
-    """An app on the test's database."""
+    """Return an app with the database of the test."""
     return new_shop()
 
 
 @pytest.fixture
 def hand(db: Session) -> Hand:
-    """A worker driven by the test."""
+    """Return a worker that the test drives."""
     return Hand(db)
 
 
 class Wait:
-    """A `get` that has begun to wait, in a thread of its own."""
+    """A `get` that waits in a separate thread."""
 
     def __init__(self, do: Do, shop: Shop, db: Session, threads: ThreadPoolExecutor) -> None:
         self.handle: TaskHandle[int] = do(shop.add.send, 1).unwrap()
         self.task_id = UUID(self.handle.task_id)
         self.result: Future[TaskResult[int, TaskError]] = threads.submit(
             do, self.handle.get, 30_000
-        )  # a test that fails leaves no wait behind
+        )  # a failed test must leave no waiting thread behind
         wait_until(lambda: shop.waiters.awaited() and listeners(db), describe="a listener")
 
     def check(self) -> None:
@@ -110,6 +110,6 @@ type BeginWait = Callable[[Shop], Wait]
 
 @pytest.fixture
 def begin_wait(do: Do, db: Session) -> Iterator[BeginWait]:
-    """Begins a `get` that waits."""
+    """Yield a function that starts a waiting `get`."""
     with ThreadPoolExecutor() as threads:
         yield lambda shop: Wait(do, shop, db, threads)

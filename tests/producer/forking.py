@@ -1,4 +1,4 @@
-"""A producer that forks: run by test_fork.py with the database's URL. Prints what it saw, a line a process."""
+"""A producer that forks. test_fork.py runs it with the URL of the database. Each process prints one line."""
 
 import asyncio
 import json
@@ -14,13 +14,13 @@ shop = Shop(PostgresConfig(database_url=sys.argv[1], pool_size=1, max_overflow=0
 
 
 def backend() -> int:
-    """The backend that serves this process."""
+    """Return the backend that serves this process."""
     with shop.app._drivers._sync._open_pool().connection() as connection:
         return connection.info.backend_pid
 
 
 def work(name: str) -> None:
-    """Send and get in both styles, many times, and say over which connection."""
+    """Send and get many times in both styles, and print the connection that was used."""
     before = backend()
     for number in range(5):
         assert shop.add.send(number).unwrap().get(timeout_ms=20_000).ok_value == 1
@@ -30,7 +30,7 @@ def work(name: str) -> None:
 
 
 def say(name: str, value: object) -> None:
-    """Print a line at once: forks share what is buffered."""
+    """Print a line without buffering, because forks copy the buffer."""
     sys.stdout.write(json.dumps([name, value]) + "\n")
     sys.stdout.flush()
 
@@ -48,10 +48,10 @@ def main() -> None:
     by_hand = os.fork()
     if by_hand == 0:
         work("child")
-        sys.exit(7)  # by the normal way out, with all that is registered for it
+        sys.exit(7)  # the normal exit, with all registered exit handlers
     idle = os.fork()
     if idle == 0:
-        sys.exit(8)  # nothing of the app was used
+        sys.exit(8)  # the app was not used
     process = multiprocessing.get_context("fork").Process(target=work, args=("process",))
     process.start()
     for each in waits:

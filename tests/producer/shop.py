@@ -71,7 +71,7 @@ class Do:
         return self._runner.run(twin(*args, **kwargs))
 
     def run[R](self, coroutine: Coroutine[Any, Any, R]) -> R:
-        """Run something on the event loop of this style."""
+        """Run a coroutine on the event loop of this style."""
         assert self._runner is not None
         return self._runner.run(coroutine)
 
@@ -85,7 +85,7 @@ def task_id(sent: TaskSendResult[TaskHandle[Any]]) -> UUID:
 
 
 class Hand:
-    """A worker that does by hand, and when told, what real ones do."""
+    """A worker that the test drives step by step."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -93,12 +93,12 @@ class Hand:
         self._claimed: dict[UUID, Fence] = {}
 
     def claim(self, wanted: UUID) -> Fence:
-        """Claim what is due; the fence of the task that is meant."""
+        """Claim all due tasks; return the fence of the given task."""
         self._claimed |= {fence.task_id: fence for fence in self.worker.claim(10_000)}
         return self._claimed.pop(wanted)
 
     def end(self, wanted: UUID, how: Callable[[Fence], Outcome] = done, *, notice: bool = True) -> None:
-        """Claim and finish a task; ``notice=False`` is a notice that got lost."""
+        """Claim and finish a task; ``notice=False`` simulates a lost notice."""
         assert self.worker.finish(how(self.claim(wanted))) == ["accepted"]
         if notice:
             call(self._session, worker_queries.notify_done([wanted]))

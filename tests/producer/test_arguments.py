@@ -1,4 +1,4 @@
-"""The arguments of a task in what is known of it: read by the task's own annotations, and only if they are asked for."""
+"""The arguments in the information about a task: they are decoded by the task's annotations, and only on request."""
 
 import asyncio
 import json
@@ -100,7 +100,7 @@ def test_a_task_this_app_does_not_have_has_plain_json(do: Do, shop: Shop, shippi
     ],
     ids=["type", "name", "list", "null", "surrogate", "depth"],
 )
-def test_what_no_longer_fits_is_plain_and_no_reason_to_raise(
+def test_arguments_that_no_longer_fit_are_plain_json(
     do: Do, shop: Shop, db: Session, stored: str, expected: object
 ) -> None:
     handle = do(shop.add.send, 1).unwrap()

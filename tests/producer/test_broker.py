@@ -1,4 +1,4 @@
-"""The broker object: what it says of tasks and workers, and what it does about dead ones."""
+"""The broker object: information about tasks and workers, and the recovery of dead workers."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -26,7 +26,7 @@ class Await(Protocol):
 
 @pytest.fixture
 def get(db: Session) -> Iterator[Await]:
-    """Awaits, on one event loop."""
+    """Yield a function that awaits on one event loop."""
     assert db
     with asyncio.Runner() as runner:
         yield runner.run
@@ -47,7 +47,7 @@ def test_one_task(do: Do, shop: Shop, broker: Broker, hand: Hand) -> None:
     assert do(broker.get_task_info, NOBODY).unwrap() is None
 
 
-def test_stale_tasks_fail_when_told_so(get: Await, shop: Shop, broker: Broker, db: Session, hand: Hand) -> None:
+def test_stale_tasks_fail_on_request(get: Await, shop: Shop, broker: Broker, db: Session, hand: Hand) -> None:
     freeze_clock(db)
     handle = shop.add.send(1).unwrap()
     fence = hand.claim(UUID(handle.task_id))
@@ -64,7 +64,9 @@ def test_stale_tasks_fail_when_told_so(get: Await, shop: Shop, broker: Broker, d
     assert hand.worker.finish(done(fence)) == ["stale"]
 
 
-def test_claims_of_the_silent_go_back(get: Await, shop: Shop, broker: Broker, db: Session, hand: Hand) -> None:
+def test_claims_of_silent_workers_return_to_the_queue(
+    get: Await, shop: Shop, broker: Broker, db: Session, hand: Hand
+) -> None:
     freeze_clock(db)
     handle = shop.add.send(1).unwrap()
     prefetch(db, hand.claim(UUID(handle.task_id)))
@@ -105,7 +107,7 @@ def test_ping(get: Await, broker: Broker) -> None:
     assert get(broker.ping()).unwrap() > 0
 
 
-def test_a_database_that_is_away(get: Await, new_shop: NewShop) -> None:
+def test_an_unreachable_database(get: Await, new_shop: NewShop) -> None:
     broker = new_shop(broker=PostgresConfig(database_url="postgresql://me@127.0.0.1:1/jobs")).app.get_broker()
     watching = (broker.get_stale_tasks, broker.get_expired_tasks, broker.get_worker_stats, broker.ping)
     cleaning = (broker.mark_stale_tasks_as_failed, broker.requeue_stale_claimed)

@@ -1,4 +1,4 @@
-"""Many tasks at once through the broker object: sent again, or cancelled."""
+"""Bulk operations of the broker object: reruns and cancellations of many tasks."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -25,7 +25,7 @@ class Await(Protocol):
 
 @pytest.fixture
 def get(db: Session) -> Iterator[Await]:
-    """Awaits, on one event loop."""
+    """Yield a function that awaits on one event loop."""
     assert db
     with asyncio.Runner() as runner:
         yield runner.run
@@ -37,7 +37,7 @@ def broker(shop: Shop) -> Broker:
 
 
 def failures(shop: Shop, hand: Hand, count: int) -> list[str]:
-    """Ids of tasks that failed, in the order in which they did."""
+    """Create failed tasks; return their ids in the order in which they failed."""
     handles = [shop.add.send(number).unwrap() for number in range(count)]
     for handle in handles:
         hand.end(UUID(handle.task_id), failed)
@@ -75,7 +75,7 @@ def test_the_second_of_two_previews_sends_nothing(
     assert verdicts == [["sent"] * 3, ["changed"] * 3]
 
 
-def test_what_is_no_ended_task_is_left_out(get: Await, shop: Shop, broker: Broker) -> None:
+def test_tasks_that_have_not_ended_are_left_out(get: Await, shop: Shop, broker: Broker) -> None:
     live = shop.add.send(1).unwrap().task_id
     outcomes = get(broker.rerun_tasks([RerunCandidate(each, 0) for each in (live, NOBODY, "five")])).unwrap()
     assert [(each.verdict, each.new_task_id) for each in outcomes] == [
@@ -132,7 +132,7 @@ def test_many_are_cancelled(get: Await, shop: Shop, broker: Broker, hand: Hand, 
     assert get(broker.get_live_ids()).unwrap() == [other.task_id]
 
 
-def test_a_database_that_is_away(get: Await, new_shop: NewShop, proxy: Proxy, tcp_database_url: str) -> None:
+def test_an_unreachable_database(get: Await, new_shop: NewShop, proxy: Proxy, tcp_database_url: str) -> None:
     broker = new_shop(proxy.url(tcp_database_url)).app.get_broker()
     proxy.refuse()
     answers = (

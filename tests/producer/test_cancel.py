@@ -1,4 +1,4 @@
-"""`cancel` on a handle: what it answers, and what those who wait are told."""
+"""`cancel` on a handle: its results, and the notification of waiters."""
 
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from tests.support.sessions import Ear, Session, column, open_session
 NOBODY = "01a20a74-694d-77ef-bb11-70dc4b4506ab"
 
 
-def test_the_call_that_ends_it_says_so_and_no_other(do: Do, shop: Shop) -> None:
+def test_only_the_call_that_ends_the_task_returns_true(do: Do, shop: Shop) -> None:
     handle = do(shop.add.send, 1).unwrap()
     assert do(handle.cancel).unwrap() is True
     assert do(handle.cancel).unwrap() is False
@@ -49,7 +49,7 @@ def test_a_task_that_waits_for_its_retry(do: Do, shop: Shop, hand: Hand) -> None
     assert [attempt.error_code for attempt in info.attempts] == ["BOOM"]
 
 
-def test_what_has_ended_is_not_cancelled(do: Do, shop: Shop, hand: Hand) -> None:
+def test_an_ended_task_is_not_cancelled(do: Do, shop: Shop, hand: Hand) -> None:
     handle = do(shop.add.send, 1).unwrap()
     hand.end(UUID(handle.task_id))
     assert do(handle.cancel).unwrap() is False
@@ -62,14 +62,14 @@ def test_there_is_no_such_task(do: Do, shop: Shop) -> None:
     assert NOBODY in error.message
 
 
-def test_who_waits_is_told(begin_wait: BeginWait, new_shop: NewShop) -> None:
+def test_waiters_are_notified(begin_wait: BeginWait, new_shop: NewShop) -> None:
     shop = new_shop(resilience=RARELY)
     wait = begin_wait(shop)
     assert wait.handle.cancel().unwrap() is True
     assert wait.result.result(timeout=10).err_value.error_code is OutcomeCode.TASK_CANCELLED
 
 
-def test_the_worker_that_runs_it_is_told(do: Do, shop: Shop, hand: Hand, database_url: str) -> None:
+def test_the_worker_that_runs_it_is_notified(do: Do, shop: Shop, hand: Hand, database_url: str) -> None:
     handle = do(shop.add.send, 1).unwrap()
     hand.claim(UUID(handle.task_id))
     with open_session(database_url) as listening:
@@ -78,7 +78,7 @@ def test_the_worker_that_runs_it_is_told(do: Do, shop: Shop, hand: Hand, databas
         assert ear.heard() == [UUID(handle.task_id).hex]
 
 
-def test_a_cancel_that_failed_kills_nobody(do: Do, shop: Shop, db: Session, database_url: str) -> None:
+def test_a_failed_cancel_stops_no_task(do: Do, shop: Shop, db: Session, database_url: str) -> None:
     handle = do(shop.add.send, 1).unwrap()
     db.execute("alter table horsies.history add constraint nothing_is_cancelled check (status <> 'CANCELLED')")
     with open_session(database_url) as listening:

@@ -1,4 +1,4 @@
-"""`current_task`: reports of a running task, written behind its back, and what it learns from them."""
+"""`current_task`: reports of a running task, written in the background, and the replies to them."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def fence(shop: Shop, hand: Hand) -> Fence:
-    """A task that runs."""
+    """Return the fence of a running task."""
     return hand.claim(UUID(shop.add.send(1).unwrap().task_id))
 
 
@@ -32,7 +32,7 @@ def reporter(shop: Shop) -> Reporter:
 
 @pytest.fixture
 def task(reporter: Reporter, fence: Fence) -> Iterator[CurrentTask]:
-    """It, from inside."""
+    """Yield the running task as its own code sees it."""
     task = CurrentTask(reporter, fence.task_id, 1, name="weigh", queue="default", timeout_ms=None)
     with Running(task):
         yield task
@@ -53,7 +53,7 @@ def test_outside_of_a_task_there_is_none(task: CurrentTask) -> None:
     assert alone == [None]
 
 
-def test_what_asyncio_starts_belongs_to_the_task(task: CurrentTask) -> None:
+def test_threads_and_tasks_of_asyncio_belong_to_the_task(task: CurrentTask) -> None:
     async def look() -> list[CurrentTask | None]:
         return [current_task(), await asyncio.to_thread(current_task), await asyncio.create_task(nested())]
 
@@ -63,7 +63,7 @@ def test_what_asyncio_starts_belongs_to_the_task(task: CurrentTask) -> None:
     assert asyncio.run(look()) == [task] * 3
 
 
-def test_what_it_says_of_itself(reporter: Reporter, fence: Fence) -> None:
+def test_its_attributes(reporter: Reporter, fence: Fence) -> None:
     before = datetime.now(UTC)
     task = CurrentTask(reporter, fence.task_id, 3, name="weigh", queue="mail", timeout_ms=90_000)
     assert (task.id, task.attempt, task.queue) == (str(fence.task_id), 3, "mail")
@@ -86,7 +86,7 @@ def test_a_report_is_written(db: Session, task: CurrentTask, said: tuple[Any, ..
     wait_until(lambda: stored(db) == written, describe=lambda: f"{written!r}, not {stored(db)!r}")
 
 
-def test_what_info_shows(shop: Shop, fence: Fence, task: CurrentTask, reporter: Reporter) -> None:
+def test_info_shows_the_progress(shop: Shop, fence: Fence, task: CurrentTask, reporter: Reporter) -> None:
     task.progress(3, 10, note="pages")
     reporter.settle(task)
     info = shop.app.handle(str(fence.task_id)).info().unwrap()
@@ -97,13 +97,15 @@ def test_what_info_shows(shop: Shop, fence: Fence, task: CurrentTask, reporter: 
 @pytest.mark.parametrize(
     "said", [(-0.1,), (1.5,), (50,), (3, 2), (0, 0), (float("nan"),), (1, float("nan")), (0, float("inf"))]
 )
-def test_nonsense_is_refused(db: Session, task: CurrentTask, said: tuple[Any, ...]) -> None:
+def test_invalid_progress_is_refused(db: Session, task: CurrentTask, said: tuple[Any, ...]) -> None:
     with pytest.raises(ValueError, match="progress must be from 0 to the total"):
         task.progress(*said)
     assert stored(db) is None
 
 
-def test_a_tight_loop_writes_now_and_then_and_the_last_word(db: Session, task: CurrentTask, reporter: Reporter) -> None:
+def test_a_tight_loop_writes_periodically_and_the_last_report(
+    db: Session, task: CurrentTask, reporter: Reporter
+) -> None:
     db.execute("create table writes (n int)")
     db.execute(
         "create function note() returns trigger language plpgsql as"
@@ -118,7 +120,7 @@ def test_a_tight_loop_writes_now_and_then_and_the_last_word(db: Session, task: C
     assert len(column(db, "select n from writes")) < 200
 
 
-def test_it_waits_for_nobody(db: Session, task: CurrentTask, reporter: Reporter) -> None:
+def test_a_report_never_blocks(db: Session, task: CurrentTask, reporter: Reporter) -> None:
     with locked_out(db):
         task.progress(0.1)
         wait_until(lambda: blocked(db))
@@ -144,7 +146,7 @@ def test_a_report_brings_the_answer_along(shop: Shop, task: CurrentTask, reporte
     assert row(db, "history", UUID(task.id))["progress"] is None
 
 
-def test_a_database_that_comes_back_is_told(
+def test_a_restored_database_receives_the_report(
     new_shop: NewShop, db: Session, fence: Fence, proxy: Proxy, tcp_database_url: str
 ) -> None:
     reporter = Reporter(new_shop(proxy.url(tcp_database_url)).app.producer.runner)

@@ -1,4 +1,4 @@
-"""A send that fails leaves a line in the log of the producer, for the program may not look at the answer."""
+"""A failed send is logged by the producer, because the program may ignore the result."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_a_database_that_is_away_is_logged_with_name_code_and_reason(
+def test_an_unreachable_database_is_logged_with_name_code_and_reason(
     app: Horsies, caplog: pytest.LogCaptureFixture
 ) -> None:
     error = app.task("charge")(charge).send(SECRET).unwrap_err()
@@ -134,11 +134,11 @@ def test_unwrap_raises_an_exception_that_says_why(app: Horsies) -> None:
     assert isinstance(caught.value, ValueError)
     assert SECRET not in str(caught.value) + repr(caught.value)
     with pytest.raises(UnwrapError, match="VALIDATION_FAILED: .*cents"):
-        _ = app.task("charge")(charge).send(SECRET, cents=None).ok_value  # type: ignore[arg-type] # it is refused
+        _ = app.task("charge")(charge).send(SECRET, cents=None).ok_value  # type: ignore[arg-type] # refused at run time
     with pytest.raises(UnwrapError, match="no value: 'why'"):
         Err("why").unwrap()
 
 
 def test_the_exception_of_unwrap_can_be_pickled() -> None:
-    back = pickle.loads(pickle.dumps(UnwrapError("why")))  # noqa: S301 - our own
+    back = pickle.loads(pickle.dumps(UnwrapError("why")))  # noqa: S301 - pickled here
     assert (str(back), back.error) == ("the call failed, so it has no value: 'why'", "why")

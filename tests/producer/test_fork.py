@@ -1,4 +1,4 @@
-"""A process that has used the app forks: parent and children go on, and share nothing."""
+"""A process that has used the app forks: parent and children continue, and share no connections."""
 
 import json
 import subprocess
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 ROOT = Path(__file__).parents[2]
-DEVELOPMENT = ["-X", "dev", "-W", "error", "-W", "ignore:This process"]  # that forking with threads is a risk
+DEVELOPMENT = ["-X", "dev", "-W", "error", "-W", "ignore:This process"]  # Python's warning about forking with threads
 
 
 def end_everything(hand: Hand, db: Session) -> None:
-    """Be the worker."""
+    """End all waiting tasks, as a worker does."""
     fences = hand.worker.claim(100)
     ids: list[UUID] = [fence.task_id for fence in fences]
     if ids:

@@ -1,4 +1,4 @@
-"""Tests of users that freeze the time with freezegun: a producer that waits is not frozen with it."""
+"""Programs may freeze the time with freezegun; a waiting producer is not affected."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ from tests.support.factories import done
 
 @pytest.fixture
 def frozen() -> Iterator[float]:
-    """The time stands still, and only asyncio's own clock goes on, as freezegun's documents advise for it."""
+    """Freeze the time except for the clock of asyncio, as the documentation of freezegun advises."""
     with freezegun.freeze_time("2001-02-03 04:05:06", real_asyncio=True):
         yield time.time()
 
@@ -42,9 +42,7 @@ def test_a_wait_ends_with_its_task(do: Do, shop: Shop, hand: Hand, frozen: float
     assert time.time() == frozen
 
 
-def test_a_wait_without_notices_looks_again_and_again(
-    do: Do, new_shop: NewShop, hand: Hand, database_url: str, frozen: float
-) -> None:
+def test_a_wait_without_notices_polls(do: Do, new_shop: NewShop, hand: Hand, database_url: str, frozen: float) -> None:
     shop = new_shop(broker=PostgresConfig(database_url=database_url, pgbouncer_transaction_mode=True))
     handle = do(shop.add.send, 5, 3).unwrap()
     timer = end_soon(hand, handle.task_id)

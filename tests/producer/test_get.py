@@ -1,4 +1,4 @@
-"""What `get` answers, by handle and by id."""
+"""The results of `get`, by handle and by id."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def with_error(**fields: Any) -> Callable[[Fence], Outcome]:
 
 
 class TestOutcomes:
-    """The task's own end."""
+    """Outcomes of the task."""
 
     def test_a_value(self, do: Do, shop: Shop, hand: Hand) -> None:
         handle = do(shop.add.send, 5, 3).unwrap()
@@ -60,8 +60,8 @@ class TestOutcomes:
         assert do(handle.get).err_value.error_code is OutcomeCode.TASK_EXPIRED
 
 
-class TestWhatIsRemembered:
-    """An outcome is final; anything else may be asked again."""
+class TestCaching:
+    """An outcome is final and cached; other results are not cached."""
 
     def test_an_outcome(self, do: Do, shop: Shop, db: Session, hand: Hand) -> None:
         handles = [do(shop.add.send, 1).unwrap() for _ in range(2)]
@@ -90,7 +90,7 @@ class TestWhatIsRemembered:
         hand.end(UUID(known.task_id))
         assert do(known.get).is_ok()
 
-    def test_a_database_that_is_away_is_not(self, do: Do, shop: Shop, db: Session, hand: Hand) -> None:
+    def test_an_unreachable_database_is_not(self, do: Do, shop: Shop, db: Session, hand: Hand) -> None:
         handle = do(shop.add.send, 1).unwrap()
         hand.end(UUID(handle.task_id))
         db.execute("alter function horsies.task_result(uuid) rename to away")
@@ -100,15 +100,15 @@ class TestWhatIsRemembered:
         db.execute("alter function horsies.away(uuid) rename to task_result")
         assert do(handle.get).is_ok()
 
-    def test_a_database_that_is_away_is_waited_for(self, do: Do, new_shop: NewShop) -> None:
+    def test_an_unreachable_database_is_waited_for(self, do: Do, new_shop: NewShop) -> None:
         shop = new_shop(f"postgresql://me:{PASSWORD}@127.0.0.1:1/jobs")
         error = do(shop.add.handle(NOBODY).get, timeout_ms=400).err_value
         assert error.error_code is OperationalErrorCode.BROKER_ERROR
         assert "refused" in str(error.message)
 
 
-class TestStoredGarbage:
-    """What stands in the row is not what it should be."""
+class TestInvalidResults:
+    """The row contains an invalid result."""
 
     def end_with(self, do: Do, shop: Shop, hand: Hand, db: Session, stored: str) -> Any:
         handle = do(shop.add.send, 1).unwrap()
@@ -136,7 +136,7 @@ class TestStoredGarbage:
 
 
 class TestById:
-    """From another process, which has the id alone."""
+    """Another process knows only the id."""
 
     def test_typed_by_the_task(self, do: Do, shop: Shop, hand: Hand) -> None:
         sent = do(shop.order.send, "hay").unwrap()
@@ -154,7 +154,7 @@ class TestById:
         hand.end(UUID(failure.task_id), with_error(shop="side"))
         error = do(stranger.get_result, failure.task_id).err_value
         assert isinstance(error, TaskError)
-        assert error.model_dump()["shop"] == "side"  # the class is not known here; its fields are kept
+        assert error.model_dump()["shop"] == "side"  # the class is unknown here, but its fields are kept
         do(stranger.close)
 
     def test_any_spelling_of_an_id(self, shop: Shop) -> None:
@@ -171,7 +171,7 @@ def test_inside_a_running_loop(shop: Shop, hand: Hand, caplog: pytest.LogCapture
             hand.end(UUID(handle.task_id))
         return [handle.get().ok_value for handle in handles]
 
-    handle_module._warn_that_it_blocks.cache_clear()  # it is said once in a process
+    handle_module._warn_that_it_blocks.cache_clear()  # the warning appears once per process
     assert asyncio.run(as_in_a_notebook()) == [1, 1, 1]
     assert asyncio.run(as_in_a_notebook()) == [1, 1, 1]
     [warning] = [record.getMessage() for record in caplog.records if record.name == "horsies"]

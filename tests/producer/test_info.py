@@ -1,4 +1,4 @@
-"""What `info` says of a task in each state, with and without each part that has to be asked for."""
+"""The information about a task in each state, with and without the optional parts."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -24,7 +24,7 @@ ALL = {"include_result": True, "include_failed_reason": True, "include_attempts"
 
 
 def pending(task_id: str) -> TaskInfo:
-    """What is known of a task that was sent at noon."""
+    """Return the expected information about a task that was sent at noon."""
     return TaskInfo(
         task_id=task_id,
         task_name="retried",
@@ -53,13 +53,13 @@ def pending(task_id: str) -> TaskInfo:
 
 
 def begun(task_id: str) -> TaskInfo:
-    """The same, claimed at noon."""
+    """Return the same for a task that was also claimed at noon."""
     worker = {"worker_hostname": HOSTNAME, "worker_pid": PID, "worker_process_name": "host-1/worker"}
     return replace(pending(task_id), status=TaskStatus.RUNNING, claimed_at=NOON, started_at=NOON, **worker)
 
 
 def check(do: Do, handle: TaskHandle[Any], expected: TaskInfo, asked: TaskInfo) -> None:
-    """``expected`` is what is always told, ``asked`` what is told when everything is asked for."""
+    """Compare `info` with ``expected`` and, with all optional parts, with ``asked``."""
     assert do(handle.info).unwrap() == expected
     for flag, field in (
         ("include_result", "result"),
@@ -102,7 +102,7 @@ def test_running(do: Do, shop: Shop, db: Session, hand: Hand) -> None:
 
 
 def attempt(task_id: str, number: int, **changes: Any) -> TaskAttemptInfo:
-    """A failed attempt of one second, from noon on."""
+    """Return a failed attempt of one second that started at noon."""
     first = TaskAttemptInfo(
         task_id=task_id,
         attempt=number,
@@ -221,7 +221,7 @@ def test_of_a_task_this_app_does_not_have(do: Do, shop: Shop, db: Session, hand:
     assert (found.task_name, found.result and found.result.ok) == ("stranger", 1)
 
 
-def test_stored_garbage_is_no_reason_to_raise(do: Do, shop: Shop, db: Session, hand: Hand) -> None:
+def test_an_invalid_stored_result_does_not_raise(do: Do, shop: Shop, db: Session, hand: Hand) -> None:
     for stored in ('"\\ud800"', "[" * 1_000 + "]" * 1_000, "5", '{"message": 5}', "null"):
         handle = do(shop.add.send, 1).unwrap()
         hand.end(UUID(handle.task_id), failed)

@@ -1,4 +1,4 @@
-"""Sends and starts in a transaction of the caller's own, with each library that a caller may use."""
+"""Sends and starts in a transaction of the caller, with each supported library."""
 
 import asyncio
 import gc
@@ -38,7 +38,7 @@ OPTIONS = {"delay": 0.25, "priority": 7}
 
 @pytest.fixture(scope="module")
 def database_url(server: Server, template: str) -> Iterator[str]:
-    """One for all tests here: no task named "plain" is accepted, and nobody waits for a lock."""
+    """Yield a database for all tests here. It refuses tasks named "plain", and no session waits for a lock."""
     with new_database(server, template) as url:
         with psycopg.connect(url, autocommit=True) as session:
             session.execute("alter table horsies.tasks add constraint nothing_plain check (task_name <> 'plain')")
@@ -48,7 +48,7 @@ def database_url(server: Server, template: str) -> Iterator[str]:
 
 @pytest.fixture
 def elsewhere(server: Server, template: str) -> Iterator[str]:
-    """Another database with the schema."""
+    """Yield another database with the schema."""
     with new_database(server, template) as url:
         yield url
 
@@ -59,7 +59,7 @@ def count(db: Session) -> int:
 
 @pytest.fixture(params=[*BLOCKING, *AWAITED])
 def caller(request: pytest.FixtureRequest, tcp_database_url: str, shop: Shop, db: Session) -> Iterator[Caller]:
-    """A program of each kind, beside an app on the same database."""
+    """Yield a program of each kind, and an app with the same database."""
     if "Django" in request.param:
         need_django(db)
     made = Caller(request.param, tcp_database_url)
@@ -79,7 +79,7 @@ def flow(shop: Shop) -> Any:
 
 
 class TestEveryLibrary:
-    """What holds whatever the connection is."""
+    """Properties of sends over every kind of connection."""
 
     def test_a_task_is_there_from_the_commit_on(self, caller: Caller, shop: Shop, db: Session) -> None:
         ear = Ear(db, "wake")
@@ -253,7 +253,7 @@ class TestRefused:
             check_refused(do, shop, wrong, f"type {type(wrong).__module__}.{type(wrong).__qualname__}")
 
     def test_none(self, do: Do, shop: Shop, db: Session) -> None:
-        """A program that gives None meant a connection: the task would be sent in a transaction of its own."""
+        """A program that passes None intended to pass a connection; the task must not be sent in a separate transaction."""
         before, advice = count(db), "omit connection="
         check_refused(do, shop, None, advice)
         started = do(flow(shop).start, connection=None).unwrap_err()
@@ -305,7 +305,7 @@ def test_a_broker_of_another_app_starts_in_its_own_database_only(
 
 
 class TestFailures:
-    """What the database answers."""
+    """The replies of the database."""
 
     def test_a_closed_connection(self, shop: Shop, tcp_database_url: str) -> None:
         connection = psycopg.connect(tcp_database_url)

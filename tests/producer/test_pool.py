@@ -115,7 +115,7 @@ def test_there_are_never_more_than_allowed(do: Do, new_shop: NewShop, database_u
     async def send_many() -> list[Any]:
         return await asyncio.gather(*(shop.add.send_async(n) for n in range(200)))
 
-    do(shop.add.send, 0).unwrap()  # the first one also looks at the schema, over a connection of its own
+    do(shop.add.send, 0).unwrap()  # the first send also checks the schema, over a separate connection
     done = threading.Event()
     with ThreadPoolExecutor(20) as threads:
         watching = threads.submit(watch)
@@ -146,7 +146,7 @@ def test_no_statement_blocks_for_long(do: Do, shop: Shop, db: Session) -> None:
 
 
 class TestLoops:
-    """Each event loop has connections of its own, which end with it."""
+    """Each event loop has separate connections, which are closed with it."""
 
     def test_one_after_the_other(self, shop: Shop, db: Session) -> None:
         for _ in range(3):

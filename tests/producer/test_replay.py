@@ -40,7 +40,7 @@ def connect(do: Do, shop: Shop) -> None:
 
 
 def send_cut(do: Do, shop: Shop, proxy: Proxy, offset: int) -> TaskSendResult[TaskHandle[int]]:
-    """Send, and lose the connection after so many bytes of the server's answer."""
+    """Send, and lose the connection after ``offset`` bytes of the server's reply."""
     connect(do, shop)
     proxy.cut_after(offset, "to client")
     return do(shop.add.send, offset)

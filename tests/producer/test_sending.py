@@ -96,7 +96,7 @@ class TestAccepted:
         assert (found["queue"], found["priority"]) == ("mail", 7)
         do(app.close)
 
-    def test_workers_are_told(self, do: Do, shop: Shop, db: Session) -> None:
+    def test_workers_are_notified(self, do: Do, shop: Shop, db: Session) -> None:
         ear = Ear(db, "wake")
         do(shop.add.send, 1).unwrap()
         assert ear.heard() == [""]

@@ -70,7 +70,7 @@ def nodes_have_the_type_of_their_results() -> None:
     assert_type(average.node()(from_node(parse.node()(from_node(fetch.node()("x"))))), TaskNode[float])
 
 
-def nodes_have_the_type_of_their_errors(told: WorkflowContext) -> None:
+def nodes_have_the_type_of_their_errors(context: WorkflowContext) -> None:
     page = fetch.node()("x")
     counted = count.node(node_id="counted")(from_node(page))
     assert_type(counted, TaskNode[int, ParseError])
@@ -79,7 +79,7 @@ def nodes_have_the_type_of_their_errors(told: WorkflowContext) -> None:
     assert_type(from_node(counted), TaskResult[int, ParseError])
     assert_type(explain.node()(from_node(counted)), TaskNode[str])
     assert_type(average.node()(from_node(counted)), TaskNode[float])
-    assert_type(told.result_for(counted), TaskResult[int, ParseError])
+    assert_type(context.result_for(counted), TaskResult[int, ParseError])
     spec = app.workflow("w", [page, counted], output=counted, definition_key="w")
     assert_type(spec, WorkflowSpec[int])
     handle = spec.start().unwrap()
@@ -153,7 +153,7 @@ def a_definition_has_the_type_of_its_output() -> None:
     assert_type(average.node()(from_node(SubWorkflowNode(Ingest))), TaskNode[float])
 
 
-def a_context_gives_what_its_nodes_return(told: WorkflowContext) -> None:
-    assert_type(told.result_for(Ingest.parsed), TaskResult[int, TaskError])
-    assert_type(told.result_for(Ingest.page.key()), TaskResult[str, TaskError])
-    assert_type(told.summary_for(SubWorkflowNode(Ingest)), SubWorkflowSummary[int])
+def a_context_gives_what_its_nodes_return(context: WorkflowContext) -> None:
+    assert_type(context.result_for(Ingest.parsed), TaskResult[int, TaskError])
+    assert_type(context.result_for(Ingest.page.key()), TaskResult[str, TaskError])
+    assert_type(context.summary_for(SubWorkflowNode(Ingest)), SubWorkflowSummary[int])

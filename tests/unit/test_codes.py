@@ -1,4 +1,4 @@
-"""The codes are part of the contract: names, families, and that they are plain strings."""
+"""The codes are part of the contract: their names, their families, and their type, plain strings."""
 
 import pytest
 

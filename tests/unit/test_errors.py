@@ -72,7 +72,7 @@ def test_a_plain_traceback_shows_everything() -> None:
 
 
 @pytest.mark.parametrize("kind", [ConfigurationError, TaskDefinitionError, WorkflowValidationError])
-def test_what_a_user_wrote_wrong_is_a_value_error(kind: type[HorsiesError]) -> None:
+def test_a_mistake_of_the_user_is_a_value_error(kind: type[HorsiesError]) -> None:
     assert isinstance(full_error(kind), ValueError)
 
 

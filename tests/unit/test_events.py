@@ -1,4 +1,4 @@
-"""What a line of the log looks like."""
+"""The format of log lines."""
 
 import io
 import json
@@ -17,7 +17,7 @@ def line_of(monkeypatch: pytest.MonkeyPatch, log_format: LogFormat, **fields: ob
     root, written = logging.getLogger(), io.StringIO()
     monkeypatch.setattr(sys, "stderr", written)
     handlers, level = root.handlers[:], root.level
-    root.handlers.clear()  # those of pytest, which the configuration would close
+    root.handlers.clear()  # the handlers of pytest, which the configuration would close
     try:
         events.configure_logging("INFO", log_format)
         events.event("hook.failed", **fields)
@@ -29,7 +29,7 @@ def line_of(monkeypatch: pytest.MonkeyPatch, log_format: LogFormat, **fields: ob
 
 @pytest.mark.parametrize("log_format", ["text", "short", "json"])
 @pytest.mark.parametrize("text", [HOSTILE, f"{HOSTILE} with spaces"])
-def test_a_log_holds_nothing_that_a_terminal_obeys(
+def test_a_log_contains_no_control_characters(
     monkeypatch: pytest.MonkeyPatch, log_format: LogFormat, text: str
 ) -> None:
     line = line_of(monkeypatch, log_format, message=text)

@@ -1,4 +1,4 @@
-"""What a program that was written for the packages 0.x is told."""
+"""The error messages for programs that were written for the packages 0.x."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ from horsies.predecessor import REMOVED_METHODS, REMOVED_NAMES
 @pytest.mark.parametrize("name", REMOVED_NAMES)
 def test_an_import_of_a_removed_name_says_what_to_use(name: str) -> None:
     with pytest.raises(ImportError) as caught:
-        exec(f"from horsies import {name}")  # noqa: S102 - an import as a program has it
+        exec(f"from horsies import {name}")  # noqa: S102 - an import like that of a program
     assert str(caught.value) == f"{name!r} of the horsies packages 0.x was removed: {REMOVED_NAMES[name]}"
 
 

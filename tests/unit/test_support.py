@@ -1,4 +1,4 @@
-"""What the other tests lean on: servers, clones and the proxy do what they promise."""
+"""The test support itself: servers, cloned databases and the proxy."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +15,7 @@ def ask(session: psycopg.Connection, query: str = "select 1") -> object:
     return row and row[0]
 
 
-def test_a_test_gets_a_migrated_database_of_its_own(database_url: str, empty_database_url: str) -> None:
+def test_a_test_gets_a_separate_migrated_database(database_url: str, empty_database_url: str) -> None:
     with psycopg.connect(database_url) as session:
         assert ask(session, "select count(*) from horsies.tasks") == 0
     with psycopg.connect(empty_database_url) as session:

@@ -1,4 +1,4 @@
-"""`TaskResult` and `TaskError` by themselves; how they travel is in test_codec.py."""
+"""`TaskResult` and `TaskError` themselves; test_codec.py tests their encoding."""
 
 import copy
 import json
@@ -106,7 +106,7 @@ def test_a_users_own_enum_is_refused_as_it_would_come_back_as_a_string() -> None
 
 
 @pytest.mark.parametrize("code", ["LATE", "late", "a b", "", "Ünïcode", None])
-def test_other_codes_are_the_programs_own(code: str | None) -> None:
+def test_other_codes_belong_to_the_program(code: str | None) -> None:
     assert TaskError(error_code=code).error_code == code
 
 
@@ -150,9 +150,9 @@ def test_frames_of_horsies_above_the_user_s_are_left_out(modules: list[str], kep
     calls: list[Any] = []
     for module in modules:
         space: dict[str, Any] = {"__name__": module}
-        exec(compile(CALL, f"<{module}>", "exec"), space)  # noqa: S102 - functions of modules that are called so
+        exec(compile(CALL, f"<{module}>", "exec"), space)  # noqa: S102 - defines functions in modules with these names
         calls.append(space["call"])
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - it says nothing
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - it has no message
         calls[0](*calls[1:])
     behind_this_test = caught.value.__traceback__ and caught.value.__traceback__.tb_next
     record = describe_exception(caught.value.with_traceback(behind_this_test))

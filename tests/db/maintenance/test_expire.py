@@ -107,11 +107,11 @@ def test_what_others_are_busy_with_is_left_for_the_next_time(db: Session, other:
     assert expire(db) == 1
 
 
-def test_those_who_wait_are_told(db: Session, other: Session) -> None:
+def test_waiters_are_notified(db: Session, other: Session) -> None:
     ear = Ear(other, "done")
     task_id = send(db, request(good_until=DEADLINE))
     move_clock(db, 60)
     expire(db)
-    assert [told[:32] for told in ear.heard()] == [task_id.hex]
+    assert [notice[:32] for notice in ear.heard()] == [task_id.hex]
     expire(db)
     assert ear.heard() == []

@@ -157,7 +157,7 @@ def test_a_heartbeat_that_commits_first_saves_its_worker(db: Session, other: Ses
     other.execute("set horsies_test.clock = 'on'")
     with db.transaction():
         assert worker.heartbeat()
-        assert reap(other).workers == 0  # it does not wait: the row is locked by somebody who lives
+        assert reap(other).workers == 0  # it does not wait, because a living session holds the lock
     assert reap(other).workers == 0
     assert find(db, "workers", worker.id)
 
@@ -173,19 +173,19 @@ def test_a_heartbeat_that_comes_while_its_worker_is_declared_dead_learns_of_it(
     assert heartbeat.result() is False
 
 
-def test_those_who_wait_and_those_who_work_are_told(db: Session, new_session: NewSession, worker: DrivenWorker) -> None:
+def test_waiters_and_workers_are_notified(db: Session, new_session: NewSession, worker: DrivenWorker) -> None:
     done, wake = Ear(new_session(), "done"), Ear(new_session(), "wake")
     send(db)
     fence = worker.claim_one()
     reap(db, proven_dead=worker.id)
-    assert [told[:32] for told in done.heard()] == [fence.task_id.hex]
+    assert [notice[:32] for notice in done.heard()] == [fence.task_id.hex]
     assert wake.heard() == [""]
     reap(db)
     assert (done.heard(), wake.heard()) == ([], [])
 
 
 def test_a_claim_that_is_returned_for_the_fifth_time_fails_despite_its_policy(db: Session) -> None:
-    """It never began, and each worker that claimed it died: it may be what kills them."""
+    """The task never started, and each worker that claimed it died. The task may be the cause."""
     task_id = send(db, request(retry=AFTER_CRASH))
     for returned in (1, 1, 1, 1, 0):
         victim = DrivenWorker(db)

@@ -235,15 +235,15 @@ def test_a_claimed_task_names_its_worker(db: Session) -> None:
     task_id = send(db)
     worker = DrivenWorker(db)
     (fence,) = worker.prefetch(lease_s=60)
-    told = "it waits for a free child of host-1/worker, which has claimed it until 2031-05-06 12:01:00 UTC"
-    assert why(db, task_id) == Why("prefetched", told)
+    sentence = "it waits for a free child of host-1/worker, which has claimed it until 2031-05-06 12:01:00 UTC"
+    assert why(db, task_id) == Why("prefetched", sentence)
     worker.start(fence)
     assert why(db, task_id) == Why("running", "running since 2031-05-06 12:00:00 UTC, attempt 1, on host-1/worker")
     worker.finish(failed(fence))
     assert why(db, task_id) == Why("ended", "it ended FAILED with BOOM at 2031-05-06 12:00:00 UTC")
 
 
-def test_other_ends_are_told_and_an_unknown_id_too(db: Session) -> None:
+def test_other_outcomes_and_an_unknown_id_are_explained(db: Session) -> None:
     freeze_clock(db)
     assert why(db, ended_task(db)).sentence == "it ended COMPLETED at 2031-05-06 12:00:00 UTC"
     doomed = send(db)

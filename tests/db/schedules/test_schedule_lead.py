@@ -32,10 +32,10 @@ def test_who_falls_silent_loses_the_lead(db: Session, other: Session) -> None:
 
 
 def test_who_comes_back_in_time_keeps_it_and_holds_nobody_up(db: Session, other: Session) -> None:
-    """Its snapshot is never older than its last call, so vacuum goes on.
+    """Its snapshot is never older than its last call, so vacuum can continue.
 
     Transactions of other tests on this server hold the horizon of every snapshot back for a while. So the test compares
-    the snapshot with one that another session took just before that call, and goes on until the horizon has moved.
+    the snapshot with one that another session took just before that call, and repeats this until the horizon has moved.
     """
     other.execute("begin")
     assert lead(other, ["a"], silence_s=2) == ["a"]

@@ -5,7 +5,7 @@ from tests.support.factories import define
 from tests.support.sessions import NOON, Session, call, freeze_clock
 
 
-def test_the_clock_is_told_also_when_there_is_nothing_else(db: Session) -> None:
+def test_the_clock_is_returned_without_schedules(db: Session) -> None:
     freeze_clock(db)
     assert call(db, schedule_queries.schedule_states()) == (NOON, {})
 

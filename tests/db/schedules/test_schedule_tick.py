@@ -77,7 +77,7 @@ def test_two_at_once_make_one_task(db: Session, other: Session, in_background: I
 
 @pytest.mark.parametrize("has_ended", [False, True])
 def test_a_due_time_that_comes_again_has_its_task_already(db: Session, *, has_ended: bool) -> None:
-    """As after a fail-over to a server whose clock is behind, when the schedule is defined anew."""
+    """This happens after a failover to a server whose clock is behind, when the schedule is defined again."""
     define(db, due=TIMES[0])
     assert tick(db, TIMES[0], [TIMES[0]], TIMES[1]) == 1
     if has_ended:

@@ -5,7 +5,7 @@ from tests.support.factories import DrivenWorker, send
 from tests.support.sessions import Ear, Session, call
 
 
-def test_workers_and_waiters_are_told(db: Session, other: Session) -> None:
+def test_workers_and_waiters_are_notified(db: Session, other: Session) -> None:
     task_id = send(db)
     DrivenWorker(db).claim_one()
     call(db, task_queries.cancel(task_id))

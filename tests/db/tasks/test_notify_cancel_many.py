@@ -5,16 +5,16 @@ from tests.support.factories import DrivenWorker, send
 from tests.support.sessions import Ear, Session, call
 
 
-def test_workers_and_waiters_are_told_of_each_that_ended(db: Session, other: Session) -> None:
+def test_workers_and_waiters_are_notified_of_each_ended_task(db: Session, other: Session) -> None:
     running, waiting, live = send(db), send(db), send(db)
     DrivenWorker(db).claim_one()
     asked = monitoring_queries.cancel_many([running, waiting])
     call(db, asked)
     assert asked.hint is not None
-    told = monitoring_queries.cancel_many([running, waiting, live]).hint
-    assert told is not None
+    hint = monitoring_queries.cancel_many([running, waiting, live]).hint
+    assert hint is not None
     for kind in ("cancel", "done"):
         ear = Ear(other, kind)
-        call(db, told)
+        call(db, hint)
         assert [payload[:32] for payload in ear.heard()] == [running.hex, waiting.hex]
         other.execute("unlisten *")

@@ -24,19 +24,19 @@ def test_ids_come_packed_as_hex_digits(db: Session, other: Session) -> None:
 
 
 @pytest.mark.parametrize("name", ["add", "add up"])
-def test_of_few_tasks_the_outcome_is_told(db: Session, other: Session, name: str) -> None:
+def test_the_outcomes_of_few_tasks_are_sent(db: Session, other: Session, name: str) -> None:
     ear, worker = Ear(db, "done"), DrivenWorker(db, names=[name])
     succeeds, fails = (send(db, request(numbered_id(number), name=name)) for number in range(2))
     first, second = worker.claim(2)
     worker.finish(done(first, '{"ä": "b\\n"}'.encode()), failed(second))
     call(other, worker_queries.notify_done([succeeds, fails]))
-    told, told_of_failure = ear.heard()
-    assert told == f'{succeeds.hex} COMPLETED {name}\n{{"ä": "b\\n"}}'
-    assert told_of_failure.startswith(f'{fails.hex} FAILED {name}\n{{"error_code": "BOOM"')
+    success, failure = ear.heard()
+    assert success == f'{succeeds.hex} COMPLETED {name}\n{{"ä": "b\\n"}}'
+    assert failure.startswith(f'{fails.hex} FAILED {name}\n{{"error_code": "BOOM"')
 
 
 @pytest.mark.parametrize(("name", "result"), [("add", f'"{"ä" * 4000}"'), ("add\n", "1")], ids=["long", "odd name"])
-def test_an_outcome_that_does_not_fit_is_not_told(db: Session, other: Session, name: str, result: str) -> None:
+def test_an_outcome_that_does_not_fit_is_not_sent(db: Session, other: Session, name: str, result: str) -> None:
     ear, worker = Ear(db, "done"), DrivenWorker(db, names=[name])
     ended = send(db, request(name=name))
     worker.finish(done(worker.claim_one(), result.encode()))
@@ -60,7 +60,7 @@ def test_many_ids_come_in_as_many_notices_as_it_takes(db: Session, other: Sessio
     assert sorted(found for payload in payloads for found in ids_in(payload)) == ids
 
 
-def test_nothing_is_told_of_no_tasks(db: Session, other: Session) -> None:
+def test_no_notice_is_sent_for_no_tasks(db: Session, other: Session) -> None:
     ear = Ear(db, "done")
     call(other, worker_queries.notify_done([]))
     other.execute("select horsies.notify_done(null)")

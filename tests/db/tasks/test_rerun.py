@@ -122,7 +122,7 @@ def test_it_is_durable(db: Session) -> None:
         assert scalar(db, "show synchronous_commit") == "on"
 
 
-def test_workers_are_told_by_the_hint(db: Session, other: Session) -> None:
+def test_workers_are_notified_by_the_hint(db: Session, other: Session) -> None:
     ear = Ear(other, "wake")
     hint = task_queries.rerun(uuid7(), uuid7()).hint
     assert hint is not None

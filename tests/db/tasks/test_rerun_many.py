@@ -110,7 +110,7 @@ def test_what_is_rolled_back_is_sent_by_the_other(db: Session, other: Session, i
     assert new_tasks(db) == [origin]
 
 
-def test_it_is_durable_and_workers_are_told(db: Session, other: Session) -> None:
+def test_it_is_durable_and_notifies_workers(db: Session, other: Session) -> None:
     [origin] = failures(db, 1)
     db.execute("set synchronous_commit = off")
     with db.transaction():

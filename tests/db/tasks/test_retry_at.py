@@ -99,12 +99,12 @@ def test_jitter_never_exceeds_the_longest_delay(db: Session, max_delay: int, lea
     assert most - tenth < max(spread) <= most
 
 
-def test_the_error_s_own_wish_overrides_the_interval_and_is_not_spread(db: Session) -> None:
+def test_retry_after_of_the_error_overrides_the_interval_without_jitter(db: Session) -> None:
     assert {delay(db, SPREAD["fixed"], retry_after=7.25) for _ in range(20)} == {7.25}
     assert delay(db, FIXED, retry_after=0) == 0
 
 
-def test_the_error_s_own_wish_gives_no_further_retry(db: Session) -> None:
+def test_retry_after_of_the_error_adds_no_retry(db: Session) -> None:
     assert delay(db, FIXED, 4, retry_after=1) is None
     assert delay(db, FIXED, code="OTHER", retry_after=1) is None
 

@@ -15,8 +15,8 @@ def claimable(db: Session, worker: DrivenWorker, names: Sequence[str], free: int
     return {name: (room, cluster_room) for name, room, cluster_room in rows}
 
 
-def in_hand(db: Session, **counts: int) -> DrivenWorker:
-    """A worker that has so many tasks of these queues in hand."""
+def worker_with_tasks(db: Session, **counts: int) -> DrivenWorker:
+    """Create a worker that has claimed these numbers of tasks from the queues."""
     worker = DrivenWorker(db, queues=list(counts))
     for queue, count in counts.items():
         for _ in range(count):
@@ -41,7 +41,7 @@ def test_a_queue_without_a_cap_is_open(db: Session) -> None:
     ],
 )
 def test_a_cap_counts_the_tasks_of_all_workers(db: Session, caps: Mapping[str, int | None], rooms: Rooms) -> None:
-    in_hand(db, a=1, c=4)
+    worker_with_tasks(db, a=1, c=4)
     prefetching = DrivenWorker(db, queues=["a"])
     send(db, request(queue="a"))
     assert prefetching.prefetch()
@@ -49,12 +49,12 @@ def test_a_cap_counts_the_tasks_of_all_workers(db: Session, caps: Mapping[str, i
 
 
 def test_an_outcome_makes_room_and_a_dead_worker_does_not(db: Session) -> None:
-    holder = in_hand(db, a=1)
+    holder = worker_with_tasks(db, a=1)
     capped = DrivenWorker(db, caps={"a": 1})
     send(db, request(queue="a"))
     assert claimable(db, capped, ["a"]) == {}
     holder.stop()
-    assert claimable(db, capped, ["a"]) == {}  # what it ran may still run
+    assert claimable(db, capped, ["a"]) == {}  # its tasks may still be running
     db.execute("delete from horsies.tasks where status = 'RUNNING'")
     assert claimable(db, capped, ["a"]) == {"a": (1, None)}
     assert capped.finish(done(capped.claim_one())) == ["accepted"]
@@ -67,7 +67,7 @@ def test_a_capped_queue_is_only_for_who_can_begin_at_once(db: Session) -> None:
 
 
 def test_the_cluster_s_cap_bounds_every_queue(db: Session) -> None:
-    in_hand(db, a=1, elsewhere=2)
+    worker_with_tasks(db, a=1, elsewhere=2)
     worker = DrivenWorker(db, caps={"a": 2, "b": None}, cluster_cap=5)
     assert claimable(db, worker, ["a", "b"]) == {"a": (1, 2), "b": (2, 2)}
     full = DrivenWorker(db, caps={"a": 2, "b": None}, cluster_cap=3)

@@ -46,9 +46,9 @@ def test_fences_that_the_database_lacks_are_returned(db: Session, worker: Driven
     held, ended, released = worker.claim(3)
     worker.finish(done(ended))
     worker.release(released)
-    stray = Fence(uuid7(), 1)
+    unclaimed = Fence(uuid7(), 1)
     older = replace(held, exchange_no=0)
-    assert worker.reconcile(held, ended, released, stray) == {ended.task_id, released.task_id, stray.task_id}
+    assert worker.reconcile(held, ended, released, unclaimed) == {ended.task_id, released.task_id, unclaimed.task_id}
     assert worker.reconcile(older) == {held.task_id}
 
 

@@ -23,7 +23,7 @@ def test_a_chain_moves_node_by_node_and_completes(db: Session) -> None:
     assert ended.finished_at is not None
 
 
-def test_a_fan_out_meets_in_a_join_that_is_told_once_a_batch(db: Session) -> None:
+def test_a_fan_out_ends_in_a_join_that_is_updated_once_per_batch(db: Session) -> None:
     run = start(db, node(), *(node(0) for _ in range(50)), node(*range(1, 51)))
     worker = DrivenWorker(db)
     assert finish(db, worker, run) == [0]

@@ -50,7 +50,7 @@ def test_what_has_not_ended_is_no_argument_and_has_no_result_in_the_context(db: 
     ]
 
 
-def test_who_wants_to_know_where_it_is_is_told(db: Session) -> None:
+def test_a_task_can_receive_the_ids_of_its_run_and_node(db: Session) -> None:
     run = start(db, node(wants_meta=True))
     inputs = given(db, DrivenWorker(db))
     assert (inputs["workflow_id"], inputs["index"], inputs["task_name"]) == (str(run), 0, "add")

@@ -41,7 +41,7 @@ def test_the_error_is_that_of_the_first_failure(db: Session) -> None:
     assert read(state(db, run).error)["error_code"] == "SECOND_NODE"
 
 
-def test_who_waits_for_the_run_is_told(db: Session) -> None:
+def test_waiters_for_the_run_are_notified(db: Session) -> None:
     run = start(db, node())
     ear = Ear(db, "done")
     finish(db, DrivenWorker(db), run)

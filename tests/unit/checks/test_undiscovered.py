@@ -22,7 +22,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 def check(folder: Path, locator: str) -> list[tuple[str, str]]:
-    """The severity and code of each finding of ``horsies check``."""
+    """Return the severity and code of each finding of ``horsies check``."""
     done = horsies(folder, "check", locator, "--json")
     found = json.loads(done.stdout)
     assert done.returncode == int(any(each["severity"] == "error" for each in found)), done.stderr
@@ -76,14 +76,14 @@ def test_a_module_that_is_forgotten_beside_others_is_warned_of(tmp_path: Path) -
     assert "add app.discover_tasks(['mail'])" in shown
 
 
-def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+def test_unreadable_files_are_skipped(tmp_path: Path) -> None:
     write(tmp_path, {"inst.py": APP + TASK, "folder.py/readme.txt": ""})
-    (tmp_path / ".#inst.py").symlink_to("me@host.4711:1764340000")  # what Emacs makes while a file is edited
+    (tmp_path / ".#inst.py").symlink_to("me@host.4711:1764340000")  # Emacs creates such a link while a file is edited
     (tmp_path / "looping.py").symlink_to("looping.py")
     assert check(tmp_path, "inst:app") == []
 
 
-def test_tests_and_modules_of_other_apps_are_not_meant(tmp_path: Path) -> None:
+def test_tests_and_modules_of_other_apps_are_ignored(tmp_path: Path) -> None:
     other = "from other import app, TaskResult, TaskError\n" + TASK
     write(
         tmp_path,
@@ -100,7 +100,7 @@ def test_tests_and_modules_of_other_apps_are_not_meant(tmp_path: Path) -> None:
 
 
 class TestOneAppUnderTwoNames:
-    """A module that makes an app is one module, by whatever name it is imported."""
+    """A module that makes an app is one module object, even if it is imported under several names."""
 
     def run(self, folder: Path, *command: str) -> str:
         done = subprocess.run(
@@ -141,7 +141,7 @@ class TestOneAppUnderTwoNames:
         assert check(tmp_path, "shop.main:app") == []
 
     def test_the_attribute_of_a_package_without_init(self, tmp_path: Path) -> None:
-        """``import shop.main`` binds ``shop``, whose attribute ``main`` is needed then."""
+        """``import shop.main`` binds ``shop``, so its attribute ``main`` is needed."""
         show = "print(app.check(), app.list_tasks())\n"
         main = f"{APP}app.discover_tasks(['shop.jobs'])\nif __name__ == '__main__':\n    {show}"
         jobs = "import shop.main\nfrom horsies import *\napp = shop.main.app\n" + TASK
@@ -162,7 +162,7 @@ class TestOneAppUnderTwoNames:
         assert json.loads(self.run(tmp_path, "scripts/other.py")) == [["add"], 1]
 
     def test_two_apps_of_one_file_are_an_error_that_names_both(self, tmp_path: Path) -> None:
-        """The code of a package is not run to find out about another name."""
+        """The check does not run the code of a package to find another name."""
         write(
             tmp_path,
             {

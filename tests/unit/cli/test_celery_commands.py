@@ -1,4 +1,4 @@
-"""Command lines that are written as for Celery are answered with what to write here."""
+"""Command lines in the style of Celery are answered with the equivalent command."""
 
 from pathlib import Path
 

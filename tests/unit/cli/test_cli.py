@@ -53,7 +53,7 @@ def test_the_version(tmp_path: Path, arguments: list[str]) -> None:
 
 
 def every_help() -> Iterator[tuple[str, str]]:
-    """Each command with its help."""
+    """Yield each command with its help."""
     for name in COMMANDS:
         command = load_command(name)
         yield name, command.help
@@ -69,7 +69,7 @@ def test_every_help_has_an_example_on_one_line(tmp_path: Path) -> None:
         assert example.split("Example: ")[1].startswith(f"horsies {command}"), command
 
 
-def test_whoever_reads_can_have_json() -> None:
+def test_every_reading_command_has_json() -> None:
     acting = {"worker", "scheduler", "send", "dev", "db migrate", "db sql", "tasks cancel", "tasks rerun"}
     acting |= {"schedules pause", "schedules resume", "schedules run"}
     acting |= {"queues pause", "queues resume", "queues cap"}
@@ -90,7 +90,7 @@ def test_whoever_reads_can_have_json() -> None:
         (["tasks", "list", "--nam", "x"], "--name"),
     ],
 )
-def test_what_is_spelled_wrong_gets_a_suggestion(tmp_path: Path, arguments: list[str], hint: str) -> None:
+def test_a_misspelling_gets_a_suggestion(tmp_path: Path, arguments: list[str], hint: str) -> None:
     done = horsies(tmp_path, *arguments)
     assert done.returncode == 2
     assert hint in done.stderr
@@ -121,7 +121,7 @@ def test_the_shell_completes(tmp_path: Path, typed: str, offered: list[str]) -> 
         ["send", "instance:app", "add_numbers", "1", "2", "--delay", "-3"],
     ],
 )
-def test_wrong_usage_is_2_and_says_why(project: Path, arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2_and_a_reason(project: Path, arguments: list[str]) -> None:
     done = horsies(project, *arguments)
     assert done.returncode == 2
     assert "Usage: horsies" in done.stderr
@@ -147,7 +147,7 @@ def test_wrong_usage_is_2_and_says_why(project: Path, arguments: list[str]) -> N
         (["db", "sql", "--schema", ""], "HRS-206", "--schema has 0 bytes"),
     ],
 )
-def test_what_is_wrong_with_the_program_is_1_and_rendered(
+def test_an_error_of_the_program_exits_with_1_and_is_rendered(
     project: Path, arguments: list[str], code: str, expected: str
 ) -> None:
     done = horsies(project, *arguments)
@@ -160,7 +160,7 @@ def test_what_is_wrong_with_the_program_is_1_and_rendered(
     assert not done.stdout
 
 
-def test_a_database_that_is_typed_goes_before_that_of_dev(tmp_path: Path) -> None:
+def test_a_database_option_takes_precedence_over_that_of_dev(tmp_path: Path) -> None:
     url = "postgresql://me:hunter2@127.0.0.1:1/typed"
     done = horsies(tmp_path, "db", "status", "--database-url", url, HORSIES_DEV_DATABASE_URL="embedded:///nowhere")
     assert done.returncode == 1

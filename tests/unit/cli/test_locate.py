@@ -17,7 +17,7 @@ APP = "from horsies.app import Horsies\nfrom horsies.config.app import AppConfig
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working directory; what is imported from it is forgotten afterwards."""
+    """Change to an empty working directory; modules imported from it are removed afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     known = set(sys.modules)
@@ -76,7 +76,7 @@ class TestModules:
         assert isinstance(locate("instance:app"), Horsies)
         assert sys.path[0] == str(Path.cwd())
 
-    def test_what_lies_beside_it_can_be_imported(self) -> None:
+    def test_modules_in_the_same_folder_can_be_imported(self) -> None:
         write("settings.py", "NAME = 'mine'\n")
         write("instance.py", f"import settings\n{APP}")
         locate("instance:app")
@@ -105,7 +105,7 @@ class TestFiles:
         write("instance.py")
         assert locate("instance.py:app") is sys.modules["instance"].app
 
-    def test_goes_before_a_module_of_that_name_in_the_working_directory(self) -> None:
+    def test_takes_precedence_over_a_module_of_that_name(self) -> None:
         write("instance.py", "app = None\n")
         write("shop/instance.py")
         assert isinstance(locate("shop/instance.py:app"), Horsies)
@@ -125,7 +125,7 @@ class TestFiles:
 
 
 class TestWrongSpelling:
-    """Locators that name nothing, and what they should have been."""
+    """Locators that name nothing, and the suggested corrections."""
 
     @pytest.mark.parametrize(
         ("locator", "message", "help_text"),
@@ -221,7 +221,7 @@ class TestImportFails:
         assert raised.value.location is not None
         assert raised.value.location.file == str(file)
 
-    def test_an_error_of_horsies_stays_what_it_is(self) -> None:
+    def test_an_error_of_horsies_is_passed_on(self) -> None:
         file = write("instance.py", APP.replace("AppConfig()", "AppConfig(cluster_wide_cap=0)"))
         problem = refused("instance:app")
         assert problem.code == ErrorCode.CONFIG_INVALID_CLUSTER_CAP

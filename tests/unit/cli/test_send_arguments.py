@@ -26,7 +26,7 @@ def share(parts: list[float], /, names: dict[str, str]) -> None: ...
 
 
 def parse(fn: Callable[..., None], *texts: str, json_object: str | None = None) -> dict[str, Any]:
-    """What the function would be called with, by name."""
+    """Return the arguments with which the function would be called, by name."""
     signature = SignatureCodec(fn)
     args, kwargs = parse_arguments(signature, arguments_by_name(signature, texts, json_object))
     return dict(zip(signature.parameters, args, strict=False)) | kwargs
@@ -91,7 +91,7 @@ def test_arguments_by_name() -> None:
         (greet, ["a", "true"], None, "2 arguments are given, and the task takes name"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(
+def test_an_unsuitable_argument_is_refused_by_name(
     fn: Callable[..., None], texts: list[str], json_object: str | None, message: str
 ) -> None:
     problem = only_problem(lambda: parse(fn, *texts, json_object=json_object))

@@ -1,4 +1,4 @@
-"""Values of every supported type go to JSON and come back the same, or are refused; nothing changes silently."""
+"""Values of every supported type are encoded as JSON and decoded unchanged, or refused; nothing changes silently."""
 
 import json
 import math
@@ -162,7 +162,7 @@ class OwnInit(BaseModel):
 
 
 class Custom:
-    """Compared by identity, as a class is without ``__eq__``."""
+    """A class without ``__eq__``, whose objects are compared by identity."""
 
     def __init__(self, value: int) -> None:
         self.value = value
@@ -352,7 +352,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
 
 
 @pytest.mark.parametrize(("annotation", "value", "said"), REFUSED, ids=ids(REFUSED))
-def test_what_would_change_is_refused(annotation: Any, value: Any, said: str) -> None:
+def test_a_value_that_would_change_is_refused(annotation: Any, value: Any, said: str) -> None:
     with pytest.raises(CodecError, match=re.escape(said)):
         TypeCodec(annotation).encode(value)
 
@@ -386,7 +386,7 @@ def test_json_is_read_by_strict_rules(annotation: Any, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"nul", b"\xff", b"[" * 10_000])
-def test_what_is_no_json_is_told_apart(data: bytes) -> None:
+def test_invalid_json_is_distinguished(data: bytes) -> None:
     with pytest.raises(InvalidJson):
         TypeCodec(Any).decode(data)
     with pytest.raises(InvalidJson):
@@ -408,7 +408,7 @@ def test_sets_are_written_in_one_order() -> None:
     assert TypeCodec(set[str]).encode({"b", "c", "a"}) == b'["a","b","c"]'
 
 
-def test_validators_that_change_a_value_have_their_say() -> None:
+def test_validators_may_change_a_value() -> None:
     stripped = TypeCodec(Annotated[str, StringConstraints(strip_whitespace=True)])
     assert stripped.encode(" x ") == b'"x"'
     assert TypeCodec(Annotated[int, AfterValidator(abs)]).encode(-3) == b"3"

@@ -1,4 +1,4 @@
-"""Whether a value of one annotation may stand where another is declared."""
+"""Whether a value of one annotation may be passed where another one is declared."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`SignatureCodec`: calls go to JSON by parameter name and come back."""
+"""`SignatureCodec`: arguments are encoded as JSON by parameter name and decoded."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -117,7 +117,7 @@ def test_rich_types_travel() -> None:
     ],
     ids=["missing", "first", "many", "unexpected", "twice", "type", "none", "bool", "huge"],
 )
-def test_what_does_not_bind_or_fit_names_the_parameter(
+def test_an_unsuitable_argument_names_the_parameter(
     args: tuple[Any, ...], kwargs: dict[str, Any], parameter: str | None, said: str
 ) -> None:
     with pytest.raises(CodecError, match=re.escape(said)) as caught:
@@ -149,7 +149,7 @@ def cyclic() -> list[Any]:
     ],
     ids=["tuple", "nan", "surrogate", "key", "cycle", "object", "nested"],
 )
-def test_what_would_change_names_the_parameter_and_the_place(value: object, said: str) -> None:
+def test_a_value_that_would_change_names_the_parameter_and_the_place(value: object, said: str) -> None:
     with pytest.raises(CodecError, match=re.escape(said)) as caught:
         SignatureCodec(plain).encode_call((1, value), {})
     assert caught.value.parameter == "b"
@@ -196,7 +196,7 @@ def test_an_alias_in_a_field_does_not_rename_a_parameter() -> None:
         SignatureCodec(fn).encode_call((0,), {})
 
 
-def test_annotations_may_name_what_is_local() -> None:
+def test_annotations_may_use_local_names() -> None:
     class Local(BaseModel):
         x: int
 

@@ -1,4 +1,4 @@
-"""`ResultCodec`: what is stored of a result, and what comes of it when the types have moved on."""
+"""`ResultCodec`: the stored form of results, and their decoding after their types have changed."""
 
 import json
 import math
@@ -33,7 +33,7 @@ class PaymentError(TaskError):
 
 
 class RefundError(PaymentError):
-    """More special than what is declared."""
+    """A subclass of the declared class."""
 
 
 type Outcome = TaskResult[int, PaymentError]
@@ -50,7 +50,7 @@ def test_a_value_is_stored_alone() -> None:
     assert codec.decode(encoded.is_ok, encoded.payload) == result
 
 
-def test_an_error_comes_back_as_its_declared_class() -> None:
+def test_an_error_is_decoded_as_its_declared_class() -> None:
     codec = ResultCodec(int, PaymentError)
     encoded = codec.encode(TaskResult(err=PAYMENT))
     assert (encoded.is_ok, encoded.error_code) == (False, "CARD_EXPIRED")
@@ -65,7 +65,7 @@ def test_an_undeclared_class_comes_back_as_task_error_though_all_of_it_is_stored
 
 
 @pytest.mark.parametrize("code", BUILT_IN_CODES.values())
-def test_members_come_back_as_members(code: Any) -> None:
+def test_members_are_decoded_as_members(code: Any) -> None:
     codec = ResultCodec(None)
     encoded = codec.encode(TaskResult(err=TaskError(error_code=code, message="m", exception=ValueError("x"))))
     assert encoded.error_code == code
@@ -96,20 +96,20 @@ def test_any_error_travels(code: str, message: str | None, data: dict[str, int] 
     ],
     ids=str,
 )
-def test_a_misfit_names_expected_and_got(ok_type: Any, value: object, said: str) -> None:
+def test_a_type_mismatch_names_expected_and_actual_type(ok_type: Any, value: object, said: str) -> None:
     with pytest.raises(TypeMismatch) as caught:
         ResultCodec(ok_type).encode(TaskResult(ok=value))
     assert str(caught.value).startswith(said)
 
 
-def test_what_fits_and_would_not_come_back_is_no_misfit() -> None:
+def test_a_value_that_json_would_change_is_no_type_mismatch() -> None:
     with pytest.raises(CodecError, match="NaN|nan") as caught:
         ResultCodec(float).encode(TaskResult(ok=math.nan))
     assert not isinstance(caught.value, TypeMismatch)
     assert not ResultCodec(int, PaymentError).encode(TaskResult(err=RefundError(amount=1))).is_ok
 
 
-def test_an_error_of_another_class_is_a_misfit() -> None:
+def test_an_error_of_another_class_is_a_type_mismatch() -> None:
     with pytest.raises(TypeMismatch, match=r"expected an error of type PaymentError, got TaskError \("):
         ResultCodec(int, PaymentError).encode(TaskResult(err=TaskError(error_code="X")))
 
@@ -123,7 +123,7 @@ def test_an_error_of_another_class_is_a_misfit() -> None:
     ],
     ids=["tuple", "surrogate", "nan"],
 )
-def test_what_would_not_come_back_is_refused(result: TaskResult[Any]) -> None:
+def test_a_result_that_json_would_change_is_refused(result: TaskResult[Any]) -> None:
     with pytest.raises(CodecError):
         ResultCodec(Any).encode(result)
 
@@ -186,7 +186,7 @@ CYCLE.append(CYCLE)
         "long text",
     ],
 )
-def test_whatever_is_in_the_data_of_an_error_its_code_and_message_stay(
+def test_the_code_and_message_of_an_error_are_kept_with_any_data(
     data: object, stored: object, note: str | None
 ) -> None:
     codec = ResultCodec(int)
@@ -223,7 +223,7 @@ def test_other_fields_of_an_error_that_json_cannot_carry_are_shown_too() -> None
 
 @pytest.mark.parametrize("is_ok", [True, False])
 @pytest.mark.parametrize("payload", [b"", b"{", b"\xff", "x"])
-def test_what_is_no_json_is_a_deserialization_error(payload: bytes | str, *, is_ok: bool) -> None:
+def test_invalid_json_is_a_deserialization_error(payload: bytes | str, *, is_ok: bool) -> None:
     error = ResultCodec(int).decode(is_ok, payload).err_value
     assert error.error_code is OperationalErrorCode.RESULT_DESERIALIZATION_ERROR
     assert error.message is not None
@@ -239,7 +239,7 @@ def test_what_is_no_json_is_a_deserialization_error(payload: bytes | str, *, is_
     ],
     ids=str,
 )
-def test_what_no_longer_fits_is_a_hydration_error(payload: bytes, said: str, *, is_ok: bool) -> None:
+def test_a_stored_value_of_another_type_is_a_hydration_error(payload: bytes, said: str, *, is_ok: bool) -> None:
     error = ResultCodec(int, PaymentError).decode(is_ok, payload).err_value
     assert error.error_code is ContractCode.PYDANTIC_HYDRATION_ERROR
     assert said in str(error.message)

@@ -28,7 +28,7 @@ def no_url_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestDefaults:
-    """The documented defaults, one by one."""
+    """The documented default of each setting."""
 
     def test_of_an_app(self) -> None:
         config = AppConfig()
@@ -81,7 +81,7 @@ class Range(NamedTuple):
     low: int
     high: int | None
     code: str
-    more: dict[str, Any] = {}  # noqa: RUF012 - other fields, without which the limits would contradict them
+    more: dict[str, Any] = {}  # noqa: RUF012 - other fields, so that the limits cause no contradiction
 
     def make(self, value: object) -> Any:
         return self.model(**self.more | {self.field: value})
@@ -120,10 +120,10 @@ RANGES = [
 
 @pytest.mark.parametrize("each", RANGES, ids=lambda each: each.field)
 class TestRanges:
-    """Every number has a range, and a value outside it is refused with its code."""
+    """Every number has a range. A value outside it is refused with the code of the setting."""
 
     def test_the_limits_are_accepted(self, each: Range) -> None:
-        # The lowest thresholds of all contradict even the shortest interval.
+        # The lowest thresholds contradict even the shortest interval.
         low = 2_000 if each.field.endswith("_stale_threshold_ms") else each.low
         for limit in (low, each.high or 10**9):
             assert getattr(each.make(limit), each.field) == limit
@@ -139,7 +139,7 @@ class TestRanges:
                 assert f"{each.high or each.low:,}" in problem.message
 
     @pytest.mark.parametrize("wrong", ["12", True, 1.5, [1]])
-    def test_what_is_no_whole_number_is_refused(self, each: Range, wrong: object) -> None:
+    def test_other_values_than_whole_numbers_are_refused(self, each: Range, wrong: object) -> None:
         problem = only_problem(lambda: each.make(wrong))
         assert problem.code == each.code
         assert f"{each.model.__name__}.{each.field} must be a whole number" in problem.message
@@ -160,9 +160,9 @@ def test_the_pool_timeout_is_a_positive_number(wrong: object) -> None:
 
 
 class TestReporting:
-    """What the errors of a construction say, and where."""
+    """The errors of a constructor: their messages and locations."""
 
-    def test_all_problems_of_a_construction_come_together(self) -> None:
+    def test_all_problems_of_a_constructor_are_reported_together(self) -> None:
         found = problems(
             lambda: AppConfig(
                 queue_mode="sometimes",  # pyright: ignore[reportArgumentType]
@@ -179,7 +179,7 @@ class TestReporting:
             "AppConfig.resend_on_transient_err must be True or False, got 'yes'",
         ]
 
-    def test_contradictions_among_the_right_fields_come_along(self) -> None:
+    def test_contradictions_among_valid_fields_are_also_reported(self) -> None:
         found = problems(
             lambda: RecoveryConfig(
                 claimed_stale_threshold_ms=10_000, running_stale_threshold_ms=10_000, runner_heartbeat_interval_ms=0
@@ -190,7 +190,7 @@ class TestReporting:
             "RecoveryConfig.claimed_stale_threshold_ms",
         ]
 
-    def test_an_error_stands_at_the_users_call(self) -> None:
+    def test_an_error_has_the_location_of_the_call(self) -> None:
         problem = only_problem(lambda: RecoveryConfig(check_interval_ms=1))
         assert problem.location is not None
         assert Path(problem.location.file) == Path(__file__)
@@ -247,7 +247,7 @@ class TestReporting:
             "pass name=, a string",
         )
 
-    def test_no_error_leads_back_to_what_was_passed(self) -> None:
+    def test_no_error_refers_to_the_passed_value(self) -> None:
         problem = only_problem(lambda: AppConfig(broker=URL))  # pyright: ignore[reportArgumentType]
         assert problem.__cause__ is None
         assert problem.__context__ is None

@@ -1,4 +1,4 @@
-"""Descriptions of cron expressions: read back by a reader of their own, they match exactly when the expression does."""
+"""Descriptions of cron expressions: when a test parses them, they match exactly when the expression does."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def split(text: str) -> list[str]:
 
 
 def spans(text: str, value: Callable[[str], int]) -> set[int]:
-    """``5, 10 through 15 and 30``."""
+    """Parse values such as ``5, 10 through 15 and 30``."""
     found: set[int] = set()
     for item in split(text):
         first, *last = map(value, item.split(" through "))
@@ -52,7 +52,7 @@ def spans(text: str, value: Callable[[str], int]) -> set[int]:
 
 
 def every(text: str, first: int, last: int) -> set[int]:
-    """``every second hour from 3 through 21``."""
+    """Parse a step such as ``every second hour from 3 through 21``."""
     matched = re.fullmatch(r"every(?: (\w+))? (?:minute|hour|day)(?: from (.+) through (.+))?", text)
     assert matched, text
     if matched[2]:
@@ -61,7 +61,7 @@ def every(text: str, first: int, last: int) -> set[int]:
 
 
 def read_times(text: str) -> set[tuple[int, int]]:
-    """The hours and minutes that the first part of a description names."""
+    """Parse the hours and minutes in the first part of a description."""
     if text.startswith("at ") and ":" in text:
         return {(int(hour), int(minute)) for hour, _, minute in (each.partition(":") for each in split(text[3:]))}
     if text == "at the start of every hour":
@@ -87,7 +87,7 @@ def is_last_weekday(day: date) -> bool:
 
 
 def read_days(text: str) -> Predicate:
-    """``the 1st, the 5th through the 7th and the last day``."""
+    """Parse days such as ``the 1st, the 5th through the 7th and the last day``."""
     if text.startswith("every"):
         listed = every(text, 1, 31)
         return lambda day: day.day in listed
@@ -102,7 +102,7 @@ def read_days(text: str) -> Predicate:
 
 
 def read_weekdays(text: str) -> Predicate:
-    """``Monday through Friday and the last Sunday of the month``."""
+    """Parse weekdays such as ``Monday through Friday and the last Sunday of the month``."""
     weekly: set[int] = set()
     monthly: set[tuple[int, int]] = set()
     for item in split(text):
@@ -120,7 +120,7 @@ def read_weekdays(text: str) -> Predicate:
 
 
 def read_dates(text: str) -> Predicate:
-    """The dates that the second part of a description names."""
+    """Parse the dates in the second part of a description."""
     if not text.startswith("on "):
         names = text.removeprefix("every day").strip().removeprefix("in ")
         months = spans(names, MONTHS.index) if names else set(range(12))
@@ -198,7 +198,7 @@ expressions = st.builds(
 def test_a_description_means_what_the_expression_does(expression: str, match: Literal["any", "all"]) -> None:
     try:
         CronSchedule(expression, match=match)
-    except ConfigurationError:  # it never comes true
+    except ConfigurationError:  # the expression never matches
         return
     check_says_what_it_does(expression, match)
 
@@ -210,7 +210,7 @@ def test_a_field_that_allows_every_value_is_described_like_a_star(field: int) ->
         star, full = list(others), list(others)
         star[field], full[field] = "*", every_value
         if field in {2, 4} and others[6 - field] != "*":
-            expected = CronSchedule(" ".join([*star[:2], "*", star[3], "*"])).describe()  # either day is enough
+            expected = CronSchedule(" ".join([*star[:2], "*", star[3], "*"])).describe()  # one matching day is enough
         else:
             expected = CronSchedule(" ".join(star)).describe()
         assert CronSchedule(" ".join(full)).describe() == expected

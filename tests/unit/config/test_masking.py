@@ -1,6 +1,6 @@
-"""No secret of a database URL is shown, whatever it is made of, however it is written and wherever it turns up.
+"""No output shows a secret of a database URL, whatever its characters, notation and place.
 
-A secret here is made of marks with awkward characters between them; no output may hold any of the marks.
+A secret in these tests consists of marks with special characters between them. No output may contain any of the marks.
 """
 
 import io
@@ -52,7 +52,7 @@ others = st.sampled_from(["", "sslmode=disable&", "application_name=a@b&", "colo
 
 @st.composite
 def urls(draw: st.DrawFn) -> str:
-    """A URL with a secret as the password or as a parameter; libpq may or may not accept it."""
+    """Draw a URL with a secret as the password or as a parameter. libpq need not accept it."""
     written = draw(encodings)(draw(secrets))
     scheme = draw(st.sampled_from(["postgresql", "postgres", "postgresql+psycopg", "mysql"]))
     if draw(st.booleans()):
@@ -135,7 +135,7 @@ def test_no_message_of_libpq_or_log_shows_the_secret_of_a_url_in_use(url: str) -
 
 @settings(deadline=None, max_examples=200)
 @given(urls())
-def test_an_accepted_url_is_cut_as_libpq_cuts_it(url: str) -> None:
+def test_an_accepted_url_is_split_as_libpq_splits_it(url: str) -> None:
     if refusal_of(url) is not None:
         return
     text = PostgresConfig(database_url=url).resolve_url()

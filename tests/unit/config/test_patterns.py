@@ -1,4 +1,4 @@
-"""Patterns: what they refuse, what they say, and what holds for any of them at any time."""
+"""Patterns: their validation, their descriptions, and properties of all patterns."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
@@ -41,12 +41,12 @@ def times(pattern: SchedulePattern, start: datetime, count: int) -> list[str]:
     ("pattern", "start", "expected"),
     [
         (
-            DailySchedule(time(2, 30)),  # skipped: at the first instant after the gap
+            DailySchedule(time(2, 30)),  # skipped by the clocks: runs at the first instant after the gap
             berlin(2025, 3, 29, 12),
             ["2025-03-30T03:00:00+02:00", "2025-03-31T02:30:00+02:00"],
         ),
         (
-            DailySchedule(time(2, 30)),  # shown twice: at the first
+            DailySchedule(time(2, 30)),  # occurs twice: runs at the first occurrence
             berlin(2025, 10, 25, 12),
             ["2025-10-26T02:30:00+02:00", "2025-10-27T02:30:00+01:00"],
         ),
@@ -102,7 +102,7 @@ def test_when_it_runs(pattern: SchedulePattern, start: datetime, expected: list[
 
 
 def test_a_day_that_a_zone_skips_altogether() -> None:
-    """Samoa went over the date line: there was no 30 December 2011."""
+    """Samoa crossed the date line and had no 30 December 2011."""
     found = times(DailySchedule(time(10)), datetime(2011, 12, 29, 10, tzinfo=ZoneInfo("Pacific/Apia")), 2)
     assert found == ["2011-12-31T00:00:00+14:00", "2011-12-31T10:00:00+14:00"]
 
@@ -138,7 +138,7 @@ def test_a_day_that_a_zone_skips_altogether() -> None:
         (CronSchedule("*/5 9-17 * * mon-fri"), "Every fifth minute from 09:00 through 17:59 on Monday through Friday"),
     ],
 )
-def test_it_says_in_words_when_it_runs(pattern: SchedulePattern, words: str) -> None:
+def test_the_description_says_when_it_runs(pattern: SchedulePattern, words: str) -> None:
     assert pattern.describe() == words
 
 
@@ -172,7 +172,7 @@ def test_it_says_in_words_when_it_runs(pattern: SchedulePattern, words: str) -> 
         (lambda: CronSchedule("9" * 5000 + " * * * *"), "999… does not have"),
     ],
 )
-def test_what_can_be_no_pattern_is_refused_at_the_users_line(wrong: Callable[[], object], message: str) -> None:
+def test_an_impossible_pattern_is_refused_at_the_line_of_the_user(wrong: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         wrong()
     assert caught.value.code == ErrorCode.CONFIG_INVALID_SCHEDULE
@@ -182,7 +182,7 @@ def test_what_can_be_no_pattern_is_refused_at_the_users_line(wrong: Callable[[],
 
 
 def test_a_scheduler_knows_an_expression_as_it_did_before_there_was_a_choice_of_days() -> None:
-    """A scheduler recognises a changed pattern by its ``repr``; a pattern that is the same must stay the same."""
+    """Schedulers recognise a changed pattern by its ``repr``, which must stay the same for an unchanged pattern."""
     assert repr(CronSchedule("0 9 13 * fri")) == "CronSchedule(expression='0 9 13 * fri')"
     assert repr(CronSchedule("0 9 13 * fri", match="all")) == "CronSchedule(expression='0 9 13 * fri', match='all')"
 
@@ -217,7 +217,7 @@ patterns = st.one_of(
         st.sampled_from(["*", "3,10", "2"]),
         st.sampled_from(["*", "sun", "mon-fri", "6L", "tue#2"]),
     )
-    .filter(lambda text: not text.endswith(("L 2 tue#2", "L * tue#2", "L 3,10 tue#2")))  # which may never come true
+    .filter(lambda text: not text.endswith(("L 2 tue#2", "L * tue#2", "L 3,10 tue#2")))  # which may never match
     .map(CronSchedule),
 )
 instants = st.datetimes(
@@ -229,7 +229,7 @@ instants = st.datetimes(
 
 @settings(deadline=None)
 @given(patterns, instants)
-def test_times_ascend_and_none_is_stepped_over(pattern: SchedulePattern, instant: datetime) -> None:
+def test_times_ascend_and_none_is_skipped(pattern: SchedulePattern, instant: datetime) -> None:
     found = [instant]
     for _ in range(5):
         found.append(pattern.next_after(found[-1]))
@@ -245,7 +245,7 @@ def test_times_ascend_and_none_is_stepped_over(pattern: SchedulePattern, instant
 
 @settings(deadline=None)
 @given(patterns, instants, st.integers(0, 6), st.integers(-3, 10**4))
-def test_the_latest_is_what_counting_up_gives(
+def test_the_latest_equals_the_result_of_counting(
     pattern: SchedulePattern, instant: datetime, steps: int, seconds: int
 ) -> None:
     due = pattern.next_after(instant)

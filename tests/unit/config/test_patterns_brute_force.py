@@ -1,7 +1,7 @@
-"""Every pattern against an evaluation that shares nothing with it: minute by minute, by what the clocks show.
+"""Every pattern is compared with an independent evaluation, which checks the local time of every minute.
 
-All weeks with a change of the clocks from 2024 to 2030, and 200 random ones, in 20 zones; one in twenty of them unless
-HORSIES_ALL_WEEKS is set.
+The evaluation covers all weeks with a change of the clocks from 2024 to 2030 and 200 random weeks, in 20 zones. Without
+HORSIES_ALL_WEEKS it covers one in twenty of them.
 """
 
 import os
@@ -28,21 +28,21 @@ from horsies.config.patterns import (
 ZONES = [
     "UTC",
     "Europe/Berlin",
-    "Europe/Dublin",  # winter is what is put back
+    "Europe/Dublin",  # has negative daylight saving time in winter
     "Atlantic/Azores",
     "America/New_York",
     "America/St_Johns",
     "America/Havana",  # midnight is skipped
     "America/Santiago",
-    "America/Asuncion",  # has given it up
+    "America/Asuncion",  # has abolished daylight saving time
     "America/Nuuk",
     "Africa/Cairo",
-    "Africa/Casablanca",  # follows the moon
+    "Africa/Casablanca",  # depends on the lunar calendar
     "Asia/Beirut",
     "Asia/Jerusalem",
     "Asia/Gaza",
     "Asia/Kathmandu",
-    "Australia/Lord_Howe",  # half an hour
+    "Australia/Lord_Howe",  # moves the clocks by half an hour
     "Pacific/Auckland",
     "Pacific/Chatham",
     "Antarctica/Troll",  # two hours
@@ -57,7 +57,7 @@ SHARE = 1 if os.environ.get("HORSIES_ALL_WEEKS") else 20
 
 @dataclass(frozen=True)
 class Rule:
-    """A pattern, and when it is to run, said independently of it.
+    """A pattern, and an independent definition of its times.
 
     ``matches`` takes a local time in whole minutes; ``always``: at each occurrence; ``second``: of that minute.
     """
@@ -111,7 +111,7 @@ RULES = [
 
 @cache
 def changes(zone: ZoneInfo) -> list[datetime]:
-    """Days of 2024 to 2030 on which the clocks are moved."""
+    """Return the days from 2024 to 2030 on which the clocks change."""
     days = (FIRST + n * DAY for n in range(YEARS * 365))
     return [day for day in days if offset(day, zone) != offset(day + DAY, zone)]
 
@@ -121,7 +121,7 @@ def offset(instant: datetime, zone: ZoneInfo) -> timedelta | None:
 
 
 def weeks(zone: ZoneInfo) -> list[datetime]:
-    """Where the weeks begin that are looked at."""
+    """Return the first instants of the weeks to check."""
     pick = random.Random(zone.key)  # noqa: S311 - a choice of weeks
     of_changes = [change - timedelta(minutes=pick.randrange(1440, 5 * 1440)) for change in changes(zone)]
     others = [FIRST + timedelta(minutes=pick.randrange(YEARS * 365 * 1440)) for _ in range(200 // len(ZONES))]
@@ -131,7 +131,7 @@ def weeks(zone: ZoneInfo) -> list[datetime]:
 
 @dataclass(frozen=True)
 class Minute:
-    """A real minute: what the clocks show, whether for the first time, and what they skipped just before it."""
+    """A minute of real time: its local time, whether that is its first occurrence, and the local times skipped before."""
 
     instant: datetime
     wall: datetime
@@ -140,7 +140,7 @@ class Minute:
 
 
 def minutes_of(week: datetime, zone: ZoneInfo) -> Iterator[Minute]:
-    """All minutes of a week; two days before it are looked at to know what clocks have shown already."""
+    """Yield all minutes of a week. The two days before it determine which local times have already occurred."""
     seen: set[datetime] = set()
     before: datetime | None = None
     for number in range(-2 * 1440, 7 * 1440):
@@ -181,8 +181,8 @@ def test_each_pattern_runs_exactly_when_the_clocks_say_so(name: str) -> None:
     for week in chosen:
         minutes = list(minutes_of(week, zone))
         for rule in RULES:
-            told = times_of(rule.pattern, zone, week)
-            assert told == expected(rule, minutes), (rule.pattern, week)
+            actual = times_of(rule.pattern, zone, week)
+            assert actual == expected(rule, minutes), (rule.pattern, week)
 
 
 @pytest.mark.parametrize("name", ZONES[1::6])
@@ -194,8 +194,8 @@ def test_the_latest_time_is_the_last_of_all(name: str) -> None:
         times = times_of(rule.pattern, zone, week)
         for until in (week + timedelta(minutes=pick.randrange(7 * 1440), seconds=pick.randrange(60)) for _ in range(3)):
             if times:
-                told = rule.pattern.latest(times[0].astimezone(zone), until)
-                assert told.astimezone(UTC) == max([each for each in times if each <= until], default=times[0])
+                actual = rule.pattern.latest(times[0].astimezone(zone), until)
+                assert actual.astimezone(UTC) == max([each for each in times if each <= until], default=times[0])
 
 
 def test_an_interval_is_real_time_whatever_the_clocks_do() -> None:

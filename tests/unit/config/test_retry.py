@@ -131,7 +131,7 @@ def test_impossible_policies_are_refused(options: dict[str, Any], said: str) -> 
     assert (caught.value.code, caught.value.location and caught.value.location.file) == ("HRS-102", __file__)
 
 
-def test_all_that_is_wrong_with_a_policy_is_said_at_once() -> None:
+def test_all_mistakes_in_a_policy_are_reported_at_once() -> None:
     with pytest.raises(MultipleValidationErrors) as caught:
         RetryPolicy(jitter=1, intervals=[0], auto_retry_for=[])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert [error.code for error in caught.value.report.errors] == ["HRS-102"] * 3
@@ -184,7 +184,13 @@ HTTP_ERROR = HTTPError("http://shop.example", 500, "no", Message(), None)
     ("exception", "task", "app", "task_default", "code"),
     [
         (TimeoutError(), TASK, APP, None, "TASK_SLOW"),
-        (LateError(), TASK, APP, None, "TASK_SLOW"),  # the app's mapper has its very class, but comes second
+        (
+            LateError(),
+            TASK,
+            APP,
+            None,
+            "TASK_SLOW",
+        ),  # the app's mapper has the exact class, but the task's takes precedence
         (KeyError(), TASK, APP, None, "TASK_ANY"),
         (SystemExit(), TASK, APP, "TASK_OTHER", "APP_ANY"),
         (HTTP_ERROR, None, APP, None, "APP_URL"),

@@ -1,4 +1,4 @@
-"""`TaskSchedule` and `ScheduleConfig`: what they refuse, and what they keep to themselves."""
+"""`TaskSchedule` and `ScheduleConfig`: their validation, and the values that they do not show."""
 
 import logging
 import pickle
@@ -38,7 +38,7 @@ def schedule(name: str = "nightly", **more: object) -> TaskSchedule:
         (lambda: AppConfig(schedule=[schedule()]), "schedule must be a ScheduleConfig"),  # type: ignore[arg-type]
     ],
 )
-def test_what_is_wrong_is_refused_at_the_users_line(wrong: Callable[[], object], message: str) -> None:
+def test_mistakes_are_refused_at_the_line_of_the_user(wrong: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         wrong()
     assert caught.value.code == ErrorCode.CONFIG_INVALID_SCHEDULE
@@ -47,7 +47,7 @@ def test_what_is_wrong_is_refused_at_the_users_line(wrong: Callable[[], object],
     assert caught.value.location.file == __file__
 
 
-def test_all_that_is_wrong_with_one_is_told_at_once() -> None:
+def test_all_mistakes_in_a_schedule_are_reported_at_once() -> None:
     with pytest.raises(MultipleValidationErrors) as caught:
         schedule("", timezone="Mars", max_catch_up_runs=0)
     assert len(caught.value.report.errors) == 3

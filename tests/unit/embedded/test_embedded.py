@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, on real servers in folders of their own."""
+"""The embedded PostgreSQL, tested with real servers in separate folders."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ class Holder:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def url(self) -> str:
-        """Wait until it has the server."""
+        """Wait until the process uses the server, and return its URL."""
         assert self.process.stdout
         return self.process.stdout.readline().strip()
 
@@ -49,7 +49,7 @@ type StartHolder = Callable[[Path], Holder]
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A new, short folder; every server below it has to be gone before it is removed."""
+    """Yield a new folder with a short path. All servers below it must have stopped before it is removed."""
     path = Path(tempfile.mkdtemp(prefix="hrs"))
     yield path
     for lock in path.rglob("lock"):
@@ -73,7 +73,7 @@ def start_holder() -> Iterator[StartHolder]:
 
 
 def processes_naming(path: Path) -> list[psutil.Process]:
-    """Keepers and servers that have the path in their command lines."""
+    """Find keepers and servers with the path in their command lines."""
     found: list[psutil.Process] = []
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess):
@@ -158,7 +158,7 @@ def test_data_outlive_the_server(folder: Path) -> None:
     with psycopg.connect(embedded.acquire(home)) as connection:
         connection.execute("create table kept as select 42 as answer")
     embedded.release(home)
-    # Often while the keeper is still stopping the first server: the newcomer waits, and starts another.
+    # The keeper is often still stopping the first server. Then the new process waits and starts another one.
     assert ask(embedded.acquire(home), b"select answer from kept") == 42
 
 
@@ -221,7 +221,7 @@ def test_a_starter_killed_halfway_is_repaired_by_the_next(folder: Path, start_ho
     ["deep/" * 30, "with spaces", """quo'te"s""", "com,ma", "per%cent;#?&@=", "ünïcödé", "back\\slash"],
     ids=lambda name: name.split("/")[0],
 )
-def test_any_folder_will_do(folder: Path, name: str) -> None:
+def test_any_folder_can_be_used(folder: Path, name: str) -> None:
     url = embedded.acquire(folder / name)
     assert ask(url, b"select 1") == 1
     assert embedded.acquire(folder / name) == url
@@ -261,7 +261,7 @@ def test_a_foreign_folder_is_left_alone(folder: Path) -> None:
     assert [each.name for each in folder.iterdir()] == ["thesis.txt"]
 
 
-def test_what_stands_in_the_way_is_named(folder: Path) -> None:
+def test_an_obstacle_is_named(folder: Path) -> None:
     (folder / "file").touch()
     with pytest.raises(embedded.EmbeddedError, match=r"cannot use the folder .*/file/pg: .*Not a directory"):
         embedded.acquire(folder / "file" / "pg")
@@ -273,7 +273,7 @@ def test_a_server_that_does_not_start_shows_its_log(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for the server")
-def test_root_without_setpriv_is_told_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_root_without_setpriv_names_the_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(embedded.EmbeddedError, match="install util-linux"):
         embedded.acquire(folder / "pg")
@@ -298,7 +298,7 @@ def test_with_an_open_umask_nobody_else_can_read_or_replace_anything(folder: Pat
     assert len(made) > 100
     inside = [
         each for each in made if not each.is_socket()
-    ]  # a socket's own mode is PostgreSQL's; its folder is private
+    ]  # PostgreSQL sets the mode of its socket; the folder of the socket is private
     assert [str(each) for each in inside if each.stat().st_mode & 0o077] == []
 
 

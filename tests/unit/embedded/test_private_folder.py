@@ -1,4 +1,4 @@
-"""Private folders: modes whatever the umask is, and paths that another user could make lead elsewhere."""
+"""Private folders: their modes under any umask, and paths that another user could redirect."""
 
 import os
 import stat
@@ -15,7 +15,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folde
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder as a user has it."""
+    """Return a folder like one of a user."""
     folder = tmp_path / "project"
     folder.mkdir(mode=0o755)
     return folder
@@ -88,7 +88,7 @@ def test_a_folder_above_that_others_can_write_to_is_refused_without_a_sticky_bit
 @as_root
 def test_a_folder_above_that_a_group_of_others_can_write_to_is_refused(place: Path) -> None:
     place.chmod(0o775)
-    make_private(place / "private" / "pg")  # the group of root alone
+    make_private(place / "private" / "pg")  # the group that contains only root
     os.chown(place, 0, OTHER)
     with pytest.raises(UnsafeFolderError, match="other users can write"):
         make_private(place / "pg")
@@ -124,8 +124,8 @@ def test_where_a_link_above_leads_is_checked_as_well(place: Path) -> None:
 
 
 @as_root
-def test_what_another_user_made_first_in_a_shared_folder_is_refused(place: Path) -> None:
-    """As it happens in /tmp: the sticky bit keeps others from renaming, not from being first."""
+def test_a_folder_that_another_user_created_first_is_refused(place: Path) -> None:
+    """This can happen in /tmp: the sticky bit prevents others from renaming a folder, not from creating it first."""
     place.chmod(0o1777)
     (place / ".horsies").mkdir()
     os.chown(place / ".horsies", OTHER, OTHER)

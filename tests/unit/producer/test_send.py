@@ -1,4 +1,4 @@
-"""A send, step by step: what it asks the database for, and what it makes of the answers."""
+"""A send, step by step: its calls of the database, and its handling of the replies."""
 
 import threading
 from dataclasses import replace
@@ -22,7 +22,7 @@ from horsies.producer.send import (
 from tests.support.sessions import NOON
 
 app = Horsies(AppConfig(broker=PostgresConfig(database_url="postgresql://nowhere.invalid/jobs")))
-REPLAY = -1  # the parameter of `enqueue` that says so
+REPLAY = -1  # the parameter of `enqueue` for a replay
 
 
 @app.task("add", timeout_ms=1_000)
@@ -43,7 +43,7 @@ def prepared(request: SendRequest) -> TaskSendPayload:
     return prepare(app.producer, request).unwrap()
 
 
-def test_an_error_that_is_logged_does_not_tell_the_arguments() -> None:
+def test_a_logged_error_does_not_show_the_arguments() -> None:
     payload = prepared(asked(987654, b=123456))
     error = TaskSendError(TaskSendErrorCode.ENQUEUE_FAILED, "away", payload=payload)
     assert b"987654" in payload.request.args
@@ -51,7 +51,7 @@ def test_an_error_that_is_logged_does_not_tell_the_arguments() -> None:
 
 
 def drive[R](operation: Operation[R], answers: list[object]) -> tuple[list[object], R]:
-    """Answer the steps of an operation in order, with exceptions too; the steps, and what came of it."""
+    """Answer the steps of an operation in order, also with exceptions. Return the steps and the result."""
     steps: list[object] = []
     try:
         step = next(operation)
@@ -69,7 +69,7 @@ def away(*, retryable: bool = True) -> CallFailedError:
 
 
 def replays(steps: list[object]) -> list[object]:
-    """For each call whether it is a replay, for each pause its seconds."""
+    """Return for each call whether it is a replay, and for each pause its seconds."""
     return [step.params[REPLAY] if isinstance(step, Call) else getattr(step, "seconds", step) for step in steps]
 
 
@@ -88,7 +88,7 @@ class TestOneSend:
         assert (error.code, error.retryable) == (TaskSendErrorCode.PAYLOAD_MISMATCH, False)
 
     @pytest.mark.parametrize("retryable", [True, False])
-    def test_a_database_that_is_away(self, *, retryable: bool) -> None:
+    def test_an_unreachable_database(self, *, retryable: bool) -> None:
         steps, sent = drive(send(app.producer, asked(1), str), [away(retryable=retryable)])
         error = sent.unwrap_err()
         assert replays(steps) == [False]
@@ -97,7 +97,7 @@ class TestOneSend:
         assert error.payload is not None
         assert error.task_id == str(error.payload.request.task_id)
 
-    def test_nothing_is_asked_for_what_is_refused(self) -> None:
+    def test_a_refused_send_makes_no_call(self) -> None:
         steps, sent = drive(send(app.producer, asked("x"), str), [])
         assert steps == []
         assert sent.unwrap_err().code is TaskSendErrorCode.VALIDATION_FAILED
@@ -119,7 +119,7 @@ class TestResending:
         assert replays(steps) == [False, 0.2, True, 0.4, True, 0.8, True]
         assert sent.unwrap_err().retryable
 
-    def test_not_what_will_not_change(self) -> None:
+    def test_a_permanent_error_is_not_retried(self) -> None:
         steps, _ = drive(send(self.producer, asked(1), str), [away(retryable=False)])
         assert replays(steps) == [False]
         steps, _ = drive(send(self.producer, asked(1), str), [away(), away(retryable=False)])
@@ -128,7 +128,7 @@ class TestResending:
         assert replays(steps) == [False]
 
 
-def test_a_replay_sends_what_was_sent_first() -> None:
+def test_a_replay_repeats_the_first_request() -> None:
     steps, sent = drive(send(app.producer, asked(1), str), [away()])
     [again], accepted = drive(resend(sent.unwrap_err(), "send", add.definition, str), ["sent"])
     first = steps[0]
@@ -138,14 +138,14 @@ def test_a_replay_sends_what_was_sent_first() -> None:
     assert accepted.unwrap() == sent.unwrap_err().task_id
 
 
-def test_a_replay_of_what_was_never_prepared() -> None:
+def test_a_replay_of_a_send_that_was_never_prepared() -> None:
     error = TaskSendError(TaskSendErrorCode.ENQUEUE_FAILED, "made by hand")
     steps, sent = drive(resend(error, "send", add.definition, str), [])
     assert (steps, sent.unwrap_err().code) == ([], TaskSendErrorCode.VALIDATION_FAILED)
 
 
 class TestFingerprint:
-    """What makes two sends the same request."""
+    """The properties that make two sends the same request."""
 
     def test_it_is_the_same_for_the_same_request(self) -> None:
         first, second = prepared(asked(1)), prepared(asked(a=1))

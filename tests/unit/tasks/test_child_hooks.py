@@ -1,4 +1,4 @@
-"""`ChildHook`: which functions can run at the start of a child, and when two are one."""
+"""`ChildHook`: the functions that can run at the start of a child, and their identity."""
 
 import functools
 import importlib.util
@@ -72,7 +72,7 @@ def test_the_decorator_needs_no_parentheses_and_gives_the_function_back() -> Non
 
 
 @pytest.mark.parametrize("fn", [one, two, Warm(), Warm().method, Warm, functools.partial(max, 1, 2), dict, lambda: 1])
-def test_what_can_be_called_without_arguments_is_a_hook(fn: Callable[[], object]) -> None:
+def test_a_callable_without_arguments_is_a_hook(fn: Callable[[], object]) -> None:
     assert hooks_of(fn) == [fn]
 
 
@@ -90,7 +90,7 @@ def test_what_can_be_called_without_arguments_is_a_hook(fn: Callable[[], object]
         ("one", "not callable"),
     ],
 )
-def test_what_cannot_is_refused(fn: Any, says: str) -> None:
+def test_other_objects_are_refused(fn: Any, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says) as caught:
         ChildHook.of(fn)
     assert caught.value.code is ErrorCode.WORKER_INVALID_CHILD_HOOK

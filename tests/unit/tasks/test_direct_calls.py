@@ -1,4 +1,4 @@
-"""A task that is called directly: checked as in a worker, on arguments and result."""
+"""Direct calls of tasks: arguments and results are checked as in a worker."""
 
 import asyncio
 from collections.abc import Callable
@@ -70,8 +70,8 @@ async def returns_async(what: str) -> TaskResult[int, PaymentError]:
     return returns.__wrapped__(what)
 
 
-@app.task("told")
-def told(
+@app.task("describe")
+def describe(
     workflow_ctx: WorkflowContext | None = None, workflow_meta: WorkflowMeta | None = None
 ) -> TaskResult[str, TaskError]:
     where = None if workflow_meta is None else workflow_meta.task_index
@@ -90,14 +90,14 @@ async def raises_async(kind: str) -> TaskResult[None, TaskError]:
 
 
 def refused(call: Callable[[], TaskResult[Any, TaskError]]) -> TaskError:
-    """The error of a call that must not reach the function."""
+    """Return the error of a call that must not reach the function."""
     before = len(calls)
     error = call().unwrap_err()
     assert len(calls) == before
     return error
 
 
-def test_what_fits_is_passed_on() -> None:
+def test_valid_arguments_are_passed_on() -> None:
     assert ship(Order(number=3), copies=2).unwrap() == "3 x 2 '' None"
     assert asyncio.run(ship_async(Order(number=3))).unwrap() == "3 x 1"
 
@@ -172,11 +172,11 @@ def test_exceptions_propagate(kind: str, expected: type[BaseException]) -> None:
         asyncio.run(raises_async(kind))
 
 
-def test_what_a_worker_fills_in_may_be_given() -> None:
-    inputs = {"workflow_id": "a", "index": 1, "task_name": "told", "ctx": []}
+def test_parameters_that_a_worker_fills_in_may_be_passed() -> None:
+    inputs = {"workflow_id": "a", "index": 1, "task_name": "describe", "ctx": []}
     context = WorkflowContext(inputs, app.registry.result_codec)
-    assert told(context, WorkflowMeta("a", 1, "told")).unwrap() == "True 1"
-    assert told().unwrap() == "False None"
+    assert describe(context, WorkflowMeta("a", 1, "describe")).unwrap() == "True 1"
+    assert describe().unwrap() == "False None"
 
 
 def test_the_function_itself_is_not_checked() -> None:

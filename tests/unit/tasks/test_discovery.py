@@ -1,4 +1,4 @@
-"""Where tasks live: finding modules by pattern, and importing exactly those that are named."""
+"""Discovery of tasks: finding modules by pattern, and importing exactly the named ones."""
 
 import importlib
 import subprocess
@@ -41,7 +41,7 @@ INSTANCE = """
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of packages and scripts: the working directory, and importable."""
+    """Change to a folder of packages and scripts, which is importable."""
     for name in FILES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -60,7 +60,7 @@ def app() -> Horsies:
 
 
 class TestPatterns:
-    """What `expand_module_globs` finds."""
+    """The modules that `expand_module_globs` finds."""
 
     @pytest.mark.parametrize(
         ("pattern", "expected"),
@@ -122,12 +122,12 @@ class TestPatterns:
         assert found == ["chores/clean.py", "stall.mail.tasks", "stall.plain.tasks", "stall.tasks"]
 
     @pytest.mark.usefixtures("project")
-    def test_what_is_found_can_be_imported(self) -> None:
+    def test_found_modules_can_be_imported(self) -> None:
         assert import_tasks(expand_globs(["stall.**.tasks", "chores/**/*.py"])) == []
 
 
 class TestDiscovery:
-    """Recording imports nothing; the check imports exactly what was recorded."""
+    """Recording modules imports nothing. The check imports exactly the recorded modules."""
 
     def test_recorded_modules_are_imported_by_the_check(self, app: Horsies, project: Path) -> None:
         (project / "stall/tasks.py").write_text(f"import pathlib; pathlib.Path({str(project)!r}, 'mark').touch()")
@@ -175,7 +175,7 @@ class TestDiscovery:
 
 
 class TestAModuleThatListsItself:
-    """The script that runs is not imported a second time, under its other name."""
+    """The running script is not imported again under its other name."""
 
     def run(self, folder: Path, *arguments: str) -> str:
         command = [sys.executable, *arguments]

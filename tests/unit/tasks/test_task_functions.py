@@ -1,4 +1,4 @@
-"""What ``@app.task`` refuses where it stands: things that a worker could not call, each with the way out."""
+"""Functions that ``@app.task`` refuses because a worker could not call them, with the suggested fixes."""
 
 import functools
 import textwrap
@@ -66,7 +66,7 @@ async def stream_async(a: int) -> AsyncIterator[int]:
         (len, "is defined on a builtin_function_or_method", "define a function"),
     ],
 )
-def test_what_a_worker_cannot_call_is_refused(fn: Callable[..., Any], says: str, fix: str) -> None:
+def test_a_function_that_a_worker_cannot_call_is_refused(fn: Callable[..., Any], says: str, fix: str) -> None:
     found = problems(lambda: decorate("task")(fn))
     [problem] = [each for each in found if each.code is ErrorCode.TASK_INVALID_FUNCTION]
     assert problem.message.startswith("task 'task' ")
@@ -107,7 +107,7 @@ def test_a_decorator_without_parentheses_is_refused_at_its_function(fn: Callable
     assert problem.location == frame_location(__file__, fn.__code__.co_firstlineno)
 
 
-def test_a_check_goes_on_behind_a_decorator_without_parentheses() -> None:
+def test_a_check_continues_after_a_decorator_without_parentheses() -> None:
     found: list[Any] = []
     source = """
         @decorate
@@ -117,7 +117,7 @@ def test_a_check_goes_on_behind_a_decorator_without_parentheses() -> None:
         first.with_options(delay=1.0)
     """
     with collecting(found):
-        exec(textwrap.dedent(source), globals() | {})  # noqa: S102 - a module of a user's
+        exec(textwrap.dedent(source), globals() | {})  # noqa: S102 - a module of a user
     assert [error.help_text for error in found] == ['write @app.task("first")', 'write @app.task("second")']
 
 

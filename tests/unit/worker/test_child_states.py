@@ -22,7 +22,7 @@ KILLED = signal.SIGKILL
 
 @pytest.fixture(params=[1, 3])
 def child(request: pytest.FixtureRequest) -> Iterator[Child]:
-    """A child of each concurrency whose other end nobody holds."""
+    """Return a child of each concurrency, without a process at the other end of its socket."""
     with new_channel(0, 0, "test/0", concurrency=request.param) as (made, ours, _files):
         yield made
         ours.close()
@@ -34,7 +34,7 @@ def job(number: int) -> Job:
 
 
 def change(child: Child, state: ChildState) -> bool:
-    """Ask for a state; whether the child has changed into it."""
+    """Request a state; return whether the child has changed to it."""
     before = child.state
     match state:
         case ChildState.STARTING:
@@ -67,7 +67,7 @@ def test_the_first_reason_to_drain_is_kept(child: Child) -> None:
 def test_a_child_that_was_asked_to_exit_can_be_killed_and_its_first_reason_is_kept(child: Child) -> None:
     child.stop(StopMode.EXIT)
     assert (child.stop_mode, child.kill_reason) == (StopMode.EXIT, None)
-    child.stop(StopMode.LOST)  # its stream ends because it exits
+    child.stop(StopMode.LOST)  # the stream ends because the child exits
     assert child.stop_mode is StopMode.EXIT
     child.stop(StopMode.KILL, "too slow")
     child.stop(StopMode.KILL, "again")
@@ -83,13 +83,13 @@ def test_a_child_that_is_lost_was_not_killed_on_purpose(child: Child) -> None:
     assert (child.stop_mode, child.kill_reason) == (StopMode.LOST, None)
 
 
-def test_nothing_happens_to_a_dead_child(child: Child) -> None:
+def test_a_dead_child_keeps_its_state(child: Child) -> None:
     assert child.mark_dead()
     child.stop(StopMode.KILL, "too late")
     assert (child.state, child.stop_mode, child.kill_reason) == (ChildState.DEAD, None, None)
 
 
-def test_an_abandoned_attempt_takes_no_place_of_the_successor(child: Child) -> None:
+def test_an_abandoned_attempt_uses_no_slot_of_the_successor(child: Child) -> None:
     async def load() -> tuple[int, int, int]:
         for number in range(3):
             child.give(job(number))
@@ -110,7 +110,7 @@ def test_an_abandoned_attempt_takes_no_place_of_the_successor(child: Child) -> N
 
 
 def test_unstarted_jobs_are_withdrawn_at_every_concurrency() -> None:
-    """The child has read three jobs' tokens, of which one job has ended; two have not begun."""
+    """The child has received three jobs: one has ended, and two have not started."""
 
     async def withdraw(concurrency: int) -> tuple[list[Job], list[Job], list[bytes]]:
         with new_channel(0, 0, "test/0", concurrency=concurrency) as (child, ours, files):
@@ -177,7 +177,7 @@ def test_the_end_of_the_stream_does_not_keep_the_loop_busy() -> None:
         assert inbox.next() is None
 
 
-def test_a_permit_that_the_supervisor_took_is_not_the_childs() -> None:
+def test_a_start_token_that_the_supervisor_took_is_lost_for_the_child() -> None:
     take, give = os.pipe()
     os.set_blocking(take, False)
     os.write(give, b"RD")

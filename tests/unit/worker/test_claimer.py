@@ -14,7 +14,7 @@ from tests.support.exchanges import claim_of, claimed, worker_parts
 
 
 def in_loop[**P](test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Run an asynchronous test in an event loop of its own."""
+    """Run an asynchronous test in a separate event loop."""
 
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -33,7 +33,7 @@ async def test_a_request_fills_the_free_children() -> None:
 
 
 @in_loop
-async def test_what_is_in_flight_is_not_asked_for_twice() -> None:
+async def test_claims_in_flight_are_not_requested_twice() -> None:
     async with worker_parts(children=3) as parts:
         first = parts.batch()
         assert parts.batch().request.run == 0
@@ -58,7 +58,7 @@ async def test_releases_of_a_lost_exchange_are_sent_again() -> None:
 
 
 @in_loop
-async def test_max_claim_per_worker_counts_what_runs_and_what_is_in_flight() -> None:
+async def test_max_claim_per_worker_counts_running_and_in_flight_tasks() -> None:
     async with worker_parts(children=8, max_claim_per_worker=3) as parts:
         parts.run_one()
         first = parts.batch()
@@ -199,7 +199,7 @@ async def test_a_cancel_is_forgotten_with_the_exchange_that_it_met() -> None:
 
 
 @in_loop
-async def test_tasks_that_find_no_child_are_released_and_looked_for_again() -> None:
+async def test_tasks_without_a_free_child_are_released_and_searched_again() -> None:
     async with worker_parts(children=1) as parts:
         batch, tasks = parts.batch(), [claimed(), claimed()]
         parts.reply(batch, claim_of(*tasks))
@@ -209,17 +209,17 @@ async def test_tasks_that_find_no_child_are_released_and_looked_for_again() -> N
 
 
 @in_loop
-async def test_a_failed_attempt_makes_the_next_exchange_look_for_its_retry() -> None:
+async def test_after_a_failed_attempt_the_next_exchange_searches_for_its_retry() -> None:
     async with worker_parts(children=1) as parts:
         fence = parts.run_one()
-        parts.reply(parts.batch(), claim_of())  # nothing else waits
+        parts.reply(parts.batch(), claim_of())  # no other task waits
         parts.finish(fence, ok=False)
         batch = parts.batch()
         assert (batch.makes_work, batch.request.run) == (True, 1)
 
 
 @in_loop
-async def test_work_that_a_batch_without_a_claim_makes_is_looked_for() -> None:
+async def test_work_that_a_batch_without_a_claim_creates_is_searched() -> None:
     async with worker_parts(children=1) as parts:
         fence = parts.run_one()
         parts.finish(fence, ok=False)
@@ -242,7 +242,7 @@ async def test_limits_are_noticed_by_an_unfilled_claim_or_by_a_task() -> None:
 
 
 @in_loop
-async def test_the_next_scheduled_task_is_looked_for_when_it_falls_due() -> None:
+async def test_the_next_scheduled_task_is_claimed_when_it_falls_due() -> None:
     async with worker_parts() as parts:
         parts.reply(parts.batch(), claim_of(due_in=0.01))
         assert not parts.exchange.has_pending_work()

@@ -1,6 +1,6 @@
 """Draining, stopping and killing children: the supervisor's side over real sockets.
 
-The test plays the fork server and the children, so that it decides when they say what.
+The test takes the roles of the fork server and the children, so that it controls the times of their messages.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from horsies.worker.ipc import Frame, FrameReader, Job, Kind, Report, StopCause
 from horsies.worker.options import WorkerOptions, WorkerSettings
 from horsies.worker.processes import ProcessManager
 
-NO_SUCH_PID = 1 << 22  # and above: more than Linux gives out
+NO_SUCH_PID = 1 << 22  # and above: larger than any process id of Linux
 PATIENCE_S = 10
 
 
 @dataclass
 class Heard:
-    """What the dispatcher reports to its worker."""
+    """The reports of the dispatcher to its worker."""
 
     outcomes: dict[int, Outcome] = field(default_factory=dict[int, Outcome])
     returned: list[int] = field(default_factory=list[int])
@@ -40,7 +40,7 @@ class Heard:
         self.outcomes[job.fence.task_id.int] = outcome
 
     def on_capacity(self) -> None:
-        """Nothing waits."""
+        """Do nothing, because no task waits."""
 
     def on_unstarted(self, jobs: Sequence[Job]) -> None:
         self.returned += [job.fence.task_id.int for job in jobs]
@@ -50,7 +50,7 @@ class Heard:
 
 
 class PlayedChild:
-    """A child as its supervisor sees it: a socket, and permits that it takes or not."""
+    """A child as its supervisor sees it: a socket, and start tokens that it may take."""
 
     def __init__(self, pid: int, files: Sequence[int]) -> None:
         self.pid = pid
@@ -66,7 +66,7 @@ class PlayedChild:
         self.channel.sendall(frame.encode())
 
     def read(self) -> None:
-        """Take what is there, and begin all jobs that have a permit."""
+        """Read all frames, and start all jobs that have a start token."""
         if not self.is_reading:
             return
         try:
@@ -92,7 +92,7 @@ class PlayedChild:
 
 
 class Stage:
-    """A process manager and a pool, and all they talk to."""
+    """A process manager and a dispatcher with their counterparts."""
 
     def __init__(self, concurrency: int, max_tasks: int) -> None:
         options = WorkerOptions(concurrency=concurrency, max_tasks_per_child=max_tasks)
@@ -121,7 +121,7 @@ class Stage:
             child.close()
             for timer in child.timers.values():
                 timer.cancel()
-        await asyncio.sleep(0)  # the transports are closed
+        await asyncio.sleep(0)  # lets the transports close
         asyncio.get_running_loop().remove_writer(self._ours.fileno())
         for played in self.children:
             played.close()
@@ -129,7 +129,7 @@ class Stage:
         self._theirs.close()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Play fork server and children until something holds."""
+        """Act as fork server and children until a condition holds."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 self._play_template()
@@ -141,7 +141,7 @@ class Stage:
                 await asyncio.sleep(0.001)
 
     async def settle(self) -> None:
-        """Let everything that is under way arrive."""
+        """Let all sent frames arrive."""
         for _ in range(20):
             await self.until(lambda: True)
             await asyncio.sleep(0.001)
@@ -164,7 +164,7 @@ class Stage:
                 self.end(child, signal.SIGKILL)
 
     def end(self, child: PlayedChild, wait_status: int) -> None:
-        """A child dies."""
+        """Let a child die."""
         if child not in self.killed:
             self.killed.append(child)
             child.close()
@@ -198,12 +198,12 @@ def fence(number: int) -> Fence:
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
-    """Name and level of each event in the log."""
+    """Return the name and level of each event in the log."""
     return [(record.getMessage().partition(" ")[0], record.levelno) for record in caplog.records]
 
 
 def play(scenario: Callable[[Stage], Coroutine[None, None, None]], concurrency: int = 3, max_tasks: int = 0) -> None:
-    """Run a scenario on a stage of its own."""
+    """Run a scenario on a separate stage."""
 
     async def run() -> None:
         stage = Stage(concurrency, max_tasks)
@@ -216,7 +216,7 @@ def play(scenario: Callable[[Stage], Coroutine[None, None, None]], concurrency: 
     asyncio.run(run())
 
 
-def test_an_async_task_that_ends_when_cancelled_costs_nothing() -> None:
+def test_an_async_task_that_ends_when_cancelled_keeps_its_child() -> None:
     async def scenario(stage: Stage) -> None:
         await stage.give(1, "async")
         await stage.give(2)
@@ -308,7 +308,7 @@ def test_unstarted_jobs_of_a_child_are_withdrawn() -> None:
         [child] = stage.children
         await stage.give(1, "async", 100)
         await stage.until(lambda: child.begun == [1])
-        child.is_reading = False  # as a child whose event loop is blocked
+        child.is_reading = False  # like a child whose event loop is blocked
         await stage.give(2, "def", 100)
         await stage.give(3)
         stage.dispatcher.cancel(UUID(int=3))

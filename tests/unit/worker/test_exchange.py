@@ -23,7 +23,7 @@ def test_every_claim_that_a_worker_holds_is_compared() -> None:
 
 
 def test_a_task_that_was_claimed_again_is_compared_by_the_claim_under_which_it_runs() -> None:
-    """The reply to an older outcome of it, or to its release, was lost after it was written: no work is lost."""
+    """The reply to an older outcome or release of the task was lost after it was written. No task is lost."""
     again = Fence(FIRST, 3)
     assert held_claims([again], {Fence(FIRST, 1): None}, [Fence(FIRST, 2)], []) == [again]
 
@@ -32,21 +32,21 @@ def test_a_task_that_was_claimed_again_is_compared_by_the_claim_under_which_it_r
 async def test_a_second_exchange_must_be_half_as_large_as_what_is_in_flight() -> None:
     async with worker_parts(children=8, max_claim_batch=4) as parts:
         parts.batch()
-        assert parts.exchange.has_pending_work()  # four more places
+        assert parts.exchange.has_pending_work()  # four free slots
     async with worker_parts(children=5, max_claim_batch=4) as parts:
         parts.batch()
-        assert not parts.exchange.has_pending_work()  # one more place
+        assert not parts.exchange.has_pending_work()  # one free slot
 
 
 @in_loop
-async def test_an_exchange_that_is_stuck_holds_nothing_up() -> None:
+async def test_a_stuck_exchange_delays_no_other() -> None:
     async with worker_parts(children=5, max_claim_batch=4) as parts:
         parts.batch().built_at -= 1
         assert parts.exchange.has_pending_work()
 
 
 @in_loop
-async def test_a_worker_with_nothing_to_carry_sends_nothing() -> None:
+async def test_a_worker_with_an_empty_batch_sends_nothing() -> None:
     async with worker_parts(children=1) as parts:
         parts.reply(parts.batch(), claim_of())
         assert not parts.exchange.has_pending_work()
@@ -91,8 +91,8 @@ async def test_no_lane_sends_before_the_comparison_that_a_lost_reply_needs() -> 
 class ExchangeModel(RuleBasedStateMachine):
     """A worker against a model of the database, with replies that come in any order, late, or never.
 
-    The model holds tasks that wait, and claims by task. An exchange is committed when it is sent, when it is answered, or
-    not at all if it is lost.
+    The model has waiting tasks, and claims by task. An exchange is committed when it is sent or when it is answered; a
+    lost one may not be committed at all.
     """
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class ExchangeModel(RuleBasedStateMachine):
         self.runner.close()
 
     async def drain(self) -> None:
-        """Answer everything, and let the worker finish all work."""
+        """Answer all exchanges, and let the worker finish all tasks."""
         while True:
             while self.sent:
                 self.answer_now(*self.sent.pop())
@@ -194,7 +194,7 @@ class ExchangeModel(RuleBasedStateMachine):
         assert self.claims.keys() <= in_flight | unanswered | held | self.parts.running()
 
     def commit(self, batch: ExchangeBatch) -> list[Claim]:
-        """The transaction of an exchange; answers its claims."""
+        """Execute the transaction of an exchange; return its claims."""
         for outcome in batch.outcomes:
             if self.claims.get(outcome.fence.task_id) == outcome.fence:
                 del self.claims[outcome.fence.task_id]
@@ -218,7 +218,7 @@ class ExchangeModel(RuleBasedStateMachine):
         self.parts.reply(batch, *claims, starts=starts)
 
     def compare_now(self) -> None:
-        """What the reconciler does between its call and the server function `reconcile`."""
+        """Do what the reconciler does between its call and the server function `reconcile`."""
         exchange, running = self.parts.exchange, self.parts.dispatcher.held()
         held = set(held_claims(running, exchange.completer.fences, exchange.claimer.fences))
         for task_id, fence in list(self.claims.items()):

@@ -15,13 +15,13 @@ ME = os.getpid()
 
 @pytest.fixture
 def ended() -> int:
-    """The id of a process that has ended."""
+    """Return the id of a process that has ended."""
     with subprocess.Popen(["true"]) as process:
         process.wait()
     return process.pid
 
 
-def test_who_lives_is_not_dead() -> None:
+def test_a_living_process_is_not_dead() -> None:
     assert not is_dead(ME, _starts(ME, os.getppid()))
 
 
@@ -34,7 +34,7 @@ def test_a_worker_is_not_proven_dead_while_its_fork_server_lives(ended: int) -> 
     assert not is_dead(ME, f"{_start_of(ME)} {ended}:1")
 
 
-def test_a_number_that_is_another_process_by_now_is_dead() -> None:
+def test_a_reused_process_id_is_dead() -> None:
     assert is_dead(ME, f"1 {ME}:2")
 
 
@@ -45,5 +45,5 @@ def test_a_zombie_is_dead(ended: int) -> None:
 
 
 @pytest.mark.parametrize("unknown", ["", "123456", "1 x:2", "1754000.25"])
-def test_who_says_nothing_that_can_be_looked_up_is_not_proven_dead(ended: int, unknown: str) -> None:
+def test_a_worker_without_checkable_facts_is_not_proven_dead(ended: int, unknown: str) -> None:
     assert not is_dead(ended, unknown)

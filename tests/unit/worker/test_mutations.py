@@ -1,6 +1,6 @@
-"""Mutation checks: guards of the worker's state machines, each of which a fast unit test must miss when it is removed.
+"""Mutation checks: for each guard of the worker's state machines, a fast unit test must fail when the guard is removed.
 
-Each case edits one line in a copy of the package and runs one test against the copy. The test has to fail.
+Each case edits one line in a copy of the package and runs one test against the copy. The test must fail.
 """
 
 import os
@@ -68,7 +68,7 @@ MUTATIONS = {
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_guard_that_is_removed_is_missed(name: str, tmp_path: Path) -> None:
+def test_a_removed_guard_is_detected(name: str, tmp_path: Path) -> None:
     file, guard, instead, test = MUTATIONS[name]
     for folder in ("horsies", "tests"):
         shutil.copytree(
@@ -83,7 +83,7 @@ def test_a_guard_that_is_removed_is_missed(name: str, tmp_path: Path) -> None:
 
 
 def run_test(test: str, folder: Path) -> int:
-    """Run one test in a folder; answers pytest's exit code."""
+    """Run one test in a folder; return the exit code of pytest."""
     command = [
         sys.executable,
         "-m",

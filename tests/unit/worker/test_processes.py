@@ -14,27 +14,27 @@ from tests.support.exchanges import worker_parts
 MANY = 5_000
 
 
-async def tell_while_nobody_reads(ours: socket.socket, theirs: socket.socket) -> list[Frame]:
+async def send_while_nobody_reads(ours: socket.socket, theirs: socket.socket) -> list[Frame]:
     processes = ProcessManager(ForkServer(os.getpid(), ours), "test", WorkerOptions())
     for pid in range(1, MANY):
         processes.send_to_fork_server(ipc.kill(pid))
     processes.send_to_fork_server(Frame(Kind.STACKS))
     loop, starting = asyncio.get_running_loop(), asyncio.ensure_future(processes.start())
-    await asyncio.sleep(0)  # it has begun
-    reader, told = FrameReader(), list[Frame]()
-    while not told or told[-1].kind is not Kind.FORK:
-        told += reader.feed(await loop.sock_recv(theirs, 1 << 16))
+    await asyncio.sleep(0)  # lets it start
+    reader, received = FrameReader(), list[Frame]()
+    while not received or received[-1].kind is not Kind.FORK:
+        received += reader.feed(await loop.sock_recv(theirs, 1 << 16))
     await starting
     loop.remove_reader(ours)
     for child in processes:
         assert child.transport is not None
         child.transport.close()
-    await asyncio.sleep(0)  # it is closed
-    return told
+    await asyncio.sleep(0)  # lets it close
+    return received
 
 
 def test_the_process_id_of_a_child_that_is_ready_is_known() -> None:
-    """The fork server reports it as well, on another socket, and may be later."""
+    """The fork server also reports it, on another socket and possibly later."""
 
     async def play() -> list[int | None]:
         async with worker_parts(children=2) as parts:
@@ -45,12 +45,14 @@ def test_the_process_id_of_a_child_that_is_ready_is_known() -> None:
     assert None not in pids
 
 
-def test_what_a_full_socket_has_no_room_for_comes_later_and_in_order() -> None:
+def test_frames_for_a_full_socket_are_sent_later_and_in_order() -> None:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     with ours, theirs:
-        told = asyncio.run(tell_while_nobody_reads(ours, theirs))
-    assert [ipc.unpack_pid(frame) for frame in told[:-1]] == [ipc.unpack_pid(ipc.kill(pid)) for pid in range(1, MANY)]
+        received = asyncio.run(send_while_nobody_reads(ours, theirs))
+    assert [ipc.unpack_pid(frame) for frame in received[:-1]] == [
+        ipc.unpack_pid(ipc.kill(pid)) for pid in range(1, MANY)
+    ]
 
 
 def test_frames_to_a_dead_fork_server_are_dropped() -> None:

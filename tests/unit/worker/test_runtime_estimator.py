@@ -1,4 +1,4 @@
-"""Run times, and which tasks may wait behind quick ones."""
+"""Run times, and the tasks that may wait behind quick ones."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ def job(name: str) -> Job:
     return Job(Fence(UUID(int=1), 1), 1, name, "default", b"{}", None, False, False, b"")
 
 
-def test_nothing_waits_behind_a_task_of_which_nothing_is_known() -> None:
+def test_no_task_waits_behind_a_task_with_an_unknown_run_time() -> None:
     estimator = RuntimeEstimator()
     assert estimator.ahead == 0
     estimator.observe("known", QUICK_S)

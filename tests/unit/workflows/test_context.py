@@ -1,4 +1,4 @@
-"""What a task is told about its run."""
+"""The information that a task receives about its run."""
 
 from typing import Any
 
@@ -60,29 +60,29 @@ def context(*entries: dict[str, Any]) -> WorkflowContext:
     return WorkflowContext(inputs, app.registry.result_codec)
 
 
-def test_it_says_where_it_is() -> None:
+def test_it_has_the_ids_of_its_run_and_node() -> None:
     here = context()
     assert (here.workflow_id, here.task_index, here.task_name) == ("run", 4, "report")
 
 
 def test_a_result_is_found_by_node_and_by_key() -> None:
-    told = context(entry("fetched", "COMPLETED", "page", kind="task", task_name="fetch"))
-    assert told.result_for(FETCHED).ok_value == "page"
-    assert told.result_for(NodeKey("fetched")).ok_value == "page"
-    assert told.has_result(FETCHED)
+    received = context(entry("fetched", "COMPLETED", "page", kind="task", task_name="fetch"))
+    assert received.result_for(FETCHED).ok_value == "page"
+    assert received.result_for(NodeKey("fetched")).ok_value == "page"
+    assert received.has_result(FETCHED)
 
 
 def test_a_map_has_a_list_of_results() -> None:
-    told = context(entry("each", "COMPLETED", [{"ok": 1}, {"ok": 2}], kind="map", task_name="resize"))
+    received = context(entry("each", "COMPLETED", [{"ok": 1}, {"ok": 2}], kind="map", task_name="resize"))
     for asked in (EACH, EACH.key()):
-        assert [each.unwrap() for each in told.result_for(asked).unwrap()] == [1, 2]
+        assert [each.unwrap() for each in received.result_for(asked).unwrap()] == [1, 2]
 
 
-def test_errors_come_as_errors() -> None:
+def test_errors_are_returned_as_errors() -> None:
     skipped = {"error_code": "UPSTREAM_SKIPPED", "message": "m", "data": {"dependency_index": 1}, "exception": None}
-    told = context(entry("fetched", "SKIPPED", skipped), entry("child", "FAILED", CHILD_ERROR, summary=SUMMARY))
-    assert told.result_for(FETCHED).err_value.error_code == "UPSTREAM_SKIPPED"
-    error = told.result_for(CHILD).err_value
+    received = context(entry("fetched", "SKIPPED", skipped), entry("child", "FAILED", CHILD_ERROR, summary=SUMMARY))
+    assert received.result_for(FETCHED).err_value.error_code == "UPSTREAM_SKIPPED"
+    error = received.result_for(CHILD).err_value
     assert isinstance(error, SubWorkflowError)
     assert error.sub_workflow_id == "id"
     assert error.sub_workflow_summary == SubWorkflowSummary(WorkflowStatus.FAILED, None, 3, 1, 1, 1, "first failed")
@@ -90,27 +90,27 @@ def test_errors_come_as_errors() -> None:
 
 def test_a_summary_has_the_output_in_its_type() -> None:
     summary = SUMMARY | {"status": "COMPLETED", "output": "page", "error_summary": None}
-    told = context(entry("child", "COMPLETED", "page", summary=summary), entry("other", "SKIPPED", None))
-    assert told.has_summary(CHILD)
-    assert told.summary_for(CHILD) == SubWorkflowSummary(WorkflowStatus.COMPLETED, "page", 3, 1, 1, 1, None)
-    assert not told.has_summary(SubWorkflowNode(Child, node_id="other"))
+    received = context(entry("child", "COMPLETED", "page", summary=summary), entry("other", "SKIPPED", None))
+    assert received.has_summary(CHILD)
+    assert received.summary_for(CHILD) == SubWorkflowSummary(WorkflowStatus.COMPLETED, "page", 3, 1, 1, 1, None)
+    assert not received.has_summary(SubWorkflowNode(Child, node_id="other"))
     with pytest.raises(KeyError, match="no summary of <workflow node 'other'>"):
-        told.summary_for(SubWorkflowNode(Child, node_id="other"))
+        received.summary_for(SubWorkflowNode(Child, node_id="other"))
 
 
 def test_a_node_that_was_not_waited_for_has_no_result_yet() -> None:
-    told = context(entry("fetched", "RUNNING", None))
-    assert not told.has_result(FETCHED)
-    assert told.result_for(FETCHED).err_value.error_code == "RESULT_NOT_READY"
+    received = context(entry("fetched", "RUNNING", None))
+    assert not received.has_result(FETCHED)
+    assert received.result_for(FETCHED).err_value.error_code == "RESULT_NOT_READY"
 
 
 def test_a_node_that_is_not_listed_is_named() -> None:
-    told = context(entry("fetched", "COMPLETED", "x"))
-    assert not told.has_result(EACH)
+    received = context(entry("fetched", "COMPLETED", "x"))
+    assert not received.has_result(EACH)
     with pytest.raises(
         KeyError, match="<map node 'each'> is not in the workflow_ctx_from of this node, which contains fetch"
     ):
-        told.result_for(EACH)
+        received.result_for(EACH)
 
 
 def test_a_node_without_an_id_cannot_be_found() -> None:
@@ -120,7 +120,7 @@ def test_a_node_without_an_id_cannot_be_found() -> None:
         context().has_result(fetch.node()("x"))
 
 
-def test_a_task_may_declare_them() -> None:
+def test_a_task_may_declare_both_parameters() -> None:
     signature: SignatureCodec = report.definition.signature
     call = b'{"workflow_ctx":null,"workflow_meta":{"workflow_id":"run","task_index":1,"task_name":"report"}}'
     assert signature.decode_call(call) == (

@@ -1,4 +1,4 @@
-"""Workflows as classes: how they take their nodes in, and what they are known by."""
+"""Workflows as classes: their nodes and their keys."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ class Ingest(WorkflowDefinition[int]):
     said = report.node(waits_for=[total], workflow_ctx_from=[total])()
 
     class Meta:
-        output = total  # noqa: F821 - lent to the module for as long as Meta needs it
+        output = total  # noqa: F821 - exported to the module until Meta is defined
         on_error = OnError.PAUSE
         success_policy = SuccessPolicy([SuccessCase([total])], optional=[said])  # noqa: F821
 
@@ -62,13 +62,13 @@ def test_references_lead_to_the_nodes_with_names() -> None:
     assert spec.on_error is OnError.PAUSE
 
 
-def test_a_node_of_others_stays_as_it_was() -> None:
+def test_nodes_of_other_workflows_stay_unchanged() -> None:
     assert shared.node_id is None
     assert Ingest.again is not shared
     assert Ingest.again.location == shared.location
 
 
-def test_nodes_are_lent_to_the_module_for_meta_only() -> None:
+def test_nodes_are_exported_to_the_module_only_until_meta_is_defined() -> None:
     assert {"page", "parsed", "total", "said"}.isdisjoint(globals())
     assert lent == "not a node"
 
@@ -100,25 +100,25 @@ def test_nodes_may_be_named_as_text() -> None:
     assert (spec.output, spec.on_error) == (Text.lent, "pause")
 
 
-def test_a_class_may_be_tried_again() -> None:
+def test_a_class_may_be_defined_again_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError):
 
         class Broken(WorkflowDefinition[str]):
             left = fetch.node()("x")
             never = 1 / 0
 
-    class Mended(WorkflowDefinition[str]):
-        name = "mended"
-        definition_key = "test_workflow_definition.mended"
+    class Fixed(WorkflowDefinition[str]):
+        name = "fixed"
+        definition_key = "test_workflow_definition.fixed"
         left = fetch.node()("x")
 
         class Meta:
             output: Any = left  # noqa: F821
 
-    assert Mended.build(app).output is Mended.left
+    assert Fixed.build(app).output is Fixed.left
 
 
-def test_a_subclass_has_nodes_of_its_own() -> None:
+def test_a_subclass_has_separate_nodes() -> None:
     class Longer(Ingest):
         definition_key = "test_workflow_definition.longer"
         last = add.node()(from_node(Ingest.parsed))
@@ -138,7 +138,7 @@ def test_a_node_does_not_take_a_name_that_definitions_use(name: str) -> None:
     assert raised.value.code == "HRS-003"
 
 
-def test_a_subclass_needs_a_key_of_its_own() -> None:
+def test_a_subclass_needs_a_separate_key() -> None:
     with pytest.raises(WorkflowValidationError, match="two definitions have the key"):
 
         class Same(Ingest):
@@ -155,7 +155,7 @@ class Paged(WorkflowDefinition[str]):
         return app.workflow("paged", pages, output=pages[-1])
 
 
-def test_what_build_with_makes_has_the_key() -> None:
+def test_a_spec_of_build_with_has_the_key() -> None:
     spec = Paged.build_with(app, "x", times=2)
     assert (spec.definition_key, spec.node_ids) == (Paged.definition_key, ("page0", "page1"))
     with pytest.raises(WorkflowValidationError, match="has no definition_key"):
@@ -194,7 +194,7 @@ def test_a_definition_of_variadic_parameters_can_be_built_by_a_worker() -> None:
     assert {BUILD_TASK + Paged.definition_key, BUILD_TASK + Open.definition_key} <= names
 
 
-def test_a_definition_whose_parameters_cannot_be_carried_is_in_nobody_s_way() -> None:
+def test_a_definition_with_unsupported_parameters_affects_no_other() -> None:
     class Closed(WorkflowDefinition[str]):
         name = "closed"
         definition_key = "test_workflow_definition.closed"
@@ -265,7 +265,7 @@ def test_a_definition_of_no_type_takes_any_output() -> None:
     assert Untyped.output_type() is Any
 
 
-def test_all_problems_come_together() -> None:
+def test_all_problems_are_reported_together() -> None:
     class Wrong(WorkflowDefinition[int]):
         page = fetch.node(queue="fast")("x")
 

@@ -1,4 +1,4 @@
-"""Nodes: what builders make, what is frozen, what has a key."""
+"""Nodes: builders, immutability and keys."""
 
 import gc
 import weakref
@@ -64,7 +64,7 @@ def test_options_may_hold_arguments_which_are_merged_with_those_of_the_call() ->
     )
 
 
-def test_a_map_honours_arguments_in_its_options() -> None:
+def test_a_map_uses_arguments_in_its_options() -> None:
     found, factor = listing.node()(), fetch.node()("x")
     node = resize.map(over=from_node(found), kwargs={"size": 100})()
     assert (node.kwargs, node.waits_for) == ({"size": 100}, (found,))
@@ -84,7 +84,7 @@ def test_positions_are_those_of_the_function() -> None:
     assert (node.args, node.kwargs) == ((True,), {})
 
 
-def test_what_the_worker_fills_in_may_be_given_as_none() -> None:
+def test_parameters_that_the_worker_fills_in_may_be_passed_as_none() -> None:
     assert report.node()("x", None, workflow_meta=None).kwargs == {"title": "x"}
 
 

@@ -1,4 +1,4 @@
-"""The model that runs in the database are compared with: each sentence about a run, tried on the model."""
+"""The model with which runs in the database are compared. Each rule about runs is tested on the model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -45,7 +45,7 @@ def start(*nodes: dict[str, Any], **options: Any) -> Run:
 
 
 def end(run: Run, *ends: int, as_: Outcome | None = None) -> list[str]:
-    """Nodes end together; how all stand after that."""
+    """End nodes together; return the states of all nodes after that."""
     for index in ends:
         begin(run, index)
     finish([(run, index, as_ or ok(index)) for index in ends])
@@ -129,7 +129,7 @@ def test_the_lowest_of_failures_that_come_together_counts() -> None:
     assert (run.status, run.error) == ("FAILED", error("ONE"))
 
 
-def test_without_an_output_the_leaves_come_out() -> None:
+def test_without_an_output_the_results_of_the_leaves_are_returned() -> None:
     run = start(node(), node(0), node(0))
     end(run, 0)
     end(run, 1, 2)
@@ -153,7 +153,7 @@ def test_a_policy_decides_by_cases(bad: Sequence[int], expected: Outcome) -> Non
     assert run.outcome() == expected
 
 
-def test_a_case_is_not_met_by_what_was_skipped() -> None:
+def test_a_skipped_node_does_not_meet_a_case() -> None:
     run = start(node(), node(0), cases=[[1]], output=1)
     end(run, 0, as_=BAD)
     assert run.outcome() == failed("WORKFLOW_SUCCESS_CASE_NOT_MET")
@@ -218,7 +218,7 @@ def test_a_retry_waits_while_the_run_is_paused() -> None:
     assert run.waiting() == [0]
 
 
-def test_cancel_fails_what_has_begun_and_skips_the_rest() -> None:
+def test_cancel_fails_started_nodes_and_skips_the_others() -> None:
     run = start(node(), node(), node(1))
     begin(run, 0)
     assert cancel(run)
@@ -332,7 +332,7 @@ def test_a_map_over_an_error_fails_with_it() -> None:
 
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
-    """Workflows of up to ten nodes."""
+    """Draw workflows of up to ten nodes."""
     nodes: list[dict[str, Any]] = []
     for index in range(draw(st.integers(1, 10))):
         waits_for = sorted(draw(st.sets(st.integers(0, index - 1), max_size=4))) if index else []

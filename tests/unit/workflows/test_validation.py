@@ -1,4 +1,4 @@
-"""What is wrong with a workflow, as a user sees it: every code, several at once, and where."""
+"""The validation of workflows, as a user sees it: every code, several errors at once, and their locations."""
 
 import re
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def failing(make: Callable[[], object]) -> list[HorsiesError]:
 
 
 def said(make: Callable[[], object]) -> str:
-    """What is printed, without the lines that show the source; every problem must have them."""
+    """Return the rendered errors without the lines that show the source. Every error must have such lines."""
     problems = failing(make)
     rendered = render_errors(problems, color=False)
     shown, places = PLACE.subn("", rendered)
@@ -413,7 +413,7 @@ def test_102_unknown_options_in_meta() -> None:
     )
 
 
-def test_102_a_check_goes_on_without_unknown_options() -> None:
+def test_102_a_check_continues_without_unknown_options() -> None:
     node: Any = fetch.node
     found: list[HorsiesError] = []
     with collecting(found):
@@ -429,7 +429,7 @@ def test_008_a_source_in_args_from_that_is_no_node() -> None:
     )
 
 
-def test_008_from_node_of_what_is_no_node() -> None:
+def test_008_from_node_of_another_object() -> None:
     call: Any = from_node
     assert said(lambda: call("page")) == (
         "error[HRS-008]: from_node() got str ('page'), which is not a node\n"
@@ -533,7 +533,7 @@ def test_all_problems_of_a_spec_are_reported_at_once() -> None:
     assert codes == ["001", "016", "003", "006", "011", "014", "020"]
 
 
-def test_a_check_under_way_keeps_them_and_goes_on() -> None:
+def test_a_running_check_collects_errors_and_continues() -> None:
     found: list[HorsiesError] = []
     with collecting(found):
         spec = workflow(node(resize))

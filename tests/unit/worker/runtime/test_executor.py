@@ -46,7 +46,7 @@ def test_hooks_see_an_attempt_that_was_stopped_before_its_code_was_called(name: 
     assert seen == [name, "TASK_CANCELLED"]
 
 
-def test_a_task_that_freezes_time_does_not_end_its_neighbours() -> None:
+def test_a_task_that_freezes_time_does_not_end_concurrent_tasks() -> None:
     attempts = RunningAttempts()
     job = Job(Fence(uuid4(), 1), 1, "add", "default", b"{}", timeout_ms=60_000)
     attempts.add(job)
