@@ -1,4 +1,4 @@
-"""Runs of workflows that do nothing: wide, long, many, and how long it takes to start them."""
+"""Benchmarks of workflow runs with no-op tasks: wide runs, long runs, many runs, and the time to start them."""
 
 import itertools
 import statistics
@@ -22,7 +22,7 @@ def hop(before: TaskResult[int, TaskError]) -> TaskResult[int, TaskError]:
 
 @app.workflow_builder(cases=[{"count": 2}])
 def fan_out(count: int) -> WorkflowSpec[int]:
-    """One node, many that wait for it, one that waits for those."""
+    """Return a workflow of one node, many nodes that wait for it, and one node that waits for all of those."""
     first = TaskNode(bench_tasks.noop, kwargs={"number": 0})
     wide = [TaskNode(bench_tasks.noop, kwargs={"number": number}, waits_for=[first]) for number in range(count)]
     join = TaskNode(bench_tasks.noop, kwargs={"number": 1}, waits_for=wide)
@@ -31,7 +31,7 @@ def fan_out(count: int) -> WorkflowSpec[int]:
 
 @app.workflow_builder(cases=[{"count": 2}])
 def chain(count: int) -> WorkflowSpec[int]:
-    """Nodes that hand a number on."""
+    """Return a chain of nodes that pass on a number."""
     nodes = [TaskNode(bench_tasks.noop, kwargs={"number": 0})]
     for _ in range(count - 1):
         nodes.append(hop.node()(from_node(nodes[-1])))
@@ -40,7 +40,7 @@ def chain(count: int) -> WorkflowSpec[int]:
 
 @app.workflow_builder(cases=[{"side": 2}])
 def lattice(side: int) -> WorkflowSpec[Any]:
-    """Rows of nodes, each of which waits for two of the row before."""
+    """Return rows of nodes, in which each node waits for two nodes of the previous row."""
     rows = [[TaskNode(bench_tasks.noop, kwargs={"number": 0}) for _ in range(side)]]
     for _ in range(side - 1):
         above = rows[-1]
@@ -54,7 +54,7 @@ def lattice(side: int) -> WorkflowSpec[Any]:
 
 
 def seconds_of(*specs: WorkflowSpec[Any]) -> float:
-    """From the first start to the last end."""
+    """Measure the seconds from the first start to the last end."""
     start = time.perf_counter()
     handles = [spec.start().unwrap() for spec in specs]
     finish(handles)
@@ -68,7 +68,7 @@ def finish(handles: list[WorkflowHandle[Any]]) -> None:
 
 
 def flows(runs: int, scale: int) -> None:
-    """Measure all, a hundredth of the size for each 1/100 of the scale."""
+    """Run all benchmarks; ``scale`` is the size in percent."""
     wide, many, side = 10 * scale, 10 * scale, scale
 
     def start_ms(spec: WorkflowSpec[Any]) -> float:

@@ -1,4 +1,4 @@
-"""The tasks that are measured: they do nothing."""
+"""The measured tasks, which do nothing."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Crowds: many rows that a claim is not to take, each in a database of its own."""
+"""Crowds: many rows that a claim must not take, each crowd in a separate database."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -24,23 +24,23 @@ _HISTORY = """
 
 
 def scheduled(count: int) -> str:
-    """The worker's own tasks, due from tomorrow on."""
+    """Tasks that the worker knows, due from tomorrow on."""
     return _TASKS.format(name="'noop'", run_at="now() + interval '1 day' + n * interval '1 ms'", count=count)
 
 
 def foreign(count: int) -> str:
-    """Tasks of names that the worker does not know, due for an hour, before everything else."""
+    """Tasks with names that the worker does not know, due an hour ago, before all others."""
     return _TASKS.format(name="'foreign_' || n % 10", run_at="now() - interval '1 hour'", count=count)
 
 
 def ended(count: int) -> str:
-    """Tasks of the last minutes that have ended."""
+    """Tasks that ended in the last minutes."""
     return _HISTORY.format(count=count)
 
 
 @contextmanager
 def place(url: str, fill: str | None) -> Generator[str]:
-    """Another database of the server, with a crowd in it as autovacuum would leave it."""
+    """Create another database with a crowd, in the state after autovacuum."""
     name = f"crowd_{uuid4().hex}"
     there = make_conninfo(url, dbname=name)
     with psycopg.connect(url, autocommit=True) as connection:

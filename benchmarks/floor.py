@@ -1,6 +1,6 @@
-"""The floor: what plain psycopg reaches with the same statements, batches, durability and rows, and no user code.
+"""The floor: the throughput of plain psycopg with the same statements, batches, durability and rows, without user code.
 
-Claiming and finishing by two connections in lockstep threads of one process; sending by one connection.
+Two connections in two threads of one process claim and finish in lockstep. One connection sends.
 """
 
 import statistics
@@ -32,12 +32,12 @@ def ask[R](connection: psycopg.Connection[tuple[object, ...]], call: Call[R]) ->
 
 
 def request(number: int, task: str = "noop") -> EnqueueRequest:
-    """The row that sending the task makes."""
+    """Return the row that a send of the task creates."""
     return EnqueueRequest(uuid7(), task, "default", 100, b'{"number":%d}' % number, bytes(32), 0.0, None, None, None)
 
 
 def fill(url: str, count: int, task: str) -> None:
-    """Put so many tasks into the queue, as quickly as can be."""
+    """Put ``count`` tasks into the queue as quickly as possible."""
     with connect(url) as connection, connection.pipeline():
         for number in range(count):
             call = task_queries.enqueue(request(number, task), replay=False)
@@ -45,7 +45,7 @@ def fill(url: str, count: int, task: str) -> None:
 
 
 def drain(url: str, count: int, batch: int, connections: int = 2) -> float:
-    """Claim and finish everything; tasks per second."""
+    """Claim and finish all tasks; return the tasks per second."""
     left = count
     lock = threading.Lock()
 
@@ -82,7 +82,7 @@ def drain(url: str, count: int, batch: int, connections: int = 2) -> float:
 
 
 def claim(url: str, rounds: int) -> float:
-    """Claim a task that was just sent, and finish it; the median time of a claim in milliseconds."""
+    """Repeatedly claim and finish a new task; return the median time of a claim in milliseconds."""
     worker_id, times = uuid4(), list[float]()
     with connect(url) as connection:
         ask(connection, worker_queries.worker_start(worker_id, FACTS))
@@ -98,12 +98,12 @@ def claim(url: str, rounds: int) -> float:
 
 
 def outcome(fence: Fence) -> Outcome:
-    """A task that has ended well."""
+    """Return the outcome of a successful task."""
     return Outcome(fence, ok=True, result=b"1", error_code=None, retry_after=None, worker_pid=1, process_name="floor")
 
 
 def send(url: str, count: int) -> float:
-    """Enqueue one by one, with a notice each, by one connection; tasks per second."""
+    """Enqueue tasks one by one, each with a notice, over one connection; return the tasks per second."""
     with connect(url) as connection:
         start = time.perf_counter()
         for number in range(count):

@@ -1,8 +1,8 @@
-"""`make bench`: each number beside its floor, in one session, alternating, with medians.
+"""`make bench`: measures each number and its floor in turns, in one session, and prints medians.
 
     .venv/bin/python benchmarks/run.py [--quick] [NAME …]
 
-`--quick` runs everything once and small, to see that it works; its numbers mean nothing.
+`--quick` runs each benchmark once with a small size, to check that it works. Its numbers are meaningless.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from setting import database, facts, measure, wait_for, worker
 
 import horsies
 
-# From the first outcomes to the last.
+# The rate from the first outcomes to the last.
 RATE = b"""
     select count(*) filter (where finished_at > first) / extract(epoch from max(finished_at) - min(first))
     from (select finished_at, min(finished_at) over () as first from horsies.history) as outcomes
@@ -38,7 +38,7 @@ LONGEST_GAP = b"""
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """The sizes of the benchmarks."""
 
     runs: int
     drained: int
@@ -61,13 +61,13 @@ def drain_sync(url: str, size: Size) -> None:
 
 
 def drain_async(url: str, size: Size) -> None:
-    """The same with asynchronous tasks, a hundred at a time in each of two processes."""
+    """Empty a queue of asynchronous tasks with two processes, each with a concurrency of 100."""
     options = ("--processes=2", "--concurrency=100")
     measure("drain async, 2 x 100", "/s", size.runs, lambda: drained(url, size.drained, "noop_async", *options))
 
 
 def send(url: str, size: Size) -> None:
-    """Send one by one."""
+    """Send tasks one by one."""
 
     def once() -> float:
         empty(url)
@@ -82,7 +82,7 @@ def send(url: str, size: Size) -> None:
 
 
 def latency(url: str, size: Size) -> None:
-    """From send to result on an idle worker."""
+    """Measure the time from send to result on an idle worker."""
 
     def quantiles() -> list[float]:
         times: list[float] = []
@@ -100,7 +100,7 @@ def latency(url: str, size: Size) -> None:
 
 
 def startup(url: str, size: Size) -> None:
-    """From the start of `horsies worker` to the end of the first task, which was waiting."""
+    """Measure the time from the start of `horsies worker` to the end of a task that was waiting."""
 
     def once() -> float:
         empty(url)
@@ -114,14 +114,14 @@ def startup(url: str, size: Size) -> None:
 
 
 def idle(url: str, size: Size) -> None:
-    """What a worker costs that has nothing to do: memory of a child of its own, statements, processor time."""
+    """Measure the cost of an idle worker: unshared memory of a child, transactions, and processor time."""
     empty(url)
     with worker("--processes=2") as process:
         bench_tasks.noop.send(0).unwrap().get()
-        template, *children = psutil.Process(process.pid).children(recursive=True)
+        fork_server, *children = psutil.Process(process.pid).children(recursive=True)
         own = [own_memory([each]) for each in children]
         measure("memory of an idle child, not shared", "MB", len(own), iter(own).__next__)
-        family = [psutil.Process(process.pid), template, *children]
+        family = [psutil.Process(process.pid), fork_server, *children]
 
         def once() -> tuple[float, float]:
             before, busy_before = transactions(url), busy_seconds(family)
@@ -137,7 +137,7 @@ def idle(url: str, size: Size) -> None:
 
 
 def claims(url: str, size: Size) -> None:
-    """How long a claim takes beside a crowd that it is not to take, and beside nothing. The runs take turns."""
+    """Measure the time of a claim with and without a crowd of other rows. The runs alternate."""
     crowds = {
         "empty": None,
         f"{size.crowd:,} tasks scheduled ahead": crowd.scheduled(size.crowd),
@@ -154,12 +154,12 @@ def claims(url: str, size: Size) -> None:
 
 
 def memory(url: str, size: Size) -> None:
-    """By how much a worker grows between the first fifth of many tasks and their end."""
+    """Measure the memory growth of a worker from the first fifth of many tasks to their end."""
     empty(url)
     floor.fill(url, size.lasting, "noop")
     with worker("--processes=2") as process:
         wait_for(lambda: ended(url) >= size.lasting // 5, 0.05)
-        _template, *children = psutil.Process(process.pid).children(recursive=True)
+        _fork_server, *children = psutil.Process(process.pid).children(recursive=True)
         family = {"supervisor": [psutil.Process(process.pid)], "children": children}
         before = {name: own_memory(members) for name, members in family.items()}
         wait_for(lambda: ended(url) == size.lasting, 0.05)
@@ -169,7 +169,7 @@ def memory(url: str, size: Size) -> None:
 
 
 def outlier(url: str, size: Size) -> None:
-    """The longest time in which nothing ended, while a task of a minute runs among quick ones that wait."""
+    """Measure the longest time without an outcome while a long task runs among waiting quick ones."""
 
     def once() -> float:
         empty(url)
@@ -188,7 +188,7 @@ def own_memory(processes: Sequence[psutil.Process]) -> float:
 
 
 def flows(url: str, size: Size) -> None:
-    """Runs of workflows."""
+    """Run the benchmarks of workflows."""
     empty(url)
     bench_flows.flows(size.runs, size.flows)
 
@@ -205,7 +205,7 @@ def busy_seconds(processes: Sequence[psutil.Process]) -> float:
 
 
 def replacement(url: str, size: Size) -> None:
-    """From the death of a child that was busy to the end of a task that its successor ran."""
+    """Measure the time from the death of a child to the end of a task that its successor ran."""
 
     def once() -> float:
         empty(url)
@@ -225,7 +225,7 @@ def drained(url: str, count: int, task: str, *options: str) -> float:
     empty(url)
     floor.fill(url, count, task)
     with worker(*options):
-        wait_for(lambda: ended(url) == count, 0.25)  # seldom: to count takes time from those who are measured
+        wait_for(lambda: ended(url) == count, 0.25)  # polls rarely, because counting slows down the measured processes
     return asked(url, RATE)
 
 
@@ -251,7 +251,7 @@ def empty(url: str) -> None:
 
 
 def capped(url: str, size: Size) -> None:
-    """Tasks of 50 ms in five places: what a cap leaves to 4 workers of 8 processes, and 5 processes without a cap."""
+    """Compare tasks of 50 ms in 32 processes with a cap of 5 with the same tasks in 5 processes without a cap."""
 
     def once(cap: int | None, workers: int, processes: int) -> float:
         empty(url)
@@ -270,7 +270,7 @@ def capped(url: str, size: Size) -> None:
 
 
 def due(url: str, size: Size) -> None:
-    """How long after its time a scheduled task begins, on an idle worker that is not told and does not poll."""
+    """Measure how late a scheduled task starts on an idle worker, which neither polls nor gets a notice."""
     empty(url)
     with worker("--processes=2"):
         for number in range(size.latencies // 10):
@@ -306,7 +306,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []])
     asked = parser.parse_args()
     print(facts())
-    compileall.compile_dir(Path(horsies.__file__).parent, quiet=1)  # as it is installed, whatever the environment says
+    compileall.compile_dir(Path(horsies.__file__).parent, quiet=1)  # as in an installed package
     with database() as url:
         for name in asked.names or BENCHMARKS:
             BENCHMARKS[name](url, QUICK if asked.quick else FULL)

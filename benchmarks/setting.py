@@ -1,4 +1,4 @@
-"""What all benchmarks share: a server, a database, workers, medians, and the facts that go beside a number."""
+"""Shared code of the benchmarks: a server, a database, workers, medians, and a description of the machine."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ READY_WITHIN_S = 60
 
 @dataclass(frozen=True)
 class Measured:
-    """One number with its spread."""
+    """One measured number with its spread."""
 
     name: str
     unit: str
@@ -37,7 +37,7 @@ class Measured:
 
 
 def measure(name: str, unit: str, runs: int, once: Callable[[], float]) -> Measured:
-    """Run ``once`` so often, and print the median and the extremes."""
+    """Call ``once`` ``runs`` times, and print the median and the extremes."""
     found = Measured(name, unit, [once() for _ in range(runs)])
     print(found, flush=True)
     return found
@@ -45,7 +45,7 @@ def measure(name: str, unit: str, runs: int, once: Callable[[], float]) -> Measu
 
 @contextmanager
 def database() -> Generator[str]:
-    """An empty database of an embedded server with default durability; the environment points at it."""
+    """Create an empty database on an embedded server with default durability, and set the environment to it."""
     folder = Path(tempfile.mkdtemp(prefix="horsies-bench-"))
     server = embedded.acquire(folder / "pg")
     name = f"bench_{uuid4().hex}"
@@ -67,7 +67,7 @@ def database() -> Generator[str]:
 
 @contextmanager
 def worker(*options: str, is_ready: bool = True, app: str = "bench_tasks:app") -> Generator[subprocess.Popen[bytes]]:
-    """A worker of the benchmark's tasks, by default when it is ready to claim."""
+    """Run a worker of the benchmark's tasks; by default, wait until it is ready."""
     command = [str(Path(sys.executable).parent / "horsies"), "worker", app, *options]
     with tempfile.NamedTemporaryFile(suffix=".log") as log:
         process = subprocess.Popen(command, cwd=HERE, stderr=log)
@@ -81,7 +81,7 @@ def worker(*options: str, is_ready: bool = True, app: str = "bench_tasks:app") -
 
 
 def wait_for(condition: Callable[[], bool], poll_s: float = 0.005) -> None:
-    """Wait until something is the case."""
+    """Wait until a condition holds."""
     until = time.monotonic() + READY_WITHIN_S
     while not condition():
         if time.monotonic() > until:
@@ -90,7 +90,7 @@ def wait_for(condition: Callable[[], bool], poll_s: float = 0.005) -> None:
 
 
 def facts() -> str:
-    """Commit, machine and versions."""
+    """Return the commit, the machine and the versions."""
     git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE)
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}"
     versions = f"Python {platform.python_version()}, psycopg {psycopg.__version__}"

@@ -1,4 +1,4 @@
-"""How long a person waits: for an import, for help, for a change to be seen running."""
+"""Waiting times of a person: for an import, for help, and for a changed file to be reloaded."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def took(*command: str) -> float:
 
 
 def imports(runs: int) -> None:
-    """The package beside pydantic and psycopg, which it stands on; and the help of the command line."""
+    """Measure the import of the package, of pydantic and of psycopg, and the help of the command line."""
     base = "import psycopg; from pydantic import BaseModel, TypeAdapter"
     floor = measure("import, floor: pydantic and psycopg", "ms", runs, lambda: took(sys.executable, "-c", base))
     ours = measure(
@@ -41,7 +41,7 @@ def imports(runs: int) -> None:
 
 
 def reload(runs: int) -> None:
-    """From the change of a file to the result of a task that was sent then, with `horsies dev`."""
+    """Measure the time from a change of a file to the result of a task sent then, with `horsies dev`."""
     with tempfile.TemporaryDirectory(prefix="horsies-bench-") as name:
         folder = Path(name)
         file = folder / "instance.py"
@@ -65,7 +65,7 @@ def changed(file: Path, text: str, env: dict[str, str]) -> float:
     start = time.perf_counter()
     file.write_text(text.replace("a + b + 0", f"a + b + {number}"))
     command = [HORSIES, "send", "instance:app", "add_numbers", "0", "0", "--wait"]
-    while True:  # a worker that has not seen the change yet may take it
+    while True:  # a worker that has not noticed the change yet may run the task
         done = subprocess.run(command, cwd=file.parent, env=env, capture_output=True, text=True, check=True)
         if done.stdout.strip() == str(number):
             return time.perf_counter() - start

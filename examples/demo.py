@@ -1,7 +1,7 @@
-"""`make demo`: an embedded PostgreSQL, a real worker, real work, and what became of it.
+"""`make demo`: starts an embedded PostgreSQL and a worker, sends tasks, and shows their results.
 
-The files of the seed example are copied to a folder of their own, as a new user would type them; only the database URL
-is replaced. Everything is stopped and removed at the end.
+The files of the seed example are copied to a separate folder, as a new user would type them. Only the database URL is
+replaced. Everything is stopped and removed at the end.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ def say(text: str) -> None:
 
 
 def prepare(folder: Path, database_url: str) -> None:
-    """Copy the examples, with our database in place of the printed one."""
+    """Copy the examples, and replace the database URL in them."""
     for file in (*(EXAMPLES / "seed").glob("*.py"), EXAMPLES / "demo_tasks.py"):
         text = file.read_text(encoding="utf-8").replace(PRINTED_URL, database_url)
         (folder / file.name).write_text(text, encoding="utf-8")
@@ -46,12 +46,12 @@ def prepare(folder: Path, database_url: str) -> None:
 
 @contextmanager
 def worker(folder: Path) -> Generator[None]:
-    """Run a worker within the block; show its log, and see it leave in good order."""
+    """Run a worker within the block. At the end, stop it gracefully and show its log."""
     command = [str(Path(sys.executable).parent / "horsies"), "worker", "demo_tasks:app", "--processes=4"]
     console.print("$", " ".join(["horsies", *command[1:]]))
     log = folder / "worker.log"
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, cwd=folder, stderr=stream)  # our own command
+        process = subprocess.Popen(command, cwd=folder, stderr=stream)  # a fixed command
     try:
         until = time.monotonic() + READY_WITHIN_S
         while "worker.ready" not in log.read_text(encoding="utf-8"):
@@ -62,12 +62,12 @@ def worker(folder: Path) -> Generator[None]:
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait()
-    say(f"The worker left with exit code {code}. Its log:")
+    say(f"The worker exited with code {code}. Its log:")
     console.print(log.read_text(encoding="utf-8"), highlight=False, soft_wrap=True, markup=False)
 
 
 def run_seed_example() -> None:
-    """Run the seed example's producer as it is printed, and its endpoint."""
+    """Run the producer and the endpoint of the seed example as printed."""
     say("The seed example, as printed")
     console.print("producer.py:")
     runpy.run_path("producer.py")
@@ -80,13 +80,13 @@ def send_more(tasks: Any) -> Iterator[tuple[str, TaskSendResult[TaskHandle[Any]]
     yield "process_data({})", tasks.instance.process_data.send({})
     yield "divide(1, 0)", tasks.demo_tasks.divide.send(1, 0)
     yield 'fetch_greeting("Ada")', tasks.demo_tasks.fetch_greeting.send("Ada")
-    yield 'ask_shop("hay")', tasks.demo_tasks.ask_shop.send("hay")
+    yield 'ask_shop("paper")', tasks.demo_tasks.ask_shop.send("paper")
     yield "add_numbers(20, 22) in 0.5 s", tasks.instance.add_numbers.schedule(0.5, 20, 22)
     yield 'add_numbers("5", 3)', tasks.instance.add_numbers.send("5", 3)
 
 
 def outcome(handle: TaskHandle[Any]) -> tuple[str, str]:
-    """What became of a task: its result, and its attempts."""
+    """Return the result and the attempts of a task."""
     result = handle.get(timeout_ms=30_000)
     shown = repr(result.ok_value) if result.is_ok() else f"{result.err_value.error_code}: {result.err_value.message}"
     match handle.info(include_attempts=True):
@@ -97,8 +97,8 @@ def outcome(handle: TaskHandle[Any]) -> tuple[str, str]:
 
 
 def show_more() -> None:
-    """Send work that ends in every way, and show how it ended."""
-    say("More work: errors are values")
+    """Send tasks that end in different ways, and show their outcomes."""
+    say("More tasks: errors are values")
     modules = type("Tasks", (), {name: __import__(name) for name in ("instance", "demo_tasks")})
     table = Table("sent", "result", "attempts")
     for call, sent in list(send_more(modules)):
@@ -112,9 +112,9 @@ def show_more() -> None:
 
 def run_workflow() -> None:
     """Start a workflow, and show each of its nodes."""
-    say("A workflow: a task for each item of a list that is only known when it runs, and what comes of them")
+    say("A workflow: a task for each item of a list that another task returns, and a summary of the results")
     demo_tasks: Any = __import__("demo_tasks")
-    handle = demo_tasks.order(["hay", "oats", "salt"]).start().unwrap()
+    handle = demo_tasks.order(["paper", "stapler", "printer"]).start().unwrap()
     console.print("result:", handle.get(timeout_ms=30_000).unwrap())
     table = Table("node", "task", "status", "result")
     for info in handle.tasks().unwrap():
@@ -137,7 +137,7 @@ def main() -> None:
         os.chdir(EXAMPLES)
         shutil.rmtree(folder)
         embedded.release()
-    console.print("\nEverything is stopped. The same by hand: see README.md.")
+    console.print("\nEverything is stopped. README.md shows how to do the same by hand.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""More tasks for the demo, beside those of the seed example: an error, an exception, a coroutine, a retry."""
+"""Additional tasks of the demo: an error, an exception, a coroutine, a retry, and a workflow."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from horsies import RetryPolicy, TaskError, TaskResult, WorkflowSpec, from_node
 
 @app.task("divide")
 def divide(dividend: int, divisor: int) -> TaskResult[float, TaskError]:
-    """Raise ZeroDivisionError for a divisor of 0: the worker makes an error of it."""
+    """Raise ZeroDivisionError for a divisor of 0. The worker turns the exception into an error."""
     return TaskResult(ok=dividend / divisor)
 
 
@@ -31,28 +31,28 @@ def ask_shop(item: str) -> TaskResult[str, TaskError]:
 
 @app.task("list_items")
 def list_items(names: list[str]) -> TaskResult[list[str], TaskError]:
-    """Find what is to be priced."""
+    """List the items of the order."""
     return TaskResult(ok=names)
 
 
 @app.task("price")
 def price(name: str, discount: int) -> TaskResult[int, TaskError]:
-    """Price one item; there is no salt."""
-    if name == "salt":
-        return TaskResult(err=TaskError(error_code="SOLD_OUT", message="no salt today"))
+    """Return the price of one item. Printers are sold out."""
+    if name == "printer":
+        return TaskResult(err=TaskError(error_code="SOLD_OUT", message="no printers today"))
     return TaskResult(ok=100 * len(name) - discount)
 
 
 @app.task("bill")
 def bill(prices: TaskResult[list[TaskResult[int, TaskError]], TaskError]) -> TaskResult[str, TaskError]:
-    """Add up what there is."""
+    """Add up the prices of the available items."""
     found = [each.unwrap() for each in prices.unwrap() if each.is_ok()]
     return TaskResult(ok=f"{len(found)} items for {sum(found)}")
 
 
-@app.workflow_builder(cases=[{"names": ["hay"]}])
+@app.workflow_builder(cases=[{"names": ["paper"]}])
 def order(names: list[str]) -> WorkflowSpec[str]:
-    """List items, price each, and add up."""
+    """List the items, find the price of each, and add up the prices."""
     items = list_items.node(node_id="items")(names)
     prices = price.map(over=from_node(items), node_id="prices")(discount=5)
     total = bill.node(node_id="total")(from_node(prices))
