@@ -9,7 +9,7 @@ def describe(total: TaskResult[int, TaskError]) -> TaskResult[str, TaskError]:
 
 if __name__ == "__main__":
     total = add_numbers.node(node_id="total")(5, 3)
-    text = describe.node(node_id="text")(from_node(total))  # waits for total, and gets its result
+    text = describe.node(node_id="text")(from_node(total))  # runs after `total`, with its result
     spec = app.workflow("sum", [total, text], output=text, definition_key="example.sum.v1")
     match spec.start():
         case Ok(run):

@@ -44,7 +44,7 @@ def test_claimed_to_running_by_start(db: Session) -> None:
     assert status(db, task_id) == "RUNNING"
 
 
-def test_claimed_to_pending_by_hand_back(db: Session) -> None:
+def test_claimed_to_pending_by_release(db: Session) -> None:
     task_id = send(db)
     worker = DrivenWorker(db)
     assert worker.release(*worker.prefetch()) == 1
@@ -58,7 +58,7 @@ def test_running_to_pending_by_retry(db: Session) -> None:
     assert status(db, task_id) == "PENDING"
 
 
-def test_running_to_pending_by_hand_back(db: Session) -> None:
+def test_running_to_pending_by_release(db: Session) -> None:
     task_id = send(db)
     worker = DrivenWorker(db)
     assert worker.release(worker.claim_one()) == 1

@@ -96,7 +96,7 @@ class Task:
         self.status, self.holder = status, None
 
     def go_back(self) -> None:
-        self.take("hand back")
+        self.take("release")
         self.attempt -= self.status == "RUNNING"
         self.status, self.holder = "PENDING", None
 

@@ -25,6 +25,8 @@ EXECUTED = [
     ROOT / "docs" / name
     for name in (
         "tasks.md",
+        "transactions.md",
+        "retries.md",
         "hooks.md",
         "queues.md",
         "results-and-errors.md",

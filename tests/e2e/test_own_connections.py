@@ -52,7 +52,7 @@ def dev(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[WorkerProces
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("dev", "page"), [("hooks", "hooks"), ("tasks", "tasks")], indirect=["dev"])
+@pytest.mark.parametrize(("dev", "page"), [("hooks", "hooks"), ("transactions", "transactions")], indirect=["dev"])
 @pytest.mark.usefixtures("dev")
 def test_a_page_runs_under_dev_without_any_variable(tmp_path: Path, page: str) -> None:
     producer = [f"from {page} import *", *blocks(ROOT / "docs" / f"{page}.md", "python run"), "app.close()"]
