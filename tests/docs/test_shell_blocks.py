@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.test_documents import FOLLOWED
 from tests.support.commands import horsies
 from tests.support.environment import URL_VARIABLE
 from tests.support.seed_page import SeedPage
@@ -20,7 +21,7 @@ from tests.support.workers import WorkerProcess, clean_environment
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     {*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")}
-    - {ROOT / "docs" / "tutorial.md"}  # test_tutorial.py runs every line of it
+    - {ROOT / "docs" / name for name in FOLLOWED}  # other tests run every line of them
 )
 BLOCK = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHOWN = re.compile(r"^```text\n\$ (horsies [^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
