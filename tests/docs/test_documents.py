@@ -33,6 +33,7 @@ EXECUTED = [
         "schedules.md",
         "workflows.md",
         "workflow-runs.md",
+        "upgrading.md",
         "coming-from-celery.md",
         "moving-from-horsies-0.md",
     )

@@ -1,7 +1,9 @@
-"""The codes, events and settings that docs/troubleshooting.md names exist."""
+"""The codes, events and settings that docs/troubleshooting.md and other pages about operations name exist."""
 
 import re
 from pathlib import Path
+
+import pytest
 
 from horsies import BuiltInTaskCode, ErrorCode, OperationalErrorCode, RetrievalCode
 
@@ -23,9 +25,12 @@ def test_every_code_of_a_task_exists() -> None:
     assert codes <= {code.value for kind in CODES for code in kind}
 
 
-def test_every_log_event_exists() -> None:
-    events = re.findall(r"`((?:child|worker|connection|task)\.[a-z_]+)`", PAGE)
-    assert len(events) >= 4
+@pytest.mark.parametrize("name", ["troubleshooting", "production", "schedules", "upgrading"])
+def test_every_log_event_exists(name: str) -> None:
+    page = (ROOT / "docs" / f"{name}.md").read_text()
+    nouns = "child|connection|embedded|heartbeat|maintenance|schedule|scheduler|task|tasks|worker"
+    events = re.findall(rf"`((?:{nouns})\.[a-z_]+)`", page)
+    assert events
     assert [event for event in events if f'"{event}"' not in SOURCE] == []
 
 
