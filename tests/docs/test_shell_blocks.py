@@ -100,7 +100,7 @@ def started(folder: Path, env: dict[str, str]) -> str:
     ).stdout.strip()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(360)
 def test_they_work(shop: tuple[Path, dict[str, str]]) -> None:
     folder, env = shop
     task_id = horsies(folder, "send", "instance:app", "add_numbers", "1", "2", **env).stdout.strip()
