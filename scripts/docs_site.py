@@ -22,7 +22,7 @@ PAGES_OUTSIDE_DOCS = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
-    "benchmarks/README.md": "benchmarks/README.md",
+    "benchmarks/README.md": "benchmarks.md",  # a page named README would become the index of its section
 }
 """Markdown files that become pages: the path in the repository, and the path among the pages."""
 LINK = re.compile(r"(\[[^\]]*\]\()(?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?(\))")
