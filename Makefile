@@ -24,6 +24,7 @@ setup: ## Make .venv with the locked packages; the other targets do it too
 demo: setup ## Start an embedded PostgreSQL and a worker, send work, show what became of it
 	@$(BIN)/python examples/demo.py
 
+test: export HORSIES_TEST_SITE := build/site
 test: lint types docs ## Run everything that CI runs; PYTEST_ARGS="-k name" narrows the tests
 	@$(BIN)/python -m tests.support.versions 12 -- -q $(PYTEST_ARGS) --ignore tests/db/test_workflow_oracle.py tests/db tests/e2e/test_outcomes.py tests/e2e/test_odd_names.py
 	@HORSIES_TEST_SCHEMA='My "odd" schema' $(BIN)/python -m pytest -q $(PYTEST_ARGS) $(IN_ODD_SCHEMA)

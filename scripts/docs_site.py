@@ -4,6 +4,8 @@ The Markdown files link to each other, and to source files, by paths in the repo
 README.md becomes the site's first page, CONTRIBUTING.md, CHANGELOG.md and benchmarks/README.md become pages, and each
 other file that a page links to is shown on a separate page, with line numbers. A link whose text is the name of a
 function or class leads to its line there.
+
+The list of server functions on docs/sql.md is made from the comments at the head of their files.
 """
 
 import ast
@@ -20,13 +22,15 @@ PAGES_OUTSIDE_DOCS = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
-    "benchmarks/README.md": "benchmarks/README.md",
+    "benchmarks/README.md": "benchmarks.md",  # a page named README would become the index of its section
 }
 """Markdown files that become pages: the path in the repository, and the path among the pages."""
 LINK = re.compile(r"(\[[^\]]*\]\()(?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?(\))")
 FENCE = re.compile(r"^```(python|sh|text) [a-z ]+$", re.MULTILINE)  # such as "python run", which the tests read
 FILE_NOTE = re.compile(r"^<!-- file: \S+ -->\n", re.MULTILINE)
 LINK_TO_NAME = re.compile(r'(<a href="[^"]*source/(horsies/[^"#]+\.py)/)("><code>([\w.]+)</code>)')
+SERVER_FUNCTIONS = "<!-- server functions -->"
+SQL_FUNCTIONS = ROOT / "horsies" / "db" / "sql" / "functions"
 LANGUAGES = {".py": "python", ".pyi": "python", ".sql": "postgresql", ".toml": "toml", ".yml": "yaml"}
 
 
@@ -60,7 +64,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         link = os.path.relpath(page_of(path), Path(page.file.src_uri).parent)
         return f"{before}{link}{heading or ''}{after}"
 
-    return LINK.sub(rewrite, markdown)
+    return LINK.sub(rewrite, with_server_functions(markdown))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -89,8 +93,34 @@ def line_of(path: Path, name: str) -> int | None:
 
 def linked_files(path: Path) -> list[Path]:
     """The files of the repository that a Markdown file links to."""
-    targets = [(path.parent / target).resolve() for _, target, _, _ in LINK.findall(path.read_text())]
+    text = with_server_functions(path.read_text())
+    targets = [(path.parent / target).resolve() for _, target, _, _ in LINK.findall(text)]
     return [target for target in targets if target.is_file() and target.is_relative_to(ROOT)]
+
+
+def with_server_functions(markdown: str) -> str:
+    """Replace the placeholder of a page in docs/ by tables of all server functions, one table a folder."""
+    if SERVER_FUNCTIONS not in markdown:
+        return markdown
+    tables: list[str] = []
+    for folder in sorted(each for each in SQL_FUNCTIONS.iterdir() if each.is_dir()):
+        rows = [f"| [`{file.stem}`](../{file.relative_to(ROOT)}) | {purpose(file)} |" for file in functions_of(folder)]
+        head = f"### Folder {folder.name}\n\n| function | purpose |\n|---|---|"
+        tables.append("\n".join([head, *rows]))
+    return markdown.replace(SERVER_FUNCTIONS, "\n\n".join(tables))
+
+
+def functions_of(folder: Path) -> list[Path]:
+    """The files of the server functions of a folder, by name."""
+    return sorted(folder.glob("*.sql"))
+
+
+def purpose(file: Path) -> str:
+    """The first paragraph about the purpose of a server function, from the comment at the head of its file."""
+    comment = "\n".join(line[3:] for line in file.read_text().split("\ncreate ")[0].splitlines())
+    found = re.match(r"Purpose: (.+?)(?=\n\n|\n *- |\n[A-Z][a-z ]+: |\Z)", comment, re.DOTALL)
+    assert found is not None, f"{file} does not begin with its purpose"
+    return " ".join(found[1].split()).removesuffix(":").removesuffix(".").replace("|", "\\|") + "."
 
 
 def repository_path(page: str) -> Path:

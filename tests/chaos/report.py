@@ -10,37 +10,81 @@ from tests.chaos.runs import ROOT, Run
 
 ABOUT = """# Reliability
 
-The promises in [architecture](architecture.md) are tried by breaking things: `make chaos` starts servers, workers and
-producers as real processes, injects faults into them under load, and lets a checker judge what is left. This page is
-what its last full run wrote (`python -m tests.chaos --report docs/reliability.md`); CI does 1 % of it each time.
+horsies tests its [guarantees](architecture.md#guarantees) by injecting faults. `make chaos` starts PostgreSQL servers,
+workers and producers as real processes, breaks them at random under load for about 20 minutes, and compares the result
+with independent records. CI runs 1 % of it for every change. This page is the report of the
+[last full run](#the-last-full-run), written by `python -m tests.chaos --report docs/reliability.md`.
 
-## How it is tried
+## What is injected
 
-- **Load.** Two producers send quick, sleeping, asynchronous, retried, failing and capped tasks, and tasks that send others.
-  A send whose answer was an error is replayed until it is accepted. Where the faults are mixed, a third one starts 200
-  workflow runs of 3 to 11 nodes, made from the seed, and replays starts likewise: joins of all kinds, nodes that fail, nodes
-  that go on after that, runs below runs, maps.
-- **Workers.** Four, with two children each, started again whenever they end: one reaches the server directly, two through a
-  TCP proxy, one prefetches, two have a clock that is an hour off. Their threshold is 4 s, their heartbeats are 1 s apart.
-- **Faults.** A plan made from a seed, spread at random over a quarter of an hour; `SEED=` makes the same plan again, and
-  what each fault meets is up to the machine. Full disk and fail-over have runs of their own, of two workers each.
-- **Ledger.** Each attempt writes its begin and its end, with its number and process, to a file that the queue knows nothing
-  of; each producer writes what was accepted.
-- **Checker** (`tests/chaos/checker.py`, pure, with tests of its own): accepted is kept; nothing runs unasked; no attempt begins
-  twice, and another one only after a failure that the policy names; attempts of a task do not overlap; each outcome comes
-  from the process that the ledger names; a claim has one outcome; caps hold; all work is done within a minute of the last
-  fault; the work of a killed supervisor is handed on within 2 s; 95 % of the throughput is back within a minute; no
-  process, connection or lock is left; no password or argument stands in a log. On a machine whose load exceeds its cores,
-  limits of time are stretched by that ratio, four times at most.
-- **Checker of workflow runs** (`tests/chaos/workflow_checker.py`): an accepted start is one run, however often it was replayed,
-  and so is a node that is a workflow; a run has all of its nodes and edges; a node, and an item of a map, is enqueued once;
-  each run and node ends as the oracle says (`tests/support/workflow_oracle.py`, a model that shares no code with the
-  database), with the results that it has there. The tasks of nodes are tried again after a crash, so a crash changes no
-  outcome; only the task that builds the run of a node has no policy, and may fail that node with WORKER_CRASHED.
-- **Broken builds.** Four patches, each of which takes one guard away, have to be found out: else the checker is blind.
+| fault | what happens |
+|---|---|
+| child killed | SIGKILL to a process that runs tasks. |
+| child stopped | SIGSTOP to a process that runs tasks. |
+| supervisor killed | SIGKILL to the main process of a worker. |
+| supervisor stopped | SIGSTOP to the main process of a worker, for longer than its threshold; then it continues. |
+| fork server killed | SIGKILL to the process that forks the children. |
+| supervisor and fork server killed | SIGKILL to both at the same time. |
+| backend terminated | `pg_terminate_backend` for a connection of a worker or a producer. |
+| server restarted | Immediate stop and start of PostgreSQL. |
+| connections cut | All connections of a TCP proxy end, in the middle of a message. |
+| reply to COMMIT cut off | The server commits, and the client never gets the reply. |
+| network stalled | The TCP proxy forwards nothing for a while. |
+| worker with a clock that is an hour off | Two of the workers, for the whole run. |
+| disk filled up | The disk of the server is full for a while. |
+| fail-over | The primary crashes, and its standby is promoted. |
 
-What it does not try: loss of a disk, a server that lies about fsync, a hypervisor that stops a whole machine, schedules;
-pausing, resuming and cancelling runs under faults.
+A plan made from a seed distributes the faults at random over a quarter of an hour. `SEED=` repeats a plan; which task or
+connection each fault meets depends on the timing of the machine. "Disk filled up" and "fail-over" have separate runs with
+two workers each.
+
+## The load
+
+- **Tasks.** Two producers send quick, sleeping, asynchronous, retried, failing and limited tasks, and tasks that send
+  other tasks. A producer that gets an error repeats its send until it is accepted.
+- **Workflows.** In the mixed run, a third producer starts 200 workflow runs of 3 to 11 nodes, made from the seed. They have
+  joins of all kinds, nodes that fail, nodes that continue after failures, sub-workflows and maps.
+- **Workers.** Four workers with two children each are restarted whenever they end. Two are connected directly, and two
+  through a TCP proxy. One prefetches, and the clocks of two are an hour off. A worker counts as dead after 4 seconds
+  without a heartbeat, and heartbeats are 1 second apart.
+
+## What is checked
+
+Each attempt writes its start and its end, with its number and its process, to a file that horsies does not know. Each
+producer writes what was accepted. After the run, a checker (`tests/chaos/checker.py`) compares these records with the
+database:
+
+- Every accepted task has ended, exactly once.
+- No task runs that was not sent.
+- No attempt starts twice. Another attempt starts only after a failure that the retry policy names. Attempts of the same
+  task do not overlap.
+- Every outcome comes from the process that the record names, and a claim has one outcome.
+- Limits of queues hold.
+- All work is done within a minute after the last fault. The work of a killed supervisor is recovered within 2 seconds, and
+  95 % of the throughput is back within a minute. On an overloaded machine, these times are multiplied by the load per
+  core, up to four times.
+- No process, connection or lock is left.
+- No password and no argument is in a log.
+
+A second checker (`tests/chaos/workflow_checker.py`) compares the workflow runs with a model that shares no code with the
+database (`tests/support/workflow_oracle.py`):
+
+- An accepted start creates one run, no matter how often it was repeated. So does a node that is a sub-workflow.
+- A run has all of its nodes and edges. Each node, and each item of a map, is enqueued once.
+- Each run and node ends with the status and the result of the model. The tasks of nodes are retried after a crash, so a
+  crash does not change an outcome. Only the task that builds a sub-workflow has no retry policy and may fail its node with
+  WORKER_CRASHED.
+
+To show that the checkers detect violations, four *broken builds* run as well. Each is horsies with one protection
+removed, and the checkers must report it.
+
+## What is not tested
+
+- loss of a disk;
+- a server that acknowledges fsync without writing to disk;
+- a hypervisor that suspends a whole machine;
+- schedules;
+- pausing, resuming and cancelling workflow runs under faults.
 """
 
 
@@ -56,7 +100,7 @@ def _head(runs: Sequence[Run], scale: float, seconds: float) -> list[str]:
     faults = sum((run.faults for run in runs), Counter[str]()).total()
     attempts = sum(run.tasks["attempts begun"] for run in runs)
     seed = runs[0].seed if runs else "none"
-    verdict = "No promise was broken." if not violations else f"{len(violations)} times a promise was broken:"
+    verdict = "No guarantee was violated." if not violations else f"A guarantee was violated {len(violations)} times:"
     return [
         "## The last full run" if scale >= 1 else f"## A run at scale {scale:g}",
         "",
@@ -69,11 +113,11 @@ def _head(runs: Sequence[Run], scale: float, seconds: float) -> list[str]:
         *([""] if violations else []),
         *(f"- {violation}" for violation in violations[:50]),
         "",
-        f"With 95 % confidence (rule of three: none in n trials bounds the rate by 3/n), {faults:,} faults without a "
-        f"violation bound the share of such faults that break a promise by {bound(faults):.2%}, and {attempts:,} attempts "
-        f"bound the share of attempts that do by {bound(attempts):.4%}."
+        f"With 95 % confidence, {faults:,} faults without a violation bound the share of such faults that violate a "
+        f"guarantee by {bound(faults):.2%}, and {attempts:,} attempts bound the share of such attempts by "
+        f"{bound(attempts):.4%}. (Rule of three: no event in n trials bounds its rate by 3/n.)"
         if not violations
-        else "No bound follows from a run with violations.",
+        else "A run with violations gives no bound.",
         "",
         *(f"- {run.name}: {remark}" for run in runs for remark in run.remarks),
     ]
@@ -104,7 +148,7 @@ def _times(runs: Sequence[Run]) -> list[str]:
     rows: list[Sequence[object]] = []
     for run in runs:
         before, after = run.rates
-        rows.append((run.name, "quick tasks a second, before and after", f"{before:.0f}, {after:.0f}"))
+        rows.append((run.name, "quick tasks per second, before and after", f"{before:.0f}, {after:.0f}"))
         for what in sorted({timing.what for timing in run.timings}):
             found = sorted(timing.seconds for timing in run.timings if timing.what == what)
             rows.append((run.name, _said(what, run.timings), _spread(found)))
@@ -124,7 +168,7 @@ def _spread(found: Sequence[float]) -> str:
 
 def _broken(broken: Sequence[Run]) -> list[str]:
     rows = [
-        (f"`{run.name}`", f"{len(run.violations):,}", str(run.violations[0]) if run.violations else "NOT FOUND OUT")
+        (f"`{run.name}`", f"{len(run.violations):,}", str(run.violations[0]) if run.violations else "NOT DETECTED")
         for run in broken
     ]
-    return ["", "### Broken builds", "", *_table(["build", "violations", "the first of them"], rows)]
+    return ["", "### Broken builds", "", *_table(["build", "violations", "first violation"], rows)]

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from horsies import RecoveryConfig
+from horsies.worker.maintenance import maintenance_jobs
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 LINK = re.compile(r"\[([^\]]+)\]\(\.\./(horsies/[^)#]+)\)")
@@ -83,3 +86,32 @@ def test_the_page_leads_to_every_module_of_the_worker() -> None:
         if path.name not in {"__init__.py", "options.py"}
     }
     assert modules - {path for _, path in LINK.findall(PAGE)} == set()
+
+
+def test_the_maintenance_jobs_are_listed_in_their_order() -> None:
+    rows = re.findall(r"^\| \[?`(\w+)`.* \| .* \| (.*) \|$", section("Maintenance"), re.MULTILINE)
+    assert [name for name, _ in rows] == [job.name for job in maintenance_jobs(RecoveryConfig())]
+    settings = {name for _, text in rows for name in re.findall(r"`([a-z_]+)`", text)}
+    assert settings <= set(RecoveryConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("auto_requeue_stale_claimed", False),
+        ("auto_fail_stale_running", False),
+        ("terminal_record_retention_hours", None),
+        ("heartbeat_retention_hours", None),
+    ],
+)
+def test_a_setting_that_turns_a_job_off_stands_in_its_row(setting: str, value: object) -> None:
+    kept = {job.name for job in maintenance_jobs(RecoveryConfig.model_validate({setting: value}))}
+    off = {job.name for job in maintenance_jobs(RecoveryConfig())} - kept
+    named = {
+        row.split("`")[1] for row in section("Maintenance").splitlines() if f"`{setting}`" in row and row[0] == "|"
+    }
+    assert off == named != set()
+
+
+def section(title: str) -> str:
+    return PAGE.split(f"### {title}\n")[1].split("\n#")[0]
