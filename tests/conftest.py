@@ -25,47 +25,47 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave nothing behind."""
+    """Remove everything that the run created."""
     if not hasattr(config, "workerinput"):
         servers.end_run()
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """The server of this run."""
+    """Yield the server of this run."""
     with running_server() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def template(server: Server) -> str:
-    """A migrated database that others are cloned from."""
+    """Return a migrated database from which others are cloned."""
     return migrated_template(server)
 
 
 @pytest.fixture
 def database_url(server: Server, template: str) -> Iterator[str]:
-    """A new database with the schema of horsies."""
+    """Yield a new database with the schema of horsies."""
     with new_database(server, template) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database_url(server: Server) -> Iterator[str]:
-    """A new database with nothing in it."""
+    """Yield a new empty database."""
     with new_database(server) as url:
         yield url
 
 
 @pytest.fixture
 def tcp_database_url(server: Server, database_url: str) -> str:
-    """The database of ``database_url`` over TCP, with a password."""
+    """Return the URL of the same database over TCP, with a password."""
     return with_database(server.tcp_url, database_name(database_url))
 
 
 @pytest.fixture
 def proxy(server: Server) -> Iterator[Proxy]:
-    """A proxy in front of the server; ``proxy.url(tcp_database_url)`` leads through it."""
+    """Yield a proxy in front of the server; ``proxy.url(tcp_database_url)`` connects through it."""
     running = Proxy(server.tcp_url)
     yield running
     running.close()
@@ -79,7 +79,7 @@ class StartWorker(Protocol):
 
 @pytest.fixture
 def start_worker(database_url: str, tmp_path: Path) -> Iterator[StartWorker]:
-    """Starts workers on the test's database. They are killed with the test, and the last one leaves nothing behind."""
+    """Yield a function that starts workers. They are killed at the end, and none of their processes may remain."""
     with ExitStack() as stack:
 
         def start(app: str, *args: str, env: Mapping[str, str] | None = None) -> WorkerProcess:

@@ -1,4 +1,4 @@
-"""The benchmarks run; what they measure is not looked at here."""
+"""The benchmarks run; their numbers are not checked here."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What no linter looks at: how big things are, where SQL stands, and that tests test."""
+"""Rules that no linter checks: sizes, the place of SQL, and that tests assert something."""
 
 import ast
 import re
@@ -61,13 +61,13 @@ def lines_of(function: Function) -> int:
 
 
 def source_files() -> list[Path]:
-    """The package's Python and SQL files; migrations grow with age and do not count."""
+    """Return the package's Python and SQL files, without migrations, whose number only grows."""
     files = [*python_files(PACKAGE), *PACKAGE.rglob("*.sql")]
     return [path for path in files if "migrations" not in path.parts]
 
 
 def strings(path: Path) -> Iterator[ast.Constant | ast.JoinedStr]:
-    """String constants and f-strings of a file, without docstrings."""
+    """Yield the string constants and f-strings of a file, without docstrings."""
     tree = parse(path)
     skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     skipped |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
@@ -81,7 +81,7 @@ def strings(path: Path) -> Iterator[ast.Constant | ast.JoinedStr]:
 
 
 def text_of(node: ast.Constant | ast.JoinedStr) -> str:
-    """A string as it stands in the source, with what is filled in as ``x``."""
+    """Return the text of a string, with ``x`` in place of each inserted value."""
     if isinstance(node, ast.Constant):
         return node.value.decode(errors="replace") if isinstance(node.value, bytes) else str(node.value)
     return "".join(text_of(part) if isinstance(part, ast.Constant) else "x" for part in node.values)
@@ -204,7 +204,7 @@ def asserts(function: Function) -> bool:
 
 
 def is_check(node: ast.AST) -> bool:
-    """``pytest.raises(…)``, ``x.assert_gone()``, ``check_none(…)``, ``wait_until(…)``, which may be passed on."""
+    """Whether a node is a check: ``pytest.raises(…)``, ``x.assert_gone()``, ``check_none(…)``, ``wait_until(…)``."""
     if isinstance(node, ast.Name) and node.id == "wait_until":
         return True
     if not isinstance(node, ast.Call):
@@ -227,7 +227,7 @@ def test_nothing_is_mocked() -> None:
 
 @cache
 def tracked_files() -> list[Path]:
-    """Text files of the repository; of the folder, where it is no clone."""
+    """Return the text files of the repository, or of the folder if it is not a clone."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,

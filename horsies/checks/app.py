@@ -154,7 +154,7 @@ def _try_builder(builder: WorkflowBuilder, case: object) -> None:
         bound = inspect.signature(builder.fn).bind(**cast("Mapping[str, Any]", case))
     except TypeError as error:
         if builder.cases:
-            message = f"{name}() can't be called with the case {show_value(case)}: {error}"
+            message = f"{name}() cannot be called with the case {show_value(case)}: {error}"
             wrong(ErrorCode.WORKFLOW_CHECK_CASE_INVALID, message, "a case is a dict of the builder's arguments by name")
         else:
             message, fix = f"{name}() needs cases: {error}", "write @app.workflow_builder(cases=[{…}])"

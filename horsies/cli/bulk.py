@@ -21,7 +21,7 @@ _SAMPLE = 5
 _SAMPLE_COLUMNS = "task_id task_name error_code ended_at"
 _LATEST = 1000
 _WHY_LEFT_OUT = {
-    "changed": "rerun by somebody else since the preview",
+    "changed": "sent again by somebody else since the preview",
     "unknown": "pruned since the preview",
     "live": "not ended",
 }

@@ -35,7 +35,7 @@ def database_config(locator: str | None, database_url: str | None, schema: str |
     """
     if locator is None:
         _check_options(database_url, schema)
-        if database_url is not None:  # an option takes precedence over the variable that `horsies dev` suggests
+        if database_url is not None:  # the option overrides the variable for `horsies dev`
             os.environ.pop(DEV_URL_VARIABLE, None)
         return PostgresConfig(database_url=database_url, schema=schema or DEFAULT_SCHEMA)
     if database_url is not None or schema is not None:

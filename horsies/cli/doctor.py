@@ -74,7 +74,7 @@ def _examine(database: Database, connection: Connection) -> Iterator[Finding]:
     yield Finding(
         "schema",
         f"differs from its version {status.current}: {', '.join(differing)}" if differing else status.describe(),
-        "undo what was changed by hand, or compare with: horsies db sql" if differing else None,
+        "undo the manual changes, or compare with: horsies db sql" if differing else None,
     )
     yield from _examine_server(database.ask(connection, monitoring_queries.health()))
     yield _examine_notices(database, connection)

@@ -75,11 +75,11 @@ def _check_part(folder: Path) -> None:
     found = folder.stat()
     for owner in (entry.st_uid, found.st_uid):
         if owner not in {_ROOT, os.geteuid()}:
-            msg = f"{folder} belongs to the user {owner}, who could replace what is in it: run as that user"
+            msg = f"{folder} belongs to the user {owner}, who could replace its content: run as that user"
             raise UnsafeFolderError(msg)
     is_open = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_private(found.st_gid))
     if is_open and not found.st_mode & stat.S_ISVTX:
-        msg = f"other users can write to {folder} and replace what is in it: run: chmod go-w {folder}"
+        msg = f"other users can write to {folder} and replace its content: run: chmod go-w {folder}"
         raise UnsafeFolderError(msg)
 
 

@@ -262,7 +262,7 @@ class ProcessManager:
         self._forks.discard(fork)
         error = None if fork.cancelled() else fork.exception()
         if error is not None:  # otherwise the slot would stay empty
-            self._fail(ChildrenCannotStartError(f"a child can't be started: {error}"))
+            self._fail(ChildrenCannotStartError(f"a child cannot be started: {error}"))
 
     def _read_fork_server(self) -> None:
         try:

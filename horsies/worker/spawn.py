@@ -105,7 +105,7 @@ def monkey_patch_error(method: StartMethod) -> HorsiesError | None:
         problem = "importing the app patched the standard library with gevent, whose loop does not survive a fork"
         fix = f"call gevent.monkey.patch_all() {elsewhere}; or let each child import the app: --start-method spawn"
     elif eventlet is not None and getattr(eventlet, "already_patched", None):
-        problem = "importing the app patched the standard library with eventlet, with which a worker can't run"
+        problem = "importing the app patched the standard library with eventlet, with which a worker cannot run"
         fix = f"call eventlet.monkey_patch() {elsewhere}"
     else:
         return None

@@ -34,7 +34,7 @@ def numbers(fences: list[Fence]) -> list[int]:
 
 
 def send_turns(db: Session, queues: str, *, priority: int = 1) -> None:
-    """Tasks 0, 1, … that fell due in this order, one for each letter: its queue."""
+    """Send tasks that fell due in this order, one to the queue of each letter."""
     for number, queue in enumerate(queues):
         send(db, request(numbered_id(number), queue=queue, priority=priority, delay=number - len(queues)))
 

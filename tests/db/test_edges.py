@@ -12,7 +12,7 @@ POLICY = RetryPolicy.fixed([60], jitter=False, auto_retry_for=["BOOM"])
 
 
 def status(db: Session, task_id: UUID) -> str:
-    """Where a task stands: in one table, and in one only."""
+    """Return the status of a task, which must be in exactly one table."""
     (found,) = filter(None, (find(db, table, task_id) for table in ("tasks", "history")))
     return found["status"]
 

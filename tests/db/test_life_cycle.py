@@ -1,7 +1,7 @@
 """Random orders of events from two workers with one session each, on the database and on a small model.
 
 No task is lost, each claim has at most one accepted outcome, no arrow of the diagram in docs/task-life-cycle.md is
-taken twice for one fence, and what has ended never changes.
+taken twice for one fence, and an ended task never changes.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ type Claim = tuple[DrivenWorker, Fence]
 
 @dataclass
 class Task:
-    """One task as it should be. Seconds count from the beginning."""
+    """The expected state of one task. Times are in seconds from the start."""
 
     id: UUID
     retried_after: str | None
@@ -79,7 +79,7 @@ class Task:
         return self.deadline is not None and self.deadline <= now
 
     def take(self, arrow: str) -> None:
-        """Note that an arrow was taken under the fence that holds now: once at most."""
+        """Record that an arrow was taken under the current fence, at most once."""
         assert (self.holder, arrow) not in self.arrows
         self.arrows.add((self.holder, arrow))
 
@@ -123,7 +123,7 @@ def holder_of(worker: DrivenWorker, fence: Fence) -> Holder:
 
 
 class LifeCycle(RuleBasedStateMachine):
-    """The events, and what has to be true after each."""
+    """The events, and the invariants after each of them."""
 
     sessions: tuple[Session, ...]
     runs = 0
@@ -140,7 +140,7 @@ class LifeCycle(RuleBasedStateMachine):
         self.now = 0.0
         self.tasks: dict[UUID, Task] = {}
         self.ended: dict[UUID, tuple[Any, ...]] = {}
-        self.claims: list[Claim] = []  # all there ever were, also of workers that are gone
+        self.claims: list[Claim] = []  # all claims so far, including those of workers that are gone
         self.alive_at: dict[UUID, float] = {}
         self.is_paused = False
         self.workers = [self.start_worker(0), self.start_worker(1)]
@@ -234,7 +234,7 @@ class LifeCycle(RuleBasedStateMachine):
             pause_queue(self.session, "default")
 
     def draw_claims(self, data: st.DataObject) -> tuple[DrivenWorker, list[Fence]]:
-        """Some claims of one worker, of different tasks; old ones too."""
+        """Draw some claims of one worker for different tasks, including old ones."""
         worker = data.draw(st.sampled_from([worker for worker, _ in self.claims]))
         fences = [fence for owner, fence in self.claims if owner is worker]
         chosen = st.lists(st.sampled_from(fences), max_size=4, unique_by=lambda fence: fence.task_id)
@@ -291,7 +291,7 @@ class LifeCycle(RuleBasedStateMachine):
         claimed = [task for task in orphans if task.status == "CLAIMED"]
         for task in claimed:
             task.worker_deaths += 1
-            if task.worker_deaths == MOST_WORKER_DEATHS:  # it fails, whatever its policy says
+            if task.worker_deaths == MOST_WORKER_DEATHS:  # it fails regardless of its policy
                 task.status, task.attempt, task.retried_after = "RUNNING", task.attempt + 1, None
         claimed = [task for task in claimed if task.status == "CLAIMED"]
         counts = reap(self.session, proven)
@@ -339,7 +339,7 @@ class LifeCycle(RuleBasedStateMachine):
 
 
 def test_any_order_of_events_is_survived(db: Session, new_session: NewSession) -> None:
-    freeze_clock(db)  # from here on for all that connect
+    freeze_clock(db)  # for all later connections
 
     class Here(LifeCycle):
         sessions = (db, new_session())

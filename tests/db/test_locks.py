@@ -212,7 +212,7 @@ BATCH = 20
 
 
 def work(session: Session, seed: int) -> Callable[[], None]:
-    """A worker that does everything in any order, and is declared dead now and then."""
+    """Return a worker that does everything in random order and is declared dead sometimes."""
     random = Random(seed)  # noqa: S311 # a test that can be repeated
     session.execute("set deadlock_timeout = '10ms'")
 

@@ -34,14 +34,14 @@ EVERYTHING = [*(f"{number:04}" for number in sqlfiles.migrations()), "functions"
 
 @pytest.fixture
 def empty(empty_database_url: str) -> Iterator[Session]:
-    """A session of a database with nothing in it."""
+    """Yield a session of an empty database."""
     with open_session(empty_database_url) as session:
         yield session
 
 
 @pytest.fixture
 def second(empty: Session, empty_database_url: str) -> Iterator[Session]:
-    """Another session of the same."""
+    """Yield another session of the same database."""
     assert empty
     with open_session(empty_database_url) as session:
         yield session
@@ -49,7 +49,7 @@ def second(empty: Session, empty_database_url: str) -> Iterator[Session]:
 
 @pytest.fixture
 def role(db: Session) -> Iterator[str]:
-    """A role without any rights."""
+    """Create a role without any rights."""
     name = f"hrs_role_{uuid.uuid4().hex[:10]}"
     db.execute(f"create role {name}".encode())
     yield name
@@ -79,7 +79,7 @@ def test_the_second_time_there_is_nothing_to_do(db: Session) -> None:
 
 
 def test_a_renamed_schema_gets_functions_that_name_it(db: Session) -> None:
-    """The bodies of functions are text: those of a renamed schema still work in the schema of the old name."""
+    """The bodies of functions are text, so those of a renamed schema still use the old name."""
     db.execute(b"alter schema horsies rename to jobs")
     stale = status(db, "jobs")
     assert (stale.current, stale.functions_current) == (LATEST, False)

@@ -47,7 +47,7 @@ def encoded_url(request: pytest.FixtureRequest, server: Server) -> Iterator[str]
 
 
 def opened(url: str, **settings: object) -> Session:
-    """A session as the library opens it, in a database that is migrated."""
+    """Open a session as the library does, in a migrated database."""
     database = Database(PostgresConfig.model_validate({"database_url": url, **settings}))
     database.prepare()
     return database.connect()
@@ -93,7 +93,7 @@ def test_an_encoding_that_lacks_letters_is_refused(encoded_url: str, auto_migrat
     "setting", ["client_encoding=LATIN1", "datestyle=SQL, DMY", "datestyle=German", "timezone='<+1245>-12:45'"]
 )
 def test_a_producer_has_the_settings_it_reads_by(database_url: str, setting: str) -> None:
-    """Whatever those of the database are."""
+    """This holds for all settings of the database."""
     name, value = setting.split("=")
     with open_session(database_url) as session:
         set_in_database(session, name, value)
@@ -108,7 +108,7 @@ def test_a_producer_has_the_settings_it_reads_by(database_url: str, setting: str
 
 @pytest.mark.parametrize("style", STYLES)
 def test_every_connection_reads_times(database_url: str, style: str) -> None:
-    """Also those of schedulers and of the doctor, which are not pooled."""
+    """This includes the connections of schedulers and of the doctor, which are not pooled."""
     with open_session(database_url) as session:
         set_in_database(session, "datestyle", style)
         sent = ended_task(session)
@@ -157,7 +157,7 @@ def test_times_beyond_those_of_python_are_the_last_or_the_first(
 @pytest.mark.parametrize("zone", NOT_UTC)
 @pytest.mark.parametrize("style", STYLES)
 def test_days_of_history_are_those_of_utc(db: Session, database_url: str, zone: str, style: str) -> None:
-    """Whatever the settings of the session that makes them, ends tasks and prunes."""
+    """This holds for all settings of the session that creates partitions, ends tasks and prunes."""
     freeze_clock(db, datetime(2031, 5, 6, 23, 59, 59, tzinfo=UTC))
     set_in_database(db, "timezone", f"'{zone}'")
     set_in_database(db, "datestyle", style)

@@ -58,7 +58,7 @@ _PREFIX = str(numbered_id(0))[:24]
 
 @dataclass
 class Reads:
-    """What a transaction read: of each index or table its scans and the rows these returned, and blocks in all."""
+    """The reads of a transaction: scans and returned rows of each index and table, and the number of blocks."""
 
     indexes: dict[str, int] = field(default_factory=dict[str, int])
     whole_tables: set[str] = field(default_factory=set[str])
@@ -68,7 +68,7 @@ class Reads:
 
 @contextmanager
 def reading(session: Session) -> Generator[Reads]:
-    """Count what is read inside; nothing of it is kept."""
+    """Count the reads within the block, and roll it back."""
     reads = Reads()
     with session.transaction(force_rollback=True):
         before = {name: counts for name, _, *counts in session.execute(_READS)}
@@ -92,7 +92,7 @@ def fill(
 
 @pytest.fixture(scope="module", params=["without statistics", "with statistics"])
 def full_url(server: Server, template: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """100,000 scheduled tasks, as many due ones in a queue of their own, as many of an unknown name, as many ended."""
+    """Create 100,000 scheduled tasks, and as many due ones in another queue, of an unknown name, and ended."""
     with new_database(server, template) as url:
         with open_session(url) as session:
             session.execute("alter table horsies.tasks set (autovacuum_enabled = off)")
@@ -107,7 +107,7 @@ def full_url(server: Server, template: str, request: pytest.FixtureRequest) -> I
 
 @pytest.fixture
 def full(full_url: str) -> Iterator[Session]:
-    """A new session, which has no plans yet. What it does is rolled back, and what others rolled back is gone."""
+    """Yield a new session without cached plans. Its changes are rolled back, and rows of earlier rollbacks removed."""
     with open_session(full_url) as session:
         session.execute("vacuum (index_cleanup true) horsies.tasks")
         session.execute("vacuum horsies.workers")
@@ -214,7 +214,7 @@ def test_a_claim_that_was_made_often_is_not_planned_worse(full: Session, queues:
     with reading(full) as reads:
         assert len(worker.claim(wanted)) == wanted
     assert reads.indexes.keys() <= CLAIM_READS
-    assert reads.rows < 50 + 100 * wanted  # what it took before stands in the index while the transaction is open
+    assert reads.rows < 50 + 100 * wanted  # claimed rows stay in the index while the transaction is open
     assert reads.blocks < 150 + 50 * wanted
 
 
@@ -305,12 +305,12 @@ def test_a_plan_made_for_an_empty_table_still_serves_when_it_is_full(db: Session
         assert set(worker.finish(*map(done, fences))) == {"accepted"}
     assert reads.whole_tables == set()
     assert reads.indexes.keys() <= CLAIM_READS | IN_FLIGHT
-    assert reads.rows < 500  # with what ended before and stands in the indexes until somebody vacuums
+    assert reads.rows < 500  # includes ended rows, which stay in the indexes until a vacuum
     assert reads.blocks < 1000
 
 
 def plans(session: Session) -> list[dict[str, Any]]:
-    """The list to which the plan of every statement is added from now on, those inside functions too."""
+    """Return a list to which the plans of all later statements are added, including those in functions."""
     found: list[dict[str, Any]] = []
 
     def note(notice: Diagnostic) -> None:
@@ -345,4 +345,4 @@ def test_a_claim_walks_its_index_in_order_and_joins_by_key(full: Session, queues
         ("Index Scan", "tasks_pkey"),
     }
     sorts = [node for plan in found for node in nodes(plan) if node["Node Type"] == "Sort"]
-    assert all(node["Actual Rows"] <= 60 for node in sorts)  # what a claim of ten looks at
+    assert all(node["Actual Rows"] <= 60 for node in sorts)  # the rows that a claim of ten reads

@@ -19,7 +19,7 @@ def test_a_storm_of_retries_is_spread_by_jitter_and_holds_up_nothing_else(db: Se
         assert worker.finish(*map(failed, fences)) == ["accepted"] * len(fences)
     again = Counter(round((due - NOON).total_seconds()) for due in column(db, "select run_at from horsies.tasks"))
     assert (min(again), max(again), again.total()) == (45, 75, MANY)
-    assert max(again.values()) < 3 * MANY / 30  # of thirty seconds, none has much more than its share
+    assert max(again.values()) < 3 * MANY / 30  # no second has many more than its share of a thirtieth
     fresh = send(db, request())
     assert [fence.task_id for fence in worker.claim(10)] == [fresh]
     move_clock(db, 60)

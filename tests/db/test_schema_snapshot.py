@@ -15,5 +15,5 @@ def test_a_migrated_database_is_as_the_snapshot_says(db: Session) -> None:
     found = describe(db, DEFAULT_SCHEMA)
     if os.environ.get(UPDATE):
         SNAPSHOT.write_text(found, encoding="utf-8")
-    how = f"if the change is meant: {UPDATE}=1 python -m pytest tests/db/{Path(__file__).name}"
+    how = f"if the change is intended: {UPDATE}=1 python -m pytest tests/db/{Path(__file__).name}"
     assert found == SNAPSHOT.read_text(encoding="utf-8"), how

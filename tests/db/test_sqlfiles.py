@@ -17,13 +17,13 @@ PYTHON = {str(file.relative_to(FUNCTIONS.parents[1])): file.read_text() for file
 
 @dataclass(frozen=True)
 class Header:
-    """The comment above a function: its sections by name, and the names after "Called by" of functions and modules."""
+    """The comment above a function: its sections by name, and the functions and modules after "Called by"."""
 
     sections: dict[str, str]
 
     @property
     def callers(self) -> list[str]:
-        """Functions in SQL, and Python modules as ``queries/tasks.py``."""
+        """Return the calling SQL functions, and Python modules in the form ``queries/tasks.py``."""
         return re.findall(r"[\w/.]*\w", self.sections["Called by"])
 
 
@@ -103,7 +103,7 @@ def test_the_callers_of_a_header_are_read_to_its_end() -> None:
 
 
 def test_sql_uses_standard_terms() -> None:
-    """Words that a reader would have to decode; docs/nomenclature.md has the standard terms."""
+    """SQL contains no words of the old private dialect; docs/nomenclature.md lists the standard terms."""
     words = r"alarmed|blamed|endless|in hand|in_hand|hand(s|ed)? (back|on)|hand_backs|goes on|anew|dut(y|ies)|strays"
     files = [file for file in FUNCTIONS.parent.rglob("*.sql") if file.parent.name != "migrations"]
     found = {file.name: re.search(rf"\b({words})\b", file.read_text(), re.IGNORECASE) for file in files}
@@ -154,7 +154,7 @@ def test_a_literal_is_data_unless_it_marks_the_schema(sql: str, expected: str) -
 
 
 def test_every_literal_that_holds_the_schemas_name_is_meant_so() -> None:
-    """A literal that names an object of the schema must say ``{horsies}.``; add here what is data by intent."""
+    """A literal that names an object of the schema must use ``{horsies}.``. Add literals that are data here."""
     data = {"'horsies.map'"}
     texts = [file.read_text() for file in FUNCTIONS.parent.rglob("*.sql")]
     literals = [each for text in texts for each in re.findall(r"--[^\n]*|'(?:[^']|'')*'", text) if each[0] == "'"]

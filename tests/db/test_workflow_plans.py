@@ -15,7 +15,7 @@ WIDE = 5_000
 
 @pytest.fixture
 def large(database_url: str) -> Iterator[tuple[Session, UUID]]:
-    """A run of one node, many that wait for it, and one that waits for those; in the first wave all of them are due."""
+    """Start a run of one node, many nodes that wait for it, and one node that waits for all of those."""
     with open_session(database_url) as session:
         session.execute("alter table horsies.workflow_nodes set (autovacuum_enabled = off)")
         for _ in range(12):  # plans are made while the tables are small

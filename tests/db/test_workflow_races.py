@@ -85,7 +85,7 @@ def test_parent_and_child_are_moved_in_any_order_without_a_deadlock(
 
 
 def work(session: Session, seed: int, runs: list[UUID]) -> Callable[[], None]:
-    """A worker that does everything in any order, with somebody who pauses, resumes and cancels beside it."""
+    """Return a worker that does everything in random order, including pausing, resuming and cancelling runs."""
     random = Random(seed)  # noqa: S311 # a test that can be repeated
     session.execute("set deadlock_timeout = '10ms'")
 

@@ -30,7 +30,7 @@ def definitions(file: Path) -> set[str]:
 
 
 def wrong_link(text: str, path: str) -> str | None:
-    """What is wrong with a link to a source file; None if it is right."""
+    """Return the mistake in a link to a source file; None if the link is correct."""
     file = ROOT / path
     if not file.is_file():
         return f"{path} does not exist"

@@ -1,4 +1,4 @@
-"""What the documents show works: code is run, commands exist, links lead somewhere, tables hold."""
+"""The documentation is correct: code runs, commands exist, links lead to targets, tables match the code."""
 
 import re
 import shlex

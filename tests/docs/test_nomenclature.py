@@ -1,4 +1,4 @@
-"""The names of the package contain none of the words that docs/nomenclature.md says not to use."""
+"""The names in all Python and SQL code contain none of the words that docs/nomenclature.md says not to use."""
 
 import ast
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = ("horsies", "tests", "examples", "benchmarks", "scripts")
 PAGE = ROOT / "docs" / "nomenclature.md"
 ROW = re.compile(r"^\| ([^|]+) \| [^|]+ \| ([^|]*)\|$", re.MULTILINE)
 SQL_FUNCTION = re.compile(r"^create (?:or replace )?function horsies\.(\w+)", re.MULTILINE)
@@ -58,11 +59,13 @@ def found_in(names: Iterator[str] | list[str], words: set[str]) -> set[str]:
 
 def test_the_names_in_python_are_standard_terms() -> None:
     words = banned()
+    files = [path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.py")]
     wrong = {
         f"{path.relative_to(ROOT)}: {name}"
-        for path in [*ROOT.glob("horsies/**/*.py"), *ROOT.glob("scripts/**/*.py")]
+        for path in files
         for name in found_in(python_names(ast.parse(path.read_text())), words)
     }
+    assert {path.relative_to(ROOT).parts[0] for path in files} == set(FOLDERS)
     assert wrong == set()
 
 
@@ -73,7 +76,7 @@ def test_the_names_of_server_functions_are_standard_terms() -> None:
 
 
 def test_the_names_of_modules_are_standard_terms() -> None:
-    names = [path.stem for path in ROOT.glob("horsies/**/*.*")]
+    names = [path.stem for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.*")]
     assert found_in(names, banned()) == set()
 
 

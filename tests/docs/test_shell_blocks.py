@@ -127,7 +127,7 @@ def plain(text: str) -> list[str]:
 
 
 def check_shown(command: str, screen: str) -> None:
-    """What a page shows of a command stands on the screen, line by line in that order; lines may be cut."""
+    """Check that the screen contains the lines of a page in their order; lines of the page may be shortened."""
     pages = "\n".join(page.read_text() for page in PAGES)
     shown = next(text for shown_command, text in SHOWN.findall(pages) if shown_command == command)
     seen = iter(plain(screen))

@@ -109,7 +109,7 @@ def test_a_send_at_import_is_suppressed_and_a_warning_with_its_place(tmp_path: P
 
 
 def test_an_import_that_stops_says_that_there_may_be_more(tmp_path: Path) -> None:
-    """Every error that ends an import says so, whoever raised it; collected errors do not."""
+    """Every error that ends an import says so, wherever it was raised; collected errors do not."""
     write(tmp_path, "shop.py", HEAD + GOOD, "app.discover_tasks(['policy', 'crash', 'tasks'])")
     policy = "from horsies import RetryPolicy; RetryPolicy.fixed([0], auto_retry_for=['A'])"
     write(tmp_path, "policy.py", policy, "RetryPolicy.fixed([60], auto_retry_for=[])")

@@ -116,7 +116,7 @@ def test_the_cluster_s_cap_holds_over_queues_and_workers(stage: Stage) -> None:
 
 
 def test_quick_tasks_of_a_capped_queue_do_not_wait_in_children(stage: Stage) -> None:
-    """One worker has only quick tasks. Tasks that it may not queue in children are claimed by another one."""
+    """The worker knows that the tasks are quick. Nevertheless it must not queue tasks of a capped queue in children."""
     tasks = stage.set({"a": 1})
     stage.ready_worker("--processes=2")
     for number in range(50):

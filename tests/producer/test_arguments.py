@@ -71,12 +71,12 @@ def test_the_list(shop: Shop, shipping: TaskFunction[..., str]) -> None:
 
 
 def test_an_ended_task_and_its_rerun(do: Do, shop: Shop, hand: Hand) -> None:
-    handle = do(shop.order.send, "hay", count=3).unwrap()
+    handle = do(shop.order.send, "paper", count=3).unwrap()
     hand.end(UUID(handle.task_id))
     for ask in (handle.info, do(shop.app.rerun, handle.task_id).unwrap().info):
         found = do(ask, include_args=True).unwrap()
         assert found is not None
-        assert found.args == {"article": "hay", "count": 3}
+        assert found.args == {"article": "paper", "count": 3}
 
 
 def test_a_task_this_app_does_not_have_has_plain_json(do: Do, shop: Shop, shipping: TaskFunction[..., str]) -> None:

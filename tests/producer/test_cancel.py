@@ -19,7 +19,7 @@ def test_only_the_call_that_ends_the_task_returns_true(do: Do, shop: Shop) -> No
 
 
 def test_its_outcome_is_an_error(do: Do, shop: Shop) -> None:
-    handle = do(shop.order.send, "hay").unwrap()
+    handle = do(shop.order.send, "paper").unwrap()
     do(handle.cancel)
     assert do(handle.get).err_value.error_code is OutcomeCode.TASK_CANCELLED
     info = do(handle.info, include_failed_reason=True).unwrap()

@@ -26,7 +26,7 @@ def with_result(result: bytes) -> Callable[[Fence], Outcome]:
 
 
 def with_error(**fields: Any) -> Callable[[Fence], Outcome]:
-    error = {"error_code": "CLOSED", "message": "no hay", "data": None, "exception": None, **fields}
+    error = {"error_code": "CLOSED", "message": "no paper", "data": None, "exception": None, **fields}
     return lambda fence: Outcome(fence, False, json.dumps(error).encode(), str(error["error_code"]), None, 1, "child")
 
 
@@ -39,11 +39,11 @@ class TestOutcomes:
         assert do(handle.get).ok_value == 8
 
     def test_an_error_of_the_declared_class(self, do: Do, shop: Shop, hand: Hand) -> None:
-        handle = do(shop.order.send, "hay").unwrap()
+        handle = do(shop.order.send, "paper").unwrap()
         hand.end(UUID(handle.task_id), with_error(shop="side", data={"a": 1}))
         error = do(handle.get).err_value
         assert isinstance(error, ShopError)
-        assert (error.error_code, error.message, error.data, error.shop) == ("CLOSED", "no hay", {"a": 1}, "side")
+        assert (error.error_code, error.message, error.data, error.shop) == ("CLOSED", "no paper", {"a": 1}, "side")
 
     def test_a_code_of_the_library_comes_back_as_its_member(self, do: Do, shop: Shop, hand: Hand) -> None:
         handle = do(shop.add.send, 1).unwrap()
@@ -139,7 +139,7 @@ class TestById:
     """Another process knows only the id."""
 
     def test_typed_by_the_task(self, do: Do, shop: Shop, hand: Hand) -> None:
-        sent = do(shop.order.send, "hay").unwrap()
+        sent = do(shop.order.send, "paper").unwrap()
         hand.end(UUID(sent.task_id), with_error(shop="side"))
         assert isinstance(do(shop.order.handle(sent.task_id).get).err_value, ShopError)
         assert isinstance(do(shop.app.handle(sent.task_id).get).err_value, ShopError)

@@ -161,7 +161,7 @@ def test_completed_in_the_second_attempt(do: Do, shop: Shop, db: Session, hand: 
 
 def test_failed(do: Do, shop: Shop, db: Session, hand: Hand) -> None:
     freeze_clock(db)
-    handle = do(shop.order.send, "hay").unwrap()
+    handle = do(shop.order.send, "paper").unwrap()
     hand.end(UUID(handle.task_id), lambda fence: failed(fence, "CLOSED"))
     last = attempt(handle.task_id, 1, will_retry=False, finished_at=NOON, error_code="CLOSED")
     expected = replace(

@@ -15,12 +15,12 @@ NOBODY = "01a20a74-694d-77ef-bb11-70dc4b4506ab"
 
 
 def test_it_is_a_new_task_of_the_same_kind(do: Do, shop: Shop, hand: Hand) -> None:
-    first = do(shop.order.with_options(priority=7).send, "hay").unwrap()
+    first = do(shop.order.with_options(priority=7).send, "paper").unwrap()
     hand.end(UUID(first.task_id), failed)
     again = do(shop.app.rerun, first.task_id).unwrap()
     assert again.task_id != first.task_id
-    hand.end(UUID(again.task_id), lambda fence: done(fence, b'{"hay":1}'))
-    assert do(again.get).ok_value == {"hay": 1}
+    hand.end(UUID(again.task_id), lambda fence: done(fence, b'{"paper":1}'))
+    assert do(again.get).ok_value == {"paper": 1}
     assert do(first.get).is_err()
     info = do(again.info).unwrap()
     assert info is not None

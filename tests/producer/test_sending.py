@@ -61,7 +61,7 @@ class TestAccepted:
         assert row(db, "tasks", task_id(do(shop.greet.send, "Zoë")))["args"] == '{"name":"Zoë"}'.encode()
 
     def test_policy_and_timeout_go_with_the_task(self, do: Do, shop: Shop, db: Session) -> None:
-        assert row(db, "tasks", task_id(do(shop.order.send, "hay")))["timeout_ms"] == 5_000
+        assert row(db, "tasks", task_id(do(shop.order.send, "paper")))["timeout_ms"] == 5_000
         policy = shop.retried.definition.retry_policy
         assert policy is not None
         assert row(db, "tasks", task_id(do(shop.retried.send, 1)))["retry_policy"] == policy.to_json()

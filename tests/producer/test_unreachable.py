@@ -32,7 +32,7 @@ SOME_ID = "01a20a74-694d-77ef-bb11-70dc4b4506ab"
 
 
 def check_all(do: Do, shop: Shop, message: str, *, retryable: bool) -> None:
-    """Each operation returns an error of its own type, with the same reason."""
+    """Each operation returns its error type, with the same reason."""
     for send in (shop.add.send, shop.add.with_options(delay=1).send):
         error = do(send, 1).unwrap_err()
         assert error.code is TaskSendErrorCode.ENQUEUE_FAILED

@@ -76,7 +76,7 @@ class Executor:
         except CallFailedError as error:
             return failed(job, OperationalErrorCode.BROKER_ERROR, f"the results it depends on: {error.message}")
         except BaseException as exception:  # noqa: BLE001 - a validator of the user's may raise anything
-            message = f"the arguments of task {job.task_name} can't be read: {type(exception).__name__}"
+            message = f"the arguments of task {job.task_name} cannot be read: {type(exception).__name__}"
             return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message, exception)
         return ReadyCall(job, definition, args, kwargs)
 
@@ -157,7 +157,7 @@ class Executor:
                 return self._raised(call, returned.exception)
             return self._returned(call, returned)
         except BaseException as exception:  # noqa: BLE001 - the user's objects may raise anything when looked at
-            message = f"the outcome of task {call.job.task_name} can't be encoded: {type(exception).__name__}"
+            message = f"the outcome of task {call.job.task_name} cannot be encoded: {type(exception).__name__}"
             code = OperationalErrorCode.WORKER_SERIALIZATION_ERROR
             return failed(call.job, code, message, location=call.definition.location)
 

@@ -90,5 +90,5 @@ def unhealthy_reason(loop: asyncio.AbstractEventLoop, file: int) -> str | None:
     try:
         os.close(os.dup(file))
     except OSError as error:
-        return f"it can't open files any more: {error.strerror}"
+        return f"it cannot open files any more: {error.strerror}"
     return None

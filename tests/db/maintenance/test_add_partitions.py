@@ -128,7 +128,7 @@ def test_an_outcome_that_commits_while_the_default_is_drained_is_drained_too(
     worker = DrivenWorker(finishing)
     made: int | None = None
     ended: list[object] = []
-    while made is None:  # it may give up before we see it wait
+    while made is None:  # the call may give up before the test sees it wait
         send(finishing)
         fence = worker.claim_one()
         with finishing.transaction():

@@ -20,7 +20,7 @@ AGAIN = RetryPolicy.fixed([DAY_S, DAY_S], jitter=False, auto_retry_for=["BOOM"])
 
 @pytest.fixture(autouse=True)
 def _days(db: Session) -> None:
-    """Partitions of 2031-05-06 to 2031-05-12, and no others."""
+    """Create partitions for 2031-05-06 to 2031-05-12, and no others."""
     for name in partitions(db):
         db.execute(f"drop table {name}".encode())
     freeze_clock(db)
@@ -40,7 +40,7 @@ def partitions(db: Session) -> list[str]:
 
 
 def task_that_failed_once(db: Session) -> UUID:
-    """Its first attempt is kept in attempts; a day later it is due again."""
+    """Create a task whose first attempt failed. It is due again a day later."""
     task_id = send(db, request(retry=AGAIN))
     worker = DrivenWorker(db)
     worker.finish(failed(worker.claim_one()))
@@ -95,7 +95,7 @@ def test_attempts_are_forgotten_with_their_task(db: Session) -> None:
     worker.finish(done(worker.claim_one()))
     assert row(db, "history", task_id)["attempt"] == 2
     move_clock(db, 2 * DAY_S)
-    assert prune(db) == 1  # the day of the attempt; that of the task's end is younger
+    assert prune(db) == 1  # the day of the attempt; the task ended on a later day
     assert column(db, "select task_id from horsies.attempts") == [task_id]
     move_clock(db, DAY_S)
     assert prune(db) == 1

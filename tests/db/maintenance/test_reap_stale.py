@@ -1,4 +1,4 @@
-"""`reap_stale`: declares silent workers dead, regardless of their own thresholds."""
+"""`reap_stale`: declares silent workers dead, whatever thresholds they have set."""
 
 from horsies.config.retry import RetryPolicy
 from horsies.db.queries import monitoring as monitoring_queries

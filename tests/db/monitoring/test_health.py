@@ -21,7 +21,7 @@ def test_a_new_schema_is_well(db: Session) -> None:
 
 
 def test_live_tasks_are_counted_and_not_estimated(db: Session) -> None:
-    """The statistics arrive late, and speak of rows that are gone until the table is analysed again."""
+    """The statistics are delayed, and count removed rows until the table is analysed again."""
     for _ in range(5):
         send(db)
     db.execute("analyze horsies.tasks")
@@ -43,14 +43,14 @@ def test_the_oldest_transaction(db: Session, other: Session) -> None:
 
 
 def test_a_scheduler_that_leads_is_no_old_transaction(db: Session, other: Session) -> None:
-    """It is in one for as long as it lives, and has a new snapshot with each call."""
+    """A scheduler keeps its transaction open, but takes a new snapshot with each call."""
     with other.transaction():
         call(other, schedule_queries.schedule_lead(["nightly"], timedelta(seconds=30)))
         assert call(db, monitoring_queries.health()).oldest is None
 
 
 def test_the_clocks_of_senders_that_are_ahead(db: Session) -> None:
-    send(db, request(numbered_id(1)))  # of long ago, as by a replay
+    send(db, request(numbered_id(1)))  # an id of long ago, like that of a replay
     assert (call(db, monitoring_queries.health()).sender_skew_seconds or 0) < 0
     late = uuid7().int + (60_000 << 80)
     db.execute("select horsies.enqueue(%s, 'add', 'default', 100, '{}', 'x', 0, null, null, null, false)", (_id(late),))

@@ -16,7 +16,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def ids(db: Session) -> list[UUID]:
-    """Completed, failed, running, waiting, and one more that waits in another queue."""
+    """Create a completed, a failed, a running and a waiting task, and one that waits in another queue."""
     sent = [send(db, request(numbered_id(number))) for number in range(4)]
     worker = DrivenWorker(db)
     completed, broken, _ = worker.claim(3)

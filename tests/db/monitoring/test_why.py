@@ -31,7 +31,7 @@ def why(db: Session, task_id: UUID) -> Why:
 
 
 def fill(db: Session, queue: str, count: int) -> DrivenWorker:
-    """Have so many tasks of a queue in the hands of a worker without caps, which works on nothing else."""
+    """Let a worker without caps claim ``count`` tasks of a queue. It serves no other queue."""
     worker = DrivenWorker(db, queues=[queue])
     for _ in range(count):
         send(db, request(queue=queue, priority=1))

@@ -18,7 +18,7 @@ def test_a_new_one_is_due_as_it_says(db: Session) -> None:
         0,
         False,
     )
-    assert scalar(db, "select args from horsies.schedules") == b'{"b": 2, "a":1}'  # as they went in
+    assert scalar(db, "select args from horsies.schedules") == b'{"b": 2, "a":1}'  # the bytes are unchanged
 
 
 def test_another_hash_restarts_due_times_and_keeps_the_history(db: Session) -> None:

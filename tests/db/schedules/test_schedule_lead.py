@@ -16,7 +16,7 @@ def test_each_schedule_is_led_by_the_first_that_asks(db: Session, other: Session
     with db.transaction():
         assert lead(db, ["a", "b"]) == ["a", "b"]
         with other.transaction():
-            assert lead(other, ["b", "c", "a"]) == ["c"]  # another version of the app has one more
+            assert lead(other, ["b", "c", "a"]) == ["c"]  # another version of the app has one more schedule
             assert lead(db, ["c"]) == []
         assert lead(db, ["c"]) == ["c"]
         assert lead(db, []) == []
@@ -43,13 +43,13 @@ def test_who_comes_back_in_time_keeps_it_and_holds_nobody_up(db: Session, other:
     before = scalar(db, oldest, other.info.backend_pid)
 
     def come_back() -> int:
-        """Let time and a transaction pass; the horizon of a snapshot that was taken just before the next call."""
+        """Let time and a transaction pass. Return the horizon of a snapshot taken just before the next call."""
         db.execute("select txid_current(), pg_sleep(0.1)")
         horizon: int = scalar(db, "select txid_snapshot_xmin(txid_current_snapshot())")
         assert lead(other, [], silence_s=2) == []
         return horizon
 
-    for _ in range(25):  # longer than it may be silent
+    for _ in range(25):  # longer than the allowed silence
         come_back()
     wait_until(lambda: come_back() > before, timeout=30)
     latest = come_back()

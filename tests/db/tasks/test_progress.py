@@ -65,7 +65,7 @@ def test_a_lost_attempt_does_not_speak_for_the_next(db: Session, worker: DrivenW
     reap(db, proven_dead=worker.id)
     db.execute("update horsies.tasks set run_at = horsies.now()")
     again = DrivenWorker(db).claim_one()
-    assert again == lost  # as far as task and number of the exchange go
+    assert again == lost  # the same task and exchange number
     assert not progress(db, lost, 1)
     assert progress(db, again, 2)
     assert row(db, "tasks", task_id)["progress"] == HALF

@@ -25,7 +25,7 @@ def look(session: Session, *statuses: str, most: int = 10, **wanted: Any) -> Rer
 
 @pytest.fixture
 def ids(db: Session) -> list[UUID]:
-    """A success, and after it a failure each minute from noon on, the last one of another name in another queue."""
+    """Create a success, then a failure each minute from noon on; the last one has another name and queue."""
     freeze_clock(db)
     sent = [send(db) for _ in range(4)] + [send(db, request(name="mail", queue="other"))]
     worker = DrivenWorker(db, names=["add", "mail"], queues=["default", "other"])

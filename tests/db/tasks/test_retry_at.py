@@ -25,7 +25,7 @@ def delay(
     retry_after: float | None = None,
     deadline: datetime | None = None,
 ) -> float | None:
-    """Seconds until the retry; None: there is none."""
+    """Return the seconds until the retry; None if there is none."""
     due: datetime | None = scalar(
         db,
         "select horsies.retry_at(%s::json, %s::int, %s, %s::float8, %s::timestamptz, %s)",

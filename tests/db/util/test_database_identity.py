@@ -20,7 +20,7 @@ NUMBERS = DatabaseIdentity("6f1c0f5e-3d0b-4d8e-9a53-0c2f5d1f8f00", "16384", "730
 
 @pytest.fixture
 def role(db: Session) -> Iterator[str]:
-    """A role that may read the schema, and nothing of the server."""
+    """Create a role that may read the schema but no settings of the server."""
     name = f"hrs_role_{uuid.uuid4().hex[:10]}"
     db.execute(f"create role {name}")
     db.execute(f"grant usage on schema horsies to {name}; grant select on all tables in schema horsies to {name}")

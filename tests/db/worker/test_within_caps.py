@@ -20,7 +20,7 @@ def within_caps(db: Session, candidates: Sequence[int], rooms: Mapping[str, int 
 
 @pytest.fixture
 def queued(db: Session) -> Session:
-    """Tasks 1 to 3 of queue a, 4 to 6 of b, 7 to 9 of c."""
+    """Send tasks 1 to 3 to queue a, 4 to 6 to b, 7 to 9 to c."""
     for number in range(1, 10):
         send(db, request(numbered_id(number), queue="abc"[(number - 1) // 3]))
     return db
@@ -35,7 +35,7 @@ ALL = [1, 4, 7, 2, 5, 8, 3, 6, 9]
         ({"a": None, "b": None, "c": None}, 0, ALL),
         ({"a": 1, "b": 2, "c": None}, 9, [1, 4, 7, 5, 8, 9]),
         ({"a": 3, "b": 3, "c": 3}, 4, [1, 4, 7, 2]),
-        ({"a": 1, "b": 3, "c": None}, 3, [1, 4, 7, 8, 9]),  # 5 would be the fourth, and could not begin
+        ({"a": 1, "b": 3, "c": None}, 3, [1, 4, 7, 8, 9]),  # task 5 would be the fourth, and could not start
         ({"a": 1, "b": 1}, 1, [1]),
         ({"a": 0, "b": None}, 5, [4, 5, 6]),
         ({}, 5, []),

@@ -63,7 +63,7 @@ def test_the_death_of_a_worker_fails_the_node(db: Session) -> None:
     ids=["build", "expand"],
 )
 def test_a_build_or_an_expansion_that_a_fail_over_lost_fails_its_node(db: Session, inner: dict[str, str]) -> None:
-    """Its commit was lost, and the finish of its task, which was sent again, was not."""
+    """The commit of the build was lost, but the finish of its task was sent again and stored."""
     run = start(db, node(), node(0, **inner), node(1))
     finish(db, DrivenWorker(db), run)
     worker = DrivenWorker(db, names=["horsies.build:child", "horsies.map"])

@@ -42,7 +42,7 @@ def test_a_paused_run_holds_what_it_sends(db: Session, worker: DrivenWorker) -> 
     claims = worker.claim(2)
     control(db, run, "pause")
     worker.finish(done(claims[0]))
-    assert column(db, HELD) == [1, 2]  # one that runs, and the next
+    assert column(db, HELD) == [1, 2]  # the running one and the next
     worker.finish(done(claims[1]))
     assert worker.claim(10) == []
     control(db, run, "resume")

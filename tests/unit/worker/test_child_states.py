@@ -110,7 +110,7 @@ def test_an_abandoned_attempt_uses_no_slot_of_the_successor(child: Child) -> Non
 
 
 def test_unstarted_jobs_are_withdrawn_at_every_concurrency() -> None:
-    """The child has received three jobs: one has ended, and two have not started."""
+    """The child has taken the start tokens of three jobs, one of which has ended. Two further jobs have not started."""
 
     async def withdraw(concurrency: int) -> tuple[list[Job], list[Job], list[bytes]]:
         with new_channel(0, 0, "test/0", concurrency=concurrency) as (child, ours, files):

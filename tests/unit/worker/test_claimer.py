@@ -199,7 +199,7 @@ async def test_a_cancel_is_forgotten_with_the_exchange_that_it_met() -> None:
 
 
 @in_loop
-async def test_tasks_without_a_free_child_are_released_and_searched_again() -> None:
+async def test_tasks_without_a_free_child_are_released_and_work_is_expected() -> None:
     async with worker_parts(children=1) as parts:
         batch, tasks = parts.batch(), [claimed(), claimed()]
         parts.reply(batch, claim_of(*tasks))
@@ -219,7 +219,7 @@ async def test_after_a_failed_attempt_the_next_exchange_searches_for_its_retry()
 
 
 @in_loop
-async def test_work_that_a_batch_without_a_claim_creates_is_searched() -> None:
+async def test_work_that_a_batch_without_a_claim_creates_is_claimed_later() -> None:
     async with worker_parts(children=1) as parts:
         fence = parts.run_one()
         parts.finish(fence, ok=False)

@@ -90,7 +90,7 @@ def test_unconfirmed_outcomes_fill_the_memory_until_they_are_confirmed() -> None
     assert not completer.is_full
 
 
-def test_work_that_does_not_fit_into_a_batch_is_sent_with_the_next_one() -> None:
+def test_the_work_hint_of_outcomes_beyond_a_batch_is_set_in_the_next_one() -> None:
     completer = new_completer()
     add(completer, *(outcome() for _ in range(MAX_BATCH_OUTCOMES + 1)), makes_work=True)
     assert taken(completer).makes_work
