@@ -89,7 +89,7 @@ class ExchangeBatch:
         releases: claims that have not started and go back to the queue.
         freed_queues: queues with limits of which a task has ended.
         makes_work: whether its outcomes may make other tasks ready, by a retry or in a workflow.
-        exchange_no: the fence of the tasks that it claims.
+        exchange_no: its number; a part of the fence of each task that it claims.
         worker_id: the id of the worker when the batch was built.
         wake_generation: how often work had been announced when it was built.
         built_at: by `suspend_clock`, in seconds.
