@@ -18,10 +18,10 @@ export NO_MKDOCS_2_WARNING := 1
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %-28s %s\n", $$1, $$2 }' Makefile
 
-setup: ## Make .venv with the locked packages; the other targets do it too
+setup: ## Create .venv with the locked packages; the other targets do this as well
 	@sh scripts/bootstrap
 
-demo: setup ## Start an embedded PostgreSQL and a worker, send work, show what became of it
+demo: setup ## Start an embedded PostgreSQL and a worker, send tasks, and show their results
 	@$(BIN)/python examples/demo.py
 
 test: export HORSIES_TEST_SITE := build/site
@@ -37,7 +37,7 @@ test-lowest test-newest: test-%: setup ## Run fast tests with the lowest, or the
 	@sh scripts/other-dependencies $*
 	@.tools/$*/bin/python -m pytest -q $(PYTEST_ARGS) tests/unit tests/producer tests/e2e/test_outcomes.py tests/e2e/test_cli.py
 
-chaos: setup ## Break everything on purpose for half an hour; SEED=x replays a plan, SCALE=0.1 is shorter
+chaos: setup ## Inject faults for half an hour; SEED=x repeats a plan, SCALE=0.1 is shorter
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
 
 lint: setup ## Check style, format and import layers
@@ -52,15 +52,15 @@ types: setup ## Check types with pyright and mypy
 docs: setup ## Build the documentation site into build/site; a broken link fails the build
 	@$(BIN)/mkdocs build # not --quiet: that also hides warnings from the strict mode
 
-bench: setup ## Measure, on an embedded PostgreSQL; see benchmarks/README.md
+bench: setup ## Run the benchmarks on an embedded PostgreSQL; see benchmarks/README.md
 	@$(BIN)/python benchmarks/run.py
 
-lock: setup ## Renew requirements-dev.lock from pyproject.toml; UPGRADE=1 takes the newest of everything
+lock: setup ## Update requirements-dev.lock from pyproject.toml; UPGRADE=1 upgrades all packages
 	@test -x .tools/uv/bin/uv || { $(BIN)/python -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv; }
 	@.tools/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.13 $(if $(UPGRADE),--upgrade) \
 		--all-extras --group dev --generate-hashes --custom-compile-command "make lock" \
 		--output-file requirements-dev.lock pyproject.toml
 
-clean: ## Remove .venv, tools, caches and builds; databases below .horsies stay
+clean: ## Remove .venv, tools, caches and builds; keeps databases below .horsies
 	@rm -rf .venv .tools build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +

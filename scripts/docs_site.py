@@ -49,7 +49,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Rewrite what only GitHub and the tests understand."""
+    """Rewrite markup that only GitHub and the tests understand."""
     del config, files
     origin = repository_path(page.file.src_uri)
     markdown = FENCE.sub(r"```\1", FILE_NOTE.sub("", markdown))
@@ -79,7 +79,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 
 def line_of(path: Path, name: str) -> int | None:
-    """The line in which a function, a class or, as ``Class.method``, a method is defined; None: it is not there."""
+    """Return the line that defines a function, a class or a method (``Class.method``); None if there is none."""
     body: list[ast.stmt] = ast.parse(path.read_text()).body
     node = None
     for part in name.split("."):
@@ -92,7 +92,7 @@ def line_of(path: Path, name: str) -> int | None:
 
 
 def linked_files(path: Path) -> list[Path]:
-    """The files of the repository that a Markdown file links to."""
+    """Return the files of the repository that a Markdown file links to."""
     text = with_server_functions(path.read_text())
     targets = [(path.parent / target).resolve() for _, target, _, _ in LINK.findall(text)]
     return [target for target in targets if target.is_file() and target.is_relative_to(ROOT)]
@@ -111,12 +111,12 @@ def with_server_functions(markdown: str) -> str:
 
 
 def functions_of(folder: Path) -> list[Path]:
-    """The files of the server functions of a folder, by name."""
+    """Return the files of the server functions of a folder, by name."""
     return sorted(folder.glob("*.sql"))
 
 
 def purpose(file: Path) -> str:
-    """The first paragraph about the purpose of a server function, from the comment at the head of its file."""
+    """Return the first paragraph of the purpose of a server function, from the comment at the head of its file."""
     comment = "\n".join(line[3:] for line in file.read_text().split("\ncreate ")[0].splitlines())
     found = re.match(r"Purpose: (.+?)(?=\n\n|\n *- |\n[A-Z][a-z ]+: |\Z)", comment, re.DOTALL)
     assert found is not None, f"{file} does not begin with its purpose"
@@ -124,13 +124,13 @@ def purpose(file: Path) -> str:
 
 
 def repository_path(page: str) -> Path:
-    """Where a page comes from."""
+    """Return the path of a page's source in the repository."""
     outside = {page: path for path, page in PAGES_OUTSIDE_DOCS.items()}
     return ROOT / outside.get(page, f"docs/{page}")
 
 
 def page_of(path: Path) -> str:
-    """The page that shows a file of the repository."""
+    """Return the page that shows a file of the repository."""
     name = path.relative_to(ROOT).as_posix()
     if name in PAGES_OUTSIDE_DOCS:
         return PAGES_OUTSIDE_DOCS[name]
@@ -138,7 +138,7 @@ def page_of(path: Path) -> str:
 
 
 def source_page(path: Path) -> str:
-    """A page that shows a source file."""
+    """Return a page that shows a source file."""
     language = LANGUAGES.get(path.suffix, "text")
     head = "---\nsearch:\n  exclude: true\nhide:\n  - navigation\n---\n"
     title = f"# {path.relative_to(ROOT).as_posix()}\n\n"
