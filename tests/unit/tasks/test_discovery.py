@@ -1,6 +1,5 @@
 """Discovery of tasks: finding modules by pattern, and importing exactly the named ones."""
 
-import gc
 import importlib
 import subprocess
 import sys
@@ -57,12 +56,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def app() -> Horsies:
-    """Make an app whose check sees no workflow definition of an earlier test in this process.
-
-    A check looks at all definitions that exist. Definitions that refer to each other live until the garbage collector
-    has run.
-    """
-    gc.collect()
     return Horsies(AppConfig())
 
 

@@ -25,6 +25,7 @@ from horsies import (
 )
 from horsies.errors import collecting, flatten
 from horsies.rendering import render_errors
+from horsies.workflows import definition
 from horsies.workflows.validation.spec import parse_workflow_id
 from tests.support.flows import add, app, fetch, gather, listing, parse, report, resize
 
@@ -759,7 +760,10 @@ def test_007_a_definition_that_contains_itself() -> None:
     )
 
 
-def test_007_a_definition_that_contains_itself_deep_down() -> None:
+def test_007_a_definition_that_contains_itself_deep_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A check looks at all definitions of the process, so the checks of later tests must not see these two.
+    monkeypatch.setattr(definition, "_definitions", dict(definition.definitions()))
+
     class Inner(WorkflowDefinition[str]):
         name = "inner"
         definition_key = "test_validation.inner"
