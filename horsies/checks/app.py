@@ -246,7 +246,7 @@ def _check_database(config: AppConfig, registry: Registry) -> Iterator[HorsiesEr
                 yield broker.unusable(f"schema {broker.schema_name!r} is {found.describe()}")
     except HorsiesError as error:
         yield error
-    except (psycopg.Error, EmbeddedError, migrate.SchemaTooNewError) as error:
+    except (psycopg.Error, EmbeddedError, *migrate.MIGRATION_ERRORS) as error:
         yield broker.unusable(call_failed(error).message)
 
 

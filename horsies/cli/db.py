@@ -102,5 +102,5 @@ def _ask[T](config: PostgresConfig, question: Callable[[psycopg.Connection[Any],
     try:
         with Database(config).connect() as connection:
             return question(connection, config.schema_name)
-    except (psycopg.Error, migrations.SchemaTooNewError) as error:
+    except (psycopg.Error, *migrations.MIGRATION_ERRORS) as error:
         raise config.unusable(call_failed(error).message) from error
