@@ -2,7 +2,7 @@
 
 import re
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -34,6 +34,27 @@ def drift(connection: Connection, schema: str) -> list[str]:
     dropped = set(_DROPPED.findall(tables))
     named = {(kind, name) for kind, name in _NAMED.findall(tables) if name not in dropped}
     return [*differing, *sorted(f"{kind} {name}" for kind, name in named if (kind, name) not in found)]
+
+
+class OldestSnapshot(NamedTuple):
+    """The oldest transaction that prevents the removal of dead rows.
+
+    Attributes:
+        seconds: its age; None: there is none, or the role may not see it.
+        description: its process and its user.
+        sees_all: whether the role of the connection may see the transactions of all roles.
+    """
+
+    seconds: float | None
+    description: str | None
+    sees_all: bool
+
+
+def oldest_snapshot(connection: Connection) -> OldestSnapshot:
+    """Find the oldest transaction that prevents the removal of dead rows, as far as the role may see it."""
+    with fixed_path(connection):
+        [row] = connection.execute(admin("oldest_snapshot").encode()).fetchall()
+        return OldestSnapshot(*row)
 
 
 def notice_seconds(database: Database, connection: Connection, timeout_s: float) -> float | None:

@@ -115,6 +115,13 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
+def may_migrate(connection: psycopg.Connection, schema: str) -> bool:
+    """Whether the role of the connection is the owner of the tables, or can act as the owner; True without tables."""
+    with rights.fixed_path(connection):
+        found = connection.execute(bind(admin("find_owner"), schema)).fetchone()
+    return found is None or bool(found[2])
+
+
 def check_not_newer(found: SchemaStatus, schema: str) -> None:
     """Refuse a schema of a newer release.
 

@@ -5,7 +5,7 @@ of a function says in its header to which kinds of roles it is granted.
 """
 
 import re
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import psycopg
+from psycopg import errors
 
 from horsies.db import sqlfiles
 from horsies.db.functions import MARK, listed, signature, signatures
@@ -81,7 +82,7 @@ def granted_to(sql: str) -> frozenset[Kind]:
     return frozenset() if named == _NOBODY else frozenset(Kind(each) for each in named.split(", "))
 
 
-def function_names(kinds: Collection[Kind]) -> list[str]:
+def functions_of(kinds: Collection[Kind]) -> list[str]:
     """Return the names of the functions that roles of these kinds need."""
     return [name for name, sql in sqlfiles.functions().items() if granted_to(sql) & set(kinds)]
 
@@ -117,6 +118,11 @@ def revoke_sql(schema: str, role: str, kinds: Collection[Kind], kept: Collection
         statements.append(admin("revoke_usage"))
     statements.append(admin("forget_grants").replace("{kinds}", ", ".join(f"'{kind}'" for kind in sorted(kinds))))
     return "".join(_for_role(statement, schema, role) for statement in statements)
+
+
+def script(statements: str) -> str:
+    """Return the statements of `grant_sql` or `revoke_sql` as one transaction, to be reviewed or executed by hand."""
+    return admin("script").replace("{statements}", statements)
 
 
 def list_grants(connection: Connection, schema: str) -> list[Grant]:
@@ -181,16 +187,29 @@ def excessive_rights(connection: Connection, schema: str) -> list[tuple[str, str
 
 
 def own_kinds(connection: Connection, schema: str) -> set[Kind]:
-    """Return the kinds that are recorded for the connection's role, or for a role that it belongs to."""
-    return {Kind(kind) for kind in _ask(connection, schema, rights_queries.own_kinds())}
+    """Return the kinds that are recorded for the connection's role, or for a role that it belongs to.
+
+    A role that may not even ask, because nothing was granted to it, has no kinds. Nor has one in an older schema.
+    """
+    try:
+        return {Kind(kind) for kind in _ask(connection, schema, rights_queries.own_kinds())}
+    except (errors.InsufficientPrivilege, errors.UndefinedFunction, errors.InvalidSchemaName):
+        return set()
 
 
-def lacking_rights(connection: Connection, schema: str, kinds: Collection[Kind]) -> list[str]:
-    """List the rights that roles of these kinds need and the connection's role lacks: ``["usage on schema jobs"]``."""
-    wanted = {"schema": schema, "names": function_names(kinds), "mark": MARK}
+def grant_command(kinds: Collection[Kind], role: str) -> str:
+    """Return the command that grants rights of these kinds; without a kind, those of a worker."""
+    main = [kind for kind in kinds if kind is not Kind.ARGUMENTS] or [Kind.WORKER]
+    more = " --with-arguments" if Kind.ARGUMENTS in kinds else ""
+    return " and ".join(f"horsies db grant MODULE:APP --{kind}{more} {role}" for kind in sorted(main))
+
+
+def lacking_rights(connection: Connection, schema: str, functions: Sequence[str]) -> list[str]:
+    """List the rights to call functions that the connection's role lacks: ``["usage on schema jobs"]``."""
+    wanted = {"schema": schema, "names": list(functions), "mark": MARK}
     with fixed_path(connection):
         rows = connection.execute(admin("lacking_rights").encode(), wanted).fetchall()
-    functions = [name for right, name in rows if right == "execute on"]
+    denied = [name for right, name in rows if right == "execute on"]
     others = [f"{right} {name}" for right, name in rows if right != "execute on"]
-    named = ", ".join([*functions[:_NAMED], *(["…"] if len(functions) > _NAMED else [])])
-    return [*others, *([f"execute on {len(functions)} functions ({named})"] if functions else [])]
+    named = ", ".join([*denied[:_NAMED], *(["…"] if len(denied) > _NAMED else [])])
+    return [*others, *([f"execute on {len(denied)} function{'s' * (len(denied) != 1)} ({named})"] if denied else [])]

@@ -24,7 +24,7 @@ from horsies.db.queries import schedules as schedule_queries
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries import workflows as workflow_queries
-from horsies.db.rights import Kind, fixed_path, grant_sql, lacking_rights, list_grants, own_kinds
+from horsies.db.rights import Kind, fixed_path, functions_of, grant_sql, lacking_rights, list_grants, own_kinds
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, bind
 from tests.db.test_stability import called
 from tests.support.factories import DrivenWorker, done, failed, reap, request, send
@@ -175,7 +175,7 @@ def test_rights_are_read_without_the_search_path(hostile: Session) -> None:
             hostile.execute(grant_sql(DEFAULT_SCHEMA, role, [Kind.WORKER]).encode())
         assert [each.role for each in list_grants(hostile, DEFAULT_SCHEMA)] == [role]
         assert own_kinds(hostile, DEFAULT_SCHEMA) == {Kind.WORKER}
-        assert lacking_rights(hostile, DEFAULT_SCHEMA, list(Kind)) == []
+        assert lacking_rights(hostile, DEFAULT_SCHEMA, functions_of(list(Kind))) == []
 
 
 def test_casts_name_the_types_of_postgresql() -> None:

@@ -16,7 +16,7 @@ from horsies.db.rights import (
     RightsError,
     check_creators,
     excessive_rights,
-    function_names,
+    functions_of,
     grant_sql,
     granted_to,
     lacking_rights,
@@ -138,8 +138,8 @@ def test_a_role_of_any_name_in_a_schema_of_any_name(db: Session) -> None:
         assert [each.role for each in list_grants(db, schema)] == [odd]
         assert list_grants(db, DEFAULT_SCHEMA) == []
         with acting_as(db, odd):
-            assert lacking_rights(db, schema, [Kind.PRODUCER]) == []
-            assert "usage on schema horsies" in lacking_rights(db, DEFAULT_SCHEMA, [Kind.PRODUCER])
+            assert lacking_rights(db, schema, functions_of([Kind.PRODUCER])) == []
+            assert "usage on schema horsies" in lacking_rights(db, DEFAULT_SCHEMA, functions_of([Kind.PRODUCER]))
         db.execute(revoke_sql(schema, odd, [Kind.PRODUCER]).encode())
         assert list_grants(db, schema) == []
 
@@ -156,7 +156,7 @@ def test_revoking_takes_everything(db: Session, role: str) -> None:
 def test_revoking_one_kind_leaves_the_other(db: Session, role: str) -> None:
     grant(db, role, Kind.PRODUCER, Kind.OPERATOR)
     revoke(db, role, Kind.OPERATOR, kept=(Kind.PRODUCER,))
-    assert column(db, _EXECUTABLE, role) == sorted(function_names([Kind.PRODUCER]))
+    assert column(db, _EXECUTABLE, role) == sorted(functions_of([Kind.PRODUCER]))
     assert [each.kind for each in list_grants(db, DEFAULT_SCHEMA)] == [Kind.PRODUCER]
 
 
@@ -166,7 +166,7 @@ def test_a_migration_grants_again_what_is_recorded_and_no_more(db: Session, role
     db.execute("drop function horsies.now")  # a new function may be executed by PUBLIC at first
     db.execute(f"grant execute on all functions in schema horsies to {role}")
     renew_functions(db)
-    assert column(db, _EXECUTABLE, role) == sorted(function_names([Kind.PRODUCER]))
+    assert column(db, _EXECUTABLE, role) == sorted(functions_of([Kind.PRODUCER]))
 
 
 def test_a_migration_skips_recorded_roles_that_were_dropped(db: Session) -> None:
@@ -188,17 +188,17 @@ def test_functions_that_are_replaced_keep_their_grants_throughout(db: Session, r
 def test_lacking_rights_are_those_of_the_kind_only(db: Session, role: str) -> None:
     grant(db, role, Kind.PRODUCER)
     with acting_as(db, role):
-        assert lacking_rights(db, DEFAULT_SCHEMA, [Kind.PRODUCER]) == []
-        [lacking] = lacking_rights(db, DEFAULT_SCHEMA, [Kind.WORKER])
+        assert lacking_rights(db, DEFAULT_SCHEMA, functions_of([Kind.PRODUCER])) == []
+        [lacking] = lacking_rights(db, DEFAULT_SCHEMA, functions_of([Kind.WORKER]))
         assert lacking.startswith("execute on ")
         assert "functions (add_partitions, claim, expire, …)" in lacking
-    assert lacking_rights(db, DEFAULT_SCHEMA, list(Kind)) == []
+    assert lacking_rights(db, DEFAULT_SCHEMA, functions_of(list(Kind))) == []
 
 
 def test_without_a_schema_the_right_to_create_one_is_lacking(db: Session, role: str) -> None:
     with acting_as(db, role):
         name = db.info.dbname
-        assert lacking_rights(db, "missing", [Kind.WORKER]) == [f"create on database {name}"]
+        assert lacking_rights(db, "missing", functions_of([Kind.WORKER])) == [f"create on database {name}"]
 
 
 def test_a_role_has_the_kinds_that_were_granted_to_it(db: Session, role: str) -> None:
