@@ -100,7 +100,7 @@ def _examine_rights(connection: Connection, schema: str) -> Iterator[Finding]:
         yield Finding("rights", *creators)
     for other, right in rights.excessive_rights(connection, schema):
         found = f"{other} has rights that only the owner should have, for example on the {right}"
-        fix = f"revoke all on the {right} from it; horsies db grant gives a role the rights that it needs"
+        fix = f"take all rights on the {right} from it; horsies db grant gives a role the rights that it needs"
         yield Finding("rights", found, fix)
 
 

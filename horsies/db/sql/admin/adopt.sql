@@ -1,7 +1,8 @@
 -- Statements that give functions and partitions, which another role has created in an earlier migration, to the owner
 -- of the tables.
 with home as (
-    select c.relnamespace as id, c.relowner as owner from pg_class c where c.oid = to_regclass('{horsies}.schema_version')
+    select c.relnamespace as id, c.relowner as owner
+    from pg_class c where c.oid = to_regclass('{horsies}.schema_version')
 )
 select format('alter function %%s owner to %%I', p.oid::regprocedure, pg_get_userbyid(home.owner))
 from pg_proc p join home on home.id = p.pronamespace

@@ -1,7 +1,8 @@
 -- Rights that only the owner of the tables should have: on tables (the name of one is returned), and on functions that
 -- only other functions call.
 with home as (
-    select c.relnamespace as id, c.relowner as owner from pg_class c where c.oid = to_regclass('{horsies}.schema_version')
+    select c.relnamespace as id, c.relowner as owner
+    from pg_class c where c.oid = to_regclass('{horsies}.schema_version')
 )
 select coalesce(r.rolname::text, 'PUBLIC'), 'table ' || min(c.relname::text)
 from home

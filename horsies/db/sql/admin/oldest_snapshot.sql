@@ -1,7 +1,7 @@
--- The oldest open or prepared transaction that prevents the removal of dead rows: its age in seconds and a description.
--- Whether the current role may see the transactions of all roles is returned, too. This is no server function, because
--- those run as the owner of the schema, who may see less than the role that asks. The transaction of a scheduler does
--- not count, because `schedule_lead` takes a new snapshot twice a second.
+-- The oldest open or prepared transaction that prevents the removal of dead rows: its age in seconds, a description,
+-- and whether the current role may see the transactions of all roles. This is not a server function, because those
+-- run as the owner of the schema, who may see less than the role that asks. The transaction of a scheduler does not
+-- count, because `schedule_lead` takes a new snapshot twice a second.
 select extract(epoch from clock_timestamp() - held.since)::float8, held.what,
        pg_has_role('pg_read_all_stats', 'usage') as sees_all
 from (select) as always

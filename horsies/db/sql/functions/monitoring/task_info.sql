@@ -1,7 +1,7 @@
--- Purpose: Return everything that is known about one task, live or ended, with its arguments only on request. Arguments
--- and results are null for users who may not see them.
--- `retry_count` is the number of retries that have begun or are due. The last attempt of an ended task is the task
--- itself. `reruns` are the tasks as which an ended task was sent again, the first one first.
+-- Purpose: Return everything that is known about one task, live or ended, with its arguments only on request.
+-- Arguments and results are null for users who may not see them. `retry_count` is the number of retries that have
+-- begun or are due. The last attempt of an ended task is the task itself. `reruns` are the tasks as which an ended
+-- task was sent again, the first one first.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py, queries/tasks.py.
