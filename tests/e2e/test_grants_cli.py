@@ -138,7 +138,7 @@ def test_the_doctor_tells_each_role_what_it_lacks(as_role: Shell, shell: Shell, 
 
 
 def test_the_doctor_names_rights_that_only_the_owner_should_have(shell: Shell, role: str) -> None:
-    shell.session.execute(f"grant select on horsies.tasks to {role}".encode())
+    shell.session.execute(f"grant delete on horsies.tasks to {role}".encode())
     [(found, _)] = rights_findings(shell)
     assert found == f"{role} has rights that only the owner should have, for example on the table tasks"
 

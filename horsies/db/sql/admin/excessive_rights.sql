@@ -1,5 +1,5 @@
--- Rights that only the owner of the tables should have: on tables (the name of one is returned), and on functions that
--- only other functions call.
+-- Rights that only the owner of the tables should have: to change tables (the name of one is returned), and to execute
+-- functions that only other functions call.
 with home as (
     select c.relnamespace as id, c.relowner as owner
     from pg_class c where c.oid = to_regclass('{horsies}.schema_version')
@@ -9,7 +9,7 @@ from home
 join pg_class c on c.relnamespace = home.id and c.relowner = home.owner and c.relkind in ('r', 'p', 'v', 'm')
 cross join aclexplode(c.relacl) as acl
 left join pg_roles r on r.oid = acl.grantee
-where acl.grantee <> home.owner and r.rolsuper is not true and c.relname = any (%(tables)s::text[])
+where acl.grantee <> home.owner and acl.privilege_type <> 'SELECT' and r.rolsuper is not true and c.relname = any (%(tables)s::text[])
 group by 1
 union all
 select coalesce(r.rolname::text, 'PUBLIC'), 'function ' || min(p.proname::text)
