@@ -298,7 +298,7 @@ class Horsies:
         Args:
             live: Whether to check the database as well: whether it can be reached, whether its schema has the right
                 version, whether the privileges suffice, and whether tasks are waiting whose names the app lacks.
-            role: What the database role of the app is about to do, so that only the privileges for this are checked. By
+            role: The purpose of the database role of the app, so that only the privileges for this are checked. By
                 default what `horsies db grant` has granted to the role or, if that is nothing, a worker.
 
         Returns:

@@ -58,7 +58,7 @@ def check_app(  # noqa: PLR0913 - one parameter a subject
         home: The module that made the app.
         modules: The modules that the app discovers.
         live: Whether to check the database as well.
-        kind: What the database role of the app is for; None: what was granted to it, or else a worker.
+        kind: The purpose of the database role; None: the kinds that were granted to it, or else a worker.
     """
     met: list[HorsiesError] = []
     registry = app.registry

@@ -23,7 +23,7 @@ def check(
     locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
     *,
     live: Annotated[bool, typer.Option("--live", help="Also check the database, without changing it.")] = False,
-    role: Annotated[_Role | None, typer.Option("--for", help="With --live: what the database role is to do.")] = None,
+    role: Annotated[_Role | None, typer.Option("--for", help="With --live: the purpose of the database role.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the errors as a JSON list.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing if there are no mistakes.")] = False,
 ) -> None:

@@ -14,7 +14,7 @@ from horsies.db.errors import call_failed
 from horsies.db.rights import Connection, Kind
 from horsies.embedded.server import EmbeddedError
 
-_ARGUMENTS = typer.Argument(metavar="[MODULE:APP] ROLE", help="The app whose database is meant, and the role.")
+_ARGUMENTS = typer.Argument(metavar="[MODULE:APP] ROLE", help="The app that uses the database, and the role.")
 _PRODUCER = typer.Option("--producer", help="The role sends tasks and waits for results.")
 _WORKER = typer.Option("--worker", help="The role runs workers and schedulers.")
 _VIEWER = typer.Option("--viewer", help="The role looks at tasks, queues and workers.")

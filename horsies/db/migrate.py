@@ -185,12 +185,12 @@ def _apply(connection: psycopg.Connection, number: int, schema: str) -> str:
 
 
 def _check_home(connection: psycopg.Connection, schema: str, where: FirstInstallation) -> None:
-    """Refuse to create tables beside those of other programs, unless that is wanted."""
+    """Refuse to create tables beside those of other programs, unless the caller allows it."""
     foreign = [name for (name,) in connection.execute(admin("foreign_tables").encode(), (schema,)).fetchall()]
     if foreign and where is FirstInstallation.OWN_SCHEMA:
         shown = ", ".join(foreign[:_LISTED]) + (", …" if len(foreign) > _LISTED else "")
         msg = (
-            f"the schema {schema!r} contains tables that horsies has not created: {shown}; use a schema of its own, "
+            f"the schema {schema!r} contains tables that horsies has not created: {shown}; use a separate schema, "
             "PostgresConfig(schema=…), or create the tables beside them: horsies db migrate --into-existing"
         )
         raise ForeignObjectsError(msg)

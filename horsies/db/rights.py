@@ -34,7 +34,7 @@ class RightsError(Exception):
 
 
 class Kind(StrEnum):
-    """What a role is for.
+    """The purpose of a role.
 
     Attributes:
         PRODUCER: sends tasks, starts workflows, waits for results, cancels.

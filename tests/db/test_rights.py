@@ -269,7 +269,7 @@ def test_what_another_role_has_created_in_earlier_migrations_is_given_to_the_own
     )
 
 
-def test_a_role_that_cannot_act_as_the_owner_is_told_who_has_to_migrate(db: Session, role: str) -> None:
+def test_a_role_that_cannot_act_as_the_owner_learns_which_role_has_to_migrate(db: Session, role: str) -> None:
     grant(db, role, Kind.WORKER)
     db.execute("update horsies.schema_version set functions_hash = 'another', library_version = '0.0.1'")
     owner = scalar(db, "select current_user::text")

@@ -9,7 +9,8 @@ from home
 join pg_class c on c.relnamespace = home.id and c.relowner = home.owner and c.relkind in ('r', 'p', 'v', 'm')
 cross join aclexplode(c.relacl) as acl
 left join pg_roles r on r.oid = acl.grantee
-where acl.grantee <> home.owner and acl.privilege_type <> 'SELECT' and r.rolsuper is not true and c.relname = any (%(tables)s::text[])
+where acl.grantee <> home.owner and acl.privilege_type <> 'SELECT' and r.rolsuper is not true
+  and c.relname = any (%(tables)s::text[])
 group by 1
 union all
 select coalesce(r.rolname::text, 'PUBLIC'), 'function ' || min(p.proname::text)
