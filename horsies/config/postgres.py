@@ -23,6 +23,9 @@ DEV_URL_VARIABLE = "HORSIES_DEV_DATABASE_URL"
 _EMBEDDED_PATH = Path(".horsies", "pg")
 _CONNECT_TIMEOUT_S = 10
 _FIXES = {
+    "--into-existing": "set another schema in PostgresConfig(schema=…), or run: horsies db migrate --into-existing",
+    "horsies db grant": "grant the rights as the owner of the schema: horsies db grant MODULE:APP --worker ROLE "
+    "(or --producer, --viewer, --operator)",
     "horsies db migrate": "create the schema, or bring it up to date: horsies db migrate",
     "upgrade horsies": "install the release that created the schema, or a later one",
 }

@@ -130,7 +130,7 @@ class Database:
         try:
             with self.connect() as connection:
                 self._prepare(connection)
-        except (psycopg.Error, migrate.SchemaTooNewError, HorsiesError, EmbeddedError) as error:
+        except (psycopg.Error, *migrate.MIGRATION_ERRORS, HorsiesError, EmbeddedError) as error:
             raise call_failed(error) from error
         self.is_prepared = True
 

@@ -55,6 +55,8 @@ def call_failed(error: Exception) -> CallFailedError:
     # The details of a message (the row, the statement) may contain arguments, which must not reach a log.
     message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     text = " ".join(mask_secrets(message or str(error)).split()) or type(error).__name__
+    if isinstance(error, errors.InsufficientPrivilege):
+        text += "; `horsies db grant` gives a role the rights that it needs"
     if not isinstance(error, (psycopg.Error, TimeoutError)):
         return CallFailedError(text, retryable=False)
     failure = CallFailedError(f"{type(error).__name__}: {text}", retryable=is_retryable(error))

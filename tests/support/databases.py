@@ -8,16 +8,18 @@ import psycopg
 from psycopg.sql import SQL, Composed, Identifier
 
 from horsies.db.migrate import migrate
+from tests.support import roles
 from tests.support.server import Server, drop_database, run_name
 from tests.support.sessions import SCHEMA
 
 _LOCK_KEY = 4712
+_TEMPLATE = "_template"
 _HAS_LOCALE_PROVIDERS = 15_00_00
 
 
 def migrated_template(server: Server) -> str:
     """Return the name of the run's template database. The first process that needs it creates it."""
-    name = f"{run_name()}_template"
+    name = f"{run_name()}{_TEMPLATE}"
     with server.connect() as session:
         session.execute("select pg_advisory_lock(%s)", (_LOCK_KEY,))
         if session.execute("select from pg_database where datname = %s", (name,)).fetchone() is None:
@@ -25,7 +27,11 @@ def migrated_template(server: Server) -> str:
             drop_database(session, unfinished)
             session.execute(f"create database {unfinished} template template0".encode())
             with psycopg.connect(server.database_url(unfinished), autocommit=True) as inside:
+                if roles.HAS_ROLES:
+                    roles.create_roles(inside)
                 migrate(inside, SCHEMA)
+                if roles.HAS_ROLES:
+                    roles.grant_roles(inside)
             session.execute(f"alter database {unfinished} rename to {name}".encode())
     return name
 
@@ -43,6 +49,8 @@ def new_database(
         options = SQL("") if encoding is None else _encoded(encoding, session.info.server_version)
         create = SQL("create database {} template {} {}")
         session.execute(create.format(Identifier(name), Identifier(template), options))
+    if template.endswith(_TEMPLATE):
+        roles.have_rights(name)
     yield server.database_url(name)
     with server.connect() as session:
         drop_database(session, name)

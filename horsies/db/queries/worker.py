@@ -16,7 +16,7 @@ _FINISH = (
 )
 _WORKER_START = (
     "select horsies.worker_start(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::int[],"
-    " %s::int, %s::text[], %s::float8), extract(epoch from clock_timestamp())::float8"
+    " %s::int, %s::text[], %s::float8), extract(epoch from pg_catalog.clock_timestamp())::float8"
 )
 _MAINTENANCE = (
     "select done.* from (select horsies.maintenance_lock() as is_mine offset 0) as lock"
@@ -224,7 +224,7 @@ def heartbeat(worker_id: UUID, ahead_s: float | None = None) -> Call[tuple[bool,
 
     Returns False if the worker was declared dead, and the server's Unix time.
     """
-    sql = "select horsies.heartbeat(%s, %s::float8), extract(epoch from clock_timestamp())::float8"
+    sql = "select horsies.heartbeat(%s, %s::float8), extract(epoch from pg_catalog.clock_timestamp())::float8"
     return Call(sql, (worker_id, ahead_s), lambda rows: rows[0])
 
 
