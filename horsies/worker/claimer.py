@@ -11,7 +11,7 @@ in an exchange before they run.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from horsies.worker.ipc import Job
 from horsies.worker.options import WorkerOptions, suspend_clock
 
 _UNLIMITED = 1 << 30
+_RELEASE_AGAIN_S = 0.5
 
 
 class DueTimer:
@@ -73,12 +74,13 @@ class Claimer:
         self._exchange_no = 0
         self._prefetched: dict[Fence, ClaimedTask] = {}
         self._to_release: list[Fence] = []
+        self._busy_releases: set[Fence] = set()
         self._due = DueTimer(self.announce_work)
 
     @property
     def fences(self) -> list[Fence]:
         """The fences of claims that wait here: to be started, or to be released."""
-        return [*self._to_release, *self._prefetched]
+        return [*self._to_release, *self._busy_releases, *self._prefetched]
 
     @property
     def prefetched(self) -> list[Fence]:
@@ -89,6 +91,11 @@ class Claimer:
     def releases(self) -> int:
         """The number of claims that wait to be released."""
         return len(self._to_release)
+
+    @property
+    def busy_releases(self) -> int:
+        """The number of claims that could not be released, because other transactions hold their rows."""
+        return len(self._busy_releases)
 
     def announce_work(self) -> None:
         """Expect work that a claim which is in flight may not see, and look for it."""
@@ -107,6 +114,19 @@ class Claimer:
         if fences:
             self._to_release += fences
             self._state.changed.set()
+
+    def note_busy_releases(self, batch: ExchangeBatch, busy: Collection[UUID]) -> None:
+        """Release claims again a little later whose rows other transactions hold."""
+        fences = {fence for fence in batch.releases if fence.task_id in busy}
+        if fences:
+            self._busy_releases |= fences
+            asyncio.get_running_loop().call_later(_RELEASE_AGAIN_S, self.retry_releases, fences)
+
+    def retry_releases(self, fences: Iterable[Fence]) -> None:
+        """Release those of the claims with the next exchange that could not be released before."""
+        again = self._busy_releases.intersection(fences)
+        self._busy_releases -= again
+        self.release(list(again))
 
     def forget(self, fences: Sequence[Fence]) -> None:
         """Drop prefetched tasks that this worker has lost."""

@@ -21,18 +21,19 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterator, Sequence
 from enum import Enum
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 from uuid import UUID
 
 from horsies.db.connection import Backoff, WorkerConnection
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
-from horsies.db.queries.worker import Claim, Outcome
+from horsies.db.queries.worker import Claim, Fence, Outcome
 from horsies.events import event
 from horsies.worker.attempt_log import AttemptLog, LogDetail
+from horsies.worker.busy_log import BusyLog
 from horsies.worker.claimer import Claimer
-from horsies.worker.completer import Completer
+from horsies.worker.completer import BusyOutcome, Completer
 from horsies.worker.dispatcher import Dispatcher
 from horsies.worker.exchange_state import ExchangeBatch, ExchangeState, SyncPhase, WorkerIdentity
 from horsies.worker.ipc import Job
@@ -40,6 +41,8 @@ from horsies.worker.options import WorkerOptions, WorkerSettings, suspend_clock
 from horsies.worker.reconciler import Reconciler
 
 _STUCK_AFTER_S = 0.05
+_BUSY_PAUSE_S = 0.1
+_BUSY_MAX_PAUSE_S = 2.0
 
 
 class LaneState(Enum):
@@ -123,9 +126,15 @@ class Exchange:
 
     async def flush(self) -> None:
         """Wait until every outcome is confirmed and every release is done."""
-        while self.completer.count or self.claimer.releases or self.state.in_flight:
+        while self._unconfirmed or self.state.in_flight:
             self.state.answered.clear()
             await self.state.answered.wait()
+
+    @property
+    def _unconfirmed(self) -> int:
+        """The number of outcomes and releases that the database has not confirmed, without those in flight."""
+        waiting = self.completer.count + self.claimer.releases
+        return waiting + self.completer.busy_count + self.claimer.busy_releases
 
     async def settle(self) -> None:
         """Wait until every outcome is confirmed and no claim is open: at the end of a worker.
@@ -141,7 +150,8 @@ class Exchange:
 
     def services(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The services of the exchanges, the lanes first: they run until they are cancelled."""
-        services = [self.serve(number) for number in range(len(self._lanes))] + [self.reconciler.run()]
+        services = [self.serve(number) for number in range(len(self._lanes))]
+        services += [self.reconciler.run(), BusyLog(self.completer, self._lanes[0].connection).run()]
         if self._settings.lease_s is not None:
             services.append(self.reconciler.keep_leases(self._settings.lease_s))
         return services
@@ -258,16 +268,31 @@ class Exchange:
         if batch.freed_queues:
             notify.append(worker_queries.notify_room(batch.worker_id, batch.freed_queues))
         claims = self.claimer.calls(batch)
-        groups = [finish, claims, notify] if self.state.limits_active else [[*finish, *claims], notify]
+        groups = [finish, claims] if self.state.limits_active else [[*finish, *claims]]
         if batch.releases:
-            groups += [[worker_queries.release(batch.worker_id, batch.releases)], [worker_queries.notify_wake()]]
-        return [group for group in groups if group]
+            groups.append([worker_queries.release(batch.worker_id, batch.releases)])
+            notify.append(worker_queries.notify_wake())
+        return [group for group in [*groups, notify] if group]
 
     def apply_replies(self, batch: ExchangeBatch, replies: Iterator[Any]) -> None:
         """Act on the replies to a batch, which come in the order of its calls."""
         self.state.mark_answered(batch)
         if batch.outcomes:
-            self.completer.confirm(batch, next(replies))
+            for busy in self.completer.confirm(batch, next(replies)):
+                self._retry_later(busy)
         attempts: dict[UUID, int] = next(replies) if batch.starting else {}
-        claims: list[Claim] = list(replies)[: bool(batch.request.run) + bool(batch.request.prefetch)]
+        claims: list[Claim] = list(islice(replies, bool(batch.request.run) + bool(batch.request.prefetch)))
+        if batch.releases:
+            self.claimer.note_busy_releases(batch, next(replies))
         self.claimer.apply(batch, attempts, claims)
+
+    def _retry_later(self, busy: BusyOutcome) -> None:
+        """Send a busy outcome again after a pause, which grows with the time since it was busy first."""
+        age = suspend_clock() - busy.since
+        pause = min(max(_BUSY_PAUSE_S, age / 2), _BUSY_MAX_PAUSE_S)
+        asyncio.get_running_loop().call_later(pause, self.retry_busy, busy.outcome.fence)
+
+    def retry_busy(self, fence: Fence) -> None:
+        """Send a busy outcome with the next exchange."""
+        self.completer.retry(fence)
+        self.state.changed.set()

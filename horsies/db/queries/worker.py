@@ -63,7 +63,8 @@ class Verdict(NamedTuple):
     """The reply of `finish` to one outcome.
 
     Attributes:
-        verdict: ``accepted``, ``duplicate`` or ``stale``.
+        verdict: ``accepted``, ``duplicate``, ``stale``, or ``busy``: another transaction holds the task's row or its
+            root run, so nothing was written, and the outcome is to be sent again.
         error_code: the stored code. It differs from the code of the outcome if the database has refused the result.
         due_again: when the task is retried; None: it is not.
     """
@@ -71,6 +72,28 @@ class Verdict(NamedTuple):
     verdict: str
     error_code: str | None
     due_again: datetime | None
+
+
+class LockHolder(NamedTuple):
+    """A transaction that holds rows of tasks or of their runs; a row of `horsies.lock_holders`.
+
+    Attributes:
+        task_id: one of the tasks.
+        tasks: the number of tasks.
+        pid: its server process; None: a prepared transaction.
+        username: its user.
+        application: its ``application_name``.
+        state: the state of its session, or the name of the prepared transaction.
+        seconds: how long it has been open, in seconds.
+    """
+
+    task_id: UUID
+    tasks: int
+    pid: int | None
+    username: str | None
+    application: str | None
+    state: str
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +210,18 @@ def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[
     fences, oks, results, codes, retries, pids, names, *_for_the_log = columns
     texts = [result.decode() for result in results]
     params = (worker_id, *_fences(fences), oks, texts, codes, retries, hostname, pids, names)
-    return Call(_FINISH, params, lambda rows: {row[0]: Verdict(*row[1:]) for row in rows})
+    return Call(_FINISH, params, _verdicts)
+
+
+def _verdicts(rows: Rows) -> dict[UUID, Verdict]:
+    """The verdicts by task. If one outcome of a task is busy, so are all: none of them may be forgotten."""
+    verdicts = {row[0]: Verdict(*row[1:]) for row in rows}
+    return verdicts | {row[0]: Verdict(*row[1:]) for row in rows if row[1] == "busy"}
+
+
+def lock_holders(task_ids: Sequence[UUID]) -> Call[list[LockHolder]]:
+    """Return the transactions that hold the rows of these tasks, or of their root runs."""
+    return Call("select * from horsies.lock_holders(%s::uuid[])", (list(task_ids),), many(LockHolder))
 
 
 def notify_done(task_ids: Sequence[UUID]) -> Call[None]:
@@ -205,9 +239,10 @@ def notify_room(worker_id: UUID, queues: Iterable[str]) -> Call[None]:
     return Call("select horsies.notify_room(%s, %s::text[])", (worker_id, list(queues)), nothing)
 
 
-def release(worker_id: UUID, fences: Sequence[Fence]) -> Call[int]:
-    """Return claims that have not started to the queue; returns their number."""
-    return Call("select horsies.release(%s, %s::uuid[], %s::bigint[])", (worker_id, *_fences(fences)), scalar)
+def release(worker_id: UUID, fences: Sequence[Fence]) -> Call[set[UUID]]:
+    """Return claims that have not started to the queue; returns the tasks that are busy and must be released later."""
+    sql = "select * from horsies.release(%s, %s::uuid[], %s::bigint[])"
+    return Call(sql, (worker_id, *_fences(fences)), lambda rows: {row[0] for row in rows})
 
 
 def reconcile(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
