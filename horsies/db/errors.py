@@ -2,11 +2,12 @@
 
 import re
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 from psycopg import errors
 
-from horsies.db.operations import CallFailedError
+from horsies.db.operations import Call, CallFailedError
 from horsies.masking import mask_secrets
 
 # The server or the network is unavailable, busy or full. The same call may succeed later.
@@ -50,13 +51,19 @@ def is_retryable(error: BaseException) -> bool:
     return not (isinstance(error, psycopg.Error) and error.sqlstate is None and _REFUSAL.search(str(error)))
 
 
-def call_failed(error: Exception) -> CallFailedError:
-    """Turn an error of the driver or of a migration into the error of operations. Secrets are masked."""
+def call_failed(error: Exception, failed_call: Call[Any] | None = None) -> CallFailedError:
+    """Turn an error of the driver or of a migration into the error of operations. Secrets are masked.
+
+    Args:
+        error: the error.
+        failed_call: the call whose statement has failed; None: it is not known.
+    """
     # The details of a message (the row, the statement) may contain arguments, which must not reach a log.
     message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     text = " ".join(mask_secrets(message or str(error)).split()) or type(error).__name__
     if not isinstance(error, (psycopg.Error, TimeoutError)):
         return CallFailedError(text, retryable=False)
-    failure = CallFailedError(f"{type(error).__name__}: {text}", retryable=is_retryable(error))
+    message = f"{type(error).__name__}: {text}"
+    failure = CallFailedError(message, retryable=is_retryable(error), sqlstate=sqlstate(error), failed_call=failed_call)
     failure.__cause__ = error
     return failure

@@ -13,7 +13,8 @@ class Drivers:
 
     def __init__(self, config: AppConfig) -> None:
         database = Database(config.broker)
-        self._waiters = Waiters(database, config.resilience.notify_poll_interval_ms / 1000)
+        poll_seconds = config.resilience.notify_poll_interval_ms / 1000
+        self._waiters = Waiters(database, poll_seconds, results_in_notices=config.results_in_notices)
         self._sync = SyncDriver(database, self._waiters)
         self._async = AsyncDriver(database, self._waiters)
 

@@ -230,8 +230,10 @@ class Claimer:
             and batch.worker_id == self._state.identity.worker_id
             and age < self._settings.stale_after_s / 2
         )
+        suspects = [job.fence for job in jobs if job.fence.task_id in batch.cancelled]
         jobs = [job for job in jobs if job.fence.task_id not in batch.cancelled]
         unassigned = [job for job in jobs if not (may_start and self._dispatcher.assign(job))]
+        self.release(suspects)
         if jobs:
             self._may_run_ahead = not unassigned
         if unassigned:

@@ -114,10 +114,14 @@ class Exchange:
         """Look for work."""
         self.claimer.announce_work()
 
-    def cancel(self, task_id: UUID) -> None:
-        """Stop a cancelled task if it runs, and do not start it if an exchange in flight brings it."""
-        self._dispatcher.cancel(task_id)
+    def on_cancel_notice(self, task_id: UUID) -> None:
+        """Look whether a task was cancelled, as a notice says that anybody could have sent.
+
+        The task is stopped if it runs and the database has no claim of this worker for it. If an exchange in flight
+        brings the task, it is released instead of started, which has no effect on a cancelled task.
+        """
         self.state.note_cancelled(task_id)
+        self.reconciler.check(task_id)
 
     def allow_more_lanes(self, *, allowed: bool) -> None:
         """Say whether more than one lane may be used: a further lane must not take the connection of a heartbeat."""
@@ -151,7 +155,11 @@ class Exchange:
     def services(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The services of the exchanges, the lanes first: they run until they are cancelled."""
         services = [self.serve(number) for number in range(len(self._lanes))]
-        services += [self.reconciler.run(), BusyLog(self.completer, self._lanes[0].connection).run()]
+        services += [
+            self.reconciler.run(),
+            self.reconciler.run_checks(),
+            BusyLog(self.completer, self._lanes[0].connection).run(),
+        ]
         if self._settings.lease_s is not None:
             services.append(self.reconciler.keep_leases(self._settings.lease_s))
         return services
@@ -261,10 +269,13 @@ class Exchange:
         finish: list[Call[Any]] = []
         notify: list[Call[Any]] = []
         if batch.outcomes:
+            ids = [outcome.fence.task_id for outcome in batch.outcomes]
             finish.append(worker_queries.finish(batch.worker_id, self.state.identity.hostname, batch.outcomes))
-            notify.append(worker_queries.notify_done([outcome.fence.task_id for outcome in batch.outcomes]))
+            notify.append(worker_queries.notify_done(ids, with_results=self._settings.results_in_notices))
         if batch.starting:
             finish.append(worker_queries.start(batch.worker_id, list(batch.starting)))
+        if batch.makes_work or batch.starting:
+            notify.append(worker_queries.announce())
         if batch.freed_queues:
             notify.append(worker_queries.notify_room(batch.worker_id, batch.freed_queues))
         claims = self.claimer.calls(batch)

@@ -211,6 +211,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> LoadedApp 
         async_names=frozenset(name for name in app.registry.names if app.registry.get(name).is_async),
         schedules=plan_schedules(config, app.registry),
         folders=app_folders(),
+        results_in_notices=config.results_in_notices,
     )
     source = partial(_spawned_child, load) if options.start_method == "spawn" else partial(_forked_child, app)
     return LoadedApp(pickle.dumps(settings), settings.stale_after_s, database, partial(source, options))

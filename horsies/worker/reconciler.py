@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from uuid import UUID
 
 from horsies.db.connection import Backoff, WorkerConnection
 from horsies.db.operations import CallFailedError
@@ -46,6 +47,8 @@ class Reconciler:
         self._backoff: Backoff | None = None
         self._failure: CallFailedError | None = None
         self._comparing = asyncio.Lock()
+        self._to_check: set[UUID] = set()
+        self._check_requested = asyncio.Event()
 
     @property
     def failing(self) -> bool:
@@ -80,6 +83,29 @@ class Reconciler:
                     except CallFailedError as failure:
                         self.on_reply_lost(failure)
             await self._state.next_change()
+
+    def check(self, task_id: UUID) -> None:
+        """Look soon whether a task that runs still belongs to this worker."""
+        self._to_check.add(task_id)
+        self._check_requested.set()
+
+    async def run_checks(self) -> None:
+        """Make the checks that are requested; never returns. If the database does not answer, a comparison follows."""
+        while True:
+            await self._check_requested.wait()
+            self._check_requested.clear()
+            wanted, self._to_check = self._to_check, set()
+            fences = [fence for fence in self._dispatcher.held() if fence.task_id in wanted]
+            if fences:
+                try:
+                    lost = await self._connection.call(
+                        worker_queries.lost_claims(self._state.identity.worker_id, fences)
+                    )
+                except CallFailedError as failure:
+                    event("connection.lost", level=logging.WARNING, reason=failure.message)
+                    continue
+                for task_id in lost:
+                    self._dispatcher.cancel(task_id)
 
     async def compare(self) -> None:
         """Compare what this worker holds with the database once the exchanges in flight are answered.

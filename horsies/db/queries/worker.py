@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from horsies.db.operations import Call, Rows, many, nothing, scalar
+from horsies.db.operations import Call, Notice, Rows, many, nothing, scalar
 from horsies.db.queries.rows import ClaimedTask
 
 _CLAIM = "select * from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[])"
@@ -163,6 +163,10 @@ def _fences(fences: Sequence[Fence]) -> tuple[list[UUID], list[int]]:
     return [fence.task_id for fence in fences], [fence.exchange_no for fence in fences]
 
 
+def _ids(rows: Rows) -> set[UUID]:
+    return {row[0] for row in rows}
+
+
 def _claim(rows: Rows) -> Claim:
     tasks = [ClaimedTask(*row[:9]) for row in rows if row[0] is not None]
     *_, limits_active, _, _, due_in = rows[-1] if len(tasks) < len(rows) else (False, None, None, None)
@@ -195,13 +199,14 @@ def claim(  # noqa: PLR0913 - the server function's own parameters
 
 def start(worker_id: UUID, fences: Sequence[Fence]) -> Call[dict[UUID, int]]:
     """Start prefetched tasks; returns the number of the attempt for each task that may start."""
-    return Call("select * from horsies.start(%s, %s::uuid[], %s::bigint[])", (worker_id, *_fences(fences)), dict)
+    sql = "select * from horsies.start(%s, %s::uuid[], %s::bigint[])"
+    return Call(sql, (worker_id, *_fences(fences)), dict, hint=announce())
 
 
 def renew(worker_id: UUID, fences: Sequence[Fence], lease_s: float, max_s: float) -> Call[set[UUID]]:
     """Renew the leases of prefetched tasks; returns the renewed ones. Claims older than ``max_s`` are not renewed."""
     sql = "select * from horsies.renew(%s, %s::uuid[], %s::bigint[], %s::float8, %s::float8)"
-    return Call(sql, (worker_id, *_fences(fences), lease_s, max_s), lambda rows: {row[0] for row in rows})
+    return Call(sql, (worker_id, *_fences(fences), lease_s, max_s), _ids, hint=announce())
 
 
 def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[dict[UUID, Verdict]]:
@@ -224,25 +229,34 @@ def lock_holders(task_ids: Sequence[UUID]) -> Call[list[LockHolder]]:
     return Call("select * from horsies.lock_holders(%s::uuid[])", (list(task_ids),), many(LockHolder))
 
 
-def notify_done(task_ids: Sequence[UUID]) -> Call[None]:
-    """Notify waiters that these tasks may have ended, in a separate transaction."""
-    return Call("select horsies.notify_done(%s::uuid[])", (list(task_ids),), nothing)
+def announce() -> Notice:
+    """Send the notifications that earlier transactions of the session have recorded."""
+    return Notice("select horsies.announce()", (), nothing)
 
 
-def notify_wake() -> Call[None]:
-    """Notify workers that there may be work, in a separate transaction."""
-    return Call("select horsies.notify_wake()", (), nothing)
+def notify_done(task_ids: Sequence[UUID], *, with_results: bool) -> Notice:
+    """Notify waiters that these tasks may have ended. ``with_results`` sends small results to everybody who listens."""
+    return Notice("select horsies.notify_done(%s::uuid[], %s)", (list(task_ids), with_results), nothing)
 
 
-def notify_room(worker_id: UUID, queues: Iterable[str]) -> Call[None]:
-    """Notify workers that capped queues have room, if tasks are waiting there, in a separate transaction."""
-    return Call("select horsies.notify_room(%s, %s::text[])", (worker_id, list(queues)), nothing)
+def notify_wake() -> Notice:
+    """Notify workers that there may be work."""
+    return Notice("select horsies.notify_wake()", (), nothing)
+
+
+def notify_wake_within() -> Notice:
+    """Notify workers, in the transaction that sends, unless the notification queue is nearly full."""
+    return Notice("select horsies.notify_wake_within()", (), nothing)
+
+
+def notify_room(worker_id: UUID, queues: Iterable[str]) -> Notice:
+    """Notify workers that capped queues have room, if tasks are waiting there."""
+    return Notice("select horsies.notify_room(%s, %s::text[])", (worker_id, list(queues)), nothing)
 
 
 def release(worker_id: UUID, fences: Sequence[Fence]) -> Call[set[UUID]]:
     """Return claims that have not started to the queue; returns the tasks that are busy and must be released later."""
-    sql = "select * from horsies.release(%s, %s::uuid[], %s::bigint[])"
-    return Call(sql, (worker_id, *_fences(fences)), lambda rows: {row[0] for row in rows})
+    return Call("select * from horsies.release(%s, %s::uuid[], %s::bigint[])", (worker_id, *_fences(fences)), _ids)
 
 
 def reconcile(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
@@ -251,7 +265,13 @@ def reconcile(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
     All other claims of the worker are returned to the queue.
     """
     sql = "select * from horsies.reconcile(%s, %s::uuid[], %s::bigint[])"
-    return Call(sql, (worker_id, *_fences(held)), lambda rows: {row[0] for row in rows})
+    return Call(sql, (worker_id, *_fences(held)), _ids, hint=announce())
+
+
+def lost_claims(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
+    """Return those tasks of these claims that the worker has lost, because they were cancelled for instance."""
+    sql = "select * from horsies.lost_claims(%s, %s::uuid[], %s::bigint[])"
+    return Call(sql, (worker_id, *_fences(held)), _ids)
 
 
 def heartbeat(worker_id: UUID, ahead_s: float | None = None) -> Call[tuple[bool, float]]:
@@ -283,14 +303,13 @@ def reap(proven_dead: UUID | None, limit: int) -> Call[ReapCounts]:
         proven_dead: a worker that is known to be dead; None: all workers whose heartbeat is too old.
         limit: the largest number of tasks.
     """
-    return Call(
-        "select * from horsies.reap(%s::uuid, %s::int)", (proven_dead, limit), lambda rows: ReapCounts(*rows[0])
-    )
+    sql = "select * from horsies.reap(%s::uuid, %s::int)"
+    return Call(sql, (proven_dead, limit), lambda rows: ReapCounts(*rows[0]), hint=announce())
 
 
 def expire(limit: int) -> Call[int]:
     """Expire tasks that were not started by their deadline; returns their number."""
-    return Call("select horsies.expire(%s::int)", (limit,), scalar)
+    return Call("select horsies.expire(%s::int)", (limit,), scalar, hint=announce())
 
 
 def add_partitions(days: int) -> Call[int]:
@@ -318,4 +337,5 @@ def maintenance_call[R](call: Call[R]) -> Call[R | None]:
 
     The statement takes the lock first, because the call refers to the result of the lock.
     """
-    return Call(_MAINTENANCE.replace("CALL", call.sql), call.params, lambda rows: call.decode(rows) if rows else None)
+    sql = _MAINTENANCE.replace("CALL", call.sql)
+    return Call(sql, call.params, lambda rows: call.decode(rows) if rows else None, hint=call.hint)

@@ -57,7 +57,7 @@ MUTATIONS = {
         "claimer.py",
         "if job.fence.task_id not in batch.cancelled]",
         "]",
-        f"{CLAIMER}::test_a_task_that_was_cancelled_while_its_claim_was_in_flight_neither_starts_nor_is_released",
+        f"{CLAIMER}::test_a_task_that_was_cancelled_while_its_claim_was_in_flight_is_released_instead_of_started",
     ),
     "busy outcomes are kept": (
         "completer.py",

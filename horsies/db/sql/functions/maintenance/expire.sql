@@ -25,10 +25,10 @@ begin
         where t.id = any (overdue) and t.started_at is null
         order by t.id
         for update skip locked);
-    perform horsies.notify_wake()
+    perform horsies.announce_wake()
     where exists (select from horsies.tasks t where t.id = any (overdue) and t.status = 'CLAIMED');
     overdue := horsies.end_tasks(overdue, 'EXPIRED', expiry, 'TASK_EXPIRED', clock);
-    perform horsies.notify_done(overdue);
+    perform horsies.announce_ids('done', overdue);
     return coalesce(cardinality(overdue), 0);
 end
 $function$;

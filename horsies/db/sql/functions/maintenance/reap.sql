@@ -90,9 +90,9 @@ begin
                 its_worker.hostname, array_fill(its_worker.pid, array[cardinality(dead_claims.running)]),
                 array_fill(its_worker.process_name, array[cardinality(dead_claims.running)])) as written
             where written.verdict = 'accepted');
-        perform horsies.notify_done(dead_claims.running);
+        perform horsies.announce_ids('done', dead_claims.running);
     end loop;
-    perform horsies.notify_wake() where returned + crashed > 0;
+    perform horsies.announce_wake() where returned + crashed > 0;
     return next;
 end
 $function$;

@@ -28,10 +28,7 @@ begin
                           where held.id = t.id and held.exchange_no = t.exchange_no)
         order by t.id for update skip locked
     ) as locked;
-    perform horsies.notify_wake() where horsies.return_to_queue(unknown, false) > 0;
-    return query
-    select held.id from unnest(ids, exchanges) as held (id, exchange_no)
-    where not exists (select from horsies.tasks t
-                      where t.id = held.id and t.worker_id = asking_worker and t.exchange_no = held.exchange_no);
+    perform horsies.announce_wake() where horsies.return_to_queue(unknown, false) > 0;
+    return query select * from horsies.lost_claims(asking_worker, ids, exchanges);
 end
 $function$;

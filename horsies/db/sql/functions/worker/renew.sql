@@ -26,7 +26,7 @@ begin
         where t.worker_id = renewing_worker and t.status = 'CLAIMED'
         order by t.id for update of t skip locked
     ) as locked;
-    perform horsies.notify_wake() where horsies.return_to_queue(old, false) > 0;
+    perform horsies.announce_wake() where horsies.return_to_queue(old, false) > 0;
     return query
     update horsies.tasks t set lease_until = clock + make_interval(secs => lease_seconds)
     where t.id = any (mine) and t.worker_id = renewing_worker

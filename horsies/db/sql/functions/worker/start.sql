@@ -37,7 +37,7 @@ begin
     set status = 'RUNNING', attempt = t.attempt + 1, started_at = clock, lease_until = null
     where t.id = any (mine) and t.queue = any (open_names) and not t.held and (t.good_until > clock) is not false
     returning t.id, t.attempt;
-    perform horsies.notify_wake() where horsies.return_to_queue(
+    perform horsies.announce_wake() where horsies.return_to_queue(
         array(select t.id from horsies.tasks t where t.id = any (mine) and t.started_at is null), false) > 0;
 end
 $function$;
