@@ -28,6 +28,10 @@ PERMANENT = (
     errors.ProgramLimitExceeded,
     errors.StatementTooComplex,  # JSON that is nested too deep for the stack of the server
 )
+# A value that the server does not accept: its form, a constraint, or a limit.
+_REFUSED_VALUE = ("22", "23", "54")
+# The functions or their columns are not the ones that this release calls.
+_OTHER_SCHEMA = ("42883", "42725", "42703", "42P01", "42804")
 # libpq reports no SQLSTATE for a refused connection, only the message of the server. If the message is not in English,
 # the refusal is treated as retryable.
 _REFUSAL = re.compile(
@@ -39,6 +43,16 @@ _REFUSAL = re.compile(
 def sqlstate(error: BaseException) -> str:
     """The code that the server gave an error, whatever driver it came through; "" if there is none."""
     return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+
+
+def refuses_value(failure: CallFailedError) -> bool:
+    """Whether a statement failed because of the values that it was called with, on the server or before."""
+    return failure.failed_call is not None and (failure.sqlstate == "" or failure.sqlstate[:2] in _REFUSED_VALUE)
+
+
+def finds_other_schema(failure: CallFailedError) -> bool:
+    """Whether a statement failed because the schema has other functions than this release calls."""
+    return failure.failed_call is not None and failure.sqlstate in _OTHER_SCHEMA
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -62,7 +76,7 @@ def call_failed(error: Exception, failed_call: Call[Any] | None = None) -> CallF
     message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     text = " ".join(mask_secrets(message or str(error)).split()) or type(error).__name__
     if not isinstance(error, (psycopg.Error, TimeoutError)):
-        return CallFailedError(text, retryable=False)
+        return CallFailedError(text, retryable=False, failed_call=failed_call)
     message = f"{type(error).__name__}: {text}"
     failure = CallFailedError(message, retryable=is_retryable(error), sqlstate=sqlstate(error), failed_call=failed_call)
     failure.__cause__ = error

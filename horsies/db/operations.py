@@ -26,6 +26,9 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 """The default of an option for which None is not a valid value, so that an explicit None can be refused."""
 
+MAX_TEXT_BYTES: Final = 10**9
+"""The smallest size of a text that is not sent to the database, which stores at most 2³⁰ bytes in one value."""
+
 type Row = tuple[Any, ...]
 type Rows = Sequence[Row]
 
@@ -151,4 +154,8 @@ class Runner(Protocol):
 
     async def run_async[R](self, operation: Operation[R]) -> R:
         """Execute an operation on the running event loop."""
+        ...
+
+    def assume_prepared(self) -> None:
+        """Do not check the schema before the first call, because another process of this program has done so."""
         ...

@@ -37,8 +37,9 @@ def round_trip(database: Database, connection: Connection[Any], *groups: Sequenc
         The replies, by group. A group of notices has none if it failed.
 
     Raises:
-        CallFailedError: a call or a commit failed. Some transactions may have been committed. The connection is closed.
-        psycopg.Error: the connection was lost, or a parameter cannot be sent. The same applies.
+        CallFailedError: a call or a commit failed, or a parameter cannot be sent. Some transactions may have been
+            committed. The connection is closed.
+        psycopg.Error: the connection was lost. The same applies.
     """
     try:
         return connection.wait(_run_pipeline(database, connection, groups))
@@ -124,7 +125,10 @@ def _send_group(
     group = _Sent(calls, {})
     for position, call in enumerate(calls):
         statement = database.numbered(call)
-        params = adapt.dump_sequence(call.params, [PyFormat.TEXT] * len(call.params))
+        try:
+            params = adapt.dump_sequence(call.params, [PyFormat.TEXT] * len(call.params))
+        except (psycopg.DataError, UnicodeEncodeError) as error:  # text with NUL or a lone surrogate
+            raise call_failed(error, call) from error
         if prepared is None:
             pgconn.send_query_params(statement, params)
         elif (name := prepared.get(statement)) is not None:

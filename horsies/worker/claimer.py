@@ -109,6 +109,18 @@ class Claimer:
         self._release_prefetched()
         self._due.cancel()
 
+    def set_outdated(self) -> None:
+        """Claim nothing until this worker is restarted, because the schema has other functions than it calls.
+
+        Nothing is released either, because the functions for that may have changed too. The leases of prefetched tasks
+        expire.
+        """
+        if self._state.claim_phase is ClaimPhase.CLAIMING:
+            self._state.claim_phase = ClaimPhase.OUTDATED
+        self._prefetched.clear()
+        self._to_release.clear()
+        self._due.cancel()
+
     def release(self, fences: Sequence[Fence]) -> None:
         """Return claims that have not started to the queue, with the next exchange."""
         if fences:
@@ -139,7 +151,7 @@ class Claimer:
         Args:
             is_full: whether the memory for unconfirmed outcomes is full, so that nothing may start.
         """
-        if self._state.claim_phase is ClaimPhase.STOPPED or is_full:
+        if self._state.claim_phase is not ClaimPhase.CLAIMING or is_full:
             return NO_REQUEST
         asked_slots = sum(batch.request.slots for batch in self._state.in_flight)
         asked_prefetch = sum(batch.request.prefetch for batch in self._state.in_flight)
@@ -203,7 +215,7 @@ class Claimer:
         self._prefetched |= {fence: task for claim, fence, task in claimed if claim is prefetch}
         jobs += [Job.of_claim(fence, task, task.attempt) for claim, fence, task in claimed if claim is not prefetch]
         self._start(batch, jobs)
-        if self._state.claim_phase is ClaimPhase.STOPPED:  # the reply came after the stop
+        if self._state.claim_phase is not ClaimPhase.CLAIMING:  # the reply came after the stop
             self._release_prefetched()
 
     def _note_remaining_work(self, batch: ExchangeBatch, claims: list[Claim]) -> None:

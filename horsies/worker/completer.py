@@ -18,8 +18,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from horsies.codes import OperationalErrorCode
 from horsies.db.queries.worker import Fence, Outcome, Verdict
 from horsies.events import event
+from horsies.task_result import TaskError
 from horsies.worker.attempt_log import AttemptLog
 from horsies.worker.exchange_state import ExchangeBatch
 from horsies.worker.ipc import Job
@@ -57,6 +59,7 @@ class Completer:
         self._makes_work = False
         self._busy: dict[Fence, BusyOutcome] = {}
         self._busy_since: dict[Fence, float] = {}
+        self._isolated: set[Fence] = set()
         self.stale_outcomes = 0
 
     @property
@@ -99,15 +102,19 @@ class Completer:
 
         Returns:
             The outcomes, oldest first; the queues with limits in which they free a place; and whether they may make
-            tasks ready. What does not fit stays for the next exchange, and so may the work that it makes.
+            tasks ready. What does not fit stays for the next exchange, and so may the work that it makes. An isolated
+            outcome is taken alone.
         """
         taken: list[Outcome] = []
         size = 0
         for outcome in self._waiting.values():
             size += len(outcome.result)
-            if taken and (len(taken) == MAX_BATCH_OUTCOMES or size > MAX_BATCH_BYTES):
+            is_isolated = outcome.fence in self._isolated
+            if taken and (is_isolated or len(taken) == MAX_BATCH_OUTCOMES or size > MAX_BATCH_BYTES):
                 break
             taken.append(outcome)
+            if is_isolated:
+                break
         for outcome in taken:
             del self._waiting[outcome.fence]
         freed_queues, self._freed_queues = self._freed_queues, set()
@@ -120,6 +127,25 @@ class Completer:
         self._freed_queues |= batch.freed_queues
         self._makes_work |= batch.makes_work
 
+    def isolate(self, batch: ExchangeBatch, reason: str) -> None:
+        """Find the outcome because of which the database has refused a whole batch, after `put_back`.
+
+        The outcomes are sent one by one from now on. If the batch had only one, that one is guilty: it becomes a
+        failure with WORKER_SERIALIZATION_ERROR.
+        """
+        self._isolated.update(outcome.fence for outcome in batch.outcomes)
+        event("outcomes.refused", level=logging.ERROR, count=len(batch.outcomes), reason=reason)
+        if len(batch.outcomes) == 1:
+            [guilty] = batch.outcomes
+            code = OperationalErrorCode.WORKER_SERIALIZATION_ERROR
+            message = "the database refused the outcome of this task"
+            if guilty.error_code != code:  # else the reason may be what is refused
+                message = f"{message}: {reason}"
+            result = TaskError(error_code=code, message=message).to_json()
+            self._held_bytes += len(result) - len(guilty.result)
+            ended = guilty._replace(ok=False, result=result, error_code=str(code), retry_after=None)
+            self._waiting[guilty.fence] = ended
+
     def confirm(self, batch: ExchangeBatch, verdicts: Mapping[UUID, Verdict]) -> Sequence[BusyOutcome]:
         """Forget outcomes that the database has answered: as accepted, as a duplicate, or as stale.
 
@@ -131,6 +157,7 @@ class Completer:
         busy: list[BusyOutcome] = []
         for outcome in batch.outcomes:
             verdict = verdicts[outcome.fence.task_id]
+            self._isolated.discard(outcome.fence)
             if verdict.verdict == "busy":
                 since = self._busy_since.setdefault(outcome.fence, suspend_clock())
                 busy.append(BusyOutcome(outcome, since, batch.freed_queues, batch.makes_work))

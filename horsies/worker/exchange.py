@@ -26,6 +26,7 @@ from typing import Any
 from uuid import UUID
 
 from horsies.db.connection import Backoff, WorkerConnection
+from horsies.db.errors import finds_other_schema, refuses_value
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import Claim, Fence, Outcome
@@ -223,8 +224,7 @@ class Exchange:
         try:
             replies = await lane.connection.transactions(*self._transactions(batch))
         except CallFailedError as failure:
-            self.put_back(batch)
-            self.reconciler.on_reply_lost(failure)
+            self.on_failure(batch, failure)
         except asyncio.CancelledError:
             self.put_back(batch)
             raise
@@ -258,6 +258,20 @@ class Exchange:
         self.completer.put_back(batch)
         self.claimer.put_back(batch)
         self.state.mark_answered(batch)
+
+    def on_failure(self, batch: ExchangeBatch, failure: CallFailedError) -> None:
+        """Take back what a batch carried that failed, and remove the cause if it is known.
+
+        If the statement that stores outcomes refuses them, they are sent one by one. If another statement does not fit
+        the schema, twice in a row, the schema was upgraded: then nothing is claimed, so that outcomes are still stored.
+        """
+        self.put_back(batch)
+        is_finish = worker_queries.is_finish(failure.failed_call)
+        if is_finish and refuses_value(failure):
+            self.completer.isolate(batch, failure.message)
+        if finds_other_schema(failure):
+            self.reconciler.note_other_schema(failure, is_finish=is_finish)
+        self.reconciler.on_reply_lost(failure)
 
     def _transactions(self, batch: ExchangeBatch) -> list[list[Call[Any]]]:
         """The calls of an exchange, by transaction.

@@ -9,9 +9,13 @@ from uuid import UUID
 from horsies.db.operations import Call, Notice, Rows, many, nothing, scalar
 from horsies.db.queries.rows import ClaimedTask
 
-_CLAIM = "select * from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[])"
+_CLAIM = (  # the columns are named, so that a newer function may return more
+    "select id, task_name, args, attempt, timeout_ms, queue, capped, root_id, inputs, due_in"
+    " from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[])"
+)
 _FINISH = (
-    "select * from horsies.finish(%s, %s::uuid[], %s::bigint[], %s::boolean[], %s::text[], %s::text[],"
+    "select id, verdict, stored_code, due_again"
+    " from horsies.finish(%s, %s::uuid[], %s::bigint[], %s::boolean[], %s::text[], %s::text[],"
     " %s::float8[], %s, %s::int[], %s::text[])"
 )
 _WORKER_START = (
@@ -216,6 +220,11 @@ def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[
     texts = [result.decode() for result in results]
     params = (worker_id, *_fences(fences), oks, texts, codes, retries, hostname, pids, names)
     return Call(_FINISH, params, _verdicts)
+
+
+def is_finish(call: Call[Any] | None) -> bool:
+    """Whether a call is one of `finish`."""
+    return call is not None and call.sql == _FINISH
 
 
 def _verdicts(rows: Rows) -> dict[UUID, Verdict]:

@@ -106,6 +106,36 @@ def test_a_busy_outcome_fills_the_memory() -> None:
     assert completer.is_full
 
 
+def test_the_outcomes_of_a_refused_batch_are_sent_one_by_one_and_only_the_guilty_one_fails() -> None:
+    completer = new_completer()
+    good, guilty, new = outcome(), outcome(), outcome()
+    add(completer, good, guilty)
+    batch = taken(completer)
+    completer.put_back(batch)
+    completer.isolate(batch, "it contains NUL")
+    add(completer, new)
+    first = taken(completer)
+    assert first.outcomes == [good]
+    completer.confirm(first, verdicts(first))
+    second = taken(completer)
+    assert second.outcomes == [guilty]
+    completer.put_back(second)
+    completer.isolate(second, "it contains NUL")
+    [ended] = taken(completer).outcomes
+    assert (ended.fence, ended.ok, ended.error_code) == (guilty.fence, False, "WORKER_SERIALIZATION_ERROR")
+    assert b"it contains NUL" in ended.result
+    assert taken(completer).outcomes == [new]
+
+
+def test_a_refused_outcome_frees_its_memory() -> None:
+    completer = new_completer()
+    add(completer, outcome(MAX_HELD_BYTES + 1))
+    batch = taken(completer)
+    completer.put_back(batch)
+    completer.isolate(batch, "too large")
+    assert not completer.is_full
+
+
 def test_unconfirmed_outcomes_fill_the_memory_until_they_are_confirmed() -> None:
     completer = new_completer()
     add(completer, *(outcome(MAX_HELD_BYTES // 4) for _ in range(4)))

@@ -8,9 +8,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from horsies.db.operations import CallFailedError
+from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.rows import ClaimedTask
 from horsies.db.queries.worker import Claim, Fence
-from horsies.worker.exchange_state import ExchangeBatch, SyncPhase
+from horsies.worker.exchange_state import ClaimPhase, ExchangeBatch, SyncPhase
 from horsies.worker.reconciler import held_claims
 from tests.support.exchanges import Parts, claim_of, claimed, worker_parts
 from tests.support.waiting import wait_until
@@ -145,6 +147,60 @@ async def test_a_worker_is_not_flushed_while_an_outcome_is_busy() -> None:
         parts.exchange.retry_busy(fence)
         parts.reply(parts.batch())
         await flushed
+
+
+def refused(batch: ExchangeBatch, sqlstate: str) -> CallFailedError:
+    finish = worker_queries.finish(batch.worker_id, "host", batch.outcomes)
+    return CallFailedError("refused", retryable=False, sqlstate=sqlstate, failed_call=finish)
+
+
+@in_loop
+async def test_a_statement_that_refuses_outcomes_isolates_them() -> None:
+    for sqlstate, alone in [("22P05", True), ("23514", True), ("54000", True), ("", True), ("53100", False)]:
+        async with worker_parts(children=2) as parts:
+            for fence in [parts.run_one(), parts.run_one()]:
+                parts.finish(fence)
+            batch = parts.batch()
+            parts.exchange.on_failure(batch, refused(batch, sqlstate))
+            assert len(parts.batch().outcomes) == (1 if alone else 2)
+
+
+@in_loop
+async def test_a_commit_that_fails_isolates_no_outcome() -> None:
+    async with worker_parts(children=2) as parts:
+        for fence in [parts.run_one(), parts.run_one()]:
+            parts.finish(fence)
+        batch = parts.batch()
+        parts.exchange.on_failure(batch, CallFailedError("full", retryable=False, sqlstate="54000"))
+        assert len(parts.batch().outcomes) == 2
+
+
+@in_loop
+async def test_nothing_is_claimed_after_a_call_has_not_fitted_the_schema_twice() -> None:
+    async with worker_parts(children=2) as parts:
+        fence = parts.run_one()
+        parts.finish(fence)
+        for claims in (True, True, False):
+            batch = parts.batch()
+            assert (bool(batch.request.run), len(batch.outcomes)) == (claims, 1)
+            if claims:
+                [claim] = parts.exchange.claimer.calls(batch)
+                failure = CallFailedError("gone", retryable=False, sqlstate="42883", failed_call=claim)
+                parts.exchange.on_failure(batch, failure)
+        assert parts.exchange.state.claim_phase is ClaimPhase.OUTDATED
+
+
+@in_loop
+async def test_a_success_between_two_failures_lets_claims_continue() -> None:
+    async with worker_parts(children=2) as parts:
+        for _ in range(3):
+            parts.exchange.wake()
+            batch = parts.batch()
+            [claim] = parts.exchange.claimer.calls(batch)
+            failure = CallFailedError("gone", retryable=False, sqlstate="42883", failed_call=claim)
+            parts.exchange.on_failure(batch, failure)
+            parts.exchange.reconciler.on_exchange_succeeded()
+        assert parts.exchange.state.claim_phase is ClaimPhase.CLAIMING
 
 
 class Committed(NamedTuple):

@@ -89,6 +89,24 @@ MUTATIONS = {
         "since = self._busy_since[outcome.fence] = suspend_clock()",
         f"{COMPLETER}::test_a_busy_outcome_is_kept_with_all_that_belongs_to_it_and_sent_behind_others",
     ),
+    "refused outcomes travel alone": (
+        "completer.py",
+        "if taken and (is_isolated or ",
+        "if taken and (",
+        f"{COMPLETER}::test_the_outcomes_of_a_refused_batch_are_sent_one_by_one_and_only_the_guilty_one_fails",
+    ),
+    "a failed commit blames no outcome": (
+        "exchange.py",
+        "if is_finish and refuses_value(failure):",
+        "if failure.sqlstate:",
+        f"{EXCHANGE}::test_a_commit_that_fails_isolates_no_outcome",
+    ),
+    "an upgrade stops claims": (
+        "claimer.py",
+        "if self._state.claim_phase is not ClaimPhase.CLAIMING or is_full:",
+        "if self._state.claim_phase is ClaimPhase.STOPPED or is_full:",
+        f"{EXCHANGE}::test_nothing_is_claimed_after_a_call_has_not_fitted_the_schema_twice",
+    ),
     "older claim of a running task": (
         "reconciler.py",
         "if fence.task_id not in started",
