@@ -1,6 +1,6 @@
 -- Purpose: Record that these tasks or runs are to be named in notifications of a kind, 'done' or 'cancel'. `announce`
--- sends the notifications in a later transaction of this session. If this transaction is rolled back, so is the record.
--- Only the latest ids are kept, in case nobody calls `announce`: notifications are hints.
+-- sends the notifications in a later transaction of this session. If this transaction is rolled back, so is the
+-- record. Only the latest ids are kept, in case nobody calls `announce`: notifications are hints.
 -- Locks: none.
 -- Called by: expire, reap, workflow_cancel, workflow_pause, workflow_settle.
 -- Granted to: nobody.

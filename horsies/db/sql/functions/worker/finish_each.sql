@@ -3,8 +3,9 @@
 -- another transaction holds its root run or a task that has to change with it; `finish` answers 'busy' for it.
 -- Returns the ids that were accepted, and those of them that were refused.
 --
--- Root runs that are locked are skipped at once. A later lock, for example of a sibling that is to be paused, is waited
--- for briefly. After several such waits the rest of the outcomes is left out, so that the call ends in bounded time.
+-- Root runs that are locked are skipped at once. A later lock, for example of a sibling that is to be paused, is
+-- waited for briefly. After several such waits the rest of the outcomes is left out, so that the call ends in bounded
+-- time.
 --
 -- Locks: root runs in the order of their ids, SKIP LOCKED; then those of `finish_batch`, for one outcome after the
 -- other.

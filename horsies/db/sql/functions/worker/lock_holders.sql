@@ -1,7 +1,7 @@
--- Purpose: Find the transactions that hold the rows of tasks, or of their root runs, for outcomes that stay 'busy'. The
--- holder is found from the transaction id that a lock leaves in the row (`xmax`). If several transactions share a lock,
--- that id names the group of them. Returns for each holder one of the tasks, the number of tasks, and a description:
--- the server process, or the prepared transaction.
+-- Purpose: Find the transactions that hold the rows of tasks, or of their root runs, for outcomes that stay 'busy'.
+-- The holder is found from the transaction id that a lock leaves in the row (`xmax`). If several transactions share a
+-- lock, that id names the group of them. Returns for each holder one of the tasks, the number of tasks, and a
+-- description: the server process, or the prepared transaction.
 --
 -- A row also keeps the id of a lock that was released. Only a transaction that still runs is a holder.
 --
@@ -10,7 +10,9 @@
 -- Called by: queries/worker.py.
 -- Granted to: worker.
 create function horsies.lock_holders(ids uuid[])
-returns table (task_id uuid, tasks bigint, pid int, username text, application text, state text, seconds double precision)
+returns table (
+    task_id uuid, tasks bigint, pid int, username text, application text, state text, seconds double precision
+)
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off

@@ -1,5 +1,5 @@
--- Purpose: Lock those root runs of these tasks that no other transaction holds. Returns the tasks that have no root run
--- or whose root run is locked now. Callers leave the other tasks alone and try again later. In contrast to
+-- Purpose: Lock those root runs of these tasks that no other transaction holds. Returns the tasks that have no root
+-- run or whose root run is locked now. Callers leave the other tasks alone and try again later. In contrast to
 -- `lock_roots`, this function never waits.
 -- Planner settings: see docs/architecture.md.
 -- Locks: root runs in the order of their ids, SKIP LOCKED.
