@@ -22,6 +22,7 @@ _OLD_SNAPSHOT_S = 600
 _MANY_DEAD_ROWS = 20_000
 _DAYS_AHEAD = 3
 _NOTICE_WITHIN_S = 2.0
+_QUEUE_USAGE = 0.5
 _CLOCKS_DIFFER_S = 5.0
 _COUNTED = 1_000_000
 _LISTED = 10
@@ -135,11 +136,26 @@ def _examine_notices(database: Database, connection: Connection) -> Finding:
     if not database.can_listen:
         fix = "set PostgresConfig(session_database_url=…) to a URL that does not go through PgBouncer"
         return Finding("notices", "none through PgBouncer: workers and waiters poll", fix)
-    took = health.notice_seconds(database, connection, _NOTICE_WITHIN_S)
+    try:
+        took = health.notice_seconds(database, connection, _NOTICE_WITHIN_S)
+    except psycopg.errors.ProgramLimitExceeded:
+        return _examine_queue(health.notification_queue(connection))
+    queue = health.notification_queue(connection)
+    if queue.usage > _QUEUE_USAGE:
+        return _examine_queue(queue)
     if took is not None:
         return Finding("notices", f"take {took * 1000:.1f} ms from one connection to another")
     fix = "if PgBouncer runs in transaction mode, set pgbouncer_transaction_mode=True and session_database_url"
     return Finding("notices", f"do not arrive within {_NOTICE_WITHIN_S:.0f} s", fix)
+
+
+def _examine_queue(queue: health.NotificationQueue) -> Finding:
+    if queue.usage <= _QUEUE_USAGE:
+        return Finding("notices", "the notification queue of the server was full; this look has made room")
+    oldest = _some([f"{name}, {ago(seconds)}" for name, seconds in queue.oldest])
+    found = f"the notification queue of the server is {queue.usage:.0%} full; oldest transactions: {oldest or 'none'}"
+    fix = "end the transaction of the session that listens (select pg_terminate_backend(PID)), then look again"
+    return Finding("notices", f"{found}; workers and waiters poll meanwhile", fix)
 
 
 def _examine_workers(database: Database, connection: Connection) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from horsies.config.postgres import PostgresConfig
 from horsies.db import migrate
 from horsies.db.adapt import ADAPT_CONTEXT
 from horsies.db.errors import call_failed
+from horsies.db.failed_notices import FailedNotices
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import identity as identity_queries
 from horsies.db.queries.identity import DatabaseIdentity, DatabasePlace
@@ -36,6 +37,7 @@ class Database:
         is_prepared: whether `prepare` has succeeded.
         own_identity: the latest result of `read_identity`.
         verified: driver connections of callers that lead to this database; written by `horsies.producer`.
+        failed_notices: the log of failed notifications; written by `horsies.db.pipeline`.
     """
 
     def __init__(self, config: PostgresConfig) -> None:
@@ -46,6 +48,7 @@ class Database:
         self.is_prepared = False
         self.own_identity: tuple[DatabasePlace, DatabaseIdentity] | None = None
         self.verified: WeakSet[object] = WeakSet()
+        self.failed_notices = FailedNotices()
 
     @property
     def url(self) -> str:

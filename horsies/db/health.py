@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import psycopg
@@ -66,3 +67,24 @@ def notice_seconds(database: Database, connection: Connection, timeout_s: float)
         for _ in listening.notifies(timeout=timeout_s, stop_after=1):
             return time.perf_counter() - started
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationQueue:
+    """The notification queue of a server.
+
+    Attributes:
+        usage: how full it is, from 0 to 1.
+        oldest: the sessions with the oldest open transactions, with their age in seconds. If such a session listens, it
+            keeps the queue from being emptied.
+    """
+
+    usage: float
+    oldest: list[tuple[str, float]]
+
+
+def notification_queue(connection: Connection) -> NotificationQueue:
+    """Look at the notification queue. If nobody holds it up any more, it is emptied by this look."""
+    row = connection.execute(admin("notification_queue_usage").encode()).fetchone()
+    oldest = connection.execute(admin("oldest_transactions").encode()).fetchall()
+    return NotificationQueue(row[0] if row else 0.0, [(name, age) for name, age in oldest])

@@ -49,6 +49,8 @@ from uuid import UUID
 import psycopg
 
 from horsies.db.connect import Database
+from horsies.db.operations import CallFailedError
+from horsies.db.pipeline import round_trip
 from horsies.db.queries import worker as worker_queries
 from horsies.errors import ErrorCode, HorsiesError
 from horsies.process import STOP_SIGNALS, StopSignals, adopt_socket, socket_pair
@@ -377,10 +379,9 @@ class _Loop:
             return
         for pause in _REAP_PAUSES_S:
             select.select((), (), (), pause)
-            with suppress(psycopg.Error), self._app.database.connect() as connection:
+            with suppress(psycopg.Error, CallFailedError), self._app.database.connect() as connection:
                 call = worker_queries.reap(self._worker_id, MAX_REAPED)
-                rows = connection.execute(self._app.database.statement(call), call.params).fetchall()
-                log_reaped(call.decode(rows))
+                log_reaped(round_trip(self._app.database, connection, *call.groups)[0][0])
                 return
 
 

@@ -190,7 +190,7 @@ class Supervisor:
                             if notice.channel != cancel:
                                 self._exchange.wake()
                             elif _TASK_ID.fullmatch(notice.payload):
-                                self._exchange.cancel(uuid.UUID(hex=notice.payload))
+                                self._exchange.on_cancel_notice(uuid.UUID(hex=notice.payload))
                         async with asyncio.timeout(_PING_EVERY_S):
                             await connection.execute(b"")  # otherwise a dead connection would look like a silent one
             except (psycopg.Error, TimeoutError) as error:
