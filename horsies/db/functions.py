@@ -40,7 +40,8 @@ def signature(sql: str) -> str:
         msg = "the file does not create a function of the schema"
         raise ValueError(msg)
     parameters = [_DEFAULT.sub("", each.strip()) for each in found[2].split(",") if each.strip()]
-    return f"{found[1]}({', '.join(each.split(maxsplit=1)[1] for each in parameters)})"
+    inputs = [each for each in parameters if not each.startswith("out ")]  # PostgreSQL identifies a function by these
+    return f"{found[1]}({', '.join(each.split(maxsplit=1)[1] for each in inputs)})"
 
 
 def body(sql: str, schema: str) -> str | None:
