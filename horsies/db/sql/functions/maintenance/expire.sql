@@ -19,6 +19,9 @@ begin
         select t.id from horsies.tasks t
         where t.good_until <= clock and t.status in ('PENDING', 'CLAIMED')
         order by t.id limit most);
+    if cardinality(overdue) = 0 then
+        return 0;
+    end if;
     overdue := horsies.lock_free_roots(overdue);
     overdue := array(
         select t.id from horsies.tasks t

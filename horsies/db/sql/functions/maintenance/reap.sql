@@ -52,7 +52,9 @@ begin
         select t.id from horsies.tasks t
         where t.status <> 'PENDING' and not exists (select from horsies.workers w where w.id = t.worker_id)
         order by t.id limit most);
-    abandoned := horsies.lock_free_roots(abandoned);
+    if cardinality(abandoned) > 0 then
+        abandoned := horsies.lock_free_roots(abandoned);
+    end if;
     for dead_claims in
         select locked.worker_id,
                coalesce(array_agg(locked.id) filter (where locked.goes_back), '{}') as claimed,
