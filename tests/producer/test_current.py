@@ -109,7 +109,7 @@ def test_a_tight_loop_writes_periodically_and_the_last_report(
     db.execute("create table writes (n int)")
     db.execute(
         "create function note() returns trigger language plpgsql as"
-        " 'begin insert into writes values (1); return new; end'"
+        " 'begin insert into public.writes values (1); return new; end'"
     )
     db.execute("create trigger note after update of progress on horsies.tasks execute function note()")
     most = 200_000
