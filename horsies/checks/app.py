@@ -17,6 +17,7 @@ from horsies.config.retry import RetryPolicy, validate_exception_mapper
 from horsies.db import migrate, rights
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
+from horsies.db.migrate import Condition
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries.rows import WaitingNameRow
 from horsies.db.rights import Kind
@@ -244,7 +245,9 @@ def _check_database(config: AppConfig, registry: Registry, kind: Kind | None) ->
                 yield _lacks_rights(broker, connection.info.user, lacking, kinds)
                 return
             found = migrate.status(connection, broker.schema_name)
-            migrate.check_not_newer(found, broker.schema_name)
+            migrate.check_usable(found, broker.schema_name)
+            if found.condition is Condition.ROW_MISSING and not broker.auto_migrate:
+                yield broker.unusable(f"schema {broker.schema_name!r} is {found.describe()}")
             if found.is_current and not rights.lacking_rights(connection, broker.schema_name, ["waiting_names"]):
                 waiting = database.ask(connection, monitoring_queries.waiting_names(_MOST))
                 orphaned = [each for each in waiting if each.task_name not in registry and not each.is_served]

@@ -10,9 +10,11 @@ import typer
 
 from horsies.cli import grants
 from horsies.cli.database import AS_JSON, LOCATOR, SCHEMA, URL, database_config
+from horsies.cli.output import confirm
 from horsies.config.postgres import PostgresConfig
 from horsies.config.urls import LibpqUrl, with_driver
 from horsies.db import migrate as migrations
+from horsies.db import repair as repairs
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
 from horsies.db.migrate import FirstInstallation
@@ -20,13 +22,15 @@ from horsies.db.rights import Grant, kinds_of, list_grants
 from horsies.rendering import printable
 
 db = typer.Typer(
-    no_args_is_help=True, help="Create, migrate and inspect the schema.\n\nExample: horsies db migrate instance:app"
+    no_args_is_help=True,
+    help="Create, migrate, repair and inspect the schema.\n\nExample: horsies db migrate instance:app",
 )
 
 db.command()(grants.grant)
 db.command()(grants.revoke)
 
 _INTO_EXISTING = typer.Option("--into-existing", help="Create the tables even if the schema has tables of others.")
+_YES = typer.Option("--yes", help="Do not ask for confirmation.")
 _SHOW_PASSWORD = typer.Option("--show-password", help="Print the password as well.")
 _DRIVER = typer.Option(metavar="NAME", help="For SQLAlchemy: the driver to name in the scheme, such as psycopg.")
 
@@ -47,7 +51,9 @@ def migrate(
     """
     where = FirstInstallation.EXISTING_SCHEMA if into_existing else FirstInstallation.OWN_SCHEMA
     config = database_config(locator, database_url, schema)
-    applied = _ask(config, lambda connection, name: migrations.migrate(connection, name, where))
+    applied = _ask(
+        config, lambda connection, name: migrations.migrate(connection, name, where, wait_s=repairs.LONG_WAIT_S)
+    )
     typer.echo(f"applied: {', '.join(applied)}" if applied else "the schema is up to date")
 
 
@@ -75,6 +81,35 @@ def status(
         for role, kinds, exists in _by_role(granted):
             typer.echo(printable(f"  {role}: {', '.join(kinds)}" + ("" if exists else " (the role does not exist)")))
     raise typer.Exit(0 if found.is_current else 1)
+
+
+@db.command()
+def repair(
+    locator: Annotated[str | None, LOCATOR] = None,
+    *,
+    database_url: Annotated[str | None, URL] = None,
+    schema: Annotated[str | None, SCHEMA] = None,
+    yes: Annotated[bool, _YES] = False,
+) -> None:
+    """Repair the schema after a dump without data, TRUNCATE, a renamed schema, or changes by hand.
+
+    Prints what is wrong and what will be done, asks for confirmation, repairs it and brings the schema up to date. Run
+    it as the owner of the schema. It never deletes tasks or results, and running it again changes nothing.
+
+    Exits with 1 if the schema cannot be repaired, or if the answer is not yes.
+
+    Example: horsies db repair instance:app
+    """
+    config = database_config(locator, database_url, schema)
+    steps = _ask(config, repairs.plan)
+    if not steps:
+        typer.echo("nothing has to be repaired")
+        return
+    for step in steps:
+        typer.echo(printable(f"found:  {step.found}\naction: {step.action}"))
+    if not yes:
+        confirm(f"repair the schema {config.schema_name!r} at {config.masked_url()}?")
+    typer.echo("".join(f"done:   {action}\n" for action in _ask(config, repairs.repair)), nl=False)
 
 
 @db.command()
@@ -130,5 +165,5 @@ def _ask[T](config: PostgresConfig, question: Callable[[psycopg.Connection[Any],
     try:
         with Database(config).connect() as connection:
             return question(connection, config.schema_name)
-    except (psycopg.Error, *migrations.MIGRATION_ERRORS) as error:
+    except (psycopg.Error, *repairs.REPAIR_ERRORS) as error:
         raise config.unusable(call_failed(error).message) from error

@@ -9,9 +9,10 @@ import typer
 
 from horsies.cli.database import AS_JSON, LOCATOR, database_config
 from horsies.cli.output import ago, counted, print_json
-from horsies.db import health, migrate, rights
+from horsies.db import health, migrate, repair, rights
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
+from horsies.db.migrate import Condition, SchemaStatus
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries.rows import HealthRow, WaitingNameRow
 from horsies.embedded.server import EmbeddedError
@@ -26,6 +27,7 @@ _QUEUE_USAGE = 0.5
 _CLOCKS_DIFFER_S = 5.0
 _COUNTED = 1_000_000
 _LISTED = 10
+_REPAIR = "horsies db repair MODULE:APP"
 _LOOKS = ["health", "worker_stats", "waiting_names"]
 _SET_CLOCKS = "run a time service (chrony, systemd-timesyncd) on all machines"
 
@@ -68,16 +70,14 @@ def doctor(
 
 def _examine(database: Database, connection: Connection) -> Iterator[Finding]:
     status = migrate.status(connection, database.schema)
+    if status.condition in {Condition.RENAMED, Condition.VERSION_UNKNOWN}:
+        yield Finding("schema", status.describe(), _REPAIR)
+        return
     if not status.is_current:
         fix = "horsies db migrate" if status.current <= status.latest else "upgrade horsies"
         yield Finding("schema", status.describe(), fix)
         return
-    differing = health.drift(connection, database.schema)
-    yield Finding(
-        "schema",
-        f"differs from its version {status.current}: {', '.join(differing)}" if differing else status.describe(),
-        "undo the manual changes, or compare with: horsies db sql" if differing else None,
-    )
+    yield from _examine_schema(connection, database.schema, status)
     yield from _examine_rights(connection, database.schema)
     yield _examine_snapshots(health.oldest_snapshot(connection))
     yield _examine_notices(database, connection)
@@ -87,6 +87,18 @@ def _examine(database: Database, connection: Connection) -> Iterator[Finding]:
     else:
         found = f"not examined: the role {connection.info.user!r} may not look at them"
         yield Finding("workers", f"{found} (a worker, a viewer and an operator may)")
+
+
+def _examine_schema(connection: Connection, schema: str, status: SchemaStatus) -> Iterator[Finding]:
+    steps = repair.plan(connection, schema)
+    differing = [each for each in health.drift(connection, schema) if not each.startswith("function ")]
+    if differing:
+        found = f"differs from its version {status.current}: {', '.join(differing)}"
+        yield Finding("schema", found, "undo the manual changes, or compare with: horsies db sql")
+    elif not steps:
+        yield Finding("schema", status.describe())
+    for step in steps:
+        yield Finding("schema", step.found, f"{_REPAIR} ({step.action})")
 
 
 def _examine_rights(connection: Connection, schema: str) -> Iterator[Finding]:

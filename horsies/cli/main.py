@@ -30,7 +30,7 @@ COMMANDS = {
     "workflows": ("workflows:workflows", "Show, pause, resume and cancel runs of workflows."),
     "workers": ("workers:workers", "List the workers that the database knows, with their claimed tasks."),
     "doctor": ("doctor:doctor", "Find problems of the database, and say how to fix them."),
-    "db": ("db:db", "Create, migrate and inspect the schema."),
+    "db": ("db:db", "Create, migrate, repair and inspect the schema."),
 }
 """For each command, its module and function below `horsies.cli`, and the first line of its help."""
 

@@ -26,6 +26,8 @@ _FIXES = {
     "--into-existing": "set another schema in PostgresConfig(schema=…), or run: horsies db migrate --into-existing",
     "horsies db grant": "grant the rights as the owner of the schema: horsies db grant MODULE:APP --worker ROLE "
     "(or --producer, --viewer, --operator)",
+    "horsies db repair": "look at what is wrong and repair it: horsies db repair MODULE:APP",
+    "horsies db migrate` again": "end the other transaction, or wait for it; then run: horsies db migrate",
     "horsies db migrate": "create the schema, or bring it up to date: horsies db migrate",
     "upgrade horsies": "install the release that created the schema, or a later one",
 }

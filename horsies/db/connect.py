@@ -156,7 +156,7 @@ class Database:
             migrate.migrate(connection, self.schema)
             return
         found = migrate.status(connection, self.schema)
-        migrate.check_not_newer(found, self.schema)
+        migrate.check_usable(found, self.schema)
         if not found.is_current:
             msg = f"the schema {self.schema!r} of this database is {found.describe()}"
             raise CallFailedError(msg, retryable=False)

@@ -1,15 +1,18 @@
 """Creating and migrating the schema: numbered migrations for tables; functions are recreated after every change."""
 
+from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 
 import psycopg
+from psycopg import errors
 
 from horsies.config.postgres import DEFAULT_SCHEMA
 from horsies.db import rights, sqlfiles
 from horsies.db.functions import MARK, ForeignObjectsError, replace_functions, restrict_functions
 from horsies.db.queries import rights as rights_queries
 from horsies.db.sqlfiles import admin, bind
+from horsies.db.table_locks import LOCK_WAIT_S, TablesLockedError, retry_while_locked
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.version import __version__
 
@@ -26,7 +29,11 @@ class NotTheOwnerError(Exception):
     """The schema has to be migrated by the owner of its tables, and the role of the connection is another one."""
 
 
-MIGRATION_ERRORS = (SchemaTooNewError, NotTheOwnerError, ForeignObjectsError)
+class RepairNeededError(Exception):
+    """The schema cannot be migrated before `horsies.db.repair` has repaired it."""
+
+
+MIGRATION_ERRORS = (SchemaTooNewError, NotTheOwnerError, ForeignObjectsError, TablesLockedError, RepairNeededError)
 """Refusals of `migrate` and `status`, besides errors of the database."""
 
 
@@ -40,6 +47,32 @@ class FirstInstallation(Enum):
     """In a schema that may contain tables of other programs, too."""
 
 
+class Condition(StrEnum):
+    """How the version of a schema is recorded."""
+
+    ABSENT = "absent"
+    """There is no schema, or none with tables of horsies."""
+
+    RECORDED = "recorded"
+    """Its version is recorded in the table ``schema_version``."""
+
+    ROW_MISSING = "row missing"
+    """The table is empty, after TRUNCATE or in a dump without data. The version is known from the table's comment."""
+
+    VERSION_UNKNOWN = "version unknown"
+    """Neither the row nor the comment exists, as in a dump without data and without comments."""
+
+    FUNCTIONS_OUTDATED = "functions outdated"
+    """The schema was renamed, and its functions still contain the old name. So a role that may not read tables cannot
+    read the version."""
+
+    RENAMED = "renamed"
+    """There is no such schema, but another one had this name when its functions were created."""
+
+
+_REPAIR = "`horsies db repair MODULE:APP`"
+
+
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
     """The version of a schema.
@@ -49,12 +82,16 @@ class SchemaStatus:
         latest: the number of the last migration that this release knows.
         pending: the migrations that have to be applied.
         functions_current: whether the server functions are those of this release, or of a newer one.
+        condition: how the version is recorded.
+        renamed_to: the schemas that had its name before they were renamed; empty unless RENAMED.
     """
 
     current: int
     latest: int
     pending: tuple[int, ...]
     functions_current: bool
+    condition: Condition
+    renamed_to: tuple[str, ...] = ()
 
     @property
     def is_current(self) -> bool:
@@ -63,10 +100,26 @@ class SchemaStatus:
 
     def describe(self) -> str:
         """Describe the version in words, with the command to run."""
-        if self.current == 0:
-            return "not there yet; `horsies db migrate` creates it"
+        match self.condition:
+            case Condition.ABSENT:
+                return "not there yet; `horsies db migrate` creates it"
+            case Condition.RENAMED:
+                names = " and ".join(map(repr, self.renamed_to))
+                return (
+                    f"not there: it was renamed to {names}; set PostgresConfig(schema={self.renamed_to[0]!r}) and run "
+                    f"`horsies db migrate`, or give it its old name again with {_REPAIR}"
+                )
+            case Condition.VERSION_UNKNOWN:
+                return f"there, but its version is not recorded; {_REPAIR} finds it by comparing the tables"
+            case Condition.FUNCTIONS_OUTDATED:
+                return "there, but renamed, and its functions contain the old name; `horsies db migrate` renews them"
+            case Condition.RECORDED | Condition.ROW_MISSING:
+                return self._describe_version()
+
+    def _describe_version(self) -> str:
         if self.is_current:
-            return f"version {self.current}, up to date"
+            lost = f"; the row of `schema_version` is missing, and {_REPAIR} inserts it again"
+            return f"version {self.current}, up to date{lost if self.condition is Condition.ROW_MISSING else ''}"
         if self.current > self.latest:
             return f"version {self.current}, made by a newer horsies; this one knows {self.latest}"
         if not self.pending:
@@ -82,25 +135,47 @@ def status(connection: psycopg.Connection, schema: str) -> SchemaStatus:
     """
     _check_encoding(connection)
     with rights.fixed_path(connection):
-        current, functions_hash, library = _read_version(connection, schema) or (0, "", "0")
+        condition, (current, functions_hash, library) = _read_version(connection, schema)
+        renamed_to = _find_renamed(connection, schema) if condition is Condition.ABSENT else ()
     has_functions = functions_hash == sqlfiles.functions_hash(schema) or _release(library) > _release(__version__)
     return SchemaStatus(
         current=current,
         latest=max(sqlfiles.migrations()),
         pending=tuple(number for number in sqlfiles.migrations() if number > current),
         functions_current=has_functions,
+        condition=Condition.RENAMED if renamed_to else condition,
+        renamed_to=renamed_to,
     )
 
 
-def _read_version(connection: psycopg.Connection, schema: str) -> tuple[int, str, str] | None:
-    """Read the version from the table, or by a function if the role may not read tables. None: there is no schema."""
+type _Version = tuple[int, str, str]
+_NO_VERSION: _Version = (0, "", "0")
+
+
+def _read_version(connection: psycopg.Connection, schema: str) -> tuple[Condition, _Version]:
+    """Read the version from the table or its comment, or by a function if the role may not read tables."""
     has_table, may_read = connection.execute(bind(admin("find_version"), schema)).fetchone() or (False, False)
     if not has_table:
-        return None
+        return Condition.ABSENT, _NO_VERSION
     if may_read:
-        return connection.execute(bind(admin("read_version"), schema)).fetchone()
-    call = rights_queries.installed_version()
-    return call.decode(connection.execute(bind(call.sql, schema), call.params).fetchall())
+        row = connection.execute(bind(admin("read_version"), schema)).fetchone()
+        found, has_row = (None, False) if row is None else ((row[0], row[1], row[2]), bool(row[3]))
+    else:
+        call = rights_queries.installed_version()
+        try:
+            with connection.transaction():
+                found = call.decode(connection.execute(bind(call.sql, schema), call.params).fetchall())
+        except (errors.UndefinedTable, errors.UndefinedFunction, errors.InvalidSchemaName):
+            return Condition.FUNCTIONS_OUTDATED, _NO_VERSION
+        has_row = True  # or a comment, which does as well for this role
+    if found is None:
+        return Condition.VERSION_UNKNOWN, _NO_VERSION
+    return Condition.RECORDED if has_row else Condition.ROW_MISSING, found
+
+
+def _find_renamed(connection: psycopg.Connection, schema: str) -> tuple[str, ...]:
+    wanted = {"schema": schema, "table": bind("horsies.tasks", schema).decode()}
+    return tuple(name for (name,) in connection.execute(admin("find_renamed").encode(), wanted).fetchall())
 
 
 def _check_encoding(connection: psycopg.Connection) -> None:
@@ -122,12 +197,16 @@ def may_migrate(connection: psycopg.Connection, schema: str) -> bool:
     return found is None or bool(found[2])
 
 
-def check_not_newer(found: SchemaStatus, schema: str) -> None:
-    """Refuse a schema of a newer release.
+def check_usable(found: SchemaStatus, schema: str) -> None:
+    """Refuse a schema of a newer release, and one that has to be repaired first.
 
     Raises:
         SchemaTooNewError: with both versions and the fix.
+        RepairNeededError: with the fix.
     """
+    if found.condition in {Condition.RENAMED, Condition.VERSION_UNKNOWN, Condition.FUNCTIONS_OUTDATED}:
+        msg = f"the schema {schema!r} of this database is {found.describe()}"
+        raise RepairNeededError(msg)
     if found.current > found.latest:
         msg = (
             f"the schema {schema!r} of this database has version {found.current}, made by a newer horsies; "
@@ -137,44 +216,78 @@ def check_not_newer(found: SchemaStatus, schema: str) -> None:
 
 
 def migrate(
-    connection: psycopg.Connection, schema: str, where: FirstInstallation = FirstInstallation.OWN_SCHEMA
+    connection: psycopg.Connection,
+    schema: str,
+    where: FirstInstallation = FirstInstallation.OWN_SCHEMA,
+    *,
+    wait_s: float = LOCK_WAIT_S,
 ) -> list[str]:
     """Bring the schema up to date, in one transaction and under an advisory lock.
 
-    Functions are replaced, and rights that `horsies.db.rights` has recorded are granted again.
+    Functions are replaced, and rights that `horsies.db.rights` has recorded are granted again. Tables that other
+    sessions have locked are tried again and again; see `horsies.db.table_locks`.
 
     Args:
         connection: in autocommit mode. For a first migration, its role needs the right to create in the database, or in
             an existing schema. Later it must be the owner of the tables, or be able to act as the owner.
         schema: the name of the schema.
         where: whether a first migration may use a schema with tables of other programs.
+        wait_s: for how long to try, in seconds, while other sessions have locked the tables.
 
     Returns:
-        The applied parts, in order: ``["0001", "functions"]``; empty if the schema was up to date.
+        The applied parts, in order: ``["0001", "functions"]``; ``["row"]`` if only the row of ``schema_version`` was
+        missing; empty if the schema was up to date.
 
     Raises:
         SchemaTooNewError: the schema belongs to a newer release.
+        RepairNeededError: the schema was renamed, or its version is not recorded.
         NotTheOwnerError: the role cannot act as the owner of the tables.
         ForeignObjectsError: the schema contains objects of others that are in the way.
+        TablesLockedError: the time is up.
     """
     found = status(connection, schema)
-    check_not_newer(found, schema)
-    if found.is_current:
+    check_usable(found, schema)
+    if found.is_current and (found.condition is Condition.RECORDED or not may_migrate(connection, schema)):
         return []
+    pending = [sqlfiles.migrations()[number] for number in found.pending]
+    return retry_while_locked(lambda: _migrate(connection, schema, where), connection, schema, pending, wait_s)
+
+
+def _migrate(connection: psycopg.Connection, schema: str, where: FirstInstallation) -> list[str]:
     with rights.fixed_path(connection):
         connection.execute(admin("lock").encode())
+        connection.execute(admin("limit_lock_waits").encode())
         found = status(connection, schema)
-        check_not_newer(found, schema)
-        if found.is_current:  # another process has migrated it meanwhile
-            return []
-        _check_home(connection, schema, where) if found.current == 0 else _become_owner(connection, schema)
+        check_usable(found, schema)
+        if found.is_current:  # or another process has migrated it meanwhile
+            return restore_row(connection, schema) if found.condition is Condition.ROW_MISSING else []
+        _check_home(connection, schema, where) if found.current == 0 else become_owner(connection, schema)
+        if found.condition is Condition.ROW_MISSING:
+            restore_row(connection, schema)
         applied = [_apply(connection, number, schema) for number in found.pending]
         replace_functions(connection, schema)
-        connection.execute(bind("select horsies.add_partitions(%s)", schema), (_PARTITION_DAYS,))
+        _add_partitions(connection, schema)
         rights.regrant(connection, schema)
         version = (found.latest, sqlfiles.functions_hash(schema), __version__)
         connection.execute(bind(admin("record_version"), schema), version)
+        connection.execute(bind(admin("record_comment"), schema))
     return [*applied, "functions"]
+
+
+def restore_row(connection: psycopg.Connection, schema: str) -> list[str]:
+    """Insert the missing row of ``schema_version`` again; inside of a transaction with the search path of PostgreSQL.
+
+    It is the only row that has to exist: functions create the rows of other tables when they need them.
+    """
+    become_owner(connection, schema)
+    connection.execute(bind(admin("restore_version"), schema))
+    return ["row"]
+
+
+def _add_partitions(connection: psycopg.Connection, schema: str) -> None:
+    """Create the partitions of the next days, unless readers of history are in the way; workers create them, too."""
+    with suppress(errors.LockNotAvailable), connection.transaction():
+        connection.execute(bind("select horsies.add_partitions(%s)", schema), (_PARTITION_DAYS,))
 
 
 def _apply(connection: psycopg.Connection, number: int, schema: str) -> str:
@@ -196,7 +309,7 @@ def _check_home(connection: psycopg.Connection, schema: str, where: FirstInstall
         raise ForeignObjectsError(msg)
 
 
-def _become_owner(connection: psycopg.Connection, schema: str) -> None:
+def become_owner(connection: psycopg.Connection, schema: str) -> None:
     """Continue the transaction as the owner of the tables, so that the owner also owns what the migration creates."""
     found = connection.execute(bind(admin("find_owner"), schema)).fetchone()
     if found is None or found[1]:
@@ -231,6 +344,7 @@ def plain_sql(schema: str) -> str:
         f"select horsies.add_partitions({_PARTITION_DAYS});",
         admin("record_version").replace("%s, %s, %s", _version_literals(schema)),
         ";",
+        admin("record_comment"),
         "commit;",
     ]
     return bind("\n".join(part.rstrip() for part in parts), schema).decode() + "\n"

@@ -22,7 +22,6 @@ from horsies.db.queries import rights as rights_queries
 from horsies.db.sqlfiles import admin, bind
 
 _GRANTED_TO = re.compile(r"^-- Granted to: (.*)\.$", re.MULTILINE)
-_TABLE = re.compile(r"^create table horsies\.(\w+)", re.MULTILINE)
 _NOBODY = "nobody"
 _NAMED = 3
 
@@ -179,9 +178,8 @@ def creators_problem(connection: Connection, schema: str) -> tuple[str, str] | N
 
 def excessive_rights(connection: Connection, schema: str) -> list[tuple[str, str]]:
     """List the roles with rights that only the owner should have, each with an example: ``("shop", "table tasks")``."""
-    tables = [name for sql in sqlfiles.migrations().values() for name in _TABLE.findall(sql)]
     helpers = [name for name, sql in sqlfiles.functions().items() if not granted_to(sql)]
-    wanted = {"tables": tables, "helpers": helpers, "mark": MARK}
+    wanted = {"tables": sqlfiles.tables(), "helpers": helpers, "mark": MARK}
     with fixed_path(connection):
         return connection.execute(bind(admin("excessive_rights"), schema), wanted).fetchall()
 
@@ -189,11 +187,12 @@ def excessive_rights(connection: Connection, schema: str) -> list[tuple[str, str
 def own_kinds(connection: Connection, schema: str) -> set[Kind]:
     """Return the kinds that are recorded for the connection's role, or for a role that it belongs to.
 
-    A role that may not even ask, because nothing was granted to it, has no kinds. Nor has one in an older schema.
+    A role that may not even ask, because nothing was granted to it, has no kinds. Nor has one in an older schema, or in
+    a renamed one whose functions still contain the old name.
     """
     try:
         return {Kind(kind) for kind in _ask(connection, schema, rights_queries.own_kinds())}
-    except (errors.InsufficientPrivilege, errors.UndefinedFunction, errors.InvalidSchemaName):
+    except (errors.InsufficientPrivilege, errors.UndefinedFunction, errors.UndefinedTable, errors.InvalidSchemaName):
         return set()
 
 

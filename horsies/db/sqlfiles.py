@@ -9,6 +9,7 @@ from importlib.resources.abc import Traversable
 
 from horsies.config.postgres import DEFAULT_SCHEMA, schema_name_problem
 
+_TABLE = re.compile(rf"^create table {DEFAULT_SCHEMA}\.(\w+)", re.MULTILINE)
 _SCHEMA_IN_LITERAL = f"{{{DEFAULT_SCHEMA}}}"
 # A token of SQL that may contain the name of the schema. Comments, literals and quoted names are matched as a whole, so
 # that a quote in a comment does not begin a literal. Bodies in dollar quotes are read as SQL.
@@ -101,6 +102,11 @@ def _files(folder: Traversable) -> Iterator[Traversable]:
 def migrations() -> dict[int, str]:
     """Return the migrations of the tables: ``{1: sql, 2: sql, …}``."""
     return {int(name.split("_", 1)[0]): sql for name, sql in _folder("migrations").items()}
+
+
+def tables() -> list[str]:
+    """Return the names of all tables, without the partitions that are created for each day or month."""
+    return [name for sql in migrations().values() for name in _TABLE.findall(sql)]
 
 
 def functions() -> dict[str, str]:

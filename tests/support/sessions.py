@@ -34,7 +34,7 @@ NOON = datetime(2031, 5, 6, 12, tzinfo=UTC)
 
 _SET_CLOCK = """
     insert into horsies.clock (frozen_at, shift) values (%s, make_interval(secs => %s))
-    on conflict ((true)) do update
+    on conflict (only_row) do update
     set frozen_at = coalesce(excluded.frozen_at, clock.frozen_at), shift = clock.shift + excluded.shift
 """
 

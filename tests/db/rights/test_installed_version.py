@@ -12,6 +12,13 @@ def test_it_returns_what_the_migration_has_recorded(db: Session) -> None:
     assert call(db, rights_queries.installed_version()) == expected
 
 
-def test_an_empty_table_has_no_version(db: Session) -> None:
+def test_the_version_is_known_although_the_table_is_empty(db: Session) -> None:
+    expected = call(db, rights_queries.installed_version())
     db.execute("delete from horsies.schema_version")
+    assert call(db, rights_queries.installed_version()) == expected
+
+
+def test_without_the_comment_an_empty_table_has_no_version(db: Session) -> None:
+    db.execute("delete from horsies.schema_version")
+    db.execute("comment on table horsies.schema_version is null")
     assert call(db, rights_queries.installed_version()) is None

@@ -64,11 +64,18 @@ def test_a_copy_of_a_database_shares_the_schemas_identity_only(db: Session, serv
     assert not theirs.matches(ours)
 
 
+def test_it_survives_the_loss_of_its_row(db: Session) -> None:
+    before = identity(db)
+    db.execute("truncate horsies.schema_version")
+    assert identity(db) == before
+
+
 def test_an_owner_who_may_not_read_the_servers_identifier_does_without(db: Session, role: str) -> None:
     ours = identity(db)
     db.execute("revoke execute on function pg_control_system() from public")
     db.execute(f"grant select on horsies.schema_version to {role}")
-    db.execute(f"alter function horsies.database_identity() owner to {role}")
+    for function in ("database_identity", "schema_record"):
+        db.execute(f"alter function horsies.{function}() owner to {role}")
     theirs = identity(db)
     assert theirs == replace(ours, system_identifier=None)
     assert theirs.matches(ours)

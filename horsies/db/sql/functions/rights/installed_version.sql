@@ -8,5 +8,5 @@ returns table (version int, functions_hash text, library_version text)
 security definer set search_path = pg_catalog, pg_temp
 language sql stable as $function$
     select installed.version, installed.functions_hash, installed.library_version
-    from horsies.schema_version as installed
+    from horsies.schema_record() as installed
 $function$;

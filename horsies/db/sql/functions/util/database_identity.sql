@@ -14,7 +14,7 @@ begin
         select control.system_identifier into database_identity.system_identifier
         from pg_control_system() as control;
     end if;
-    select version.identity into database_identity.identity from horsies.schema_version as version;
+    select recorded.identity into database_identity.identity from horsies.schema_record() as recorded;
     select database.oid into database_identity.database_oid
     from pg_database as database where database.datname = current_database();
     return next;

@@ -1,0 +1,1 @@
+alter schema {old} rename to {new}
