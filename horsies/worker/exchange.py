@@ -153,10 +153,13 @@ class Exchange:
             event("connection.lost", level=logging.WARNING, reason=failure.message)
         await self.flush()
 
-    def services(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """The services of the exchanges, the lanes first: they run until they are cancelled."""
-        services = [self.serve(number) for number in range(len(self._lanes))]
-        services += [
+    def lane_services(self) -> list[Coroutine[Any, Any, None]]:
+        """Return a service for each lane. They run until they are cancelled."""
+        return [self.serve(number) for number in range(len(self._lanes))]
+
+    def other_services(self) -> list[Coroutine[Any, Any, None]]:
+        """Return the services that the lanes need: comparisons, the log of busy rows, and renewals of leases if any."""
+        services: list[Coroutine[Any, Any, None]] = [
             self.reconciler.run(),
             self.reconciler.run_checks(),
             BusyLog(self.completer, self._lanes[0].connection).run(),
