@@ -255,7 +255,7 @@ class ProcessManager:
         number, name = next(self._numbers), f"{self._name}/{slot}"
         with new_channel(number, slot, name, concurrency=self._options.concurrency) as (child, ours, files):
             child.predecessors = predecessors
-            child.left = self._options.max_tasks_per_child or child.left
+            child.remaining_tasks = self._options.max_tasks_per_child or child.remaining_tasks
             self._children[number] = self._current[slot] = child
             while not self._has_sent(ipc.fork(number), files):  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(_RETRY_SEND_AFTER_S)
