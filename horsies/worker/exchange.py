@@ -125,7 +125,11 @@ class Exchange:
         self.reconciler.check(task_id)
 
     def allow_more_lanes(self, *, allowed: bool) -> None:
-        """Say whether more than one lane may be used: a further lane must not take the connection of a heartbeat."""
+        """Set whether more than one lane may be used.
+
+        While heartbeats fail, only one is used: the server may have reached its limit of connections, and another lane
+        could take the connection that the heartbeat needs.
+        """
         self._more_lanes_allowed = allowed
         self.state.changed.set()
 

@@ -14,7 +14,6 @@ A build of the workflow (`_make_spec`) then reads the copies and ``Meta``.
 """
 
 import copy
-import difflib
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +34,7 @@ from horsies.errors import (
     raise_all,
     report,
 )
+from horsies.suggestions import suggest
 from horsies.tasks.discovery import are_retyped, warn_of_redefinition
 from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node, listed, note_indexes
 from horsies.workflows.spec import BUILDING, PartialSpec, SuccessCase, SuccessPolicy, WorkflowSpec
@@ -199,9 +199,8 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         unknown = [name for name in dir(meta) if not name.startswith("_") and name not in _META_OPTIONS]
         problems: list[HorsiesError] = []
         for name in unknown if meta is not None else ():
-            near = difflib.get_close_matches(name, _META_OPTIONS, n=1)
             message = f"{cls.__name__}.Meta has {name!r}, which is not an option of a workflow"
-            help_text = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(_META_OPTIONS)}"
+            help_text = suggest(name, _META_OPTIONS) or f"the options are {', '.join(_META_OPTIONS)}"
             problems.append(cls.problem(ErrorCode.TASK_INVALID_OPTIONS, message, help_text))
         return problems
 

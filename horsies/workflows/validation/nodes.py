@@ -5,7 +5,6 @@ finds the parameter that receives the item of a map. So each argument is encoded
 encoded is reported like any other error.
 """
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +17,9 @@ from horsies.codec.fits import fits, item_type
 from horsies.codec.problems import show_type, show_value
 from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import ResultCodec, encode_json
+from horsies.config.queues import LAST_PRIORITY
 from horsies.errors import ErrorCode, HorsiesError, TaskDefinitionError, WorkflowValidationError
+from horsies.suggestions import suggest
 from horsies.tasks.registry import LARGEST_NUMBER, SHORTEST_TIMEOUT_MS, STAND_IN, TaskDefinition
 from horsies.workflows.nodes import (
     CONTEXT_PARAMETER,
@@ -36,8 +37,6 @@ from horsies.workflows.validation.cycles import find_cycle
 
 if TYPE_CHECKING:
     from horsies.workflows.spec import WorkflowSpec
-
-_LAST_PRIORITY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class NodeValidation:
         self._ids = ids
         self._args: list[bytes] = []
         self._queue = ""
-        self._priority = _LAST_PRIORITY
+        self._priority = LAST_PRIORITY
         self._item: str | None = None
 
     def validate(self) -> tuple[PlannedNode, list[HorsiesError]]:
@@ -192,10 +191,10 @@ class NodeValidation:
             yield Found(
                 ErrorCode.WORKFLOW_UNRESOLVED_QUEUE, message, f"the queues of the app are {', '.join(priorities)}"
             )
-        priority = priorities.get(self._queue, _LAST_PRIORITY) if node.priority is None else node.priority
-        if type(priority) is not int or not 1 <= priority <= _LAST_PRIORITY:
+        priority = priorities.get(self._queue, LAST_PRIORITY) if node.priority is None else node.priority
+        if type(priority) is not int or not 1 <= priority <= LAST_PRIORITY:
             message = f"has the invalid priority {show_value(priority)}"
-            help_text = f"use a whole number from 1 (highest) to {_LAST_PRIORITY}, or omit it to use the queue's"
+            help_text = f"use a whole number from 1 (highest) to {LAST_PRIORITY}, or omit it to use the queue's"
             yield Found(ErrorCode.WORKFLOW_UNRESOLVED_PRIORITY, message, help_text)
         self._priority = priority
 
@@ -262,12 +261,11 @@ class NodeValidation:
             if name in FILLED_IN:
                 yield Found(unknown, f"binds {name!r}, which the worker fills in", f"remove {name!r}")
             elif signature.parameter(name) is None:
-                near = difflib.get_close_matches(str(name), signature.parameters, n=1)
                 takes = (
                     f"its parameters are {', '.join(signature.parameters)}" if signature.parameters else "it has none"
                 )
                 message = f"binds {name!r}, but {callee} has no such parameter"
-                yield Found(unknown, message, f"did you mean {near[0]!r}?" if near else takes)
+                yield Found(unknown, message, suggest(str(name), signature.parameters) or takes)
         for name in node.kwargs.keys() & node.args_from.keys():
             message = f"binds {name!r} twice, in kwargs and in args_from"
             yield Found(ErrorCode.WORKFLOW_KWARGS_ARGS_FROM_OVERLAP, message, "remove one of them")
