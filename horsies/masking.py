@@ -6,27 +6,37 @@ Secrets are detected in two ways, and both are needed:
   `mask_secrets` replaces them wherever they occur, in any spelling.
 - In any other text, URLs and ``password=`` settings are parsed leniently. If the end of a secret is ambiguous, too much
   is masked rather than too little. The same applies to a URL that cannot be parsed.
+
+Examples of `mask_secrets`, without known secrets:
+
+    postgresql://me:pw@db/jobs                          → postgresql://me:***@db/jobs
+    postgresql://me:p@ss/w:rd?#@db/jobs                 → postgresql://me:***@db/jobs
+    from postgresql://a:pw@b/c to 'postgres://d:pw@e/f' → from postgresql://a:***@b/c to 'postgres://d:***@e/f'
+    postgresql://db/jobs?password=a@b&sslmode=disable   → postgresql://db/jobs?password=***&sslmode=disable
+    postgresql://me:pw@db?password=a@b&sslmode=disable  → postgresql://me:***
+    postgresql://me:pw@db/jobs, or me@example.com       → postgresql://me:***@example.com
+    PASSWORD = 'hun ter2' host=h                        → PASSWORD = *** host=h
+    no password supplied                                → no password supplied
+    see https://example.com/a?b=c                       → see https://example.com/a?b=c
+
+`horsies.masking_source` masks lines of source code.
 """
 
-import io
-import tokenize
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import quote, unquote
 
 MASK = "***"
+URL_SEPARATOR = "://"
 SECRET_KEYWORDS = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
 """The connection keywords of libpq whose values are secrets."""
 
-_SEPARATOR = "://"
 _SHORTEST_KNOWN = 4
 _BEFORE_URL = frozenset(" \t\r\n'\"`([{<,;=|")
 _SCHEME_EXTRA = frozenset("+.-_")
 _VALUE_ENDS = frozenset(" \t\r\n,;&)]}'\"")
 _QUOTES = frozenset("'\"")
-_SECRET_PARTS = ("password", "passwd", "passphrase", "secret", "scram_")
 
 
 class _Known:
@@ -82,7 +92,7 @@ def split_url(url: str) -> UrlParts:
 
     The user part ends at the first ``@``, unless a ``/`` precedes it.
     """
-    rest = url.partition(_SEPARATOR)[2]
+    rest = url.partition(URL_SEPARATOR)[2]
     user, password = "", None
     head, at, tail = rest.partition("@")
     if at and "/" not in head:
@@ -105,9 +115,9 @@ def remember_secrets(url: str) -> None:
     split the URL differently than its author intended; then everything that may be the password is remembered.
     """
     parts = split_url(url)
-    head, at, _ = url.partition(_SEPARATOR)[2].rpartition("@")
-    meant = head.partition(":")[2] if at and is_ambiguous(url) else ""
-    found = [secret for secret in (*parts.secrets, meant) if len(unquote(secret)) >= _SHORTEST_KNOWN]
+    head, at, _ = url.partition(URL_SEPARATOR)[2].rpartition("@")
+    intended_password = head.partition(":")[2] if at and is_ambiguous(url) else ""
+    found = [secret for secret in (*parts.secrets, intended_password) if len(unquote(secret)) >= _SHORTEST_KNOWN]
     spellings = {spelling for secret in found if unquote(secret) not in parts.public for spelling in _spellings(secret)}
     _known.spellings = tuple(sorted({*_known.spellings, *spellings}, key=len, reverse=True))
 
@@ -123,7 +133,14 @@ def is_ambiguous(url: str) -> bool:
 
 def mask_secrets(text: str) -> str:
     """Mask all secrets in a text: known secrets, passwords in URLs, and the values of settings such as password=."""
-    return mask_known_secrets("".join(_mask_unknown(text)))
+    return mask_known_secrets(mask_unknown_secrets(text))
+
+
+def mask_unknown_secrets(text: str) -> str:
+    """Mask everything that may be a secret in a URL or in a setting, without the known secrets."""
+    starts = [*_url_starts(text), len(text)]
+    before = _mask_settings(text[: starts[0]])
+    return before + "".join(_mask_lenient_url(text[start:stop]) for start, stop in pairwise(starts))
 
 
 def mask_known_secrets(text: str) -> str:
@@ -131,18 +148,6 @@ def mask_known_secrets(text: str) -> str:
     for spelling in _known.spellings:
         text = text.replace(spelling, MASK)
     return text
-
-
-def mask_source(line: str) -> str:
-    """Mask the secrets in a line of Python source: in string literals, and literals assigned to secret names."""
-    changes = list(_source_changes(line))
-    end = max((stop for _, stop, _ in changes), default=0)
-    tail = "".join(_mask_unknown(line[end:])) if _SEPARATOR in line[end:] else line[end:]
-    masked, position = "", 0
-    for start, stop, text in changes:
-        masked += line[position:start] + text
-        position = stop
-    return mask_known_secrets(masked + line[position:end] + tail)
 
 
 def _spellings(secret: str) -> Iterator[str]:
@@ -161,25 +166,17 @@ def _is_secret_keyword(key: str) -> bool:
     return unquote(key).strip().lower() in SECRET_KEYWORDS
 
 
-def _mask_unknown(text: str) -> Iterator[str]:
-    """Yield the text in parts, URL by URL, with everything that may be a secret masked."""
-    starts = [*_url_starts(text), len(text)]
-    yield _mask_settings(text[: starts[0]])
-    for start, stop in pairwise(starts):
-        yield _mask_lenient_url(text[start:stop])
-
-
 def _url_starts(text: str) -> Iterator[int]:
     """Yield the position after the ``://`` of each URL. A URL must begin at the start of a word."""
-    position = text.find(_SEPARATOR)
+    position = text.find(URL_SEPARATOR)
     while position >= 0:
         scheme = position
         while scheme and (text[scheme - 1].isalnum() or text[scheme - 1] in _SCHEME_EXTRA):
             scheme -= 1
         begins_word = scheme == 0 or text[scheme - 1] in _BEFORE_URL
         if scheme < position and begins_word and not _is_secret_value(text, scheme):
-            yield position + len(_SEPARATOR)
-        position = text.find(_SEPARATOR, position + 1)
+            yield position + len(URL_SEPARATOR)
+        position = text.find(URL_SEPARATOR, position + 1)
 
 
 def _is_secret_value(text: str, start: int) -> bool:
@@ -196,8 +193,10 @@ def _mask_lenient_url(text: str) -> str:
     """Mask the password in a URL and the text after it. The password is taken to extend to the last ``@``."""
     secret = _first_secret_parameter(text)
     head, rest = text[:secret], text[secret:]
-    user, colon, password = head.partition(":")
-    if colon and "@" in rest:  # the @ may end the user part, or belong to the value of the parameter
+    user, colon, _ = head.partition(":")
+    if colon and "@" in rest:
+        # The @ may end the user part, or belong to the value of the parameter. So the password may be all of the text
+        # after the colon, and the rest of the text is dropped with it.
         return f"{user}:{MASK}"
     head, at, tail = head.rpartition("@")
     user, colon, password = head.partition(":")
@@ -227,6 +226,8 @@ def _mask_parameters(text: str) -> str:
             shown.append(_mask_settings(pair))
         elif not pair:
             shown.append("")
+        else:
+            continue  # part of the secret, which contains an &
     return "&".join(shown)
 
 
@@ -237,9 +238,12 @@ def _mask_settings(text: str) -> str:
     masked, end = "", 0
     for position, keyword in found:
         value = _after_equals(text, position + len(keyword))
-        if value is not None and position >= end:
-            masked += text[end:value] + MASK
-            end = _value_end(text, value)
+        if value is None:
+            continue  # the name of a setting in a sentence
+        if position < end:
+            continue  # part of the secret, which contains the name of a setting
+        masked += text[end:value] + MASK
+        end = _value_end(text, value)
     return masked + text[end:]
 
 
@@ -267,39 +271,3 @@ def _value_end(text: str, start: int) -> int:
     while place < len(text) and text[place] != mark:
         place += 2 if text[place] == "\\" else 1
     return min(place + 1, len(text))
-
-
-def _source_changes(line: str) -> Iterator[tuple[int, int, str]]:
-    """Yield start, end and replacement of each literal with a secret in a line of source code."""
-    name, is_assigned, template = "", False, 0
-    for token in _tokens(line):
-        start, stop = token.start[1], token.end[1]
-        if token.type == tokenize.FSTRING_START:
-            template = start
-        elif token.type in {tokenize.STRING, tokenize.FSTRING_END}:
-            start = template if token.type == tokenize.FSTRING_END else start
-            literal = line[start:stop]
-            if is_assigned:
-                yield start, stop, f'"{MASK}"'
-            elif (shown := "".join(_mask_unknown(literal))) != literal:
-                yield start, stop, shown if shown[-1:] == literal[-1:] else shown + literal[-1]
-            name, is_assigned = literal, False
-        elif token.type == tokenize.OP and token.string in {"=", ":", ",", ")", "]", "["}:
-            is_assigned = token.string in {"=", ":"} and _is_secret_name(name)
-        elif token.type == tokenize.NAME:
-            name, is_assigned = (token.string, False) if not is_assigned else (name, True)
-
-
-def _is_secret_name(name: str) -> bool:
-    return any(part in name.lower() for part in _SECRET_PARTS)
-
-
-def _tokens(line: str) -> Iterable[tokenize.TokenInfo]:
-    """Yield the tokens of a line, up to the first incomplete one: the line may be part of a longer statement."""
-    found: list[tokenize.TokenInfo] = []
-    with suppress(tokenize.TokenError, SyntaxError):
-        found.extend(tokenize.generate_tokens(io.StringIO(line.lstrip()).readline))
-    indent = len(line) - len(line.lstrip())
-    for token in found:
-        if token.start[0] == 1 and token.end[0] == 1:
-            yield token._replace(start=(1, token.start[1] + indent), end=(1, token.end[1] + indent))

@@ -161,4 +161,4 @@ REMOVED_MEMBERS: Mapping[str, Mapping[str, str]] = {
         "CONFIG_INVALID_RETENTION": "ErrorCode.CONFIG_INVALID_RECOVERY",
     },
 }
-"""Members of enumerations that are there otherwise."""
+"""Members of the old enumerations that have no equivalent of the same name, and what to use instead."""

@@ -11,7 +11,8 @@ from typing import Literal, TextIO
 from unicodedata import east_asian_width
 
 from horsies.errors import HorsiesError, SourceLocation, flatten
-from horsies.masking import mask_known_secrets, mask_source
+from horsies.masking import mask_known_secrets
+from horsies.masking_source import mask_source
 
 _RESET = "\x1b[0m"
 _BOLD = "\x1b[1m"

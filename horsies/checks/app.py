@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, cast, get_origin
 
@@ -37,6 +36,7 @@ from horsies.errors import (
 from horsies.masking import mask_secrets
 from horsies.producer.send import Suppression, sends_suppressed
 from horsies.scheduler.plan import plan_schedules
+from horsies.suggestions import similar_name
 from horsies.tasks.discovery import import_tasks, loaded_module
 from horsies.tasks.registry import Registry, WorkflowBuilder
 from horsies.workflows.definition import AnyDefinition, WorkflowDefinition, definitions
@@ -281,10 +281,10 @@ def _more_orphaned(count: int) -> HorsiesError:
 
 def _orphaned(waiting: WaitingNameRow, registry: Registry) -> HorsiesError:
     name, count = waiting.task_name, f"{waiting.waiting}{'+' if waiting.waiting == _MOST else ''}"
-    near = get_close_matches(name, registry.names, n=1)
+    similar = similar_name(name, registry.names)
     return HorsiesError(
         ErrorCode.TASK_NOT_REGISTERED,
         f"{count} tasks wait in queue {waiting.queue!r} as {name!r}, which neither this app nor a live worker has",
-        notes=[f"the app has {near[0]!r}"] if near else [],
+        notes=[] if similar is None else [f"the app has {similar!r}"],
         help_text=f"keep a task of that name until they have run, or run: horsies tasks cancel --name {name}",
     )

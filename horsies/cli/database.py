@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from difflib import get_close_matches
 
 import typer
 
@@ -17,6 +16,7 @@ from horsies.errors import ConfigurationError, ErrorCode
 from horsies.monitoring.broker import Broker
 from horsies.producer.handle import BrokerResult, parse_id
 from horsies.result import Err
+from horsies.suggestions import suggest
 
 _LIKE_AN_APP = re.compile(r"[A-Za-z_./][\w./ ]*(:\w+)?")
 
@@ -107,5 +107,5 @@ def split_ids(arguments: Iterable[str], *, needed: str = "") -> tuple[str | None
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'mail'?``, or an empty string if the text is known or no known one is similar."""
     names = sorted(set(known))
-    near = [] if given in names else get_close_matches(given, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    question = None if given in names else suggest(given, names)
+    return "" if question is None else f"; {question}"

@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
 from horsies.app import Horsies
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, collecting, raise_all, raised_at
 from horsies.producer.send import sends_suppressed
+from horsies.suggestions import similar_name
 from horsies.tasks.discovery import import_file, import_module, make_importable
 
 _SUFFIX = ".py"
@@ -106,8 +106,8 @@ def _cwd_note() -> str:
 
 
 def _did_you_mean(name: str, known: Iterable[str], rest: str) -> str | None:
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}{rest}?" if close else None
+    similar = similar_name(name, known)
+    return None if similar is None else f"did you mean {similar}{rest}?"
 
 
 def _named_app(module: ModuleType, attribute: str) -> Horsies:
@@ -119,8 +119,8 @@ def _named_app(module: ModuleType, attribute: str) -> Horsies:
         message = f"{attribute!r} in module {module.__name__!r} is a {type(found).__name__}, not a Horsies app"
     else:
         message = f"module {module.__name__!r} has no {attribute!r}"
-    close = get_close_matches(attribute, apps, n=1, cutoff=0) or get_close_matches(attribute, dir(module), n=1)
-    raise _wrong(message, help_text=f"did you mean {module.__name__}:{close[0]}?" if close else None)
+    similar = similar_name(attribute, apps, cutoff=0) or similar_name(attribute, dir(module))
+    raise _wrong(message, help_text=None if similar is None else f"did you mean {module.__name__}:{similar}?")
 
 
 def _only_app(module: ModuleType) -> Horsies:

@@ -2,6 +2,23 @@
 
 pydantic writes `bytes` as UTF-8 text, and sets in the order of their hashes, which differs between processes. In a
 portable schema bytes are base64, sets are sorted, and errors may have fields that their class does not know.
+
+For example, pydantic makes this schema of ``set[bytes]``::
+
+    {"type": "set", "items_schema": {"type": "bytes"}}
+
+Its portable form validates and writes Python values as before. The parts that differ in JSON are added::
+
+    {
+        "type": "set",
+        "items_schema": {
+            "type": "json-or-python",
+            "json_schema": {a strict "str", then _from_base64, then {"type": "bytes"}},
+            "python_schema": {"type": "bytes"},
+            "serialization": {_to_base64, "when_used": "json"},
+        },
+        "serialization": {_in_order, "when_used": "json"},
+    }
 """
 
 import base64
@@ -19,21 +36,30 @@ from horsies.task_result import TaskError
 
 type Schema = dict[str, Any]
 
+# The types of schemas whose values cannot be written as JSON, and how a message names such a value.
 _NO_JSON_FORM = {
     "callable": "a function",
     "generator": "an iterator (use a list or a Sequence)",
     "is-instance": "an instance of an arbitrary class",
     "is-subclass": "a class",
 }
+# The types of schemas whose values JSON cannot write as the key of an object.
 _NO_KEYS = frozenset({"dataclass", "dict", "frozenset", "list", "model", "none", "set", "tuple", "typed-dict"})
+# The types of schemas that call a validator, which may change the value.
 _FUNCTIONS = frozenset({"function-after", "function-before", "function-plain", "function-wrap"})
+# The keys of a string schema that change the value. The configuration of a model has them with the prefix "str_".
 _TRANSFORMS = frozenset({"strip_whitespace", "to_lower", "to_upper"})
-_OPAQUE = frozenset({"config", "context", "default", "expected", "function", "members", "metadata"})
-_BY_NAME = frozenset({"choices", "fields"})
+# The keys whose values are not schemas, although they may be dicts: nothing in them is converted.
+_NOT_SCHEMAS = frozenset({"config", "context", "default", "expected", "function", "members", "metadata"})
+# The keys whose values are dicts of schemas: the keys of these dicts are names from the user, not keys of a schema.
+_SCHEMAS_BY_NAME = frozenset({"choices", "fields"})
+# The keys that may restrict the values of a scalar schema, but never change one.
 _CONSTRAINTS = frozenset(
     {"ge", "gt", "le", "lt", "max_length", "metadata", "min_length", "multiple_of", "pattern", "strict", "type"}
 )
+# The types of enum values that JSON distinguishes and reads back unchanged.
 _JSON_SCALARS = frozenset({bool, int, str})
+# The Python type of the values of each scalar schema, for `exact_types`.
 _EXACT: dict[str, type] = {"bool": bool, "float": float, "int": int, "none": type(None), "str": str}
 
 
@@ -62,9 +88,9 @@ class Portable:
         Raises:
             UnsupportedType: A part of the schema cannot be represented as JSON.
         """
-        self.schema = self._portable(self.original)
+        self.schema = self._convert_node(self.original)
 
-    def _portable(self, node: Schema) -> Schema:
+    def _convert_node(self, node: Schema) -> Schema:
         kind = node.get("type")
         if kind in _NO_JSON_FORM:
             msg = f"{_NO_JSON_FORM[kind]} cannot be represented as JSON"
@@ -77,28 +103,35 @@ class Portable:
             self.transforms = True
             self.reads_python |= kind != "function-after"
         self.transforms |= not _TRANSFORMS.isdisjoint(node) or _config_transforms(node)
-        copy = {key: self._part(key, part, node) for key, part in node.items()}
-        return self._adapted(kind, copy)
+        copy = {key: self._convert_member(key, part, node) for key, part in node.items()}
+        return self._apply_adapter(kind, copy)
 
-    def _part(self, key: str, part: Any, node: Schema) -> Any:
-        if key in _OPAQUE or (key == "python_schema" and node.get("type") == "json-or-python"):
+    def _convert_member(self, key: str, part: Any, node: Schema) -> Any:
+        if key in _NOT_SCHEMAS:
+            return part
+        # These two may be an instance check, which `_convert_node` would refuse, although JSON is supported: the schema
+        # next to them reads it. They need no conversion. Python values stay as they are, and pydantic makes lax schemas
+        # of types such as Path, which contain neither bytes nor sets.
+        if key == "python_schema" and node.get("type") == "json-or-python":
             return part
         if key == "lax_schema" and node.get("type") == "lax-or-strict":
             return part
         if key == "serialization":
-            return {name: self._schema_in(inner) if name.endswith("schema") else inner for name, inner in part.items()}
-        if key in _BY_NAME and isinstance(part, dict):
-            return {name: self._schema_in(inner) for name, inner in cast("Schema", part).items()}
-        return self._schema_in(part)
+            return {
+                name: self._convert_nested(inner) if name.endswith("schema") else inner for name, inner in part.items()
+            }
+        if key in _SCHEMAS_BY_NAME and isinstance(part, dict):
+            return {name: self._convert_nested(inner) for name, inner in cast("Schema", part).items()}
+        return self._convert_nested(part)
 
-    def _schema_in(self, part: Any) -> Any:
+    def _convert_nested(self, part: Any) -> Any:
         if isinstance(part, dict):
-            return self._portable(cast("Schema", part))
+            return self._convert_node(cast("Schema", part))
         if isinstance(part, list | tuple):
-            return type(cast("list[Any]", part))(self._schema_in(item) for item in cast("list[Any]", part))
+            return type(cast("list[Any]", part))(self._convert_nested(item) for item in cast("list[Any]", part))
         return part
 
-    def _adapted(self, kind: object, node: Schema) -> Schema:
+    def _apply_adapter(self, kind: object, node: Schema) -> Schema:
         adapt = _ADAPTERS.get(kind) if isinstance(kind, str) and "serialization" not in node else None
         adapted = node if adapt is None else adapt(node)
         self.changed |= adapted is not node

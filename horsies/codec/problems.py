@@ -125,7 +125,11 @@ def _detail(detail: ErrorDetails) -> str:
 
 
 def _is_union_at(owner: Path, details: list[ErrorDetails]) -> bool:
-    """Whether no member of a union accepted the value: then each member reports the same input under its name."""
+    """Whether the value is of a union type, and no member of the union accepted it.
+
+    pydantic then returns one error for each member. All of them have the same input, and a path that ends with the name
+    of the member.
+    """
     found = details[0]["input"]
     return len(details) > 1 and all(
         len(detail["loc"]) == len(owner) + 1 and detail["input"] is found for detail in details

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin
@@ -15,6 +14,7 @@ from pydantic_core import ErrorDetails
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, caller_location, flatten, raise_all
 from horsies.masking import mask_secrets
 from horsies.predecessor import REMOVED_SETTINGS
+from horsies.suggestions import similar_name, suggest
 
 _KINDS: Mapping[object, str] = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
 _LONGEST_VALUE = 60
@@ -112,9 +112,9 @@ def _unknown_field(model: type[Settings], name: str) -> ConfigurationError:
         message = f"{model.__name__}.{name} of the horsies packages 0.x was removed"
         return ConfigurationError(model.code_of(name), message, help_text=removed)
     known = sorted(_fields(model))
-    close = get_close_matches(name, known, n=1)
-    help_text = f"did you mean {close[0]!r}?" if close else f"the available fields are {', '.join(known)}"
-    code = model.code_of(close[0]) if close else model.default_code
+    similar = similar_name(name, known)
+    help_text = suggest(name, known) or f"the available fields are {', '.join(known)}"
+    code = model.default_code if similar is None else model.code_of(similar)
     return ConfigurationError(code, f"{model.__name__} has no field {name!r}", help_text=help_text)
 
 

@@ -8,6 +8,9 @@ from pydantic import AfterValidator, Field
 from horsies.config.base import Settings, show_value
 from horsies.errors import ConfigurationError, ErrorCode
 
+LAST_PRIORITY = 100
+"""The lowest priority of a queue or a task; 1 is the highest."""
+
 _LONGEST_QUEUE_BYTES = 128
 
 
@@ -43,8 +46,8 @@ class CustomQueueConfig(Settings):
     default_code: ClassVar[ErrorCode] = ErrorCode.CONFIG_INVALID_QUEUE_MODE
 
     name: Annotated[str, AfterValidator(_check_queue_name)]
-    priority: int = Field(default=1, ge=1, le=100)
+    priority: int = Field(default=1, ge=1, le=LAST_PRIORITY)
     max_concurrency: int | None = Field(default=5, ge=0)
 
 
-DEFAULT_QUEUE = CustomQueueConfig(name="default", priority=100, max_concurrency=None)
+DEFAULT_QUEUE = CustomQueueConfig(name="default", priority=LAST_PRIORITY, max_concurrency=None)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_validator
 from horsies.config.base import Contradiction, Settings, show_value
 from horsies.config.patterns import SchedulePattern, invalid_schedule
 from horsies.errors import ErrorCode, SourceLocation, caller_location
+from horsies.suggestions import suggest
 
 _LONGEST_NAME = 128
 
@@ -31,8 +31,7 @@ def check_timezone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
-        close = get_close_matches(name, available_timezones(), n=1)
-        help_text = f"did you mean {close[0]!r}?" if close else 'use a name of the time zone database: "Europe/Berlin"'
+        help_text = suggest(name, available_timezones()) or 'use a name of the time zone database: "Europe/Berlin"'
         msg = f"there is no time zone {show_value(name)}"
         raise invalid_schedule(msg, help_text) from error
     return name

@@ -174,21 +174,21 @@ class Broker:
             statuses=statuses, queue=queue_name, name=task_name, codes=error_codes, since=since, until=until
         )
         call = monitoring_queries.list_tasks(wanted, limit, with_args=include_args)
-        return (await self._watch(call)).map(self._infos)
+        return (await self._query(call)).map(self._infos)
 
     async def get_ended_codes(self) -> BrokerResult[list[str]]:
         """The error codes of the latest 100,000 ended tasks, each once, in alphabetical order."""
-        return await self._watch(monitoring_queries.ended_codes())
+        return await self._query(monitoring_queries.ended_codes())
 
     async def get_waiting_names(self) -> BrokerResult[list[WaitingNameRow]]:
         """Return the names of waiting tasks by queue, at most 1,000, with counts, and whether a live worker has it."""
-        return await self._watch(monitoring_queries.waiting_names(_MOST))
+        return await self._query(monitoring_queries.waiting_names(_MOST))
 
     async def get_live_ids(
         self, *, queue_name: str | None = None, task_name: str | None = None
     ) -> BrokerResult[list[str]]:
         """Return the ids of live tasks, of a queue and a name (None: all), the most recently sent first."""
-        found = await self._watch(monitoring_queries.live_ids(queue_name, task_name))
+        found = await self._query(monitoring_queries.live_ids(queue_name, task_name))
         return found.map(lambda ids: list(map(str, ids)))
 
     async def cancel_tasks(self, task_ids: Sequence[str]) -> BrokerResult[list[str]]:
@@ -232,7 +232,7 @@ class Broker:
         wanted = monitoring_queries.TaskFilter(
             statuses=statuses, queue=queue_name, name=task_name, codes=error_codes, since=since, until=until
         )
-        return (await self._watch(monitoring_queries.rerunnable(wanted, limit, again=again))).map(RerunPreview.of)
+        return (await self._query(monitoring_queries.rerunnable(wanted, limit, again=again))).map(RerunPreview.of)
 
     async def rerun_tasks(self, candidates: Sequence[RerunCandidate]) -> BrokerResult[list[RerunOutcome]]:
         """Send the tasks of a `RerunPreview` again, in one transaction.
@@ -262,24 +262,24 @@ class Broker:
 
         At most 1,000 tasks are returned, in the order in which they were claimed.
         """
-        return (await self._watch(monitoring_queries.stale_tasks(stale_threshold_minutes * 60, _MOST))).map(self._infos)
+        return (await self._query(monitoring_queries.stale_tasks(stale_threshold_minutes * 60, _MOST))).map(self._infos)
 
     async def get_expired_tasks(self) -> BrokerResult[list[TaskInfo]]:
         """Return tasks of the last day that were not started by their `good_until`: at most 1,000, latest first."""
-        return (await self._watch(monitoring_queries.expired_tasks(_MOST))).map(self._infos)
+        return (await self._query(monitoring_queries.expired_tasks(_MOST))).map(self._infos)
 
     async def get_worker_stats(self) -> BrokerResult[list[WorkerStats]]:
         """Return all registered workers with the number of tasks that each has claimed and runs, oldest first."""
-        return await self._watch(monitoring_queries.worker_stats())
+        return await self._query(monitoring_queries.worker_stats())
 
     async def ping(self) -> BrokerResult[float]:
         """Return the response time of the database in milliseconds, including opening a connection if needed."""
         started = time.perf_counter()
-        return (await self._watch(monitoring_queries.ping())).map(lambda _: (time.perf_counter() - started) * 1000)
+        return (await self._query(monitoring_queries.ping())).map(lambda _: (time.perf_counter() - started) * 1000)
 
     async def get_schedules(self) -> BrokerResult[list[ScheduleState]]:
         """Return all schedules that a scheduler has registered, sorted by name."""
-        return (await self._watch(schedule_queries.schedule_states())).map(_schedules)
+        return (await self._query(schedule_queries.schedule_states())).map(_schedules)
 
     async def pause_schedule(self, name: str) -> BrokerResult[bool | None]:
         """Pause a schedule. Runs that become due while it is paused are skipped.
@@ -287,7 +287,7 @@ class Broker:
         Returns:
             Whether this call paused it; ``Ok(None)`` if the schedule is not registered.
         """
-        return await self._watch(schedule_queries.schedule_pause(name, paused=True))
+        return await self._query(schedule_queries.schedule_pause(name, paused=True))
 
     async def resume_schedule(self, name: str) -> BrokerResult[bool | None]:
         """Resume a paused schedule from now on.
@@ -295,7 +295,7 @@ class Broker:
         Returns:
             Whether this call resumed it; ``Ok(None)`` if the schedule is not registered.
         """
-        return await self._watch(schedule_queries.schedule_pause(name, paused=False))
+        return await self._query(schedule_queries.schedule_pause(name, paused=False))
 
     async def run_schedule(self, name: str) -> BrokerResult[str | None]:
         """Send the task of a schedule now, independent of its pattern.
@@ -304,7 +304,7 @@ class Broker:
             The id of the task; ``Ok(None)`` if the schedule is not registered.
         """
         task_id = uuid7()
-        ran = await self._watch(schedule_queries.schedule_run(name, task_id))
+        ran = await self._query(schedule_queries.schedule_run(name, task_id))
         return ran.map(lambda is_known: str(task_id) if is_known else None)
 
     async def why(self, task_id: str) -> BrokerResult[Why]:
@@ -315,11 +315,11 @@ class Broker:
         known_id = parse_id(task_id)
         if known_id is None:
             return Ok(Why("unknown", "there is no such task: the id of a task must be a UUID"))
-        return await self._watch(monitoring_queries.why(known_id))
+        return await self._query(monitoring_queries.why(known_id))
 
     async def get_queues(self, names: Sequence[str] = ()) -> BrokerResult[list[QueueStats]]:
         """Return the statistics of the named queues, the queues of live workers, and all paused or capped queues."""
-        return await self._watch(monitoring_queries.queue_stats(names))
+        return await self._query(monitoring_queries.queue_stats(names))
 
     async def pause_queue(self, name: str) -> BrokerResult[bool]:
         """Pause a queue in the whole cluster: no task starts any more, and running tasks finish normally.
@@ -327,7 +327,7 @@ class Broker:
         Returns:
             Whether this call paused it; False if it was already paused.
         """
-        return await self._watch(monitoring_queries.queue_control(name, "pause"))
+        return await self._query(monitoring_queries.queue_control(name, "pause"))
 
     async def resume_queue(self, name: str) -> BrokerResult[bool]:
         """Resume a paused queue immediately.
@@ -335,7 +335,7 @@ class Broker:
         Returns:
             Whether this call resumed it; False if it was not paused.
         """
-        return await self._watch(monitoring_queries.queue_control(name, "resume"))
+        return await self._query(monitoring_queries.queue_control(name, "resume"))
 
     async def cap_queue(self, name: str, max_concurrency: int | None) -> BrokerResult[bool]:
         """Override the ``max_concurrency`` that apps declare for a queue; None removes the override.
@@ -343,7 +343,7 @@ class Broker:
         Returns:
             Whether this call changed the cap.
         """
-        return await self._watch(monitoring_queries.queue_control(name, "cap", max_concurrency))
+        return await self._query(monitoring_queries.queue_control(name, "cap", max_concurrency))
 
     async def mark_stale_tasks_as_failed(self, stale_threshold_ms: int = 300_000) -> BrokerResult[int]:
         """Declare workers dead whose last heartbeat is older than the threshold. Workers do the same periodically.
@@ -375,7 +375,7 @@ class Broker:
     def _infos(self, rows: list[TaskInfoRow]) -> list[TaskInfo]:
         return [task_info(row, None, None, with_reason=False, args_for=self._args_for) for row in rows]
 
-    async def _watch[R](self, call: Call[R]) -> BrokerResult[R]:
+    async def _query[R](self, call: Call[R]) -> BrokerResult[R]:
         return await self.runner.run_async(answered(call))
 
     async def _clean(self, batch: Callable[[], Call[int]]) -> BrokerResult[int]:

@@ -44,7 +44,7 @@ type _Steps[R] = Generator[Call[Any] | _Ask, Any, R]
 
 
 @dataclass(frozen=True, slots=True)
-class _Way[D, A]:
+class _ConnectionAdapter[D, A]:
     """The adapter for the connections of one library.
 
     Attributes:
@@ -227,21 +227,21 @@ def _django_driver(connection: Any) -> object:
     return connection.connection
 
 
-type _AwaitedWay = _Way[Awaitable[object], Awaitable[Rows]]
-_SQLALCHEMY = _Way(_sqlalchemy_driver, _by_sqlalchemy)
-_DJANGO = _Way(_django_driver, _by_django)
-_ASYNCPG: _AwaitedWay = _Way(_asyncpg_driver, _by_asyncpg)
-_ASYNC_SQLALCHEMY: _AwaitedWay = _Way(_async_sqlalchemy_driver, _by_async_sqlalchemy)
-_BLOCKING: dict[str, _Way[object, Rows]] = {
-    "psycopg.Connection": _Way(_itself, _by_psycopg),
+type _AwaitedAdapter = _ConnectionAdapter[Awaitable[object], Awaitable[Rows]]
+_SQLALCHEMY = _ConnectionAdapter(_sqlalchemy_driver, _by_sqlalchemy)
+_DJANGO = _ConnectionAdapter(_django_driver, _by_django)
+_ASYNCPG: _AwaitedAdapter = _ConnectionAdapter(_asyncpg_driver, _by_asyncpg)
+_ASYNC_SQLALCHEMY: _AwaitedAdapter = _ConnectionAdapter(_async_sqlalchemy_driver, _by_async_sqlalchemy)
+_BLOCKING: dict[str, _ConnectionAdapter[object, Rows]] = {
+    "psycopg.Connection": _ConnectionAdapter(_itself, _by_psycopg),
     "sqlalchemy.engine.base.Connection": _SQLALCHEMY,
     "sqlalchemy.orm.session.Session": _SQLALCHEMY,
     "sqlalchemy.orm.scoping.scoped_session": _SQLALCHEMY,
     "django.utils.connection.ConnectionProxy": _DJANGO,
     "django.db.backends.base.base.BaseDatabaseWrapper": _DJANGO,
 }
-_AWAITED: dict[str, _AwaitedWay] = {
-    "psycopg.AsyncConnection": _Way(_itself_async, _by_async_psycopg),
+_AWAITED: dict[str, _AwaitedAdapter] = {
+    "psycopg.AsyncConnection": _ConnectionAdapter(_itself_async, _by_async_psycopg),
     "asyncpg.connection.Connection": _ASYNCPG,
     "asyncpg.pool.PoolConnectionProxy": _ASYNCPG,
     "sqlalchemy.ext.asyncio.engine.AsyncConnection": _ASYNC_SQLALCHEMY,

@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from horsies.codec.adapters import CodecError
 from horsies.codec.wire import encode_json
 from horsies.codes import TaskSendErrorCode
+from horsies.config.queues import LAST_PRIORITY
 from horsies.db.operations import MAX_TEXT_BYTES, UNSET, CallFailedError, CallRefusedError, Operation, Pause, Runner
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries.tasks import EnqueueRequest
@@ -27,7 +28,6 @@ from horsies.tasks.registry import TaskDefinition
 
 RESEND_PAUSES_S = (0.2, 0.4, 0.8)
 LONGEST_DELAY_S = 100 * 365 * 86_400
-LAST_PRIORITY = 100
 
 type SendKind = Literal["send", "schedule"]
 

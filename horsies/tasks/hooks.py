@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from horsies.codec.signature import function_location
 from horsies.codes import BuiltInTaskCode, TaskAttemptOutcome
@@ -74,14 +74,9 @@ class ChildHook(_Hook[[], object]):
         Raises:
             ConfigurationError: HRS-214: The function is not suitable.
         """
-        problem = "is not callable" if not callable(fn) else _wrong_child_hook(fn)
-        if not callable(fn) or problem is not None:
-            message = f"{name_of(fn)} cannot run at the {moment} of a child process: it {problem}"
-            fix = "decorate a plain function without parameters: def connect() -> None"
-            raise ConfigurationError(
-                ErrorCode.WORKER_INVALID_CHILD_HOOK, message, location=_location_of(fn), help_text=fix
-            )
-        return cls(fn, _location_of(fn))
+        help_text = "decorate a plain function without parameters: def connect() -> None"
+        use = f"run at the {moment} of a child process"
+        return cls(_suitable_function(fn, _wrong_child_hook, use, help_text), _location_of(fn))
 
 
 class AroundHook(_Hook[[Any], Iterator[None]]):
@@ -94,14 +89,24 @@ class AroundHook(_Hook[[Any], Iterator[None]]):
         Raises:
             ConfigurationError: HRS-214: The function is not suitable.
         """
-        problem = "is not callable" if not callable(fn) else _wrong_around_hook(fn)
-        if not callable(fn) or problem is not None:
-            message = f"{name_of(fn)} cannot run around tasks: it {problem}"
-            fix = "decorate a generator function that yields once: def trace(task: CurrentTask) -> Iterator[None]"
-            raise ConfigurationError(
-                ErrorCode.WORKER_INVALID_CHILD_HOOK, message, location=_location_of(fn), help_text=fix
-            )
-        return cls(cast("Callable[[Any], Iterator[None]]", fn), _location_of(fn))
+        help_text = "decorate a generator function that yields once: def trace(task: CurrentTask) -> Iterator[None]"
+        return cls(_suitable_function(fn, _wrong_around_hook, "run around tasks", help_text), _location_of(fn))
+
+
+def _suitable_function(
+    fn: object, find_problem: Callable[[Callable[..., Any]], str | None], use: str, help_text: str
+) -> Callable[..., Any]:
+    """Return a function unchanged if it can be a hook.
+
+    Raises:
+        ConfigurationError: HRS-214: The function is not suitable.
+    """
+    problem = find_problem(fn) if callable(fn) else "is not callable"
+    if callable(fn) and problem is None:
+        return fn
+    message = f"{name_of(fn)} cannot {use}: it {problem}"
+    code = ErrorCode.WORKER_INVALID_CHILD_HOOK
+    raise ConfigurationError(code, message, location=_location_of(fn), help_text=help_text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """The registry of an app: its tasks by name, its hooks and its workflow builders."""
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,6 +11,7 @@ from horsies.codec.wire import EncodedResult, ResultCodec, TypeMismatch
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
 from horsies.config.retry import ExceptionMapper, RetryPolicy
 from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError
+from horsies.suggestions import suggest
 from horsies.task_result import TaskError, TaskResult, UndeclaredTaskError
 from horsies.tasks.discovery import are_retyped, warn_of_redefinition
 from horsies.tasks.hooks import Hooks, name_of
@@ -193,14 +193,11 @@ class Registry:
         found = self._tasks.get(name)
         if found is not None:
             return found
-        near = difflib.get_close_matches(name, self._tasks, n=1)
         raise HorsiesError(
             ErrorCode.TASK_NOT_REGISTERED,
             f"there is no task named {name!r}",
             notes=[f"registered tasks: {', '.join(self.names) or 'none'}"],
-            help_text=f"did you mean {near[0]!r}?"
-            if near
-            else "add the module that defines the task to discover_tasks()",
+            help_text=suggest(name, self._tasks) or "add the module that defines the task to discover_tasks()",
         )
 
     def result_codec(self, name: str) -> ResultCodec:

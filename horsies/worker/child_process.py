@@ -85,7 +85,7 @@ class Child:
         take_tokens: the reading end of that pipe; the child holds it as well.
         liveness_pipe: the reading end of a pipe into which the child writes a byte at intervals while its interpreter
             runs.
-        left: the number of jobs that it may still be given.
+        remaining_tasks: the number of jobs that it may still be given (``--max-tasks-per-child``).
         state: changed only by `mark_ready`, `drain`, `stop` and `mark_dead`.
         predecessors: draining children that had this slot before. Their active jobs count as load of this child.
         drain_reason: why it takes no more jobs.
@@ -114,7 +114,7 @@ class Child:
     give_tokens: int
     take_tokens: int
     liveness_pipe: int
-    left: int = _UNLIMITED
+    remaining_tasks: int = _UNLIMITED
     state: ChildState = ChildState.STARTING
     predecessors: list["Child"] = field(default_factory=list["Child"])
     drain_reason: str | None = None
@@ -191,7 +191,7 @@ class Child:
 
     def room(self, limit: int) -> int:
         """Return the number of further jobs that it may be given, if its slot may hold ``limit`` jobs."""
-        return max(0, min(limit - self.load, self.left))
+        return max(0, min(limit - self.load, self.remaining_tasks))
 
     @property
     def waiting(self) -> int:
@@ -205,7 +205,7 @@ class Child:
     def give(self, job: Job) -> None:
         """Send a job, together with all others that are given in this turn of the event loop."""
         self.jobs[job.fence] = job
-        self.left -= 1
+        self.remaining_tasks -= 1
         if not self.outbox:
             asyncio.get_running_loop().call_soon(self.flush)
         self.outbox.append(Frame(Kind.START, job.encode()).encode())
@@ -224,7 +224,12 @@ class Child:
             self.transport.write(ipc.stop(fence, cause).encode())
 
     def withdraw(self) -> list[Job]:
-        """Take back the jobs that have not started, and return them."""
+        """Take back the jobs that have not started, and return them.
+
+        An example: the child was given the jobs A, B and C, so the supervisor wrote three RUN tokens. The child has
+        read one of them, for A. This method reads the other two, so B and C, the last two jobs, can no longer start. It
+        writes two DROP tokens instead, with which the child discards B and C when it comes to them.
+        """
         if self.is_closed:
             return []
         self.flush()
@@ -236,11 +241,11 @@ class Child:
         for job in jobs:
             del self.jobs[job.fence]
             self._forget(job.fence)  # the supervisor may have believed that the first of them runs
-        self.left += len(jobs)
+        self.remaining_tasks += len(jobs)
         os.write(self.give_tokens, DROP * len(tokens))  # this includes DROP tokens of earlier withdrawals
         return jobs
 
-    def drop(self, fence: Fence) -> Job | None:
+    def remove_ended(self, fence: Fence) -> Job | None:
         """Remove a job that has ended, and return it; None if this child does not hold it."""
         self._forget(fence)
         self.progress += 1

@@ -133,7 +133,9 @@ class Dispatcher:
             if fences:
                 self._reassign([job for job in child.withdraw() if job.fence not in fences])
                 for fence in fences:
-                    is_new |= fence not in child.jobs or self._cancel_running(child, fence)
+                    was_withdrawn = fence not in child.jobs
+                    if was_withdrawn or self._cancel_running(child, fence):
+                        is_new = True
         return is_new
 
     def kill_busy(self, reason: str) -> None:
@@ -170,21 +172,22 @@ class Dispatcher:
         message = f"the child process that ran this task {child.describe_end()}"
         for fence, job in list(child.jobs.items()):
             cause = child.stops.get(fence)
-            child.drop(fence)
+            child.remove_ended(fence)
             crash = failed(job, OperationalErrorCode.WORKER_CRASHED, message) if cause is None else stopped(job, cause)
             self._on_outcome(job, _outcome(child, crash))
         self._idle.set()
 
     def _on_done(self, child: Child, report: Report) -> None:
         was_abandoned = report.fence in child.abandoned
-        job = child.drop(report.fence)
+        job = child.remove_ended(report.fence)
         if job is None:
             return
         self._runtimes.observe(job.task_name, report.seconds)
         self._on_outcome(job, _outcome(child, report))
         self._idle.set()
-        for following in child.running() if self._concurrency == 1 else ():
-            self._on_started(child, following)
+        if self._concurrency == 1:  # otherwise no job waits in a child
+            for following in child.running():
+                self._on_started(child, following)
         self._drain_at_task_limit(child)
         self._end_if_drained(child)
         if was_abandoned:
@@ -192,7 +195,9 @@ class Dispatcher:
 
     def _ready(self) -> Iterator[Child]:
         return (
-            child for child in self._processes if child.state is ChildState.READY and child.left and child.transport
+            child
+            for child in self._processes
+            if child.state is ChildState.READY and child.remaining_tasks and child.transport
         )
 
     def _on_started(self, child: Child, job: Job) -> None:
@@ -276,8 +281,12 @@ class Dispatcher:
         self._drain(child, _stop_reason(job, cause))
 
     def _drain_at_task_limit(self, child: Child) -> None:
-        """Drain a child whose last permitted task (``max_tasks_per_child``) has started."""
-        if not (child.left or child.waiting):
+        """Drain a child whose last permitted task (``max_tasks_per_child``) has started.
+
+        Unlike `_drain`, this has nothing to reassign, because no job waits. The last task still runs, and its end calls
+        `_end_if_drained`.
+        """
+        if child.remaining_tasks == 0 and child.waiting == 0:
             self._processes.drain(child, "it has reached --max-tasks-per-child")
 
     def _drain(self, child: Child, reason: str) -> None:
@@ -303,6 +312,15 @@ def _stop_reason(job: Job, cause: StopCause) -> str:
 
 
 def _outcome(child: Child, report: Report) -> Outcome:
-    process = (child.pid, child.name)
-    facts = (report.fence, report.ok, report.result, report.error_code, report.retry_after)
-    return Outcome(*facts, *process, report.seconds, *report.origin)
+    return Outcome(
+        fence=report.fence,
+        ok=report.ok,
+        result=report.result,
+        error_code=report.error_code,
+        retry_after=report.retry_after,
+        worker_pid=child.pid,
+        process_name=child.name,
+        seconds=report.seconds,
+        exception=report.origin.exception,
+        place=report.origin.place,
+    )

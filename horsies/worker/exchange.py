@@ -125,7 +125,11 @@ class Exchange:
         self.reconciler.check(task_id)
 
     def allow_more_lanes(self, *, allowed: bool) -> None:
-        """Say whether more than one lane may be used: a further lane must not take the connection of a heartbeat."""
+        """Set whether more than one lane may be used.
+
+        While heartbeats fail, only one is used: the server may have reached its limit of connections, and another lane
+        could take the connection that the heartbeat needs.
+        """
         self._more_lanes_allowed = allowed
         self.state.changed.set()
 
@@ -153,10 +157,13 @@ class Exchange:
             event("connection.lost", level=logging.WARNING, reason=failure.message)
         await self.flush()
 
-    def services(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """The services of the exchanges, the lanes first: they run until they are cancelled."""
-        services = [self.serve(number) for number in range(len(self._lanes))]
-        services += [
+    def lane_services(self) -> list[Coroutine[Any, Any, None]]:
+        """Return a service for each lane. They run until they are cancelled."""
+        return [self.serve(number) for number in range(len(self._lanes))]
+
+    def other_services(self) -> list[Coroutine[Any, Any, None]]:
+        """Return the services that the lanes need: comparisons, the log of busy rows, and renewals of leases if any."""
+        services: list[Coroutine[Any, Any, None]] = [
             self.reconciler.run(),
             self.reconciler.run_checks(),
             BusyLog(self.completer, self._lanes[0].connection).run(),

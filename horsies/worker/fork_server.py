@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 16
 MAX_REAPED = 1000
-_LEAVE_WITHIN_S = 5.0
+_FORK_SERVER_EXITS_WITHIN_S = 5.0
 _STACK_DUMP_INTERVAL_S = 0.05  # otherwise the lines of several processes would mix
 _REAP_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0)  # the database may be unavailable, which may even be why the supervisor died
 _PR_SET_PDEATHSIG = 1
@@ -151,7 +151,7 @@ class ForkServer:
     async def wait(self) -> None:
         """Wait for the process to exit after BYE; kill it if it does not exit in time."""
         leaving = asyncio.ensure_future(asyncio.to_thread(os.waitpid, self.pid, 0))
-        await asyncio.wait([leaving], timeout=_LEAVE_WITHIN_S)
+        await asyncio.wait([leaving], timeout=_FORK_SERVER_EXITS_WITHIN_S)
         if not leaving.done():
             os.kill(self.pid, signal.SIGKILL)
         await leaving
@@ -295,13 +295,12 @@ class _Loop:
     def _handle_command(self, frame: Frame) -> bool:
         match frame.kind:
             case Kind.FORK:
-                number, _ = ipc.unpack_pid(frame)
+                number = ipc.unpack_fork(frame)
                 self._waiting.append(_WaitingFork(number, [self._received_files.pop(0) for _ in range(3)]))
                 if len(self._waiting) == 1:
                     self._start_waiting()
             case Kind.KILL:
-                _, pid = ipc.unpack_pid(frame)
-                self._kill(pid)
+                self._kill(ipc.unpack_kill(frame))
             case Kind.TICK:
                 self._deadline = suspend_clock() + ipc.unpack_tick(frame)
             case Kind.STACKS:

@@ -46,7 +46,10 @@ from horsies.task_result import TaskError
 _HEAD = struct.Struct(">IB")
 _JOB = struct.Struct(">16sQIIHHI")
 _OUTCOME = struct.Struct(">16sQ?ddIHH")
-_PID = struct.Struct(">IQ")
+_NUMBER = struct.Struct(">I")
+_PID = struct.Struct(">Q")
+_NUMBER_AND_PID = struct.Struct(">IQ")
+_PID_AND_STATUS = struct.Struct(">QI")
 _STOP = struct.Struct(">16sQB")
 _SECONDS = struct.Struct(">d")
 _NO_RETRY_AFTER = -1.0
@@ -147,9 +150,18 @@ class Job(NamedTuple):
     @classmethod
     def of_claim(cls, fence: Fence, task: ClaimedTask, attempt: int) -> "Job":
         """Return the job for a task that was claimed just now."""
-        on_node, inputs = task.root_id is not None, task.inputs or b""
-        facts = (task.task_name, task.queue, task.args, task.timeout_ms, task.queue_limited)
-        return cls(fence, attempt, *facts, on_node, inputs, time.monotonic())
+        return cls(
+            fence=fence,
+            attempt=attempt,
+            task_name=task.task_name,
+            queue=task.queue,
+            args=task.args,
+            timeout_ms=task.timeout_ms,
+            queue_limited=task.queue_limited,
+            on_node=task.root_id is not None,
+            inputs=task.inputs or b"",
+            given_at=time.monotonic(),
+        )
 
     def encode(self) -> bytes:
         """Return the payload of a START frame."""
@@ -166,13 +178,15 @@ class Job(NamedTuple):
         queue_at = _JOB.size + name_size
         inputs_at = queue_at + queue_size
         args_at = inputs_at + inputs_size
-        fence, name, queue = (
-            Fence(UUID(bytes=task_id), exchange_no),
-            body[_JOB.size : queue_at],
-            body[queue_at:inputs_at],
+        return cls(
+            fence=Fence(UUID(bytes=task_id), exchange_no),
+            attempt=attempt,
+            task_name=body[_JOB.size : queue_at].decode(),
+            queue=body[queue_at:inputs_at].decode(),
+            args=body[args_at:],
+            timeout_ms=timeout_ms or None,
+            inputs=body[inputs_at:args_at],
         )
-        texts = (name.decode(), queue.decode())
-        return cls(fence, attempt, *texts, body[args_at:], timeout_ms or None, inputs=body[inputs_at:args_at])
 
 
 class Origin(NamedTuple):
@@ -243,12 +257,12 @@ class Report:
         if raised or place:
             origin = Origin(raised.decode(errors="replace"), place.decode(errors="replace"))
         return cls(
-            Fence(UUID(bytes=task_id), exchange_no),
-            ok,
-            body[result_at:],
-            code,
-            None if after == _NO_RETRY_AFTER else after,
-            seconds,
+            fence=Fence(UUID(bytes=task_id), exchange_no),
+            ok=ok,
+            result=body[result_at:],
+            error_code=code,
+            retry_after=None if after == _NO_RETRY_AFTER else after,
+            seconds=seconds,
             origin=origin,
         )
 
@@ -266,32 +280,52 @@ def unpack_stop(frame: Frame) -> tuple[Fence, StopCause]:
 
 def fork(number: int) -> Frame:
     """Return a FORK frame; the socket and the pipes of the child are sent with it."""
-    return Frame(Kind.FORK, _PID.pack(number, 0))
+    return Frame(Kind.FORK, _NUMBER.pack(number))
+
+
+def unpack_fork(frame: Frame) -> int:
+    """Read the number of a FORK frame."""
+    return _NUMBER.unpack(frame.body)[0]
 
 
 def forked(number: int, pid: int) -> Frame:
     """Return a FORKED frame."""
-    return Frame(Kind.FORKED, _PID.pack(number, pid))
+    return Frame(Kind.FORKED, _NUMBER_AND_PID.pack(number, pid))
+
+
+def unpack_forked(frame: Frame) -> tuple[int, int]:
+    """Read a FORKED frame: the number of the child, and its process id."""
+    return _NUMBER_AND_PID.unpack(frame.body)
 
 
 def ready(pid: int) -> Frame:
-    """A child can take work. Its process id may arrive here before the fork server's FORKED does."""
-    return Frame(Kind.READY, _PID.pack(0, pid))
+    """Return a READY frame. It may arrive before the FORKED frame of the fork server, so it has the process id too."""
+    return Frame(Kind.READY, _PID.pack(pid))
+
+
+def unpack_ready(frame: Frame) -> int:
+    """Read the process id of a READY frame."""
+    return _PID.unpack(frame.body)[0]
 
 
 def exited(pid: int, wait_status: int) -> Frame:
     """Return an EXITED frame."""
-    return Frame(Kind.EXITED, _PID.pack(wait_status, pid))
+    return Frame(Kind.EXITED, _PID_AND_STATUS.pack(pid, wait_status))
+
+
+def unpack_exited(frame: Frame) -> tuple[int, int]:
+    """Read an EXITED frame: the process id of the child, and its wait status."""
+    return _PID_AND_STATUS.unpack(frame.body)
 
 
 def kill(pid: int) -> Frame:
     """Return a KILL frame."""
-    return Frame(Kind.KILL, _PID.pack(0, pid))
+    return Frame(Kind.KILL, _PID.pack(pid))
 
 
-def unpack_pid(frame: Frame) -> tuple[int, int]:
-    """Read a FORK, FORKED, READY, EXITED or KILL frame: ``(number or wait status, pid)``."""
-    return _PID.unpack(frame.body)
+def unpack_kill(frame: Frame) -> int:
+    """Read the process id of a KILL frame."""
+    return _PID.unpack(frame.body)[0]
 
 
 def tick(seconds: float) -> Frame:

@@ -43,7 +43,7 @@ from horsies.worker.runtime.exits import EXIT_WITHIN_S
 _READ_BYTES = 1 << 16
 _RETRY_SEND_AFTER_S = 0.01
 _EARLY_DEATHS_ALLOWED = 3
-_LEAVE_WITHIN_S = EXIT_WITHIN_S + 1.0
+_CHILD_EXITS_WITHIN_S = EXIT_WITHIN_S + 1.0
 _FINAL_FRAMES_WITHIN_S = 1.0
 _MAX_BLOCKED = 8
 
@@ -75,6 +75,21 @@ class _ChildChannel(asyncio.Protocol):
 
 class ProcessManager:
     """Keeps a child that takes jobs in each of ``options.processes`` slots.
+
+    A child is in several containers at once:
+
+    ==================  ===================  ==================================  ======================================
+    container           key                  added when                          removed when
+    ==================  ===================  ==================================  ======================================
+    ``_children``       number of the child  its fork is requested               it is dead
+    ``_by_pid``         process id           FORKED arrives                      EXITED arrives
+    ``_current``        slot                 its fork is requested               replaced by None, and then by the next
+                                                                                 child, when it is to be replaced
+    ``predecessors``    (list in the         its replacement's fork is           the replacement is replaced itself;
+                        replacement)         requested, if it has jobs left      moves to the next one if it has jobs
+    ``_delayed_slots``  slot                 too many predecessors are blocked   a replacement is started in the slot
+    ``_forks``          (set of futures)     a replacement is started            the socket of the child is connected
+    ==================  ===================  ==================================  ======================================
 
     Attributes:
         ready: done once the first child can take jobs.
@@ -126,7 +141,7 @@ class ProcessManager:
             if child.transport is not None:
                 child.transport.close()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LEAVE_WITHIN_S):
+            async with asyncio.timeout(_CHILD_EXITS_WITHIN_S):
                 while self._by_pid:
                     self._all_left.clear()
                     await self._all_left.wait()
@@ -205,13 +220,13 @@ class ProcessManager:
         child.stop(StopMode.EXIT)
         if child.transport is not None:
             child.transport.close()
-        reason = f"it did not exit within {_LEAVE_WITHIN_S:g} seconds"
-        asyncio.get_running_loop().call_later(_LEAVE_WITHIN_S, self.kill, child, reason)
+        reason = f"it did not exit within {_CHILD_EXITS_WITHIN_S:g} seconds"
+        asyncio.get_running_loop().call_later(_CHILD_EXITS_WITHIN_S, self.kill, child, reason)
 
     def on_frame(self, child: Child, frame: Frame) -> None:
         """Handle a frame that a child has sent."""
         if frame.kind is Kind.READY:
-            child.pid = ipc.unpack_pid(frame)[1]
+            child.pid = ipc.unpack_ready(frame)
             child.mark_ready()
             self._early_deaths = 0
             if not self.ready.done():
@@ -221,12 +236,12 @@ class ProcessManager:
         self._on_child_frame(child, frame)
 
     def on_end_of_stream(self, child: Child) -> None:
-        """Handle the end of the stream of a child: it is dead, or about to die. Make sure that it dies."""
+        """Handle the end of a child's stream. If the child was not asked to exit, its process is killed to be sure."""
         child.has_ended = True
-        if not self._closing:
+        is_expected = self._closing or child.stop_mode is not None  # it was asked to exit, or is being killed
+        if not is_expected:
             child.stop(StopMode.LOST)
-            if child.stop_mode is StopMode.LOST:
-                self._send_kill(child)
+            self._send_kill(child)
         self._handle_exit(child)
 
     def _start_child(self, slot: int, predecessors: list[Child]) -> None:
@@ -240,7 +255,7 @@ class ProcessManager:
         number, name = next(self._numbers), f"{self._name}/{slot}"
         with new_channel(number, slot, name, concurrency=self._options.concurrency) as (child, ours, files):
             child.predecessors = predecessors
-            child.left = self._options.max_tasks_per_child or child.left
+            child.remaining_tasks = self._options.max_tasks_per_child or child.remaining_tasks
             self._children[number] = self._current[slot] = child
             while not self._has_sent(ipc.fork(number), files):  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(_RETRY_SEND_AFTER_S)
@@ -275,14 +290,20 @@ class ProcessManager:
             self._on_fork_server_death()
             return
         for frame in self._fork_server.reader.feed(data):
-            if frame.kind is Kind.FAILED:
-                self._fail(ChildrenCannotStartError(frame.body.decode()))
-                continue
-            number, pid = ipc.unpack_pid(frame)
-            if frame.kind is Kind.FORKED:
+            self._on_fork_server_frame(frame)
+
+    def _on_fork_server_frame(self, frame: Frame) -> None:
+        match frame.kind:
+            case Kind.FORKED:
+                number, pid = ipc.unpack_forked(frame)
                 self._on_forked(self._children[number], pid)
-            else:
-                self._on_exited(self._by_pid.pop(pid), number)
+            case Kind.EXITED:
+                pid, wait_status = ipc.unpack_exited(frame)
+                self._on_exited(self._by_pid.pop(pid), wait_status)
+            case Kind.FAILED:
+                self._fail(ChildrenCannotStartError(frame.body.decode()))
+            case _:
+                return
 
     def _on_forked(self, child: Child, pid: int) -> None:
         child.pid = pid

@@ -1,13 +1,20 @@
 """Estimates of run times, which decide whether quick tasks may wait in a child behind the one that runs.
 
-A task that waits in a child starts without a round trip to the supervisor. That pays only if the tasks are quick: a
-child gets work for `MAX_AHEAD_S` at most. A single run counts for at most eight times the mean so far, so that one
-outlier does not change the estimate for long.
+A task that waits in a child starts without a round trip to the supervisor. This is an advantage only for quick tasks.
+Therefore two limits apply:
+
+- A worker claims at most `MAX_AHEAD_S` of work ahead for each child, by the mean of all tasks.
+- A claimed task may wait in a child that has at most `MAX_QUEUED_S` of work with it, by the mean of its own name if
+  that is longer. This limit is higher, because otherwise each small rise of a mean between the claim and its reply
+  would return tasks to the queue.
+
+An outlier must not change a mean for long, so a run counts as eight times the mean at most.
 """
 
 from horsies.worker.ipc import Job
 
 MAX_AHEAD_S = 0.010
+MAX_QUEUED_S = 2 * MAX_AHEAD_S
 MAX_AHEAD_TASKS = 256
 _WEIGHT = 0.1
 _MAX_FACTOR = 8
@@ -15,7 +22,7 @@ _MIN_MEAN_S = 1e-6
 
 
 class RuntimeEstimator:
-    """Exponentially weighted moving means of run times in seconds, one a task name and one of all tasks."""
+    """Keeps exponentially weighted moving means of run times in seconds: one for each task name, and one overall."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, float] = {}
@@ -27,17 +34,17 @@ class RuntimeEstimator:
         self._overall = _moved(seconds if self._overall is None else self._overall, seconds)
 
     def can_queue(self, job: Job, waiting: int) -> bool:
-        """Whether a job may wait in a child behind ``waiting`` others: all of them are known to be quick."""
+        """Whether a job may wait in a child behind ``waiting`` others, because all of them are expected to be quick."""
         mean = self._by_name.get(job.task_name)
         return (
             mean is not None
             and waiting < MAX_AHEAD_TASKS
-            and (waiting + 1) * max(mean, self._overall or 0) <= 2 * MAX_AHEAD_S
+            and (waiting + 1) * max(mean, self._overall or 0) <= MAX_QUEUED_S
         )
 
     @property
     def ahead(self) -> int:
-        """The number of tasks, by the mean of all recent ones, that take `MAX_AHEAD_S` together."""
+        """The number of tasks that take `MAX_AHEAD_S` together if each takes the mean of all recent tasks."""
         if self._overall is None:
             return 0
         return min(MAX_AHEAD_TASKS, int(MAX_AHEAD_S / self._overall)) if self._overall > 0 else MAX_AHEAD_TASKS

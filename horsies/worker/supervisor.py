@@ -75,7 +75,7 @@ class Supervisor:
         watch: Watch | None = None,
     ) -> None:
         self._signals = signals
-        self._stop_requested = False
+        self._next_stop_is_forced = False
         self._settings = settings
         self._options = options
         self._fork_server = fork_server
@@ -116,9 +116,9 @@ class Supervisor:
             return False
         if starting.exception() is not None:
             await self._processes.close()
-            starting.result()
-        services = [asyncio.ensure_future(service) for service in self._services()]
-        self._exchanging = services[:_LANES]
+            starting.result()  # raises the error that ended it
+        self._exchanging = [asyncio.ensure_future(service) for service in self._exchange.lane_services()]
+        services = [*self._exchanging, *(asyncio.ensure_future(service) for service in self._other_services())]
         await self._processes.start()
         ended = await _first_of(stop, self._processes.failed, *services, self._processes.ready)
         if ended is self._processes.ready:
@@ -127,7 +127,7 @@ class Supervisor:
         event("worker.stopping", running=self._dispatcher.held_jobs)
         await self._finish_tasks()
         await self._disconnect(services)
-        ended.result()
+        ended.result()  # raises the error of a failed service, or the failure of the processes; not after a stop signal
         return self._watch is not None and not self._stop.is_set()
 
     def _on_signals(self) -> None:
@@ -137,9 +137,9 @@ class Supervisor:
                 continue
             self._stop.set()
             if number != signal.SIGHUP:  # a closed terminal sends several, and a SIGTERM may follow
-                if self._stop_requested:
+                if self._next_stop_is_forced:
                     self._force_stop.set()
-                self._stop_requested = True
+                self._next_stop_is_forced = True
 
     async def _connect_and_register(self) -> None:
         """Wait for the database, create or check the schema, register the worker, and recover dead local workers."""
@@ -163,9 +163,9 @@ class Supervisor:
         self._processes.send_to_fork_server(Frame(Kind.WORKER, worker_id.bytes))
         self._feed_watchdog(sent_at)
 
-    def _services(self) -> Sequence[Coroutine[Any, Any, None]]:
+    def _other_services(self) -> Sequence[Coroutine[Any, Any, None]]:
         maintenance = MaintenanceService(WorkerConnection(self._database), self._settings.recovery)
-        services = [*self._exchange.services(), self._send_heartbeats(), self._poll(), maintenance.run()]
+        services = [*self._exchange.other_services(), self._send_heartbeats(), self._poll(), maintenance.run()]
         if self._options.scheduler:
             settings = self._settings
             services.append(Scheduler(self._database, settings.resilience, settings.schedules).run())
@@ -265,6 +265,8 @@ class Supervisor:
             self._dispatcher.kill_busy("the worker stops and does not wait any longer")
             await idle
         settle = asyncio.ensure_future(self._exchange.settle())
+        # A lane runs until it is cancelled, so it ends here only if it has failed. Then no outcome can be confirmed any
+        # more, and `settle` would never end.
         if await _first_of(settle, force_stop, *self._exchanging) is force_stop:
             await asyncio.wait([settle], timeout=_SETTLE_AFTER_FORCED_STOP_S)
         settle.cancel()

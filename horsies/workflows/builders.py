@@ -1,12 +1,12 @@
 """The typed builders that `TaskFunction.node` and `TaskFunction.map` return, and `from_node`."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
 from horsies.codec.problems import show_value
 from horsies.errors import ErrorCode, WorkflowValidationError, caller_location, report
+from horsies.suggestions import suggest
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.registry import TaskDefinition
 from horsies.workflows.nodes import FILLED_IN, AnyNode, Join, MapNode, Node, NodeTask, Source, TaskNode, is_node, listed
@@ -135,8 +135,7 @@ def _wrong_options(
             message = f"{task.name}.{method}() got {name}={show_value(value)}, which is not a dict of arguments by name"
             yield name, (message, f'write {name}={{"parameter": …}}, or pass the arguments in the call that follows')
         elif name not in _OPTIONS:
-            near = difflib.get_close_matches(name, _OPTIONS, n=1)
-            help_text = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(_OPTIONS)}"
+            help_text = suggest(name, _OPTIONS) or f"the options are {', '.join(_OPTIONS)}"
             if name in task.signature.parameters:
                 help_text = f"pass arguments in the second call: {task.signature.name}.{method}(…)({name}=…)"
             yield name, (f"{task.name}.{method}() has no option {name!r}", help_text)

@@ -1,7 +1,19 @@
-"""`WorkflowDefinition`: a workflow as a class, which can be built any number of times and used in other workflows."""
+"""`WorkflowDefinition`: a workflow as a class, which can be built any number of times and used in other workflows.
+
+Python executes a ``class Ingest(WorkflowDefinition[int])`` in these steps:
+
+1. ``_DefinitionType.__prepare__`` makes the namespace of the class body, a `_Body`.
+2. The class body runs. `_Body` exports each node that it defines to the globals of the module, so that ``Meta`` can
+   refer to the nodes by name.
+3. ``Meta`` is defined. `_Body` then removes the exported names from the module.
+4. ``_DefinitionType.__new__`` removes the exported names, if there was no ``Meta``, and makes the class.
+5. ``WorkflowDefinition.__init_subclass__`` copies the nodes (`_collect_nodes`), wraps an own ``build_with``
+   (`_building`), and registers the definition by its key (`_register`).
+
+A build of the workflow (`_make_spec`) then reads the copies and ``Meta``.
+"""
 
 import copy
-import difflib
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +34,7 @@ from horsies.errors import (
     raise_all,
     report,
 )
+from horsies.suggestions import suggest
 from horsies.tasks.discovery import are_retyped, warn_of_redefinition
 from horsies.workflows.nodes import AnyNode, SubWorkflowNode, T_co, is_map, is_node, listed, note_indexes
 from horsies.workflows.spec import BUILDING, PartialSpec, SuccessCase, SuccessPolicy, WorkflowSpec
@@ -158,7 +171,7 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
     @classmethod
     def _make_spec[S: WorkflowSpec[Any]](cls, app: Any, kind: type[S]) -> S:
         meta = getattr(cls, "Meta", None)
-        output = cls._one(getattr(meta, "output", None))
+        output = cls._resolve_node(getattr(meta, "output", None))
         may_be_checked = output in cls._nodes.values() or (output is None and kind.is_whole)
         problems = [*cls._unknown_options(meta), *(cls.check_output(output) if may_be_checked else ())]
         token = BUILDING.set(cls)
@@ -186,9 +199,8 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         unknown = [name for name in dir(meta) if not name.startswith("_") and name not in _META_OPTIONS]
         problems: list[HorsiesError] = []
         for name in unknown if meta is not None else ():
-            near = difflib.get_close_matches(name, _META_OPTIONS, n=1)
             message = f"{cls.__name__}.Meta has {name!r}, which is not an option of a workflow"
-            help_text = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(_META_OPTIONS)}"
+            help_text = suggest(name, _META_OPTIONS) or f"the options are {', '.join(_META_OPTIONS)}"
             problems.append(cls.problem(ErrorCode.TASK_INVALID_OPTIONS, message, help_text))
         return problems
 
@@ -267,32 +279,47 @@ class WorkflowDefinition(Generic[T_co], metaclass=_DefinitionType):  # noqa: UP0
         for name, node in nodes.items():
             if node not in cls._copies:
                 cls._copies[node] = copy.copy(node)
-                _set(cls._copies[node], node_id=name if node.node_id is None else node.node_id)
+                _set_frozen_fields(cls._copies[node], node_id=name if node.node_id is None else node.node_id)
         cls._nodes = {name: cls._copies[node] for name, node in nodes.items()}
         for name, node in cls._nodes.items():
-            _set(node, waits_for=cls._of(node.waits_for), args_from={k: cls._one(v) for k, v in node.args_from.items()})
+            _set_frozen_fields(
+                node,
+                waits_for=cls._resolve_nodes(node.waits_for),
+                args_from={k: cls._resolve_node(v) for k, v in node.args_from.items()},
+            )
             if node.workflow_ctx_from is not None:
-                _set(node, workflow_ctx_from=cls._of(node.workflow_ctx_from))
+                _set_frozen_fields(node, workflow_ctx_from=cls._resolve_nodes(node.workflow_ctx_from))
             if is_map(node):
-                _set(node, over=cls._one(node.over))
+                _set_frozen_fields(node, over=cls._resolve_node(node.over))
             type.__setattr__(cls, name, node)
 
     @classmethod
-    def _one(cls, node: Any) -> Any:
+    def _resolve_node(cls, node: Any) -> Any:
+        """Return this class's copy of a node, which is given itself or by the name of its attribute.
+
+        Other values are returned unchanged; the validation of the workflow reports them.
+        """
         found = cls._nodes.get(node, node) if isinstance(node, str) else node
         while is_node(found) and found in cls._copies:  # a subclass copies the copies of its base
             found = cls._copies[found]
         return found
 
     @classmethod
-    def _of(cls, nodes: Any) -> Any:
-        return [cls._one(node) for node in listed(cast("Any", nodes))] if isinstance(nodes, list | tuple) else nodes
+    def _resolve_nodes(cls, nodes: Any) -> Any:
+        return (
+            [cls._resolve_node(node) for node in listed(cast("Any", nodes))]
+            if isinstance(nodes, list | tuple)
+            else nodes
+        )
 
     @classmethod
     def _policy(cls, policy: SuccessPolicy | None) -> SuccessPolicy | None:
         if policy is None:
             return None
-        return SuccessPolicy([SuccessCase(cls._of(case.required)) for case in policy.cases], cls._of(policy.optional))
+        return SuccessPolicy(
+            [SuccessCase(cls._resolve_nodes(case.required)) for case in policy.cases],
+            cls._resolve_nodes(policy.optional),
+        )
 
     @classmethod
     def _register(cls) -> None:
@@ -316,7 +343,7 @@ type AnyDefinition = type[WorkflowDefinition[Any]]
 """A definition with any output type."""
 
 
-def _set(node: AnyNode, **values: object) -> None:
+def _set_frozen_fields(node: AnyNode, **values: object) -> None:
     """Change the fields of a new copy of a frozen node."""
     for name, value in values.items():
         object.__setattr__(node, name, value)

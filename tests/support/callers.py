@@ -26,8 +26,8 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 from tests.producer.shop import Do
 
-type Way = Callable[[str], AbstractContextManager[Any]]
-type AsyncWay = Callable[[str], AbstractAsyncContextManager[Any]]
+type ConnectionAdapter = Callable[[str], AbstractContextManager[Any]]
+type AsyncConnectionAdapter = Callable[[str], AbstractAsyncContextManager[Any]]
 
 
 OLDEST_FOR_DJANGO = 150000
@@ -149,7 +149,7 @@ async def by_async_session(url: str) -> AsyncGenerator[AsyncSession]:
         yield session
 
 
-BLOCKING: dict[str, Way] = {
+BLOCKING: dict[str, ConnectionAdapter] = {
     "psycopg": by_psycopg,
     "psycopg block": by_psycopg_block,
     "SQLAlchemy": by_sqlalchemy,
@@ -158,7 +158,7 @@ BLOCKING: dict[str, Way] = {
     "Django": by_django,
     "Django wrapper": by_django_wrapper,
 }
-AWAITED: dict[str, AsyncWay] = {
+AWAITED: dict[str, AsyncConnectionAdapter] = {
     "async psycopg": by_async_psycopg,
     "asyncpg": by_asyncpg,
     "asyncpg pool": by_asyncpg_pool,

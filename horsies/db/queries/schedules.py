@@ -29,9 +29,20 @@ def schedule_define(  # noqa: PLR0913 - one parameter a column
 ) -> Call[None]:
     """Create or update a schedule; ``first_due`` applies if the hash has changed."""
     retries = None if request.retry_policy is None else RawJson(request.retry_policy)
-    place = (request.task_name, request.queue, request.priority)
-    sent = (RawJson(request.args), retries, request.timeout_ms, request.fingerprint)
-    params = (name, config_hash, words, timezone, *place, *sent, first_due)
+    params = (
+        name,
+        config_hash,
+        words,
+        timezone,
+        request.task_name,
+        request.queue,
+        request.priority,
+        RawJson(request.args),
+        retries,
+        request.timeout_ms,
+        request.fingerprint,
+        first_due,
+    )
     return Call(_DEFINE, params, nothing)
 
 

@@ -32,7 +32,7 @@ from horsies.worker.ipc import Frame, FrameReader, Job, Kind, Report
 from horsies.worker.options import WorkerOptions
 from horsies.worker.refusals import start_thread
 from horsies.worker.runtime.context import AttemptContexts
-from horsies.worker.runtime.executor import Executor, describe_exception
+from horsies.worker.runtime.executor import Executor, type_and_text
 from horsies.worker.runtime.exits import leave
 from horsies.worker.runtime.inbox import READ_BYTES, Inbox, StartTokens
 from horsies.worker.runtime.post_run import drive, exit_forked_copies, unhealthy_reason
@@ -104,7 +104,7 @@ def _failure(hook: ChildHook) -> str | None:
     except BaseException as exception:  # noqa: BLE001 - a hook may raise anything
         place = raised_at(exception)
         where = "" if place is None else f", at {place}"
-        return f"the child hook {hook} raised {mask_secrets(describe_exception(exception))}{where}"
+        return f"the child hook {hook} raised {mask_secrets(type_and_text(exception))}{where}"
     if inspect.iscoroutine(returned):
         returned.close()
         return f"the child hook {hook} returned a coroutine, which nobody awaits: a hook is synchronous"

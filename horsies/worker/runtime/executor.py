@@ -188,7 +188,7 @@ class Executor:
         definition = call.definition
         if isinstance(exception, WorkflowContextMissingIdError):
             missing = ContractCode.WORKFLOW_CTX_MISSING_ID
-            return failed(call.job, missing, describe_exception(exception), exception, location=definition.location)
+            return failed(call.job, missing, type_and_text(exception), exception, location=definition.location)
         code = code_for_exception(
             exception,
             task_mapper=definition.exception_mapper,
@@ -196,7 +196,7 @@ class Executor:
             task_default=definition.default_unhandled_error_code,
             app_default=self._app_default,
         )
-        return failed(call.job, code, describe_exception(exception), exception, location=definition.location)
+        return failed(call.job, code, type_and_text(exception), exception, location=definition.location)
 
 
 def _forget_cancels() -> None:
@@ -281,6 +281,6 @@ def _origin(exception: BaseException | None, location: SourceLocation | None) ->
     return Origin("" if exception is None else type(exception).__name__, "" if place is None else str(place))
 
 
-def describe_exception(exception: BaseException) -> str:
+def type_and_text(exception: BaseException) -> str:
     """Return the type and the text of an exception."""
     return escape_surrogates("".join(traceback.format_exception_only(exception)).strip())

@@ -11,7 +11,7 @@ from horsies.codes import OnError
 from horsies.errors import ErrorCode, HorsiesError, WorkflowValidationError, caller_location
 from horsies.workflows.nodes import AnyNode, is_node, listed
 from horsies.workflows.validation.cycles import find_cycle
-from horsies.workflows.validation.nodes import NodeValidation, PlannedNode
+from horsies.workflows.validation.nodes import Found, NodeValidation, PlannedNode
 
 if TYPE_CHECKING:
     from horsies.workflows.spec import WorkflowSpec
@@ -34,10 +34,6 @@ _FIXABLE_BY_ADDITION = (
 def slugify(text: str) -> str:
     """Turn text into a valid part of a node id: ``"Hello World!"`` becomes ``"Hello_World"``."""
     return _NOT_IN_IDS.sub("_", text).strip("_")
-
-
-type Found = tuple[ErrorCode, str, str, AnyNode | None, *tuple[str, ...]]
-"""An error: its code, message, help text, the node whose line is shown (None: the line of the spec), and notes."""
 
 
 class Validation:
@@ -66,40 +62,43 @@ class Validation:
 
     def problems(self) -> list[HorsiesError]:
         """Return all errors of the spec and its nodes."""
-        found: list[HorsiesError] = []
-        for code, message, help_text, node, *notes in (*self._shape(), *self._ids(), *self._graph(), *self._ends()):
-            location = self._spec.location if node is None else node.location
-            found.append(WorkflowValidationError(code, message, location=location, notes=notes, help_text=help_text))
-        planned: list[PlannedNode] = []
+        errors: list[HorsiesError] = []
+        for found in (*self._shape(), *self._ids(), *self._graph(), *self._ends()):
+            location = self._spec.location if found.node is None else found.node.location
+            error = WorkflowValidationError(
+                found.code, found.message, location=location, notes=found.notes, help_text=found.help_text
+            )
+            errors.append(error)
+        plan: list[PlannedNode] = []
         ids = {node: self.node_ids[self.index[node]] for node in self._nodes}
         for node in self._nodes:
-            validation = NodeValidation(self._spec, node, ids)
-            found += validation.problems()
-            planned.append(validation.planned())
-        self.plan = tuple(planned)
-        return [error for error in found if self._spec.is_whole or error.code not in _FIXABLE_BY_ADDITION]
+            planned, errors_of_node = NodeValidation(self._spec, node, ids).validate()
+            plan.append(planned)
+            errors += errors_of_node
+        self.plan = tuple(plan)
+        return [error for error in errors if self._spec.is_whole or error.code not in _FIXABLE_BY_ADDITION]
 
     def _shape(self) -> Iterator[Found]:
         spec, what = self._spec, self._what
         if not _is_text(spec.name):
-            yield ErrorCode.WORKFLOW_NO_NAME, "the workflow has no name", 'set a name, such as name="ingest"', None
+            yield Found(ErrorCode.WORKFLOW_NO_NAME, "the workflow has no name", 'set a name, such as name="ingest"')
         if not spec.tasks:
-            yield ErrorCode.WORKFLOW_NO_NODES, f"{what} has no nodes", "list its nodes: tasks=[…]", None
+            yield Found(ErrorCode.WORKFLOW_NO_NODES, f"{what} has no nodes", "list its nodes: tasks=[…]")
         for place, node in enumerate(spec.tasks):
             if not is_node(node):
                 message = f"{what} has {show_value(node)} at index {place}, which is not a node"
                 help_text = "make a node from a task: TaskNode(fn=task) or task.node()(…)"
-                yield ErrorCode.WORKFLOW_NO_NODES, message, help_text, None
+                yield Found(ErrorCode.WORKFLOW_NO_NODES, message, help_text)
         if not _is_text(spec.definition_key):
             stays = "set a key that stays the same as long as runs of the workflow exist"
             help_text = f'{stays}: definition_key="shop.ingest.v1"'
-            yield ErrorCode.WORKFLOW_NO_DEFINITION_KEY, f"{what} has no definition_key", help_text, None
+            yield Found(ErrorCode.WORKFLOW_NO_DEFINITION_KEY, f"{what} has no definition_key", help_text)
         if spec.on_error not in list(OnError):
             message, help_text = (
                 f"{what} has the invalid on_error {show_value(spec.on_error)}",
                 "use OnError.FAIL or OnError.PAUSE",
             )
-            yield ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, help_text, None
+            yield Found(ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, help_text)
 
     def _ids(self) -> Iterator[Found]:
         seen: dict[str, AnyNode] = {}
@@ -109,22 +108,22 @@ class Validation:
             if not _is_text(node_id) or not _NODE_ID.fullmatch(node_id):
                 message = f"{show_value(node_id)} is not a valid node id"
                 help_text = "use 1 to 128 of the characters A-Z a-z 0-9 _ - : ."
-                yield ErrorCode.WORKFLOW_INVALID_NODE_ID, message, help_text, node
+                yield Found(ErrorCode.WORKFLOW_INVALID_NODE_ID, message, help_text, node=node)
             other, code = seen.get(node_id), ErrorCode.WORKFLOW_DUPLICATE_NODE_ID
             if self.index[node] != place:
-                yield code, f"{self._what} lists {self._named(node)} twice", "list it only once", node
+                yield Found(code, f"{self._what} lists {self._named(node)} twice", "list it only once", node=node)
             elif other is not None:
                 message, note = (
                     f"two nodes of {self._what} have the id {node_id!r}",
                     f"the other node is at {other.location}",
                 )
-                yield code, message, "give one of them another node_id", node, note
+                yield Found(code, message, "give one of them another node_id", node=node, notes=(note,))
             seen.setdefault(node_id, node)
 
     def _graph(self) -> Iterator[Found]:
         if self._nodes and all(listed(node.waits_for) for node in self._nodes):
             message = f"every node of {self._what} waits for another node, so no node can start"
-            yield ErrorCode.WORKFLOW_NO_ROOT_TASKS, message, "remove the waits_for of at least one node", None
+            yield Found(ErrorCode.WORKFLOW_NO_ROOT_TASKS, message, "remove the waits_for of at least one node")
         for node in self._nodes:
             for other in listed(node.waits_for):
                 if not self._has(other) and (self._spec.is_whole or not is_node(other)):
@@ -133,7 +132,7 @@ class Validation:
                         where = f"{other!r} (made at {other.location}), which is not one of its nodes"
                     message = f"{self._named(node)} of {self._what} waits for {where}"
                     help_text = "add it to the tasks of the workflow, or remove it from waits_for"
-                    yield ErrorCode.WORKFLOW_INVALID_DEPENDENCY, message, help_text, node
+                    yield Found(ErrorCode.WORKFLOW_INVALID_DEPENDENCY, message, help_text, node=node)
         cycle = find_cycle(self._nodes, lambda node: [each for each in listed(node.waits_for) if self._has(each)])
         if cycle:
             names = [self.node_ids[self.index[node]] for node in cycle]
@@ -143,7 +142,7 @@ class Validation:
             message = f"nodes of {self._what} wait for each other: {' -> '.join(shown)}"
             help_text = "remove one of these dependencies"
             note = "\n".join([*notes[:_SHOWN_OF_CYCLE], *hidden])
-            yield ErrorCode.WORKFLOW_CYCLE_DETECTED, message, help_text, cycle[0], note
+            yield Found(ErrorCode.WORKFLOW_CYCLE_DETECTED, message, help_text, node=cycle[0], notes=(note,))
 
     def _ends(self) -> Iterator[Found]:
         spec, what, policy = self._spec, self._what, self._spec.success_policy
@@ -151,18 +150,18 @@ class Validation:
         if spec.output is not None and not self._has(spec.output):
             text = 'set output to a node; in a definition, output = "…" with the name of its attribute also works'
             message = f"the output of {what} is {spec.output!r}, which is not one of its nodes"
-            yield ErrorCode.WORKFLOW_INVALID_OUTPUT, message, add if is_node(spec.output) else text, None
+            yield Found(ErrorCode.WORKFLOW_INVALID_OUTPUT, message, add if is_node(spec.output) else text)
         if policy is None:
             return
         cases = [case.required for case in policy.cases]
         if not cases or not all(cases):
             message = f"the success policy of {what} has no case, or a case without a required node"
             help_text = "use SuccessPolicy(cases=[SuccessCase(required=[node])])"
-            yield ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, help_text, None
+            yield Found(ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, help_text)
         for node in (node for group in (*cases, policy.optional) for node in group):
             if not self._has(node):
                 message = f"the success policy of {what} names {node!r}, which is not one of its nodes"
-                yield ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, add, None
+                yield Found(ErrorCode.WORKFLOW_INVALID_SUCCESS_POLICY, message, add)
 
     def _has(self, value: object) -> bool:
         return is_node(value) and value in self.index

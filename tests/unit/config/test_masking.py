@@ -8,8 +8,10 @@ import itertools
 import json
 import linecache
 import logging
+import re
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import quote
 
@@ -20,11 +22,12 @@ from hypothesis import strategies as st
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from horsies import AppConfig, Horsies, HorsiesError, PostgresConfig
+from horsies import AppConfig, Horsies, HorsiesError, PostgresConfig, masking, masking_source
 from horsies.config.base import show_value
 from horsies.db.errors import call_failed
 from horsies.events import JsonFormatter, ShortFormatter, TextFormatter
-from horsies.masking import SECRET_KEYWORDS, mask_secrets, mask_source, remember_secrets, split_url
+from horsies.masking import SECRET_KEYWORDS, mask_secrets, remember_secrets, split_url
+from horsies.masking_source import mask_source
 from horsies.rendering import render_error
 
 MARKS = ("Xq7kV", "Zw8vJ")
@@ -199,6 +202,23 @@ def test_a_line_of_source_is_read_literal_by_literal(line: str, masked: str) -> 
 )
 def test_settings_in_a_text_are_hidden(text: str, masked: str) -> None:
     assert mask_secrets(text).replace("***'s'", "***") == masked
+
+
+def examples(module: ModuleType) -> list[tuple[str, str]]:
+    """Return the rows "input → masked" of the docstring of a module."""
+    found = re.findall(r"^    (.+?) +→ +(.+)$", module.__doc__ or "", re.MULTILINE)
+    assert found
+    return found
+
+
+@pytest.mark.parametrize(("text", "masked"), examples(masking))
+def test_the_examples_of_texts_in_the_module_are_right(text: str, masked: str) -> None:
+    assert mask_secrets(text) == masked
+
+
+@pytest.mark.parametrize(("line", "masked"), examples(masking_source))
+def test_the_examples_of_source_in_the_module_are_right(line: str, masked: str) -> None:
+    assert mask_source(line) == masked
 
 
 def test_libpq_has_no_secret_that_is_not_known_here() -> None:

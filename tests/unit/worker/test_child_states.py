@@ -103,7 +103,7 @@ def test_an_abandoned_attempt_uses_no_slot_of_the_successor(child: Child) -> Non
         return found
 
     assert asyncio.run(load()) == (2, 2, 3)
-    child.drop(job(0).fence)
+    child.remove_ended(job(0).fence)
     assert child.active_count == 2
     assert not child.stops
     assert not child.abandoned
@@ -120,7 +120,7 @@ def test_unstarted_jobs_are_withdrawn_at_every_concurrency() -> None:
                 child.give(job(number))
             child.flush()
             assert os.read(take, 3) == b"RRR"
-            child.drop(job(1).fence)
+            child.remove_ended(job(1).fence)
             withdrawn, again = child.withdraw(), child.withdraw()
             left = [os.read(take, 1), os.read(take, 1)]
             child.transport.close()

@@ -153,13 +153,13 @@ class Stage:
             return
         for frame in self._reader.feed(data):
             if frame.kind is Kind.FORK:
-                number, _ = ipc.unpack_pid(frame)
+                number = ipc.unpack_fork(frame)
                 child = PlayedChild(NO_SUCH_PID + 1 + number, files)
                 self.children.append(child)
                 self._theirs.sendall(ipc.forked(number, child.pid).encode())
                 child.send(ipc.ready(child.pid))
             elif frame.kind is Kind.KILL:
-                _, pid = ipc.unpack_pid(frame)
+                pid = ipc.unpack_kill(frame)
                 [child] = [child for child in self.children if child.pid == pid]
                 self.end(child, signal.SIGKILL)
 

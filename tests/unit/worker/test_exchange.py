@@ -81,7 +81,8 @@ async def test_a_request_for_a_comparison_does_not_hide_a_lost_reply() -> None:
 @in_loop
 async def test_no_lane_sends_before_the_comparison_that_a_lost_reply_needs() -> None:
     async with worker_parts() as parts:
-        services = [asyncio.ensure_future(service) for service in parts.exchange.services()]
+        exchange = parts.exchange
+        services = [asyncio.ensure_future(each) for each in (*exchange.lane_services(), *exchange.other_services())]
         parts.exchange.wake()
         await asyncio.to_thread(wait_until, lambda: parts.exchange.reconciler.failing)  # the database cannot be reached
         assert parts.exchange.state.sync_phase is SyncPhase.REPLY_LOST

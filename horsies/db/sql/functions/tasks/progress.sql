@@ -1,6 +1,6 @@
 -- Purpose: Record the progress of a running task; with null, only check that it may continue. Returns false if this
--- attempt must stop, because the task was cancelled or its claim was lost. An attempt that has started never gives
--- its number back, so the number is as safe as the fence.
+-- attempt must stop, because the task was cancelled or its claim was lost. The number of an
+-- attempt that has started is never used again, so it identifies the claim as well as the fence does.
 --
 -- A task is running if `started_at` is set. A condition on `status` would let the planner use the index
 -- `tasks_in_flight` and read all claimed tasks.
