@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from tests.support.environment import Environment
-from tests.support.sessions import Ear
+from tests.support.sessions import NotificationListener
 
 
 def test_a_forged_cancel_stops_nothing(environment: Environment) -> None:
@@ -24,7 +24,7 @@ def test_a_forged_cancel_stops_nothing(environment: Environment) -> None:
 
 def test_results_are_not_sent_to_everybody(environment: Environment) -> None:
     environment.ready_worker()
-    ear = Ear(environment.session, "done")
+    listener = NotificationListener(environment.session, "done")
     sent = environment.send("ok", "secret")
     assert sent.get(timeout_ms=20_000).ok_value == "done secret"
-    assert set(ear.heard()) == {UUID(sent.task_id).hex}
+    assert set(listener.heard()) == {UUID(sent.task_id).hex}

@@ -12,7 +12,7 @@ from tests.producer.conftest import NewShop
 from tests.producer.shop import Hand, Shop
 from tests.support.factories import done, failed
 from tests.support.proxy import Proxy
-from tests.support.sessions import Ear, Session, column, open_session
+from tests.support.sessions import NotificationListener, Session, column, open_session
 
 NOBODY = "01a20a74-694d-77ef-bb11-70dc4b4506ab"
 
@@ -124,10 +124,10 @@ def test_many_are_cancelled(get: Await, shop: Shop, broker: Broker, hand: Hand, 
     assert len(get(broker.get_live_ids(queue_name="default")).unwrap()) == 3
     assert get(broker.get_live_ids(queue_name="other")).unwrap() == []
     with open_session(database_url) as session:
-        ear = Ear(session, "cancel")
+        listener = NotificationListener(session, "cancel")
         cancelled = get(broker.cancel_tasks([running.task_id, NOBODY, "five", waiting.task_id, ended.task_id])).unwrap()
         assert {running.task_id, waiting.task_id} == set(cancelled)
-        assert {UUID(running.task_id).hex, UUID(waiting.task_id).hex} <= set(ear.heard())
+        assert {UUID(running.task_id).hex, UUID(waiting.task_id).hex} <= set(listener.heard())
     assert running.get(1000).err_value.error_code is OutcomeCode.TASK_CANCELLED
     assert get(broker.get_live_ids()).unwrap() == [other.task_id]
 

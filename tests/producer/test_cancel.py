@@ -6,7 +6,7 @@ from horsies import BrokerErrorCode, OutcomeCode, TaskStatus
 from tests.producer.conftest import BeginWait, NewShop
 from tests.producer.shop import RARELY, Do, Hand, Shop
 from tests.support.factories import done, failed
-from tests.support.sessions import Ear, Session, column, open_session
+from tests.support.sessions import NotificationListener, Session, column, open_session
 
 NOBODY = "01a20a74-694d-77ef-bb11-70dc4b4506ab"
 
@@ -73,18 +73,18 @@ def test_the_worker_that_runs_it_is_notified(do: Do, shop: Shop, hand: Hand, dat
     handle = do(shop.add.send, 1).unwrap()
     hand.claim(UUID(handle.task_id))
     with open_session(database_url) as listening:
-        ear = Ear(listening, "cancel")
+        listener = NotificationListener(listening, "cancel")
         do(handle.cancel)
-        assert ear.heard() == [UUID(handle.task_id).hex]
+        assert listener.heard() == [UUID(handle.task_id).hex]
 
 
 def test_a_failed_cancel_stops_no_task(do: Do, shop: Shop, db: Session, database_url: str) -> None:
     handle = do(shop.add.send, 1).unwrap()
     db.execute("alter table horsies.history add constraint nothing_is_cancelled check (status <> 'CANCELLED')")
     with open_session(database_url) as listening:
-        ear = Ear(listening, "cancel")
+        listener = NotificationListener(listening, "cancel")
         error = do(handle.cancel).unwrap_err()
-        assert ear.heard() == []
+        assert listener.heard() == []
     assert (error.code, error.retryable) == (BrokerErrorCode.CLEANUP_FAILED, False)
     assert "nothing_is_cancelled" in error.message
     assert column(db, "select status from horsies.tasks") == ["PENDING"]

@@ -30,7 +30,7 @@ from tests.producer.shop import Do, Shop
 from tests.support.callers import AWAITED, BLOCKING, OLDEST_FOR_DJANGO, Caller, UndoneError, django_database
 from tests.support.databases import new_database
 from tests.support.server import PASSWORD, Server, database_name
-from tests.support.sessions import Ear, Session, column, find, open_session, row, scalar
+from tests.support.sessions import NotificationListener, Session, column, find, open_session, row, scalar
 from tests.support.waiting import wait_until
 
 OPTIONS = {"delay": 0.25, "priority": 7}
@@ -82,15 +82,15 @@ class TestEveryLibrary:
     """Properties of sends over every kind of connection."""
 
     def test_a_task_is_there_from_the_commit_on(self, caller: Caller, shop: Shop, db: Session) -> None:
-        ear = Ear(db, "wake")
+        listener = NotificationListener(db, "wake")
         with caller.transaction() as connection:
             sender = shop.order.with_options(connection=connection, **OPTIONS)
             handle = caller.do(sender.send, "Heu “grün” % %s $1", count=3).unwrap()
             assert find(db, "tasks", handle.task_id) is None
             waited = handle.get(timeout_ms=0).err_value
-            assert (waited.error_code, ear.heard()) == (RetrievalCode.WAIT_TIMEOUT, [])
+            assert (waited.error_code, listener.heard()) == (RetrievalCode.WAIT_TIMEOUT, [])
             assert "may not be committed" in str(waited.message)
-        assert ear.heard() == [""]
+        assert listener.heard() == [""]
         found = row(db, "tasks", handle.task_id)
         plain = row(
             db, "tasks", shop.order.with_options(**OPTIONS).send("Heu “grün” % %s $1", count=3).unwrap().task_id
@@ -100,17 +100,17 @@ class TestEveryLibrary:
         assert found["run_at"] - found["sent_at"] == plain["run_at"] - plain["sent_at"]
 
     def test_nothing_is_left_of_what_is_rolled_back(self, caller: Caller, shop: Shop, db: Session) -> None:
-        ear = Ear(db, "wake")
+        listener = NotificationListener(db, "wake")
         with caller.transaction() as connection:
             handle = caller.do(shop.add.with_options(connection=connection).schedule, 5, 1).unwrap()
             run = caller.do(flow(shop).start, connection=connection).unwrap()
             raise UndoneError
         assert find(db, "tasks", handle.task_id) is None
         assert find(db, "workflows", run.workflow_id) is None
-        assert ear.heard() == []
+        assert listener.heard() == []
 
     def test_a_run_is_there_from_the_commit_on(self, caller: Caller, shop: Shop, db: Session) -> None:
-        ear, spec = Ear(db, "wake"), flow(shop)
+        listener, spec = NotificationListener(db, "wake"), flow(shop)
         with caller.transaction() as connection:
             run = caller.do(spec.start, connection=connection).unwrap()
             again = caller.do(spec.start, run.workflow_id, connection=connection).unwrap()
@@ -119,7 +119,7 @@ class TestEveryLibrary:
             unknown = WorkflowHandle[Any](run.workflow_id, shop.app.get_broker()).get(timeout_ms=0).err_value
             assert unknown.error_code is RetrievalCode.WORKFLOW_NOT_FOUND
         assert again.workflow_id == run.workflow_id
-        assert ear.heard() == [""]
+        assert listener.heard() == [""]
         assert row(db, "workflows", run.workflow_id)["status"] == "RUNNING"
         assert scalar(db, "select count(*) from horsies.tasks where workflow_id = %s", run.workflow_id) == 1
 

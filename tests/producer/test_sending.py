@@ -18,7 +18,7 @@ from horsies import (
 from horsies.producer.send import sends_suppressed
 from tests.producer import shop as shops
 from tests.producer.shop import Do, Shop, task_id
-from tests.support.sessions import NOON, Ear, Session, freeze_clock, row, scalar
+from tests.support.sessions import NOON, NotificationListener, Session, freeze_clock, row, scalar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,9 +97,9 @@ class TestAccepted:
         do(app.close)
 
     def test_workers_are_notified(self, do: Do, shop: Shop, db: Session) -> None:
-        ear = Ear(db, "wake")
+        listener = NotificationListener(db, "wake")
         do(shop.add.send, 1).unwrap()
-        assert ear.heard() == [""]
+        assert listener.heard() == [""]
 
     def test_every_send_is_another_task_in_the_order_sent(self, do: Do, shop: Shop, db: Session) -> None:
         ids = [task_id(do(shop.add.send, 1)) for _ in range(20)]

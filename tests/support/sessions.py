@@ -112,7 +112,7 @@ def wait_until_blocked(observer: Session, waiting: Session) -> None:
     wait_until(lambda: is_blocked(observer, waiting), describe="the session to wait for a lock")
 
 
-class Ear:
+class NotificationListener:
     """Listens to a channel, ``wake`` or ``done``, of the session's database."""
 
     def __init__(self, session: Session, kind: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from horsies.config.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, expire, failed, numbered_id, prefetch, request, send
-from tests.support.sessions import NOON, Ear, Session, column, find, freeze_clock, move_clock, row
+from tests.support.sessions import NOON, NotificationListener, Session, column, find, freeze_clock, move_clock, row
 
 DEADLINE = NOON + timedelta(minutes=1)
 
@@ -56,9 +56,9 @@ def test_a_prefetched_task_expires_and_wakes_those_who_wait_for_its_room(db: Ses
     fence = worker.claim_one()
     prefetch(db, fence)
     move_clock(db, 60)
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     assert expire(db) == 1
-    assert ear.heard() == [""]
+    assert listener.heard() == [""]
     assert row(db, "history", fence.task_id)["worker_id"] == worker.id
     assert worker.reconcile(fence) == {fence.task_id}
 
@@ -66,9 +66,9 @@ def test_a_prefetched_task_expires_and_wakes_those_who_wait_for_its_room(db: Ses
 def test_the_expiry_of_a_task_that_nobody_holds_wakes_nobody(db: Session, other: Session) -> None:
     send(db, request(good_until=DEADLINE))
     move_clock(db, 60)
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     assert expire(db) == 1
-    assert ear.heard() == []
+    assert listener.heard() == []
 
 
 def test_a_task_that_waits_for_its_retry_expires_with_the_attempts_it_had(db: Session) -> None:
@@ -108,10 +108,10 @@ def test_what_others_are_busy_with_is_left_for_the_next_time(db: Session, other:
 
 
 def test_waiters_are_notified(db: Session, other: Session) -> None:
-    ear = Ear(other, "done")
+    listener = NotificationListener(other, "done")
     task_id = send(db, request(good_until=DEADLINE))
     move_clock(db, 60)
     expire(db)
-    assert [notice[:32] for notice in ear.heard()] == [task_id.hex]
+    assert [notice[:32] for notice in listener.heard()] == [task_id.hex]
     expire(db)
-    assert ear.heard() == []
+    assert listener.heard() == []

@@ -12,9 +12,9 @@ from horsies.db.queries import tasks as task_queries
 from tests.support.factories import DrivenWorker, ended_task, expire, failed, prefetch, reap, request, send
 from tests.support.sessions import (
     NOON,
-    Ear,
     InBackground,
     NewSession,
+    NotificationListener,
     Session,
     call,
     column,
@@ -174,7 +174,7 @@ def test_a_heartbeat_that_comes_while_its_worker_is_declared_dead_learns_of_it(
 
 
 def test_waiters_and_workers_are_notified(db: Session, new_session: NewSession, worker: DrivenWorker) -> None:
-    done, wake = Ear(new_session(), "done"), Ear(new_session(), "wake")
+    done, wake = NotificationListener(new_session(), "done"), NotificationListener(new_session(), "wake")
     send(db)
     fence = worker.claim_one()
     reap(db, proven_dead=worker.id)

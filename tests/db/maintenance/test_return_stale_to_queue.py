@@ -3,7 +3,7 @@
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, numbered_id, prefetch, request, send
-from tests.support.sessions import Ear, Session, call, find, freeze_clock, move_clock, row
+from tests.support.sessions import NotificationListener, Session, call, find, freeze_clock, move_clock, row
 
 
 def return_stale_to_queue(db: Session, seconds: float, most: int = 100) -> int:
@@ -21,11 +21,11 @@ def test_claims_of_a_silent_worker_go_back_and_what_it_runs_stays(db: Session, o
         prefetch(db, fence)
     move_clock(db, 60)
     lively.heartbeat()
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     assert return_stale_to_queue(db, 61) == 0
-    assert ear.heard() == []
+    assert listener.heard() == []
     assert return_stale_to_queue(db, 60) == 1
-    assert ear.heard() == [""]
+    assert listener.heard() == [""]
     assert row(db, "tasks", claimed.task_id)["status"] == "PENDING"
     assert row(db, "tasks", claimed.task_id)["worker_deaths"] == 1
     assert row(db, "tasks", kept.task_id)["status"] == "CLAIMED"

@@ -4,7 +4,15 @@ import pytest
 
 from horsies.db.queries import monitoring as monitoring_queries
 from tests.support.factories import DrivenWorker, request, send
-from tests.support.sessions import Ear, InBackground, NewSession, Session, call, scalar, wait_until_blocked
+from tests.support.sessions import (
+    InBackground,
+    NewSession,
+    NotificationListener,
+    Session,
+    call,
+    scalar,
+    wait_until_blocked,
+)
 
 
 def control(db: Session, action: str, cap: int | None = None, *, name: str = "a") -> bool:
@@ -18,12 +26,12 @@ def said(db: Session) -> list[tuple[object, ...]]:
 def test_a_pause_holds_until_it_is_resumed_and_each_is_said_once(db: Session, other: Session) -> None:
     send(db, request(queue="a"))
     worker = DrivenWorker(db, queues=["a"])
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     assert [control(db, "pause"), control(db, "pause")] == [True, False]
-    assert len(ear.heard()) == 1
+    assert len(listener.heard()) == 1
     assert worker.claim() == []
     assert [control(db, "resume"), control(db, "resume")] == [True, False]
-    assert len(ear.heard()) == 1
+    assert len(listener.heard()) == 1
     assert len(worker.claim()) == 1
     assert said(db) == []
 
@@ -32,9 +40,9 @@ def test_a_cap_stands_in_place_of_the_declared_one_until_it_is_taken_back(db: Se
     for _ in range(4):
         send(db, request(queue="a"))
     worker = DrivenWorker(db, caps={"a": 1})
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     assert control(db, "cap", 3)
-    assert len(ear.heard()) == 1
+    assert len(listener.heard()) == 1
     assert len(worker.claim(9)) == 3
     assert control(db, "cap", None)
     assert said(db) == []

@@ -2,7 +2,7 @@
 
 from horsies.db.queries import monitoring as monitoring_queries
 from tests.support.factories import DrivenWorker, send
-from tests.support.sessions import Ear, Session, call
+from tests.support.sessions import NotificationListener, Session, call
 
 
 def test_workers_and_waiters_are_notified_of_each_ended_task(db: Session, other: Session) -> None:
@@ -14,7 +14,7 @@ def test_workers_and_waiters_are_notified_of_each_ended_task(db: Session, other:
     hint = monitoring_queries.cancel_many([running, waiting, live]).hint
     assert hint is not None
     for kind in ("cancel", "done"):
-        ear = Ear(other, kind)
+        listener = NotificationListener(other, kind)
         call(db, hint)
-        assert [payload[:32] for payload in ear.heard()] == [running.hex, waiting.hex]
+        assert [payload[:32] for payload in listener.heard()] == [running.hex, waiting.hex]
         other.execute("unlisten *")

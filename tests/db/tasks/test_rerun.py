@@ -11,8 +11,8 @@ from horsies.db.queries import tasks as task_queries
 from tests.support.factories import DrivenWorker, done, ended_task, expire, failed, request, send
 from tests.support.sessions import (
     NOON,
-    Ear,
     InBackground,
+    NotificationListener,
     Session,
     call,
     find,
@@ -123,8 +123,8 @@ def test_it_is_durable(db: Session) -> None:
 
 
 def test_workers_are_notified_by_the_hint(db: Session, other: Session) -> None:
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     hint = task_queries.rerun(uuid7(), uuid7()).hint
     assert hint is not None
     call(db, hint)
-    assert ear.heard() == [""]
+    assert listener.heard() == [""]

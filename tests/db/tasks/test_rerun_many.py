@@ -11,8 +11,8 @@ from horsies.db.queries import tasks as task_queries
 from horsies.db.queries.rows import RerunVerdict
 from tests.support.factories import DrivenWorker, done, ended_task, failed, request, send
 from tests.support.sessions import (
-    Ear,
     InBackground,
+    NotificationListener,
     Session,
     call,
     column,
@@ -116,8 +116,8 @@ def test_it_is_durable_and_notifies_workers(db: Session, other: Session) -> None
     with db.transaction():
         rerun_many(db, [origin])
         assert scalar(db, "show synchronous_commit") == "on"
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     hint = monitoring_queries.rerun_many([], [], []).hint
     assert hint is not None
     call(db, hint)
-    assert ear.heard() == [""]
+    assert listener.heard() == [""]

@@ -6,7 +6,7 @@ from horsies.db.operations import Call
 from horsies.db.queries import worker as worker_queries
 from tests.support.factories import expire, numbered_id
 from tests.support.runs import node, start
-from tests.support.sessions import Ear, NewSession, Session, call
+from tests.support.sessions import NewSession, NotificationListener, Session, call
 
 IDS = [numbered_id(number) for number in range(3)]
 
@@ -16,23 +16,23 @@ def announce(session: Session) -> None:
 
 
 def test_what_was_recorded_is_sent_once(db: Session, new_session: NewSession) -> None:
-    ears = {kind: Ear(new_session(), kind) for kind in ("wake", "done", "cancel")}
+    listeners = {kind: NotificationListener(new_session(), kind) for kind in ("wake", "done", "cancel")}
     db.execute("select horsies.announce_wake(), horsies.announce_ids('done', %s)", (IDS,))
     db.execute("select horsies.announce_wake(), horsies.announce_ids('cancel', %s)", (IDS[:2],))
-    assert [ear.heard() for ear in ears.values()] == [[], [], []]
+    assert [listener.heard() for listener in listeners.values()] == [[], [], []]
     announce(db)
     announce(db)
-    assert ears["wake"].heard() == [""]
-    assert ears["done"].heard() == ["".join(each.hex for each in IDS)]
-    assert ears["cancel"].heard() == [each.hex for each in IDS[:2]]
+    assert listeners["wake"].heard() == [""]
+    assert listeners["done"].heard() == ["".join(each.hex for each in IDS)]
+    assert listeners["cancel"].heard() == [each.hex for each in IDS[:2]]
 
 
 def test_what_was_rolled_back_is_not_sent(db: Session, other: Session) -> None:
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     with db.transaction(force_rollback=True):
         db.execute("select horsies.announce_wake()")
     announce(db)
-    assert ear.heard() == []
+    assert listener.heard() == []
 
 
 CALLS: dict[str, Call[object]] = {
@@ -52,10 +52,10 @@ def test_callers_announce_in_a_transaction_of_its_own(name: str) -> None:
 
 
 def test_a_function_that_writes_sends_nothing_itself(db: Session, other: Session) -> None:
-    ear = Ear(other, "done")
+    listener = NotificationListener(other, "done")
     start(db, node(good_until="2001-01-01T00:00:00+00:00"))
     db.execute("select horsies.expire(10)")
-    assert ear.heard() == []
+    assert listener.heard() == []
     announce(db)
-    assert len(ear.heard()) == 1
+    assert len(listener.heard()) == 1
     assert expire(db) == 0

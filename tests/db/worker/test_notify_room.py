@@ -4,13 +4,13 @@ import pytest
 
 from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, pause_queue, request, send
-from tests.support.sessions import Ear, Session, call, scalar
+from tests.support.sessions import NotificationListener, Session, call, scalar
 
 
 def heard(db: Session, other: Session, worker: DrivenWorker, *queues: str) -> int:
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     call(db, worker_queries.notify_room(worker.id, queues))
-    return len(ear.heard())
+    return len(listener.heard())
 
 
 def test_room_for_what_waits_wakes(db: Session, other: Session) -> None:

@@ -7,7 +7,7 @@ from uuid_utils.compat import uuid7
 
 from horsies.db.queries.worker import Fence
 from tests.support.factories import DrivenWorker, done, prefetch, reap, send
-from tests.support.sessions import Ear, Session, row
+from tests.support.sessions import NotificationListener, Session, row
 
 
 @pytest.fixture
@@ -69,9 +69,9 @@ def test_the_tasks_of_other_workers_are_left_alone(db: Session, worker: DrivenWo
 def test_workers_are_woken_when_something_goes_back_and_only_then(
     db: Session, other: Session, worker: DrivenWorker
 ) -> None:
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     held, _lost = worker.claim(2)
     worker.reconcile(held)
-    assert ear.heard() == [""]
+    assert listener.heard() == [""]
     worker.reconcile(held)
-    assert ear.heard() == []
+    assert listener.heard() == []

@@ -5,7 +5,7 @@ from datetime import timedelta
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import Fence
 from tests.support.factories import DrivenWorker, numbered_id, request, send
-from tests.support.sessions import NOON, Ear, Session, call, freeze_clock, move_clock, row
+from tests.support.sessions import NOON, NotificationListener, Session, call, freeze_clock, move_clock, row
 
 
 def renew(worker: DrivenWorker, *fences: Fence, most_s: float = 180) -> list[int]:
@@ -32,10 +32,10 @@ def test_what_was_claimed_long_ago_goes_back_unharmed(db: Session, other: Sessio
     move_clock(db, 100)
     send(db, request(numbered_id(2)))
     (young,) = worker.prefetch()
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     move_clock(db, 80)
     assert renew(worker, old, young) == [2]
-    assert ear.heard() == [""]
+    assert listener.heard() == [""]
     given_back = row(db, "tasks", old.task_id)
     assert (given_back["status"], given_back["attempt"], given_back["worker_deaths"]) == ("PENDING", 0, 0)
     assert given_back["lease_until"] is None
@@ -48,7 +48,7 @@ def test_what_is_not_one_s_own_or_runs_is_no_one_s_to_keep(db: Session, other: S
     first, second = worker.prefetch(2)
     worker.start(first)
     running = worker.claim_one()
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     assert renew(stranger, second) == []
     assert renew(worker, first, second, running, Fence(second.task_id, 99)) == [1]
-    assert ear.heard() == []
+    assert listener.heard() == []

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from tests.support.factories import DrivenWorker, cap_queue, done, numbered_id, pause_queue, reap, request, send
-from tests.support.sessions import NOON, Ear, Session, freeze_clock, move_clock, row
+from tests.support.sessions import NOON, NotificationListener, Session, freeze_clock, move_clock, row
 
 
 def test_a_prefetched_task_waits_under_a_lease_and_then_runs(db: Session) -> None:
@@ -65,9 +65,9 @@ def test_what_may_not_begin_any_more_goes_back(db: Session, other: Session) -> N
     db.execute("update horsies.tasks set held = true where queue = 'held'")
     pause_queue(db, "paused")
     cap_queue(db, "capped", 5)
-    ear = Ear(other, "wake")
+    listener = NotificationListener(other, "wake")
     assert worker.start(*fences) == {numbered_id(0): 1}
-    assert ear.heard() == [""]
+    assert listener.heard() == [""]
     states = {row(db, "tasks", fence.task_id)["queue"]: row(db, "tasks", fence.task_id) for fence in fences}
     assert {queue for queue, task in states.items() if task["status"] == "PENDING"} == set(states) - {"fine"}
     assert {(task["attempt"], task["worker_deaths"]) for queue, task in states.items() if queue != "fine"} == {(0, 0)}

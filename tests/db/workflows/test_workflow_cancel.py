@@ -2,7 +2,7 @@
 
 from tests.support.factories import DrivenWorker, done
 from tests.support.runs import attach, control, fences, finish, node, nodes_of, read, start, state, statuses
-from tests.support.sessions import Ear, Session, column, scalar
+from tests.support.sessions import NotificationListener, Session, column, scalar
 
 BUILD = {"kind": "workflow", "task_name": "horsies.build:child"}
 
@@ -12,7 +12,7 @@ def test_waiting_nodes_are_skipped_and_running_tasks_killed(db: Session) -> None
     worker = DrivenWorker(db)
     worker.finish(done(worker.claim_one()))
     running = worker.claim_one()
-    ear = Ear(db, "cancel")
+    listener = NotificationListener(db, "cancel")
     assert control(db, run, "cancel") == "changed"
     assert [(each.status, each.error_code) for each in nodes_of(db, run)] == [
         ("COMPLETED", None),
@@ -20,7 +20,7 @@ def test_waiting_nodes_are_skipped_and_running_tasks_killed(db: Session) -> None
         ("SKIPPED", "WORKFLOW_CANCELLED"),
         ("SKIPPED", "WORKFLOW_CANCELLED"),
     ]
-    assert ear.heard() == [running.task_id.hex]
+    assert listener.heard() == [running.task_id.hex]
     assert worker.finish(done(running)) == ["stale"]
     ended = state(db, run)
     assert (ended.status, read(ended.error)["error_code"]) == ("CANCELLED", "WORKFLOW_CANCELLED")

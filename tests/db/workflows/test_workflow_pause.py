@@ -3,7 +3,7 @@
 from horsies.config.retry import RetryPolicy
 from tests.support.factories import DrivenWorker, done, failed
 from tests.support.runs import attach, control, fences, node, read, start, state, statuses
-from tests.support.sessions import Ear, Session, column
+from tests.support.sessions import NotificationListener, Session, column
 
 BUILD = {"kind": "workflow", "task_name": "horsies.build:child"}
 
@@ -12,12 +12,12 @@ def test_what_waits_is_not_claimed_and_what_runs_finishes(db: Session) -> None:
     run = start(db, node(), node(), node(0))
     worker = DrivenWorker(db)
     running = worker.claim_one()
-    ear = Ear(db, "done")
+    listener = NotificationListener(db, "done")
     control(db, run, "pause")
     assert worker.claim() == []
     assert worker.finish(done(running)) == ["accepted"]
     assert statuses(db, run) == ["COMPLETED", "ENQUEUED", "READY"]
-    assert run.hex in ear.heard()
+    assert run.hex in listener.heard()
 
 
 def test_a_retry_and_a_released_claim_are_held(db: Session) -> None:

@@ -7,7 +7,7 @@ import pytest
 from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, done, failed
 from tests.support.runs import finish, node, read, start, state
-from tests.support.sessions import Ear, Session, call
+from tests.support.sessions import NotificationListener, Session, call
 
 POLICIES: list[tuple[dict[str, Any], tuple[int, ...], str, str | None]] = [
     ({}, (), "COMPLETED", None),
@@ -44,7 +44,7 @@ def test_the_error_is_that_of_the_first_failure(db: Session) -> None:
 
 def test_waiters_for_the_run_are_notified(db: Session) -> None:
     run = start(db, node())
-    ear = Ear(db, "done")
+    listener = NotificationListener(db, "done")
     finish(db, DrivenWorker(db), run)
     call(db, worker_queries.announce())
-    assert run.hex in ear.heard()
+    assert run.hex in listener.heard()

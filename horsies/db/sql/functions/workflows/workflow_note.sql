@@ -1,7 +1,8 @@
 -- Purpose: Record on workflow nodes that their tasks have ended at this time, and advance their runs. The task of a
 -- workflow node only builds the run, and the task of a map node only expands or collects the map: the node stays
--- open unless the task ended before it did so. Such a task commits its work in a transaction before the one that
--- ends it, and a failover may lose the first alone.
+-- open unless the task ended before it did so. Such a task commits its work in one transaction, and its end is
+-- committed in a later one. If a failover loses the first, the worker still reports the end to the new primary. The
+-- node then fails with WORKFLOW_ENQUEUE_FAILED.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none. The caller holds the root runs, under which alone nodes change.
 -- Called by: move_to_history.
@@ -19,7 +20,7 @@ begin
         set status = case when h.status = 'COMPLETED' and n.kind = 'task' then 'COMPLETED' else 'FAILED' end,
             result = case when h.status <> 'COMPLETED' or n.kind = 'task' then h.result else horsies.task_error(
                 'WORKFLOW_ENQUEUE_FAILED',
-                format('what %s did for this node was lost: a fail-over?', h.task_name)) end,
+                format('%s completed, but its work for this node was lost, probably in a failover', h.task_name)) end,
             error_code = case when h.status = 'COMPLETED' and n.kind <> 'task' then 'WORKFLOW_ENQUEUE_FAILED'
                               else h.error_code end,
             started_at = h.started_at, finished_at = at
