@@ -1,5 +1,6 @@
 """Creating and migrating the schema: numbered migrations for tables; functions are recreated after every change."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -174,7 +175,18 @@ def migrate(
         rights.regrant(connection, schema)
         version = (found.latest, sqlfiles.functions_hash(schema), __version__)
         connection.execute(bind(admin("record_version"), schema), version)
+    _validate_constraints(connection, schema)
     return [*applied, "functions"]
+
+
+def _validate_constraints(connection: psycopg.Connection, schema: str) -> None:
+    """Check existing rows against new constraints, while others read and write the tables.
+
+    A row that violates a constraint was written while the migration began. The constraint then holds for new rows only,
+    and the first claim of that row ends it.
+    """
+    with suppress(psycopg.errors.CheckViolation):
+        connection.execute(bind(admin("validate_constraints"), schema))
 
 
 def _apply(connection: psycopg.Connection, number: int, schema: str) -> str:
@@ -230,6 +242,8 @@ def plain_sql(schema: str) -> str:
         restrict_functions(DEFAULT_SCHEMA),
         f"select horsies.add_partitions({_PARTITION_DAYS});",
         admin("record_version").replace("%s, %s, %s", _version_literals(schema)),
+        ";",
+        admin("validate_constraints"),
         ";",
         "commit;",
     ]

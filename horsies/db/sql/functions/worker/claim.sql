@@ -289,7 +289,8 @@ begin
     if missing > 0 then
         return query select null::uuid, null::text, null::json, null::int, null::int, null::text, limits_active,
                             null::uuid, null::json,
-                            case when isfinite(next_due) then extract(epoch from next_due - clock)::double precision end;
+                            case when isfinite(next_due)
+                                 then extract(epoch from next_due - clock)::double precision end;
     end if;
 end
 $function$;

@@ -5,6 +5,7 @@
 -- Planner settings: those of `claim`.
 -- Locks: none.
 -- Called by: claim.
+-- Granted to: nobody.
 create function horsies.claim_heads(names text[], queues text[], lowest int)
 returns table (name text, queue text, priority smallint, run_at timestamptz)
 language plpgsql as $function$

@@ -1,9 +1,10 @@
 -- Purpose: Return the queues from which a worker may claim now: those that are neither paused nor full. `room` is
 -- how many more tasks the limits of the queue and of the cluster allow (null: no limit); `cluster_room` is how many
--- the cluster's limit allows; `max_concurrency` is the limit of the queue. Queues with a limit are left out if the worker has nothing `free`, because their tasks
--- must start at once. A limit counts all claimed tasks, including those of dead workers that were not reaped yet,
--- because these may still run. The limit in `queues` takes precedence over the one that the worker declared. A
--- caller that relies on the result must hold the locks that `claim` takes, and must read in a later statement.
+-- the cluster's limit allows; `max_concurrency` is the limit of the queue. Queues with a limit are left out if the
+-- worker has nothing `free`, because their tasks must start at once. A limit counts all claimed tasks, including those
+-- of dead workers that were not reaped yet, because these may still run. The limit in `queues` takes precedence over
+-- the one that the worker declared. A caller that relies on the result must hold the locks that `claim` takes, and must
+-- read in a later statement.
 --
 -- The claimed tasks of few queues are counted queue by queue, those of many queues in one scan of everything that is
 -- claimed.
@@ -30,7 +31,8 @@ begin
     )
     select asked.name, asked.room, claimable.cluster_room, asked.most
     from (
-        select given.name, coalesce(q.max_concurrency, declared.cap) as most, least(case when coalesce(q.max_concurrency, declared.cap) is not null then
+        select given.name, coalesce(q.max_concurrency, declared.cap) as most,
+               least(case when coalesce(q.max_concurrency, declared.cap) is not null then
             coalesce(q.max_concurrency, declared.cap)
             - case when is_long then coalesce(every.claimed, 0) else
                   (select count(*)::int from horsies.tasks t where t.queue = given.name and t.status <> 'PENDING') end

@@ -5,6 +5,7 @@
 -- Planner settings: those of `claim`.
 -- Locks: the task's root run, NOWAIT, because the caller holds task rows; then the task's row, SKIP LOCKED.
 -- Called by: take_singly.
+-- Granted to: nobody.
 create function horsies.fail_unclaimable(candidate uuid, reason text) returns boolean
 language plpgsql as $function$
 begin

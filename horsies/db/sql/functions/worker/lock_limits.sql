@@ -4,6 +4,7 @@
 -- them only if they are missing, because an insert may wait, too.
 -- Locks: rows of `locks` in the order of their names.
 -- Called by: claim.
+-- Granted to: nobody.
 create function horsies.lock_limits(names text[], may_wait boolean) returns text[]
 language plpgsql as $function$
 declare

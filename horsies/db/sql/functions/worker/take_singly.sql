@@ -4,6 +4,7 @@
 -- Planner settings: those of `claim`.
 -- Locks: those of `take`; for a row that fails, those of `fail_unclaimable`.
 -- Called by: claim.
+-- Granted to: nobody.
 create function horsies.take_singly(
     claiming_worker uuid, exchange bigint, candidates uuid[], most int, clock timestamptz,
     lease_seconds double precision, queue_names text[], rooms int[]
