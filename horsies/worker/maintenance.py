@@ -37,9 +37,10 @@ class MaintenanceJob:
 
 def maintenance_jobs(recovery: RecoveryConfig) -> list[MaintenanceJob]:
     """Return the jobs that the recovery settings of an app require, in the order in which they run."""
+    keep_hours = recovery.terminal_record_retention_hours
     found = [
         MaintenanceJob("expire", lambda: worker_queries.expire(_MAX_ROWS), _MAX_ROWS),
-        MaintenanceJob("add_partitions", lambda: worker_queries.add_partitions(_PARTITION_DAYS)),
+        MaintenanceJob("add_partitions", lambda: worker_queries.add_partitions(_PARTITION_DAYS, keep_hours)),
     ]
     if recovery.auto_fail_stale_running:
         found.insert(0, MaintenanceJob("reap", lambda: worker_queries.reap(None, _MAX_ROWS), _MAX_ROWS))
@@ -53,9 +54,8 @@ def maintenance_jobs(recovery: RecoveryConfig) -> list[MaintenanceJob]:
                 _MAX_ROWS,
             ),
         )
-    keep_hours = recovery.terminal_record_retention_hours
     if keep_hours is not None:
-        found.append(MaintenanceJob("prune", lambda: worker_queries.prune(keep_hours)))
+        found.append(MaintenanceJob("prune", lambda: worker_queries.prune(keep_hours), 1))
         found.append(
             MaintenanceJob("prune_runs", lambda: workflow_queries.workflow_prune(keep_hours, _MAX_RUNS), _MAX_RUNS)
         )

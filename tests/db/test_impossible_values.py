@@ -20,6 +20,7 @@ CHECKS = [
     "worker_deaths_count_up_from_0",
     "retry_policy_is_readable",
 ]
+NODE_CHECKS = ["node_priority_is_from_1_to_100", "node_timeout_is_at_least_100_ms", "node_retry_policy_is_readable"]
 IMPOSSIBLE: list[tuple[str, object]] = [
     ("run_at", "infinity"),
     ("run_at", "-infinity"),
@@ -94,6 +95,8 @@ def test_migrating_repairs_rows_that_are_there_and_validates_the_constraints(
     before = describe(db, SCHEMA)
     drop_checks(db)
     db.execute("alter table horsies.workers drop constraint stale_after_is_at_most_a_year")
+    for name in NODE_CHECKS:
+        db.execute(f"alter table horsies.workflow_nodes drop constraint {name}")
     good, bad = send(db, request(retry=RetryPolicy.fixed([5], auto_retry_for=["BOOM"]))), send(db)
     put(db, column_name, value, bad)
     db.execute(sqlfiles.migrations()[17])

@@ -333,13 +333,16 @@ def expire(limit: int) -> Call[int]:
     return Call("select horsies.expire(%s::int)", (limit,), scalar, hint=announce())
 
 
-def add_partitions(days: int) -> Call[int]:
-    """Create the history partitions of the next days; returns the number of new ones."""
-    return Call("select horsies.add_partitions(%s::int)", (days,), scalar)
+def add_partitions(days: int, keep_hours: float | None = 0) -> Call[int]:
+    """Create the history partitions of the next days; returns the number of new ones.
+
+    They are monthly if history is kept for more than 90 days (None: for ever), and daily otherwise.
+    """
+    return Call("select horsies.add_partitions(%s::int, %s::float8)", (days, keep_hours), scalar)
 
 
 def prune(keep_hours: float) -> Call[int]:
-    """Drop days of history that are older than ``keep_hours``; returns their number."""
+    """Delete the oldest history that is older than ``keep_hours``; returns 0 if the next call can wait."""
     return Call("select horsies.prune(%s::float8)", (keep_hours,), scalar)
 
 

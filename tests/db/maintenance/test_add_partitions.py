@@ -158,3 +158,69 @@ def test_a_task_that_ends_while_its_day_gets_its_partition_ends_there(
     assert verdict.result() == ["accepted"]
     assert row(db, "history", fence.task_id)["status"] == "COMPLETED"
     assert scalar(db, _WHERE, fence.task_id) == f"horsies.{TODAY}"
+
+
+FOR_EVER = 91 * 24
+
+
+def add_monthly(db: Session, days: int, keep_hours: float | None = FOR_EVER) -> int:
+    return call(db, worker_queries.add_partitions(days, keep_hours))
+
+
+def days_covered(db: Session) -> list[str]:
+    """The bounds of all partitions from the frozen day on, in order."""
+    return column(
+        db,
+        "select name || ' ' || to_char(since at time zone 'UTC', 'MMDD') || '-' || to_char(until at time zone 'UTC',"
+        " 'MMDD') from horsies.history_partitions() where since >= '2031-01-01' order by since",
+    )
+
+
+@pytest.mark.parametrize("keep_hours", [FOR_EVER, None])
+def test_history_that_is_kept_for_more_than_90_days_has_a_partition_for_each_month(
+    db: Session, keep_hours: float | None
+) -> None:
+    assert add_monthly(db, 40, keep_hours) == 2
+    assert days_covered(db) == ["history_203105 0506-0601", "history_203106 0601-0701"]
+    assert add_monthly(db, 40, keep_hours) == 0
+    worker = DrivenWorker(db)
+    send(db)
+    fence = worker.claim_one()
+    move_clock(db, 20 * DAY_S)
+    worker.finish(done(fence))
+    assert scalar(db, _WHERE, fence.task_id) == "horsies.history_203105"
+
+
+def test_history_that_is_kept_for_90_days_has_one_for_each_day(db: Session) -> None:
+    assert add_monthly(db, 2, 90 * 24) == 3
+    assert days_covered(db)[0] == "history_20310506 0506-0507"
+
+
+def test_existing_partitions_stay_when_the_retention_changes(db: Session) -> None:
+    add_partitions(db, 2)
+    assert add_monthly(db, 30) == 2
+    assert days_covered(db) == [
+        "history_20310506 0506-0507",
+        "history_20310507 0507-0508",
+        "history_20310508 0508-0509",
+        "history_203105 0509-0601",
+        "history_203106 0601-0701",
+    ]
+    assert add_partitions(db, 30) == 0
+    move_clock(db, 56 * DAY_S)
+    assert add_partitions(db, 1) == 2
+    assert days_covered(db)[-2:] == ["history_20310701 0701-0702", "history_20310702 0702-0703"]
+
+
+def test_a_month_in_which_a_later_day_has_a_partition_gets_partitions_for_its_days(db: Session) -> None:
+    move_clock(db, 3 * DAY_S)
+    add_partitions(db, 0)
+    move_clock(db, -3 * DAY_S)
+    assert add_monthly(db, 5) == 4
+    assert days_covered(db) == [
+        "history_20310506 0506-0507",
+        "history_20310507 0507-0508",
+        "history_20310508 0508-0509",
+        "history_20310509 0509-0510",
+        "history_203105 0510-0601",
+    ]

@@ -8,14 +8,24 @@ update horsies.tasks t set retry_policy = null
 where t.retry_policy is not null and (
     case when json_typeof(t.retry_policy) = 'object' then
         (t.retry_policy ->> 'max_retries') ~ '^[0-9]{1,4}$'
-        and json_typeof(t.retry_policy -> 'codes') = 'array'
-        and (t.retry_policy ->> 'intervals') ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$'
+        and coalesce(json_typeof(t.retry_policy -> 'codes') = 'array', true)
+        and coalesce((t.retry_policy ->> 'intervals') ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$', true)
     end) is not true;
 update horsies.tasks t
 set run_at = least(greatest(t.run_at, '0001-01-02 00:00:00+00'), '9999-12-30 00:00:00+00'),
     attempt = least(t.attempt, 1000000000), worker_deaths = least(greatest(t.worker_deaths, 0), 1000000000)
 where t.attempt > 1000000000 or t.worker_deaths not between 0 and 1000000000
    or t.run_at not between '0001-01-02 00:00:00+00' and '9999-12-30 00:00:00+00';
+update horsies.workflow_nodes n set retry_policy = null
+where n.retry_policy is not null and (
+    case when json_typeof(n.retry_policy) = 'object' then
+        (n.retry_policy ->> 'max_retries') ~ '^[0-9]{1,4}$'
+        and coalesce(json_typeof(n.retry_policy -> 'codes') = 'array', true)
+        and coalesce((n.retry_policy ->> 'intervals') ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$', true)
+    end) is not true;
+update horsies.workflow_nodes n
+set priority = least(greatest(n.priority, 1), 100), timeout_ms = greatest(n.timeout_ms, 100)
+where n.priority not between 1 and 100 or n.timeout_ms < 100;
 update horsies.workers w set stale_after = '1 year' where w.stale_after > '1 year';
 
 -- NOT VALID needs the lock of the table for a moment only; `migrate` validates in separate transactions.
@@ -27,8 +37,18 @@ alter table horsies.tasks
     add constraint retry_policy_is_readable check (retry_policy is null or (
         case when json_typeof(retry_policy) = 'object' then
             (retry_policy ->> 'max_retries') ~ '^[0-9]{1,4}$'
-            and json_typeof(retry_policy -> 'codes') = 'array'
-            and (retry_policy ->> 'intervals') ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$'
+            and coalesce(json_typeof(retry_policy -> 'codes') = 'array', true)
+            and coalesce((retry_policy ->> 'intervals') ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$', true)
+        end) is true) not valid;
+-- A node becomes a task in the transaction that ends another one, which must not fail.
+alter table horsies.workflow_nodes
+    add constraint node_priority_is_from_1_to_100 check (priority between 1 and 100) not valid,
+    add constraint node_timeout_is_at_least_100_ms check (timeout_ms >= 100) not valid,
+    add constraint node_retry_policy_is_readable check (retry_policy is null or (
+        case when json_typeof(retry_policy) = 'object' then
+            (retry_policy ->> 'max_retries') ~ '^[0-9]{1,4}$'
+            and coalesce(json_typeof(retry_policy -> 'codes') = 'array', true)
+            and coalesce((retry_policy ->> 'intervals') ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$', true)
         end) is true) not valid;
 alter table horsies.workers
     add constraint stale_after_is_at_most_a_year check (stale_after <= '1 year') not valid;
