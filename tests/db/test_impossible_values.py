@@ -160,4 +160,3 @@ def test_an_unreadable_policy_stops_neither_finish_nor_the_recovery_of_dead_work
     assert worker.finish(*map(failed, fences[:2])) == ["accepted", "accepted"]
     assert reap(db, proven_dead=worker.id).crashed == 2
     assert scalar(db, "select count(*) from horsies.history where status = 'FAILED'") == 4
-

@@ -10,3 +10,10 @@ create table horsies.locks (
     name text primary key
 );
 insert into horsies.locks (name) values ('maintenance'), ('cluster');
+
+-- Which scheduler leads a schedule, and until when, unless it renews its lease.
+create table horsies.schedule_leases (
+    name text primary key,                              -- of the schedule
+    holder uuid not null,                               -- new at every start of a scheduler
+    until timestamptz not null
+) with (fillfactor = 50);

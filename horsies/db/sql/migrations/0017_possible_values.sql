@@ -1,7 +1,7 @@
--- Values with which the server functions can calculate. A role that may write the tables could otherwise store a row at
--- which every claim, or the recovery of every dead worker, fails. The check of a policy is written for speed, because it
--- is made whenever the row changes: as a JSON path, it takes twice as long. What it does not check makes `retry_at`
--- return that there is no retry.
+-- Values with which the server functions can calculate. A role that may write the tables could otherwise store a row
+-- at which every claim, or the recovery of every dead worker, fails. The check of a policy is written for speed,
+-- because it is made whenever the row changes: as a JSON path, it takes twice as long. If a policy is wrong in another
+-- way, `retry_at` returns that there is no retry.
 
 -- Existing rows first. A policy that cannot be read allows no retry.
 update horsies.tasks t set retry_policy = null
@@ -9,7 +9,8 @@ where t.retry_policy is not null and (
     case when json_typeof(t.retry_policy) = 'object' then
         (t.retry_policy ->> 'max_retries') ~ '^[0-9]{1,4}$'
         and coalesce(json_typeof(t.retry_policy -> 'codes') = 'array', true)
-        and coalesce((t.retry_policy ->> 'intervals') ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$', true)
+        and coalesce((t.retry_policy ->> 'intervals')
+                     ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$', true)
     end) is not true;
 update horsies.tasks t
 set run_at = least(greatest(t.run_at, '0001-01-02 00:00:00+00'), '9999-12-30 00:00:00+00'),
@@ -21,7 +22,8 @@ where n.retry_policy is not null and (
     case when json_typeof(n.retry_policy) = 'object' then
         (n.retry_policy ->> 'max_retries') ~ '^[0-9]{1,4}$'
         and coalesce(json_typeof(n.retry_policy -> 'codes') = 'array', true)
-        and coalesce((n.retry_policy ->> 'intervals') ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$', true)
+        and coalesce((n.retry_policy ->> 'intervals')
+                     ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$', true)
     end) is not true;
 update horsies.workflow_nodes n
 set priority = least(greatest(n.priority, 1), 100), timeout_ms = greatest(n.timeout_ms, 100)
@@ -38,7 +40,8 @@ alter table horsies.tasks
         case when json_typeof(retry_policy) = 'object' then
             (retry_policy ->> 'max_retries') ~ '^[0-9]{1,4}$'
             and coalesce(json_typeof(retry_policy -> 'codes') = 'array', true)
-            and coalesce((retry_policy ->> 'intervals') ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$', true)
+            and coalesce((retry_policy ->> 'intervals')
+                         ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$', true)
         end) is true) not valid;
 -- A node becomes a task in the transaction that ends another one, which must not fail.
 alter table horsies.workflow_nodes
@@ -48,7 +51,8 @@ alter table horsies.workflow_nodes
         case when json_typeof(retry_policy) = 'object' then
             (retry_policy ->> 'max_retries') ~ '^[0-9]{1,4}$'
             and coalesce(json_typeof(retry_policy -> 'codes') = 'array', true)
-            and coalesce((retry_policy ->> 'intervals') ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$', true)
+            and coalesce((retry_policy ->> 'intervals')
+                         ~ '^\[ *[0-9]{1,7}([.][0-9]*)?( *, *[0-9]{1,7}([.][0-9]*)?)* *\]$', true)
         end) is true) not valid;
 alter table horsies.workers
     add constraint stale_after_is_at_most_a_year check (stale_after <= '1 year') not valid;

@@ -1,8 +1,8 @@
--- Purpose: Delete what is older than the retention period, one step for each call: the oldest partition of history that
--- is older as a whole, with the attempts and the reruns of its tasks; or rows of the default partition. Call again
--- until it returns 0: it returns how many partitions were dropped (0 or 1) or, before that, how many rows were deleted
--- if there may be more of them. No step deletes more than `most` rows, and rows are deleted in transactions before the
--- one that drops their partition, so a partition that cannot be dropped costs nothing that was done before.
+-- Purpose: Delete what is older than the retention period, one step for each call: the oldest partition of history
+-- that is older as a whole, with the attempts and the reruns of its tasks; or rows of the default partition. Call
+-- again until it returns 0: it returns how many partitions were dropped (0 or 1) or, before that, how many rows were
+-- deleted if there may be more of them. No step deletes more than `most` rows, and rows are deleted in transactions
+-- before the one that drops their partition, so a partition that cannot be dropped costs nothing that was done before.
 --
 -- A partition cannot be dropped while another transaction reads history. Then up to `most` of its rows are deleted, so
 -- that a reader that never ends does not keep history for ever, and 0 is returned: the next step can wait.
@@ -33,8 +33,16 @@ begin
         return cardinality(ids);
     end if;
 
-    select p.name into oldest
-    from horsies.history_partitions() as p where p.until <= first_kept order by p.since limit 1;
+    -- The names sort by time, so the index of names has the oldest partition first.
+    select days.relname into oldest
+    from pg_class days
+    where days.relnamespace = (select c.relnamespace from pg_class c where c.oid = to_regclass('{horsies}.history'))
+      and days.relname > 'history_0' and days.relname < 'history_a' and days.relkind = 'r' and days.relispartition
+      and days.relname ~ '^history_([0-9]{6}|[0-9]{8})$'
+      and case length(days.relname)
+          when length('history_YYYYMMDD') then to_date(right(days.relname, 8), 'YYYYMMDD') + 1
+          else (to_date(right(days.relname, 6), 'YYYYMM') + interval '1 month')::date end <= oldest_kept::date
+    order by days.relname limit 1;
     if oldest is null then
         return 0;
     end if;

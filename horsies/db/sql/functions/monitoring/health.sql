@@ -26,9 +26,8 @@ begin
     select count(*) into live_rows from (select from horsies.tasks limit 1000000) as live;
     select s.n_dead_tup into dead_rows
     from pg_stat_all_tables s where s.relid = to_regclass('{horsies}.tasks');
-    select coalesce(sum((p.until at time zone 'UTC')::date - greatest((p.since at time zone 'UTC')::date, today)), 0)
-    into days_ahead
-    from horsies.history_partitions() as p where (p.until at time zone 'UTC')::date > today;
+    select coalesce(sum(p.end_day - greatest(p.first_day, today)), 0) into days_ahead
+    from horsies.history_partitions() as p where p.end_day > today;
     default_has_rows := exists (select from horsies.history_default);
     select max(extract(epoch from horsies.uuid_time(t.id) - t.sent_at)) into sender_skew_seconds
     from (

@@ -27,7 +27,7 @@ begin
         ' and h.finished_at < to_timestamp(%s)', sent_on, sent_on + day) into ended using wanted;
     if ended.id is null then
         select array_agg(b.epoch order by b.epoch) into bounds
-        from (select extract(epoch from p.since)::bigint as epoch from horsies.history_partitions() as p) as b;
+        from (select extract(epoch from p.first_day)::bigint as epoch from horsies.history_partitions() as p) as b;
         since := sent_on - day;
         foreach until in array
             array(select b.epoch from unnest(bounds) with ordinality as b (epoch, place)

@@ -27,7 +27,7 @@
 --                                               (`claim_heads`); only priorities with due rows are then visited
 --   name_and_queue   tasks_by_name              one probe for each known name and open queue (`due_in_queues`)
 --
--- A worker that serves few queues begins with `queue`. It goes on by `name` when the rows of a priority mostly have
+-- A worker that serves few queues begins with `queue`. It continues by `name` when the rows of a priority mostly have
 -- names that it does not know (tasks of another app at the head of the queue then cost one read), or when it has
 -- visited so many empty priorities that the names are fewer. A worker that serves many queues begins with `name`. If
 -- the due rows of its names are mostly in queues that are closed or that it does not serve, it reads the rows of this
@@ -132,7 +132,8 @@ begin
         else
             way := case way when 'queue' then 'name' else way end;
             if head_names is null then
-                select coalesce(array_agg(h.name order by h.priority, h.run_at) filter (where h.run_at <= clock), '{}'),
+                select coalesce(array_agg(h.name order by h.priority, h.run_at)
+                                    filter (where h.run_at <= clock), '{}'),
                        array_agg(h.queue order by h.priority, h.run_at) filter (where h.run_at <= clock),
                        array_agg(h.priority order by h.priority, h.run_at) filter (where h.run_at <= clock),
                        array_agg(h.run_at order by h.priority, h.run_at) filter (where h.run_at <= clock),

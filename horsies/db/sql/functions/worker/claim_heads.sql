@@ -1,8 +1,7 @@
 -- Purpose: List the pairs of a known name and a priority, from the priority `lowest` on, that have waiting rows, with
 -- the due time of the first of them. With `queues`, list the triples of a name, one of these queues and a priority
--- instead. A loose index scan steps from one pair (or triple) to the next, so it costs one probe for each name (or name
--- and queue) and one for each result, however many rows are waiting.
--- Planner settings: those of `claim`.
+-- instead. A loose index scan steps from one pair (or triple) to the next, so it costs one probe for each name (or
+-- name and queue) and one for each result, however many rows are waiting.
 -- Locks: none.
 -- Called by: claim.
 -- Granted to: nobody.

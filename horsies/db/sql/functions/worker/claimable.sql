@@ -1,15 +1,15 @@
--- Purpose: Return the queues from which a worker may claim now: those that are neither paused nor full. `room` is
--- how many more tasks the limits of the queue and of the cluster allow (null: no limit); `cluster_room` is how many
--- the cluster's limit allows; `max_concurrency` is the limit of the queue. Queues with a limit are left out if the
--- worker has nothing `free`, because their tasks must start at once. A limit counts all claimed tasks, including those
--- of dead workers that were not reaped yet, because these may still run. The limit in `queues` takes precedence over
--- the one that the worker declared. A caller that relies on the result must hold the locks that `claim` takes, and must
+-- Purpose: Return the queues from which a worker may claim now: those that are neither paused nor full. `room` is how
+-- many more tasks the limits of the queue and of the cluster allow (null: no limit); `cluster_room` is how many the
+-- cluster's limit allows; `max_concurrency` is the limit of the queue. Queues with a limit are left out if the worker
+-- has nothing `free`, because their tasks must start at once. A limit counts all claimed tasks, including those of
+-- dead workers that were not reaped yet, because these may still run. The limit in `queues` takes precedence over the
+-- one that the worker declared. A caller that relies on the result must hold the locks that `claim` takes, and must
 -- read in a later statement.
 --
 -- The claimed tasks of few queues are counted queue by queue, those of many queues in one scan of everything that is
--- claimed.
+-- claimed. Lists of queues may be long, so they are joined by hashing.
 --
--- Planner settings: see docs/architecture.md. Lists of queues may be long, so they are joined by hashing.
+-- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: claim, notify_room, start, why.
 -- Granted to: nobody.

@@ -2,7 +2,6 @@
 -- this reason: a role that may write the table has stored a value that is out of range, for example, or the inputs of
 -- a workflow node cannot be read. If the row or its root run is locked, or if the row cannot be moved to history
 -- either, it stays, and the next claim of this kind tries again. Returns whether the task ended.
--- Planner settings: those of `claim`.
 -- Locks: the task's root run, NOWAIT, because the caller holds task rows; then the task's row, SKIP LOCKED.
 -- Called by: take_singly.
 -- Granted to: nobody.

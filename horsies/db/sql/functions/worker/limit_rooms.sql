@@ -1,8 +1,9 @@
 -- Purpose: Count how many more tasks fit into these queues. `limited_names` and `limits` are the queues with a limit,
 -- `cluster_limit` is that of the cluster (null: none). Returns the queues that have room, with their room (null: no
 -- limit), and the room of the cluster. Queues with a limit are left out if the worker has nothing `free`.
--- Planner settings: see docs/architecture.md. The lists of queues with a limit may be long, so they are joined by
--- hashing.
+-- The lists of queues with a limit may be long, so they are joined by hashing.
+--
+-- Planner settings: see docs/architecture.md.
 -- Locks: none. The caller holds the locks of these limits, and must call this in a statement after it has taken them.
 -- Called by: claim.
 -- Granted to: nobody.

@@ -1,11 +1,10 @@
--- Purpose: Give a worker up to `most` of these waiting tasks, in the given order, and mark them RUNNING, or CLAIMED for
--- `lease_seconds`. `rooms` tells which of their queues have a limit (null: none has). Rows that other workers have
+-- Purpose: Give a worker up to `most` of these waiting tasks, in the given order, and mark them RUNNING, or CLAIMED
+-- for `lease_seconds`. `rooms` tells which of their queues have a limit (null: none has). Rows that other workers have
 -- locked and rows that have changed since they were read are skipped. Returns what `claim` returns.
 --
 -- The condition for a waiting row is `worker_id is null`, which a constraint makes equivalent to PENDING. A condition
 -- on the status would let the planner use partial indexes where it should fetch rows by their ids.
 --
--- Planner settings: those of `claim`.
 -- Locks: the task rows that are taken, SKIP LOCKED. The caller holds the locks of limits.
 -- Called by: claim, take_singly.
 -- Granted to: nobody.

@@ -1,7 +1,6 @@
 -- Purpose: Do the same as `take`, with a subtransaction for each task: a row at which the server fails, with a data
 -- exception or because it violates a constraint, does not stop the other tasks. Such a row ends as FAILED (see
 -- `fail_unclaimable`).
--- Planner settings: those of `claim`.
 -- Locks: those of `take`; for a row that fails, those of `fail_unclaimable`.
 -- Called by: claim.
 -- Granted to: nobody.
