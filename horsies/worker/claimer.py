@@ -194,8 +194,8 @@ class Claimer:
             claims.append(worker_queries.claim(*worker, batch.request.run, *names, free=free, mode=self.mode))
         if batch.request.prefetch:
             lease_s = self._settings.lease_s
-            prefetch = (batch.request.prefetch, *names)
-            claims.append(worker_queries.claim(*worker, *prefetch, free=0, lease_s=lease_s, mode=self.mode))
+            prefetch = batch.request.prefetch
+            claims.append(worker_queries.claim(*worker, prefetch, *names, free=0, lease_s=lease_s, mode=self.mode))
         return claims
 
     def put_back(self, batch: ExchangeBatch) -> None:

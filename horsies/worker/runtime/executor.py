@@ -225,8 +225,10 @@ def _retry_after(returned: object) -> float | str | None:
 
     A string says why the value cannot be used.
     """
-    error = cast("TaskResult[Any, Any]", returned).err if isinstance(returned, TaskResult) else None
-    data = error.data if isinstance(error, TaskError) else None
+    if not isinstance(returned, TaskResult):
+        return None
+    result: TaskResult[Any, Any] = returned
+    data = result.err.data if isinstance(result.err, TaskError) else None
     if not isinstance(data, dict) or "retry_after" not in data:
         return None
     seconds = cast("dict[str, object]", data)["retry_after"]
