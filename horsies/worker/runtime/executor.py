@@ -166,7 +166,9 @@ class Executor:
             return failed(call.job, code, message, location=call.definition.location)
 
     def _returned(self, call: ReadyCall, returned: object) -> Report:
-        job, retry_after = call.job, _retry_after(returned)
+        job, retry_after = call.job, None
+        if isinstance(returned, TaskResult):
+            retry_after = _retry_after(cast("TaskResult[Any, TaskError]", returned))
         if isinstance(retry_after, str):
             returned = _with_remark(cast("TaskResult[Any, TaskError]", returned), retry_after)
         encoded = call.definition.encode_outcome(returned)
@@ -220,15 +222,12 @@ def stopped(
     return failed(job, OutcomeCode.TASK_TIMEOUT, message, exception, location=location)
 
 
-def _retry_after(returned: object) -> float | str | None:
+def _retry_after(result: TaskResult[Any, TaskError]) -> float | str | None:
     """Return the delay of ``TaskError.data={"retry_after": seconds}``, which overrides that of the retry policy.
 
     A string says why the value cannot be used.
     """
-    if not isinstance(returned, TaskResult):
-        return None
-    result: TaskResult[Any, Any] = returned
-    data = result.err.data if isinstance(result.err, TaskError) else None
+    data = None if result.err is None else result.err.data
     if not isinstance(data, dict) or "retry_after" not in data:
         return None
     seconds = cast("dict[str, object]", data)["retry_after"]
