@@ -166,12 +166,12 @@ class Executor:
             return failed(call.job, code, message, location=call.definition.location)
 
     def _returned(self, call: ReadyCall, returned: object) -> Report:
-        job, retry_after = call.job, None
+        job, outcome, retry_after = call.job, returned, None
         if isinstance(returned, TaskResult):
-            retry_after = _retry_after(cast("TaskResult[Any, TaskError]", returned))
-        if isinstance(retry_after, str):
-            returned = _with_remark(cast("TaskResult[Any, TaskError]", returned), retry_after)
-        encoded = call.definition.encode_outcome(returned)
+            given = cast("TaskResult[Any, TaskError]", returned)
+            retry_after = _retry_after(given)
+            outcome = _with_remark(given, retry_after) if isinstance(retry_after, str) else given
+        encoded = call.definition.encode_outcome(outcome)
         origin = Origin(place=str(call.definition.location))
         if isinstance(encoded, TaskError):
             code = str(encoded.error_code)
@@ -179,7 +179,7 @@ class Executor:
         if encoded.is_ok:
             return Report(job.fence, ok=True, result=encoded.payload)
         code = encoded.error_code or OperationalErrorCode.TASK_EXCEPTION
-        result = cast("TaskResult[Any, TaskError]", returned)
+        result = cast("TaskResult[Any, TaskError]", outcome)
         return Report(
             job.fence,
             ok=False,
