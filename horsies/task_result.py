@@ -96,7 +96,7 @@ class TaskError(BaseModel):
         data: Details for programs. They are stored as JSON in the form that pydantic writes (a `datetime` as a string,
             a model as an object, a set as a list), and are read back as plain data. A value that pydantic cannot write
             is replaced by its ``repr``, and ``message`` notes that. ``{"retry_after": seconds}`` overrides the delay
-            of a retry.
+            of a retry, up to 30 days; any other value is ignored, and ``message`` notes that.
         exception: The exception that caused the error. It is stored as a dict of ``type``, ``message`` and
             ``traceback``.
     """

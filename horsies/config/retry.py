@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_RETRIES = 20
 MAX_INTERVAL_S = 24 * 3600.0
+MAX_RETRY_AFTER_S = 30 * 24 * 3600.0
 MIN_INTERVAL_S = 0.001
 """The smallest accepted interval. It is short so that tests need not wait; in production use at least a second."""
 
@@ -108,7 +109,7 @@ class RetryPolicy(BaseModel):
         jitter: Whether each delay is randomly varied by up to 25 % in either direction.
         auto_retry_for: The error codes that are retried. All other failures are final.
         max_delay_seconds: The longest delay of exponential backoff in seconds, including jitter; None: no limit. It
-            does not limit a ``retry_after`` in the error.
+            does not limit a ``retry_after`` in the error, which may be up to 30 days.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -80,19 +80,6 @@ class WorkerConnection:
             raise call_failed(error) from error
         return self._connection
 
-    async def begin(self) -> None:
-        """Reopen the connection, and begin a transaction that stays open.
-
-        Raises:
-            CallFailedError: the connection cannot be opened.
-        """
-        connection = await self.open()
-        try:
-            await connection.execute("begin;")
-        except psycopg.Error as error:
-            await self.close()
-            raise call_failed(error) from error
-
     async def close(self) -> None:
         """Close the connection."""
         connection, self._connection = self._connection, None

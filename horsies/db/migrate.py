@@ -250,7 +250,10 @@ def migrate(
     if found.is_current and (found.condition is Condition.RECORDED or not may_migrate(connection, schema)):
         return []
     pending = [sqlfiles.migrations()[number] for number in found.pending]
-    return retry_while_locked(lambda: _migrate(connection, schema, where), connection, schema, pending, wait_s)
+    applied = retry_while_locked(lambda: _migrate(connection, schema, where), connection, schema, pending, wait_s)
+    if applied:
+        _validate_constraints(connection, schema)
+    return applied
 
 
 def _migrate(connection: psycopg.Connection, schema: str, where: FirstInstallation) -> list[str]:
@@ -288,6 +291,18 @@ def _add_partitions(connection: psycopg.Connection, schema: str) -> None:
     """Create the partitions of the next days, unless readers of history are in the way; workers create them, too."""
     with suppress(errors.LockNotAvailable), connection.transaction():
         connection.execute(bind("select horsies.add_partitions(%s)", schema), (_PARTITION_DAYS,))
+
+
+def _validate_constraints(connection: psycopg.Connection, schema: str) -> None:
+    """Check existing rows against new constraints in a separate transaction, while others read and write the tables.
+
+    A row that violates a constraint was written while the migration began. The constraint then holds for new rows only,
+    and the first claim of that row ends it. The same holds while another session keeps a table locked.
+    """
+    with suppress(errors.CheckViolation, errors.LockNotAvailable), rights.fixed_path(connection):
+        connection.execute(admin("limit_lock_waits").encode())
+        become_owner(connection, schema)
+        connection.execute(bind(admin("validate_constraints"), schema))
 
 
 def _apply(connection: psycopg.Connection, number: int, schema: str) -> str:
@@ -345,6 +360,8 @@ def plain_sql(schema: str) -> str:
         admin("record_version").replace("%s, %s, %s", _version_literals(schema)),
         ";",
         admin("record_comment"),
+        admin("validate_constraints"),
+        ";",
         "commit;",
     ]
     return bind("\n".join(part.rstrip() for part in parts), schema).decode() + "\n"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Literal, Protocol
 from uuid import UUID
@@ -28,6 +28,7 @@ from horsies.tasks.registry import TaskDefinition
 
 RESEND_PAUSES_S = (0.2, 0.4, 0.8)
 LONGEST_DELAY_S = 100 * 365 * 86_400
+_LAST_DEADLINE = datetime(9999, 12, 30, tzinfo=UTC)
 
 type SendKind = Literal["send", "schedule"]
 
@@ -248,7 +249,7 @@ def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPa
         args=encoded,
         fingerprint=b"",
         delay=float(options.delay),
-        good_until=options.good_until,
+        good_until=bounded_deadline(options.good_until),
         retry_policy=None if definition.retry_policy is None else definition.retry_policy.to_json(),
         timeout_ms=definition.timeout_ms,
     )
@@ -266,6 +267,14 @@ def _wrong_deadline(deadline: object) -> str | None:
     if deadline is None or (isinstance(deadline, datetime) and deadline.utcoffset() is not None):
         return None
     return f"good_until must be an aware datetime, got {deadline!r}: add a tzinfo, for example datetime.now(UTC)"
+
+
+def bounded_deadline(deadline: datetime | None) -> datetime | None:
+    """Return a deadline that can be read in every time zone.
+
+    ``datetime.max`` in a zone west of Greenwich, for example, is in the year 10000 of UTC, which Python cannot read.
+    """
+    return deadline if deadline is None or deadline < _LAST_DEADLINE else _LAST_DEADLINE
 
 
 def _wrong_priority(priority: object) -> str | None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 from horsies.config.app import WorkerResilienceConfig
 from horsies.db.connect import Database
@@ -20,9 +21,10 @@ from horsies.events import event
 from horsies.process import STOP_SIGNALS, is_ignored_hangup
 from horsies.scheduler.plan import Plan, Schedules
 
-_RENEW_LEAD_EVERY_S = 0.5
-_LEAD_TIMEOUT = timedelta(seconds=3)
-"""A scheduler that is silent for this long loses its leads. Others try every half second: one takes over within 5 s."""
+_RENEW_LEAD_EVERY_S = 1.0
+_LEASE = timedelta(seconds=3.5)
+"""A scheduler that is silent for this long loses its leads. Others try every second: one takes over within 5 s."""
+_RELEASE_TIMEOUT_S = 2.0
 
 
 class Scheduler:
@@ -32,9 +34,10 @@ class Scheduler:
         self._plans = {plan.name: plan for plan in schedules.plans}
         self._interval = schedules.check_interval_s
         self._resilience = resilience
-        self._lock = WorkerConnection(database)
         self._connection = WorkerConnection(database)
+        self._holder = uuid4()
         self._led: frozenset[str] = frozenset()
+        self._led_until = 0.0  # by the clock of the event loop
         self._lead_gained = asyncio.Event()
 
     async def run(self) -> None:
@@ -44,38 +47,49 @@ class Scheduler:
                 services.create_task(self._lead())
                 services.create_task(self._run_rounds())
         finally:
-            await self._lock.close()  # releases the leads, so that other schedulers take over at once
+            await self._release_leads()
             await self._connection.close()
 
     async def _lead(self) -> None:
         backoff = Backoff(self._resilience)
         while self._plans:
             try:
-                await self._renew_lead()
+                await self._renew_leads()
             except CallFailedError as failure:
-                if self._led:
-                    event("scheduler.lead_lost", level=logging.WARNING, schedules=",".join(sorted(self._led)))
-                self._led = frozenset()
+                self._note_leads(frozenset())
                 await backoff.pause(failure)
             else:
                 backoff = Backoff(self._resilience)
                 await asyncio.sleep(_RENEW_LEAD_EVERY_S)
 
-    async def _renew_lead(self) -> None:
-        """Keep the leads, and acquire those of schedules that have become free."""
-        wanted = [name for name in self._plans if name not in self._led]
-        if not self._lock.is_open:
-            await self._lock.begin()
-        gained = await self._lock.call(schedule_queries.schedule_lead(wanted, _LEAD_TIMEOUT))
+    async def _renew_leads(self) -> None:
+        """Renew the leases, and acquire those of schedules that have become free."""
+        asked_at = asyncio.get_running_loop().time()
+        led = await self._connection.call(schedule_queries.schedule_lead(list(self._plans), self._holder, _LEASE))
+        self._led_until = asked_at + _LEASE.total_seconds()
+        self._note_leads(frozenset(led))
+
+    def _note_leads(self, led: frozenset[str]) -> None:
+        """Log which leads were gained and lost."""
+        gained, lost = led - self._led, self._led - led
+        self._led = led
+        if lost:
+            event("scheduler.lead_lost", level=logging.WARNING, schedules=",".join(sorted(lost)))
         if gained:
             event("scheduler.lead_acquired", schedules=",".join(sorted(gained)))
-            self._led |= {*gained}
             self._lead_gained.set()
+
+    async def _release_leads(self) -> None:
+        """Release the leases, so that other schedulers take over at once. If that fails, the leases expire."""
+        if self._led:
+            with suppress(CallFailedError, TimeoutError):
+                async with asyncio.timeout(_RELEASE_TIMEOUT_S):
+                    await self._connection.call(schedule_queries.schedule_release(self._holder))
 
     async def _run_rounds(self) -> None:
         while True:
             pause = self._interval
-            if self._led:
+            if self._led and asyncio.get_running_loop().time() < self._led_until:
                 try:
                     pause = await self._run_round()
                 except CallFailedError as failure:

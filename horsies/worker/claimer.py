@@ -11,14 +11,16 @@ in an exchange before they run.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from uuid import UUID
 
-from horsies.db.operations import Call
+from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.rows import ClaimedTask
-from horsies.db.queries.worker import Claim, Fence
+from horsies.db.queries.worker import Claim, ClaimMode, Fence
+from horsies.events import event
 from horsies.worker.dispatcher import Dispatcher
 from horsies.worker.exchange_state import NO_REQUEST, ClaimPhase, ClaimRequest, ExchangeBatch, ExchangeState
 from horsies.worker.ipc import Job
@@ -26,6 +28,8 @@ from horsies.worker.options import WorkerOptions, suspend_clock
 
 _UNLIMITED = 1 << 30
 _RELEASE_AGAIN_S = 0.5
+_ROW_ERRORS = ("22", "23")
+"""The classes of SQLSTATE of data exceptions and violated constraints: a row makes the statement fail."""
 
 
 class DueTimer:
@@ -76,6 +80,7 @@ class Claimer:
         self._to_release: list[Fence] = []
         self._busy_releases: set[Fence] = set()
         self._due = DueTimer(self.announce_work)
+        self.mode = ClaimMode.TOGETHER
 
     @property
     def fences(self) -> list[Fence]:
@@ -186,15 +191,22 @@ class Claimer:
         worker, names = (batch.worker_id, batch.exchange_no), (self._queues, self._settings.task_names)
         claims: list[Call[Claim]] = []
         if batch.request.run:
-            claims.append(worker_queries.claim(*worker, batch.request.run, *names, free=free))
+            claims.append(worker_queries.claim(*worker, batch.request.run, *names, free=free, mode=self.mode))
         if batch.request.prefetch:
             lease_s = self._settings.lease_s
-            claims.append(worker_queries.claim(*worker, batch.request.prefetch, *names, free=0, lease_s=lease_s))
+            prefetch = batch.request.prefetch
+            claims.append(worker_queries.claim(*worker, prefetch, *names, free=0, lease_s=lease_s, mode=self.mode))
         return claims
 
     def put_back(self, batch: ExchangeBatch) -> None:
         """Take back the releases of an exchange whose reply was lost. The reconciler settles its claims."""
         self._to_release += batch.releases
+
+    def on_failed(self, batch: ExchangeBatch, failure: CallFailedError) -> None:
+        """Take tasks one by one in the next claim, if a row may have made the claims of an exchange fail."""
+        if failure.sqlstate.startswith(_ROW_ERRORS) and (batch.request.run or batch.request.prefetch):
+            self.mode = ClaimMode.SINGLY
+            event("claim.failed", level=logging.ERROR, sqlstate=failure.sqlstate, reason=failure.message)
 
     def apply(self, batch: ExchangeBatch, attempts: dict[UUID, int], claims: list[Claim]) -> None:
         """Start the tasks that an exchange has brought.
@@ -207,6 +219,7 @@ class Claimer:
         starting = batch.starting.items()
         jobs = [Job.of_claim(fence, task, attempts[task.id]) for fence, task in starting if task.id in attempts]
         if claims:
+            self.mode = ClaimMode.TOGETHER
             self._note_remaining_work(batch, claims)
         elif batch.makes_work:
             self.announce_work()  # a claim on another lane may have looked before this batch was committed

@@ -29,7 +29,7 @@ from horsies.db.connection import Backoff, WorkerConnection
 from horsies.db.errors import finds_other_schema, refuses_value
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
-from horsies.db.queries.worker import Claim, Fence, Outcome
+from horsies.db.queries.worker import Claim, ClaimMode, Fence, Outcome
 from horsies.events import event
 from horsies.worker.attempt_log import AttemptLog, LogDetail
 from horsies.worker.busy_log import BusyLog
@@ -276,6 +276,8 @@ class Exchange:
         is_finish = worker_queries.is_finish(failure.failed_call)
         if is_finish and refuses_value(failure):
             self.completer.isolate(batch, failure.message)
+        if not is_finish:
+            self.claimer.on_failed(batch, failure)
         if finds_other_schema(failure):
             self.reconciler.note_other_schema(failure, is_finish=is_finish)
         self.reconciler.on_reply_lost(failure)
@@ -284,8 +286,8 @@ class Exchange:
         """The calls of an exchange, by transaction.
 
         Where limits are active, the claims follow the outcomes in a separate transaction, because they may have to
-        wait for the claims of other workers; and behind them a notice says that a queue has room, if this worker's own
-        claim has left some.
+        wait for the claims of other workers; so do claims that take tasks singly, because claims failed before. Behind
+        them, a notice says that a queue has room, if this worker's own claim has left some.
         """
         finish: list[Call[Any]] = []
         notify: list[Call[Any]] = []
@@ -300,7 +302,8 @@ class Exchange:
         if batch.freed_queues:
             notify.append(worker_queries.notify_room(batch.worker_id, batch.freed_queues))
         claims = self.claimer.calls(batch)
-        groups = [finish, claims] if self.state.limits_active else [[*finish, *claims]]
+        is_separate = self.state.limits_active or self.claimer.mode is ClaimMode.SINGLY
+        groups = [finish, claims] if is_separate else [[*finish, *claims]]
         if batch.releases:
             groups.append([worker_queries.release(batch.worker_id, batch.releases)])
             notify.append(worker_queries.notify_wake())

@@ -18,6 +18,7 @@ from horsies.worker.attempt_log import log_reaped
 _MAX_ROWS = 1000
 _MAX_RUNS = 20
 _PARTITION_DAYS = 14
+_MAX_SECONDS_OF_A_JOB = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,10 @@ class MaintenanceJob:
 
 def maintenance_jobs(recovery: RecoveryConfig) -> list[MaintenanceJob]:
     """Return the jobs that the recovery settings of an app require, in the order in which they run."""
+    keep_hours = recovery.terminal_record_retention_hours
     found = [
         MaintenanceJob("expire", lambda: worker_queries.expire(_MAX_ROWS), _MAX_ROWS),
-        MaintenanceJob("add_partitions", lambda: worker_queries.add_partitions(_PARTITION_DAYS)),
+        MaintenanceJob("add_partitions", lambda: worker_queries.add_partitions(_PARTITION_DAYS, keep_hours)),
     ]
     if recovery.auto_fail_stale_running:
         found.insert(0, MaintenanceJob("reap", lambda: worker_queries.reap(None, _MAX_ROWS), _MAX_ROWS))
@@ -53,9 +55,8 @@ def maintenance_jobs(recovery: RecoveryConfig) -> list[MaintenanceJob]:
                 _MAX_ROWS,
             ),
         )
-    keep_hours = recovery.terminal_record_retention_hours
     if keep_hours is not None:
-        found.append(MaintenanceJob("prune", lambda: worker_queries.prune(keep_hours)))
+        found.append(MaintenanceJob("prune", lambda: worker_queries.prune(keep_hours), 1))
         found.append(
             MaintenanceJob("prune_runs", lambda: workflow_queries.workflow_prune(keep_hours, _MAX_RUNS), _MAX_RUNS)
         )
@@ -66,7 +67,7 @@ def maintenance_jobs(recovery: RecoveryConfig) -> list[MaintenanceJob]:
 
 
 class MaintenanceService:
-    """Runs all jobs every ``check_interval_ms``, and again at once while a batch was full.
+    """Runs all jobs every ``check_interval_ms``, and repeats a job while its batches are full.
 
     The service has a separate connection, because maintenance may be slow.
     """
@@ -80,10 +81,19 @@ class MaintenanceService:
         """Run the jobs until cancelled. A failure is logged, and the next round retries."""
         try:
             while True:
-                if not any([await self._try(job) for job in self._jobs]):
+                if not any([await self._repeat(job) for job in self._jobs]):
                     await asyncio.sleep(self._interval)
         finally:
             await self._connection.close()
+
+    async def _repeat(self, job: MaintenanceJob) -> bool:
+        """Run batches of a job while they are full, for a second at most; returns whether more remains to be done."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _MAX_SECONDS_OF_A_JOB
+        while is_full := await self._try(job):
+            if loop.time() > until:
+                break
+        return is_full
 
     async def _try(self, job: MaintenanceJob) -> bool:
         """Run one batch of a job, unless another worker runs maintenance; returns whether the batch was full."""

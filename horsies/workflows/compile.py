@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from horsies.codec.wire import encode_json
 from horsies.codes import OnError
+from horsies.producer.send import bounded_deadline
 from horsies.workflows.nodes import CONTEXT_PARAMETER, META_PARAMETER, AnyNode, is_map
 from horsies.workflows.validation.nodes import PlannedNode
 
@@ -56,6 +57,7 @@ def _write(node: AnyNode, planned: PlannedNode, places: dict[AnyNode, int]) -> b
     declared = () if signature is None else signature.parameters
     policy = None if task is None else task.retry_policy
     timeout_ms = task.timeout_ms if task is not None and node.timeout_ms is None else node.timeout_ms
+    good_until = bounded_deadline(node.good_until)
     row = {
         "node_id": planned.node_id,
         "kind": node.kind,
@@ -70,7 +72,7 @@ def _write(node: AnyNode, planned: PlannedNode, places: dict[AnyNode, int]) -> b
         "join": node.join,
         "min_success": node.min_success,
         "allow_failed_deps": node.allow_failed_deps,
-        "good_until": None if node.good_until is None else node.good_until.isoformat(),
+        "good_until": None if good_until is None else good_until.isoformat(),
         "timeout_ms": timeout_ms,
         "retry_policy": None if policy is None else json.loads(policy.to_json()),
         "over": None if over is None else places[over.over],

@@ -14,9 +14,15 @@ _DEFINE = "select horsies.schedule_define(%s, %s, %s, %s, %s, %s, %s, %s::json, 
 _TICK = "select horsies.schedule_tick(%s, %s, %s::timestamptz, %s::timestamptz[], %s::timestamptz)"
 
 
-def schedule_lead(names: Sequence[str], silence: timedelta) -> Call[list[str]]:
-    """Take the lead of schedules until the end of the transaction; returns the names of those that were free."""
-    return Call("select * from horsies.schedule_lead(%s::text[], %s::interval)", (list(names), silence), column)
+def schedule_lead(names: Sequence[str], holder: UUID, lease: timedelta) -> Call[list[str]]:
+    """Acquire or renew the leases of schedules; returns the names of those that ``holder`` leads."""
+    sql = "select * from horsies.schedule_lead(%s::text[], %s::uuid, %s::interval)"
+    return Call(sql, (list(names), holder, lease), column)
+
+
+def schedule_release(holder: UUID) -> Call[int]:
+    """Release all leases of a scheduler; returns their number."""
+    return Call("select horsies.schedule_release(%s::uuid)", (holder,), scalar)
 
 
 def schedule_states() -> Call[tuple[datetime, dict[str, ScheduleState]]]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,6 +14,7 @@ _CLAIM = (  # the columns are named, so that a newer function may return more
     "select id, task_name, args, attempt, timeout_ms, queue, capped, root_id, inputs, due_in"
     " from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[])"
 )
+_CLAIM_SINGLY = _CLAIM[:-1] + ", true)"
 _FINISH = (
     "select id, verdict, stored_code, due_again"
     " from horsies.finish(%s, %s::uuid[], %s::bigint[], %s::boolean[], %s::text[], %s::text[],"
@@ -98,6 +100,13 @@ class LockHolder(NamedTuple):
     application: str | None
     state: str
     seconds: float | None
+
+
+class ClaimMode(Enum):
+    """How a claim takes its tasks."""
+
+    TOGETHER = "together"
+    SINGLY = "singly"  # each in a subtransaction; a row at which the server fails ends the task as FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +195,7 @@ def claim(  # noqa: PLR0913 - the server function's own parameters
     *,
     free: int,
     lease_s: float | None = None,
+    mode: ClaimMode = ClaimMode.TOGETHER,
 ) -> Call[Claim]:
     """Claim up to ``limit`` due tasks.
 
@@ -197,8 +207,10 @@ def claim(  # noqa: PLR0913 - the server function's own parameters
         names: the tasks that the worker can run.
         free: the largest number of tasks from queues with a cap: as many as can start at once.
         lease_s: prefetch the tasks for this many seconds; None: they start now.
+        mode: whether a row at which the server fails stops the other tasks.
     """
-    return Call(_CLAIM, (worker_id, exchange_no, limit, free, lease_s, list(queues), list(names)), _claim)
+    sql = _CLAIM if mode is ClaimMode.TOGETHER else _CLAIM_SINGLY
+    return Call(sql, (worker_id, exchange_no, limit, free, lease_s, list(queues), list(names)), _claim)
 
 
 def start(worker_id: UUID, fences: Sequence[Fence]) -> Call[dict[UUID, int]]:
@@ -321,13 +333,16 @@ def expire(limit: int) -> Call[int]:
     return Call("select horsies.expire(%s::int)", (limit,), scalar, hint=announce())
 
 
-def add_partitions(days: int) -> Call[int]:
-    """Create the history partitions of the next days; returns the number of new ones."""
-    return Call("select horsies.add_partitions(%s::int)", (days,), scalar)
+def add_partitions(days: int, keep_hours: float | None = 0) -> Call[int]:
+    """Create the history partitions of the next days; returns the number of new ones.
+
+    They are monthly if history is kept for more than 90 days (None: for ever), and daily otherwise.
+    """
+    return Call("select horsies.add_partitions(%s::int, %s::float8)", (days, keep_hours), scalar)
 
 
 def prune(keep_hours: float) -> Call[int]:
-    """Drop days of history that are older than ``keep_hours``; returns their number."""
+    """Delete the oldest history that is older than ``keep_hours``; returns 0 if the next call can wait."""
     return Call("select horsies.prune(%s::float8)", (keep_hours,), scalar)
 
 

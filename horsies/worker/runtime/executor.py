@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from horsies.codec.adapters import CodecError
+from horsies.codec.problems import show_value
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
-from horsies.config.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
+from horsies.config.retry import MAX_RETRY_AFTER_S, ExceptionMapper, code_for_exception
 from horsies.db.operations import MAX_TEXT_BYTES, CallFailedError, Runner
 from horsies.errors import HorsiesError, SourceLocation, raised_at
 from horsies.plain import escape_surrogates
@@ -165,7 +166,12 @@ class Executor:
             return failed(call.job, code, message, location=call.definition.location)
 
     def _returned(self, call: ReadyCall, returned: object) -> Report:
-        job, encoded = call.job, call.definition.encode_outcome(returned)
+        job, outcome, retry_after = call.job, returned, None
+        if isinstance(returned, TaskResult):
+            given = cast("TaskResult[Any, TaskError]", returned)
+            retry_after = _retry_after(given)
+            outcome = _with_remark(given, retry_after) if isinstance(retry_after, str) else given
+        encoded = call.definition.encode_outcome(outcome)
         origin = Origin(place=str(call.definition.location))
         if isinstance(encoded, TaskError):
             code = str(encoded.error_code)
@@ -173,13 +179,13 @@ class Executor:
         if encoded.is_ok:
             return Report(job.fence, ok=True, result=encoded.payload)
         code = encoded.error_code or OperationalErrorCode.TASK_EXCEPTION
-        result = cast("TaskResult[Any, TaskError]", returned)
+        result = cast("TaskResult[Any, TaskError]", outcome)
         return Report(
             job.fence,
             ok=False,
             result=encoded.payload,
             error_code=code.replace("\0", ""),  # a text column cannot hold NUL; the stored result keeps it
-            retry_after=_retry_after(result),
+            retry_after=retry_after if isinstance(retry_after, float) else None,
             error=result.err_value,
             origin=origin,
         )
@@ -216,13 +222,25 @@ def stopped(
     return failed(job, OutcomeCode.TASK_TIMEOUT, message, exception, location=location)
 
 
-def _retry_after(result: TaskResult[Any, TaskError]) -> float | None:
-    """Return the delay of ``TaskError.data={"retry_after": seconds}``, which overrides the retry policy."""
-    data = result.err_value.data
-    seconds = cast("dict[str, object]", data).get("retry_after") if isinstance(data, dict) else None
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= MAX_INTERVAL_S:
+def _retry_after(result: TaskResult[Any, TaskError]) -> float | str | None:
+    """Return the delay of ``TaskError.data={"retry_after": seconds}``, which overrides that of the retry policy.
+
+    A string says why the value cannot be used.
+    """
+    data = None if result.err is None else result.err.data
+    if not isinstance(data, dict) or "retry_after" not in data:
+        return None
+    seconds = cast("dict[str, object]", data)["retry_after"]
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= MAX_RETRY_AFTER_S:
         return float(seconds)
-    return None
+    limits = f"a number of seconds from 0 to {MAX_RETRY_AFTER_S:.0f} (30 days)"
+    return f"retry_after was ignored, because it must be {limits}, got {show_value(seconds)}"
+
+
+def _with_remark(result: TaskResult[Any, TaskError], remark: str) -> TaskResult[Any, TaskError]:
+    """Append a remark to the message of an error."""
+    error = result.err_value
+    return TaskResult(err=error.model_copy(update={"message": f"{error.message or ''} ({remark})".lstrip()}))
 
 
 def failed(

@@ -1,5 +1,6 @@
 """`add_partitions`: history has a partition for each of the coming days."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -158,3 +159,72 @@ def test_a_task_that_ends_while_its_day_gets_its_partition_ends_there(
     assert verdict.result() == ["accepted"]
     assert row(db, "history", fence.task_id)["status"] == "COMPLETED"
     assert scalar(db, _WHERE, fence.task_id) == f"horsies.{TODAY}"
+
+
+FOR_EVER = 91 * 24
+
+
+def add_monthly(db: Session, days: int, keep_hours: float | None = FOR_EVER) -> int:
+    return call(db, worker_queries.add_partitions(days, keep_hours))
+
+
+def days_covered(db: Session) -> list[str]:
+    """The bounds of all partitions from the frozen day on, in order."""
+    db.execute("set timezone = 'UTC'")
+    rows = db.execute("""
+        select relname, pg_get_expr(relpartbound, oid) from pg_class
+        where relispartition and relkind = 'r' and relname like 'history%' and relname between 'history_2031' and 'history_2032'
+        order by 2
+    """)
+    found = [(name, *re.findall(r"'2031-(\d\d)-(\d\d) 00:00:00\+00'", bounds)) for name, bounds in rows]
+    return [f"{name} {''.join(first)}-{''.join(end)}" for name, first, end in found]
+
+
+@pytest.mark.parametrize("keep_hours", [FOR_EVER, None])
+def test_history_that_is_kept_for_more_than_90_days_has_a_partition_for_each_month(
+    db: Session, keep_hours: float | None
+) -> None:
+    assert add_monthly(db, 40, keep_hours) == 2
+    assert days_covered(db) == ["history_203105 0506-0601", "history_203106 0601-0701"]
+    assert add_monthly(db, 40, keep_hours) == 0
+    worker = DrivenWorker(db)
+    send(db)
+    fence = worker.claim_one()
+    move_clock(db, 20 * DAY_S)
+    worker.finish(done(fence))
+    assert scalar(db, _WHERE, fence.task_id) == "horsies.history_203105"
+
+
+def test_history_that_is_kept_for_90_days_has_one_for_each_day(db: Session) -> None:
+    assert add_monthly(db, 2, 90 * 24) == 3
+    assert days_covered(db)[0] == "history_20310506 0506-0507"
+
+
+def test_existing_partitions_stay_when_the_retention_changes(db: Session) -> None:
+    add_partitions(db, 2)
+    assert add_monthly(db, 30) == 2
+    assert days_covered(db) == [
+        "history_20310506 0506-0507",
+        "history_20310507 0507-0508",
+        "history_20310508 0508-0509",
+        "history_203105 0509-0601",
+        "history_203106 0601-0701",
+    ]
+    assert add_partitions(db, 30) == 0
+    move_clock(db, 56 * DAY_S)
+    assert add_partitions(db, 1) == 2
+    assert days_covered(db)[-2:] == ["history_20310701 0701-0702", "history_20310702 0702-0703"]
+
+
+def test_a_month_in_which_a_later_day_has_a_partition_gets_partitions_for_its_days(db: Session) -> None:
+    move_clock(db, 3 * DAY_S)
+    add_partitions(db, 0)
+    move_clock(db, -3 * DAY_S)
+    assert add_monthly(db, 5) == 4
+    assert days_covered(db) == [
+        "history_20310506 0506-0507",
+        "history_20310507 0507-0508",
+        "history_20310508 0508-0509",
+        "history_20310509 0509-0510",
+        "history_203105 0510-0601",
+    ]

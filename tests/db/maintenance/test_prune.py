@@ -4,7 +4,6 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from psycopg import errors
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
@@ -29,6 +28,14 @@ def _days(db: Session) -> None:
 
 def prune(db: Session, keep_hours: float = KEEP_HOURS) -> int:
     return call(db, worker_queries.prune(keep_hours))
+
+
+def prune_all(db: Session, keep_hours: float = KEEP_HOURS) -> int:
+    """The number of days that are dropped, one with each call."""
+    days = 0
+    while prune(db, keep_hours):
+        days += 1
+    return days
 
 
 def partitions(db: Session) -> list[str]:
@@ -59,12 +66,12 @@ def test_a_day_is_dropped_when_all_of_it_is_older_and_not_before(db: Session) ->
     assert partitions(db)[0] == "horsies.history_20310507"
 
 
-def test_all_days_that_are_older_are_dropped_at_once_and_younger_ones_stay(db: Session) -> None:
+def test_all_days_that_are_older_are_dropped_one_by_one_and_younger_ones_stay(db: Session) -> None:
     kept: list[UUID] = []
     for _ in range(5):
         kept.append(ended_task(db))
         move_clock(db, DAY_S)
-    assert prune(db) == 3
+    assert prune_all(db) == 3
     assert [bool(find(db, "history", task_id)) for task_id in kept] == [False] * 3 + [True] * 2
 
 
@@ -105,7 +112,7 @@ def test_attempts_are_forgotten_with_their_task(db: Session) -> None:
 def test_attempts_of_a_task_that_is_still_alive_are_kept(db: Session) -> None:
     task_id = task_that_failed_once(db)
     move_clock(db, 6 * DAY_S)
-    assert prune(db) == 4
+    assert prune_all(db) == 4
     assert column(db, "select task_id from horsies.attempts") == [task_id]
 
 
@@ -117,18 +124,42 @@ def test_live_tasks_and_workers_are_left_alone(db: Session) -> None:
     assert find(db, "workers", worker.id)
 
 
-def test_while_somebody_reads_history_it_gives_up_unharmed(db: Session, other: Session) -> None:
-    ended = ended_task(db)
-    task_that_failed_once(db)
+def call_prune(db: Session, most: int) -> int:
+    return scalar(db, "select horsies.prune(%s, %s)", KEEP_HOURS, most)
+
+
+def test_while_somebody_reads_history_rows_are_deleted_and_the_day_is_dropped_afterwards(
+    db: Session, other: Session
+) -> None:
+    ended = [ended_task(db) for _ in range(5)]
     move_clock(db, 3 * DAY_S)
     before = partitions(db)
     with other.transaction():
-        assert find(other, "history", ended)
-        with pytest.raises(errors.LockNotAvailable):
-            prune(db)
-    assert partitions(db) == before
-    assert find(db, "history", ended)
+        assert find(other, "history", ended[0])
+        for left in (3, 1, 0):
+            assert call_prune(db, 2) == 0  # the next step can wait
+            assert scalar(db, "select count(*) from horsies.history") == left
+        assert partitions(db) == before
     assert prune(db) == 1
+    assert partitions(db) == before[1:]
+
+
+def test_the_attempts_of_a_day_are_deleted_in_bounded_steps_before_it_is_dropped(db: Session, other: Session) -> None:
+    ids = [task_that_failed_once(db) for _ in range(5)]
+    worker = DrivenWorker(db)
+    db.execute("update horsies.tasks set run_at = horsies.now()")
+    worker.finish(*map(done, worker.claim(5)))
+    call(db, task_queries.rerun(ids[0], uuid7()))
+    move_clock(db, 3 * DAY_S)
+    count = "select count(*) from horsies.attempts"
+    with other.transaction():
+        assert find(other, "history", ids[0])
+        assert [call_prune(db, 2), scalar(db, count)] == [2, 3]
+        assert [call_prune(db, 2), scalar(db, count)] == [2, 1]
+        assert [call_prune(db, 2), scalar(db, count)] == [0, 0]
+        assert scalar(db, "select count(*) from horsies.reruns") == 0
+    assert call_prune(db, 2) == 1
+    assert call_prune(db, 2) == 0
 
 
 def test_days_to_come_and_tables_of_other_names_are_not_dropped(db: Session) -> None:

@@ -1,6 +1,7 @@
 """`health` and schema drift: the measurements that the doctor evaluates."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from uuid_utils.compat import uuid7
@@ -52,10 +53,8 @@ def test_a_role_that_may_not_see_all_transactions_knows_that(db: Session, other:
 
 
 def test_a_scheduler_that_leads_is_no_old_transaction(db: Session, other: Session) -> None:
-    """A scheduler keeps its transaction open, but takes a new snapshot with each call."""
-    with other.transaction():
-        call(other, schedule_queries.schedule_lead(["nightly"], timedelta(seconds=30)))
-        assert health.oldest_snapshot(db).description is None
+    call(other, schedule_queries.schedule_lead(["nightly"], uuid4(), timedelta(seconds=30)))
+    assert health.oldest_snapshot(db).description is None
 
 
 def test_the_clocks_of_senders_that_are_ahead(db: Session) -> None:

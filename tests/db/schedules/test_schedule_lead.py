@@ -1,58 +1,71 @@
-"""`schedule_lead`: each schedule has one leader, until the leader ends or is silent."""
+"""`schedule_lead`: each schedule has one leader, until its lease ends."""
 
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID, uuid4
 
 from horsies.db.queries import schedules as schedule_queries
-from tests.support.sessions import Session, call, scalar
-from tests.support.waiting import wait_until
+from tests.support.sessions import Session, call, freeze_clock, move_clock, scalar
+
+ONE, OTHER = uuid4(), uuid4()
 
 
-def lead(session: Session, names: Sequence[str], silence_s: float = 60) -> list[str]:
-    return call(session, schedule_queries.schedule_lead(names, timedelta(seconds=silence_s)))
+def lead(session: Session, holder: UUID, names: Sequence[str], lease_s: float = 3) -> list[str]:
+    return sorted(call(session, schedule_queries.schedule_lead(names, holder, timedelta(seconds=lease_s))))
 
 
-def test_each_schedule_is_led_by_the_first_that_asks(db: Session, other: Session) -> None:
-    with db.transaction():
-        assert lead(db, ["a", "b"]) == ["a", "b"]
-        with other.transaction():
-            assert lead(other, ["b", "c", "a"]) == ["c"]  # another version of the app has one more schedule
-            assert lead(db, ["c"]) == []
-        assert lead(db, ["c"]) == ["c"]
-        assert lead(db, []) == []
-    assert lead(other, ["a", "b", "c"]) == ["a", "b", "c"]
+def release(session: Session, holder: UUID) -> int:
+    return call(session, schedule_queries.schedule_release(holder))
 
 
-def test_who_falls_silent_loses_the_lead(db: Session, other: Session) -> None:
-    other.execute("begin")
-    assert lead(other, ["a"], silence_s=0.3) == ["a"]
-    assert lead(db, ["a"]) == []
-    wait_until(lambda: lead(db, ["a"]) == ["a"], timeout=5)
-    other.close()
+def test_each_schedule_is_led_by_the_first_that_asks(db: Session) -> None:
+    assert lead(db, ONE, ["b", "a"]) == ["a", "b"]
+    assert lead(db, OTHER, ["b", "c", "a"]) == ["c"]  # another version of the app has one more
+    assert lead(db, ONE, ["a", "b", "c"]) == ["a", "b"]
 
 
-def test_who_comes_back_in_time_keeps_it_and_holds_nobody_up(db: Session, other: Session) -> None:
-    """Its snapshot is never older than its last call, so vacuum can continue.
+def test_a_scheduler_that_falls_silent_loses_the_lead(db: Session) -> None:
+    freeze_clock(db)
+    assert lead(db, ONE, ["a"]) == ["a"]
+    move_clock(db, 2.9)
+    assert lead(db, OTHER, ["a"]) == []
+    move_clock(db, 0.1)
+    assert lead(db, OTHER, ["a"]) == ["a"]
+    assert lead(db, ONE, ["a"]) == []
 
-    Transactions of other tests on this server hold the horizon of every snapshot back for a while. So the test compares
-    the snapshot with one that another session took just before that call, and repeats this until the horizon has moved.
-    """
-    other.execute("begin")
-    assert lead(other, ["a"], silence_s=2) == ["a"]
-    oldest = "select backend_xmin::text::bigint from pg_stat_activity where pid = %s and backend_xid is null"
-    before = scalar(db, oldest, other.info.backend_pid)
 
-    def come_back() -> int:
-        """Let time and a transaction pass. Return the horizon of a snapshot taken just before the next call."""
-        db.execute("select txid_current(), pg_sleep(0.1)")
-        horizon: int = scalar(db, "select txid_snapshot_xmin(txid_current_snapshot())")
-        assert lead(other, [], silence_s=2) == []
-        return horizon
+def test_a_scheduler_that_renews_in_time_keeps_it(db: Session) -> None:
+    freeze_clock(db)
+    for _ in range(5):
+        assert lead(db, ONE, ["a"]) == ["a"]
+        move_clock(db, 2)
+        assert lead(db, OTHER, ["a"]) == []
 
-    for _ in range(25):  # longer than the allowed silence
-        come_back()
-    wait_until(lambda: come_back() > before, timeout=30)
-    latest = come_back()
-    assert lead(db, ["a"]) == []
-    assert scalar(db, oldest, other.info.backend_pid) >= latest > before
-    other.execute("rollback")
+
+def test_a_lease_from_before_the_clock_was_set_back_does_not_outlive_its_holder(db: Session) -> None:
+    freeze_clock(db)
+    move_clock(db, 600)
+    assert lead(db, ONE, ["a"]) == ["a"]
+    move_clock(db, -600)
+    assert lead(db, OTHER, ["a"]) == ["a"]
+
+
+def test_no_transaction_and_no_lock_remains_between_calls(db: Session, other: Session) -> None:
+    assert lead(other, ONE, ["a"]) == ["a"]
+    pid = other.info.backend_pid
+    assert scalar(db, "select xact_start is null or state = 'idle' from pg_stat_activity where pid = %s", pid)
+    assert scalar(db, "select count(*) from pg_locks where pid = %s", pid) == 0
+    assert (
+        scalar(
+            db,
+            "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from"
+            " pg_database where datname = current_database())",
+        )
+        == 0
+    )
+
+
+def test_renewals_of_two_schedulers_in_different_orders_do_not_deadlock(db: Session, other: Session) -> None:
+    names = [f"schedule {number}" for number in range(50)]
+    for _ in range(20):
+        assert len(lead(db, ONE, names)) + len(lead(other, OTHER, names[::-1])) == 50

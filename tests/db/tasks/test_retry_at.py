@@ -115,3 +115,21 @@ def test_there_is_no_retry_at_or_past_the_deadline(db: Session, retry_after: flo
     assert delay(db, FIXED, retry_after=retry_after, deadline=at) is None
     assert delay(db, FIXED, retry_after=retry_after, deadline=at - timedelta(seconds=1)) is None
     assert delay(db, FIXED, retry_after=retry_after, deadline=at + timedelta(microseconds=1)) == 60
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        '"text"',
+        "[]",
+        "{}",
+        '{"max_retries":1e300,"intervals":[1],"codes":["BOOM"]}',
+        '{"max_retries":3,"intervals":[1e300],"codes":["BOOM"]}',
+        '{"max_retries":3,"intervals":["soon"],"codes":["BOOM"]}',
+        '{"max_retries":3,"intervals":[1],"codes":"BOOM"}',
+        '{"max_retries":3,"intervals":[1],"codes":["BOOM"],"jitter":"often"}',
+    ],
+)
+def test_a_policy_that_cannot_be_read_allows_no_retry(db: Session, policy: str) -> None:
+    asked = "select horsies.retry_at(%s::json, 1, 'BOOM', null, null, horsies.now())"
+    assert scalar(db, asked, policy) is None

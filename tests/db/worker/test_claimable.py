@@ -12,7 +12,7 @@ type Rooms = dict[str, tuple[int | None, int | None]]
 
 def claimable(db: Session, worker: DrivenWorker, names: Sequence[str], free: int = 1) -> Rooms:
     rows = db.execute("select * from horsies.claimable(%s, %s::text[], %s)", (worker.id, list(names), free))
-    return {name: (room, cluster_room) for name, room, cluster_room in rows}
+    return {name: (room, cluster_room) for name, room, cluster_room, _limit in rows}
 
 
 def worker_with_tasks(db: Session, **counts: int) -> DrivenWorker:

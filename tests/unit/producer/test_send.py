@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -206,3 +206,18 @@ class TestSuppression:
             thread.start()
             thread.join()
         assert seen == [False]
+
+
+@pytest.mark.parametrize("hours", [-12, -5, 0, 5, 14])
+def test_a_deadline_at_the_end_of_time_can_be_read_in_every_time_zone(hours: int) -> None:
+    deadline = datetime.max.replace(tzinfo=timezone(timedelta(hours=hours)))
+    request = prepare(app.producer, asked(1, options=TaskSendOptions(good_until=deadline))).unwrap().request
+    assert request.good_until is not None
+    for other in (-14, 0, 14):
+        assert request.good_until.astimezone(timezone(timedelta(hours=other))).year == 9999
+
+
+def test_other_deadlines_are_sent_as_given() -> None:
+    for deadline in (None, NOON, datetime(9999, 1, 1, tzinfo=UTC)):
+        request = prepare(app.producer, asked(1, options=TaskSendOptions(good_until=deadline))).unwrap().request
+        assert request.good_until == deadline

@@ -53,3 +53,30 @@ def test_a_task_that_freezes_time_does_not_end_concurrent_tasks() -> None:
     assert attempts[job.fence].begin(cast("CurrentTask", None))
     with freeze_time("2040-01-01"):
         assert attempts[job.fence].end() is None
+
+
+DAY_S = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_obeyed"),
+    [(0, True), (2 * DAY_S, True), (30 * DAY_S, True), (30 * DAY_S + 1, False), (-1, False)]
+    + [(odd, False) for odd in (True, "120", None, float("nan"), float("inf"), [1], 10**400)],
+)
+def test_a_retry_after_is_obeyed_up_to_30_days_and_otherwise_the_error_says_why_not(
+    wanted: object,
+    is_obeyed: bool,  # noqa: FBT001
+) -> None:
+    app = Horsies(AppConfig(broker=PostgresConfig(database_url="postgresql://h/db")))
+
+    @app.task("call")
+    def quota() -> TaskResult[None, TaskError]:
+        return TaskResult(err=TaskError(error_code="QUOTA", message="come back later", data={"retry_after": wanted}))
+
+    executor = Executor(app.registry, {}, "UNHANDLED_EXCEPTION", app.producer.runner)
+    call = ReadyCall(Job(Fence(uuid4(), 1), 1, "call", "default", b"{}"), app.registry.get("call"), (), {})
+    report = executor.conclude(call, quota())
+    assert report.error_code == "QUOTA"
+    assert report.retry_after == (float(cast("float", wanted)) if is_obeyed else None)
+    assert (b"retry_after was ignored" in report.result) is not is_obeyed
+    assert b"come back later" in report.result

@@ -1,12 +1,19 @@
--- Purpose: Delete what is older than the retention period: whole days (UTC) of history are dropped, together with
--- the attempts of their tasks and the records of their reruns. Returns how many days were dropped. Attempts have no
--- index by time, so they are scanned only when a day is dropped. An old attempt of a task that ended on a day that
--- is kept stays with it.
--- Locks: attempts and reruns that are deleted; last, because it blocks everybody, history, exclusively and briefly.
--- After 100 ms the function gives up, and the next call tries again.
+-- Purpose: Delete what is older than the retention period, one step for each call: the oldest partition of history
+-- that is older as a whole, with the attempts and the reruns of its tasks; or rows of the default partition. Call
+-- again until it returns 0: it returns how many partitions were dropped (0 or 1) or, before that, how many rows were
+-- deleted if there may be more of them. No step deletes more than `most` rows, and rows are deleted in transactions
+-- before the one that drops their partition, so a partition that cannot be dropped costs nothing that was done before.
+--
+-- A partition cannot be dropped while another transaction reads history. Then up to `most` of its rows are deleted, so
+-- that a reader that never ends does not keep history for ever, and 0 is returned: the next step can wait.
+--
+-- An old attempt of a task that ended on a day that is kept stays with the task.
+--
+-- Locks: the rows that are deleted; or, because it blocks everybody, history, exclusively and briefly, before the
+-- partition is dropped. After 100 ms the function gives up, and the next call tries again.
 -- Called by: queries/worker.py.
 -- Granted to: worker.
-create function horsies.prune(keep_hours double precision) returns int
+create function horsies.prune(keep_hours double precision, most int default 10000) returns int
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set lock_timeout = '100ms'
@@ -14,25 +21,56 @@ as $function$
 declare
     oldest_kept constant timestamp := (horsies.now() - make_interval(secs => keep_hours * 3600)) at time zone 'UTC';
     first_kept constant timestamptz := date_trunc('day', oldest_kept) at time zone 'UTC';
-    old_days name[];
-    old_day name;
+    oldest name;
+    ids uuid[];
+    deleted int;
 begin
-    delete from horsies.history_default h where h.finished_at < first_kept;
-    select array_agg(c.relname order by c.relname) into old_days
-    from pg_inherits i join pg_class c on c.oid = i.inhrelid
-    where i.inhparent = to_regclass('{horsies}.history') and c.relname ~ '^history_[0-9]{8}$'
-      and to_date(right(c.relname, 8), 'YYYYMMDD') < oldest_kept::date;
-    if old_days is null then
+    ids := array(select h.id from horsies.history_default h where h.finished_at < first_kept limit most);
+    if cardinality(ids) > 0 then
+        delete from horsies.attempts a where a.task_id = any (ids);
+        delete from horsies.reruns r where r.origin = any (ids);
+        delete from horsies.history_default h where h.id = any (ids);
+        return cardinality(ids);
+    end if;
+
+    -- The names sort by time, so the index of names has the oldest partition first.
+    select days.relname into oldest
+    from pg_class days
+    where days.relnamespace = (select c.relnamespace from pg_class c where c.oid = to_regclass('{horsies}.history'))
+      and days.relname > 'history_0' and days.relname < 'history_a' and days.relkind = 'r' and days.relispartition
+      and days.relname ~ '^history_([0-9]{6}|[0-9]{8})$'
+      and case length(days.relname)
+          when length('history_YYYYMMDD') then to_date(right(days.relname, 8), 'YYYYMMDD') + 1
+          else (to_date(right(days.relname, 6), 'YYYYMM') + interval '1 month')::date end <= oldest_kept::date
+    order by days.relname limit 1;
+    if oldest is null then
         return 0;
     end if;
-    delete from horsies.attempts a
-    where a.finished_at < first_kept
-      and not exists (select from horsies.tasks t where t.id = a.task_id)
-      and not exists (select from horsies.history h where h.id = a.task_id and h.finished_at >= first_kept);
-    delete from horsies.reruns r where r.sent_at < first_kept;     -- an origin ends before its rerun is sent
-    foreach old_day in array old_days loop
-        execute format('drop table {horsies}.%I', old_day);
-    end loop;
-    return cardinality(old_days);
+    execute format(
+        'delete from {horsies}.attempts where ctid = any (array('
+        ' select a.ctid from {horsies}.attempts a join {horsies}.%I h on h.id = a.task_id limit $1))', oldest)
+    using most;
+    get diagnostics deleted = row_count;
+    if deleted = most then
+        return deleted;
+    end if;
+    execute format(
+        'delete from {horsies}.reruns where ctid = any (array('
+        ' select r.ctid from {horsies}.reruns r join {horsies}.%I h on h.id = r.origin limit $1))', oldest)
+    using most;
+    get diagnostics deleted = row_count;
+    if deleted = most then
+        return deleted;
+    end if;
+    begin
+        lock table only horsies.history in access exclusive mode;
+        execute format('drop table {horsies}.%I', oldest);
+        return 1;
+    exception when lock_not_available then
+        execute format(
+            'delete from {horsies}.%I where ctid = any (array(select h.ctid from {horsies}.%I h limit $1))',
+            oldest, oldest) using most;
+        return 0;
+    end;
 end
 $function$;

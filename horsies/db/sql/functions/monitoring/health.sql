@@ -26,10 +26,8 @@ begin
     select count(*) into live_rows from (select from horsies.tasks limit 1000000) as live;
     select s.n_dead_tup into dead_rows
     from pg_stat_all_tables s where s.relid = to_regclass('{horsies}.tasks');
-    select count(*) into days_ahead
-    from pg_inherits i join pg_class c on c.oid = i.inhrelid
-    where i.inhparent = to_regclass('{horsies}.history') and c.relname ~ '^history_[0-9]{8}$'
-      and to_date(right(c.relname, 8), 'YYYYMMDD') >= today;
+    select coalesce(sum(p.end_day - greatest(p.first_day, today)), 0) into days_ahead
+    from horsies.history_partitions() as p where p.end_day > today;
     default_has_rows := exists (select from horsies.history_default);
     select max(extract(epoch from horsies.uuid_time(t.id) - t.sent_at)) into sender_skew_seconds
     from (

@@ -16,7 +16,7 @@ create function horsies.move_to_history(
 language plpgsql as $function$
 declare
     ended_ids uuid[];
-    nodes uuid[];
+    nodes horsies.history[];
 begin
     with ended as (
         delete from horsies.tasks t
@@ -28,7 +28,7 @@ begin
         returning t.*, given.ok, given.result, given.code, given.hostname, given.pid, given.process_name
     ),
     kept as (
-        insert into horsies.history
+        insert into horsies.history as h
             (id, task_name, queue, priority, args, status, result, error_code, run_at, good_until, attempt,
              retry_policy, timeout_ms, worker_id, exchange_no, worker_hostname, worker_pid, worker_process_name,
              sent_at, claimed_at, started_at, finished_at, fingerprint, idempotency_key, progress, workflow_id,
@@ -39,9 +39,10 @@ begin
                e.started_at, clock, e.fingerprint, e.idempotency_key, e.progress, e.workflow_id, e.node_index,
                e.root_id, e.item, e.rerun_of
         from ended e
-        returning id, workflow_id
+        returning h.id, case when h.workflow_id is not null then h end as node
     )
-    select array_agg(kept.id), array_agg(kept.id) filter (where kept.workflow_id is not null) into ended_ids, nodes
+    select array_agg(kept.id), array_agg(kept.node) filter (where (kept.node).id is not null)
+    into ended_ids, nodes
     from kept;
     if nodes is not null then
         perform horsies.workflow_note(nodes, clock);

@@ -3,7 +3,7 @@
 -- (seconds) in the error overrides the policy's delay. Fixed delay: the interval of this attempt. Exponential delay:
 -- base * 2^(attempt - 1), at most `max_delay` if the policy has one. Jitter changes either by up to 25 % in both
 -- directions, so that tasks that failed together are not all retried at the same time. Jitter never exceeds
--- `max_delay`: at that limit, delays are spread over the 25 % below it.
+-- `max_delay`: at that limit, delays are spread over the 25 % below it. A policy that cannot be read allows no retry.
 -- Locks: none.
 -- Called by: finish_batch.
 -- Granted to: nobody.
@@ -14,7 +14,7 @@ create function horsies.retry_at(
 language plpgsql as $function$
 declare
     delay double precision := retry_after;
-    max_delay constant double precision := coalesce((policy ->> 'max_delay')::double precision, 'infinity');
+    max_delay double precision;
     due timestamptz;
 begin
     if policy is null or failed_attempt > (policy ->> 'max_retries')::int
@@ -23,6 +23,7 @@ begin
     then
         return null;
     end if;
+    max_delay := coalesce((policy ->> 'max_delay')::double precision, 'infinity');
     if delay is null then
         delay := case policy ->> 'strategy'
             when 'exponential' then (policy -> 'intervals' ->> 0)::double precision * 2 ^ (failed_attempt - 1)
@@ -35,5 +36,7 @@ begin
     end if;
     due := clock + make_interval(secs => delay);
     return case when (due >= deadline) is not true then due end;
+exception when data_exception then
+    return null;
 end
 $function$;

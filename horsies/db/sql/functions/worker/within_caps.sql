@@ -1,6 +1,6 @@
 -- Purpose: Select, in their order, the candidate tasks that fit into the remaining room of their queues. From queues
 -- with a limit, only tasks are selected that can start at once because the worker still has something `free`.
--- Locks: none. The caller holds the advisory locks of the limits.
+-- Locks: none. The caller holds the locks of the limits.
 -- Called by: claim.
 -- Granted to: nobody.
 create function horsies.within_caps(candidates uuid[], names text[], rooms int[], free int) returns uuid[]

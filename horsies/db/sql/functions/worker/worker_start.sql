@@ -1,6 +1,7 @@
 -- Purpose: Register a worker. From then on it may claim tasks and must send heartbeats. `queue_caps` has one element
 -- for each of its queues; null means no limit. Workers call this first, and again after they were declared dead.
--- Locks: the worker's new row.
+-- The rows by which claims lock these limits are created here, so that a claim need not insert them.
+-- Locks: the worker's new row; new rows of `locks`.
 -- Called by: queries/worker.py.
 -- Granted to: worker.
 create function horsies.worker_start(
@@ -10,6 +11,10 @@ create function horsies.worker_start(
 ) returns void
 security definer set search_path = pg_catalog, pg_temp
 language sql as $function$
+    insert into horsies.locks (name)
+    select 'queue ' || d.name from unnest(queue_names, queue_caps) as d (name, cap) where d.cap is not null
+    order by d.name
+    on conflict do nothing;
     insert into horsies.workers
         (id, hostname, pid, process_name, boot_id, pid_namespace, process_start, library_version, processes,
          concurrency, queues, caps, cluster_cap, task_names, stale_after, started_at, heartbeat_at)

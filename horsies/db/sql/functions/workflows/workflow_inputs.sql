@@ -5,7 +5,7 @@
 -- than `most` bytes, only `workflow_id` and `index` are returned, and the child calls again without a limit.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
--- Called by: claim; queries/workflows.py.
+-- Called by: take; queries/workflows.py.
 -- Granted to: worker.
 create function horsies.workflow_inputs(run uuid, node_index int, most int) returns json
 security definer set search_path = pg_catalog, pg_temp

@@ -1,4 +1,5 @@
--- Purpose: Record on workflow nodes that their tasks have ended at this time, and advance their runs. The task of a
+-- Purpose: Record on workflow nodes that their tasks have ended at this time, and advance their runs. The history rows
+-- of the tasks are passed in, because a statement that reads them would lock every partition of history. The task of a
 -- workflow node only builds the run, and the task of a map node only expands or collects the map: the node stays
 -- open unless the task ended before it did so. Such a task commits its work in one transaction, and its end is
 -- committed in a later one. If a failover loses the first, the worker still reports the end to the new primary. The
@@ -7,7 +8,7 @@
 -- Locks: none. The caller holds the root runs, under which alone nodes change.
 -- Called by: move_to_history.
 -- Granted to: nobody.
-create function horsies.workflow_note(ended uuid[], at timestamptz) returns void
+create function horsies.workflow_note(ended horsies.history[], at timestamptz) returns void
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set jit = off set plan_cache_mode = force_generic_plan
@@ -24,8 +25,8 @@ begin
             error_code = case when h.status = 'COMPLETED' and n.kind <> 'task' then 'WORKFLOW_ENQUEUE_FAILED'
                               else h.error_code end,
             started_at = h.started_at, finished_at = at
-        from horsies.history h
-        where h.id = any (ended) and h.finished_at = at and h.item is null and n.workflow_id = h.workflow_id
+        from unnest(ended) as h
+        where h.item is null and n.workflow_id = h.workflow_id
           and n.index = h.node_index and n.task_id = h.id and n.status = 'ENQUEUED' and n.child_id is null
           and coalesce(n.open_items, 0) = 0
         returning n.workflow_id, n.index
@@ -33,7 +34,7 @@ begin
     select array_agg(noted.workflow_id), array_agg(noted.index) into runs, indexes from noted;
     perform horsies.workflow_advance(runs, indexes);
     if coalesce(cardinality(runs), 0) < cardinality(ended) then
-        perform horsies.workflow_note_items(ended, at);
+        perform horsies.workflow_note_items(ended);
     end if;
 end
 $function$;

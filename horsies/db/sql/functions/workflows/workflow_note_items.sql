@@ -3,15 +3,15 @@
 -- Locks: none. The caller holds the root runs, under which alone nodes change.
 -- Called by: workflow_note.
 -- Granted to: nobody.
-create function horsies.workflow_note_items(ended uuid[], at timestamptz) returns void
+create function horsies.workflow_note_items(ended horsies.history[]) returns void
 language plpgsql as $function$
 declare
     runs uuid[]; indexes int[];
 begin
     with noted as (
         update horsies.workflow_items i set is_ok = h.status = 'COMPLETED', result = h.result
-        from horsies.history h
-        where h.id = any (ended) and h.finished_at = at and h.item is not null and i.workflow_id = h.workflow_id
+        from unnest(ended) as h
+        where h.item is not null and i.workflow_id = h.workflow_id
           and i.index = h.node_index and i.item = h.item and i.is_ok is null
         returning i.workflow_id, i.index
     ),

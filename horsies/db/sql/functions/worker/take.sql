@@ -1,0 +1,50 @@
+-- Purpose: Give a worker up to `most` of these waiting tasks, in the given order, and mark them RUNNING, or CLAIMED
+-- for `lease_seconds`. `rooms` tells which of their queues have a limit (null: none has). Rows that other workers have
+-- locked and rows that have changed since they were read are skipped. Returns what `claim` returns.
+--
+-- The condition for a waiting row is `worker_id is null`, which a constraint makes equivalent to PENDING. A condition
+-- on the status would let the planner use partial indexes where it should fetch rows by their ids.
+--
+-- Locks: the task rows that are taken, SKIP LOCKED. The caller holds the locks of limits.
+-- Called by: claim, take_singly.
+-- Granted to: nobody.
+create function horsies.take(
+    claiming_worker uuid, exchange bigint, candidates uuid[], most int, clock timestamptz,
+    lease_seconds double precision, queue_names text[], rooms int[]
+) returns table (
+    id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
+    inputs json, due_in double precision
+)
+language plpgsql as $function$
+declare
+    most_inputs constant int := 65536;              -- bytes for one task
+begin
+    return query
+    with locked as materialized (
+        select t.id, oldest.place
+        from unnest(candidates) with ordinality as oldest (id, place)
+        join horsies.tasks t on t.id = oldest.id
+        where t.worker_id is null and not t.held and t.run_at <= clock
+        order by oldest.place limit most
+        for update of t skip locked
+    ),
+    claimed as (
+        update horsies.tasks t
+        set status = case when lease_seconds is null then 'RUNNING' else 'CLAIMED' end,
+            worker_id = claiming_worker, exchange_no = exchange, claimed_at = clock,
+            attempt = t.attempt + (lease_seconds is null)::int,
+            started_at = case when lease_seconds is null then clock end,
+            lease_until = clock + make_interval(secs => lease_seconds)
+        from locked where t.id = locked.id
+        returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, t.queue, t.root_id,
+                  t.workflow_id, t.node_index, locked.place
+    )
+    select c.id, c.task_name, c.args, c.attempt, c.timeout_ms, c.queue,
+           rooms is not null and exists (select from unnest(queue_names, rooms) as q (name, room)
+                                         where q.name = c.queue and q.room is not null),
+           c.root_id, case when c.root_id is not null then
+               horsies.workflow_inputs(c.workflow_id, c.node_index, most_inputs) end,
+           null::double precision
+    from claimed c order by c.place;
+end
+$function$;

@@ -1,0 +1,44 @@
+"""`take`: gives a worker the tasks that still wait, in the given order."""
+
+from typing import Any
+from uuid import UUID
+
+from tests.support.factories import DrivenWorker, numbered_id, request, send
+from tests.support.sessions import Session, row
+
+TAKE = "select id, capped from horsies.{}(%s, 1, %s::uuid[], %s, horsies.now(), %s::float8, %s::text[], %s::int[])"
+
+
+def take(
+    db: Session, ids: list[UUID], most: int = 10, *, lease_s: float | None = None, function: str = "take", **caps: int
+) -> list[Any]:
+    worker = DrivenWorker(db)
+    queues, rooms = (list(caps), list(caps.values())) if caps else (None, None)
+    return db.execute(TAKE.format(function), (worker.id, ids, most, lease_s, queues, rooms)).fetchall()
+
+
+def test_they_come_in_the_given_order_and_run(db: Session) -> None:
+    ids = [send(db, request(numbered_id(number))) for number in (3, 1, 2)]
+    assert take(db, ids, 2) == [(ids[0], False), (ids[1], False)]
+    assert [row(db, "tasks", task_id)["status"] for task_id in ids] == ["RUNNING", "RUNNING", "PENDING"]
+    assert row(db, "tasks", ids[0])["attempt"] == 1
+
+
+def test_with_a_lease_they_wait_in_their_worker(db: Session) -> None:
+    task_id = send(db)
+    assert take(db, [task_id], lease_s=60) == [(task_id, False)]
+    assert (row(db, "tasks", task_id)["status"], row(db, "tasks", task_id)["attempt"]) == ("CLAIMED", 0)
+
+
+def test_tasks_that_are_locked_or_no_longer_due_are_skipped(db: Session, other: Session) -> None:
+    locked, later, free = (send(db, request(numbered_id(number))) for number in range(3))
+    db.execute("update horsies.tasks set run_at = horsies.now() + interval '1 hour' where id = %s", (later,))
+    with other.transaction():
+        other.execute("select from horsies.tasks where id = %s for update", (locked,))
+        assert take(db, [locked, later, free]) == [(free, False)]
+    assert take(db, [free]) == []
+
+
+def test_they_say_whether_their_queue_has_a_limit(db: Session) -> None:
+    ids = [send(db, request(numbered_id(number), queue=queue)) for number, queue in enumerate("ab")]
+    assert take(db, ids, a=5) == [(ids[0], True), (ids[1], False)]
