@@ -16,9 +16,11 @@ RETRYABLE = (
     errors.SerializationFailure,
     errors.DeadlockDetected,
     errors.ReadOnlySqlTransaction,  # a standby server, after a failover
-    TimeoutError,  # no answer over a connection that seems to be open
-    ConnectionError,  # raised by drivers other than psycopg
+    OSError,  # raised by drivers other than psycopg, or no file descriptor is left
 )
+# The errors of a call that are reported as values: those of the driver, text with a lone surrogate, and an operating
+# system that has no file descriptor or no memory left.
+CALL_ERRORS = (psycopg.Error, UnicodeEncodeError, OSError)
 # Subclasses of OperationalError that a retry does not fix.
 PERMANENT = (
     errors.InvalidPassword,
@@ -55,7 +57,7 @@ def call_failed(error: Exception) -> CallFailedError:
     # The details of a message (the row, the statement) may contain arguments, which must not reach a log.
     message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     text = " ".join(mask_secrets(message or str(error)).split()) or type(error).__name__
-    if not isinstance(error, (psycopg.Error, TimeoutError)):
+    if not isinstance(error, (psycopg.Error, OSError)):
         return CallFailedError(text, retryable=False)
     failure = CallFailedError(f"{type(error).__name__}: {text}", retryable=is_retryable(error))
     failure.__cause__ = error

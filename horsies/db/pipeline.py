@@ -14,10 +14,13 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ExecStatus
 
 from horsies.db.connect import Database
-from horsies.db.operations import Call, Rows
+from horsies.db.operations import Call, Rows, nothing
 
 type Groups = Sequence[Sequence[Call[Any]]]
 
+# A transaction on a shared session must not depend on the session's default isolation level.
+_BEGIN = Call[None]("begin isolation level read committed", (), nothing)
+_COMMIT = Call[None]("commit", (), nothing)
 _DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.PIPELINE_SYNC)
 _prepared: WeakKeyDictionary[BaseConnection[Any], dict[bytes, bytes]] = WeakKeyDictionary()
 
@@ -48,11 +51,12 @@ async def round_trip_async(
 
 def _run_pipeline(database: Database, connection: BaseConnection[Any], groups: Groups) -> PQGen[list[list[Any]]]:
     pgconn, adapt = connection.pgconn, Transformer(connection)
-    prepared = None if database.config.pgbouncer_transaction_mode else _prepared.setdefault(connection, {})
+    is_pooled, settings = database.shares_sessions, database.transaction_settings(connection)
+    prepared = None if is_pooled else _prepared.setdefault(connection, {})
     answers = 0
     pgconn.enter_pipeline_mode()
     for group in groups:
-        for call in group:
+        for call in (_BEGIN, settings, *group, _COMMIT) if is_pooled else group:
             statement = database.numbered(call)
             params = adapt.dump_sequence(call.params, [PyFormat.TEXT] * len(call.params))
             if prepared is None:
@@ -78,4 +82,6 @@ def _run_pipeline(database: Database, connection: BaseConnection[Any], groups: G
             rows.append(adapt.load_rows(0, result.ntuples, tuple))
     pgconn.exit_pipeline_mode()
     found = iter(rows)
-    return [[call.decode(next(found)) for call in group] for group in groups]
+    sent = [(settings, *group) for group in groups] if is_pooled else groups
+    replies = [[call.decode(next(found)) for call in group] for group in sent]
+    return [of_group[1:] for of_group in replies] if is_pooled else replies

@@ -49,6 +49,7 @@ from uuid import UUID
 import psycopg
 
 from horsies.db.connect import Database
+from horsies.db.pipeline import round_trip
 from horsies.db.queries import worker as worker_queries
 from horsies.errors import ErrorCode, HorsiesError
 from horsies.process import STOP_SIGNALS, StopSignals, adopt_socket, socket_pair
@@ -379,8 +380,7 @@ class _Loop:
             select.select((), (), (), pause)
             with suppress(psycopg.Error), self._app.database.connect() as connection:
                 call = worker_queries.reap(self._worker_id, MAX_REAPED)
-                rows = connection.execute(self._app.database.statement(call), call.params).fetchall()
-                log_reaped(call.decode(rows))
+                log_reaped(round_trip(self._app.database, connection, [call])[0][0])
                 return
 
 
