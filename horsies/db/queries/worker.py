@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from horsies.db.operations import Call, Rows, many, nothing, scalar
+from horsies.db.operations import Call, Rows, first, many, nothing, scalar
 from horsies.db.queries.rows import ClaimedTask
 
 _CLAIM = "select * from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[])"
@@ -115,6 +115,20 @@ class LocalWorker:
     worker_id: UUID
     pid: int
     process_start: str
+
+
+class WorkerBeats(NamedTuple):
+    """The heartbeats of a worker.
+
+    Attributes:
+        worker_id: the worker.
+        beats: the number of its heartbeats.
+        stale_after_s: the seconds of silence after which it is dead.
+    """
+
+    worker_id: UUID
+    beats: int
+    stale_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,14 +256,28 @@ def worker_stop(worker_id: UUID) -> Call[None]:
 
 
 def reap(proven_dead: UUID | None, limit: int) -> Call[ReapCounts]:
-    """Recover the tasks of dead workers.
+    """Recover the tasks of workers that were declared dead.
 
     Args:
-        proven_dead: a worker that is known to be dead; None: all workers whose heartbeat is too old.
+        proven_dead: a worker that is known to be dead, and is declared dead now; None: no other worker.
         limit: the largest number of tasks.
     """
     return Call(
         "select * from horsies.reap(%s::uuid, %s::int)", (proven_dead, limit), lambda rows: ReapCounts(*rows[0])
+    )
+
+
+def worker_beats() -> Call[list[WorkerBeats]]:
+    """List all workers with the number of their heartbeats."""
+    return Call("select * from horsies.worker_beats()", (), many(WorkerBeats))
+
+
+def reap_silent(silent: WorkerBeats, limit: int) -> Call[ReapCounts | None]:
+    """Declare a worker dead that was seen silent for too long, and recover its tasks; None: it has sent a heartbeat."""
+    return Call(
+        "select * from horsies.reap_silent(%s, %s::bigint, %s::int)",
+        (silent.worker_id, silent.beats, limit),
+        first(ReapCounts),
     )
 
 
