@@ -9,10 +9,11 @@ import psycopg
 import typer
 
 from horsies.cli.database import AS_JSON, LOCATOR, SCHEMA, URL, database_config
+from horsies.cli.output import say
 from horsies.config.postgres import PostgresConfig
 from horsies.config.urls import LibpqUrl, with_driver
 from horsies.db import migrate as migrations
-from horsies.db.connect import Database
+from horsies.db.connect import MIGRATION_LIMIT_S, Database
 from horsies.db.errors import call_failed
 
 db = typer.Typer(
@@ -35,7 +36,7 @@ def migrate(
     Example: horsies db migrate instance:app
     """
     applied = _ask(database_config(locator, database_url, schema), migrations.migrate)
-    typer.echo(f"applied: {', '.join(applied)}" if applied else "the schema is up to date")
+    say(f"applied: {', '.join(applied)}" if applied else "the schema is up to date")
 
 
 @db.command()
@@ -53,9 +54,9 @@ def status(
     config = database_config(locator, database_url, schema)
     found = _ask(config, migrations.status)
     if as_json:
-        typer.echo(json.dumps(asdict(found) | {"is_current": found.is_current}))
+        say(json.dumps(asdict(found) | {"is_current": found.is_current}))
     else:
-        typer.echo(f"schema {config.schema_name!r} at {config.masked_url()}: {found.describe()}")
+        say(f"schema {config.schema_name!r} at {config.masked_url()}: {found.describe()}")
     raise typer.Exit(0 if found.is_current else 1)
 
 
@@ -93,14 +94,14 @@ def url(
     address = database_config(locator, database_url, None).resolve_url()
     shown = address if show_password else LibpqUrl(address).masked()
     if shown != address:
-        typer.echo("the password is hidden; --show-password shows it", err=True)
+        say("the password is hidden; --show-password shows it", err=True)
     printed = with_driver(shown, driver)
-    typer.echo(json.dumps({"url": printed}) if as_json else printed)
+    say(json.dumps({"url": printed}) if as_json else printed)
 
 
 def _ask[T](config: PostgresConfig, question: Callable[[psycopg.Connection[Any], str], T]) -> T:
     try:
-        with Database(config).connect() as connection:
+        with Database(config).connect(limit_s=MIGRATION_LIMIT_S) as connection:
             return question(connection, config.schema_name)
     except (psycopg.Error, migrations.SchemaTooNewError) as error:
         raise config.unusable(call_failed(error).message) from error

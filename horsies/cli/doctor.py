@@ -8,14 +8,15 @@ import psycopg
 import typer
 
 from horsies.cli.database import AS_JSON, LOCATOR, database_config
-from horsies.cli.output import ago, counted, print_json
+from horsies.cli.output import ago, counted, print_json, say
 from horsies.db import health, migrate
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries.rows import HealthRow, WaitingNameRow
+from horsies.db.restrictions import find_restrictions
 from horsies.embedded.server import EmbeddedError
-from horsies.rendering import printable
+from horsies.rendering import printable_line
 from horsies.version import __version__
 
 _OLD_SNAPSHOT_S = 600
@@ -60,7 +61,7 @@ def doctor(
         print_json([finding._asdict() for finding in findings])
     for look, found, fix in [] if as_json else findings:
         mark = "ok " if fix is None else "!! "
-        typer.echo(f"{mark} {look:<12} {printable(found)}" + (f"\n    fix: {fix}" if fix else ""))
+        say(f"{mark} {look:<12} {printable_line(found)}" + (f"\n  fix: {fix}" if fix else ""))
     raise typer.Exit(1 if any(finding.fix for finding in findings) else 0)
 
 
@@ -78,6 +79,7 @@ def _examine(database: Database, connection: Connection) -> Iterator[Finding]:
     )
     yield from _examine_server(database.ask(connection, monitoring_queries.health()))
     yield _examine_notices(database, connection)
+    yield from _examine_restrictions(connection)
     yield from _examine_workers(database, connection)
 
 
@@ -111,6 +113,14 @@ def _examine_notices(database: Database, connection: Connection) -> Finding:
         return Finding("notices", f"take {took * 1000:.1f} ms from one connection to another")
     fix = "if PgBouncer runs in transaction mode, set pgbouncer_transaction_mode=True and session_database_url"
     return Finding("notices", f"do not arrive within {_NOTICE_WITHIN_S:.0f} s", fix)
+
+
+def _examine_restrictions(connection: Connection) -> Iterator[Finding]:
+    restrictions = find_restrictions(connection, with_scheduler=True)
+    for found, fix in restrictions:
+        yield Finding("limits", found, fix)
+    if not restrictions:
+        yield Finding("limits", "connections and settings of transactions are not restricted")
 
 
 def _examine_workers(database: Database, connection: Connection) -> Iterator[Finding]:

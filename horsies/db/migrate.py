@@ -7,9 +7,11 @@ import psycopg
 from horsies.db import sqlfiles
 from horsies.db.sqlfiles import admin, bind
 from horsies.errors import ConfigurationError, ErrorCode
+from horsies.rendering import printable
 from horsies.version import __version__
 
 _PARTITION_DAYS = 14
+_MAX_LOCK_WAIT_S = 10
 _ENCODINGS_OF_ANY_TEXT = ("UTF8", "SQL_ASCII", None)  # None: a pooler does not report it
 
 
@@ -113,13 +115,14 @@ def migrate(connection: psycopg.Connection, schema: str) -> list[str]:
 
     Raises:
         SchemaTooNewError: the schema belongs to a newer release.
+        psycopg.errors.LockNotAvailable: another session has held the lock for 10 seconds; the message says which.
     """
     found = status(connection, schema)
     check_not_newer(found, schema)
     if found.is_current:
         return []
     with connection.transaction():
-        connection.execute(admin("lock").encode())
+        _take_lock(connection)
         found = status(connection, schema)
         check_not_newer(found, schema)
         if found.is_current:  # another process has migrated it meanwhile
@@ -129,6 +132,30 @@ def migrate(connection: psycopg.Connection, schema: str) -> list[str]:
         version = (found.latest, sqlfiles.functions_hash(schema), __version__)
         connection.execute(bind(admin("record_version"), schema), version)
     return [*applied, "functions"]
+
+
+def _take_lock(connection: psycopg.Connection) -> None:
+    connection.execute(admin("limit_lock").encode(), (f"{_MAX_LOCK_WAIT_S}s",))
+    try:
+        with connection.transaction():  # a savepoint, so that the holder can be looked up after a failure
+            connection.execute(admin("lock").encode())
+    except psycopg.errors.LockNotAvailable as error:
+        message = (
+            f"another session has held the lock of migrations for {_MAX_LOCK_WAIT_S} s: {_lock_holder(connection)}"
+        )
+        raise psycopg.errors.LockNotAvailable(message) from error
+    connection.execute(admin("limit_lock").encode(), ("0",))
+
+
+def _lock_holder(connection: psycopg.Connection) -> str:
+    holder = connection.execute(admin("lock_holder").encode()).fetchone()
+    if holder is None:
+        return "it has just released it"
+    pid, program, user = (printable(str(value)) for value in holder)
+    return (
+        f"process {pid} ({program or 'without a name'}, user {user}); wait until its migration has ended, or end it: "
+        f"select pg_terminate_backend({pid})"
+    )
 
 
 def _apply(connection: psycopg.Connection, number: int, schema: str) -> str:
