@@ -11,7 +11,6 @@ import psycopg
 from psycopg import AsyncConnection
 
 from horsies.config.app import WorkerResilienceConfig
-from horsies.db.bounded import STATEMENT_LIMIT_S
 from horsies.db.connect import MIGRATION_LIMIT_S, Database
 from horsies.db.errors import call_failed
 from horsies.db.operations import Call, CallFailedError
@@ -20,6 +19,7 @@ from horsies.events import event
 from horsies.process import monotonic
 
 _OPEN_AGAIN_S = 30.0
+_WORKER_LIMIT_S = 60.0  # exchanges and maintenance handle many tasks in one statement
 
 type Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -103,7 +103,7 @@ class WorkerConnection:
     """
 
     def __init__(
-        self, database: Database, limit_s: float = STATEMENT_LIMIT_S, fallback: "WorkerConnection | None" = None
+        self, database: Database, limit_s: float = _WORKER_LIMIT_S, fallback: "WorkerConnection | None" = None
     ) -> None:
         self._database = database
         self._limit_s = limit_s

@@ -55,7 +55,6 @@ _SETTLE_AFTER_FORCED_STOP_S = 10.0
 _LANES = 2
 _REPEAT_HEARTBEAT_S = 1.0
 _HEARTBEAT_LIMIT_S = 4.0
-_MAINTENANCE_LIMIT_S = 60.0
 
 
 class Supervisor:
@@ -168,7 +167,7 @@ class Supervisor:
 
     def _services(self) -> Sequence[Coroutine[Any, Any, None]]:
         maintenance = MaintenanceService(
-            WorkerConnection(self._database, _MAINTENANCE_LIMIT_S, self._lanes[0]), self._settings.recovery
+            WorkerConnection(self._database, fallback=self._lanes[0]), self._settings.recovery
         )
         services = [*self._exchange.services(), self._send_heartbeats(), self._poll(), maintenance.run()]
         if self._options.scheduler:
