@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Never, Protocol, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, Unpack, cast, overload
 
 from horsies.checks.app import check_app, find_live_warnings, wrong_policies
 from horsies.checks.exception_mappers import unmatched_entries
@@ -18,6 +18,7 @@ from horsies.codes import OnError
 from horsies.config.app import AppConfig
 from horsies.config.queues import DEFAULT_QUEUE, QueueMode
 from horsies.config.retry import ExceptionMapper, RetryPolicy
+from horsies.db.rights import Kind
 from horsies.errors import (
     ConfigurationError,
     ErrorCode,
@@ -286,7 +287,9 @@ class Horsies:
         """Return the names of the tasks that are defined so far, sorted."""
         return self.registry.names
 
-    def check(self, *, live: bool = False) -> list[HorsiesError]:
+    def check(
+        self, *, live: bool = False, role: Literal["producer", "worker", "viewer", "operator"] | None = None
+    ) -> list[HorsiesError]:
         """Check the app for errors in phases: configuration, modules, workflows, policies, schedules.
 
         All discovered modules are imported, with sends suppressed. The check ends after the first phase that finds
@@ -295,11 +298,14 @@ class Horsies:
         Args:
             live: Whether to check the database as well: whether it can be reached, whether its schema has the right
                 version, whether the privileges suffice, and whether tasks are waiting whose names the app lacks.
+            role: The purpose of the database role of the app, so that only the privileges for this are checked. By
+                default what `horsies db grant` has granted to the role or, if that is nothing, a worker.
 
         Returns:
             The errors, with their lines of source code. No error is raised.
         """
-        return check_app(self, self.config, self.name, self._modules, live=live)
+        kind = None if role is None else Kind(role)
+        return check_app(self, self.config, self.name, self._modules, live=live, kind=kind)
 
     def check_warnings(self, *, live: bool = False) -> list[HorsiesError]:
         """Check the app for code that is valid but probably a mistake.

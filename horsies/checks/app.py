@@ -1,7 +1,7 @@
 """Checks of an app before it is served. They run in phases; a phase runs only if the earlier ones found no mistakes."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, cast, get_origin
@@ -12,13 +12,15 @@ from horsies.codec.problems import show_value
 from horsies.codec.signature import function_location
 from horsies.config.app import AppConfig, validate_default_code
 from horsies.config.base import Settings
+from horsies.config.postgres import PostgresConfig
 from horsies.config.retry import RetryPolicy, validate_exception_mapper
-from horsies.db import migrate
+from horsies.db import migrate, rights
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries.rows import WaitingNameRow
 from horsies.db.restrictions import find_restrictions
+from horsies.db.rights import Kind
 from horsies.embedded.server import EmbeddedError
 from horsies.errors import (
     ConfigurationError,
@@ -46,7 +48,9 @@ _LISTED = 20
 type Phase = Callable[[], Iterable[HorsiesError]]
 
 
-def check_app(app: App, config: AppConfig, home: str, modules: Sequence[str], *, live: bool) -> list[HorsiesError]:
+def check_app(  # noqa: PLR0913 - one parameter a subject
+    app: App, config: AppConfig, home: str, modules: Sequence[str], *, live: bool, kind: Kind | None = None
+) -> list[HorsiesError]:
     """Run the phases, and return the mistakes of the first phase that finds any, or an empty list.
 
     Args:
@@ -55,6 +59,7 @@ def check_app(app: App, config: AppConfig, home: str, modules: Sequence[str], *,
         home: The module that made the app.
         modules: The modules that the app discovers.
         live: Whether to check the database as well.
+        kind: The purpose of the database role; None: the kinds that were granted to it, or else a worker.
     """
     met: list[HorsiesError] = []
     registry = app.registry
@@ -72,7 +77,7 @@ def check_app(app: App, config: AppConfig, home: str, modules: Sequence[str], *,
             partial(_check_schedules, config, registry),
         ]
         if live:
-            phases.append(partial(_check_database, config, registry))
+            phases.append(partial(_check_database, config, registry, kind))
         for phase in phases:
             if problems := list(phase()):
                 return problems
@@ -225,29 +230,36 @@ def wrong_policies(retry_policy: object, exception_mapper: object, default_code:
         yield from validate_default_code(default_code)
 
 
-def _check_database(config: AppConfig, registry: Registry) -> Iterator[HorsiesError]:
-    """Check the database without changing it; not even the schema is created."""
+def _check_database(config: AppConfig, registry: Registry, kind: Kind | None) -> Iterator[HorsiesError]:
+    """Check the database without changing it; not even the schema is created.
+
+    Without a kind of rights to check, those that were granted to the role are checked, or else those of a worker.
+    """
     broker = config.broker
     database = Database(broker)
     try:
         with database.connect() as connection:
-            lacking = migrate.lacking_rights(connection, broker.schema_name)
+            kinds = {kind} if kind else rights.own_kinds(connection, broker.schema_name) or {Kind.WORKER}
+            lacking = rights.lacking_rights(connection, broker.schema_name, rights.functions_of(kinds))
             if lacking:
-                yield broker.unusable(f"the user {connection.info.user!r} lacks {', '.join(lacking)}")
+                yield _lacks_rights(broker, connection.info.user, lacking, kinds)
                 return
             found = migrate.status(connection, broker.schema_name)
             migrate.check_not_newer(found, broker.schema_name)
-            if found.is_current:
+            if found.is_current and not rights.lacking_rights(connection, broker.schema_name, ["waiting_names"]):
                 waiting = database.ask(connection, monitoring_queries.waiting_names(_MOST))
                 orphaned = [each for each in waiting if each.task_name not in registry and not each.is_served]
                 yield from (_orphaned(each, registry) for each in orphaned[:_LISTED])
                 if len(orphaned) > _LISTED:
                     yield _more_orphaned(len(orphaned) - _LISTED)
-            elif not broker.auto_migrate:
+            elif not found.is_current and not broker.auto_migrate:
                 yield broker.unusable(f"schema {broker.schema_name!r} is {found.describe()}")
+            elif not found.is_current and not migrate.may_migrate(connection, broker.schema_name):
+                reason = f"schema {broker.schema_name!r} is {found.describe()}"
+                yield broker.unusable(f"{reason}, run by the owner of the tables")
     except HorsiesError as error:
         yield error
-    except (psycopg.Error, EmbeddedError, migrate.SchemaTooNewError) as error:
+    except (psycopg.Error, EmbeddedError, *migrate.MIGRATION_ERRORS) as error:
         yield broker.unusable(call_failed(error).message)
 
 
@@ -259,6 +271,12 @@ def find_live_warnings(config: AppConfig) -> list[HorsiesError]:
     except (HorsiesError, psycopg.Error, EmbeddedError):
         return []  # `_check_database` reports it as an error
     return [HorsiesError(ErrorCode.DATABASE_RESTRICTED, each.found, help_text=each.fix) for each in found]
+
+
+def _lacks_rights(broker: PostgresConfig, role: str, lacking: list[str], kinds: Collection[Kind]) -> HorsiesError:
+    error = broker.unusable(f"the role {role!r} lacks {', '.join(lacking)}")
+    error.help_text = f"run as the owner of the schema: {rights.grant_command(kinds, role)}"
+    return error
 
 
 def _more_orphaned(count: int) -> HorsiesError:

@@ -15,11 +15,14 @@ from horsies.events import configure_logging
 from horsies.producer.send import sends_suppressed
 from horsies.rendering import render_errors, render_warnings, use_color
 
+type _Role = Literal["producer", "worker", "viewer", "operator"]
+
 
 def check(
     locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
     *,
     live: Annotated[bool, typer.Option("--live", help="Also check the database, without changing it.")] = False,
+    role: Annotated[_Role | None, typer.Option("--for", help="With --live: the purpose of the database role.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the errors as a JSON list.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing if there are no mistakes.")] = False,
 ) -> None:
@@ -39,7 +42,7 @@ def check(
         # need no log line.
         with redirect_stdout(sys.stderr), sends_suppressed(level=logging.DEBUG):
             app = locate(locator)
-            problems = flatten(app.check(live=live))
+            problems = flatten(app.check(live=live, role=role))
             warnings = [] if problems else app.check_warnings(live=live)
             summary = _summary(app)
     except HorsiesError as error:

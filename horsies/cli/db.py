@@ -8,18 +8,25 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
+from horsies.cli import grants
 from horsies.cli.database import AS_JSON, LOCATOR, SCHEMA, URL, database_config
-from horsies.cli.output import say
+from horsies.cli.output import print_json, say
 from horsies.config.postgres import PostgresConfig
 from horsies.config.urls import LibpqUrl, with_driver
 from horsies.db import migrate as migrations
 from horsies.db.connect import MIGRATION_LIMIT_S, Database
 from horsies.db.errors import call_failed
+from horsies.db.migrate import FirstInstallation
+from horsies.db.rights import Grant, kinds_of, list_grants
 
 db = typer.Typer(
     no_args_is_help=True, help="Create, migrate and inspect the schema.\n\nExample: horsies db migrate instance:app"
 )
 
+db.command()(grants.grant)
+db.command()(grants.revoke)
+
+_INTO_EXISTING = typer.Option("--into-existing", help="Create the tables even if the schema has tables of others.")
 _SHOW_PASSWORD = typer.Option("--show-password", help="Print the password as well.")
 _DRIVER = typer.Option(metavar="NAME", help="For SQLAlchemy: the driver to name in the scheme, such as psycopg.")
 
@@ -30,12 +37,17 @@ def migrate(
     *,
     database_url: Annotated[str | None, URL] = None,
     schema: Annotated[str | None, SCHEMA] = None,
+    into_existing: Annotated[bool, _INTO_EXISTING] = False,
 ) -> None:
     """Create the schema, or migrate it to the current version.
 
+    Tables, views and functions that horsies has not created are never changed or dropped.
+
     Example: horsies db migrate instance:app
     """
-    applied = _ask(database_config(locator, database_url, schema), migrations.migrate)
+    where = FirstInstallation.EXISTING_SCHEMA if into_existing else FirstInstallation.OWN_SCHEMA
+    config = database_config(locator, database_url, schema)
+    applied = _ask(config, lambda connection, name: migrations.migrate(connection, name, where))
     say(f"applied: {', '.join(applied)}" if applied else "the schema is up to date")
 
 
@@ -47,16 +59,21 @@ def status(
     schema: Annotated[str | None, SCHEMA] = None,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Show the version of the schema and the pending migrations. Exits with 1 if any are pending.
+    """Show the version of the schema, the pending migrations, and which roles have which rights.
+
+    Exits with 1 if any migrations are pending.
 
     Example: horsies db status instance:app
     """
     config = database_config(locator, database_url, schema)
-    found = _ask(config, migrations.status)
+    found, granted = _ask(config, _status)
     if as_json:
-        say(json.dumps(asdict(found) | {"is_current": found.is_current}))
+        shown = [{"role": each.role, "kind": each.kind, "role_exists": each.exists} for each in granted]
+        print_json(asdict(found) | {"is_current": found.is_current, "grants": shown})
     else:
         say(f"schema {config.schema_name!r} at {config.masked_url()}: {found.describe()}")
+        for role, kinds, exists in _by_role(granted):
+            say(f"  {role}: {', '.join(kinds)}" + ("" if exists else " (the role does not exist)"))
     raise typer.Exit(0 if found.is_current else 1)
 
 
@@ -99,9 +116,19 @@ def url(
     say(json.dumps({"url": printed}) if as_json else printed)
 
 
+def _status(connection: psycopg.Connection[Any], schema: str) -> tuple[migrations.SchemaStatus, list[Grant]]:
+    found = migrations.status(connection, schema)
+    return found, list_grants(connection, schema) if found.is_current else []
+
+
+def _by_role(granted: list[Grant]) -> list[tuple[str, list[str], bool]]:
+    roles = {each.role: each.exists for each in granted}
+    return [(role, sorted(kinds_of(granted, role)), exists) for role, exists in roles.items()]
+
+
 def _ask[T](config: PostgresConfig, question: Callable[[psycopg.Connection[Any], str], T]) -> T:
     try:
         with Database(config).connect(limit_s=MIGRATION_LIMIT_S) as connection:
             return question(connection, config.schema_name)
-    except (psycopg.Error, migrations.SchemaTooNewError) as error:
+    except (psycopg.Error, *migrations.MIGRATION_ERRORS) as error:
         raise config.unusable(call_failed(error).message) from error

@@ -9,7 +9,7 @@ import typer
 
 from horsies.cli.database import AS_JSON, LOCATOR, database_config
 from horsies.cli.output import ago, counted, print_json, say
-from horsies.db import health, migrate
+from horsies.db import health, migrate, rights
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
 from horsies.db.queries import monitoring as monitoring_queries
@@ -23,9 +23,11 @@ _OLD_SNAPSHOT_S = 600
 _MANY_DEAD_ROWS = 20_000
 _DAYS_AHEAD = 3
 _NOTICE_WITHIN_S = 2.0
+_QUEUE_USAGE = 0.5
 _CLOCKS_DIFFER_S = 5.0
 _COUNTED = 1_000_000
 _LISTED = 10
+_LOOKS = ["health", "worker_stats", "waiting_names"]
 _SET_CLOCKS = "run a time service (chrony, systemd-timesyncd) on all machines"
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
@@ -77,17 +79,45 @@ def _examine(database: Database, connection: Connection) -> Iterator[Finding]:
         f"differs from its version {status.current}: {', '.join(differing)}" if differing else status.describe(),
         "undo the manual changes, or compare with: horsies db sql" if differing else None,
     )
-    yield from _examine_server(database.ask(connection, monitoring_queries.health()))
+    yield from _examine_rights(connection, database.schema)
+    yield _examine_snapshots(health.oldest_snapshot(connection))
     yield _examine_notices(database, connection)
     yield from _examine_restrictions(connection)
-    yield from _examine_workers(database, connection)
+    if not rights.lacking_rights(connection, database.schema, _LOOKS):
+        yield from _examine_server(database.ask(connection, monitoring_queries.health()))
+        yield from _examine_workers(database, connection)
+    else:
+        found = f"not examined: the role {connection.info.user!r} may not look at them"
+        yield Finding("workers", f"{found} (a worker, a viewer and an operator may)")
+
+
+def _examine_rights(connection: Connection, schema: str) -> Iterator[Finding]:
+    role = connection.info.user
+    kinds = rights.own_kinds(connection, schema)
+    lacking = rights.lacking_rights(connection, schema, rights.functions_of(kinds))
+    if lacking:
+        fix = f"as the owner of the schema: {rights.grant_command(kinds, role)}"
+        yield Finding("rights", f"the role {role!r} lacks {', '.join(lacking)}", fix)
+    creators = rights.creators_problem(connection, schema)
+    if creators is not None:
+        yield Finding("rights", *creators)
+    for other, right in rights.excessive_rights(connection, schema):
+        found = f"{other} has rights that only the owner should have, for example on the {right}"
+        fix = f"take all rights on the {right} from it; horsies db grant gives a role the rights that it needs"
+        yield Finding("rights", found, fix)
+
+
+def _examine_snapshots(oldest: health.OldestSnapshot) -> Finding:
+    fix = "end it (select pg_terminate_backend(PID)), and set idle_in_transaction_session_timeout; it keeps dead rows"
+    if oldest.seconds is not None:
+        old = oldest.seconds > _OLD_SNAPSHOT_S
+        return Finding("snapshots", f"oldest: {ago(oldest.seconds)}, {oldest.description}", fix if old else None)
+    return Finding(
+        "snapshots", "oldest: none" + ("" if oldest.sees_all else " that this role may see (see pg_monitor)")
+    )
 
 
 def _examine_server(seen: HealthRow) -> Iterator[Finding]:
-    old = seen.oldest_seconds is not None and seen.oldest_seconds > _OLD_SNAPSHOT_S
-    age = "none" if seen.oldest_seconds is None else f"{ago(seen.oldest_seconds)}, {seen.oldest}"
-    fix = "end it (select pg_terminate_backend(PID)), and set idle_in_transaction_session_timeout; it keeps dead rows"
-    yield Finding("snapshots", f"oldest: {age}", fix if old else None)
     many = seen.dead_rows > max(_MANY_DEAD_ROWS, seen.live_rows)
     fix = "end the session that holds an old snapshot, then: vacuum tasks; check that autovacuum is on and keeps up"
     yield Finding(
@@ -108,11 +138,26 @@ def _examine_notices(database: Database, connection: Connection) -> Finding:
     if not database.can_listen:
         fix = "set PostgresConfig(session_database_url=…) to a URL that does not go through PgBouncer"
         return Finding("notices", "none through PgBouncer: workers and waiters poll", fix)
-    took = health.notice_seconds(database, connection, _NOTICE_WITHIN_S)
+    try:
+        took = health.notice_seconds(database, connection, _NOTICE_WITHIN_S)
+    except psycopg.errors.ProgramLimitExceeded:
+        return _examine_queue(health.notification_queue(connection))
+    queue = health.notification_queue(connection)
+    if queue.usage > _QUEUE_USAGE:
+        return _examine_queue(queue)
     if took is not None:
         return Finding("notices", f"take {took * 1000:.1f} ms from one connection to another")
     fix = "if PgBouncer runs in transaction mode, set pgbouncer_transaction_mode=True and session_database_url"
     return Finding("notices", f"do not arrive within {_NOTICE_WITHIN_S:.0f} s", fix)
+
+
+def _examine_queue(queue: health.NotificationQueue) -> Finding:
+    if queue.usage <= _QUEUE_USAGE:
+        return Finding("notices", "the notification queue of the server was full; this look has made room")
+    oldest = _some([f"{name}, {ago(seconds)}" for name, seconds in queue.oldest])
+    found = f"the notification queue of the server is {queue.usage:.0%} full; oldest transactions: {oldest or 'none'}"
+    fix = "end the transaction of the session that listens (select pg_terminate_backend(PID)), then look again"
+    return Finding("notices", f"{found}; workers and waiters poll meanwhile", fix)
 
 
 def _examine_restrictions(connection: Connection) -> Iterator[Finding]:

@@ -109,6 +109,9 @@ class AppConfig(Settings):
         exception_mapper: Error codes for exceptions that tasks raise. The entry of the nearest base class applies.
         default_unhandled_error_code: The error code of exceptions that match no exception mapper.
         resend_on_transient_err: Retry a send up to three times when the database cannot be reached.
+        results_in_notices: Send small results in notifications, which saves a waiting program a round trip. Every role
+            that may connect to the database can then read these results, and can send forged ones, which `get`
+            believes. By default, each result is read from its row, and notifications contain only ids.
     """
 
     default_code: ClassVar[ErrorCode] = ErrorCode.CONFIG_INVALID_QUEUE_MODE
@@ -124,6 +127,7 @@ class AppConfig(Settings):
         "exception_mapper": ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER,
         "default_unhandled_error_code": ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER,
         "resend_on_transient_err": ErrorCode.BROKER_INIT_FAILED,
+        "results_in_notices": ErrorCode.BROKER_INIT_FAILED,
     }
 
     broker: PostgresConfig = Field(default_factory=PostgresConfig)
@@ -139,6 +143,7 @@ class AppConfig(Settings):
     exception_mapper: ExceptionMapper = Field(default_factory=dict[type[BaseException], str])
     default_unhandled_error_code: BuiltInTaskCode | str = OperationalErrorCode.UNHANDLED_EXCEPTION
     resend_on_transient_err: bool = False
+    results_in_notices: bool = False
 
     @field_validator("custom_queues")
     @classmethod

@@ -27,6 +27,9 @@ _FIXES = {
         "the server is a standby, or default_transaction_read_only is on: connect to the primary, or run: "
         "alter database … reset default_transaction_read_only (or: alter role …)"
     ),
+    "--into-existing": "set another schema in PostgresConfig(schema=…), or run: horsies db migrate --into-existing",
+    "horsies db grant": "grant the rights as the owner of the schema: horsies db grant MODULE:APP --worker ROLE "
+    "(or --producer, --viewer, --operator)",
     "horsies db migrate": "create the schema, or bring it up to date: horsies db migrate",
     "upgrade horsies": "install the release that created the schema, or a later one",
 }

@@ -13,6 +13,7 @@ from horsies.db import migrate
 from horsies.db.adapt import ADAPT_CONTEXT
 from horsies.db.bounded import STATEMENT_LIMIT_S, AsyncBoundedConnection, BoundedConnection, statement_limit
 from horsies.db.errors import call_failed
+from horsies.db.failed_notices import FailedNotices
 from horsies.db.operations import Call, CallFailedError, nothing
 from horsies.db.queries import identity as identity_queries
 from horsies.db.queries.identity import DatabaseIdentity, DatabasePlace
@@ -43,6 +44,7 @@ class Database:
         is_prepared: whether `prepare` has succeeded.
         own_identity: the latest result of `read_identity`.
         verified: driver connections of callers that lead to this database; written by `horsies.producer`.
+        failed_notices: the log of failed notifications; written by `horsies.db.pipeline`.
     """
 
     def __init__(self, config: PostgresConfig) -> None:
@@ -53,6 +55,7 @@ class Database:
         self.is_prepared = False
         self.own_identity: tuple[DatabasePlace, DatabaseIdentity] | None = None
         self.verified: WeakSet[object] = WeakSet()
+        self.failed_notices = FailedNotices()
 
     @property
     def url(self) -> str:
@@ -180,7 +183,7 @@ class Database:
         try:
             with self.connect(limit_s=limit_s) as connection:
                 self._prepare(connection)
-        except (psycopg.Error, migrate.SchemaTooNewError, HorsiesError, EmbeddedError) as error:
+        except (psycopg.Error, *migrate.MIGRATION_ERRORS, HorsiesError, EmbeddedError) as error:
             raise call_failed(error) from error
         self.is_prepared = True
 

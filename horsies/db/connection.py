@@ -168,8 +168,8 @@ class WorkerConnection:
             await connection.close()
 
     async def call[R](self, call: Call[R]) -> R:
-        """Make one call in a separate transaction; see `transactions`."""
-        return (await self.transactions([call]))[0][0]
+        """Make one call in a separate transaction, followed by its hint; see `transactions`."""
+        return (await self.transactions(*call.groups))[0][0]
 
     async def transactions(self, *groups: Sequence[Call[Any]]) -> list[list[Any]]:
         """Make calls in one round trip; each group is one transaction.
@@ -186,6 +186,6 @@ class WorkerConnection:
             except psycopg.Error as error:
                 await self.close()
                 raise call_failed(error) from error
-            except asyncio.CancelledError:
+            except (CallFailedError, asyncio.CancelledError):
                 await self.close()
                 raise

@@ -2,11 +2,12 @@
 
 import re
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 from psycopg import errors
 
-from horsies.db.operations import CallFailedError
+from horsies.db.operations import Call, CallFailedError
 from horsies.masking import mask_secrets
 
 # The server or the network is unavailable, busy or full. The same call may succeed later.
@@ -29,6 +30,10 @@ PERMANENT = (
     errors.ProgramLimitExceeded,
     errors.StatementTooComplex,  # JSON that is nested too deep for the stack of the server
 )
+# A value that the server does not accept: its form, a constraint, or a limit.
+_REFUSED_VALUE = ("22", "23", "54")
+# The functions or their columns are not the ones that this release calls.
+_OTHER_SCHEMA = ("42883", "42725", "42703", "42P01", "42804")
 # libpq reports no SQLSTATE for a refused connection, only the message of the server. If the message is not in English,
 # the refusal is treated as retryable.
 _REFUSAL = re.compile(
@@ -42,6 +47,16 @@ def sqlstate(error: BaseException) -> str:
     return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
 
 
+def refuses_value(failure: CallFailedError) -> bool:
+    """Whether a statement failed because of the values that it was called with, on the server or before."""
+    return failure.failed_call is not None and (failure.sqlstate == "" or failure.sqlstate[:2] in _REFUSED_VALUE)
+
+
+def finds_other_schema(failure: CallFailedError) -> bool:
+    """Whether a statement failed because the schema has other functions than this release calls."""
+    return failure.failed_call is not None and failure.sqlstate in _OTHER_SCHEMA
+
+
 def is_retryable(error: BaseException) -> bool:
     """Whether the same call may succeed later."""
     kind: type[BaseException] = type(error)
@@ -52,13 +67,21 @@ def is_retryable(error: BaseException) -> bool:
     return not (isinstance(error, psycopg.Error) and error.sqlstate is None and _REFUSAL.search(str(error)))
 
 
-def call_failed(error: Exception) -> CallFailedError:
-    """Turn an error of the driver or of a migration into the error of operations. Secrets are masked."""
+def call_failed(error: Exception, failed_call: Call[Any] | None = None) -> CallFailedError:
+    """Turn an error of the driver or of a migration into the error of operations. Secrets are masked.
+
+    Args:
+        error: the error.
+        failed_call: the call whose statement has failed; None: it is not known.
+    """
     # The details of a message (the row, the statement) may contain arguments, which must not reach a log.
     message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     text = " ".join(mask_secrets(message or str(error)).split()) or type(error).__name__
+    if isinstance(error, errors.InsufficientPrivilege):
+        text += "; `horsies db grant` gives a role the rights that it needs"
     if not isinstance(error, (psycopg.Error, OSError)):
-        return CallFailedError(text, retryable=False)
-    failure = CallFailedError(f"{type(error).__name__}: {text}", retryable=is_retryable(error))
+        return CallFailedError(text, retryable=False, failed_call=failed_call)
+    message = f"{type(error).__name__}: {text}"
+    failure = CallFailedError(message, retryable=is_retryable(error), sqlstate=sqlstate(error), failed_call=failed_call)
     failure.__cause__ = error
     return failure

@@ -2,37 +2,60 @@
 
 import re
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import psycopg
 
 from horsies.db import sqlfiles
 from horsies.db.connect import Database
+from horsies.db.functions import body
 from horsies.db.queries import worker as worker_queries
-from horsies.db.sqlfiles import admin, bind, channel, listen
+from horsies.db.rights import fixed_path
+from horsies.db.sqlfiles import admin, channel, listen
 
 _NAMED = re.compile(r"(?<!drop )\b(index|constraint)\s+(?:if not exists\s+)?(\w+)\s+(?:on|check|unique)\b")
 _DROPPED = re.compile(r"\bdrop (?:index|constraint)\s+(?:if exists\s+)?(?:horsies\.)?(\w+)")
-_BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 def drift(connection: Connection, schema: str) -> list[str]:
     """List the functions, indexes and named constraints that differ from the SQL files of the current version."""
-    found: dict[tuple[str, str], str] = {
-        (kind, name): body for kind, name, body in connection.execute(admin("objects").encode(), {"schema": schema})
-    }
-    expected = {("function", name): bind(sql, schema).decode() for name, sql in sqlfiles.functions().items()}
+    with fixed_path(connection):
+        objects: list[tuple[str, str, str]] = connection.execute(
+            admin("objects").encode(), {"schema": schema}
+        ).fetchall()
+    found = {(kind, name) for kind, name, _ in objects}
+    bodies = {(name, source) for kind, name, source in objects if kind == "function"}  # users may add overloads
     differing = [
-        f"function {name}"
-        for (kind, name), sql in expected.items()
-        if (body := _BODY.search(sql)) is None or found.get((kind, name)) != body[1]
+        f"function {name}" for name, sql in sqlfiles.functions().items() if (name, body(sql, schema)) not in bodies
     ]
     tables = "\n".join(sql for _, sql in sorted(sqlfiles.migrations().items()))
     dropped = set(_DROPPED.findall(tables))
     named = {(kind, name) for kind, name in _NAMED.findall(tables) if name not in dropped}
     return [*differing, *sorted(f"{kind} {name}" for kind, name in named if (kind, name) not in found)]
+
+
+class OldestSnapshot(NamedTuple):
+    """The oldest transaction that prevents the removal of dead rows.
+
+    Attributes:
+        seconds: its age; None: there is none, or the role may not see it.
+        description: its process and its user.
+        sees_all: whether the role of the connection may see the transactions of all roles.
+    """
+
+    seconds: float | None
+    description: str | None
+    sees_all: bool
+
+
+def oldest_snapshot(connection: Connection) -> OldestSnapshot:
+    """Find the oldest transaction that prevents the removal of dead rows, as far as the role may see it."""
+    with fixed_path(connection):
+        [row] = connection.execute(admin("oldest_snapshot").encode()).fetchall()
+        return OldestSnapshot(*row)
 
 
 def notice_seconds(database: Database, connection: Connection, timeout_s: float) -> float | None:
@@ -44,3 +67,24 @@ def notice_seconds(database: Database, connection: Connection, timeout_s: float)
         for _ in listening.notifies(timeout=timeout_s, stop_after=1):
             return time.perf_counter() - started
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationQueue:
+    """The notification queue of a server.
+
+    Attributes:
+        usage: how full it is, from 0 to 1.
+        oldest: the sessions with the oldest open transactions, with their age in seconds. If such a session listens, it
+            keeps the queue from being emptied.
+    """
+
+    usage: float
+    oldest: list[tuple[str, float]]
+
+
+def notification_queue(connection: Connection) -> NotificationQueue:
+    """Look at the notification queue. If nobody holds it up any more, it is emptied by this look."""
+    row = connection.execute(admin("notification_queue_usage").encode()).fetchone()
+    oldest = connection.execute(admin("oldest_transactions").encode()).fetchall()
+    return NotificationQueue(row[0] if row else 0.0, [(name, age) for name, age in oldest])

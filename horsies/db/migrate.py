@@ -1,10 +1,14 @@
 """Creating and migrating the schema: numbered migrations for tables; functions are recreated after every change."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import psycopg
 
-from horsies.db import sqlfiles
+from horsies.config.postgres import DEFAULT_SCHEMA
+from horsies.db import rights, sqlfiles
+from horsies.db.functions import MARK, ForeignObjectsError, replace_functions, restrict_functions
+from horsies.db.queries import rights as rights_queries
 from horsies.db.sqlfiles import admin, bind
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.rendering import printable
@@ -12,11 +16,30 @@ from horsies.version import __version__
 
 _PARTITION_DAYS = 14
 _MAX_LOCK_WAIT_S = 10
+_LISTED = 5
 _ENCODINGS_OF_ANY_TEXT = ("UTF8", "SQL_ASCII", None)  # None: a pooler does not report it
 
 
 class SchemaTooNewError(Exception):
     """A newer release of horsies has created or migrated the schema."""
+
+
+class NotTheOwnerError(Exception):
+    """The schema has to be migrated by the owner of its tables, and the role of the connection is another one."""
+
+
+MIGRATION_ERRORS = (SchemaTooNewError, NotTheOwnerError, ForeignObjectsError)
+"""Refusals of `migrate` and `status`, besides errors of the database."""
+
+
+class FirstInstallation(Enum):
+    """Where a first migration may create the tables."""
+
+    OWN_SCHEMA = auto()
+    """In a schema without tables, which is created if it is missing."""
+
+    EXISTING_SCHEMA = auto()
+    """In a schema that may contain tables of other programs, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +83,8 @@ def status(connection: psycopg.Connection, schema: str) -> SchemaStatus:
         ConfigurationError: HRS-211: the database has an encoding that cannot store every payload.
     """
     _check_encoding(connection)
-    found = connection.execute(bind(admin("find_version"), schema)).fetchone()
-    row = connection.execute(bind(admin("read_version"), schema)).fetchone() if found == (True,) else None
-    current, functions_hash, library = row or (0, "", "0")
+    with rights.fixed_path(connection):
+        current, functions_hash, library = _read_version(connection, schema) or (0, "", "0")
     has_functions = functions_hash == sqlfiles.functions_hash(schema) or _release(library) > _release(__version__)
     return SchemaStatus(
         current=current,
@@ -72,9 +94,15 @@ def status(connection: psycopg.Connection, schema: str) -> SchemaStatus:
     )
 
 
-def lacking_rights(connection: psycopg.Connection, schema: str) -> list[str]:
-    """List the rights that a worker needs and the user of a connection lacks: ``["usage on schema jobs"]``."""
-    return [right for (right,) in connection.execute(admin("lacking_rights").encode(), {"schema": schema})]
+def _read_version(connection: psycopg.Connection, schema: str) -> tuple[int, str, str] | None:
+    """Read the version from the table, or by a function if the role may not read tables. None: there is no schema."""
+    has_table, may_read = connection.execute(bind(admin("find_version"), schema)).fetchone() or (False, False)
+    if not has_table:
+        return None
+    if may_read:
+        return connection.execute(bind(admin("read_version"), schema)).fetchone()
+    call = rights_queries.installed_version()
+    return call.decode(connection.execute(bind(call.sql, schema), call.params).fetchall())
 
 
 def _check_encoding(connection: psycopg.Connection) -> None:
@@ -87,6 +115,13 @@ def _check_encoding(connection: psycopg.Connection) -> None:
 
 def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def may_migrate(connection: psycopg.Connection, schema: str) -> bool:
+    """Whether the role of the connection is the owner of the tables, or can act as the owner; True without tables."""
+    with rights.fixed_path(connection):
+        found = connection.execute(bind(admin("find_owner"), schema)).fetchone()
+    return found is None or bool(found[2])
 
 
 def check_not_newer(found: SchemaStatus, schema: str) -> None:
@@ -103,32 +138,43 @@ def check_not_newer(found: SchemaStatus, schema: str) -> None:
         raise SchemaTooNewError(msg)
 
 
-def migrate(connection: psycopg.Connection, schema: str) -> list[str]:
+def migrate(
+    connection: psycopg.Connection, schema: str, where: FirstInstallation = FirstInstallation.OWN_SCHEMA
+) -> list[str]:
     """Bring the schema up to date, in one transaction and under an advisory lock.
 
+    Functions are replaced, and rights that `horsies.db.rights` has recorded are granted again.
+
     Args:
-        connection: in autocommit mode. Its user needs the right to create in the database, or in an existing schema.
+        connection: in autocommit mode. For a first migration, its role needs the right to create in the database, or in
+            an existing schema. Later it must be the owner of the tables, or be able to act as the owner.
         schema: the name of the schema.
+        where: whether a first migration may use a schema with tables of other programs.
 
     Returns:
         The applied parts, in order: ``["0001", "functions"]``; empty if the schema was up to date.
 
     Raises:
         SchemaTooNewError: the schema belongs to a newer release.
+        NotTheOwnerError: the role cannot act as the owner of the tables.
+        ForeignObjectsError: the schema contains objects of others that are in the way.
         psycopg.errors.LockNotAvailable: another session has held the lock for 10 seconds; the message says which.
     """
     found = status(connection, schema)
     check_not_newer(found, schema)
     if found.is_current:
         return []
-    with connection.transaction():
+    with rights.fixed_path(connection):
         _take_lock(connection)
         found = status(connection, schema)
         check_not_newer(found, schema)
         if found.is_current:  # another process has migrated it meanwhile
             return []
+        _check_home(connection, schema, where) if found.current == 0 else _become_owner(connection, schema)
         applied = [_apply(connection, number, schema) for number in found.pending]
-        _create_functions(connection, schema)
+        replace_functions(connection, schema)
+        connection.execute(bind("select horsies.add_partitions(%s)", schema), (_PARTITION_DAYS,))
+        rights.regrant(connection, schema)
         version = (found.latest, sqlfiles.functions_hash(schema), __version__)
         connection.execute(bind(admin("record_version"), schema), version)
     return [*applied, "functions"]
@@ -165,11 +211,34 @@ def _apply(connection: psycopg.Connection, number: int, schema: str) -> str:
     return f"{number:04}"
 
 
-def _create_functions(connection: psycopg.Connection, schema: str) -> None:
-    connection.execute(bind(admin("drop_functions"), schema))
-    for sql in sqlfiles.functions().values():
-        connection.execute(bind(sql, schema))
-    connection.execute(bind("select horsies.add_partitions(%s)", schema), (_PARTITION_DAYS,))
+def _check_home(connection: psycopg.Connection, schema: str, where: FirstInstallation) -> None:
+    """Refuse to create tables beside those of other programs, unless the caller allows it."""
+    foreign = [name for (name,) in connection.execute(admin("foreign_tables").encode(), (schema,)).fetchall()]
+    if foreign and where is FirstInstallation.OWN_SCHEMA:
+        shown = ", ".join(foreign[:_LISTED]) + (", …" if len(foreign) > _LISTED else "")
+        msg = (
+            f"the schema {schema!r} contains tables that horsies has not created: {shown}; use a separate schema, "
+            "PostgresConfig(schema=…), or create the tables beside them: horsies db migrate --into-existing"
+        )
+        raise ForeignObjectsError(msg)
+
+
+def _become_owner(connection: psycopg.Connection, schema: str) -> None:
+    """Continue the transaction as the owner of the tables, so that the owner also owns what the migration creates."""
+    found = connection.execute(bind(admin("find_owner"), schema)).fetchone()
+    if found is None or found[1]:
+        return
+    owner, _, may_act_as_owner = found
+    if not may_act_as_owner:
+        msg = (
+            f"the schema {schema!r} is not up to date, and only the owner of its tables can migrate it: "
+            f"run `horsies db migrate` as the role {owner!r}"
+        )
+        raise NotTheOwnerError(msg)
+    adopted = {"mark": MARK, "names": list(sqlfiles.functions())}
+    for (statement,) in connection.execute(bind(admin("adopt"), schema), adopted).fetchall():
+        connection.execute(statement.encode())
+    connection.execute(admin("set_role").encode(), (owner,))
 
 
 def _version_literals(schema: str) -> str:
@@ -182,8 +251,10 @@ def plain_sql(schema: str) -> str:
         "begin;",
         admin("create_schema"),
         "set local check_function_bodies = off;",
+        f"{admin('fix_path').rstrip()};",
         *sqlfiles.migrations().values(),
         *sqlfiles.functions().values(),
+        restrict_functions(DEFAULT_SCHEMA),
         f"select horsies.add_partitions({_PARTITION_DAYS});",
         admin("record_version").replace("%s, %s, %s", _version_literals(schema)),
         ";",

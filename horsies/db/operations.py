@@ -26,6 +26,9 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 """The default of an option for which None is not a valid value, so that an explicit None can be refused."""
 
+MAX_TEXT_BYTES: Final = 10**9
+"""The smallest size of a text that is not sent to the database, which stores at most 2³⁰ bytes in one value."""
+
 type Row = tuple[Any, ...]
 type Rows = Sequence[Row]
 
@@ -62,8 +65,8 @@ class Call[R]:
         sql: the statement, written for the schema ``horsies``.
         params: its parameters.
         decode: turns the rows into the reply.
-        hint: a notification that follows in the same round trip, but in a separate transaction, because a notification
-            inside the writing transaction serializes all commits of the server.
+        hint: notifications that follow in the same round trip, but in a separate transaction: inside the writing
+            transaction, they would serialize all commits of the server, and fail with a full notification queue.
         connection: the caller's connection, in whose open transaction both calls are made; `UNSET`: a connection of
             this library.
     """
@@ -71,13 +74,18 @@ class Call[R]:
     sql: str
     params: tuple[object, ...]
     decode: Callable[[Rows], R]
-    hint: "Call[None] | None" = None
+    hint: "Notice | None" = None
     connection: object = UNSET
 
     @property
     def groups(self) -> "list[list[Call[Any]]]":
         """The call and its hint, grouped by transaction."""
         return [[self]] if self.hint is None else [[self], [self.hint]]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice(Call[None]):
+    """A call that only notifies. If it fails, the failure is logged, and the round trip that it is part of succeeds."""
 
 
 class Ticket(Protocol):
@@ -119,12 +127,18 @@ class CallFailedError(Exception):
     Attributes:
         message: the reason, without secrets.
         retryable: whether the same call may succeed later (no connection, server restarting, …).
+        sqlstate: the code that the server gave the error; empty: there is none.
+        failed_call: the call whose statement failed; None: the connection or a commit failed, or it is not known.
     """
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
+    def __init__(
+        self, message: str, *, retryable: bool, sqlstate: str = "", failed_call: "Call[Any] | None" = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.retryable = retryable
+        self.sqlstate = sqlstate
+        self.failed_call = failed_call
 
 
 class CallRefusedError(CallFailedError):
@@ -140,4 +154,8 @@ class Runner(Protocol):
 
     async def run_async[R](self, operation: Operation[R]) -> R:
         """Execute an operation on the running event loop."""
+        ...
+
+    def assume_prepared(self) -> None:
+        """Do not check the schema before the first call, because another process of this program has done so."""
         ...

@@ -2,34 +2,47 @@
 
 psycopg's pipelines need a cursor for each call and a wait for each step, which costs more time than the server needs.
 Parameters are sent as text without a type, because the server knows the parameter types of its functions.
+
+Transactions that only notify (`Notice`) may fail without consequences: the outcome of the others counts.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+import psycopg
 from psycopg import AsyncConnection, BaseConnection, Connection, errors, generators
 from psycopg.abc import PQGen
+from psycopg.abc import Transformer as TransformerType
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.pq import ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGconn
 
 from horsies.db.connect import Database
-from horsies.db.operations import Call, Rows, nothing
+from horsies.db.errors import call_failed
+from horsies.db.operations import Call, Notice, Row
+from horsies.db.sqlfiles import admin
 
 type Groups = Sequence[Sequence[Call[Any]]]
 
 # A transaction on a shared session must not depend on the session's default isolation level.
-_BEGIN = Call[None]("begin isolation level read committed", (), nothing)
-_COMMIT = Call[None]("commit", (), nothing)
-_DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.PIPELINE_SYNC)
+_BEGIN = b"begin isolation level read committed"
+_COMMIT = b"commit"
 _prepared: WeakKeyDictionary[BaseConnection[Any], dict[bytes, bytes]] = WeakKeyDictionary()
+_names = count()
 
 
 def round_trip(database: Database, connection: Connection[Any], *groups: Sequence[Call[Any]]) -> list[list[Any]]:
     """Make calls, blocking; each group is one transaction.
 
+    Returns:
+        The replies, by group. A group of notices has none if it failed.
+
     Raises:
-        psycopg.Error: a call failed. Some transactions may have been committed. The connection is closed.
+        CallFailedError: a call or a commit failed, or a parameter cannot be sent. Some transactions may have been
+            committed. The connection is closed.
+        psycopg.Error: the connection was lost. The same applies.
     """
     try:
         return connection.wait(_run_pipeline(database, connection, groups))
@@ -49,39 +62,139 @@ async def round_trip_async(
         raise
 
 
+class _Sent(NamedTuple):
+    """A group that was sent.
+
+    Attributes:
+        calls: its calls, after the settings of the transaction.
+        settings: how many of the calls are settings, whose replies nobody needs.
+        only_notifies: whether it may fail without consequences.
+        prepares: the statements that it prepares before calls of the same positions.
+    """
+
+    calls: Sequence[Call[Any]]
+    settings: int
+    only_notifies: bool
+    prepares: dict[int, bytes]
+
+
+class _GroupError(Exception):
+    """A transaction has failed.
+
+    Attributes:
+        error: the error of the server.
+        call: the call whose statement has failed; None: the commit has failed.
+    """
+
+    def __init__(self, error: psycopg.Error, call: Call[Any] | None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.call = call
+
+
 def _run_pipeline(database: Database, connection: BaseConnection[Any], groups: Groups) -> PQGen[list[list[Any]]]:
     pgconn, adapt = connection.pgconn, Transformer(connection)
-    is_pooled, settings = database.shares_sessions, database.transaction_settings(connection)
-    prepared = None if is_pooled else _prepared.setdefault(connection, {})
-    answers = 0
+    prepared = None if database.shares_sessions else _prepared.setdefault(connection, {})
     pgconn.enter_pipeline_mode()
-    for group in groups:
-        for call in (_BEGIN, settings, *group, _COMMIT) if is_pooled else group:
-            statement = database.numbered(call)
-            params = adapt.dump_sequence(call.params, [PyFormat.TEXT] * len(call.params))
-            if prepared is None:
-                pgconn.send_query_params(statement, params)
-            elif (name := prepared.get(statement)) is not None:
-                pgconn.send_query_prepared(name, params)
-            else:
-                name = prepared[statement] = b"horsies_%d" % len(prepared)
-                pgconn.send_prepare(name, statement)
-                pgconn.send_query_prepared(name, params)
-                answers += 1
-            answers += 1
-        pgconn.pipeline_sync()
-        answers += 1
+    sent = [_send_group(database, connection, adapt, prepared, group) for group in groups]
     yield from generators.send(pgconn)
-    rows: list[Rows] = []
-    for _ in range(answers):
-        [result] = yield from generators.fetch_many(pgconn)
-        if result.status not in _DONE:
-            raise errors.error_from_result(result)
-        if result.status == ExecStatus.TUPLES_OK:
-            adapt.set_pgresult(result)
-            rows.append(adapt.load_rows(0, result.ntuples, tuple))
-    pgconn.exit_pipeline_mode()
-    found = iter(rows)
-    sent = [(settings, *group) for group in groups] if is_pooled else groups
-    replies = [[call.decode(next(found)) for call in group] for group in sent]
-    return [of_group[1:] for of_group in replies] if is_pooled else replies
+    replies: list[list[Any]] = []
+    failed_notice: psycopg.Error | None = None
+    for number, group in enumerate(sent):
+        try:
+            replies.append((yield from _receive_group(pgconn, adapt, group)))
+        except _GroupError as failure:
+            if not group.only_notifies:
+                raise call_failed(failure.error, failure.call) from failure.error
+            failed_notice = failure.error
+            replies.append([])
+            for statement in group.prepares.values():
+                if prepared is not None:
+                    prepared.pop(statement, None)
+        except psycopg.OperationalError as lost:
+            if not all(rest.only_notifies for rest in sent[number:]):
+                raise
+            database.failed_notices.note(lost)
+            return replies + [[] for _ in sent[number:]]
+    if pgconn.status == ConnStatus.OK:
+        pgconn.exit_pipeline_mode()
+    if failed_notice is not None and database.failed_notices.note(failed_notice) and pgconn.status == ConnStatus.OK:
+        yield from _advance_notification_queue(pgconn)
+    return replies
+
+
+def _send_group(
+    database: Database,
+    connection: BaseConnection[Any],
+    adapt: TransformerType,
+    prepared: dict[bytes, bytes] | None,
+    calls: Sequence[Call[Any]],
+) -> _Sent:
+    """Send one transaction. Where it needs settings of its own, it is begun and committed explicitly.
+
+    A notification needs none: its transaction may fail, and must not leave a failed transaction open.
+    """
+    only_notifies = all(isinstance(call, Notice) for call in calls)
+    needed = [database.transaction_settings(connection)] if database.shares_sessions and not only_notifies else []
+    pgconn = connection.pgconn
+    group = _Sent([*needed, *calls], len(needed), only_notifies, {})
+    if needed:
+        pgconn.send_query_params(_BEGIN, [])
+    for position, call in enumerate(group.calls):
+        statement = database.numbered(call)
+        try:
+            params = adapt.dump_sequence(call.params, [PyFormat.TEXT] * len(call.params))
+        except (psycopg.DataError, UnicodeEncodeError) as error:  # text with NUL or a lone surrogate
+            raise call_failed(error, call) from error
+        if prepared is None:
+            pgconn.send_query_params(statement, params)
+        elif (name := prepared.get(statement)) is not None:
+            pgconn.send_query_prepared(name, params)
+        else:
+            name = prepared[statement] = b"horsies_%d" % next(_names)
+            group.prepares[position] = statement
+            pgconn.send_prepare(name, statement)
+            pgconn.send_query_prepared(name, params)
+    if needed:
+        pgconn.send_query_params(_COMMIT, [])
+    pgconn.pipeline_sync()
+    return group
+
+
+def _receive_group(pgconn: PGconn, adapt: TransformerType, group: _Sent) -> PQGen[list[Any]]:
+    """Receive the replies of one transaction, to its end.
+
+    Raises:
+        _GroupError: the transaction has failed.
+    """
+    rows: list[Sequence[Row]] = []
+    failure: _GroupError | None = None
+    while True:
+        try:
+            [result] = yield from generators.fetch_many(pgconn)
+        except psycopg.OperationalError as lost:
+            raise failure or lost from None  # the server has said why it closes the connection
+        match result.status:
+            case ExecStatus.PIPELINE_SYNC:
+                break
+            case ExecStatus.TUPLES_OK:
+                adapt.set_pgresult(result)
+                rows.append(adapt.load_rows(0, result.ntuples, tuple))
+            case ExecStatus.COMMAND_OK | ExecStatus.PIPELINE_ABORTED:
+                continue
+            case _:
+                call = group.calls[len(rows)] if len(rows) < len(group.calls) else None
+                failure = _GroupError(errors.error_from_result(result), call)
+    if failure is not None:
+        raise failure
+    replies = [call.decode(found) for call, found in zip(group.calls, rows, strict=True)]
+    return replies[group.settings :]
+
+
+def _advance_notification_queue(pgconn: PGconn) -> PQGen[None]:
+    """Ask for the usage of the notification queue: the server removes what everybody has read then, and only then.
+
+    Without that, a queue that was full once stays full, although nobody holds it up any more.
+    """
+    pgconn.send_query_params(admin("notification_queue_usage").encode(), [])
+    yield from generators.execute(pgconn)

@@ -17,7 +17,8 @@ _TOKEN = re.compile(
     (?P<comment> --[^\n]* )
     | (?P<literal> '(?: [^'] | '' )*' )
     | (?P<quoted_name> "(?: [^"] | "" )*" )
-    | (?P<qualifier> \b{DEFAULT_SCHEMA}\.(?P<end>;?) )
+    | ::(?P<cast> (?: text | uuid | json | bytea | timestamptz | float8 | name ) \b )
+    | (?P<qualifier> \b{DEFAULT_SCHEMA}\.(?P<end> ; | (?=\s) )? )
     """,
     re.VERBOSE,
 )
@@ -41,15 +42,20 @@ def qualifier(schema: str) -> str:
 def bind(sql: str, schema: str) -> bytes:
     """Insert the name of a schema into SQL that is written for the schema ``horsies``.
 
-    In code, ``horsies.name`` becomes a name in the schema, and ``horsies.;`` the schema itself. String literals are
-    data and stay unchanged, such as the task name ``'horsies.map'``. A literal that names an object or a channel of the
-    schema marks that with braces: ``to_regclass('{horsies}.tasks')``.
+    In code, ``horsies.name`` becomes a name in the schema. ``horsies.`` before white space or a semicolon becomes the
+    schema itself. String literals are data and stay unchanged, such as the task name ``'horsies.map'``. A literal that
+    names an object or a channel of the schema marks that with braces: ``to_regclass('{horsies}.tasks')``.
+
+    A cast such as ``::text`` is qualified with ``pg_catalog``. Calls are made with the search path of the session, on
+    which a type ``text`` of another role may come first.
     """
     name = qualifier(schema)
 
     def replace(found: re.Match[str]) -> str:
+        if found["cast"]:
+            return f"::pg_catalog.{found['cast']}"
         if found["qualifier"]:
-            return name + (found["end"] or ".")
+            return name + ("." if found["end"] is None else found["end"])
         return found[0].replace(_SCHEMA_IN_LITERAL, name) if found["literal"] else found[0]
 
     return _TOKEN.sub(replace, sql).encode()

@@ -24,6 +24,7 @@ from horsies.db.connect import Database
 from horsies.db.errors import is_retryable, sqlstate
 from horsies.db.operations import Call, CallFailedError, CallRefusedError, Rows
 from horsies.db.queries.identity import DatabaseIdentity, DatabasePlace, database_identity, find_identity
+from horsies.db.queries.worker import notify_wake_within
 from horsies.masking import mask_secrets
 
 _A_TRANSACTION = "connection= has no open transaction: begin one first, so that the task becomes part of it"
@@ -143,11 +144,14 @@ def _find_way[W](connection: object, ways: Mapping[str, W], others: Mapping[str,
 
 
 def _joined[R](call: Call[R]) -> Call[R]:
-    """Combine a call and its hint, which has no parameters, into one statement with values that every driver accepts.
+    """Combine a call and its hint into one statement with values that every driver accepts.
+
+    The hint is always a wake-up notice. In the transaction of the caller, it is left out while the notification queue
+    is nearly full, because a full queue would fail that transaction.
 
     JSON is passed as text, because the caller may have configured the driver to encode values as JSON itself.
     """
-    sql = call.sql if call.hint is None else f"{call.sql}, {call.hint.sql.partition(' ')[2]}"
+    sql = call.sql if call.hint is None else f"{call.sql}, {notify_wake_within().sql.partition(' ')[2]}"
     plain = (str(each, "utf-8") if isinstance(each, RawJson) else each for each in call.params)
     return replace(call, sql=sql.replace("::json", "::text::json"), params=tuple(plain))
 

@@ -12,8 +12,9 @@ class Drivers:
     """The synchronous and the asynchronous driver over one database; they run the operations of tasks and handles."""
 
     def __init__(self, config: AppConfig) -> None:
-        database = Database(config.broker)
-        self._waiters = Waiters(database, config.resilience.notify_poll_interval_ms / 1000)
+        self._database = database = Database(config.broker)
+        poll_seconds = config.resilience.notify_poll_interval_ms / 1000
+        self._waiters = Waiters(database, poll_seconds, results_in_notices=config.results_in_notices)
         self._sync = SyncDriver(database, self._waiters)
         self._async = AsyncDriver(database, self._waiters)
 
@@ -24,6 +25,10 @@ class Drivers:
     async def run_async[R](self, operation: Operation[R]) -> R:
         """Run an operation on the running event loop."""
         return await self._async.run(operation)
+
+    def assume_prepared(self) -> None:
+        """Do not check the schema before the first call, because another process of this program has done so."""
+        self._database.is_prepared = True
 
     def close(self) -> None:
         """Close the connections of this process."""

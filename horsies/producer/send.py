@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 from horsies.codec.adapters import CodecError
 from horsies.codec.wire import encode_json
 from horsies.codes import TaskSendErrorCode
-from horsies.db.operations import UNSET, CallFailedError, CallRefusedError, Operation, Pause, Runner
+from horsies.db.operations import MAX_TEXT_BYTES, UNSET, CallFailedError, CallRefusedError, Operation, Pause, Runner
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries.tasks import EnqueueRequest
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, caller_location
@@ -233,6 +233,12 @@ def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPa
         encoded = definition.signature.encode_call(asked.args, asked.kwargs)
     except CodecError as error:
         return _invalid(str(error), error)
+    if len(encoded) >= MAX_TEXT_BYTES:
+        message = (
+            f"the encoded arguments have {len(encoded):,} bytes, and the database stores less than "
+            f"{MAX_TEXT_BYTES:,}: store the data elsewhere, and pass a reference to it"
+        )
+        return Err(TaskSendError(TaskSendErrorCode.PAYLOAD_TOO_LARGE, message))
     priority = producer.queue_priorities[definition.queue_name] if options.priority is None else options.priority
     request = EnqueueRequest(
         task_id=uuid7(),

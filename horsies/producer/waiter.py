@@ -6,6 +6,7 @@ operation queries the database itself.
 """
 
 import logging
+import re
 import selectors
 import threading
 from collections import defaultdict
@@ -16,6 +17,7 @@ from uuid import UUID
 
 from psycopg.pq.abc import PGconn
 
+from horsies.codes import TASK_TERMINAL_STATES
 from horsies.db.bounded import BoundedConnection
 from horsies.db.connect import Database
 from horsies.db.pipeline import round_trip
@@ -33,6 +35,10 @@ _RECONNECT_MAX_S = 5.0
 _POLL_ONLY_S = 0.25
 _CHECK_LISTENER_S = 20.0
 _HEX_DIGITS = 32
+_IDS = re.compile(r"([0-9a-f]{32})+", re.ASCII)
+_RESULT = re.compile(
+    rf"(?P<status>{'|'.join(sorted(TASK_TERMINAL_STATES))}) (?P<task_name>[^\n]+)\n(?P<result>.+)", re.DOTALL
+)
 
 
 class Hearing(NamedTuple):
@@ -76,9 +82,10 @@ class Waiters:
     ``_by_task`` and ``_listener`` are written by callers and by the listener thread; ``_lock`` guards them.
     """
 
-    def __init__(self, database: Database, poll_seconds: float) -> None:
+    def __init__(self, database: Database, poll_seconds: float, *, results_in_notices: bool = False) -> None:
         self._database = database
         self._poll_seconds = poll_seconds
+        self._results_in_notices = results_in_notices
         self.reset_after_fork()
         reset_in_children(self)
 
@@ -130,13 +137,15 @@ class Waiters:
         r"""Wake the waiters of a notification that `horsies.notify_done` sent.
 
         The payload is either the hex ids of ended tasks without separators, or one id and its result:
-        ``<id> <status> <task name>\n<result>``.
+        ``<id> <status> <task name>\n<result>``. Anybody can send such a notification. So the result is used only with
+        ``AppConfig(results_in_notices=True)``, and a payload of any other form is ignored.
         """
-        ids, has_result, pushed = payload.partition(" ")
-        if has_result:
-            head, _, result = pushed.partition("\n")
-            status, _, task_name = head.partition(" ")
-            self.wake(UUID(hex=ids), StoredResult(task_name, status, result.encode()))
+        ids, _, pushed = payload.partition(" ")
+        if _IDS.fullmatch(ids) is None:
+            return
+        result = _RESULT.fullmatch(pushed) if self._results_in_notices else None
+        if result is not None and len(ids) == _HEX_DIGITS:
+            self.wake(UUID(hex=ids), StoredResult(result["task_name"], result["status"], result["result"].encode()))
             return
         for start in range(0, len(ids), _HEX_DIGITS):
             self.wake(UUID(hex=ids[start : start + _HEX_DIGITS]))

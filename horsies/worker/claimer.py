@@ -11,7 +11,7 @@ in an exchange before they run.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from horsies.worker.ipc import Job
 from horsies.worker.options import WorkerOptions, suspend_clock
 
 _UNLIMITED = 1 << 30
+_RELEASE_AGAIN_S = 0.5
 
 
 class DueTimer:
@@ -73,12 +74,13 @@ class Claimer:
         self._exchange_no = 0
         self._prefetched: dict[Fence, ClaimedTask] = {}
         self._to_release: list[Fence] = []
+        self._busy_releases: set[Fence] = set()
         self._due = DueTimer(self.announce_work)
 
     @property
     def fences(self) -> list[Fence]:
         """The fences of claims that wait here: to be started, or to be released."""
-        return [*self._to_release, *self._prefetched]
+        return [*self._to_release, *self._busy_releases, *self._prefetched]
 
     @property
     def prefetched(self) -> list[Fence]:
@@ -89,6 +91,11 @@ class Claimer:
     def releases(self) -> int:
         """The number of claims that wait to be released."""
         return len(self._to_release)
+
+    @property
+    def busy_releases(self) -> int:
+        """The number of claims that could not be released, because other transactions hold their rows."""
+        return len(self._busy_releases)
 
     def announce_work(self) -> None:
         """Expect work that a claim which is in flight may not see, and look for it."""
@@ -102,11 +109,36 @@ class Claimer:
         self._release_prefetched()
         self._due.cancel()
 
+    def set_outdated(self) -> None:
+        """Claim nothing until this worker is restarted, because the schema has other functions than it calls.
+
+        Nothing is released either, because the functions for that may have changed too. The leases of prefetched tasks
+        expire.
+        """
+        if self._state.claim_phase is ClaimPhase.CLAIMING:
+            self._state.claim_phase = ClaimPhase.OUTDATED
+        self._prefetched.clear()
+        self._to_release.clear()
+        self._due.cancel()
+
     def release(self, fences: Sequence[Fence]) -> None:
         """Return claims that have not started to the queue, with the next exchange."""
         if fences:
             self._to_release += fences
             self._state.changed.set()
+
+    def note_busy_releases(self, batch: ExchangeBatch, busy: Collection[UUID]) -> None:
+        """Release claims again a little later whose rows other transactions hold."""
+        fences = {fence for fence in batch.releases if fence.task_id in busy}
+        if fences:
+            self._busy_releases |= fences
+            asyncio.get_running_loop().call_later(_RELEASE_AGAIN_S, self.retry_releases, fences)
+
+    def retry_releases(self, fences: Iterable[Fence]) -> None:
+        """Release those of the claims with the next exchange that could not be released before."""
+        again = self._busy_releases.intersection(fences)
+        self._busy_releases -= again
+        self.release(list(again))
 
     def forget(self, fences: Sequence[Fence]) -> None:
         """Drop prefetched tasks that this worker has lost."""
@@ -119,7 +151,7 @@ class Claimer:
         Args:
             is_full: whether the memory for unconfirmed outcomes is full, so that nothing may start.
         """
-        if self._state.claim_phase is ClaimPhase.STOPPED or is_full:
+        if self._state.claim_phase is not ClaimPhase.CLAIMING or is_full:
             return NO_REQUEST
         asked_slots = sum(batch.request.slots for batch in self._state.in_flight)
         asked_prefetch = sum(batch.request.prefetch for batch in self._state.in_flight)
@@ -183,7 +215,7 @@ class Claimer:
         self._prefetched |= {fence: task for claim, fence, task in claimed if claim is prefetch}
         jobs += [Job.of_claim(fence, task, task.attempt) for claim, fence, task in claimed if claim is not prefetch]
         self._start(batch, jobs)
-        if self._state.claim_phase is ClaimPhase.STOPPED:  # the reply came after the stop
+        if self._state.claim_phase is not ClaimPhase.CLAIMING:  # the reply came after the stop
             self._release_prefetched()
 
     def _note_remaining_work(self, batch: ExchangeBatch, claims: list[Claim]) -> None:
@@ -210,8 +242,10 @@ class Claimer:
             and batch.worker_id == self._state.identity.worker_id
             and age < self._settings.stale_after_s / 2
         )
+        suspects = [job.fence for job in jobs if job.fence.task_id in batch.cancelled]
         jobs = [job for job in jobs if job.fence.task_id not in batch.cancelled]
         unassigned = [job for job in jobs if not (may_start and self._dispatcher.assign(job))]
+        self.release(suspects)
         if jobs:
             self._may_run_ahead = not unassigned
         if unassigned:

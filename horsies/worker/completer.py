@@ -2,26 +2,50 @@
 
 ```
 a child reports ──> waiting ── take ──> in an exchange ── confirm ──> forgotten
-                       ^                      │
-                       └───── put_back ───────┘  the reply was lost
+                     ^   ^                  │   │
+                     │   └──── put_back ────┘   │  the reply was lost
+                     │                          │
+                     └── retry ── busy <────────┘  another transaction holds the row or the root run of the task
 ```
+
+A busy outcome waits for a moment before it is sent again; the others do not wait for it, and claims continue.
 
 Sending an outcome twice is harmless: the fence tells the database that it has been written already.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
+from horsies.codes import OperationalErrorCode
 from horsies.db.queries.worker import Fence, Outcome, Verdict
 from horsies.events import event
+from horsies.task_result import TaskError
 from horsies.worker.attempt_log import AttemptLog
 from horsies.worker.exchange_state import ExchangeBatch
 from horsies.worker.ipc import Job
+from horsies.worker.options import suspend_clock
 
 MAX_BATCH_OUTCOMES = 1000
 MAX_BATCH_BYTES = 16 << 20
 MAX_HELD_BYTES = 64 << 20
+
+
+class BusyOutcome(NamedTuple):
+    """An outcome that could not be written, because another transaction holds a row that it needs.
+
+    Attributes:
+        outcome: the outcome.
+        since: when it was busy for the first time, by `suspend_clock`.
+        freed_queues: queues with limits in which it may free a place.
+        makes_work: whether it may make other tasks ready.
+    """
+
+    outcome: Outcome
+    since: float
+    freed_queues: set[str]
+    makes_work: bool
 
 
 class Completer:
@@ -33,17 +57,25 @@ class Completer:
         self._held_bytes = 0
         self._freed_queues: set[str] = set()
         self._makes_work = False
+        self._busy: dict[Fence, BusyOutcome] = {}
+        self._busy_since: dict[Fence, float] = {}
+        self._isolated: set[Fence] = set()
         self.stale_outcomes = 0
 
     @property
     def fences(self) -> list[Fence]:
-        """The fences of the outcomes that wait for an exchange."""
-        return list(self._waiting)
+        """The fences of the outcomes that are not in an exchange: those that wait for one, and busy ones."""
+        return [*self._waiting, *self._busy]
 
     @property
     def count(self) -> int:
         """The number of outcomes that wait for an exchange."""
         return len(self._waiting)
+
+    @property
+    def busy_count(self) -> int:
+        """The number of busy outcomes that do not wait for an exchange yet."""
+        return len(self._busy)
 
     @property
     def is_full(self) -> bool:
@@ -70,15 +102,19 @@ class Completer:
 
         Returns:
             The outcomes, oldest first; the queues with limits in which they free a place; and whether they may make
-            tasks ready. What does not fit stays for the next exchange, and so may the work that it makes.
+            tasks ready. What does not fit stays for the next exchange, and so may the work that it makes. An isolated
+            outcome is taken alone.
         """
         taken: list[Outcome] = []
         size = 0
         for outcome in self._waiting.values():
             size += len(outcome.result)
-            if taken and (len(taken) == MAX_BATCH_OUTCOMES or size > MAX_BATCH_BYTES):
+            is_isolated = outcome.fence in self._isolated
+            if taken and (is_isolated or len(taken) == MAX_BATCH_OUTCOMES or size > MAX_BATCH_BYTES):
                 break
             taken.append(outcome)
+            if is_isolated:
+                break
         for outcome in taken:
             del self._waiting[outcome.fence]
         freed_queues, self._freed_queues = self._freed_queues, set()
@@ -91,15 +127,61 @@ class Completer:
         self._freed_queues |= batch.freed_queues
         self._makes_work |= batch.makes_work
 
-    def confirm(self, batch: ExchangeBatch, verdicts: Mapping[UUID, Verdict]) -> None:
+    def isolate(self, batch: ExchangeBatch, reason: str) -> None:
+        """Find the outcome because of which the database has refused a whole batch, after `put_back`.
+
+        The outcomes are sent one by one from now on. If the batch had only one, that one is guilty: it becomes a
+        failure with WORKER_SERIALIZATION_ERROR.
+        """
+        self._isolated.update(outcome.fence for outcome in batch.outcomes)
+        event("outcomes.refused", level=logging.ERROR, count=len(batch.outcomes), reason=reason)
+        if len(batch.outcomes) == 1:
+            [guilty] = batch.outcomes
+            code = OperationalErrorCode.WORKER_SERIALIZATION_ERROR
+            message = "the database refused the outcome of this task"
+            if guilty.error_code != code:  # else the reason may be what is refused
+                message = f"{message}: {reason}"
+            result = TaskError(error_code=code, message=message).to_json()
+            self._held_bytes += len(result) - len(guilty.result)
+            ended = guilty._replace(ok=False, result=result, error_code=str(code), retry_after=None)
+            self._waiting[guilty.fence] = ended
+
+    def confirm(self, batch: ExchangeBatch, verdicts: Mapping[UUID, Verdict]) -> Sequence[BusyOutcome]:
         """Forget outcomes that the database has answered: as accepted, as a duplicate, or as stale.
 
         A stale outcome belongs to a claim that this worker has lost, so the database ignored it. It is counted.
+
+        Returns:
+            The busy outcomes, which are kept. Each has to be passed to `retry` later.
         """
-        self._held_bytes -= sum(len(outcome.result) for outcome in batch.outcomes)
+        busy: list[BusyOutcome] = []
         for outcome in batch.outcomes:
-            self._attempt_log.confirm(outcome, verdicts[outcome.fence.task_id])
+            verdict = verdicts[outcome.fence.task_id]
+            self._isolated.discard(outcome.fence)
+            if verdict.verdict == "busy":
+                since = self._busy_since.setdefault(outcome.fence, suspend_clock())
+                busy.append(BusyOutcome(outcome, since, batch.freed_queues, batch.makes_work))
+                continue
+            self._held_bytes -= len(outcome.result)
+            self._busy_since.pop(outcome.fence, None)
+            self._attempt_log.confirm(outcome, verdict)
+        self._busy |= {each.outcome.fence: each for each in busy}
         stale = sum(verdict.verdict == "stale" for verdict in verdicts.values())
         if stale:
             self.stale_outcomes += stale
             event("outcomes.stale", level=logging.WARNING, count=stale)
+        return busy
+
+    def retry(self, fence: Fence) -> None:
+        """Let a busy outcome wait for an exchange again, behind all others."""
+        busy = self._busy.pop(fence, None)
+        if busy is None:
+            return
+        self._waiting[fence] = busy.outcome
+        self._freed_queues |= busy.freed_queues
+        self._makes_work |= busy.makes_work
+
+    def busy_for(self, seconds: float) -> list[UUID]:
+        """Return the tasks whose outcomes have been busy for at least so many seconds."""
+        latest = suspend_clock() - seconds
+        return [fence.task_id for fence, since in self._busy_since.items() if since <= latest]

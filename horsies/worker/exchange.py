@@ -21,18 +21,20 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterator, Sequence
 from enum import Enum
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 from uuid import UUID
 
 from horsies.db.connection import Backoff, WorkerConnection
+from horsies.db.errors import finds_other_schema, refuses_value
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
-from horsies.db.queries.worker import Claim, Outcome
+from horsies.db.queries.worker import Claim, Fence, Outcome
 from horsies.events import event
 from horsies.worker.attempt_log import AttemptLog, LogDetail
+from horsies.worker.busy_log import BusyLog
 from horsies.worker.claimer import Claimer
-from horsies.worker.completer import Completer
+from horsies.worker.completer import BusyOutcome, Completer
 from horsies.worker.dispatcher import Dispatcher
 from horsies.worker.exchange_state import ExchangeBatch, ExchangeState, SyncPhase, WorkerIdentity
 from horsies.worker.ipc import Job
@@ -40,6 +42,8 @@ from horsies.worker.options import WorkerOptions, WorkerSettings, suspend_clock
 from horsies.worker.reconciler import Reconciler
 
 _STUCK_AFTER_S = 0.05
+_BUSY_PAUSE_S = 0.1
+_BUSY_MAX_PAUSE_S = 2.0
 
 
 class LaneState(Enum):
@@ -111,10 +115,14 @@ class Exchange:
         """Look for work."""
         self.claimer.announce_work()
 
-    def cancel(self, task_id: UUID) -> None:
-        """Stop a cancelled task if it runs, and do not start it if an exchange in flight brings it."""
-        self._dispatcher.cancel(task_id)
+    def on_cancel_notice(self, task_id: UUID) -> None:
+        """Look whether a task was cancelled, as a notice says that anybody could have sent.
+
+        The task is stopped if it runs and the database has no claim of this worker for it. If an exchange in flight
+        brings the task, it is released instead of started, which has no effect on a cancelled task.
+        """
         self.state.note_cancelled(task_id)
+        self.reconciler.check(task_id)
 
     def allow_more_lanes(self, *, allowed: bool) -> None:
         """Say whether more than one lane may be used: a further lane must not take the connection of a heartbeat."""
@@ -123,9 +131,15 @@ class Exchange:
 
     async def flush(self) -> None:
         """Wait until every outcome is confirmed and every release is done."""
-        while self.completer.count or self.claimer.releases or self.state.in_flight:
+        while self._unconfirmed or self.state.in_flight:
             self.state.answered.clear()
             await self.state.answered.wait()
+
+    @property
+    def _unconfirmed(self) -> int:
+        """The number of outcomes and releases that the database has not confirmed, without those in flight."""
+        waiting = self.completer.count + self.claimer.releases
+        return waiting + self.completer.busy_count + self.claimer.busy_releases
 
     async def settle(self) -> None:
         """Wait until every outcome is confirmed and no claim is open: at the end of a worker.
@@ -141,7 +155,12 @@ class Exchange:
 
     def services(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The services of the exchanges, the lanes first: they run until they are cancelled."""
-        services = [self.serve(number) for number in range(len(self._lanes))] + [self.reconciler.run()]
+        services = [self.serve(number) for number in range(len(self._lanes))]
+        services += [
+            self.reconciler.run(),
+            self.reconciler.run_checks(),
+            BusyLog(self.completer, self._lanes[0].connection).run(),
+        ]
         if self._settings.lease_s is not None:
             services.append(self.reconciler.keep_leases(self._settings.lease_s))
         return services
@@ -205,8 +224,7 @@ class Exchange:
         try:
             replies = await lane.connection.transactions(*self._transactions(batch))
         except CallFailedError as failure:
-            self.put_back(batch)
-            self.reconciler.on_reply_lost(failure)
+            self.on_failure(batch, failure)
         except asyncio.CancelledError:
             self.put_back(batch)
             raise
@@ -241,6 +259,20 @@ class Exchange:
         self.claimer.put_back(batch)
         self.state.mark_answered(batch)
 
+    def on_failure(self, batch: ExchangeBatch, failure: CallFailedError) -> None:
+        """Take back what a batch carried that failed, and remove the cause if it is known.
+
+        If the statement that stores outcomes refuses them, they are sent one by one. If another statement does not fit
+        the schema, twice in a row, the schema was upgraded: then nothing is claimed, so that outcomes are still stored.
+        """
+        self.put_back(batch)
+        is_finish = worker_queries.is_finish(failure.failed_call)
+        if is_finish and refuses_value(failure):
+            self.completer.isolate(batch, failure.message)
+        if finds_other_schema(failure):
+            self.reconciler.note_other_schema(failure, is_finish=is_finish)
+        self.reconciler.on_reply_lost(failure)
+
     def _transactions(self, batch: ExchangeBatch) -> list[list[Call[Any]]]:
         """The calls of an exchange, by transaction.
 
@@ -251,23 +283,41 @@ class Exchange:
         finish: list[Call[Any]] = []
         notify: list[Call[Any]] = []
         if batch.outcomes:
+            ids = [outcome.fence.task_id for outcome in batch.outcomes]
             finish.append(worker_queries.finish(batch.worker_id, self.state.identity.hostname, batch.outcomes))
-            notify.append(worker_queries.notify_done([outcome.fence.task_id for outcome in batch.outcomes]))
+            notify.append(worker_queries.notify_done(ids, with_results=self._settings.results_in_notices))
         if batch.starting:
             finish.append(worker_queries.start(batch.worker_id, list(batch.starting)))
+        if batch.makes_work or batch.starting:
+            notify.append(worker_queries.announce())
         if batch.freed_queues:
             notify.append(worker_queries.notify_room(batch.worker_id, batch.freed_queues))
         claims = self.claimer.calls(batch)
-        groups = [finish, claims, notify] if self.state.limits_active else [[*finish, *claims], notify]
+        groups = [finish, claims] if self.state.limits_active else [[*finish, *claims]]
         if batch.releases:
-            groups += [[worker_queries.release(batch.worker_id, batch.releases)], [worker_queries.notify_wake()]]
-        return [group for group in groups if group]
+            groups.append([worker_queries.release(batch.worker_id, batch.releases)])
+            notify.append(worker_queries.notify_wake())
+        return [group for group in [*groups, notify] if group]
 
     def apply_replies(self, batch: ExchangeBatch, replies: Iterator[Any]) -> None:
         """Act on the replies to a batch, which come in the order of its calls."""
         self.state.mark_answered(batch)
         if batch.outcomes:
-            self.completer.confirm(batch, next(replies))
+            for busy in self.completer.confirm(batch, next(replies)):
+                self._retry_later(busy)
         attempts: dict[UUID, int] = next(replies) if batch.starting else {}
-        claims: list[Claim] = list(replies)[: bool(batch.request.run) + bool(batch.request.prefetch)]
+        claims: list[Claim] = list(islice(replies, bool(batch.request.run) + bool(batch.request.prefetch)))
+        if batch.releases:
+            self.claimer.note_busy_releases(batch, next(replies))
         self.claimer.apply(batch, attempts, claims)
+
+    def _retry_later(self, busy: BusyOutcome) -> None:
+        """Send a busy outcome again after a pause, which grows with the time since it was busy first."""
+        age = suspend_clock() - busy.since
+        pause = min(max(_BUSY_PAUSE_S, age / 2), _BUSY_MAX_PAUSE_S)
+        asyncio.get_running_loop().call_later(pause, self.retry_busy, busy.outcome.fence)
+
+    def retry_busy(self, fence: Fence) -> None:
+        """Send a busy outcome with the next exchange."""
+        self.completer.retry(fence)
+        self.state.changed.set()

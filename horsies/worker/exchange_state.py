@@ -4,7 +4,8 @@ An *exchange* is one round trip to the database: outcomes go out, claims come ba
 decides whether an exchange may be sent and what it may ask for:
 
 ```
-ClaimPhase   CLAIMING ── the worker stops ──> STOPPED
+ClaimPhase   CLAIMING ── the worker stops ─────────────────────> STOPPED
+                 └─────── the schema was upgraded ──> OUTDATED ──┘  the worker stops
 
 SyncPhase    IN_SYNC ── heartbeat, end of the worker ──> COMPARE_REQUESTED ── compared ──> IN_SYNC
                  │                                             │
@@ -33,6 +34,7 @@ class ClaimPhase(Enum):
     """Whether a worker takes new work."""
 
     CLAIMING = "claiming"
+    OUTDATED = "outdated"  # the functions of the schema are not those that this release calls; outcomes are still sent
     STOPPED = "stopped"
 
 

@@ -49,6 +49,7 @@ from uuid import UUID
 import psycopg
 
 from horsies.db.connect import Database
+from horsies.db.operations import CallFailedError
 from horsies.db.pipeline import round_trip
 from horsies.db.queries import worker as worker_queries
 from horsies.errors import ErrorCode, HorsiesError
@@ -378,9 +379,9 @@ class _Loop:
             return
         for pause in _REAP_PAUSES_S:
             select.select((), (), (), pause)
-            with suppress(psycopg.Error), self._app.database.connect() as connection:
+            with suppress(psycopg.Error, CallFailedError), self._app.database.connect() as connection:
                 call = worker_queries.reap(self._worker_id, MAX_REAPED)
-                log_reaped(round_trip(self._app.database, connection, [call])[0][0])
+                log_reaped(round_trip(self._app.database, connection, *call.groups)[0][0])
                 return
 
 

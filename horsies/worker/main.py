@@ -211,6 +211,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> LoadedApp 
         async_names=frozenset(name for name in app.registry.names if app.registry.get(name).is_async),
         schedules=plan_schedules(config, app.registry),
         folders=app_folders(),
+        results_in_notices=config.results_in_notices,
     )
     source = partial(_spawned_child, load) if options.start_method == "spawn" else partial(_forked_child, app)
     return LoadedApp(pickle.dumps(settings), settings.stale_after_s, database, partial(source, options))
@@ -240,6 +241,7 @@ def _forked_child(
 ) -> None:
     """Run a child that has inherited the app from the fork server."""
     config = app.config
+    app.producer.runner.assume_prepared()  # by the supervisor; since then, the schema may have been upgraded
     executor = Executor(app.registry, config.exception_mapper, config.default_unhandled_error_code, app.producer.runner)
     send_liveness_pings(liveness_pipe, config.recovery.running_stale_threshold_ms / 1000 / PINGS_PER_THRESHOLD)
     run_child(channel, tokens, executor, options, app.registry.hooks)

@@ -113,6 +113,7 @@ class WorkerSettings:
         async_names: those of them that are ``async def``.
         schedules: for the scheduler, if the worker runs one.
         folders: the folders that are watched with ``--reload``.
+        results_in_notices: whether notices carry small results.
     """
 
     app_name: str
@@ -128,6 +129,7 @@ class WorkerSettings:
     async_names: frozenset[str]
     schedules: Schedules
     folders: tuple[str, ...]
+    results_in_notices: bool = False
 
     @property
     def stale_after_s(self) -> float:

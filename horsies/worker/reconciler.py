@@ -13,8 +13,10 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from uuid import UUID
 
 from horsies.db.connection import Backoff, WorkerConnection
+from horsies.db.errors import finds_other_schema
 from horsies.db.operations import CallFailedError
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import Fence
@@ -22,7 +24,10 @@ from horsies.events import event
 from horsies.worker.claimer import Claimer
 from horsies.worker.completer import Completer
 from horsies.worker.dispatcher import Dispatcher
-from horsies.worker.exchange_state import ExchangeState, SyncPhase
+from horsies.worker.exchange_state import ClaimPhase, ExchangeState, SyncPhase
+
+_SCHEMA_FAILURES = 2
+_RESTART = "the schema was upgraded: restart this worker with the new version of horsies; it claims nothing until then"
 
 
 class Reconciler:
@@ -45,7 +50,10 @@ class Reconciler:
         self._max_lease_s = state.settings.max_lease_s
         self._backoff: Backoff | None = None
         self._failure: CallFailedError | None = None
+        self._schema_failures = 0
         self._comparing = asyncio.Lock()
+        self._to_check: set[UUID] = set()
+        self._check_requested = asyncio.Event()
 
     @property
     def failing(self) -> bool:
@@ -61,6 +69,19 @@ class Reconciler:
     def on_exchange_succeeded(self) -> None:
         """Let the next failure be followed by a comparison without a pause."""
         self._backoff = None
+        self._schema_failures = 0
+
+    def note_other_schema(self, failure: CallFailedError, *, is_finish: bool = False) -> None:
+        """A statement does not fit the functions of the schema: stop claiming if that happens twice in a row.
+
+        A single failure may be the moment of an upgrade to functions that fit.
+        """
+        self._schema_failures += 1
+        if self._schema_failures < _SCHEMA_FAILURES:
+            return
+        if self._state.claim_phase is ClaimPhase.CLAIMING or is_finish:
+            event("worker.outdated", level=logging.ERROR, reason=failure.message, help=_RESTART)
+        self._claimer.set_outdated()
 
     def on_reply_lost(self, failure: CallFailedError) -> None:
         """An exchange has failed: reconnect, compare, and only then continue."""
@@ -81,6 +102,29 @@ class Reconciler:
                         self.on_reply_lost(failure)
             await self._state.next_change()
 
+    def check(self, task_id: UUID) -> None:
+        """Look soon whether a task that runs still belongs to this worker."""
+        self._to_check.add(task_id)
+        self._check_requested.set()
+
+    async def run_checks(self) -> None:
+        """Make the checks that are requested; never returns. If the database does not answer, a comparison follows."""
+        while True:
+            await self._check_requested.wait()
+            self._check_requested.clear()
+            wanted, self._to_check = self._to_check, set()
+            fences = [fence for fence in self._dispatcher.held() if fence.task_id in wanted]
+            if fences:
+                try:
+                    lost = await self._connection.call(
+                        worker_queries.lost_claims(self._state.identity.worker_id, fences)
+                    )
+                except CallFailedError as failure:
+                    event("connection.lost", level=logging.WARNING, reason=failure.message)
+                    continue
+                for task_id in lost:
+                    self._dispatcher.cancel(task_id)
+
     async def compare(self) -> None:
         """Compare what this worker holds with the database once the exchanges in flight are answered.
 
@@ -94,7 +138,7 @@ class Reconciler:
             await self._state.quiet.wait()
             running = self._dispatcher.held()
             held = held_claims(running, self._completer.fences, self._claimer.fences)
-            lost = await self._connection.call(worker_queries.reconcile(self._state.identity.worker_id, held))
+            lost = await self._reconcile(held)
             self._failure = None
             self._state.sync_phase = SyncPhase.IN_SYNC
             self._state.changed.set()
@@ -102,6 +146,17 @@ class Reconciler:
         newly_lost = sum(self._dispatcher.cancel(task_id) for task_id in lost_jobs)
         if newly_lost:  # a cancelled task that has not ended yet is lost at every comparison
             event("tasks.lost", level=logging.WARNING, count=newly_lost)
+
+    async def _reconcile(self, held: Sequence[Fence]) -> set[UUID]:
+        try:
+            return await self._connection.call(worker_queries.reconcile(self._state.identity.worker_id, held))
+        except CallFailedError as failure:
+            if not finds_other_schema(failure):
+                raise
+            self.note_other_schema(failure)
+            if self._state.claim_phase is ClaimPhase.CLAIMING:
+                raise
+            return set()  # outcomes can be sent without a comparison, and nothing is claimed
 
     async def _recover(self, failure: CallFailedError) -> None:
         """Reconnect and compare, until that succeeds.

@@ -194,7 +194,7 @@ class Supervisor:
                             if notice.channel != cancel:
                                 self._exchange.wake()
                             elif _TASK_ID.fullmatch(notice.payload):
-                                self._exchange.cancel(uuid.UUID(hex=notice.payload))
+                                self._exchange.on_cancel_notice(uuid.UUID(hex=notice.payload))
                         await connection.ping()  # otherwise a dead connection would look like a silent one
             except psycopg.Error as error:
                 await backoff.pause(call_failed(error))

@@ -7,7 +7,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from horsies.codes import WorkflowStartErrorCode
-from horsies.db.operations import UNSET, CallFailedError, CallRefusedError, Operation, Runner
+from horsies.db.operations import MAX_TEXT_BYTES, UNSET, CallFailedError, CallRefusedError, Operation, Runner
 from horsies.db.queries import workflows as workflow_queries
 from horsies.db.queries.workflows import RunRequest
 from horsies.errors import HorsiesError
@@ -98,6 +98,9 @@ def _begin[T](
 
 def _start[T](request: RunRequest, spec: "WorkflowSpec[T]", broker: RunBroker, connection: object) -> _Start[T]:
     run_id = str(request.run_id)
+    if len(request.document) >= MAX_TEXT_BYTES:
+        message = f"the run has {len(request.document):,} bytes, and must have less than {MAX_TEXT_BYTES:,}"
+        return Err(WorkflowStartError(WorkflowStartErrorCode.VALIDATION_FAILED, message, workflow_name=spec.name))
     try:
         verdict: str = yield workflow_queries.workflow_start(request, connection)
     except CallRefusedError as refusal:

@@ -1,14 +1,14 @@
 """The order in which server functions take locks, shown by holding locks: no deadlock on the same rows."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
-from uuid import UUID
 
 import pytest
-from psycopg import errors
 
 from horsies.config.retry import RetryPolicy
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import Fence
 from tests.support.factories import (
     DrivenWorker,
@@ -16,7 +16,6 @@ from tests.support.factories import (
     enqueue,
     expire,
     failed,
-    numbered_id,
     prefetch,
     reap,
     request,
@@ -27,7 +26,7 @@ from tests.support.sessions import (
     InBackground,
     NewSession,
     Session,
-    column,
+    call,
     find,
     freeze_clock,
     move_clock,
@@ -40,56 +39,59 @@ AT_ONCE = RetryPolicy.fixed([0.001] * 20, jitter=False, auto_retry_for=["WORKER_
 LOCK = "select from horsies.tasks where id = %s for update"
 
 
-def is_free(db: Session, task_id: UUID) -> bool:
-    try:
-        db.execute(f"{LOCK} nowait".encode(), (task_id,))
-    except errors.LockNotAvailable:
-        return False
-    return True
-
-
 IN_FLIGHT: dict[str, Callable[[DrivenWorker, list[Fence]], object]] = {
     "finish": lambda worker, fences: worker.finish(*map(done, fences)),
     "release": lambda worker, fences: worker.release(*fences),
     "reconcile": lambda worker, _fences: worker.reconcile(),
+    "renew": lambda worker, fences: call(worker.session, worker_queries.renew(worker.id, fences, 60, 0)),
+    "start": lambda worker, fences: worker.start(*fences),
+    "reap": lambda worker, _fences: reap(worker.session, proven_dead=worker.id),
+    "return_stale_to_queue": lambda worker, _fences: call(
+        worker.session, monitoring_queries.return_stale_to_queue(-1, 100)
+    ),
+    "expire": lambda worker, _fences: expire(worker.session),
 }
+OF_PREFETCHED = {"renew", "start", "return_stale_to_queue", "expire"}
 
 
 @pytest.mark.parametrize("name", IN_FLIGHT)
 @pytest.mark.parametrize("held", [0, 1, 2])
-def test_task_rows_are_locked_in_the_order_of_their_ids(
-    db: Session, new_session: NewSession, in_background: InBackground, name: str, held: int
+def test_a_row_that_a_stranger_holds_is_left_out_and_taken_later(
+    db: Session, new_session: NewSession, name: str, held: int
 ) -> None:
-    ids = [send(db, request(numbered_id(number), delay=-number)) for number in range(3)]
-    calling, observing = new_session(), new_session()
+    deadline = datetime.now(UTC) + timedelta(seconds=5)
+    ids = [send(db, request(good_until=deadline if name == "expire" else None)) for _ in range(3)]
+    calling = new_session()
+    calling.execute("set lock_timeout = '1ms'")
     worker = DrivenWorker(calling)
-    fences = worker.claim(3)
-    assert [fence.task_id for fence in fences] == ids[::-1]  # the last sent was due first
+    fences = worker.prefetch(3) if name in OF_PREFETCHED else worker.claim(3)
+    if name == "expire":
+        move_clock(db, 10)
+        move_clock(calling, 0)
+    before = {task_id: find(db, "tasks", task_id) for task_id in ids}
     with db.transaction():
         db.execute(LOCK.encode(), (ids[held],))
-        calling_it = in_background(lambda: IN_FLIGHT[name](worker, fences))
-        wait_until_blocked(observing, calling)
-        assert [is_free(observing, task_id) for task_id in ids if task_id != ids[held]] == [
-            task_id > ids[held] for task_id in ids if task_id != ids[held]
+        IN_FLIGHT[name](worker, fences)
+        assert [find(db, "tasks", task_id) == before[task_id] for task_id in ids] == [
+            task_id == ids[held] for task_id in ids
         ]
-    calling_it.result()
-    assert column(db, "select id from horsies.tasks where status = 'RUNNING'") == []
+    IN_FLIGHT[name](worker, fences)
+    assert find(db, "tasks", ids[held]) != before[ids[held]]
 
 
 def test_two_connections_of_a_worker_that_finish_the_same_tasks_write_one_outcome_each(
-    db: Session, new_session: NewSession, in_background: InBackground
+    db: Session, new_session: NewSession
 ) -> None:
     for _ in range(3):
         send(db)
-    again, observing = new_session(), new_session()
+    again = new_session()
     worker = DrivenWorker(db)
     fences = worker.claim(3)
     with db.transaction():
         assert set(worker.finish(*map(done, fences))) == {"accepted"}
         worker.session = again
-        repeated = in_background(lambda: worker.finish(*map(done, fences[::-1])))
-        wait_until_blocked(observing, again)
-    assert set(repeated.result()) == {"duplicate"}
+        assert set(worker.finish(*map(done, fences[::-1]))) == {"busy"}
+    assert set(worker.finish(*map(done, fences[::-1]))) == {"duplicate"}
     assert scalar(db, "select count(*) from horsies.history") == 3
 
 
@@ -106,34 +108,28 @@ def test_what_is_being_finished_is_not_reaped(db: Session, other: Session) -> No
 
 
 @pytest.mark.parametrize("retry", [None, AT_ONCE])
-def test_what_is_being_reaped_is_not_finished(
-    db: Session, other: Session, in_background: InBackground, retry: RetryPolicy | None
-) -> None:
+def test_what_is_being_reaped_is_not_finished(db: Session, other: Session, retry: RetryPolicy | None) -> None:
     for _ in range(3):
         send(db, request(retry=retry))
     worker = DrivenWorker(other)
     fences = worker.claim(3)
     with db.transaction():
         assert reap(db, proven_dead=worker.id).crashed == 3
-        late = in_background(lambda: worker.finish(*map(done, fences[::-1])))
-        wait_until_blocked(db, other)
-    assert set(late.result()) == {"stale"}
+        assert set(worker.finish(*map(done, fences[::-1]))) == {"busy"}
+    assert set(worker.finish(*map(done, fences[::-1]))) == {"stale"}
     assert scalar(db, "select count(*) from horsies.history where status = 'COMPLETED'") == 0
     assert scalar(db, "select count(*) from horsies.tasks") == (3 if retry else 0)
 
 
-def test_a_task_that_is_being_reaped_is_lost_and_returned_once(
-    db: Session, other: Session, in_background: InBackground
-) -> None:
+def test_a_task_that_is_being_reaped_is_lost_and_returned_once(db: Session, other: Session) -> None:
     send(db)
     worker = DrivenWorker(other)
     fence = worker.claim_one()
     prefetch(other, fence)
     with db.transaction():
         assert reap(db, proven_dead=worker.id).returned == 1
-        releasing = in_background(lambda: worker.release(fence))
-        wait_until_blocked(db, other)
-    assert releasing.result() == 0
+        assert worker.release(fence) == {fence.task_id}
+    assert not worker.release(fence)
     assert worker.reconcile(fence) == {fence.task_id}
     assert row(db, "tasks", fence.task_id)["worker_deaths"] == 1
 
@@ -163,9 +159,7 @@ def test_what_is_being_claimed_does_not_expire(db: Session, new_session: NewSess
     assert row(db, "tasks", task_id)["status"] == "RUNNING"
 
 
-def test_a_prefetched_task_that_is_expiring_is_not_released(
-    db: Session, new_session: NewSession, in_background: InBackground
-) -> None:
+def test_a_prefetched_task_that_is_expiring_is_not_released(db: Session, new_session: NewSession) -> None:
     freeze_clock(db)
     other = new_session()
     send(db, request(good_until=NOON + timedelta(seconds=1)))
@@ -175,9 +169,8 @@ def test_a_prefetched_task_that_is_expiring_is_not_released(
     move_clock(db, 1)
     with db.transaction():
         assert expire(db) == 1
-        releasing = in_background(lambda: worker.release(fence))
-        wait_until_blocked(db, other)
-    assert releasing.result() == 0
+        assert worker.release(fence) == {fence.task_id}
+    assert not worker.release(fence)
     assert row(db, "history", fence.task_id)["status"] == "EXPIRED"
 
 

@@ -10,8 +10,10 @@ from psycopg import errors
 
 from horsies.db import migrate as migrations
 from horsies.db import sqlfiles
-from horsies.db.migrate import SchemaTooNewError, migrate, plain_sql, status
+from horsies.db.functions import MARK
+from horsies.db.migrate import FirstInstallation, NotTheOwnerError, SchemaTooNewError, migrate, plain_sql, status
 from horsies.db.queries import tasks as task_queries
+from horsies.db.rights import Kind, grant_sql
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, admin, bind, functions, listen
 from horsies.version import __version__
 from tests.support.factories import DrivenWorker, done, request, send
@@ -114,7 +116,7 @@ def test_what_fails_leaves_nothing_behind(empty: Session) -> None:
     empty.execute("create schema horsies")
     empty.execute("create table horsies.workers ()")
     with pytest.raises(errors.DuplicateTable):
-        migrate(empty, DEFAULT_SCHEMA)
+        migrate(empty, DEFAULT_SCHEMA, FirstInstallation.EXISTING_SCHEMA)
     assert column(empty, "select relname from pg_class where relnamespace = 'horsies'::regnamespace") == ["workers"]
     empty.execute("drop table horsies.workers")
     assert migrate(empty, DEFAULT_SCHEMA) == EVERYTHING
@@ -187,6 +189,7 @@ def test_functions_of_another_release_are_recreated(db: Session) -> None:
     db.execute("drop function horsies.heartbeat")
     for signature in ("heartbeat(living_worker uuid)", "claim(of_an_old_release int)"):
         db.execute(f"create function horsies.{signature} returns boolean language sql as 'select false'".encode())
+        db.execute(f"comment on function horsies.{signature} is '{MARK}'".encode())
     found = status(db, DEFAULT_SCHEMA)
     assert (found.pending, found.functions_current, found.is_current) == ((), False, False)
     assert found.describe() == f"version {LATEST} with other server functions; `horsies db migrate` renews them"
@@ -239,8 +242,7 @@ def test_the_plain_script_is_one_transaction(empty: Session) -> None:
 
 def grant_use(db: Session, role: str) -> None:
     """Grant a role only the rights that sending and working require."""
-    for right in ("usage on schema", "select, insert, update, delete on all tables in schema"):
-        db.execute(f"grant {right} horsies to {role}".encode())
+    db.execute(grant_sql(DEFAULT_SCHEMA, role, [Kind.PRODUCER, Kind.WORKER]).encode())
 
 
 def test_a_role_that_may_create_nothing_works_with_a_current_schema(db: Session, role: str) -> None:
@@ -251,6 +253,7 @@ def test_a_role_that_may_create_nothing_works_with_a_current_schema(db: Session,
     worker = DrivenWorker(db)
     fence = worker.claim_one()
     assert worker.finish(done(fence)) == ["accepted"]
+    db.execute("reset role")
     assert row(db, "history", fence.task_id)["status"] == "COMPLETED"
 
 
@@ -267,7 +270,7 @@ def test_a_role_that_may_create_nothing_gets_an_error_if_there_is_something_to_d
     grant_use(db, role)
     OUTDATED[how](db)
     db.execute(f"set role {role}".encode())
-    with pytest.raises(errors.InsufficientPrivilege):
+    with pytest.raises((errors.InsufficientPrivilege, NotTheOwnerError)):
         migrate(db, DEFAULT_SCHEMA)
 
 

@@ -16,7 +16,7 @@ from horsies.db.connection import WorkerConnection
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.restrictions import SCHEDULER_CONNECTIONS, WORKER_CONNECTIONS, find_restrictions
 from tests.support.databases import set_for_all
-from tests.support.roles import limited_role
+from tests.support.limited import limited_role
 from tests.support.server import Server
 from tests.support.sessions import Session
 

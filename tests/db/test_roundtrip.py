@@ -8,7 +8,7 @@ from psycopg.pq import PipelineStatus
 
 from horsies.config.app import PostgresConfig
 from horsies.db.connect import Database
-from horsies.db.operations import Call, Rows
+from horsies.db.operations import Call, CallFailedError, Notice, Rows
 from horsies.db.pipeline import round_trip, round_trip_async
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries import worker as worker_queries
@@ -41,10 +41,53 @@ def test_an_error_undoes_its_own_transaction_and_closes_the_connection(database_
     bad = rows("select 1 / %s::int", 0)
     with made.connect() as connection:
         groups = ([task_queries.enqueue(kept, replay=False)], [task_queries.enqueue(lost, replay=False), bad])
-        with pytest.raises(errors.DivisionByZero, match="division by zero"):
+        with pytest.raises(CallFailedError, match="DivisionByZero: division by zero") as raised:
             round_trip(made, connection, *groups)
+        assert (raised.value.sqlstate, raised.value.failed_call) == ("22012", bad)
+        assert isinstance(raised.value.__cause__, errors.DivisionByZero)
         assert connection.closed
     assert column(db, "select id from horsies.tasks") == [kept.task_id]
+
+
+def test_a_notice_that_fails_fails_nothing_else(
+    database_url: str, db: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = database(database_url)
+    kept, after = request(), request()
+    bad = Notice("select 1 / %s::int", (0,), lambda _rows: None)
+    with made.connect() as connection:
+        for position in range(2):  # the statement is prepared the first time
+            sent, failed, again = round_trip(
+                made,
+                connection,
+                [task_queries.enqueue(kept, replay=True)],
+                [bad, worker_queries.notify_wake()],
+                [task_queries.enqueue(after, replay=True)],
+            )
+            assert (sent, failed, again) == (["known"] * 1, [], ["known"]) if position else (["sent"], [], ["sent"])
+        assert scalar(connection, "select 1") == 1
+    assert set(column(db, "select id from horsies.tasks")) == {kept.task_id, after.task_id}
+    assert [record.message for record in caplog.records if "division by zero" in record.message] == [
+        record.message for record in caplog.records
+    ]
+    assert len(caplog.records) == 1  # once a minute
+
+
+def test_a_notice_that_fails_to_be_prepared_is_tried_again(database_url: str, db: Session) -> None:
+    made = database(database_url)
+    notice = Notice("select horsies.missing()", (), lambda _rows: None)
+    with made.connect() as connection:
+        assert round_trip(made, connection, [rows("select 1")], [notice])[1] == []
+        db.execute("create function horsies.missing() returns void language sql as $$ $$")
+        assert round_trip(made, connection, [rows("select 1")], [notice])[1] == [None]
+
+
+def test_a_failed_commit_is_no_failed_call(database_url: str, db: Session) -> None:
+    made = database(database_url)
+    db.execute("create table late (id int unique deferrable initially deferred)")
+    with made.connect() as connection, pytest.raises(CallFailedError, match="duplicate key") as raised:
+        round_trip(made, connection, [rows("insert into late values (1), (1) returning id")])
+    assert (raised.value.sqlstate, raised.value.failed_call) == ("23505", None)
 
 
 def test_large_arguments_and_answers_pass_each_other(database_url: str) -> None:
@@ -69,7 +112,7 @@ def test_a_connection_that_was_cut_says_so(database_url: str, db: Session) -> No
     made = database(database_url)
     with made.connect() as connection:
         db.execute("select pg_terminate_backend(%s)", (connection.info.backend_pid,))
-        with pytest.raises(errors.OperationalError):
+        with pytest.raises((CallFailedError, errors.OperationalError)):
             round_trip(made, connection, [rows("select 1")])
         assert connection.closed
 

@@ -99,6 +99,11 @@ def note(key: str) -> None:
             ledger.write(f"{key} {os.getpid()}\n".encode())
 
 
+@app.task("large_result")
+def large_result(size: int) -> Text:
+    return TaskResult(ok="x" * size)
+
+
 @app.task("ok")
 def ok(key: str) -> Text:
     note(key)

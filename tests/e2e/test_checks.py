@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from horsies.db.rights import Kind, grant_sql
+from horsies.db.sqlfiles import DEFAULT_SCHEMA
 from tests.support.commands import horsies
 from tests.support.environment import URL_VARIABLE
 from tests.support.factories import DrivenWorker, request, send
@@ -244,9 +246,9 @@ def send_mail() -> TaskResult[int, TaskError]:
 """
 
 
-def live(folder: Path, url: str, **env: str) -> tuple[int, str]:
+def live(folder: Path, url: str, *options: str, **env: str) -> tuple[int, str]:
     (folder / "live.py").write_text(LIVE)
-    done = horsies(folder, "check", "live:app", "--live", "--quiet", **{URL_VARIABLE: url, **env})
+    done = horsies(folder, "check", "live:app", "--live", "--quiet", *options, **{URL_VARIABLE: url, **env})
     assert not done.stdout
     return done.returncode, done.stderr
 
@@ -284,11 +286,13 @@ def test_live_checks_the_rights(tmp_path: Path, tcp_database_url: str) -> None:
         try:
             code, said = live(tmp_path, limited)
             assert code == 1
-            assert f"the user '{role}' lacks usage on schema horsies" in said
-            session.execute(f"grant usage on schema horsies to {role}".encode())
-            assert "select on table schema_version" in live(tmp_path, limited)[1]
-            session.execute(f"grant select, insert, update, delete on all tables in schema horsies to {role}".encode())
-            assert live(tmp_path, limited) == (0, "")
+            assert f"the role '{role}' lacks usage on schema horsies, execute on " in said
+            assert f"horsies db grant MODULE:APP --worker {role}" in said
+            session.execute(grant_sql(DEFAULT_SCHEMA, role, [Kind.PRODUCER]).encode())
+            assert live(tmp_path, limited) == (0, "")  # a producer is not told of a worker's needs
+            assert "execute on" in live(tmp_path, limited, "--for", "worker")[1]
+            session.execute(grant_sql(DEFAULT_SCHEMA, role, [Kind.WORKER]).encode())
+            assert live(tmp_path, limited, "--for", "worker") == (0, "")
         finally:
             session.execute(f"drop owned by {role}".encode())
             session.execute(f"drop role {role}".encode())

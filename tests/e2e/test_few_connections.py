@@ -4,7 +4,7 @@ import pytest
 
 from horsies.db.restrictions import WORKER_CONNECTIONS
 from tests.support.environment import URL_VARIABLE, Environment
-from tests.support.roles import limited_role
+from tests.support.limited import limited_role
 from tests.support.server import Server
 from tests.support.sessions import scalar
 from tests.support.waiting import wait_until

@@ -55,6 +55,8 @@ WITHOUT_TEXTS = {
     ("dev",): "serves an app",
     ("db", "migrate"): "prints numbers of migrations",
     ("db", "sql"): "prints the SQL files of the package",
+    ("db", "grant"): "prints names of roles, quoted",
+    ("db", "revoke"): "prints names of roles, quoted",
     ("schedules", "next"): "reads no database",
 }
 APP = """
@@ -214,7 +216,7 @@ def test_every_character_that_a_terminal_would_interpret_is_escaped() -> None:
 
 def test_commands_print_by_the_functions_of_one_module() -> None:
     """These functions escape texts. The others print the version, and the SQL files of the package."""
-    others = {"main.py": 1, "db.py": 1}
+    others = {"main.py": 1, "db.py": 1, "grants.py": 2}
     folder = Path(horsies.cli.__file__).parent
     calls = re.compile(r"\b(?:typer\.(?:echo|secho)|print)\(")
     found = {file.name: len(calls.findall(file.read_text())) for file in folder.glob("*.py")}

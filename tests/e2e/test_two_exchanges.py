@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -15,10 +15,22 @@ from tests.support.waiting import wait_until
 
 WAITING = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 
+TRIGGER = """
+    create function public.wait_for_test() returns trigger language plpgsql set lock_timeout = 0
+    as $function$
+    begin
+        perform pg_advisory_xact_lock_shared(4711, hashtext(new.args ->> 'key'));
+        return new;
+    end
+    $function$;
+    create trigger wait_for_test before insert on horsies.history for each row execute function public.wait_for_test()
+"""
+
 
 @pytest.fixture
 def lock(environment: Environment) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     """Yield a session whose locks end with its transaction."""
+    environment.session.execute(TRIGGER)
     with psycopg.connect(environment.url) as session:
         yield session
         session.rollback()
@@ -27,10 +39,13 @@ def lock(environment: Environment) -> Iterator[psycopg.Connection[tuple[object, 
 def block_the_finish_of(
     environment: Environment, key: str, lock: psycopg.Connection[tuple[object, ...]]
 ) -> TaskHandle[str]:
-    """Run a task whose outcome cannot be written until the lock is released."""
+    """Run a task whose outcome cannot be written until the lock is released.
+
+    Exchanges do not wait for locked rows. They do wait for a trigger on history that waits.
+    """
+    lock.execute("select pg_advisory_xact_lock(4711, hashtext(%s))", (key,))
     handle = environment.send("sleep", key, 0.5)
     environment.wait_for_note(key)
-    lock.execute("select from horsies.tasks where id = %s for update", (UUID(handle.task_id),))
     return handle
 
 

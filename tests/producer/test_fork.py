@@ -24,7 +24,7 @@ def end_everything(hand: Hand, db: Session) -> None:
     ids: list[UUID] = [fence.task_id for fence in fences]
     if ids:
         hand.worker.finish(*map(done, fences))
-        call(db, worker_queries.notify_done(ids))
+        call(db, worker_queries.notify_done(ids, with_results=False))
 
 
 def test_parent_and_children(database_url: str, db: Session, hand: Hand) -> None:

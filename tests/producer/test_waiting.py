@@ -43,13 +43,59 @@ def test_a_notice_ends_it(begin_wait: BeginWait, quiet_shop: Shop, hand: Hand) -
     assert quiet_shop.waiters.awaited() == []
 
 
-def test_the_outcome_in_a_notice_is_not_asked_for_again(begin_wait: BeginWait, quiet_shop: Shop, db: Session) -> None:
-    wait = begin_wait(quiet_shop)
-    asked = "select pid from pg_stat_activity where query like '%%task_result%%' and state = 'idle'"
-    wait_until(lambda: column(db, f"{asked} and datname = current_database()"), describe="the first look")
+ASKED = "select pid from pg_stat_activity where query like '%%task_result%%' and state = 'idle'"
+
+
+def wait_until_asked(db: Session) -> None:
+    wait_until(lambda: column(db, f"{ASKED} and datname = current_database()"), describe="the first look")
+
+
+def test_the_outcome_in_a_notice_is_not_asked_for_again_where_the_app_says_so(
+    begin_wait: BeginWait, new_shop: NewShop, db: Session
+) -> None:
+    wait = begin_wait(new_shop(resilience=RARELY, results_in_notices=True))
+    wait_until_asked(db)
     db.execute("select pg_notify('horsies.done', %s)", (f"{wait.task_id.hex} COMPLETED add\n1",))
     wait.check()
     assert column(db, "select status from horsies.tasks") == ["PENDING"]
+
+
+def test_the_outcome_in_a_forged_notice_is_not_believed(
+    begin_wait: BeginWait, quiet_shop: Shop, db: Session, hand: Hand
+) -> None:
+    wait = begin_wait(quiet_shop)
+    wait_until_asked(db)
+    db.execute("select pg_notify('horsies.done', %s)", (f"{wait.task_id.hex} FAILED add\n17",))
+    hand.end(wait.task_id)
+    wait.check()
+
+
+GARBAGE = [
+    "",
+    "0",
+    "x" * 32,
+    "0" * 31,
+    "ö" * 32,
+    "\u0660" * 32,
+    " COMPLETED add\n1",
+    "\n",
+    f"{'0' * 32} COMPLETED",
+    "a" * 7999,
+]
+
+
+@pytest.mark.parametrize("trusts", [False, True])
+def test_malformed_notices_are_ignored(
+    begin_wait: BeginWait, new_shop: NewShop, db: Session, hand: Hand, *, trusts: bool
+) -> None:
+    wait = begin_wait(new_shop(resilience=RARELY, results_in_notices=trusts))
+    wait_until_asked(db)
+    own = wait.task_id.hex
+    odd = [f"{own} RUNNING add\n1", f"{own} COMPLETED add", f"{own} COMPLETED \n1", f"{own} COMPLETED add\n", f"{own} "]
+    for payload in [*GARBAGE, *odd]:
+        db.execute("select pg_notify('horsies.done', %s)", (payload,))
+    hand.end(wait.task_id)
+    wait.check()
 
 
 def test_a_lost_notice_is_made_up_for(begin_wait: BeginWait, new_shop: NewShop, hand: Hand) -> None:
@@ -61,7 +107,7 @@ def test_a_lost_notice_is_made_up_for(begin_wait: BeginWait, new_shop: NewShop, 
 def test_a_wrong_notice_does_not(begin_wait: BeginWait, quiet_shop: Shop, db: Session, hand: Hand) -> None:
     wait = begin_wait(quiet_shop)
     hand.end(UUID(quiet_shop.add.send(2).unwrap().task_id))
-    call(db, worker_queries.notify_done([wait.task_id]))
+    call(db, worker_queries.notify_done([wait.task_id], with_results=False))
     assert quiet_shop.waiters.awaited() == [wait.task_id]
     hand.end(wait.task_id)
     wait.check()
@@ -148,7 +194,7 @@ def test_many_wait_over_one_connection(new_shop: NewShop, database_url: str, db:
         assert len(connections(db)) <= 1 + 5 + 5  # and a pool for each style
         fences = hand.worker.claim(len(handles))
         assert set(hand.worker.finish(*map(done, fences))) == {"accepted"}
-        call(db, worker_queries.notify_done([fence.task_id for fence in fences]))
+        call(db, worker_queries.notify_done([fence.task_id for fence in fences], with_results=False))
 
     with ThreadPoolExecutor(THREADS) as threads:
         blocked = [threads.submit(handle.get) for handle in handles[:THREADS]]

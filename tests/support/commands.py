@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from horsies.config.postgres import DEFAULT_SCHEMA
+from tests.support.roles import with_role
 from tests.support.sessions import SCHEMA
 from tests.support.workers import HORSIES, clean_environment
 
@@ -29,7 +30,7 @@ def horsies(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess
     return subprocess.run(
         [HORSIES, *with_app(folder, args)],
         cwd=folder,
-        env=clean_environment(**env),
+        env=clean_environment(**with_role(args, env)),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

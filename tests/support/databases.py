@@ -9,6 +9,7 @@ import psycopg
 from psycopg.sql import SQL, Composed, Identifier
 
 from horsies.db.migrate import migrate
+from tests.support import roles
 from tests.support.server import Server, drop_database, run_name
 from tests.support.sessions import SCHEMA
 
@@ -35,12 +36,13 @@ ODD_SETTINGS = {
 }
 """Settings that somebody may have made for other programs, and that must not matter."""
 
+_TEMPLATE = "_template"
 _HAS_LOCALE_PROVIDERS = 15_00_00
 
 
 def migrated_template(server: Server) -> str:
     """Return the name of the run's template database. The first process that needs it creates it."""
-    name = f"{run_name()}_template"
+    name = f"{run_name()}{_TEMPLATE}"
     with server.connect() as session:
         session.execute("select pg_advisory_lock(%s)", (_LOCK_KEY,))
         if session.execute("select from pg_database where datname = %s", (name,)).fetchone() is None:
@@ -48,7 +50,11 @@ def migrated_template(server: Server) -> str:
             drop_database(session, unfinished)
             session.execute(f"create database {unfinished} template template0".encode())
             with psycopg.connect(server.database_url(unfinished), autocommit=True) as inside:
+                if roles.HAS_ROLES:
+                    roles.create_roles(inside)
                 migrate(inside, SCHEMA)
+                if roles.HAS_ROLES:
+                    roles.grant_roles(inside)
             session.execute(f"alter database {unfinished} rename to {name}".encode())
     return name
 
@@ -67,6 +73,8 @@ def new_database(
         create = SQL("create database {} template {} {}")
         session.execute(create.format(Identifier(name), Identifier(template), options))
     url = server.database_url(name)
+    if template.endswith(_TEMPLATE):
+        roles.have_rights(name)
     if os.environ.get(SETTINGS_VARIABLE) == "odd":
         set_for_all(url, ODD_SETTINGS)
     yield url

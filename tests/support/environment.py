@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from horsies import TaskHandle
+from tests.support.roles import as_role
 from tests.support.sessions import Session, open_session, scalar
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
@@ -114,7 +115,7 @@ def load_tasks(file: Path, env: Mapping[str, str]) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():
-            patch.setenv(name, value)
+            patch.setenv(name, as_role(value, "producer") if value.startswith("postgres") else value)
         spec.loader.exec_module(module)
     return module
 

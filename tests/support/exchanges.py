@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -74,15 +74,25 @@ class Parts:
         return self.exchange.build_batch()
 
     def reply(
-        self, batch: ExchangeBatch, *claims: Claim, verdict: str = "accepted", starts: Sequence[UUID] = ()
+        self,
+        batch: ExchangeBatch,
+        *claims: Claim,
+        verdict: str = "accepted",
+        starts: Sequence[UUID] = (),
+        busy: Collection[UUID] = (),
     ) -> None:
-        """Apply the replies of the database to a batch: one verdict for all of its outcomes, and its claims."""
+        """Apply the replies of the database to a batch: its claims, and one verdict for all outcomes of free rows.
+
+        ``busy`` are the tasks whose rows another transaction holds.
+        """
         replies: list[object] = []
         if batch.outcomes:
-            replies.append({outcome.fence.task_id: Verdict(verdict, None, None) for outcome in batch.outcomes})
+            ids = [outcome.fence.task_id for outcome in batch.outcomes]
+            replies.append({each: Verdict("busy" if each in busy else verdict, None, None) for each in ids})
         if batch.starting:
             replies.append(dict.fromkeys(starts, 1))
-        self.exchange.apply_replies(batch, iter([*replies, *claims]))
+        released = [set(busy)] if batch.releases else []
+        self.exchange.apply_replies(batch, iter([*replies, *claims, *released]))
 
     def running(self) -> set[UUID]:
         """Return the tasks that were assigned to children."""

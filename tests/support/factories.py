@@ -171,8 +171,8 @@ class DrivenWorker:
         verdicts = call(self.session, worker_queries.finish(self.id, HOSTNAME, outcomes))
         return [verdicts[outcome.fence.task_id] for outcome in outcomes]
 
-    def release(self, *fences: Fence) -> int:
-        """Return claims to the queue; return their number."""
+    def release(self, *fences: Fence) -> set[UUID]:
+        """Return claims to the queue; return the tasks whose rows another transaction holds."""
         return call(self.session, worker_queries.release(self.id, fences))
 
     def reconcile(self, *held: Fence) -> set[UUID]:

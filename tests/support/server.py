@@ -78,10 +78,18 @@ def end_run() -> None:
             for (name,) in left.fetchall():
                 drop_database(session, name)
             session.execute(f"drop role if exists {_user()}".encode())
+            _drop_roles(session)
     elif (home := _home()).exists():
         wait_until(lambda: not embedded.is_running(home), describe="the test server to stop")
         shutil.rmtree(home)
     del os.environ[_RUN_VARIABLE]
+
+
+def _drop_roles(session: psycopg.Connection) -> None:
+    """Drop the roles of `tests.support.roles`."""
+    left = session.execute("select rolname from pg_roles where starts_with(rolname, %s)", (run_name(),))
+    for (name,) in left.fetchall():
+        session.execute(SQL("drop role {}").format(Identifier(name)))
 
 
 def drop_database(session: psycopg.Connection, name: str) -> None:

@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from horsies.db.adapt import ADAPT_CONTEXT
 from horsies.db.operations import Call
+from horsies.db.queries.worker import announce
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, admin, bind, channel, listen
 from tests.support.waiting import wait_until
 
@@ -56,8 +57,11 @@ def open_session(url: str) -> Session:
 
 
 def call[R](session: Session, called: Call[R]) -> R:
-    """Make a call and decode its answer."""
-    return called.decode(session.execute(bind(called.sql, SCHEMA), called.params).fetchall())
+    """Make a call and decode its answer. What it has recorded to be announced is announced."""
+    answer = called.decode(session.execute(bind(called.sql, SCHEMA), called.params).fetchall())
+    if called.hint == announce():
+        session.execute(bind(called.hint.sql, SCHEMA))
+    return answer
 
 
 def scalar(session: Session, sql: str, *params: object) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.roles import with_role
 from tests.support.waiting import wait_until
 from tests.support.workers import HORSIES, clean_environment
 
@@ -28,7 +29,9 @@ class Terminal:
         self._mark = uuid.uuid4().hex
         self._seen = bytearray()
         self._master, slave = pty.openpty()
-        environment = clean_environment(TERM="xterm", COLUMNS="200", **(env or {}), **{_MARK: self._mark})
+        environment = clean_environment(
+            TERM="xterm", COLUMNS="200", **with_role(args, env or {}), **{_MARK: self._mark}
+        )
         command = ["setsid", "--ctty", str(HORSIES), *args]
         self._process = subprocess.Popen(command, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave)
         os.close(slave)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.roles import with_role
 from tests.support.waiting import wait_until
 
 _MARK = "HORSIES_TEST_WORKER"
@@ -34,7 +35,7 @@ class WorkerProcess:
         """Start ``horsies ARGS…`` in a folder, with its output in a file there."""
         self._mark = uuid.uuid4().hex
         self.log_file = folder / f"worker-{self._mark[:6]}.log"
-        environment = clean_environment(**env, **{_MARK: self._mark})
+        environment = clean_environment(**with_role(args, env), **{_MARK: self._mark})
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 [executable, *args], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from horsies.db.operations import Call, Rows, column, many, nothing, scalar
+from horsies.db.operations import Call, Notice, Rows, column, many, nothing, scalar
 from horsies.db.queries.rows import (
     HealthRow,
     QueueStats,
@@ -17,7 +17,7 @@ from horsies.db.queries.rows import (
     Why,
     WorkerStats,
 )
-from horsies.db.queries.worker import notify_wake
+from horsies.db.queries.worker import announce, notify_wake
 
 _ALL = 2**31 - 1
 _TASKS = "select info.* from FOUND as found (id) cross join lateral horsies.task_info(found.id, %s) as info"
@@ -95,7 +95,7 @@ def ended_codes() -> Call[list[str]]:
 
 def cancel_many(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
     """Cancel those of the tasks that have not ended; returns their ids."""
-    hint = Call("select horsies.notify_cancel_many(%s::uuid[])", (list(task_ids),), nothing)
+    hint = Notice("select horsies.notify_cancel_many(%s::uuid[])", (list(task_ids),), nothing)
     return Call("select * from horsies.cancel_many(%s::uuid[])", (list(task_ids),), column, hint=hint)
 
 
@@ -140,7 +140,7 @@ def worker_stats() -> Call[list[WorkerStats]]:
 
 def reap_stale(stale_after_s: float, limit: int) -> Call[int]:
     """Declare workers without a recent heartbeat dead, and reap their tasks; returns the number of running ones."""
-    return Call("select horsies.reap_stale(%s::float8, %s)", (stale_after_s, limit), scalar)
+    return Call("select horsies.reap_stale(%s::float8, %s)", (stale_after_s, limit), scalar, hint=announce())
 
 
 def return_stale_to_queue(stale_after_s: float, limit: int, silent: Sequence[UUID] | None = None) -> Call[int]:
@@ -152,7 +152,8 @@ def return_stale_to_queue(stale_after_s: float, limit: int, silent: Sequence[UUI
         silent: the workers that the caller has seen silent, instead of those without a recent heartbeat.
     """
     params = (stale_after_s, limit, None if silent is None else list(silent))
-    return Call("select horsies.return_stale_to_queue(%s::float8, %s::int, %s::uuid[])", params, scalar)
+    sql = "select horsies.return_stale_to_queue(%s::float8, %s::int, %s::uuid[])"
+    return Call(sql, params, scalar, hint=announce())
 
 
 def queue_stats(names: Sequence[str]) -> Call[list[QueueStats]]:
@@ -162,7 +163,7 @@ def queue_stats(names: Sequence[str]) -> Call[list[QueueStats]]:
 
 def queue_control(name: str, action: str, cap: int | None = None) -> Call[bool]:
     """``pause``, ``resume`` or ``cap`` a queue; returns whether that changed anything."""
-    return Call("select horsies.queue_control(%s, %s, %s::int)", (name, action, cap), scalar)
+    return Call("select horsies.queue_control(%s, %s, %s::int)", (name, action, cap), scalar, hint=announce())
 
 
 def why(task_id: UUID) -> Call[Why]:

@@ -189,8 +189,6 @@ class HealthRow(NamedTuple):
     """The row of `horsies.health`."""
 
     clock: datetime
-    oldest_seconds: float | None
-    oldest: str | None
     live_rows: int
     dead_rows: int
     days_ahead: int

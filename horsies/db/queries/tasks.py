@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from horsies.db.adapt import RawJson
-from horsies.db.operations import UNSET, Call, column, first, many, nothing, scalar
+from horsies.db.operations import UNSET, Call, Notice, column, first, many, nothing, scalar
 from horsies.db.queries.rows import AttemptRow, StoredResult, TaskInfoRow
 from horsies.db.queries.worker import notify_wake
 
@@ -72,9 +72,9 @@ def cancel(task_id: UUID) -> Call[str]:
     return Call("select horsies.cancel(%s)", (task_id,), scalar, hint=notify_cancel(task_id))
 
 
-def notify_cancel(task_id: UUID) -> Call[None]:
-    """Notify workers and waiters that a task was cancelled, in a separate transaction, which is not durable."""
-    return Call("select horsies.notify_cancel(%s)", (task_id,), nothing)
+def notify_cancel(task_id: UUID) -> Notice:
+    """Notify workers and waiters that a task was cancelled."""
+    return Notice("select horsies.notify_cancel(%s)", (task_id,), nothing)
 
 
 def progress(task_id: UUID, attempt: int, report: bytes | None) -> Call[bool]:

@@ -6,17 +6,21 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from horsies.db.operations import Call, Rows, first, many, nothing, scalar
+from horsies.db.operations import Call, Notice, Rows, first, many, nothing, scalar
 from horsies.db.queries.rows import ClaimedTask
 
-_CLAIM = "select * from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[])"
+_CLAIM = (  # the columns are named, so that a newer function may return more
+    "select id, task_name, args, attempt, timeout_ms, queue, capped, root_id, inputs, due_in"
+    " from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[])"
+)
 _FINISH = (
-    "select * from horsies.finish(%s, %s::uuid[], %s::bigint[], %s::boolean[], %s::text[], %s::text[],"
+    "select id, verdict, stored_code, due_again"
+    " from horsies.finish(%s, %s::uuid[], %s::bigint[], %s::boolean[], %s::text[], %s::text[],"
     " %s::float8[], %s, %s::int[], %s::text[])"
 )
 _WORKER_START = (
     "select horsies.worker_start(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::int[],"
-    " %s::int, %s::text[], %s::float8), extract(epoch from clock_timestamp())::float8"
+    " %s::int, %s::text[], %s::float8), extract(epoch from pg_catalog.clock_timestamp())::float8"
 )
 _MAINTENANCE = (
     "select done.* from (select horsies.maintenance_lock() as is_mine offset 0) as lock"
@@ -63,7 +67,8 @@ class Verdict(NamedTuple):
     """The reply of `finish` to one outcome.
 
     Attributes:
-        verdict: ``accepted``, ``duplicate`` or ``stale``.
+        verdict: ``accepted``, ``duplicate``, ``stale``, or ``busy``: another transaction holds the task's row or its
+            root run, so nothing was written, and the outcome is to be sent again.
         error_code: the stored code. It differs from the code of the outcome if the database has refused the result.
         due_again: when the task is retried; None: it is not.
     """
@@ -71,6 +76,28 @@ class Verdict(NamedTuple):
     verdict: str
     error_code: str | None
     due_again: datetime | None
+
+
+class LockHolder(NamedTuple):
+    """A transaction that holds rows of tasks or of their runs; a row of `horsies.lock_holders`.
+
+    Attributes:
+        task_id: one of the tasks.
+        tasks: the number of tasks.
+        pid: its server process; None: a prepared transaction.
+        username: its user.
+        application: its ``application_name``.
+        state: the state of its session, or the name of the prepared transaction.
+        seconds: how long it has been open, in seconds.
+    """
+
+    task_id: UUID
+    tasks: int
+    pid: int | None
+    username: str | None
+    application: str | None
+    state: str
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +181,10 @@ def _fences(fences: Sequence[Fence]) -> tuple[list[UUID], list[int]]:
     return [fence.task_id for fence in fences], [fence.exchange_no for fence in fences]
 
 
+def _ids(rows: Rows) -> set[UUID]:
+    return {row[0] for row in rows}
+
+
 def _claim(rows: Rows) -> Claim:
     tasks = [ClaimedTask(*row[:9]) for row in rows if row[0] is not None]
     *_, limits_active, _, _, due_in = rows[-1] if len(tasks) < len(rows) else (False, None, None, None)
@@ -186,13 +217,14 @@ def claim(  # noqa: PLR0913 - the server function's own parameters
 
 def start(worker_id: UUID, fences: Sequence[Fence]) -> Call[dict[UUID, int]]:
     """Start prefetched tasks; returns the number of the attempt for each task that may start."""
-    return Call("select * from horsies.start(%s, %s::uuid[], %s::bigint[])", (worker_id, *_fences(fences)), dict)
+    sql = "select * from horsies.start(%s, %s::uuid[], %s::bigint[])"
+    return Call(sql, (worker_id, *_fences(fences)), dict, hint=announce())
 
 
 def renew(worker_id: UUID, fences: Sequence[Fence], lease_s: float, max_s: float) -> Call[set[UUID]]:
     """Renew the leases of prefetched tasks; returns the renewed ones. Claims older than ``max_s`` are not renewed."""
     sql = "select * from horsies.renew(%s, %s::uuid[], %s::bigint[], %s::float8, %s::float8)"
-    return Call(sql, (worker_id, *_fences(fences), lease_s, max_s), lambda rows: {row[0] for row in rows})
+    return Call(sql, (worker_id, *_fences(fences), lease_s, max_s), _ids, hint=announce())
 
 
 def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[dict[UUID, Verdict]]:
@@ -201,27 +233,53 @@ def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[
     fences, oks, results, codes, retries, pids, names, *_for_the_log = columns
     texts = [result.decode() for result in results]
     params = (worker_id, *_fences(fences), oks, texts, codes, retries, hostname, pids, names)
-    return Call(_FINISH, params, lambda rows: {row[0]: Verdict(*row[1:]) for row in rows})
+    return Call(_FINISH, params, _verdicts)
 
 
-def notify_done(task_ids: Sequence[UUID]) -> Call[None]:
-    """Notify waiters that these tasks may have ended, in a separate transaction."""
-    return Call("select horsies.notify_done(%s::uuid[])", (list(task_ids),), nothing)
+def is_finish(call: Call[Any] | None) -> bool:
+    """Whether a call is one of `finish`."""
+    return call is not None and call.sql == _FINISH
 
 
-def notify_wake() -> Call[None]:
-    """Notify workers that there may be work, in a separate transaction."""
-    return Call("select horsies.notify_wake()", (), nothing)
+def _verdicts(rows: Rows) -> dict[UUID, Verdict]:
+    """The verdicts by task. If one outcome of a task is busy, so are all: none of them may be forgotten."""
+    verdicts = {row[0]: Verdict(*row[1:]) for row in rows}
+    return verdicts | {row[0]: Verdict(*row[1:]) for row in rows if row[1] == "busy"}
 
 
-def notify_room(worker_id: UUID, queues: Iterable[str]) -> Call[None]:
-    """Notify workers that capped queues have room, if tasks are waiting there, in a separate transaction."""
-    return Call("select horsies.notify_room(%s, %s::text[])", (worker_id, list(queues)), nothing)
+def lock_holders(task_ids: Sequence[UUID]) -> Call[list[LockHolder]]:
+    """Return the transactions that hold the rows of these tasks, or of their root runs."""
+    return Call("select * from horsies.lock_holders(%s::uuid[])", (list(task_ids),), many(LockHolder))
 
 
-def release(worker_id: UUID, fences: Sequence[Fence]) -> Call[int]:
-    """Return claims that have not started to the queue; returns their number."""
-    return Call("select horsies.release(%s, %s::uuid[], %s::bigint[])", (worker_id, *_fences(fences)), scalar)
+def announce() -> Notice:
+    """Send the notifications that earlier transactions of the session have recorded."""
+    return Notice("select horsies.announce()", (), nothing)
+
+
+def notify_done(task_ids: Sequence[UUID], *, with_results: bool) -> Notice:
+    """Notify waiters that these tasks may have ended. ``with_results`` sends small results to everybody who listens."""
+    return Notice("select horsies.notify_done(%s::uuid[], %s)", (list(task_ids), with_results), nothing)
+
+
+def notify_wake() -> Notice:
+    """Notify workers that there may be work."""
+    return Notice("select horsies.notify_wake()", (), nothing)
+
+
+def notify_wake_within() -> Notice:
+    """Notify workers, in the transaction that sends, unless the notification queue is nearly full."""
+    return Notice("select horsies.notify_wake_within()", (), nothing)
+
+
+def notify_room(worker_id: UUID, queues: Iterable[str]) -> Notice:
+    """Notify workers that capped queues have room, if tasks are waiting there."""
+    return Notice("select horsies.notify_room(%s, %s::text[])", (worker_id, list(queues)), nothing)
+
+
+def release(worker_id: UUID, fences: Sequence[Fence]) -> Call[set[UUID]]:
+    """Return claims that have not started to the queue; returns the tasks that are busy and must be released later."""
+    return Call("select * from horsies.release(%s, %s::uuid[], %s::bigint[])", (worker_id, *_fences(fences)), _ids)
 
 
 def reconcile(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
@@ -230,7 +288,13 @@ def reconcile(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
     All other claims of the worker are returned to the queue.
     """
     sql = "select * from horsies.reconcile(%s, %s::uuid[], %s::bigint[])"
-    return Call(sql, (worker_id, *_fences(held)), lambda rows: {row[0] for row in rows})
+    return Call(sql, (worker_id, *_fences(held)), _ids, hint=announce())
+
+
+def lost_claims(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
+    """Return those tasks of these claims that the worker has lost, because they were cancelled for instance."""
+    sql = "select * from horsies.lost_claims(%s, %s::uuid[], %s::bigint[])"
+    return Call(sql, (worker_id, *_fences(held)), _ids)
 
 
 def heartbeat(worker_id: UUID, ahead_s: float | None = None) -> Call[tuple[bool, float]]:
@@ -238,7 +302,7 @@ def heartbeat(worker_id: UUID, ahead_s: float | None = None) -> Call[tuple[bool,
 
     Returns False if the worker was declared dead, and the server's Unix time.
     """
-    sql = "select horsies.heartbeat(%s, %s::float8), extract(epoch from clock_timestamp())::float8"
+    sql = "select horsies.heartbeat(%s, %s::float8), extract(epoch from pg_catalog.clock_timestamp())::float8"
     return Call(sql, (worker_id, ahead_s), lambda rows: rows[0])
 
 
@@ -262,9 +326,8 @@ def reap(proven_dead: UUID | None, limit: int) -> Call[ReapCounts]:
         proven_dead: a worker that is known to be dead, and is declared dead now; None: no other worker.
         limit: the largest number of tasks.
     """
-    return Call(
-        "select * from horsies.reap(%s::uuid, %s::int)", (proven_dead, limit), lambda rows: ReapCounts(*rows[0])
-    )
+    sql = "select * from horsies.reap(%s::uuid, %s::int)"
+    return Call(sql, (proven_dead, limit), lambda rows: ReapCounts(*rows[0]), hint=announce())
 
 
 def worker_beats() -> Call[list[WorkerBeats]]:
@@ -278,12 +341,13 @@ def reap_silent(silent: WorkerBeats, limit: int) -> Call[ReapCounts | None]:
         "select * from horsies.reap_silent(%s, %s::bigint, %s::int)",
         (silent.worker_id, silent.beats, limit),
         first(ReapCounts),
+        hint=announce(),
     )
 
 
 def expire(limit: int) -> Call[int]:
     """Expire tasks that were not started by their deadline; returns their number."""
-    return Call("select horsies.expire(%s::int)", (limit,), scalar)
+    return Call("select horsies.expire(%s::int)", (limit,), scalar, hint=announce())
 
 
 def add_partitions(days: int) -> Call[int]:
@@ -311,4 +375,5 @@ def maintenance_call[R](call: Call[R]) -> Call[R | None]:
 
     The statement takes the lock first, because the call refers to the result of the lock.
     """
-    return Call(_MAINTENANCE.replace("CALL", call.sql), call.params, lambda rows: call.decode(rows) if rows else None)
+    sql = _MAINTENANCE.replace("CALL", call.sql)
+    return Call(sql, call.params, lambda rows: call.decode(rows) if rows else None, hint=call.hint)

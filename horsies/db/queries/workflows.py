@@ -6,7 +6,7 @@ from uuid import UUID
 from horsies.db.adapt import RawJson
 from horsies.db.operations import UNSET, Call, first, many, scalar
 from horsies.db.queries.rows import RunRow, RunTaskRow
-from horsies.db.queries.worker import notify_wake
+from horsies.db.queries.worker import announce, notify_wake
 
 _LIST = (
     "select state.* from horsies.workflow_list(%s::text, %s::int) as listed (id)"
@@ -31,7 +31,7 @@ def workflow_start(request: RunRequest, connection: object = UNSET) -> Call[str]
 
 def workflow_control(run_id: UUID, action: str) -> Call[str]:
     """``pause``, ``resume`` or ``cancel`` a run; returns ``changed``, ``unchanged`` or ``unknown``."""
-    return Call("select horsies.workflow_control(%s, %s)", (run_id, action), scalar)
+    return Call("select horsies.workflow_control(%s, %s)", (run_id, action), scalar, hint=announce())
 
 
 def workflow_attach(task_id: UUID, attempt: int, request: RunRequest) -> Call[str]:
@@ -40,12 +40,12 @@ def workflow_attach(task_id: UUID, attempt: int, request: RunRequest) -> Call[st
     Returns ``attached`` or ``known``; any other word says why the run was not started.
     """
     params = (task_id, attempt, request.run_id, RawJson(request.document), request.fingerprint)
-    return Call("select horsies.workflow_attach(%s, %s::int, %s, %s::json, %s)", params, scalar)
+    return Call("select horsies.workflow_attach(%s, %s::int, %s, %s::json, %s)", params, scalar, hint=announce())
 
 
 def workflow_map(task_id: UUID, attempt: int) -> Call[str]:
     """Expand or collect a map, depending on its state; returns ``done`` or ``lost``."""
-    return Call("select horsies.workflow_map(%s, %s::int)", (task_id, attempt), scalar)
+    return Call("select horsies.workflow_map(%s, %s::int)", (task_id, attempt), scalar, hint=announce())
 
 
 def workflow_inputs(run_id: UUID, index: int) -> Call[bytes]:

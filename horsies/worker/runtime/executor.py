@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from horsies.codec.adapters import CodecError
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
 from horsies.config.retry import MAX_INTERVAL_S, ExceptionMapper, code_for_exception
-from horsies.db.operations import CallFailedError, Runner
+from horsies.db.operations import MAX_TEXT_BYTES, CallFailedError, Runner
 from horsies.errors import HorsiesError, SourceLocation, raised_at
 from horsies.plain import escape_surrogates
 from horsies.task_result import TaskError, TaskResult
@@ -24,6 +24,9 @@ from horsies.workflows.nodes import WorkflowContextMissingIdError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+
+_SHORT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ class Executor:
         try:
             if isinstance(returned, Raised):
                 return self._raised(call, returned.exception)
-            return self._returned(call, returned)
+            return _storable(self._returned(call, returned), call)
         except BaseException as exception:  # noqa: BLE001 - the user's objects may raise anything when looked at
             message = f"the outcome of task {call.job.task_name} cannot be encoded: {type(exception).__name__}"
             code = OperationalErrorCode.WORKER_SERIALIZATION_ERROR
@@ -240,15 +243,37 @@ def failed(
         location: the place of the failure if there is no exception, or none of its lines is the user's.
     """
     error = TaskError(error_code=code, message=message, exception=exception)
+    result = error.to_json()
+    if size_in_array(result) >= MAX_TEXT_BYTES:
+        error = TaskError(error_code=code, message=f"{message[:_SHORT]}… (the error is too large to be stored)")
+        result = error.to_json()
     return Report(
         job.fence,
         ok=False,
-        result=error.to_json(),
-        error_code=str(code),
+        result=result,
+        error_code=escape_surrogates(str(code)).replace("\0", ""),  # a text column cannot hold NUL
         exception=exception,
         error=error,
         origin=_origin(exception, location),
     )
+
+
+def size_in_array(result: bytes) -> int:
+    """Return how many bytes a result takes in the array of results that goes to the database."""
+    return len(result) + result.count(b'"') + result.count(b"\\")
+
+
+def _storable(report: Report, call: ReadyCall) -> Report:
+    """Return a report, or a failure if its result is too large for the database."""
+    size = size_in_array(report.result)
+    if size < MAX_TEXT_BYTES:
+        return report
+    message = (
+        f"the result of task {call.job.task_name} takes {size:,} bytes, and the database stores less than "
+        f"{MAX_TEXT_BYTES:,}: store the data elsewhere, and return a reference to it"
+    )
+    code = OperationalErrorCode.WORKER_SERIALIZATION_ERROR
+    return failed(call.job, code, message, location=call.definition.location)
 
 
 def _origin(exception: BaseException | None, location: SourceLocation | None) -> Origin:

@@ -10,6 +10,7 @@ from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries import schedules as schedule_queries
 from horsies.db.sqlfiles import DEFAULT_SCHEMA
 from tests.support.factories import numbered_id, request, send
+from tests.support.roles import acting_as, new_role
 from tests.support.sessions import Session, call
 
 
@@ -34,19 +35,27 @@ def test_the_oldest_transaction(db: Session, other: Session) -> None:
     with other.transaction():
         other.execute("set local application_name = 'dreamer'")
         send(other)
-        found = call(db, monitoring_queries.health())
-    assert found.oldest is not None
-    assert "dreamer" in found.oldest
-    assert found.oldest_seconds is not None
-    assert found.oldest_seconds >= 0
-    assert "dreamer" not in str(call(db, monitoring_queries.health()).oldest)
+        found = health.oldest_snapshot(db)
+    assert found.description is not None
+    assert "dreamer" in found.description
+    assert found.seconds is not None
+    assert found.seconds >= 0
+    assert found.sees_all
+    assert "dreamer" not in str(health.oldest_snapshot(db).description)
+
+
+def test_a_role_that_may_not_see_all_transactions_knows_that(db: Session, other: Session) -> None:
+    with new_role(db) as role, other.transaction():
+        send(other)
+        with acting_as(db, role):
+            assert health.oldest_snapshot(db) == (None, None, False)
 
 
 def test_a_scheduler_that_leads_is_no_old_transaction(db: Session, other: Session) -> None:
     """A scheduler keeps its transaction open, but takes a new snapshot with each call."""
     with other.transaction():
         call(other, schedule_queries.schedule_lead(["nightly"], timedelta(seconds=30)))
-        assert call(db, monitoring_queries.health()).oldest is None
+        assert health.oldest_snapshot(db).description is None
 
 
 def test_the_clocks_of_senders_that_are_ahead(db: Session) -> None:

@@ -4,6 +4,7 @@ import json
 from uuid import UUID
 
 import pytest
+from psycopg import errors
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
@@ -82,7 +83,7 @@ def test_a_prefetched_task_is_cancelled_before_it_starts(db: Session, worker: Dr
     prefetch(db, fence)
     assert cancel(db, task_id) == "cancelled"
     assert (row(db, "history", task_id)["started_at"], row(db, "history", task_id)["attempt"]) == (None, 0)
-    assert worker.release(fence) == 0
+    assert not worker.release(fence)
 
 
 def test_a_task_that_waits_for_its_retry_keeps_the_attempts_it_had(db: Session, worker: DrivenWorker) -> None:
@@ -181,16 +182,24 @@ def test_who_waited_for_the_lock_ends_it_after_it_began(
     assert ended["finished_at"] >= ended["started_at"]
 
 
-def test_an_outcome_that_comes_second_is_stale(db: Session, other: Session, in_background: InBackground) -> None:
+def test_an_outcome_that_comes_second_is_stale(db: Session, other: Session) -> None:
     task_id = send(db)
     worker = DrivenWorker(other)
     fence = worker.claim_one()
     with db.transaction():
         assert cancel(db, task_id) == "cancelled"
-        late = in_background(lambda: worker.finish(done(fence)))
-        wait_until_blocked(db, other)
-    assert late.result() == ["stale"]
+        assert worker.finish(done(fence)) == ["busy"]
+    assert worker.finish(done(fence)) == ["stale"]
     assert row(db, "history", task_id)["status"] == "CANCELLED"
+
+
+def test_it_waits_for_a_stranger_in_bounded_time(db: Session, other: Session) -> None:
+    task_id = send(db)
+    with other.transaction():
+        other.execute("select from horsies.tasks where id = %s for update", (task_id,))
+        with pytest.raises(errors.LockNotAvailable):
+            cancel(db, task_id)
+    assert cancel(db, task_id) == "cancelled"
 
 
 def test_it_neither_waits_for_nor_holds_up_a_claim_of_others(db: Session, other: Session) -> None:

@@ -18,7 +18,7 @@ def ids_in(payload: str) -> list[UUID]:
 def test_ids_come_packed_as_hex_digits(db: Session, other: Session) -> None:
     ear = Ear(db, "done")
     ids = [numbered_id(number) for number in range(5)]
-    call(other, worker_queries.notify_done(ids))
+    call(other, worker_queries.notify_done(ids, with_results=True))
     (payload,) = ear.heard()
     assert ids_in(payload) == ids
 
@@ -29,7 +29,7 @@ def test_the_outcomes_of_few_tasks_are_sent(db: Session, other: Session, name: s
     succeeds, fails = (send(db, request(numbered_id(number), name=name)) for number in range(2))
     first, second = worker.claim(2)
     worker.finish(done(first, '{"ä": "b\\n"}'.encode()), failed(second))
-    call(other, worker_queries.notify_done([succeeds, fails]))
+    call(other, worker_queries.notify_done([succeeds, fails], with_results=True))
     success, failure = ear.heard()
     assert success == f'{succeeds.hex} COMPLETED {name}\n{{"ä": "b\\n"}}'
     assert failure.startswith(f'{fails.hex} FAILED {name}\n{{"error_code": "BOOM"')
@@ -40,20 +40,20 @@ def test_an_outcome_that_does_not_fit_is_not_sent(db: Session, other: Session, n
     ear, worker = Ear(db, "done"), DrivenWorker(db, names=[name])
     ended = send(db, request(name=name))
     worker.finish(done(worker.claim_one(), result.encode()))
-    call(other, worker_queries.notify_done([ended]))
+    call(other, worker_queries.notify_done([ended], with_results=True))
     assert ear.heard() == [ended.hex]
 
 
 def test_a_task_that_has_not_ended_is_notified_by_id_only(db: Session, other: Session) -> None:
     ear, waiting = Ear(db, "done"), send(db)
-    call(other, worker_queries.notify_done([waiting]))
+    call(other, worker_queries.notify_done([waiting], with_results=True))
     assert ear.heard() == [waiting.hex]
 
 
 def test_many_ids_come_in_as_many_notices_as_it_takes(db: Session, other: Session) -> None:
     ear = Ear(db, "done")
     ids = [numbered_id(number) for number in range(1001)]
-    call(other, worker_queries.notify_done(ids))
+    call(other, worker_queries.notify_done(ids, with_results=True))
     payloads = ear.heard()
     assert len(payloads) == 6
     assert max(map(len, payloads)) <= LONGEST_PAYLOAD
@@ -62,6 +62,14 @@ def test_many_ids_come_in_as_many_notices_as_it_takes(db: Session, other: Sessio
 
 def test_no_notice_is_sent_for_no_tasks(db: Session, other: Session) -> None:
     ear = Ear(db, "done")
-    call(other, worker_queries.notify_done([]))
-    other.execute("select horsies.notify_done(null)")
+    call(other, worker_queries.notify_done([], with_results=True))
+    other.execute("select horsies.notify_done(null, false)")
     assert ear.heard() == []
+
+
+def test_without_results_a_notice_contains_ids_only(db: Session, other: Session) -> None:
+    ear, worker = Ear(db, "done"), DrivenWorker(db)
+    ended = send(db)
+    worker.finish(done(worker.claim_one()))
+    call(other, worker_queries.notify_done([ended], with_results=False))
+    assert ear.heard() == [ended.hex]

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, done, failed
 from tests.support.runs import finish, node, read, start, state
-from tests.support.sessions import Ear, Session
+from tests.support.sessions import Ear, Session, call
 
 POLICIES: list[tuple[dict[str, Any], tuple[int, ...], str, str | None]] = [
     ({}, (), "COMPLETED", None),
@@ -45,4 +46,5 @@ def test_waiters_for_the_run_are_notified(db: Session) -> None:
     run = start(db, node())
     ear = Ear(db, "done")
     finish(db, DrivenWorker(db), run)
+    call(db, worker_queries.announce())
     assert run.hex in ear.heard()

@@ -178,20 +178,21 @@ async def test_a_reply_after_the_stop_is_released() -> None:
 
 
 @in_loop
-async def test_a_task_that_was_cancelled_while_its_claim_was_in_flight_neither_starts_nor_is_released() -> None:
+async def test_a_task_that_was_cancelled_while_its_claim_was_in_flight_is_released_instead_of_started() -> None:
+    """Anybody can say that a task was cancelled. If it was not, it returns to the queue."""
     async with worker_parts() as parts:
         batch, cancelled, other = parts.batch(), claimed(), claimed()
-        parts.exchange.cancel(cancelled.id)
+        parts.exchange.on_cancel_notice(cancelled.id)
         parts.reply(batch, claim_of(cancelled, other))
         assert parts.running() == {other.id}
-        assert parts.exchange.claimer.releases == 0
+        assert parts.batch().releases == [Fence(cancelled.id, batch.exchange_no)]
 
 
 @in_loop
 async def test_a_cancel_is_forgotten_with_the_exchange_that_it_met() -> None:
     async with worker_parts() as parts:
         first, task = parts.batch(), claimed()
-        parts.exchange.cancel(task.id)
+        parts.exchange.on_cancel_notice(task.id)
         parts.reply(first, claim_of(is_filled=True))
         second = parts.batch()
         parts.reply(second, claim_of(task))

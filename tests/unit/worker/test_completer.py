@@ -73,6 +73,69 @@ def test_every_verdict_ends_an_outcome_and_stale_ones_are_counted(verdict: str, 
     assert completer.stale_outcomes == stale
 
 
+def test_a_busy_outcome_is_kept_with_all_that_belongs_to_it_and_sent_behind_others() -> None:
+    completer = new_completer()
+    busy, free, new = outcome(), outcome(), outcome()
+    add(completer, busy, makes_work=True, queue_limited=True)
+    add(completer, free)
+    batch = taken(completer)
+    found = completer.confirm(batch, verdicts(batch) | {busy.fence.task_id: Verdict("busy", None, None)})
+    assert [each.outcome for each in found] == [busy]
+    assert (completer.fences, completer.count, completer.busy_count) == ([busy.fence], 0, 1)
+    assert completer.busy_for(0) == [busy.fence.task_id]
+    assert not completer.busy_for(3600)
+    add(completer, new)
+    completer.retry(busy.fence)
+    again = taken(completer)
+    assert again.outcomes == [new, busy]
+    assert again.makes_work
+    assert again.freed_queues == {"emails"}
+    [still_busy] = completer.confirm(again, verdicts(again) | {busy.fence.task_id: Verdict("busy", None, None)})
+    assert still_busy.since == found[0].since
+    completer.retry(busy.fence)
+    last = taken(completer)
+    assert not completer.confirm(last, verdicts(last))
+    assert (completer.fences, completer.busy_for(0)) == ([], [])
+
+
+def test_a_busy_outcome_fills_the_memory() -> None:
+    completer = new_completer()
+    add(completer, outcome(MAX_HELD_BYTES + 1))
+    batch = taken(completer)
+    completer.confirm(batch, verdicts(batch, "busy"))
+    assert completer.is_full
+
+
+def test_the_outcomes_of_a_refused_batch_are_sent_one_by_one_and_only_the_guilty_one_fails() -> None:
+    completer = new_completer()
+    good, guilty, new = outcome(), outcome(), outcome()
+    add(completer, good, guilty)
+    batch = taken(completer)
+    completer.put_back(batch)
+    completer.isolate(batch, "it contains NUL")
+    add(completer, new)
+    first = taken(completer)
+    assert first.outcomes == [good]
+    completer.confirm(first, verdicts(first))
+    second = taken(completer)
+    assert second.outcomes == [guilty]
+    completer.put_back(second)
+    completer.isolate(second, "it contains NUL")
+    [ended] = taken(completer).outcomes
+    assert (ended.fence, ended.ok, ended.error_code) == (guilty.fence, False, "WORKER_SERIALIZATION_ERROR")
+    assert b"it contains NUL" in ended.result
+    assert taken(completer).outcomes == [new]
+
+
+def test_a_refused_outcome_frees_its_memory() -> None:
+    completer = new_completer()
+    add(completer, outcome(MAX_HELD_BYTES + 1))
+    batch = taken(completer)
+    completer.put_back(batch)
+    completer.isolate(batch, "too large")
+    assert not completer.is_full
+
+
 def test_unconfirmed_outcomes_fill_the_memory_until_they_are_confirmed() -> None:
     completer = new_completer()
     add(completer, *(outcome(MAX_HELD_BYTES // 4) for _ in range(4)))

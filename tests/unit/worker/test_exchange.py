@@ -1,15 +1,18 @@
 """Batches: when one is worth a round trip, its content, and replies in any order."""
 
 import asyncio
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from horsies.db.operations import CallFailedError
+from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.rows import ClaimedTask
 from horsies.db.queries.worker import Claim, Fence
-from horsies.worker.exchange_state import ExchangeBatch, SyncPhase
+from horsies.worker.exchange_state import ClaimPhase, ExchangeBatch, SyncPhase
 from horsies.worker.reconciler import held_claims
 from tests.support.exchanges import Parts, claim_of, claimed, worker_parts
 from tests.support.waiting import wait_until
@@ -88,11 +91,130 @@ async def test_no_lane_sends_before_the_comparison_that_a_lost_reply_needs() -> 
         await asyncio.wait(services)
 
 
+@in_loop
+async def test_a_busy_outcome_stops_no_claims_and_is_sent_again_later() -> None:
+    async with worker_parts(children=1) as parts:
+        fence = parts.run_one()
+        parts.finish(fence)
+        batch, next_task = parts.batch(), claimed()
+        parts.reply(batch, claim_of(next_task), busy=[fence.task_id])
+        assert parts.running() == {next_task.id}
+        assert not parts.exchange.has_pending_work()
+        assert parts.exchange.completer.fences == [fence]
+        parts.exchange.retry_busy(fence)
+        assert [outcome.fence for outcome in parts.batch().outcomes] == [fence]
+
+
+@in_loop
+async def test_a_busy_outcome_is_sent_again_by_itself() -> None:
+    async with worker_parts(children=1) as parts:
+        fence = parts.run_one()
+        parts.finish(fence)
+        parts.reply(parts.batch(), claim_of(), busy=[fence.task_id])
+        parts.exchange.state.changed.clear()
+        await asyncio.wait_for(parts.exchange.state.changed.wait(), 20)
+        assert parts.exchange.completer.count == 1
+
+
+@in_loop
+async def test_a_worker_is_not_flushed_while_an_outcome_or_a_release_is_busy() -> None:
+    async with worker_parts(children=1) as parts:
+        fence = parts.run_one()
+        other = Fence(uuid4(), 1)
+        parts.finish(fence)
+        parts.exchange.claimer.release([other])
+        parts.reply(parts.batch(), claim_of(), busy=[fence.task_id, other.task_id])
+        flushed = asyncio.ensure_future(parts.exchange.flush())
+        await asyncio.sleep(0)
+        parts.exchange.retry_busy(fence)
+        parts.reply(parts.batch())
+        await asyncio.sleep(0)
+        assert not flushed.done()
+        parts.exchange.claimer.retry_releases([other])
+        parts.reply(parts.batch())
+        await flushed
+
+
+@in_loop
+async def test_a_worker_is_not_flushed_while_an_outcome_is_busy() -> None:
+    async with worker_parts(children=1) as parts:
+        fence = parts.run_one()
+        parts.finish(fence)
+        parts.reply(parts.batch(), claim_of(), busy=[fence.task_id])
+        flushed = asyncio.ensure_future(parts.exchange.flush())
+        await asyncio.sleep(0)
+        assert not flushed.done()
+        parts.exchange.retry_busy(fence)
+        parts.reply(parts.batch())
+        await flushed
+
+
+def refused(batch: ExchangeBatch, sqlstate: str) -> CallFailedError:
+    finish = worker_queries.finish(batch.worker_id, "host", batch.outcomes)
+    return CallFailedError("refused", retryable=False, sqlstate=sqlstate, failed_call=finish)
+
+
+@in_loop
+async def test_a_statement_that_refuses_outcomes_isolates_them() -> None:
+    for sqlstate, alone in [("22P05", True), ("23514", True), ("54000", True), ("", True), ("53100", False)]:
+        async with worker_parts(children=2) as parts:
+            for fence in [parts.run_one(), parts.run_one()]:
+                parts.finish(fence)
+            batch = parts.batch()
+            parts.exchange.on_failure(batch, refused(batch, sqlstate))
+            assert len(parts.batch().outcomes) == (1 if alone else 2)
+
+
+@in_loop
+async def test_a_commit_that_fails_isolates_no_outcome() -> None:
+    async with worker_parts(children=2) as parts:
+        for fence in [parts.run_one(), parts.run_one()]:
+            parts.finish(fence)
+        batch = parts.batch()
+        parts.exchange.on_failure(batch, CallFailedError("full", retryable=False, sqlstate="54000"))
+        assert len(parts.batch().outcomes) == 2
+
+
+@in_loop
+async def test_nothing_is_claimed_after_a_call_has_not_fitted_the_schema_twice() -> None:
+    async with worker_parts(children=2) as parts:
+        fence = parts.run_one()
+        parts.finish(fence)
+        for claims in (True, True, False):
+            batch = parts.batch()
+            assert (bool(batch.request.run), len(batch.outcomes)) == (claims, 1)
+            if claims:
+                [claim] = parts.exchange.claimer.calls(batch)
+                failure = CallFailedError("gone", retryable=False, sqlstate="42883", failed_call=claim)
+                parts.exchange.on_failure(batch, failure)
+        assert parts.exchange.state.claim_phase is ClaimPhase.OUTDATED
+
+
+@in_loop
+async def test_a_success_between_two_failures_lets_claims_continue() -> None:
+    async with worker_parts(children=2) as parts:
+        for _ in range(3):
+            parts.exchange.wake()
+            batch = parts.batch()
+            [claim] = parts.exchange.claimer.calls(batch)
+            failure = CallFailedError("gone", retryable=False, sqlstate="42883", failed_call=claim)
+            parts.exchange.on_failure(batch, failure)
+            parts.exchange.reconciler.on_exchange_succeeded()
+        assert parts.exchange.state.claim_phase is ClaimPhase.CLAIMING
+
+
+class Committed(NamedTuple):
+    """What the database answers to an exchange: its claims, and the tasks whose rows another transaction held."""
+
+    claims: list[Claim]
+    busy: set[UUID]
+
+
 class ExchangeModel(RuleBasedStateMachine):
     """A worker against a model of the database, with replies that come in any order, late, or never.
 
     The model has waiting tasks, and claims by task. An exchange is committed when it is sent or when it is answered; a
-    lost one may not be committed at all.
+    lost one may not be committed at all. Another transaction may hold rows of claimed tasks for a while.
     """
 
     def __init__(self) -> None:
@@ -101,7 +223,9 @@ class ExchangeModel(RuleBasedStateMachine):
         self.waiting: list[UUID] = []
         self.claims: dict[UUID, Fence] = {}
         self.done: list[UUID] = []
-        self.sent: list[tuple[ExchangeBatch, list[Claim] | None]] = []
+        self.sent: list[tuple[ExchangeBatch, Committed | None]] = []
+        self.locked: set[UUID] = set()
+        self.orphans: set[UUID] = set()
         self.compare_needed = False
 
     @initialize(children=st.integers(1, 4), prefetch=st.integers(0, 2))
@@ -120,6 +244,7 @@ class ExchangeModel(RuleBasedStateMachine):
 
     async def drain(self) -> None:
         """Answer all exchanges, and let the worker finish all tasks."""
+        self.locked.clear()
         while True:
             while self.sent:
                 self.answer_now(*self.sent.pop())
@@ -127,6 +252,7 @@ class ExchangeModel(RuleBasedStateMachine):
             for fence in self.parts.dispatcher.held():
                 self.parts.finish(fence)
             self.parts.exchange.wake()
+            self.retry_now()
             batch = self.parts.batch()
             if not (batch.size and (self.waiting or self.claims)):
                 self.parts.reply(batch, *([claim_of()] * (bool(batch.request.run) + bool(batch.request.prefetch))))
@@ -157,11 +283,25 @@ class ExchangeModel(RuleBasedStateMachine):
     @precondition(lambda self: self.sent)
     @rule(last=st.booleans(), commits=st.booleans())
     def lose(self, *, last: bool, commits: bool) -> None:
-        batch, claims = self.sent.pop(-1 if last else 0)
-        if claims is None and commits:
+        batch, committed = self.sent.pop(-1 if last else 0)
+        if committed is None and commits:
             self.commit(batch)
         self.parts.exchange.put_back(batch)
         self.compare_needed = True
+
+    @rule(number=st.integers(0, 3))
+    def lock_rows(self, *, number: int) -> None:
+        """Another transaction holds the rows of some claimed tasks from now on, and no others."""
+        self.locked = set(list(self.claims)[:number])
+
+    @rule()
+    def retry(self) -> None:
+        """The pauses of all busy outcomes are over."""
+
+        async def act() -> None:
+            self.retry_now()
+
+        self.runner.run(act())
 
     @precondition(lambda self: not self.sent)
     @rule()
@@ -188,23 +328,27 @@ class ExchangeModel(RuleBasedStateMachine):
             for batch, _ in self.sent
             for fence in (*(each.fence for each in batch.outcomes), *batch.releases, *batch.starting)
         }
-        unanswered = {task.id for _, claims in self.sent for claim in claims or () for task in claim.tasks}
+        unanswered = {
+            task.id for _, committed in self.sent if committed for claim in committed.claims for task in claim.tasks
+        }
         exchange = self.parts.exchange
         held = {fence.task_id for fence in (*exchange.completer.fences, *exchange.claimer.fences)}
-        assert self.claims.keys() <= in_flight | unanswered | held | self.parts.running()
+        assert self.claims.keys() <= in_flight | unanswered | held | self.parts.running() | self.orphans
 
-    def commit(self, batch: ExchangeBatch) -> list[Claim]:
-        """Execute the transaction of an exchange; return its claims."""
+    def commit(self, batch: ExchangeBatch) -> Committed:
+        """Execute the transaction of an exchange."""
+        fences = [*(outcome.fence for outcome in batch.outcomes), *batch.releases]
+        busy = {fence.task_id for fence in fences if self.claims.get(fence.task_id) == fence} & self.locked
         for outcome in batch.outcomes:
-            if self.claims.get(outcome.fence.task_id) == outcome.fence:
+            if self.claims.get(outcome.fence.task_id) == outcome.fence and outcome.fence.task_id not in busy:
                 del self.claims[outcome.fence.task_id]
                 self.done.append(outcome.fence.task_id)
         for fence in batch.releases:
-            if self.claims.get(fence.task_id) == fence:
+            if self.claims.get(fence.task_id) == fence and fence.task_id not in busy:
                 self.waiting.append(fence.task_id)
                 del self.claims[fence.task_id]
         wanted = [count for count in (batch.request.run, batch.request.prefetch) if count]
-        return [self.claim(count, batch.exchange_no) for count in wanted]
+        return Committed([self.claim(count, batch.exchange_no) for count in wanted], busy)
 
     def claim(self, count: int, exchange_no: int) -> Claim:
         taken, self.waiting = self.waiting[:count], self.waiting[count:]
@@ -212,17 +356,26 @@ class ExchangeModel(RuleBasedStateMachine):
         tasks: list[ClaimedTask] = [claimed(task_id) for task_id in taken]
         return claim_of(*tasks, is_filled=len(taken) == count)
 
-    def answer_now(self, batch: ExchangeBatch, claims: list[Claim] | None) -> None:
-        claims = self.commit(batch) if claims is None else claims
+    def answer_now(self, batch: ExchangeBatch, committed: Committed | None) -> None:
+        claims, busy = self.commit(batch) if committed is None else committed
         starts = [fence.task_id for fence in batch.starting if self.claims.get(fence.task_id) == fence]
-        self.parts.reply(batch, *claims, starts=starts)
+        self.parts.reply(batch, *claims, starts=starts, busy=busy)
+
+    def retry_now(self) -> None:
+        exchange = self.parts.exchange
+        for fence in exchange.completer.fences:
+            exchange.retry_busy(fence)
+        exchange.claimer.retry_releases(exchange.claimer.fences)
 
     def compare_now(self) -> None:
         """Do what the reconciler does between its call and the server function `reconcile`."""
         exchange, running = self.parts.exchange, self.parts.dispatcher.held()
+        self.orphans.clear()
         held = set(held_claims(running, exchange.completer.fences, exchange.claimer.fences))
         for task_id, fence in list(self.claims.items()):
-            if fence not in held:
+            if fence not in held and task_id in self.locked:
+                self.orphans.add(task_id)  # a later comparison returns it
+            elif fence not in held:
                 self.waiting.append(task_id)
                 del self.claims[task_id]
         for fence in running:

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 CLAIMER = "tests/unit/worker/test_claimer.py"
+COMPLETER = "tests/unit/worker/test_completer.py"
 EXCHANGE = "tests/unit/worker/test_exchange.py"
 
 MUTATIONS = {
@@ -56,7 +57,55 @@ MUTATIONS = {
         "claimer.py",
         "if job.fence.task_id not in batch.cancelled]",
         "]",
-        f"{CLAIMER}::test_a_task_that_was_cancelled_while_its_claim_was_in_flight_neither_starts_nor_is_released",
+        f"{CLAIMER}::test_a_task_that_was_cancelled_while_its_claim_was_in_flight_is_released_instead_of_started",
+    ),
+    "busy outcomes are kept": (
+        "completer.py",
+        "self._busy |= {each.outcome.fence: each for each in busy}",
+        "",
+        f"{EXCHANGE}::test_a_busy_outcome_stops_no_claims_and_is_sent_again_later",
+    ),
+    "busy outcomes are sent again": (
+        "exchange.py",
+        "asyncio.get_running_loop().call_later(pause, self.retry_busy, busy.outcome.fence)",
+        "",
+        f"{EXCHANGE}::test_a_busy_outcome_is_sent_again_by_itself",
+    ),
+    "busy outcomes hold up the end of a worker": (
+        "exchange.py",
+        "return waiting + self.completer.busy_count + self.claimer.busy_releases",
+        "return waiting + self.claimer.busy_releases",
+        f"{EXCHANGE}::test_a_worker_is_not_flushed_while_an_outcome_is_busy",
+    ),
+    "busy releases hold up the end of a worker": (
+        "exchange.py",
+        "return waiting + self.completer.busy_count + self.claimer.busy_releases",
+        "return waiting + self.completer.busy_count",
+        f"{EXCHANGE}::test_a_worker_is_not_flushed_while_an_outcome_or_a_release_is_busy",
+    ),
+    "age of a busy outcome": (
+        "completer.py",
+        "since = self._busy_since.setdefault(outcome.fence, suspend_clock())",
+        "since = self._busy_since[outcome.fence] = suspend_clock()",
+        f"{COMPLETER}::test_a_busy_outcome_is_kept_with_all_that_belongs_to_it_and_sent_behind_others",
+    ),
+    "refused outcomes travel alone": (
+        "completer.py",
+        "if taken and (is_isolated or ",
+        "if taken and (",
+        f"{COMPLETER}::test_the_outcomes_of_a_refused_batch_are_sent_one_by_one_and_only_the_guilty_one_fails",
+    ),
+    "a failed commit blames no outcome": (
+        "exchange.py",
+        "if is_finish and refuses_value(failure):",
+        "if failure.sqlstate:",
+        f"{EXCHANGE}::test_a_commit_that_fails_isolates_no_outcome",
+    ),
+    "an upgrade stops claims": (
+        "claimer.py",
+        "if self._state.claim_phase is not ClaimPhase.CLAIMING or is_full:",
+        "if self._state.claim_phase is ClaimPhase.STOPPED or is_full:",
+        f"{EXCHANGE}::test_nothing_is_claimed_after_a_call_has_not_fitted_the_schema_twice",
     ),
     "older claim of a running task": (
         "reconciler.py",

@@ -1,7 +1,7 @@
 -- The settings of every session of horsies, whatever the defaults of the server, the database or the role are. A
 -- setting that this release of PostgreSQL does not have is left out. Parameters: whether the settings last for the
 -- transaction only (where a pooler shares sessions between clients), and the limit of a statement in milliseconds.
-select set_config(wanted.name, wanted.value, %s::boolean)
+select pg_catalog.set_config(wanted.name, wanted.value, %s::boolean)
 from (values
     -- A statement has to see what was committed before it began; see `need_read_committed`.
     ('default_transaction_isolation', 'read committed'),
@@ -28,4 +28,4 @@ from (values
     -- Connections that listen, those of pools, and that of heartbeats are idle between two uses.
     ('idle_session_timeout', '0')
 ) as wanted (name, value)
-where current_setting(wanted.name, true) is not null
+where pg_catalog.current_setting(wanted.name, true) is not null

@@ -1,7 +1,7 @@
 -- Purpose: End tasks that were not started by their `good_until`, at most `most` per call. Returns how many ended.
 -- Prefetched tasks that expire make room below limits, so workers are woken.
 -- Planner settings: see docs/architecture.md.
--- Locks: root runs in the order of their ids; then task rows in the order of their ids, SKIP LOCKED.
+-- Locks: root runs, then task rows, both in the order of their ids, SKIP LOCKED.
 -- Called by: queries/worker.py.
 -- Granted to: worker.
 create function horsies.expire(most int) returns int
@@ -19,16 +19,16 @@ begin
         select t.id from horsies.tasks t
         where t.good_until <= clock and t.status in ('PENDING', 'CLAIMED')
         order by t.id limit most);
-    perform horsies.lock_roots(overdue);
+    overdue := horsies.lock_free_roots(overdue);
     overdue := array(
         select t.id from horsies.tasks t
         where t.id = any (overdue) and t.started_at is null
         order by t.id
         for update skip locked);
-    perform horsies.notify_wake()
+    perform horsies.announce_wake()
     where exists (select from horsies.tasks t where t.id = any (overdue) and t.status = 'CLAIMED');
     overdue := horsies.end_tasks(overdue, 'EXPIRED', expiry, 'TASK_EXPIRED', clock);
-    perform horsies.notify_done(overdue);
+    perform horsies.announce_ids('done', overdue);
     return coalesce(cardinality(overdue), 0);
 end
 $function$;

@@ -12,8 +12,8 @@
 -- committed before. Each call recovers at most `most` rows; call again while it recovers that many.
 --
 -- Planner settings: see docs/architecture.md.
--- Locks: worker rows, SKIP LOCKED; then root runs in the order of their ids; then task rows in the order of their
--- ids, SKIP LOCKED.
+-- Locks: worker rows; then root runs, then task rows, both in the order of their ids; all of them SKIP LOCKED. A later
+-- call recovers the tasks that were skipped.
 -- Called by: reap_silent, reap_stale; queries/worker.py.
 -- Granted to: worker.
 create function horsies.reap(proven_dead uuid, most int) returns table (workers int, returned int, crashed int)
@@ -51,7 +51,7 @@ begin
         select t.id from horsies.tasks t
         where t.status <> 'PENDING' and not exists (select from horsies.workers w where w.id = t.worker_id)
         order by t.id limit most);
-    perform horsies.lock_roots(abandoned);
+    abandoned := horsies.lock_free_roots(abandoned);
     for dead_claims in
         select locked.worker_id,
                coalesce(array_agg(locked.id) filter (where locked.goes_back), '{}') as claimed,
@@ -89,9 +89,9 @@ begin
                 its_worker.hostname, array_fill(its_worker.pid, array[cardinality(dead_claims.running)]),
                 array_fill(its_worker.process_name, array[cardinality(dead_claims.running)])) as written
             where written.verdict = 'accepted');
-        perform horsies.notify_done(dead_claims.running);
+        perform horsies.announce_ids('done', dead_claims.running);
     end loop;
-    perform horsies.notify_wake() where returned + crashed > 0;
+    perform horsies.announce_wake() where returned + crashed > 0;
     return next;
 end
 $function$;

@@ -36,7 +36,7 @@ begin
         for update of t skip locked
     ) as locked;
     returned := horsies.return_to_queue(stale, true) + horsies.return_to_queue(passed, false);
-    perform horsies.notify_wake() where returned > 0;
+    perform horsies.announce_wake() where returned > 0;
     return returned;
 end
 $function$;

@@ -1,8 +1,5 @@
 -- Purpose: Return figures about possible problems of a server in use, which the doctor evaluates:
 --   - the server's real time, to compare it with other clocks;
---   - the oldest open or prepared transaction that prevents the removal of dead rows: its age in seconds and a
---     description (null if the user may not see it). The transaction of a scheduler does not count, because
---     `schedule_lead` takes a new snapshot twice a second;
 --   - the number of live tasks, counted up to a million, and about how many dead rows the table has, by its
 --     statistics;
 --   - the number of days for which history has partitions, including today, and whether the default partition has
@@ -14,8 +11,8 @@
 -- Called by: queries/monitoring.py.
 -- Granted to: worker, viewer, operator.
 create function horsies.health() returns table (
-    clock timestamptz, oldest_seconds double precision, oldest text, live_rows bigint, dead_rows bigint,
-    days_ahead int, default_has_rows boolean, sender_skew_seconds double precision
+    clock timestamptz, live_rows bigint, dead_rows bigint, days_ahead int, default_has_rows boolean,
+    sender_skew_seconds double precision
 )
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -25,19 +22,6 @@ declare
     today constant date := (horsies.now() at time zone 'UTC')::date;
 begin
     select clock_timestamp() into clock;
-    select extract(epoch from clock - held.since), held.what into oldest_seconds, oldest
-    from (
-        select a.xact_start, format('process %s (%s, user %s, %s)', a.pid, a.application_name, a.usename, a.state)
-        from pg_stat_activity a
-        where (a.backend_xmin is not null or a.backend_xid is not null) and a.pid <> pg_backend_pid()
-          and a.datname = current_database() and a.backend_type = 'client backend'
-          and not (a.backend_xid is null and a.query like '%.schedule_lead(%')
-        union all
-        select p.prepared, format('prepared transaction %L', p.gid)
-        from pg_prepared_xacts p where p.database = current_database()
-    ) as held (since, what)
-    where held.since is not null
-    order by held.since limit 1;
     -- Live rows are counted: their number in the statistics is an estimate, and can be wrong even for an empty table.
     select count(*) into live_rows from (select from horsies.tasks limit 1000000) as live;
     select s.n_dead_tup into dead_rows

@@ -1,6 +1,7 @@
 -- Purpose: Return everything that is known about one task, live or ended, with its arguments only on request.
--- `retry_count` is the number of retries that have begun or are due. The last attempt of an ended task is the task
--- itself. `reruns` are the tasks as which an ended task was sent again, the first one first.
+-- Arguments and results are null for users who may not see them. `retry_count` is the number of retries that have
+-- begun or are due. The last attempt of an ended task is the task itself. `reruns` are the tasks as which an ended
+-- task was sent again, the first one first.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/monitoring.py, queries/tasks.py.
@@ -16,13 +17,15 @@ security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off
 as $function$
+declare
+    is_open constant boolean := horsies.sees_arguments();
 begin
     return query
     select t.id, t.task_name, t.status, t.queue, t.priority::int, t.attempt,
            coalesce((t.retry_policy ->> 'max_retries')::int, 0), t.status = 'PENDING' and t.attempt > 0,
            t.sent_at, t.run_at, t.claimed_at, t.started_at, null::timestamptz, t.good_until, w.hostname, w.pid,
-           w.process_name, null::text, t.progress, t.rerun_of, '{}'::uuid[], case when with_args then t.args end,
-           null::json
+           w.process_name, null::text, t.progress, t.rerun_of, '{}'::uuid[],
+           case when with_args and is_open then t.args end, null::json
     from horsies.tasks t left join horsies.workers w on w.id = t.worker_id
     where t.id = wanted;
     if not found then
@@ -32,7 +35,8 @@ begin
                h.sent_at, h.run_at, h.claimed_at, h.started_at, h.finished_at, h.good_until, h.worker_hostname,
                h.worker_pid, h.worker_process_name, h.error_code, h.progress, h.rerun_of,
                array(select r.task_id from horsies.reruns r where r.origin = wanted order by r.sent_at, r.task_id),
-               case when with_args then h.args end, h.result
+               case when with_args and is_open then h.args end,
+               case when is_open then h.result end
         from horsies.find_ended(wanted) h;
     end if;
 end

@@ -23,7 +23,7 @@ begin
        (select (q.paused, q.max_concurrency)::text from horsies.queues q where q.name = queue_name) then
         return false;
     end if;
-    perform horsies.notify_wake();
+    perform horsies.announce_wake();
     return true;
 end
 $function$;

@@ -15,6 +15,7 @@ create function horsies.cancel(unwanted uuid) returns text
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
+set lock_timeout = '5s'
 as $function$
 declare
     cancellation constant json := horsies.task_error('TASK_CANCELLED', 'the task was cancelled');

@@ -8,6 +8,7 @@ create function horsies.cancel_many(unwanted uuid[]) returns setof uuid
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
+set lock_timeout = '5s'
 as $function$
 declare
     cancellation constant json := horsies.task_error('TASK_CANCELLED', 'the task was cancelled');

@@ -1,12 +1,12 @@
--- Purpose: Tell waiters that these tasks ended, or may have. The notification is a hint: waiters also poll, slowly.
--- Up to four ids get one notification each, which carries status, task name and result if they fit; this saves an
--- idle system a round trip. More ids are packed, 200 ids of 32 hex digits to a notification, because a busy system
--- has no time to look up each result.
+-- Purpose: Tell waiters that these tasks or runs ended, or may have. The notification is a hint: waiters also poll,
+-- slowly. The ids are packed, 200 ids of 32 hex digits to a notification. `with_results`, up to four tasks get one
+-- notification each, which carries status, task name and result if they fit; this saves an idle system a round trip.
+-- A busy system has no time to look up each result.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
--- Called by: expire, notify_cancel, reap, workflow_cancel, workflow_pause, workflow_settle; queries/worker.py.
+-- Called by: announce, notify_cancel; queries/worker.py.
 -- Granted to: worker.
-create function horsies.notify_done(ids uuid[]) returns void
+create function horsies.notify_done(ids uuid[], with_results boolean) returns void
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set plan_cache_mode = force_generic_plan
@@ -15,7 +15,7 @@ declare
     few constant int := 4;
     longest constant int := 7999;    -- bytes in a notice
 begin
-    if cardinality(ids) <= few then
+    if with_results and cardinality(ids) <= few then
         perform pg_notify('{horsies}.done', case when octet_length(notice.with_result) <= longest
                                                  then notice.with_result else notice.hex end)
         from (

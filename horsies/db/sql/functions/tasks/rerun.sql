@@ -8,7 +8,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: the new task's row; then the table reruns, which waits for a bulk rerun.
 -- Called by: queries/tasks.py.
--- Granted to: operator.
+-- Granted to: producer, worker, operator.
 create function horsies.rerun(origin uuid, new_id uuid) returns text
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql

@@ -1,14 +1,17 @@
 -- Purpose: Store the outcomes of attempts. The verdict of each is 'accepted', 'duplicate' (the same outcome was
--- stored before, but its reply was lost) or 'stale' (the claim no longer belongs to this worker, and nothing was
--- stored). The fence of a claim that was ended otherwise, for example by `reap`, is in history too: only the same
--- error code makes it a duplicate.
+-- stored before, but its reply was lost), 'stale' (the claim no longer belongs to this worker, and nothing was
+-- stored) or 'busy' (another transaction holds the task's row or its root run: nothing was stored, and the worker
+-- sends the outcome again later). The fence of a claim that was ended otherwise, for example by `reap`, is in history
+-- too: only the same error code makes it a duplicate.
 --
--- A batch is stored in one step. If the database refuses a row of it, each outcome is stored separately. The refused
--- one ends as FAILED with WORKER_SERIALIZATION_ERROR and the server's reason, and the others are not affected.
+-- A batch is stored in one step. If the database refuses a row of it, or if a root run stays locked for a second, each
+-- outcome is stored separately. The refused one ends as FAILED with WORKER_SERIALIZATION_ERROR and the server's
+-- reason, and the others are not affected. Locked task rows are never waited for.
 -- Returns for each outcome also the error code that was stored, and the time of the retry (null: no retry).
 --
 -- Planner settings: see docs/architecture.md.
--- Locks: root runs, then task rows, both in the order of their ids.
+-- Locks: root runs in the order of their ids, for at most a second; then task rows in the order of their ids, SKIP
+-- LOCKED.
 -- Called by: reap; queries/worker.py.
 -- Granted to: worker.
 create function horsies.finish(
@@ -18,40 +21,29 @@ create function horsies.finish(
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan
+set lock_timeout = '1s'
 as $function$
 declare
     accepted uuid[];
     refused uuid[];
-    place int;
-    refusal text;
 begin
     perform horsies.durable();
     perform horsies.need_read_committed();
     begin
         accepted := horsies.finish_batch(finishing_worker, ids, exchanges, oks, results, codes, retry_afters,
                                          hostname, pids, process_names);
-    exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
-        perform horsies.lock_roots(ids);  -- all roots before the first task row
-        for place in select given.place from unnest(ids) with ordinality as given (id, place) order by given.id loop
-            begin
-                accepted := accepted || horsies.finish_batch(
-                    finishing_worker, ids[place:place], exchanges[place:place], oks[place:place],
-                    results[place:place], codes[place:place], retry_afters[place:place], hostname,
-                    pids[place:place], process_names[place:place]);
-            exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
-                refusal := json_build_object('error_code', 'WORKER_SERIALIZATION_ERROR', 'data', null,
-                    'exception', null, 'message', 'the database refused this outcome: ' || sqlerrm)::text;
-                refused := refused || ids[place];
-                accepted := accepted || horsies.finish_batch(
-                    finishing_worker, ids[place:place], exchanges[place:place], array[false], array[refusal],
-                    array['WORKER_SERIALIZATION_ERROR'], array[null::double precision], hostname,
-                    pids[place:place], process_names[place:place]);
-            end;
-        end loop;
+    exception
+        when data_exception or integrity_constraint_violation or program_limit_exceeded or lock_not_available then
+            select each.accepted, each.refused into accepted, refused
+            from horsies.finish_each(finishing_worker, ids, exchanges, oks, results, codes, retry_afters,
+                                     hostname, pids, process_names) as each;
     end;
     return query
     select given.id, case
         when given.id = any (accepted) then 'accepted'
+        when exists (select from horsies.tasks t
+                     where t.id = given.id and t.worker_id = finishing_worker
+                       and t.exchange_no = given.exchange_no and t.status = 'RUNNING') then 'busy'
         when exists (select from horsies.find_ended(given.id) h
                      where h.worker_id = finishing_worker and h.exchange_no = given.exchange_no
                        and (h.error_code is not distinct from given.code

@@ -1,9 +1,10 @@
 -- Purpose: Store outcomes in one step of `finish`: for each outcome whose fence still holds, retry the task or end
--- it. Returns the ids that were accepted. A successful task costs one delete and one insert.
--- Locks: root runs, then task rows, both in the order of their ids. They are locked here and not in `finish`: a row
--- that is locked outside of a subtransaction and deleted inside needs a multixact, which costs more than everything
--- else.
--- Called by: finish.
+-- it. Returns the ids that were accepted. A successful task costs one delete and one insert. Tasks whose row another
+-- transaction holds are left out; all statements after the locks use only the rows that were locked.
+-- Locks: root runs in the order of their ids; then task rows in the order of their ids, SKIP LOCKED. They are locked
+-- here and not in `finish`: a row that is locked outside of a subtransaction and deleted inside needs a multixact,
+-- which costs more than everything else.
+-- Called by: finish, finish_each.
 -- Granted to: nobody.
 create function horsies.finish_batch(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
@@ -13,10 +14,23 @@ language plpgsql as $function$
 declare
     clock constant timestamptz := horsies.now();
     most_worker_deaths constant int := 5;      -- as in `reap`: such a task probably kills its workers
+    locked uuid[];
     retried_ids uuid[];
 begin
     perform horsies.lock_roots(ids);
-    perform from horsies.tasks t where t.id = any (ids) order by t.id for update;
+    locked := array(select t.id from horsies.tasks t where t.id = any (ids) order by t.id for update skip locked);
+    if cardinality(locked) < cardinality(ids) then
+        select array_agg(given.id), array_agg(given.exchange_no), array_agg(given.ok), array_agg(given.result),
+               array_agg(given.code), array_agg(given.retry_after), array_agg(given.pid),
+               array_agg(given.process_name)
+        into ids, exchanges, oks, results, codes, retry_afters, pids, process_names
+        from unnest(ids, exchanges, oks, results, codes, retry_afters, pids, process_names)
+            as given (id, exchange_no, ok, result, code, retry_after, pid, process_name)
+        where given.id = any (locked);
+        if ids is null then
+            return null;
+        end if;
+    end if;
     if false = any (oks) then
         with failure as materialized (
             select t.id, given.result::json as error, given.code, given.pid, given.process_name,

@@ -7,7 +7,8 @@
 -- this after each reconnect and at every heartbeat.
 --
 -- Planner settings: see docs/architecture.md.
--- Locks: task rows in the order of their ids.
+-- Locks: task rows in the order of their ids, SKIP LOCKED: a claim that another transaction holds is returned by a
+-- later call.
 -- Called by: queries/worker.py.
 -- Granted to: worker.
 create function horsies.reconcile(asking_worker uuid, ids uuid[], exchanges bigint[]) returns setof uuid
@@ -25,12 +26,9 @@ begin
         where t.worker_id = asking_worker and t.status <> 'PENDING'
           and not exists (select from unnest(ids, exchanges) as held (id, exchange_no)
                           where held.id = t.id and held.exchange_no = t.exchange_no)
-        order by t.id for update
+        order by t.id for update skip locked
     ) as locked;
-    perform horsies.notify_wake() where horsies.return_to_queue(unknown, false) > 0;
-    return query
-    select held.id from unnest(ids, exchanges) as held (id, exchange_no)
-    where not exists (select from horsies.tasks t
-                      where t.id = held.id and t.worker_id = asking_worker and t.exchange_no = held.exchange_no);
+    perform horsies.announce_wake() where horsies.return_to_queue(unknown, false) > 0;
+    return query select * from horsies.lost_claims(asking_worker, ids, exchanges);
 end
 $function$;

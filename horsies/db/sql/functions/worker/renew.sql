@@ -1,8 +1,8 @@
 -- Purpose: Extend the lease of the tasks that a worker has prefetched. Returns the tasks that the worker keeps.
 -- Tasks that were claimed more than `most_seconds` ago are returned to the queue, so that another worker can take
--- them.
+-- them. A task whose row another transaction holds is kept without an extension.
 -- Planner settings: see docs/architecture.md.
--- Locks: task rows in the order of their ids.
+-- Locks: task rows in the order of their ids, SKIP LOCKED.
 -- Called by: queries/worker.py.
 -- Granted to: worker.
 create function horsies.renew(
@@ -24,9 +24,9 @@ begin
         from horsies.tasks t
         join unnest(ids, exchanges) as given (id, exchange_no) on given.id = t.id and given.exchange_no = t.exchange_no
         where t.worker_id = renewing_worker and t.status = 'CLAIMED'
-        order by t.id for update of t
+        order by t.id for update of t skip locked
     ) as locked;
-    perform horsies.notify_wake() where horsies.return_to_queue(old, false) > 0;
+    perform horsies.announce_wake() where horsies.return_to_queue(old, false) > 0;
     return query
     update horsies.tasks t set lease_until = clock + make_interval(secs => lease_seconds)
     where t.id = any (mine) and t.worker_id = renewing_worker

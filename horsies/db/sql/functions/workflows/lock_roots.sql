@@ -1,8 +1,9 @@
 -- Purpose: Lock the root runs that these tasks belong to. A run and all runs below it change under the lock of their
 -- root, which is always taken before any task row. The root of a task never changes, so it is read without a lock.
+-- The caller's `lock_timeout` bounds the wait.
 -- Planner settings: see docs/architecture.md.
 -- Locks: root runs in the order of their ids.
--- Called by: cancel, cancel_many, expire, finish, finish_batch, reap, workflow_attach, workflow_map.
+-- Called by: cancel, cancel_many, finish_batch, workflow_attach, workflow_map.
 -- Granted to: nobody.
 create function horsies.lock_roots(tasks uuid[]) returns void
 language plpgsql

@@ -131,7 +131,7 @@ begin
     end loop;
     -- Step 5: only now enqueue the READY nodes, because a later wave may have paused their run.
     if horsies.workflow_enqueue(ready_runs, ready_indexes) > 0 then
-        perform horsies.notify_wake();
+        perform horsies.announce_wake();
     end if;
 end
 $function$;

@@ -40,7 +40,7 @@ begin
     where n.workflow_id = node.workflow_id and n.index = node.index;
     perform horsies.workflow_insert(
         new_id, parent.root_id, parent.id, node.index, parent.status, document, new_fingerprint);
-    perform horsies.notify_wake();
+    perform horsies.announce_wake();
     return 'attached';
 end
 $function$;

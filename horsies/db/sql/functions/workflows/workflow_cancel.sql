@@ -41,12 +41,12 @@ begin
     ) as c on c.workflow_id = given.run
     where w.id = given.run;
     perform horsies.end_tasks(unwanted, 'CANCELLED', end_of_task, 'TASK_CANCELLED', clock);
-    perform pg_notify('{horsies}.cancel', replace(gone.id::text, '-', '')) from unnest(running) as gone (id);
-    perform horsies.notify_done(unwanted || ending);
+    perform horsies.announce_ids('cancel', running);
+    perform horsies.announce_ids('done', unwanted || ending);
     select array_agg(parent.run), array_agg(parent.index) into runs, indexes
     from horsies.workflow_end_nodes(ending) as parent;
     perform horsies.workflow_advance(runs, indexes);
-    perform horsies.notify_wake();
+    perform horsies.announce_wake();
     return ending is not null;
 end
 $function$;

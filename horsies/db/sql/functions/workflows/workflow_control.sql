@@ -7,6 +7,7 @@ create function horsies.workflow_control(run uuid, action text) returns text
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
+set lock_timeout = '5s'
 as $function$
 begin
     perform horsies.durable();

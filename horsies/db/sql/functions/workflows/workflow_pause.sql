@@ -18,7 +18,7 @@ begin
     update horsies.tasks t set held = true where t.id = any (held_tasks);
     perform horsies.return_to_queue(
         array(select t.id from horsies.tasks t where t.id = any (held_tasks) and t.status = 'CLAIMED'), false);
-    perform horsies.notify_done(paused);
+    perform horsies.announce_ids('done', paused);
     return paused is not null;
 end
 $function$;

@@ -21,7 +21,7 @@ begin
     select array_agg(parent.run), array_agg(parent.index) into runs, indexes
     from horsies.workflow_settle(resumed) as parent;
     perform horsies.workflow_advance(runs, indexes);
-    perform horsies.notify_wake();
+    perform horsies.announce_wake();
     return resumed is not null;
 end
 $function$;

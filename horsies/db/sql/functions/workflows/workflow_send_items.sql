@@ -32,7 +32,7 @@ begin
         set sent_items = greatest(up_to, n.sent_items),
             status = case n.open_items when 0 then 'READY' else n.status end
         where n.workflow_id = map.workflow_id and n.index = map.index;
-        perform horsies.notify_wake();
+        perform horsies.announce_wake();
     end loop;
     perform horsies.workflow_enqueue(runs, indexes);
 end

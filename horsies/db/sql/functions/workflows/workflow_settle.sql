@@ -45,7 +45,7 @@ begin
     )
     select array_agg(ended.id) into settled from ended;
     if settled is not null then
-        perform horsies.notify_done(settled);
+        perform horsies.announce_ids('done', settled);
         return query select * from horsies.workflow_end_nodes(settled);
     end if;
 end

@@ -1,4 +1,5 @@
 -- Purpose: Return the state of a run and the result of its output node. No row means that there is no such run.
+-- The result and the error are null for users who may not see arguments.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/workflows.py.
@@ -10,7 +11,8 @@ create function horsies.workflow_state(run uuid) returns table (
 )
 security definer set search_path = pg_catalog, pg_temp
 language sql stable set enable_seqscan = off as $function$
-    select w.id, w.name, w.status, w.error, w.output_index, o.status, o.result, coalesce(o.result_kind, o.kind),
+    select w.id, w.name, w.status, case when horsies.sees_arguments() then w.error end, w.output_index, o.status,
+           case when horsies.sees_arguments() then o.result end, coalesce(o.result_kind, o.kind),
            coalesce(o.result_task, o.task_name), w.total, w.completed, w.failed, w.skipped, w.started_at, w.finished_at
     from horsies.workflows w
     left join horsies.workflow_nodes o

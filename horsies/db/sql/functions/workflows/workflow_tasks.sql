@@ -1,6 +1,7 @@
 -- Purpose: List the nodes of a run in the order of its spec, or only the node with the given id. `with_results` adds
 -- the results of nodes, and the summaries of child runs that have ended. A node is RUNNING from the first start of
--- its task, including the time between attempts.
+-- its task, including the time between attempts. Results and summaries are null for users who may not see
+-- arguments.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/workflows.py.
@@ -17,10 +18,11 @@ language sql stable set enable_seqscan = off as $function$
                     and (n.child_id is not null or n.open_items is not null or coalesce(t.attempt, 0) > 0)
                    then 'RUNNING'
                else n.status end,
-           case when with_results then n.result end, n.error_code, coalesce(n.result_kind, n.kind),
-           coalesce(n.result_task, n.task_name), n.waits_for,
+           case when with_results and horsies.sees_arguments() then n.result end, n.error_code,
+           coalesce(n.result_kind, n.kind), coalesce(n.result_task, n.task_name), n.waits_for,
            not exists (select from horsies.workflow_edges e where e.workflow_id = run and e.source = n.index),
-           n.child_id, case when with_results then n.summary end, coalesce(n.started_at, t.started_at), n.finished_at
+           n.child_id, case when with_results and horsies.sees_arguments() then n.summary end,
+           coalesce(n.started_at, t.started_at), n.finished_at
     from horsies.workflow_nodes n left join horsies.tasks t on n.status = 'ENQUEUED' and t.id = n.task_id
     where n.workflow_id = run and (wanted is null or n.node_id = wanted)
     order by n.index

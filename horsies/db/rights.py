@@ -1,0 +1,215 @@
+"""Rights in the database: which kinds of roles there are, and what each of them may execute.
+
+Nobody but the owner may touch a table. The functions that Python calls run with the rights of the owner, and each file
+of a function says in its header to which kinds of roles it is granted.
+"""
+
+import re
+from collections.abc import Collection, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from horsies.db import sqlfiles
+from horsies.db.functions import MARK, listed, signature, signatures
+from horsies.db.operations import Call
+from horsies.db.queries import rights as rights_queries
+from horsies.db.sqlfiles import admin, bind
+
+_GRANTED_TO = re.compile(r"^-- Granted to: (.*)\.$", re.MULTILINE)
+_TABLE = re.compile(r"^create table horsies\.(\w+)", re.MULTILINE)
+_NOBODY = "nobody"
+_NAMED = 3
+
+type Connection = psycopg.Connection[Any]
+
+
+class RightsError(Exception):
+    """Rights cannot be granted or revoked."""
+
+
+class Kind(StrEnum):
+    """The purpose of a role.
+
+    Attributes:
+        PRODUCER: sends tasks, starts workflows, waits for results, cancels.
+        WORKER: runs workers and schedulers. Tasks may also do everything that a producer may.
+        VIEWER: sees everything except arguments and results.
+        ARGUMENTS: also sees arguments and results; an addition to VIEWER or OPERATOR.
+        OPERATOR: a viewer who may also pause queues and schedules, cancel, and rerun tasks.
+    """
+
+    PRODUCER = "producer"
+    WORKER = "worker"
+    VIEWER = "viewer"
+    ARGUMENTS = "arguments"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A recorded grant.
+
+    Attributes:
+        role: the name of the role.
+        kind: the kind of rights.
+        exists: whether the server still has the role.
+    """
+
+    role: str
+    kind: Kind
+    exists: bool
+
+
+@contextmanager
+def fixed_path(connection: Connection) -> Generator[None]:
+    """Begin a transaction in which names mean those of PostgreSQL, whatever other roles have created elsewhere."""
+    with connection.transaction():
+        connection.execute(admin("fix_path").encode())
+        yield
+
+
+@cache
+def granted_to(sql: str) -> frozenset[Kind]:
+    """Return the kinds of roles that the header of a function's file names."""
+    found = _GRANTED_TO.search(sql)
+    named = _NOBODY if found is None else found[1]
+    return frozenset() if named == _NOBODY else frozenset(Kind(each) for each in named.split(", "))
+
+
+def functions_of(kinds: Collection[Kind]) -> list[str]:
+    """Return the names of the functions that roles of these kinds need."""
+    return [name for name, sql in sqlfiles.functions().items() if granted_to(sql) & set(kinds)]
+
+
+def function_signatures(kinds: Collection[Kind]) -> list[str]:
+    """Return the signatures of the functions that roles of these kinds need."""
+    return [signature(sql) for sql in sqlfiles.functions().values() if granted_to(sql) & set(kinds)]
+
+
+def _quote_role(role: str) -> str:
+    return '"' + role.replace('"', '""') + '"'
+
+
+def _for_role(statement: str, schema: str, role: str) -> str:
+    """Insert the schema and the role into a statement. Neither of them is searched for placeholders."""
+    parts = [part.split("{role_literal}") for part in statement.split("{role}")]
+    literal = "'" + role.replace("'", "''") + "'"
+    return _quote_role(role).join(literal.join(bind(each, schema).decode() for each in part) for part in parts)
+
+
+def grant_sql(schema: str, role: str, kinds: Collection[Kind]) -> str:
+    """Return the statements that grant and record the rights of these kinds."""
+    given = admin("grant").replace("{functions}", listed(function_signatures(kinds)))
+    recorded = [admin("record_grant").replace("{kind}", kind) for kind in sorted(kinds)]
+    return "".join(_for_role(statement, schema, role) for statement in (given, *recorded))
+
+
+def revoke_sql(schema: str, role: str, kinds: Collection[Kind], kept: Collection[Kind] = ()) -> str:
+    """Return the statements that take away the rights of these kinds, except those that the kinds ``kept`` need."""
+    names = set(function_signatures(kinds)) - set(function_signatures(kept))
+    statements = [admin("revoke").replace("{functions}", listed(sorted(names)))] if names else []
+    if not kept:
+        statements.append(admin("revoke_usage"))
+    statements.append(admin("forget_grants").replace("{kinds}", ", ".join(f"'{kind}'" for kind in sorted(kinds))))
+    return "".join(_for_role(statement, schema, role) for statement in statements)
+
+
+def script(statements: str) -> str:
+    """Return the statements of `grant_sql` or `revoke_sql` as one transaction, to be reviewed or executed by hand."""
+    return admin("script").replace("{statements}", statements)
+
+
+def list_grants(connection: Connection, schema: str) -> list[Grant]:
+    """Return the recorded grants, by role and kind. Needs the rights of any kind."""
+    rows = _ask(connection, schema, rights_queries.list_grants())
+    return [Grant(role, Kind(kind), exists) for role, kind, exists in rows]
+
+
+def _ask[R](connection: Connection, schema: str, call: Call[R]) -> R:
+    with fixed_path(connection):
+        return call.decode(connection.execute(bind(call.sql, schema), call.params).fetchall())
+
+
+def kinds_of(grants: Iterable[Grant], role: str) -> set[Kind]:
+    """Return the kinds that are recorded for a role."""
+    return {grant.kind for grant in grants if grant.role == role}
+
+
+def regrant(connection: Connection, schema: str) -> None:
+    """Grant everything that is recorded; inside of the migration's transaction, after functions were replaced."""
+    grants = [grant for grant in list_grants(connection, schema) if grant.exists]
+    every = set(signatures())
+    for role in sorted({grant.role for grant in grants}):
+        kinds = kinds_of(grants, role)
+        unwanted = sorted(every - set(function_signatures(kinds)))
+        taken = admin("revoke").replace("{functions}", listed(unwanted))
+        connection.execute((_for_role(taken, schema, role) + grant_sql(schema, role, kinds)).encode())
+
+
+def check_creators(connection: Connection, schema: str) -> None:
+    """Refuse a schema in which others may create objects.
+
+    Raises:
+        RightsError: with the roles and the statement that takes the right from them.
+    """
+    problem = creators_problem(connection, schema)
+    if problem is not None:
+        found, fix = problem
+        msg = f"{found}; take that right away first: {fix}"
+        raise RightsError(msg)
+
+
+def creators_problem(connection: Connection, schema: str) -> tuple[str, str] | None:
+    """Say which roles other than the owner may create objects in the schema, and how to change that; None: nobody."""
+    with fixed_path(connection):
+        rows = connection.execute(bind(admin("creators"), schema), {"schema": schema}).fetchall()
+    if not rows:
+        return None
+    roles = [role for (role,) in rows]
+    shown = ", ".join("public" if role == "PUBLIC" else _quote_role(role) for role in roles)
+    found = f"these roles may create objects in the schema {schema!r} and change what its functions do: {shown}"
+    return found, f"revoke create on schema {_quote_role(schema)} from {shown}"
+
+
+def excessive_rights(connection: Connection, schema: str) -> list[tuple[str, str]]:
+    """List the roles with rights that only the owner should have, each with an example: ``("shop", "table tasks")``."""
+    tables = [name for sql in sqlfiles.migrations().values() for name in _TABLE.findall(sql)]
+    helpers = [name for name, sql in sqlfiles.functions().items() if not granted_to(sql)]
+    wanted = {"tables": tables, "helpers": helpers, "mark": MARK}
+    with fixed_path(connection):
+        return connection.execute(bind(admin("excessive_rights"), schema), wanted).fetchall()
+
+
+def own_kinds(connection: Connection, schema: str) -> set[Kind]:
+    """Return the kinds that are recorded for the connection's role, or for a role that it belongs to.
+
+    A role that may not even ask, because nothing was granted to it, has no kinds. Nor has one in an older schema.
+    """
+    try:
+        return {Kind(kind) for kind in _ask(connection, schema, rights_queries.own_kinds())}
+    except (errors.InsufficientPrivilege, errors.UndefinedFunction, errors.InvalidSchemaName):
+        return set()
+
+
+def grant_command(kinds: Collection[Kind], role: str) -> str:
+    """Return the command that grants rights of these kinds; without a kind, those of a worker."""
+    main = [kind for kind in kinds if kind is not Kind.ARGUMENTS] or [Kind.WORKER]
+    more = " --with-arguments" if Kind.ARGUMENTS in kinds else ""
+    return " and ".join(f"horsies db grant MODULE:APP --{kind}{more} {role}" for kind in sorted(main))
+
+
+def lacking_rights(connection: Connection, schema: str, functions: Sequence[str]) -> list[str]:
+    """List the rights to call functions that the connection's role lacks: ``["usage on schema jobs"]``."""
+    wanted = {"schema": schema, "names": list(functions), "mark": MARK}
+    with fixed_path(connection):
+        rows = connection.execute(admin("lacking_rights").encode(), wanted).fetchall()
+    denied = [name for right, name in rows if right == "execute on"]
+    others = [f"{right} {name}" for right, name in rows if right != "execute on"]
+    named = ", ".join([*denied[:_NAMED], *(["…"] if len(denied) > _NAMED else [])])
+    return [*others, *([f"execute on {len(denied)} function{'s' * (len(denied) != 1)} ({named})"] if denied else [])]

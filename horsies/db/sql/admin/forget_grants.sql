@@ -1,0 +1,1 @@
+delete from horsies.grants where role_name = {role_literal} and kind in ({kinds});

@@ -1,0 +1,1 @@
+comment on function horsies.{signature} is '{mark}';

@@ -1,0 +1,3 @@
+revoke all on function
+    {functions}
+from public;

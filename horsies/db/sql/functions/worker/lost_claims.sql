@@ -1,0 +1,18 @@
+-- Purpose: Return those tasks of a worker's claims that the database does not have (any more): the worker must stop
+-- them. The worker calls this when a notification says that a task was cancelled, because anybody can send one.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: reconcile; queries/worker.py.
+-- Granted to: worker.
+create function horsies.lost_claims(asking_worker uuid, ids uuid[], exchanges bigint[]) returns setof uuid
+security definer set search_path = pg_catalog, pg_temp
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $function$
+begin
+    return query
+    select held.id from unnest(ids, exchanges) as held (id, exchange_no)
+    where not exists (select from horsies.tasks t
+                      where t.id = held.id and t.worker_id = asking_worker and t.exchange_no = held.exchange_no);
+end
+$function$;
