@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, Unpack, cast, overload
 
-from horsies.checks.app import check_app, wrong_policies
+from horsies.checks.app import check_app, find_live_warnings, wrong_policies
 from horsies.checks.exception_mappers import unmatched_entries
 from horsies.checks.undiscovered import find_warnings
 from horsies.codec.signature import SignatureCodec, function_location
@@ -307,19 +307,24 @@ class Horsies:
         kind = None if role is None else Kind(role)
         return check_app(self, self.config, self.name, self._modules, live=live, kind=kind)
 
-    def check_warnings(self) -> list[HorsiesError]:
+    def check_warnings(self, *, live: bool = False) -> list[HorsiesError]:
         """Check the app for code that is valid but probably a mistake.
 
         Examples are a module with tasks that is not discovered, an entry of an exception mapper that can never match,
         and a module that sends tasks or starts workflows when it is imported. Call this method after `check`, which
         imports the modules.
 
+        Args:
+            live: Whether to check the database as well: whether a worker gets all the connections that it opens, and
+                whether defaults of transactions restrict the app (HRS-215).
+
         Returns:
             The warnings, with their lines of source code where these are known. A worker refuses to run an app without
             tasks (HRS-302), and logs all other warnings.
         """
         found = find_warnings(self.registry, self.name, self._modules)
-        return [*found, *unmatched_entries(self.config, self.registry), *self.registry.suppressed]
+        found += [*unmatched_entries(self.config, self.registry), *self.registry.suppressed]
+        return found + (find_live_warnings(self.config) if live else [])
 
     def workflow_builder[F: Callable[..., object]](
         self, *, cases: Sequence[Mapping[str, object]] = ()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from horsies.masking import mask_known_secrets
-from horsies.rendering import printable, printable_json
+from horsies.rendering import printable_block, printable_json, printable_line
 
 type LogFormat = Literal["text", "json", "short"]
 
@@ -26,7 +26,7 @@ def event(name: str, /, *, level: int = logging.INFO, **fields: object) -> None:
     """
     if _log.isEnabledFor(level):
         # The message also contains the fields, because the formatters of a producer's program show only the message.
-        facts = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
+        facts = " ".join(f"{_key(key)}={_plain(value)}" for key, value in fields.items())
         arguments = (facts,) if facts else ()
         _log.log(level, f"{name} %s" if facts else name, *arguments, extra={"event": name, "fields": fields})
 
@@ -59,11 +59,22 @@ def _name(record: logging.LogRecord) -> str:
     return getattr(record, "event", None) or mask_known_secrets(record.getMessage())
 
 
+def _exception(record: logging.LogRecord, formatter: logging.Formatter) -> str | None:
+    """Return the masked traceback and stack of a record; None if it has none."""
+    parts = [formatter.formatException(record.exc_info)] if record.exc_info else []
+    parts += [formatter.formatStack(record.stack_info)] if record.stack_info else []
+    return mask_known_secrets("\n".join(parts)) if parts else None
+
+
 def _plain(value: object) -> str:
     text = mask_known_secrets(str(value))
-    if not text or any(mark in text for mark in ' "=\n') or printable(text) != text:
+    if not text or any(mark in text for mark in ' "=') or printable_line(text) != text:
         return _json(text)
     return text
+
+
+def _key(name: str) -> str:
+    return printable_line(name).replace(" ", "_")
 
 
 def _json(document: object) -> str:
@@ -73,26 +84,30 @@ def _json(document: object) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """Formats an event as one line: time in UTC, level, name, key=value pairs."""
+    """Formats an event as one line, whatever it contains: time in UTC, level, name, key=value pairs."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format one record; a traceback follows on separate lines."""
+        """Format one record. A traceback is the pair ``traceback``, with line breaks escaped."""
+        traceback = _exception(record, self)
+        return self._line(record) + ("" if traceback is None else f" traceback={_plain(traceback)}")
+
+    def _line(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        pairs = [f"{key}={_plain(value)}" for key, value in _fields(record).items()]
-        source = [] if record.name == "horsies" else [f"logger={record.name}"]
-        message = _name(record)
-        line = " ".join([moment, record.levelname, message, *source, *pairs])
-        return f"{line}\n{mask_known_secrets(self.formatException(record.exc_info))}" if record.exc_info else line
+        pairs = [f"{_key(key)}={_plain(value)}" for key, value in _fields(record).items()]
+        source = [] if record.name == "horsies" else [f"logger={_plain(record.name)}"]
+        return " ".join([moment, _key(record.levelname), printable_line(_name(record)), *source, *pairs])
 
 
 class ShortFormatter(TextFormatter):
     """Formats events for a terminal: local time to the second, and the level only above INFO."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format one record; a traceback follows on separate lines."""
-        _, level, line = super().format(record).split(" ", 2)
+        """Format one record; a traceback follows on separate lines, which are indented."""
+        _, level, line = self._line(record).split(" ", 2)
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        return f"{moment} {line if record.levelno <= logging.INFO else f'{level} {line}'}"
+        traceback = _exception(record, self)
+        shown = f"{moment} {line if record.levelno <= logging.INFO else f'{level} {line}'}"
+        return shown if traceback is None else printable_block(f"{shown}\n{traceback}")
 
 
 class JsonFormatter(logging.Formatter):
@@ -108,8 +123,9 @@ class JsonFormatter(logging.Formatter):
             "event": _name(record),
         }
         document |= {key: _masked(value) for key, value in _fields(record).items()}
-        if record.exc_info:
-            document["traceback"] = mask_known_secrets(self.formatException(record.exc_info))
+        traceback = _exception(record, self)
+        if traceback is not None:
+            document["traceback"] = traceback
         return _json(document)
 
 

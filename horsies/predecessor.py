@@ -66,7 +66,7 @@ REMOVED_SETTINGS: Mapping[str, Mapping[str, str]] = {
         "worker_child_pool_min_size": _NO_CHILD_POOL,
         "worker_child_pool_max_size": _NO_CHILD_POOL,
         "worker_child_pool_check": _NO_CHILD_POOL,
-        "tcp_user_timeout_ms": "give it in the URL: postgresql://…/mydb?tcp_user_timeout=20000",
+        "tcp_user_timeout_ms": "use PostgresConfig(tcp_user_timeout=20), in seconds",
     },
     "RecoveryConfig": {
         "auto_terminate_orphaned_workflow_tasks": _ONE_RECOVERY,

@@ -23,12 +23,13 @@ _TAB = 4
 _STYLES = {"error": _RED, "warning": _YELLOW}
 
 type Label = Literal["error", "warning"]
-# Category Cc except \n and \t; category Cf except the joiners that scripts and emoji need; line and paragraph
-# separators; surrogates.
+# Category Cc except \n and \t; category Cf except visible signs and the joiners that scripts and emoji need; line and
+# paragraph separators; surrogates.
 _NOT_SHOWN = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    r"\ud800-\udfff\U000e0000-\U000e007f]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\ud800-\udfff\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
 )
+_BREAKS = re.compile(r"[\n\t]")
 
 
 def printable(text: str) -> str:
@@ -38,6 +39,16 @@ def printable(text: str) -> str:
     direction of writing, and lone surrogates, which no output can encode. Text from a database may contain any of them.
     """
     return _NOT_SHOWN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def printable_line(text: str) -> str:
+    r"""Escape the same characters as `printable`, and line breaks and tabs, so that the text stays in its line."""
+    return _BREAKS.sub(lambda found: ascii(found[0])[1:-1], printable(text))
+
+
+def printable_block(text: str) -> str:
+    """Escape the same characters as `printable`, and indent all lines but the first, so that none can be forged."""
+    return _indent(printable(text), "  ")
 
 
 def printable_json(document: str) -> str:
@@ -105,14 +116,14 @@ def _render_one(error: HorsiesError, paint: _Paint, label: Label) -> str:
 
 
 def _render_source(location: SourceLocation, margin: str, paint: _Paint) -> list[str]:
-    lines = [f"{margin}{paint(_BLUE, '-->')} {short_path(location.file)}:{location.line}"]
+    lines = [f"{margin}{paint(_BLUE, '-->')} {printable_line(short_path(location.file))}:{location.line}"]
     linecache.checkcache(location.file)
     source = mask_source(linecache.getline(location.file, location.line).rstrip()).expandtabs(_TAB)
     if source:
         code = source.lstrip()
         underline = " " * (len(source) - len(code)) + paint(_RED, "^" * _columns(code))
         bar = paint(_BLUE, f"{margin} |")
-        lines += [bar, f"{paint(_BLUE, f'{location.line} |')} {source}", f"{bar} {underline}"]
+        lines += [bar, f"{paint(_BLUE, f'{location.line} |')} {printable(source)}", f"{bar} {underline}"]
     return lines
 
 

@@ -19,6 +19,7 @@ from horsies.db.errors import call_failed
 from horsies.db.migrate import Condition
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries.rows import WaitingNameRow
+from horsies.db.restrictions import find_restrictions
 from horsies.db.rights import Kind
 from horsies.embedded.server import EmbeddedError
 from horsies.errors import (
@@ -263,6 +264,16 @@ def _check_database(config: AppConfig, registry: Registry, kind: Kind | None) ->
         yield error
     except (psycopg.Error, EmbeddedError, *migrate.MIGRATION_ERRORS) as error:
         yield broker.unusable(call_failed(error).message)
+
+
+def find_live_warnings(config: AppConfig) -> list[HorsiesError]:
+    """Find what restricts workers and programs in the database of an app, and can be a reason for later errors."""
+    try:
+        with Database(config.broker).connect() as connection:
+            found = find_restrictions(connection, with_scheduler=config.schedule is not None)
+    except (HorsiesError, psycopg.Error, EmbeddedError):
+        return []  # `_check_database` reports it as an error
+    return [HorsiesError(ErrorCode.DATABASE_RESTRICTED, each.found, help_text=each.fix) for each in found]
 
 
 def _lacks_rights(broker: PostgresConfig, role: str, lacking: list[str], kinds: Collection[Kind]) -> HorsiesError:

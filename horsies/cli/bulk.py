@@ -8,7 +8,7 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.database import ask, did_you_mean
-from horsies.cli.output import batches_with_bar, confirm, counted, print_table, utc
+from horsies.cli.output import batches_with_bar, confirm, counted, print_table, say, utc
 from horsies.codes import TASK_TERMINAL_STATES, TaskStatus
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
 from horsies.monitoring.broker import Broker, RerunCandidate, RerunOutcome, RerunPreview
@@ -65,7 +65,7 @@ def cancel_all(app: Horsies, queue: str | None, name: str | None, *, yes: bool) 
     require_condition("--queue or --name", queue, name)
     ids = ask(app, lambda broker: broker.get_live_ids(queue_name=queue, task_name=name))
     if not ids:
-        typer.echo(no_such_tasks(app, queue, name), err=True)
+        say(no_such_tasks(app, queue, name), err=True)
         return
     if not yes:
         confirm(f"cancel {counted(len(ids), 'task')}?")
@@ -73,7 +73,7 @@ def cancel_all(app: Horsies, queue: str | None, name: str | None, *, yes: bool) 
     try:
         ask(app, lambda broker: _in_batches(ids, "cancelling", broker.cancel_tasks, ended.extend))
     finally:  # also after an error or Ctrl-C
-        typer.echo(f"cancelled {len(ended):,} of {len(ids):,}")
+        say(f"cancelled {len(ended):,} of {len(ids):,}")
 
 
 def rerun_all(app: Horsies, limit: int, conditions: Mapping[str, Any], *, yes: bool) -> None:
@@ -83,7 +83,7 @@ def rerun_all(app: Horsies, limit: int, conditions: Mapping[str, Any], *, yes: b
     _refuse_live(conditions["statuses"])
     preview, sample = ask(app, lambda broker: _preview(broker, limit, conditions))
     if not preview.candidates:
-        typer.echo(_left_out(preview) or no_such_tasks(app, *selected), err=True)
+        say(_left_out(preview) or no_such_tasks(app, *selected), err=True)
         return
     _show_preview(preview, sample, conditions)
     if not yes:
@@ -95,17 +95,17 @@ def rerun_all(app: Horsies, limit: int, conditions: Mapping[str, Any], *, yes: b
         outcomes.extend(found)
         for each in found:
             if each.new_task_id is not None:
-                typer.echo(each.new_task_id)
+                say(each.new_task_id)
 
     try:
         ask(app, lambda broker: _in_batches(preview.candidates, "sending", broker.rerun_tasks, keep))
     finally:
         sent = sum(each.new_task_id is not None for each in outcomes)
-        typer.echo(f"sent {sent:,} of {len(preview.candidates):,}", err=True)
+        say(f"sent {sent:,} of {len(preview.candidates):,}", err=True)
         for verdict, reason in _WHY_LEFT_OUT.items():
             count = sum(each.verdict == verdict for each in outcomes)
             if count:
-                typer.echo(f"left out {counted(count, 'task')}: {reason}", err=True)
+                say(f"left out {counted(count, 'task')}: {reason}", err=True)
 
 
 def rerun_named(app: Horsies, ids: Sequence[str]) -> None:
@@ -120,7 +120,7 @@ def rerun_named(app: Horsies, ids: Sequence[str]) -> None:
     def keep(found: Sequence[RerunOutcome]) -> None:
         for each in found:
             if each.new_task_id is not None:
-                typer.echo(each.new_task_id)
+                say(each.new_task_id)
             else:
                 refused.append(_not_sent(each))
 
@@ -208,13 +208,13 @@ def _show_preview(preview: RerunPreview, sample: Sequence[TaskInfo], conditions:
     kinds = ", ".join(status.value for status in conditions["statuses"])
     count = len(preview.candidates)
     limited = f", those of {preview.matching:,} that ended first (see --limit)" if count < preview.matching else ""
-    typer.echo(f"to be sent again: {counted(count, 'task')} ({kinds}){limited}", err=True)
-    typer.echo(f"cut-off: tasks that ended after {utc(preview.cut_off)} are not among them", err=True)
+    say(f"to be sent again: {counted(count, 'task')} ({kinds}){limited}", err=True)
+    say(f"cut-off: tasks that ended after {utc(preview.cut_off)} are not among them", err=True)
     if preview.left_out:
-        typer.echo(_left_out(preview), err=True)
+        say(_left_out(preview), err=True)
     print_table(sample, _SAMPLE_COLUMNS, err=True)
     if count > len(sample):
-        typer.echo(f"and {count - len(sample):,} more", err=True)
+        say(f"and {count - len(sample):,} more", err=True)
 
 
 def _left_out(preview: RerunPreview) -> str:

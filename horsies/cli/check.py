@@ -1,6 +1,5 @@
 """``horsies check``."""
 
-import json
 import logging
 import sys
 from contextlib import redirect_stdout
@@ -10,7 +9,7 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.locate import locate
-from horsies.cli.output import counted
+from horsies.cli.output import counted, print_json, say
 from horsies.errors import HorsiesError, flatten
 from horsies.events import configure_logging
 from horsies.producer.send import sends_suppressed
@@ -44,19 +43,19 @@ def check(
         with redirect_stdout(sys.stderr), sends_suppressed(level=logging.DEBUG):
             app = locate(locator)
             problems = flatten(app.check(live=live, role=role))
-            warnings = [] if problems else app.check_warnings()
+            warnings = [] if problems else app.check_warnings(live=live)
             summary = _summary(app)
     except HorsiesError as error:
         problems, warnings = flatten([error]), []
     if as_json:
         found = [_plain(problem, "error") for problem in problems] + [_plain(each, "warning") for each in warnings]
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        print_json(found)
     else:
         color = use_color(sys.stderr)
         sys.stderr.write(render_errors(problems, color=color) if problems else "")
         sys.stderr.write(render_warnings(warnings, color=color) if warnings else "")
         if not (problems or quiet):
-            typer.echo(f"ok: {summary}")
+            say(f"ok: {summary}")
     raise typer.Exit(1 if problems else 0)
 
 

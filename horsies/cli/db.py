@@ -10,16 +10,15 @@ import typer
 
 from horsies.cli import grants
 from horsies.cli.database import AS_JSON, LOCATOR, SCHEMA, URL, database_config
-from horsies.cli.output import confirm
+from horsies.cli.output import confirm, print_json, say
 from horsies.config.postgres import PostgresConfig
 from horsies.config.urls import LibpqUrl, with_driver
 from horsies.db import migrate as migrations
 from horsies.db import repair as repairs
-from horsies.db.connect import Database
+from horsies.db.connect import MIGRATION_LIMIT_S, Database
 from horsies.db.errors import call_failed
 from horsies.db.migrate import FirstInstallation
 from horsies.db.rights import Grant, kinds_of, list_grants
-from horsies.rendering import printable
 
 db = typer.Typer(
     no_args_is_help=True,
@@ -54,7 +53,7 @@ def migrate(
     applied = _ask(
         config, lambda connection, name: migrations.migrate(connection, name, where, wait_s=repairs.LONG_WAIT_S)
     )
-    typer.echo(f"applied: {', '.join(applied)}" if applied else "the schema is up to date")
+    say(f"applied: {', '.join(applied)}" if applied else "the schema is up to date")
 
 
 @db.command()
@@ -75,11 +74,11 @@ def status(
     found, granted = _ask(config, _status)
     if as_json:
         shown = [{"role": each.role, "kind": each.kind, "role_exists": each.exists} for each in granted]
-        typer.echo(json.dumps(asdict(found) | {"is_current": found.is_current, "grants": shown}))
+        print_json(asdict(found) | {"is_current": found.is_current, "grants": shown})
     else:
-        typer.echo(f"schema {config.schema_name!r} at {config.masked_url()}: {found.describe()}")
+        say(f"schema {config.schema_name!r} at {config.masked_url()}: {found.describe()}")
         for role, kinds, exists in _by_role(granted):
-            typer.echo(printable(f"  {role}: {', '.join(kinds)}" + ("" if exists else " (the role does not exist)")))
+            say(f"  {role}: {', '.join(kinds)}" + ("" if exists else " (the role does not exist)"))
     raise typer.Exit(0 if found.is_current else 1)
 
 
@@ -103,13 +102,15 @@ def repair(
     config = database_config(locator, database_url, schema)
     steps = _ask(config, repairs.plan)
     if not steps:
-        typer.echo("nothing has to be repaired")
+        say("nothing has to be repaired")
         return
     for step in steps:
-        typer.echo(printable(f"found:  {step.found}\naction: {step.action}"))
+        say(f"found:  {step.found}")
+        say(f"action: {step.action}")
     if not yes:
         confirm(f"repair the schema {config.schema_name!r} at {config.masked_url()}?")
-    typer.echo("".join(f"done:   {action}\n" for action in _ask(config, repairs.repair)), nl=False)
+    for action in _ask(config, repairs.repair):
+        say(f"done:   {action}")
 
 
 @db.command()
@@ -146,9 +147,9 @@ def url(
     address = database_config(locator, database_url, None).resolve_url()
     shown = address if show_password else LibpqUrl(address).masked()
     if shown != address:
-        typer.echo("the password is hidden; --show-password shows it", err=True)
+        say("the password is hidden; --show-password shows it", err=True)
     printed = with_driver(shown, driver)
-    typer.echo(json.dumps({"url": printed}) if as_json else printed)
+    say(json.dumps({"url": printed}) if as_json else printed)
 
 
 def _status(connection: psycopg.Connection[Any], schema: str) -> tuple[migrations.SchemaStatus, list[Grant]]:
@@ -163,7 +164,7 @@ def _by_role(granted: list[Grant]) -> list[tuple[str, list[str], bool]]:
 
 def _ask[T](config: PostgresConfig, question: Callable[[psycopg.Connection[Any], str], T]) -> T:
     try:
-        with Database(config).connect() as connection:
+        with Database(config).connect(limit_s=MIGRATION_LIMIT_S) as connection:
             return question(connection, config.schema_name)
     except (psycopg.Error, *repairs.REPAIR_ERRORS) as error:
         raise config.unusable(call_failed(error).message) from error

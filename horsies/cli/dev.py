@@ -10,6 +10,7 @@ from urllib.parse import quote
 import typer
 
 from horsies.cli.locate import locate
+from horsies.cli.output import say
 from horsies.cli.worker import LogLevel, OfLogLevel
 from horsies.config.postgres import DEV_URL_VARIABLE
 from horsies.config.urls import with_driver
@@ -42,10 +43,10 @@ def dev(
         address = embedded.acquire(home)
     except embedded.EmbeddedError as error:
         raise ConfigurationError(ErrorCode.BROKER_INIT_FAILED, str(error)) from error
-    typer.echo("dev: using the embedded PostgreSQL in .horsies/pg", err=True)
-    typer.echo(f"dev: to use this database in another terminal: export {DEV_URL_VARIABLE}={shlex.quote(url)}", err=True)
-    typer.echo(f"dev: to connect with psql or psycopg: {shlex.quote(address)}", err=True)
-    typer.echo(f"dev: to connect with SQLAlchemy: {shlex.quote(with_driver(address, 'psycopg'))}", err=True)
+    say("dev: using the embedded PostgreSQL in .horsies/pg", err=True)
+    say(f"dev: to use this database in another terminal: export {DEV_URL_VARIABLE}={shlex.quote(url)}", err=True)
+    say(f"dev: to connect with psql or psycopg: {shlex.quote(address)}", err=True)
+    say(f"dev: to connect with SQLAlchemy: {shlex.quote(with_driver(address, 'psycopg'))}", err=True)
     options = WorkerOptions(
         processes=processes,
         concurrency=concurrency,

@@ -8,15 +8,16 @@ import psycopg
 import typer
 
 from horsies.cli.database import AS_JSON, LOCATOR, database_config
-from horsies.cli.output import ago, counted, print_json
+from horsies.cli.output import ago, counted, print_json, say
 from horsies.db import health, migrate, repair, rights
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
 from horsies.db.migrate import Condition, SchemaStatus
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries.rows import HealthRow, WaitingNameRow
+from horsies.db.restrictions import find_restrictions
 from horsies.embedded.server import EmbeddedError
-from horsies.rendering import printable
+from horsies.rendering import printable_line
 from horsies.version import __version__
 
 _OLD_SNAPSHOT_S = 600
@@ -64,7 +65,7 @@ def doctor(
         print_json([finding._asdict() for finding in findings])
     for look, found, fix in [] if as_json else findings:
         mark = "ok " if fix is None else "!! "
-        typer.echo(f"{mark} {look:<12} {printable(found)}" + (f"\n    fix: {fix}" if fix else ""))
+        say(f"{mark} {look:<12} {printable_line(found)}" + (f"\n  fix: {fix}" if fix else ""))
     raise typer.Exit(1 if any(finding.fix for finding in findings) else 0)
 
 
@@ -81,6 +82,7 @@ def _examine(database: Database, connection: Connection) -> Iterator[Finding]:
     yield from _examine_rights(connection, database.schema)
     yield _examine_snapshots(health.oldest_snapshot(connection))
     yield _examine_notices(database, connection)
+    yield from _examine_restrictions(connection)
     if not rights.lacking_rights(connection, database.schema, _LOOKS):
         yield from _examine_server(database.ask(connection, monitoring_queries.health()))
         yield from _examine_workers(database, connection)
@@ -168,6 +170,14 @@ def _examine_queue(queue: health.NotificationQueue) -> Finding:
     found = f"the notification queue of the server is {queue.usage:.0%} full; oldest transactions: {oldest or 'none'}"
     fix = "end the transaction of the session that listens (select pg_terminate_backend(PID)), then look again"
     return Finding("notices", f"{found}; workers and waiters poll meanwhile", fix)
+
+
+def _examine_restrictions(connection: Connection) -> Iterator[Finding]:
+    restrictions = find_restrictions(connection, with_scheduler=True)
+    for found, fix in restrictions:
+        yield Finding("limits", found, fix)
+    if not restrictions:
+        yield Finding("limits", "connections and settings of transactions are not restricted")
 
 
 def _examine_workers(database: Database, connection: Connection) -> Iterator[Finding]:

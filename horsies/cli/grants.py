@@ -7,6 +7,7 @@ import psycopg
 import typer
 
 from horsies.cli.database import SCHEMA, URL, database_config
+from horsies.cli.output import say
 from horsies.config.postgres import PostgresConfig
 from horsies.db import migrate, rights
 from horsies.db.connect import Database
@@ -55,7 +56,7 @@ def grant(  # noqa: PLR0913 - one parameter an option
         typer.echo(rights.script(statements), nl=False)
         return
     _change(config, lambda connection: _grant(connection, config.schema_name, statements))
-    typer.echo(f"granted to {role!r}: {_shown(kinds)}")
+    say(f"granted to {role!r}: {_shown(kinds)}")
 
 
 def revoke(  # noqa: PLR0913 - one parameter an option
@@ -92,7 +93,7 @@ def revoke(  # noqa: PLR0913 - one parameter an option
         typer.echo(rights.script(found), nl=False)
         return
     _change(config, lambda connection: connection.execute(statements(connection).encode()))
-    typer.echo(f"revoked from {role!r}: {_shown(chosen) if chosen else 'all rights'}")
+    say(f"revoked from {role!r}: {_shown(chosen) if chosen else 'all rights'}")
 
 
 def _chosen(**flags: bool) -> set[Kind]:

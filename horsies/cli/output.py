@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from horsies.rendering import printable, printable_json, use_color
+from horsies.rendering import printable, printable_block, printable_json, printable_line, use_color
 from horsies.task_result import TaskError, TaskResult
 
 _ANY_WIDTH = 10_000
@@ -27,6 +27,14 @@ def print_json(value: object) -> None:
     indent = 2 if sys.stdout.isatty() else None
     document = json.dumps(to_jsonable_python(value, fallback=_by_side), ensure_ascii=False, indent=indent)
     typer.echo(printable_json(document))
+
+
+def say(message: str = "", *, err: bool = False) -> None:
+    """Print a message, which may contain names and texts from a database: one line, or one with indented lines below.
+
+    All commands print by the functions of this module, so that no text can control the terminal or forge a line.
+    """
+    typer.echo(printable_block(message), err=err)
 
 
 def print_documents(found: Sequence[object]) -> None:
@@ -51,7 +59,7 @@ def print_table(rows: Sequence[object], columns: str, *, err: bool = False) -> N
     for name in columns.split():
         table.add_column(name.replace("_", " ").upper(), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(text(getattr(row, name))) for name in columns.split()))
+        table.add_row(*(Text(printable_line(text(getattr(row, name)))) for name in columns.split()))
     width = None if stream.isatty() else _ANY_WIDTH
     console = Console(file=stream, width=width, no_color=not use_color(stream), highlight=False)
     console.print(table, crop=width is None)
@@ -64,7 +72,7 @@ def print_rows(rows: Sequence[object], columns: str, nothing: Callable[[], str],
     elif rows:
         print_table(rows, columns)
     else:
-        typer.echo(nothing(), err=True)
+        say(nothing(), err=True)
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
@@ -98,7 +106,7 @@ def confirm(question: str) -> None:
 
     `typer.confirm` writes the last character of its prompt to standard output, also with ``err=True``.
     """
-    typer.echo(f"{question} [y/N]: ", nl=False, err=True)
+    typer.echo(f"{printable_line(question)} [y/N]: ", nl=False, err=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise typer.Abort
 

@@ -7,7 +7,7 @@ import typer
 from horsies.app import Horsies
 from horsies.cli.database import AS_JSON, ask, did_you_mean
 from horsies.cli.locate import locate
-from horsies.cli.output import print_json, print_table
+from horsies.cli.output import print_json, print_table, say
 from horsies.errors import ConfigurationError, ErrorCode
 
 queues = typer.Typer(
@@ -46,7 +46,7 @@ def pause(locator: Annotated[str, _APP], name: Annotated[str, _NAME]) -> None:
     Example: horsies queues pause instance:app default
     """
     changed = ask(_app_with(locator, name), lambda broker: broker.pause_queue(name))
-    typer.echo(f"queue {name} is paused" if changed else f"queue {name} was paused before")
+    say(f"queue {name} is paused" if changed else f"queue {name} was paused before")
 
 
 @queues.command()
@@ -56,7 +56,7 @@ def resume(locator: Annotated[str, _APP], name: Annotated[str, _NAME]) -> None:
     Example: horsies queues resume instance:app default
     """
     changed = ask(_app_with(locator, name), lambda broker: broker.resume_queue(name))
-    typer.echo(f"queue {name} is resumed" if changed else f"queue {name} was not paused")
+    say(f"queue {name} is resumed" if changed else f"queue {name} was not paused")
 
 
 @queues.command()
@@ -66,7 +66,7 @@ def cap(locator: Annotated[str, _APP], name: Annotated[str, _NAME], most: Annota
     Example: horsies queues cap instance:app default 3
     """
     ask(_app_with(locator, name), lambda broker: broker.cap_queue(name, most))
-    typer.echo(f"queue {name} has " + ("the cap that the app declares" if most is None else f"a cap of {most}"))
+    say(f"queue {name} has " + ("the cap that the app declares" if most is None else f"a cap of {most}"))
 
 
 def _app_with(locator: str, queue: str) -> Horsies:

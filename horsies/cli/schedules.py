@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from horsies.cli.database import AS_JSON, LOCATOR, ask, did_you_mean, viewer
-from horsies.cli.output import print_json, print_rows
+from horsies.cli.output import print_json, print_rows, say
 from horsies.config.patterns import CronSchedule
 from horsies.config.schedules import check_timezone
 from horsies.db.queries.rows import ScheduleState
@@ -71,7 +71,7 @@ def pause(arguments: Annotated[list[str], _ONE]) -> None:
     Example: horsies schedules pause instance:app nightly-report
     """
     name, changed = _change(arguments, lambda broker, name: broker.pause_schedule(name))
-    typer.echo(f"schedule {name} is paused" if changed else f"schedule {name} is already paused")
+    say(f"schedule {name} is paused" if changed else f"schedule {name} is already paused")
 
 
 @schedules.command()
@@ -81,7 +81,7 @@ def resume(arguments: Annotated[list[str], _ONE]) -> None:
     Example: horsies schedules resume instance:app nightly-report
     """
     name, changed = _change(arguments, lambda broker, name: broker.resume_schedule(name))
-    typer.echo(f"schedule {name} is resumed" if changed else f"schedule {name} is already running")
+    say(f"schedule {name} is resumed" if changed else f"schedule {name} is already running")
 
 
 @schedules.command()
@@ -90,7 +90,7 @@ def run(arguments: Annotated[list[str], _ONE]) -> None:
 
     Example: horsies schedules run instance:app nightly-report
     """
-    typer.echo(_change(arguments, lambda broker, name: broker.run_schedule(name))[1])
+    say(_change(arguments, lambda broker, name: broker.run_schedule(name))[1])
 
 
 @schedules.command("next")
@@ -119,11 +119,9 @@ def next_(  # noqa: PLR0913 - one parameter an option
     if as_json:
         print_json({"expression": pattern.expression, "words": pattern.describe(), "next": times[1:]})
         return
-    typer.echo(pattern.describe())
+    say(pattern.describe())
     for each in times[1:]:
-        typer.echo(
-            f"{each:%a %Y-%m-%d %H:%M %Z}" + ("" if zone.key == "UTC" else f" = {each.astimezone(UTC):%H:%M} UTC")
-        )
+        say(f"{each:%a %Y-%m-%d %H:%M %Z}" + ("" if zone.key == "UTC" else f" = {each.astimezone(UTC):%H:%M} UTC"))
 
 
 def _change[R](

@@ -10,6 +10,7 @@ import typer
 from pydantic_core import to_jsonable_python
 
 from horsies.cli.locate import locate
+from horsies.cli.output import say
 from horsies.codec.adapters import CodecError
 from horsies.codec.signature import SignatureCodec
 from horsies.codec.wire import decode_json
@@ -19,7 +20,7 @@ from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_al
 from horsies.events import without_event
 from horsies.producer.handle import TaskHandle
 from horsies.producer.send import TaskSendError, TaskSendOptions
-from horsies.rendering import printable, printable_json
+from horsies.rendering import printable_json
 from horsies.result import Err
 from horsies.task import TaskSender
 from horsies.task_result import added_fields
@@ -68,7 +69,7 @@ def send(  # noqa: PLR0913 - one parameter an option
     if wait:
         _print_result(sent.ok_value, definition, timeout)
     else:
-        typer.echo(sent.ok_value.task_id)
+        say(sent.ok_value.task_id)
 
 
 def arguments_by_name(
@@ -164,13 +165,13 @@ def _not_sent(error: TaskSendError, broker: PostgresConfig) -> Exception:
 def _print_result(handle: TaskHandle[Any], definition: TaskDefinition, timeout: float | None) -> None:
     result = handle.get(None if timeout is None else round(timeout * 1000))
     if result.is_ok():
-        typer.echo(printable_json(definition.result.encode(result).payload.decode()))
+        say(printable_json(definition.result.encode(result).payload.decode()))
         return
     error = result.err_value
     message = error.message or ""
     where = "" if handle.task_id in message else f"task {handle.task_id}: "  # WAIT_TIMEOUT names the task itself
-    typer.echo(printable(f"{where}{error.error_code}: {message}"), err=True)
+    say(f"{where}{error.error_code}: {message}", err=True)
     details = {"data": error.data} if error.data is not None else {}
     for name, value in (details | added_fields(error)).items():
-        typer.echo(printable_json(f"{name}: {json.dumps(to_jsonable_python(value), ensure_ascii=False)}"), err=True)
+        say(printable_json(f"{name}: {json.dumps(to_jsonable_python(value), ensure_ascii=False)}"), err=True)
     raise typer.Exit(1)

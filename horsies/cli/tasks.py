@@ -19,7 +19,7 @@ from horsies.cli.bulk import (
     rerun_named,
 )
 from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, granted, split_ids, viewer
-from horsies.cli.output import print_documents, print_facts, print_rows, print_table, with_bar
+from horsies.cli.output import print_documents, print_facts, print_rows, print_table, say, with_bar
 from horsies.codes import BrokerErrorCode, TaskStatus
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.producer.handle import BrokerResult
@@ -124,7 +124,7 @@ def _print_task(info: TaskInfo) -> None:
             facts |= _error_facts(result.err_value)
     print_facts(facts)
     if info.attempts:
-        typer.echo()
+        say()
         print_table(info.attempts, _ATTEMPTS)
 
 
@@ -163,7 +163,7 @@ def cancel(
         return
     refuse_conditions(queue, name)
     ended = sum(_answer(app, task_id, app.handle(task_id).cancel()) for task_id in with_bar(ids, "cancelling"))
-    typer.echo(f"cancelled {ended} of {len(ids)}")
+    say(f"cancelled {ended} of {len(ids)}")
     app.close()
 
 
@@ -208,7 +208,7 @@ def rerun(  # noqa: PLR0913 - one parameter an option
         rerun_named(app, ids)
         return
     for task_id in with_bar(ids, "sending"):
-        typer.echo(_answer(app, task_id, app.rerun(task_id)).task_id)
+        say(_answer(app, task_id, app.rerun(task_id)).task_id)
     app.close()
 
 

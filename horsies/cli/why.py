@@ -6,9 +6,8 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.database import AS_JSON, IDS, ask, split_ids, viewer
-from horsies.cli.output import print_json
+from horsies.cli.output import print_json, say
 from horsies.db.queries.rows import Why
-from horsies.rendering import printable
 
 
 def why(
@@ -28,7 +27,7 @@ def why(
     if as_json:
         print_json([{"task_id": task_id, **answer._asdict()} for task_id, answer in found])
     for task_id, answer in [] if as_json else found:
-        typer.echo(f"{task_id}: {printable(answer.sentence)}")
+        say(f"{task_id}: {answer.sentence}")
     raise typer.Exit(1 if any(answer.reason == "unknown" for _, answer in found) else 0)
 
 

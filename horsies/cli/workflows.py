@@ -9,13 +9,13 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.database import AS_JSON, LOCATOR, granted, split_ids, viewer
-from horsies.cli.output import print_documents, print_facts, print_rows
+from horsies.cli.output import print_documents, print_facts, print_rows, say
 from horsies.codes import WorkflowStatus
 from horsies.db.operations import Call
 from horsies.db.queries import workflows as workflow_queries
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.monitoring.broker import answered
-from horsies.rendering import printable
+from horsies.rendering import printable_line
 
 if TYPE_CHECKING:
     from horsies.db.queries.rows import RunTaskRow
@@ -81,9 +81,9 @@ def show(arguments: Annotated[list[str], _RUNS], *, as_json: Annotated[bool, AS_
             continue
         error: Any = facts["error"]
         print_facts(facts | {"error": error and f"{error['error_code']}: {error['message']}"})
-        typer.echo()
+        say()
         for line in draw(nodes):
-            typer.echo(printable(line))
+            say(printable_line(line))
     if as_json:
         print_documents(documents)
     app.close()
@@ -147,7 +147,7 @@ def _control(arguments: list[str], action: str, done: str, otherwise: str) -> No
         verdict = _ask(app, workflow_queries.workflow_control(UUID(run_id), action))
         if verdict == "unknown":
             raise _no_run(run_id)
-        typer.echo(f"{run_id} {done if verdict == 'changed' else otherwise}")
+        say(f"{run_id} {done if verdict == 'changed' else otherwise}")
     app.close()
 
 

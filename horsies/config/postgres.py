@@ -23,6 +23,10 @@ DEV_URL_VARIABLE = "HORSIES_DEV_DATABASE_URL"
 _EMBEDDED_PATH = Path(".horsies", "pg")
 _CONNECT_TIMEOUT_S = 10
 _FIXES = {
+    "session is read-only": (
+        "the server is a standby, or default_transaction_read_only is on: connect to the primary, or run: "
+        "alter database … reset default_transaction_read_only (or: alter role …)"
+    ),
     "--into-existing": "set another schema in PostgresConfig(schema=…), or run: horsies db migrate --into-existing",
     "horsies db grant": "grant the rights as the owner of the schema: horsies db grant MODULE:APP --worker ROLE "
     "(or --producer, --viewer, --operator)",
@@ -36,6 +40,7 @@ _LONGEST_SCHEMA_BYTES = 48
 _BREAKS_SCHEMA = frozenset("'\\%$\0\n\r")
 _LINUX_LONGEST_KEEPALIVE_S = 32_767
 _LINUX_MOST_KEEPALIVES = 127
+_LONGEST_USER_TIMEOUT_S = 2_147_483  # libpq takes milliseconds in 31 bits
 
 
 def schema_name_problem(name: str) -> str | None:
@@ -78,6 +83,8 @@ class PostgresConfig(Settings):
         tcp_keepalives_idle: The idle time before the first probe, in seconds.
         tcp_keepalives_interval: The time between two probes, in seconds.
         tcp_keepalives_count: The number of lost probes after which the connection counts as dead.
+        tcp_user_timeout: How long sent data may stay unacknowledged before the connection counts as dead, in seconds;
+            0: as long as the operating system allows. Systems other than Linux ignore it.
     """
 
     default_code: ClassVar[ErrorCode] = ErrorCode.BROKER_INIT_FAILED
@@ -99,9 +106,10 @@ class PostgresConfig(Settings):
     pgbouncer_transaction_mode: bool = False
     auto_migrate: bool = True
     tcp_keepalives: bool = True
-    tcp_keepalives_idle: int = Field(default=30, ge=1, le=_LINUX_LONGEST_KEEPALIVE_S)
-    tcp_keepalives_interval: int = Field(default=10, ge=1, le=_LINUX_LONGEST_KEEPALIVE_S)
+    tcp_keepalives_idle: int = Field(default=10, ge=1, le=_LINUX_LONGEST_KEEPALIVE_S)
+    tcp_keepalives_interval: int = Field(default=5, ge=1, le=_LINUX_LONGEST_KEEPALIVE_S)
     tcp_keepalives_count: int = Field(default=3, ge=1, le=_LINUX_MOST_KEEPALIVES)
+    tcp_user_timeout: int = Field(default=20, ge=0, le=_LONGEST_USER_TIMEOUT_S)
 
     @field_validator("database_url", "session_database_url", mode="plain")
     @classmethod
@@ -188,6 +196,7 @@ class PostgresConfig(Settings):
             "keepalives_idle": self.tcp_keepalives_idle,
             "keepalives_interval": self.tcp_keepalives_interval,
             "keepalives_count": self.tcp_keepalives_count,
+            "tcp_user_timeout": self.tcp_user_timeout * 1000,
         }
         return {
             "client_encoding": "utf8",  # with SQL_ASCII, psycopg would return text as bytes

@@ -1,24 +1,31 @@
 """The description of a database, from which all connections of a process are opened."""
 
+import math
 import threading
 from typing import Any
 from weakref import WeakSet
 
 import psycopg
-from psycopg import AsyncConnection, BaseConnection, Connection
+from psycopg import BaseConnection, Connection, IsolationLevel
 
 from horsies.config.postgres import PostgresConfig
 from horsies.db import migrate
 from horsies.db.adapt import ADAPT_CONTEXT
+from horsies.db.bounded import STATEMENT_LIMIT_S, AsyncBoundedConnection, BoundedConnection, statement_limit
 from horsies.db.errors import call_failed
 from horsies.db.failed_notices import FailedNotices
-from horsies.db.operations import Call, CallFailedError
+from horsies.db.operations import Call, CallFailedError, nothing
 from horsies.db.queries import identity as identity_queries
 from horsies.db.queries.identity import DatabaseIdentity, DatabasePlace
 from horsies.db.sqlfiles import admin, bind, numbered
 from horsies.embedded.server import EmbeddedError
 from horsies.errors import HorsiesError
 from horsies.events import event
+
+MIGRATION_LIMIT_S = 3600.0
+"""The longest time for one statement of a migration that a worker or ``horsies db migrate`` makes, in seconds."""
+
+_SET_UP_LIMIT_S = 9.0
 
 
 def _needs_iso_times(connection: BaseConnection[Any]) -> bool:
@@ -67,34 +74,74 @@ class Database:
             **self.config.connect_kwargs(),
         }
 
-    def connect(self, *, to_listen: bool = False) -> Connection[tuple[Any, ...]]:
-        """Open a connection, blocking.
+    def connect(
+        self, *, to_listen: bool = False, limit_s: float = STATEMENT_LIMIT_S, within_s: float | None = None
+    ) -> BoundedConnection:
+        """Open a connection and set up its session, blocking.
 
         Args:
             to_listen: whether it will listen; then it uses ``session_database_url``, if that is configured.
+            limit_s: the longest time for one statement, in seconds. No wait for the server is longer than that.
+            within_s: the longest time for opening the connection, in seconds; None: the time-out of the URL, or 10 s.
         """
-        connection = psycopg.connect(self._url_for(to_listen=to_listen), **self.connect_kwargs())
-        if _needs_iso_times(connection):
-            connection.execute(admin("iso_times").encode())
+        connection = BoundedConnection.connect(self._url_for(to_listen=to_listen), **self._connect_kwargs(within_s))
+        try:
+            connection.limit_s = min(limit_s, _SET_UP_LIMIT_S)  # a pooler may queue the first statement
+            for statement, params in self._set_up(connection, limit_s, to_listen=to_listen):
+                connection.execute(statement, params)
+            connection.limit_s = limit_s
+        except BaseException:
+            connection.close()
+            raise
+        connection.isolation_level = IsolationLevel.READ_COMMITTED
         return connection
 
-    async def connect_async(self, *, to_listen: bool = False) -> AsyncConnection[tuple[Any, ...]]:
+    async def connect_async(
+        self, *, to_listen: bool = False, limit_s: float = STATEMENT_LIMIT_S, within_s: float | None = None
+    ) -> AsyncBoundedConnection:
         """Open a connection on the running event loop; see `connect`."""
-        connection = await AsyncConnection.connect(self._url_for(to_listen=to_listen), **self.connect_kwargs())
-        if _needs_iso_times(connection):
-            await connection.execute(admin("iso_times").encode())
+        url = self._url_for(to_listen=to_listen)
+        connection = await AsyncBoundedConnection.connect(url, **self._connect_kwargs(within_s))
+        try:
+            connection.limit_s = min(limit_s, _SET_UP_LIMIT_S)
+            for statement, params in self._set_up(connection, limit_s, to_listen=to_listen):
+                await connection.execute(statement, params)
+            connection.limit_s = limit_s
+        except BaseException:
+            await connection.close()
+            raise
+        await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
         return connection
+
+    def _connect_kwargs(self, within_s: float | None) -> dict[str, Any]:
+        kwargs = self.connect_kwargs()
+        if within_s is not None:
+            kwargs["connect_timeout"] = max(1, min(math.ceil(within_s), kwargs.get("connect_timeout", math.inf)))
+        return kwargs
+
+    def _set_up(
+        self, connection: BoundedConnection | AsyncBoundedConnection, limit_s: float, *, to_listen: bool
+    ) -> list[tuple[bytes, tuple[object, ...] | None]]:
+        """Return the statements that set up a new session; see ``session_settings.sql``.
+
+        PgBouncer in transaction mode shares sessions between clients. There, `transaction_settings` are made in each
+        transaction, and only the style of times is set here, which PgBouncer remembers for each client.
+        """
+        if not self.shares_sessions or (to_listen and self.config.session_database_url is not None):
+            return [(admin("session_settings").encode(), (False, _milliseconds(limit_s)))]
+        return [(admin("iso_times").encode(), None)] if _needs_iso_times(connection) else []
+
+    @property
+    def shares_sessions(self) -> bool:
+        """Whether a pooler gives a session to another client after each transaction."""
+        return self.config.pgbouncer_transaction_mode
+
+    def transaction_settings(self, connection: BaseConnection[Any]) -> Call[None]:
+        """Return the call that makes the settings of a session for one transaction only."""
+        return Call(admin("session_settings"), (True, _milliseconds(statement_limit(connection))), nothing)
 
     def _url_for(self, *, to_listen: bool) -> str:
         return (self.config.resolve_session_url() if to_listen else None) or self.url
-
-    @property
-    def limit_statements(self) -> bytes | None:
-        """The statements that a new connection of a producer executes first.
-
-        None with PgBouncer in transaction mode, where sessions are shared with other clients.
-        """
-        return None if self.config.pgbouncer_transaction_mode else admin("limit_statements").encode()
 
     @property
     def can_listen(self) -> bool:
@@ -122,8 +169,11 @@ class Database:
         """
         return call.decode(connection.execute(self.statement(call), call.params).fetchall())
 
-    def prepare(self) -> None:
+    def prepare(self, limit_s: float = STATEMENT_LIMIT_S) -> None:
         """Create or migrate the schema if ``auto_migrate`` is set; otherwise check its version.
+
+        Args:
+            limit_s: the longest time for one statement, in seconds. Another migration is waited for 10 seconds only.
 
         Raises:
             CallFailedError: no URL, no connection, missing rights, a newer schema, or a schema that is not up to date.
@@ -131,7 +181,7 @@ class Database:
         if self.is_prepared:
             return
         try:
-            with self.connect() as connection:
+            with self.connect(limit_s=limit_s) as connection:
                 self._prepare(connection)
         except (psycopg.Error, *migrate.MIGRATION_ERRORS, HorsiesError, EmbeddedError) as error:
             raise call_failed(error) from error
@@ -160,3 +210,7 @@ class Database:
         if not found.is_current:
             msg = f"the schema {self.schema!r} of this database is {found.describe()}"
             raise CallFailedError(msg, retryable=False)
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))

@@ -17,9 +17,11 @@ RETRYABLE = (
     errors.SerializationFailure,
     errors.DeadlockDetected,
     errors.ReadOnlySqlTransaction,  # a standby server, after a failover
-    TimeoutError,  # no answer over a connection that seems to be open
-    ConnectionError,  # raised by drivers other than psycopg
+    OSError,  # raised by drivers other than psycopg, or no file descriptor is left
 )
+# The errors of a call that are reported as values: those of the driver, text with a lone surrogate, and an operating
+# system that has no file descriptor or no memory left.
+CALL_ERRORS = (psycopg.Error, UnicodeEncodeError, OSError)
 # Subclasses of OperationalError that a retry does not fix.
 PERMANENT = (
     errors.InvalidPassword,
@@ -77,7 +79,7 @@ def call_failed(error: Exception, failed_call: Call[Any] | None = None) -> CallF
     text = " ".join(mask_secrets(message or str(error)).split()) or type(error).__name__
     if isinstance(error, errors.InsufficientPrivilege):
         text += "; `horsies db grant` gives a role the rights that it needs"
-    if not isinstance(error, (psycopg.Error, TimeoutError)):
+    if not isinstance(error, (psycopg.Error, OSError)):
         return CallFailedError(text, retryable=False, failed_call=failed_call)
     message = f"{type(error).__name__}: {text}"
     failure = CallFailedError(message, retryable=is_retryable(error), sqlstate=sqlstate(error), failed_call=failed_call)

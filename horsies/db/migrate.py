@@ -14,9 +14,11 @@ from horsies.db.queries import rights as rights_queries
 from horsies.db.sqlfiles import admin, bind
 from horsies.db.table_locks import LOCK_WAIT_S, TablesLockedError, retry_while_locked
 from horsies.errors import ConfigurationError, ErrorCode
+from horsies.rendering import printable
 from horsies.version import __version__
 
 _PARTITION_DAYS = 14
+_MAX_LOCK_WAIT_S = 10
 _LISTED = 5
 _ENCODINGS_OF_ANY_TEXT = ("UTF8", "SQL_ASCII", None)  # None: a pooler does not report it
 
@@ -243,7 +245,8 @@ def migrate(
         RepairNeededError: the schema was renamed, or its version is not recorded.
         NotTheOwnerError: the role cannot act as the owner of the tables.
         ForeignObjectsError: the schema contains objects of others that are in the way.
-        TablesLockedError: the time is up.
+        TablesLockedError: the time is up, or another session has held the lock of migrations for 10 seconds. The
+            message names the session.
     """
     found = status(connection, schema)
     check_usable(found, schema)
@@ -258,7 +261,7 @@ def migrate(
 
 def _migrate(connection: psycopg.Connection, schema: str, where: FirstInstallation) -> list[str]:
     with rights.fixed_path(connection):
-        connection.execute(admin("lock").encode())
+        _take_lock(connection)
         connection.execute(admin("limit_lock_waits").encode())
         found = status(connection, schema)
         check_usable(found, schema)
@@ -303,6 +306,29 @@ def _validate_constraints(connection: psycopg.Connection, schema: str) -> None:
         connection.execute(admin("limit_lock_waits").encode())
         become_owner(connection, schema)
         connection.execute(bind(admin("validate_constraints"), schema))
+
+
+def _take_lock(connection: psycopg.Connection) -> None:
+    connection.execute(admin("limit_lock").encode(), (f"{_MAX_LOCK_WAIT_S}s",))
+    try:
+        with connection.transaction():  # a savepoint, so that the holder can be looked up after a failure
+            connection.execute(admin("lock").encode())
+    except errors.LockNotAvailable as error:
+        message = (
+            f"another session has held the lock of migrations for {_MAX_LOCK_WAIT_S} s: {_lock_holder(connection)}"
+        )
+        raise TablesLockedError(message) from error
+
+
+def _lock_holder(connection: psycopg.Connection) -> str:
+    holder = connection.execute(admin("lock_holder").encode()).fetchone()
+    if holder is None:
+        return "it has just released it"
+    pid, program, user = (printable(str(value)) for value in holder)
+    return (
+        f"process {pid} ({program or 'without a name'}, user {user}); wait until its migration has ended, or end it: "
+        f"select pg_terminate_backend({pid})"
+    )
 
 
 def _apply(connection: psycopg.Connection, number: int, schema: str) -> str:

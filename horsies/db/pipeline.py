@@ -26,6 +26,9 @@ from horsies.db.sqlfiles import admin
 
 type Groups = Sequence[Sequence[Call[Any]]]
 
+# A transaction on a shared session must not depend on the session's default isolation level.
+_BEGIN = b"begin isolation level read committed"
+_COMMIT = b"commit"
 _prepared: WeakKeyDictionary[BaseConnection[Any], dict[bytes, bytes]] = WeakKeyDictionary()
 _names = count()
 
@@ -60,14 +63,19 @@ async def round_trip_async(
 
 
 class _Sent(NamedTuple):
-    """A group that was sent, with the statements that it prepares before calls of the same positions."""
+    """A group that was sent.
+
+    Attributes:
+        calls: its calls, after the settings of the transaction.
+        settings: how many of the calls are settings, whose replies nobody needs.
+        only_notifies: whether it may fail without consequences.
+        prepares: the statements that it prepares before calls of the same positions.
+    """
 
     calls: Sequence[Call[Any]]
+    settings: int
+    only_notifies: bool
     prepares: dict[int, bytes]
-
-    @property
-    def only_notifies(self) -> bool:
-        return all(isinstance(call, Notice) for call in self.calls)
 
 
 class _GroupError(Exception):
@@ -86,9 +94,9 @@ class _GroupError(Exception):
 
 def _run_pipeline(database: Database, connection: BaseConnection[Any], groups: Groups) -> PQGen[list[list[Any]]]:
     pgconn, adapt = connection.pgconn, Transformer(connection)
-    prepared = None if database.config.pgbouncer_transaction_mode else _prepared.setdefault(connection, {})
+    prepared = None if database.shares_sessions else _prepared.setdefault(connection, {})
     pgconn.enter_pipeline_mode()
-    sent = [_send_group(database, pgconn, adapt, prepared, group) for group in groups]
+    sent = [_send_group(database, connection, adapt, prepared, group) for group in groups]
     yield from generators.send(pgconn)
     replies: list[list[Any]] = []
     failed_notice: psycopg.Error | None = None
@@ -117,13 +125,22 @@ def _run_pipeline(database: Database, connection: BaseConnection[Any], groups: G
 
 def _send_group(
     database: Database,
-    pgconn: PGconn,
+    connection: BaseConnection[Any],
     adapt: TransformerType,
     prepared: dict[bytes, bytes] | None,
     calls: Sequence[Call[Any]],
 ) -> _Sent:
-    group = _Sent(calls, {})
-    for position, call in enumerate(calls):
+    """Send one transaction. Where it needs settings of its own, it is begun and committed explicitly.
+
+    A notification needs none: its transaction may fail, and must not leave a failed transaction open.
+    """
+    only_notifies = all(isinstance(call, Notice) for call in calls)
+    needed = [database.transaction_settings(connection)] if database.shares_sessions and not only_notifies else []
+    pgconn = connection.pgconn
+    group = _Sent([*needed, *calls], len(needed), only_notifies, {})
+    if needed:
+        pgconn.send_query_params(_BEGIN, [])
+    for position, call in enumerate(group.calls):
         statement = database.numbered(call)
         try:
             params = adapt.dump_sequence(call.params, [PyFormat.TEXT] * len(call.params))
@@ -138,6 +155,8 @@ def _send_group(
             group.prepares[position] = statement
             pgconn.send_prepare(name, statement)
             pgconn.send_query_prepared(name, params)
+    if needed:
+        pgconn.send_query_params(_COMMIT, [])
     pgconn.pipeline_sync()
     return group
 
@@ -168,7 +187,8 @@ def _receive_group(pgconn: PGconn, adapt: TransformerType, group: _Sent) -> PQGe
                 failure = _GroupError(errors.error_from_result(result), call)
     if failure is not None:
         raise failure
-    return [call.decode(found) for call, found in zip(group.calls, rows, strict=True)]
+    replies = [call.decode(found) for call, found in zip(group.calls, rows, strict=True)]
+    return replies[group.settings :]
 
 
 def _advance_notification_queue(pgconn: PGconn) -> PQGen[None]:

@@ -2,18 +2,17 @@
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from horsies.db.connect import Database
-from horsies.db.errors import call_failed
+from horsies.db.errors import CALL_ERRORS, call_failed
 from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Pause, Step, Wait, Watch
 from horsies.db.pipeline import round_trip_async
 from horsies.db.queries.rows import StoredResult
+from horsies.process import monotonic
 from horsies.producer import caller_connection
 from horsies.producer.fork_reset import reset_in_children
 from horsies.producer.pool import AsyncPool
@@ -39,12 +38,17 @@ class AsyncWaiter(Waiter):
             self._loop.call_soon_threadsafe(self._ended.set)
 
     async def wait(self, seconds: float) -> StoredResult | None:
-        """Wait until a notification arrives or the timeout expires. Return the result if it was pushed."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._ended.wait()
-        except TimeoutError:
-            return None
+        """Wait until a notification arrives or the timeout expires; see `SyncWaiter.wait`."""
+        deadline = monotonic() + seconds
+        while (left := deadline - monotonic()) > 0:
+            hearing = self._waiters.hearing()
+            try:
+                async with asyncio.timeout(min(left, hearing.seconds)):
+                    await self._ended.wait()
+                break
+            except TimeoutError:
+                if hearing.is_deaf:
+                    break
         self._ended.clear()
         return self._pushed_result
 
@@ -108,12 +112,12 @@ class AsyncDriver:
                 return await caller_connection.ask_async(self._database, call)
             async with pool.connection() as connection:
                 return (await round_trip_async(self._database, connection, *call.groups))[0][0]
-        except (psycopg.Error, UnicodeEncodeError) as error:  # text may contain a lone surrogate
+        except CALL_ERRORS as error:
             raise call_failed(error) from error
 
     async def _open_pool(self) -> AsyncPool:
         if not self._database.is_prepared:
-            await asyncio.to_thread(self._database.prepare)
+            await _in_thread(self._database.prepare)
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None:
@@ -138,3 +142,11 @@ class AsyncDriver:
         generator = closer()
         await anext(generator)
         self._closers[loop] = generator
+
+
+async def _in_thread(action: Callable[[], None]) -> None:
+    try:
+        await asyncio.to_thread(action)
+    except RuntimeError as error:  # the operating system refuses another thread
+        message = f"no thread can be started to prepare the schema: {error}"
+        raise CallFailedError(message, retryable=True) from error

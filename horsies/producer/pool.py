@@ -11,12 +11,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, Connection
 from psycopg.pq import PipelineStatus, TransactionStatus
 
+from horsies.db.bounded import AsyncBoundedConnection, BoundedConnection, NoAnswerError
 from horsies.db.connect import Database
 from horsies.db.operations import CallFailedError
 from horsies.process import monotonic
@@ -26,18 +25,16 @@ _SURPLUS_AFTER_IDLE_S = 10.0
 
 
 @dataclass(slots=True)
-class Pooled[C: Connection[Any] | AsyncConnection[Any]]:
+class Pooled[C: BoundedConnection | AsyncBoundedConnection]:
     """A pooled connection.
 
     Attributes:
         connection: The connection.
-        is_ready: Whether its session is set up.
         opened_at: When it was opened, by the monotonic clock.
         used_at: When it was last returned to the pool, by the monotonic clock.
     """
 
     connection: C
-    is_ready: bool = False
     opened_at: float = field(default_factory=monotonic)
     used_at: float = 0.0
 
@@ -45,11 +42,10 @@ class Pooled[C: Connection[Any] | AsyncConnection[Any]]:
     def is_reusable(self) -> bool:
         """Whether its last user left it outside of a transaction and of a pipeline."""
         pgconn = self.connection.pgconn
-        is_idle = pgconn.transaction_status == TransactionStatus.IDLE and pgconn.pipeline_status == PipelineStatus.OFF
-        return self.is_ready and is_idle
+        return pgconn.transaction_status == TransactionStatus.IDLE and pgconn.pipeline_status == PipelineStatus.OFF
 
 
-class IdlePool[C: Connection[Any] | AsyncConnection[Any]]:
+class IdlePool[C: BoundedConnection | AsyncBoundedConnection]:
     """The idle connections of a pool.
 
     The most recently used connection is taken first, so that surplus connections stay idle and are closed.
@@ -81,13 +77,18 @@ class IdlePool[C: Connection[Any] | AsyncConnection[Any]]:
             is_too_many = len(self._idle) > self._config.pool_size
             return self._idle.popleft() if is_too_many and now - self._idle[0].used_at > _SURPLUS_AFTER_IDLE_S else None
 
+    def _take_all_idle(self) -> list[Pooled[C]]:
+        """Take the idle connections, which the caller must close: one has not answered, so the others will not."""
+        with self._lock:
+            left = list(self._idle)
+            self._idle.clear()
+        return left
+
     def _clear(self) -> list[Pooled[C]]:
         """Close the pool for returned connections, and return the idle connections, which the caller must close."""
         with self._lock:
             self._is_closed = True
-            left = list(self._idle)
-            self._idle.clear()
-        return left
+        return self._take_all_idle()
 
     def _is_spent(self, pooled: Pooled[C]) -> bool:
         """Whether a connection has reached the age at which it is replaced."""
@@ -116,7 +117,7 @@ class IdlePool[C: Connection[Any] | AsyncConnection[Any]]:
         return CallFailedError(message, retryable=True)
 
 
-class SyncPool(IdlePool[Connection[Any]]):
+class SyncPool(IdlePool[BoundedConnection]):
     """A connection pool for threads."""
 
     def __init__(self, database: Database) -> None:
@@ -124,21 +125,19 @@ class SyncPool(IdlePool[Connection[Any]]):
         self._slots = threading.Semaphore(self._most)
 
     @contextmanager
-    def connection(self) -> Generator[Connection[Any]]:
+    def connection(self) -> Generator[BoundedConnection]:
         """Provide a connection within a ``with`` block.
 
         Raises:
             CallFailedError: No connection became free within ``pool_timeout``.
             psycopg.Error: A connection could not be opened.
         """
+        deadline = monotonic() + self._config.pool_timeout
         if not self._slots.acquire(timeout=self._config.pool_timeout):
             raise self._exhausted()
         try:
-            pooled = self._take()
+            pooled = self._take(deadline)
             try:
-                while not self._is_good(pooled):
-                    pooled.connection.close()
-                    pooled = self._take()
                 yield pooled.connection
             finally:
                 if (left := self._put_back(pooled)) is not None:
@@ -151,26 +150,27 @@ class SyncPool(IdlePool[Connection[Any]]):
         for pooled in self._clear():
             pooled.connection.close()
 
-    def _take(self) -> Pooled[Connection[Any]]:
-        return self._take_idle() or Pooled(self._database.connect())
+    def _take(self, deadline: float) -> Pooled[BoundedConnection]:
+        while (pooled := self._take_idle()) is not None:
+            if self._is_good(pooled):
+                return pooled
+            pooled.connection.close()
+        return Pooled(self._database.connect(within_s=deadline - monotonic()))
 
-    def _is_good(self, pooled: Pooled[Connection[Any]]) -> bool:
-        if not pooled.is_ready:
-            if self._database.limit_statements is not None:
-                pooled.connection.execute(self._database.limit_statements)
-            pooled.is_ready = True
-            return True
+    def _is_good(self, pooled: Pooled[BoundedConnection]) -> bool:
         if self._is_spent(pooled):
             return False
         try:
             if self._needs_ping(pooled):
-                pooled.connection.execute(b"")
-        except psycopg.Error:
+                pooled.connection.ping()
+        except psycopg.Error as error:
+            for other in self._take_all_idle() if isinstance(error, NoAnswerError) else ():
+                other.connection.close()
             return False
         return True
 
 
-class AsyncPool(IdlePool[AsyncConnection[Any]]):
+class AsyncPool(IdlePool[AsyncBoundedConnection]):
     """A connection pool for the asyncio tasks of one event loop."""
 
     def __init__(self, database: Database) -> None:
@@ -178,19 +178,17 @@ class AsyncPool(IdlePool[AsyncConnection[Any]]):
         self._slots = asyncio.Semaphore(self._most)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[AsyncConnection[Any]]:
+    async def connection(self) -> AsyncGenerator[AsyncBoundedConnection]:
         """Like `SyncPool.connection`, for asyncio."""
+        deadline = monotonic() + self._config.pool_timeout
         try:
             async with asyncio.timeout(self._config.pool_timeout):
                 await self._slots.acquire()
         except TimeoutError:
             raise self._exhausted() from None
         try:
-            pooled = await self._take()
+            pooled = await self._take(deadline)
             try:
-                while not await self._is_good(pooled):
-                    await pooled.connection.close()
-                    pooled = await self._take()
                 yield pooled.connection
             finally:
                 if (left := self._put_back(pooled)) is not None:
@@ -203,20 +201,21 @@ class AsyncPool(IdlePool[AsyncConnection[Any]]):
         for pooled in self._clear():
             await pooled.connection.close()
 
-    async def _take(self) -> Pooled[AsyncConnection[Any]]:
-        return self._take_idle() or Pooled(await self._database.connect_async())
+    async def _take(self, deadline: float) -> Pooled[AsyncBoundedConnection]:
+        while (pooled := self._take_idle()) is not None:
+            if await self._is_good(pooled):
+                return pooled
+            await pooled.connection.close()
+        return Pooled(await self._database.connect_async(within_s=deadline - monotonic()))
 
-    async def _is_good(self, pooled: Pooled[AsyncConnection[Any]]) -> bool:
-        if not pooled.is_ready:
-            if self._database.limit_statements is not None:
-                await pooled.connection.execute(self._database.limit_statements)
-            pooled.is_ready = True
-            return True
+    async def _is_good(self, pooled: Pooled[AsyncBoundedConnection]) -> bool:
         if self._is_spent(pooled):
             return False
         try:
             if self._needs_ping(pooled):
-                await pooled.connection.execute(b"")
-        except psycopg.Error:
+                await pooled.connection.ping()
+        except psycopg.Error as error:
+            for other in self._take_all_idle() if isinstance(error, NoAnswerError) else ():
+                await other.connection.close()
             return False
         return True

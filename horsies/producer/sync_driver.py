@@ -6,13 +6,12 @@ import weakref
 from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from horsies.db.connect import Database
-from horsies.db.errors import call_failed
+from horsies.db.errors import CALL_ERRORS, call_failed
 from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Pause, Step, Wait, Watch
 from horsies.db.pipeline import round_trip
 from horsies.db.queries.rows import StoredResult
+from horsies.process import monotonic
 from horsies.producer import caller_connection
 from horsies.producer.fork_reset import reset_in_children
 from horsies.producer.pool import SyncPool
@@ -34,8 +33,15 @@ class SyncWaiter(Waiter):
         self.ended.set()
 
     def wait(self, seconds: float) -> StoredResult | None:
-        """Block until a notification arrives or the timeout expires. Return the result if it was pushed."""
-        self.ended.wait(seconds)
+        """Block until a notification arrives or the timeout expires. Return the result if it was pushed.
+
+        While no notifications can arrive, the wait ends at the poll interval.
+        """
+        deadline = monotonic() + seconds
+        while (left := deadline - monotonic()) > 0:
+            hearing = self._waiters.hearing()
+            if self.ended.wait(min(left, hearing.seconds)) or hearing.is_deaf:
+                break
         self.ended.clear()
         return self._pushed_result
 
@@ -101,7 +107,7 @@ class SyncDriver:
                 return caller_connection.ask(self._database, call)
             with pool.connection() as connection:
                 return round_trip(self._database, connection, *call.groups)[0][0]
-        except (psycopg.Error, UnicodeEncodeError) as error:  # text may contain a lone surrogate
+        except CALL_ERRORS as error:
             raise call_failed(error) from error
 
     def _open_pool(self) -> SyncPool:

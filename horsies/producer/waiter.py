@@ -1,21 +1,31 @@
-"""Waiting for tasks to end: one listener thread and one connection serve all waiters of a process."""
+"""Waiting for tasks to end: one listener thread and one connection serve all waiters of a process.
 
+The thread runs as long as there are waiters, whatever happens: it connects again after every failure. While it cannot
+listen, or could not even be started, the waiters are *deaf*: each of them wakes up at the poll interval, and its
+operation queries the database itself.
+"""
+
+import logging
 import re
 import selectors
 import threading
 from collections import defaultdict
-from typing import Any
+from contextlib import closing, suppress
+from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
-import psycopg
 from psycopg.pq.abc import PGconn
 
 from horsies.codes import TASK_TERMINAL_STATES
+from horsies.db.bounded import BoundedConnection
 from horsies.db.connect import Database
+from horsies.db.pipeline import round_trip
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries.rows import StoredResult
 from horsies.db.sqlfiles import channel, listen
-from horsies.errors import HorsiesError
+from horsies.events import event
+from horsies.masking import mask_secrets
 from horsies.process import monotonic, socket_pair
 from horsies.producer.fork_reset import reset_in_children
 
@@ -23,13 +33,24 @@ _LINGER_S = 30.0
 _RECONNECT_FIRST_S = 0.1
 _RECONNECT_MAX_S = 5.0
 _POLL_ONLY_S = 0.25
+_CHECK_LISTENER_S = 20.0
 _HEX_DIGITS = 32
 _IDS = re.compile(r"([0-9a-f]{32})+", re.ASCII)
 _RESULT = re.compile(
     rf"(?P<status>{'|'.join(sorted(TASK_TERMINAL_STATES))}) (?P<task_name>[^\n]+)\n(?P<result>.+)", re.DOTALL
 )
 
-type Connection = psycopg.Connection[tuple[Any, ...]]
+
+class Hearing(NamedTuple):
+    """What a waiter knows about the listener.
+
+    Attributes:
+        is_deaf: Whether notifications do not arrive at the moment, so that the waiter has to query itself.
+        seconds: How long this can be relied on, in seconds.
+    """
+
+    is_deaf: bool
+    seconds: float
 
 
 class Waiter:
@@ -73,12 +94,20 @@ class Waiters:
         self._lock = threading.Lock()
         self._by_task: dict[UUID, set[Waiter]] = defaultdict(set)
         self._listener: _Listener | None = None
+        self._start_failure = ""
 
     def add(self, waiter: Waiter) -> None:
         """Add a waiter, and start the listener thread if it is not running."""
         with self._lock:
             self._by_task[waiter.task_id].add(waiter)
-            self._listen()
+            self._start_listener()
+
+    def hearing(self) -> Hearing:
+        """Return whether notifications arrive, and start the listener thread if it is not running."""
+        with self._lock:
+            self._start_listener()
+            is_deaf = self._listener is None or self._listener.state is ListenerState.DEAF
+        return Hearing(is_deaf, self._poll_seconds if is_deaf else _CHECK_LISTENER_S)
 
     def remove(self, waiter: Waiter) -> None:
         """Remove a waiter."""
@@ -97,7 +126,7 @@ class Waiters:
             listener.stop()
             with self._lock:
                 if self._by_task:
-                    self._listen()
+                    self._start_listener()
 
     def awaited(self) -> list[UUID]:
         """Return the ids of all tasks and runs that have a waiter."""
@@ -136,14 +165,35 @@ class Waiters:
             self._listener = None
             return True
 
-    def _listen(self) -> None:
-        if self._listener is None:
+    def forget(self, listener: "_Listener") -> None:
+        """Forget a listener whose thread ends. A waiter that is left starts another one."""
+        with self._lock:
+            if self._listener is listener:
+                self._listener = None
+
+    def _start_listener(self) -> None:
+        if self._listener is not None:
+            return
+        try:
             self._listener = _Listener(self, self._database, self._poll_seconds)
-            self._listener.start()
+        except (OSError, RuntimeError) as error:  # no file descriptor or no thread is left
+            if self._start_failure != (reason := f"{type(error).__name__}: {error}"):
+                event("listener.failed", level=logging.WARNING, reason=reason)
+            self._start_failure = reason
+        else:
+            self._start_failure = ""
+
+
+class ListenerState(Enum):
+    """Whether the listener thread receives notifications."""
+
+    STARTING = "starting"
+    LISTENING = "listening"
+    DEAF = "deaf"  # it could not connect, or its connection has failed; it tries again
 
 
 class _Listener:
-    """The listener thread with its connection.
+    """The listener thread with its connection. Creating the object starts the thread.
 
     A notification is only a hint, which may be lost with its connection. So the thread also queries after every connect
     and every ``poll_seconds`` which of the awaited tasks are no longer live. The query also checks the connection.
@@ -153,11 +203,15 @@ class _Listener:
         self._waiters = waiters
         self._database = database
         self._poll_seconds = poll_seconds if database.can_listen else _POLL_ONLY_S
+        self.state = ListenerState.STARTING
         self._stop, self._stopped = socket_pair()
         self._thread = threading.Thread(target=self._run, name="horsies-listener", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._stop.close()
+            self._stopped.close()
+            raise
 
     def stop(self) -> None:
         """Stop the thread: it notices that the other end of the socket pair is closed."""
@@ -165,23 +219,41 @@ class _Listener:
         self._thread.join()
 
     def _run(self) -> None:
-        delay = _RECONNECT_FIRST_S
-        with self._stop, self._stopped, selectors.DefaultSelector() as selector:
-            selector.register(self._stopped, selectors.EVENT_READ)
-            while not self._waiters.retire_if_idle(self):
-                try:
-                    with self._database.connect(to_listen=True) as connection:
-                        delay = _RECONNECT_FIRST_S
-                        self._listen(connection)
-                        return
-                except (psycopg.Error, HorsiesError):
-                    if selector.select(delay):
-                        return
-                    delay = min(delay * 2, _RECONNECT_MAX_S)
+        try:
+            with self._stop, self._stopped:
+                self._listen_until_stopped()
+        finally:
+            self._waiters.forget(self)
 
-    def _listen(self, connection: Connection) -> None:
+    def _listen_until_stopped(self) -> None:
+        """Listen, and connect again after every failure, until the thread is stopped or nobody waits."""
+        self._delay = _RECONNECT_FIRST_S
+        while not self._waiters.retire_if_idle(self):
+            try:
+                with closing(self._database.connect(to_listen=True)) as connection:
+                    self._listen(connection)
+                    return
+            except Exception as error:  # noqa: BLE001 - a thread that ended would leave the process deaf for ever
+                if self.state is not ListenerState.DEAF:
+                    reason = f"{type(error).__name__}: {mask_secrets(str(error))}"
+                    event("listener.failed", level=logging.WARNING, reason=reason)
+                self.state = ListenerState.DEAF
+            if self._is_stopped_within(self._delay):
+                return
+            self._delay = min(self._delay * 2, _RECONNECT_MAX_S)
+
+    def _is_stopped_within(self, seconds: float) -> bool:
+        """Sleep, unless the thread is stopped. A selector would need a file descriptor, and there may be none left."""
+        self._stopped.settimeout(seconds)
+        try:
+            self._stopped.recv(1)
+        except TimeoutError:
+            return False
+        return True
+
+    def _listen(self, connection: BoundedConnection) -> None:
         """Wake waiters until the thread is stopped, or until there have been no waiters for ``_LINGER_S`` seconds."""
-        connection.add_notify_handler(lambda notice: self._waiters.notice(notice.payload))
+        connection.add_notify_handler(lambda notice: self._notice(notice.payload.encode()))
         if self._database.can_listen:
             connection.execute(listen(channel("done", self._database.schema)))
         last_needed = monotonic()
@@ -194,18 +266,27 @@ class _Listener:
                 elif monotonic() - last_needed > _LINGER_S and self._waiters.retire_if_idle(self):
                     return
 
-    def _poll(self, connection: Connection) -> float:
+    def _poll(self, connection: BoundedConnection) -> float:
         """Query the awaited tasks, wake the waiters of ended ones, and return the time of the next query."""
-        call = task_queries.ended_among(self._waiters.awaited())
-        for task_id in call.decode(connection.execute(self._database.statement(call), call.params).fetchall()):
+        [[ended]] = round_trip(self._database, connection, [task_queries.ended_among(self._waiters.awaited())])
+        for task_id in ended:
             self._waiters.wake(task_id)
+        if self.state is ListenerState.DEAF:
+            event("listener.restored")
+        self.state = ListenerState.LISTENING
+        self._delay = _RECONNECT_FIRST_S
         return monotonic() + self._poll_seconds
+
+    def _notice(self, payload: bytes) -> None:
+        """Wake the waiters of a notification. Every role of the database can send one, so it may contain anything."""
+        with suppress(ValueError):  # also UnicodeDecodeError
+            self._waiters.notice(payload.decode())
 
     def _read_notices(self, selector: selectors.BaseSelector, pgconn: PGconn, until: float) -> bool:
         """Read notifications directly from libpq until ``until``. Return False if the thread is stopped."""
         while (left := until - monotonic()) > 0:
             while notice := pgconn.notifies():
-                self._waiters.notice(notice.extra.decode(errors="replace"))
+                self._notice(notice.extra)
             ready = {key.fileobj for key, _ in selector.select(left)}
             if self._stopped in ready:
                 return False

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from horsies.config.app import WorkerResilienceConfig
 from horsies.db.connect import Database
-from horsies.db.connection import Backoff, WorkerConnection, retry_until_connected
+from horsies.db.connection import Backoff, WorkerConnection, prepare_in_thread, retry_until_connected
 from horsies.db.operations import CallFailedError
 from horsies.db.queries import schedules as schedule_queries
 from horsies.db.queries.rows import ScheduleState
@@ -171,6 +171,6 @@ async def serve(database: Database, resilience: WorkerResilienceConfig, schedule
 
 
 async def _prepare_and_run(database: Database, resilience: WorkerResilienceConfig, schedules: Schedules) -> None:
-    await retry_until_connected(resilience, lambda: asyncio.to_thread(database.prepare))
+    await retry_until_connected(resilience, lambda: prepare_in_thread(database))
     event("scheduler.ready", schedules=len(schedules.plans))
     await Scheduler(database, resilience, schedules).run()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from horsies.config.app import RecoveryConfig
@@ -14,6 +15,8 @@ from horsies.db.queries import worker as worker_queries
 from horsies.db.queries import workflows as workflow_queries
 from horsies.events import event
 from horsies.worker.attempt_log import log_reaped
+from horsies.worker.options import suspend_clock
+from horsies.worker.silence import SilenceObserver
 
 _MAX_ROWS = 1000
 _MAX_RUNS = 20
@@ -36,8 +39,14 @@ class MaintenanceJob:
     batch_size: int | None = None
 
 
-def maintenance_jobs(recovery: RecoveryConfig) -> list[MaintenanceJob]:
-    """Return the jobs that the recovery settings of an app require, in the order in which they run."""
+def maintenance_jobs(recovery: RecoveryConfig, silence: SilenceObserver | None = None) -> list[MaintenanceJob]:
+    """Return the jobs that the recovery settings of an app require, in the order in which they run.
+
+    Args:
+        recovery: the settings.
+        silence: knows which workers are silent; None: none is known to be.
+    """
+    silence = silence or SilenceObserver()
     keep_hours = recovery.terminal_record_retention_hours
     found = [
         MaintenanceJob("expire", lambda: worker_queries.expire(_MAX_ROWS), _MAX_ROWS),
@@ -51,7 +60,7 @@ def maintenance_jobs(recovery: RecoveryConfig) -> list[MaintenanceJob]:
             0,
             MaintenanceJob(
                 "return_stale_to_queue",
-                lambda: monitoring_queries.return_stale_to_queue(stale_s, _MAX_ROWS),
+                lambda: monitoring_queries.return_stale_to_queue(stale_s, _MAX_ROWS, silence.silent_for(stale_s)),
                 _MAX_ROWS,
             ),
         )
@@ -74,14 +83,17 @@ class MaintenanceService:
 
     def __init__(self, connection: WorkerConnection, recovery: RecoveryConfig) -> None:
         self._connection = connection
-        self._jobs = maintenance_jobs(recovery)
+        self._silence = SilenceObserver()
+        self._reaps_silent = recovery.auto_fail_stale_running
+        self._jobs = maintenance_jobs(recovery, self._silence)
         self._interval = recovery.check_interval_ms / 1000
 
     async def run(self) -> None:
         """Run the jobs until cancelled. A failure is logged, and the next round retries."""
         try:
             while True:
-                if not any([await self._repeat(job) for job in self._jobs]):
+                await self._observe()
+                if not any([await self._repeat(job) for job in [*self._reaps(), *self._jobs]]):
                     await asyncio.sleep(self._interval)
         finally:
             await self._connection.close()
@@ -94,6 +106,23 @@ class MaintenanceService:
             if loop.time() > until:
                 break
         return is_full
+
+    async def _observe(self) -> None:
+        """Look which workers have sent heartbeats. Every worker does, whoever runs the maintenance."""
+        asked_at = suspend_clock()
+        try:
+            workers = await self._connection.call(worker_queries.worker_beats())
+        except CallFailedError as failure:
+            event("maintenance.failed", level=logging.WARNING, job="worker_beats", reason=failure.message)
+        else:
+            self._silence.observe(workers, asked_at, suspend_clock())
+
+    def _reaps(self) -> list[MaintenanceJob]:
+        """One job for each worker that this process has seen silent for too long."""
+        return [
+            MaintenanceJob("reap", partial(worker_queries.reap_silent, silent, _MAX_ROWS), _MAX_ROWS)
+            for silent in (self._silence.dead() if self._reaps_silent else ())
+        ]
 
     async def _try(self, job: MaintenanceJob) -> bool:
         """Run one batch of a job, unless another worker runs maintenance; returns whether the batch was full."""

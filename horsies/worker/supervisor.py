@@ -25,7 +25,7 @@ from typing import Any
 import psycopg
 
 from horsies.db.connect import Database
-from horsies.db.connection import Backoff, WorkerConnection, retry_until_connected
+from horsies.db.connection import Backoff, WorkerConnection, prepare_in_thread, retry_until_connected
 from horsies.db.errors import call_failed
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
@@ -53,6 +53,8 @@ _PING_EVERY_S = 10.0
 _MAX_CLOCK_ROUND_TRIP_S = 1.0
 _SETTLE_AFTER_FORCED_STOP_S = 10.0
 _LANES = 2
+_REPEAT_HEARTBEAT_S = 1.0
+_HEARTBEAT_LIMIT_S = 4.0
 
 
 class Supervisor:
@@ -82,8 +84,8 @@ class Supervisor:
         self._database = Database(settings.broker)
         self._facts = worker_facts(settings, options, fork_server.pid)
         self._identity = WorkerIdentity(uuid.uuid4(), self._facts.hostname)
-        self._heartbeat_connection = WorkerConnection(self._database)
         self._lanes = [WorkerConnection(self._database) for _ in range(_LANES)]
+        self._heartbeat_connection = WorkerConnection(self._database, _HEARTBEAT_LIMIT_S, self._lanes[0])
         self._processes = ProcessManager(fork_server, self._facts.process_name, options)
         self._dispatcher = Dispatcher(self._processes, settings, options)
         self._exchange = Exchange(self._lanes, self._identity, self._dispatcher, settings, options)
@@ -143,18 +145,18 @@ class Supervisor:
 
     async def _connect_and_register(self) -> None:
         """Wait for the database, create or check the schema, register the worker, and recover dead local workers."""
-        await retry_until_connected(self._settings.resilience, lambda: asyncio.to_thread(self._database.prepare))
+        await retry_until_connected(self._settings.resilience, lambda: prepare_in_thread(self._database))
         await retry_until_connected(self._settings.resilience, self._register)
         await retry_until_connected(self._settings.resilience, self._reap_local_workers)
 
     async def _reap_local_workers(self) -> None:
         """Recover the tasks of workers on this host whose processes have died without reporting it."""
-        for known in await self._heartbeat_connection.call(
+        for known in await self._lanes[0].call(
             worker_queries.local_workers(self._facts.boot_id, self._facts.pid_namespace)
         ):
             if is_dead(known.pid, known.process_start):
                 event("worker.dead_found", level=logging.WARNING, worker_id=known.worker_id, pid=known.pid)
-                log_reaped(await self._heartbeat_connection.call(worker_queries.reap(known.worker_id, MAX_REAPED)))
+                log_reaped(await self._lanes[0].call(worker_queries.reap(known.worker_id, MAX_REAPED)))
 
     async def _register(self) -> None:
         worker_id = self._identity.worker_id
@@ -164,7 +166,9 @@ class Supervisor:
         self._feed_watchdog(sent_at)
 
     def _other_services(self) -> Sequence[Coroutine[Any, Any, None]]:
-        maintenance = MaintenanceService(WorkerConnection(self._database), self._settings.recovery)
+        maintenance = MaintenanceService(
+            WorkerConnection(self._database, fallback=self._lanes[0]), self._settings.recovery
+        )
         services = [*self._exchange.other_services(), self._send_heartbeats(), self._poll(), maintenance.run()]
         if self._options.scheduler:
             settings = self._settings
@@ -191,9 +195,8 @@ class Supervisor:
                                 self._exchange.wake()
                             elif _TASK_ID.fullmatch(notice.payload):
                                 self._exchange.on_cancel_notice(uuid.UUID(hex=notice.payload))
-                        async with asyncio.timeout(_PING_EVERY_S):
-                            await connection.execute(b"")  # otherwise a dead connection would look like a silent one
-            except (psycopg.Error, TimeoutError) as error:
+                        await connection.ping()  # otherwise a dead connection would look like a silent one
+            except psycopg.Error as error:
                 await backoff.pause(call_failed(error))
 
     async def _poll(self) -> None:
@@ -208,16 +211,29 @@ class Supervisor:
             self._processes.kill_unresponsive(max_silent_checks)
 
     async def _send_heartbeats(self) -> None:
-        """Send heartbeats, and compare the claims of this worker with the database after each."""
+        """Send heartbeats, and compare the claims of this worker with the database after each.
+
+        A failed heartbeat is repeated at once, over a new connection, and then every second: what counts for the
+        watchdog and for other workers is the time since the last confirmed heartbeat.
+        """
         recovery = self._settings.recovery
         interval = min(recovery.runner_heartbeat_interval_ms, recovery.claimer_heartbeat_interval_ms) / 1000
+        failing_since: float | None = None
         while True:
             try:
                 await self._send_heartbeat()
             except CallFailedError as failure:
+                if failing_since is None:  # often only the session has ended, and a new one works at once
+                    failing_since = suspend_clock()
+                    event("heartbeat.failed", level=logging.WARNING, reason=failure.message)
+                    continue
                 self._exchange.allow_more_lanes(allowed=False)
-                event("heartbeat.failed", level=logging.WARNING, reason=failure.message)
-            await asyncio.sleep(interval)
+                await asyncio.sleep(_REPEAT_HEARTBEAT_S)
+            else:
+                if failing_since is not None:
+                    event("heartbeat.restored", after_s=round(suspend_clock() - failing_since, 3))
+                    failing_since = None
+                await asyncio.sleep(interval)
 
     async def _send_heartbeat(self) -> None:
         sent_at = suspend_clock()
@@ -278,9 +294,7 @@ class Supervisor:
             service.cancel()
         await asyncio.wait(services)
         try:
-            # Reconnect first: the connection may have died since the last heartbeat.
-            await self._heartbeat_connection.open()
-            await self._heartbeat_connection.call(worker_queries.worker_stop(self._identity.worker_id))
+            await self._deregister()
         except CallFailedError as failure:
             event("worker.deregister_failed", level=logging.WARNING, reason=failure.message)
         await self._heartbeat_connection.close()
@@ -288,6 +302,14 @@ class Supervisor:
             await connection.close()
         await self._processes.close()
         event("worker.stopped")
+
+    async def _deregister(self) -> None:
+        """Deregister the worker, and once more if that fails: the connection may have died since its last use."""
+        deregister = worker_queries.worker_stop(self._identity.worker_id)
+        try:
+            await self._heartbeat_connection.call(deregister)
+        except CallFailedError:
+            await self._heartbeat_connection.call(deregister)
 
 
 async def _first_of(*futures: asyncio.Future[Any], within_s: float | None = None) -> asyncio.Future[Any]:

@@ -2,7 +2,8 @@
 
 from tests.chaos.cluster import skewed
 from tests.support.environment import Environment
-from tests.support.sessions import open_session, scalar
+from tests.support.proxy import Proxy
+from tests.support.sessions import column, open_session, scalar
 from tests.support.waiting import wait_until
 
 
@@ -39,4 +40,43 @@ def test_a_worker_reports_its_clock_skew_at_once(environment: Environment) -> No
         lambda: scalar(environment.session, "select array_agg(clock_skew) from horsies.workers"), 10, "a skew"
     )
     assert abs(found[0] - expected) < 1
+    assert worker.stop() == 0
+
+
+BEATS = """
+    select pid from pg_stat_activity
+    where datname = current_database() and query like '%%.heartbeat(%%' and pid <> pg_backend_pid()
+"""
+SHORT = {"TEST_STALE_MS": "6000", "TEST_HEARTBEAT_MS": "3000", "TEST_CHECK_MS": "1000"}
+
+
+def test_a_session_that_the_server_ends_costs_a_healthy_worker_nothing(environment: Environment) -> None:
+    """Once for each of three heartbeats: the next one is repeated at once, over a new connection."""
+    worker = environment.ready_worker(**SHORT)
+    handle = environment.send("sleep", "long", 9.0)
+    environment.wait_for_note("long")
+    for number in range(1, 4):
+        ended = wait_until(lambda: column(environment.session, BEATS), 10, "the session of heartbeats")
+        column(environment.session, "select pg_terminate_backend(pid) from unnest(%s::int[]) as pid", ended)
+        wait_until(lambda number=number: worker.log().count("heartbeat.restored") == number, 10, worker.log)
+    assert handle.get(timeout_ms=20_000).is_ok()
+    assert "child.died" not in worker.log()
+    assert worker.stop() == 0
+
+
+def test_a_worker_that_could_not_connect_for_a_moment_does_not_wait_for_its_next_turn(
+    environment: Environment, proxy: Proxy, tcp_database_url: str
+) -> None:
+    environment.url = proxy.url(tcp_database_url)
+    worker = environment.ready_worker(**SHORT)
+    handle = environment.send("sleep", "long", 9.0)
+    environment.wait_for_note("long")
+    for number in range(1, 3):
+        proxy.refuse()
+        proxy.cut()
+        wait_until(lambda number=number: worker.log().count("heartbeat.failed") == number, 10, worker.log)
+        proxy.accept()
+        wait_until(lambda number=number: worker.log().count("heartbeat.restored") == number, 10, worker.log)
+    assert handle.get(timeout_ms=20_000).is_ok()
+    assert "child.died" not in worker.log()
     assert worker.stop() == 0

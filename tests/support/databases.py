@@ -1,7 +1,8 @@
 """A separate database for each test, cloned from a template that is migrated once per run."""
 
+import os
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import psycopg
@@ -13,6 +14,28 @@ from tests.support.server import Server, drop_database, run_name
 from tests.support.sessions import SCHEMA
 
 _LOCK_KEY = 4712
+SETTINGS_VARIABLE = "HORSIES_TEST_SETTINGS"
+"""With the value ``odd``, every database of a test has `ODD_SETTINGS`."""
+
+ODD_SETTINGS = {
+    "default_transaction_isolation": "serializable",
+    "array_nulls": "off",
+    "datestyle": "'SQL, DMY'",
+    "intervalstyle": "sql_standard",
+    "timezone": "'<+1245>-12:45'",
+    "extra_float_digits": "-10",
+    "client_encoding": "latin1",
+    "standard_conforming_strings": "off",
+    "plpgsql.extra_errors": "'all'",
+    "exit_on_error": "on",
+    "statement_timeout": "300",
+    "lock_timeout": "50",
+    "transaction_timeout": "700",
+    "idle_in_transaction_session_timeout": "200",
+    "idle_session_timeout": "900",
+}
+"""Settings that somebody may have made for other programs, and that must not matter."""
+
 _TEMPLATE = "_template"
 _HAS_LOCALE_PROVIDERS = 15_00_00
 
@@ -49,9 +72,12 @@ def new_database(
         options = SQL("") if encoding is None else _encoded(encoding, session.info.server_version)
         create = SQL("create database {} template {} {}")
         session.execute(create.format(Identifier(name), Identifier(template), options))
+    url = server.database_url(name)
     if template.endswith(_TEMPLATE):
         roles.have_rights(name)
-    yield server.database_url(name)
+    if os.environ.get(SETTINGS_VARIABLE) == "odd":
+        set_for_all(url, ODD_SETTINGS)
+    yield url
     with server.connect() as session:
         drop_database(session, name)
 
@@ -59,3 +85,14 @@ def new_database(
 def _encoded(encoding: str, server_version: int) -> Composed:
     provider = SQL("locale_provider libc" if server_version >= _HAS_LOCALE_PROVIDERS else "")
     return SQL("encoding {} lc_collate 'C' lc_ctype 'C' {}").format(encoding, provider)
+
+
+def set_for_all(url: str, settings: Mapping[str, str]) -> None:
+    """Give all later sessions of a database settings, except those that the server does not have."""
+    with psycopg.connect(url, autocommit=True) as session:
+        for name, value in settings.items():
+            if session.execute("select current_setting(%s, true) is not null", (name,)).fetchone() != (True,):
+                continue
+            statement = SQL("alter database {} set {} = {}")
+            names = SQL(".").join(map(Identifier, name.split(".")))
+            session.execute(statement.format(Identifier(session.info.dbname), names, SQL(value)))

@@ -51,10 +51,10 @@ class Environment:
         self.tasks = load_tasks(folder / TASKS.name, {URL_VARIABLE: url})
         stack.callback(self.tasks.app.close)
 
-    def worker(self, *args: str, app: str = "mixed_tasks:app", **env: str) -> WorkerProcess:
+    def worker(self, *args: str, app: str = "mixed_tasks:app", command: str = "worker", **env: str) -> WorkerProcess:
         """Start a worker without waiting for it. It is killed at the end, and none of its processes may remain."""
         environment = {URL_VARIABLE: self.url, "TEST_LEDGER": str(self.ledger_file), **env}
-        worker = WorkerProcess(["worker", app, *args], self.folder, environment)
+        worker = WorkerProcess([command, app, *args], self.folder, environment)
         self._stack.callback(worker.assert_gone)
         self._stack.callback(worker.kill_all)
         return worker

@@ -14,7 +14,7 @@ from horsies.db.queries import tasks as task_queries
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.rows import ScheduleState
 from horsies.db.queries.tasks import EnqueueRequest
-from horsies.db.queries.worker import Claim, Fence, Outcome, Verdict, WorkerFacts
+from horsies.db.queries.worker import Claim, Fence, Outcome, Verdict, WorkerBeats, WorkerFacts
 from tests.support.sessions import Session, call
 
 HOSTNAME = "host-1"
@@ -219,8 +219,18 @@ def ended_task(session: Session, wanted: EnqueueRequest | None = None) -> UUID:
 
 
 def reap(session: Session, proven_dead: UUID | None = None, most: int = 1000) -> worker_queries.ReapCounts:
-    """Recover the tasks of dead workers."""
+    """Recover the tasks of a dead worker, and of those that were declared dead before."""
     return call(session, worker_queries.reap(proven_dead, most))
+
+
+def beats(session: Session, worker: DrivenWorker) -> WorkerBeats:
+    """The heartbeats of a worker that is alive."""
+    return next(each for each in call(session, worker_queries.worker_beats()) if each.worker_id == worker.id)
+
+
+def reap_silent(session: Session, silent: WorkerBeats, most: int = 1000) -> worker_queries.ReapCounts | None:
+    """Declare a worker dead that was seen silent, and recover its tasks."""
+    return call(session, worker_queries.reap_silent(silent, most))
 
 
 def expire(session: Session, most: int = 1000) -> int:

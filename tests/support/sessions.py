@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from horsies.db.adapt import ADAPT_CONTEXT
 from horsies.db.operations import Call
 from horsies.db.queries.worker import announce
-from horsies.db.sqlfiles import DEFAULT_SCHEMA, bind, channel, listen
+from horsies.db.sqlfiles import DEFAULT_SCHEMA, admin, bind, channel, listen
 from tests.support.waiting import wait_until
 
 type Session = psycopg.Connection[tuple[Any, ...]]
@@ -49,8 +49,11 @@ class _BoundConnection(psycopg.Connection[tuple[Any, ...]]):
 
 
 def open_session(url: str) -> Session:
-    """Connect as the library does: autocommit, JSON as bytes. Statements name the schema ``horsies``."""
-    return _BoundConnection.connect(url, autocommit=True, context=ADAPT_CONTEXT)
+    """Connect as the library does: autocommit, JSON as bytes. Statements name the schema ``horsies``, as in SQL files."""
+    session = _BoundConnection.connect(url, autocommit=True, context=ADAPT_CONTEXT, client_encoding="utf8")
+    if os.environ.get("HORSIES_TEST_SETTINGS"):
+        session.execute(admin("session_settings"), (False, "60000"))
+    return session
 
 
 def call[R](session: Session, called: Call[R]) -> R:

@@ -143,10 +143,17 @@ def reap_stale(stale_after_s: float, limit: int) -> Call[int]:
     return Call("select horsies.reap_stale(%s::float8, %s)", (stale_after_s, limit), scalar, hint=announce())
 
 
-def return_stale_to_queue(stale_after_s: float, limit: int) -> Call[int]:
-    """Return claimed tasks of workers without a recent heartbeat to the queue; returns their number."""
-    sql = "select horsies.return_stale_to_queue(%s::float8, %s)"
-    return Call(sql, (stale_after_s, limit), scalar, hint=announce())
+def return_stale_to_queue(stale_after_s: float, limit: int, silent: Sequence[UUID] | None = None) -> Call[int]:
+    """Return claimed tasks of silent workers to the queue; returns their number.
+
+    Args:
+        stale_after_s: the age of the last heartbeat by the clock of the server, in seconds.
+        limit: the largest number of tasks.
+        silent: the workers that the caller has seen silent, instead of those without a recent heartbeat.
+    """
+    params = (stale_after_s, limit, None if silent is None else list(silent))
+    sql = "select horsies.return_stale_to_queue(%s::float8, %s::int, %s::uuid[])"
+    return Call(sql, params, scalar, hint=announce())
 
 
 def queue_stats(names: Sequence[str]) -> Call[list[QueueStats]]:

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from horsies.db.operations import Call, Notice, Rows, many, nothing, scalar
+from horsies.db.operations import Call, Notice, Rows, first, many, nothing, scalar
 from horsies.db.queries.rows import ClaimedTask
 
 _CLAIM = (  # the columns are named, so that a newer function may return more
@@ -151,6 +151,20 @@ class LocalWorker:
     worker_id: UUID
     pid: int
     process_start: str
+
+
+class WorkerBeats(NamedTuple):
+    """The heartbeats of a worker.
+
+    Attributes:
+        worker_id: the worker.
+        beats: the number of its heartbeats.
+        stale_after_s: the seconds of silence after which it is dead.
+    """
+
+    worker_id: UUID
+    beats: int
+    stale_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,14 +332,29 @@ def worker_stop(worker_id: UUID) -> Call[None]:
 
 
 def reap(proven_dead: UUID | None, limit: int) -> Call[ReapCounts]:
-    """Recover the tasks of dead workers.
+    """Recover the tasks of workers that were declared dead.
 
     Args:
-        proven_dead: a worker that is known to be dead; None: all workers whose heartbeat is too old.
+        proven_dead: a worker that is known to be dead, and is declared dead now; None: no other worker.
         limit: the largest number of tasks.
     """
     sql = "select * from horsies.reap(%s::uuid, %s::int)"
     return Call(sql, (proven_dead, limit), lambda rows: ReapCounts(*rows[0]), hint=announce())
+
+
+def worker_beats() -> Call[list[WorkerBeats]]:
+    """List all workers with the number of their heartbeats."""
+    return Call("select * from horsies.worker_beats()", (), many(WorkerBeats))
+
+
+def reap_silent(silent: WorkerBeats, limit: int) -> Call[ReapCounts | None]:
+    """Declare a worker dead that was seen silent for too long, and recover its tasks; None: it has sent a heartbeat."""
+    return Call(
+        "select * from horsies.reap_silent(%s, %s::bigint, %s::int)",
+        (silent.worker_id, silent.beats, limit),
+        first(ReapCounts),
+        hint=announce(),
+    )
 
 
 def expire(limit: int) -> Call[int]:

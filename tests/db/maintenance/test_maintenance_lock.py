@@ -12,11 +12,12 @@ from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import ReapCounts
 from horsies.db.sqlfiles import bind
 from horsies.worker.maintenance import maintenance_jobs
+from horsies.worker.silence import SilenceObserver
 from tests.support.factories import DrivenWorker, request, send
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock, scalar
 
 LOCK = Call("select horsies.maintenance_lock()", (), operations.scalar)
-JOBS = maintenance_jobs(RecoveryConfig())
+JOBS = maintenance_jobs(RecoveryConfig(), SilenceObserver())
 
 
 def test_one_worker_at_a_time_has_it_until_its_transaction_ends(db: Session, other: Session) -> None:

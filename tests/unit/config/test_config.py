@@ -103,6 +103,7 @@ RANGES = [
     Range(PostgresConfig, "tcp_keepalives_idle", 1, 32_767, "HRS-211"),
     Range(PostgresConfig, "tcp_keepalives_interval", 1, 32_767, "HRS-211"),
     Range(PostgresConfig, "tcp_keepalives_count", 1, 127, "HRS-211"),
+    Range(PostgresConfig, "tcp_user_timeout", 0, 2_147_483, "HRS-211"),
     Range(RecoveryConfig, "claimed_stale_threshold_ms", 1_000, 3_600_000, "HRS-204", SHORT),
     Range(RecoveryConfig, "running_stale_threshold_ms", 1_000, 7_200_000, "HRS-204", SHORT),
     Range(RecoveryConfig, "check_interval_ms", 1_000, 600_000, "HRS-204"),

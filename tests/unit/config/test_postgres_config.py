@@ -215,18 +215,32 @@ class TestConnectKwargs:
             "keepalives_idle": 11,
             "keepalives_interval": 12,
             "keepalives_count": 13,
+            "tcp_user_timeout": 20_000,
         }
+
+    def test_a_silent_network_is_noticed_in_half_a_minute(self) -> None:
+        kwargs = PostgresConfig(database_url=URL).connect_kwargs()
+        names = ("tcp_user_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count")
+        assert [kwargs[name] for name in names] == [20_000, 10, 5, 3]
+
+    def test_unacknowledged_data_may_be_waited_for_as_long_as_the_system_does(self) -> None:
+        assert PostgresConfig(database_url=URL, tcp_user_timeout=0).connect_kwargs()["tcp_user_timeout"] == 0
 
     def test_keepalives_may_be_off(self) -> None:
         assert PostgresConfig(database_url=URL, tcp_keepalives=False).connect_kwargs()["keepalives"] == 0
 
     def test_libpq_knows_every_keyword(self) -> None:
         config = PostgresConfig(database_url=URL)
-        assert "keepalives_idle=30" in make_conninfo(config.resolve_url(), **config.connect_kwargs())
+        assert "keepalives_idle=10" in make_conninfo(config.resolve_url(), **config.connect_kwargs())
 
     def test_the_url_takes_precedence(self) -> None:
-        config = PostgresConfig(database_url=f"{URL}?connect_timeout=3&keepalives=0&target_session_attrs=any")
-        assert not {"connect_timeout", "keepalives", "target_session_attrs"} & config.connect_kwargs().keys()
+        config = PostgresConfig(
+            database_url=f"{URL}?connect_timeout=3&keepalives=0&tcp_user_timeout=0&target_session_attrs=any"
+        )
+        assert (
+            not {"connect_timeout", "keepalives", "tcp_user_timeout", "target_session_attrs"}
+            & config.connect_kwargs().keys()
+        )
 
     def test_the_encoding_cannot_be_overridden(self) -> None:
         config = PostgresConfig(database_url=f"{URL}?client_encoding=latin1")

@@ -1,7 +1,8 @@
--- Purpose: Recover the tasks of dead workers. A worker is dead if it has sent no heartbeat for its own
--- `stale_after`, or if it is named in `proven_dead` (another process has seen it die). All claimed tasks without a
--- living worker are then recovered. CLAIMED tasks return to the queue. RUNNING tasks go through `finish` as a failed
--- attempt with WORKER_CRASHED, so that recovery uses the normal path and the retry policy decides.
+-- Purpose: Recover the tasks of dead workers. A worker is dead if it is named in `proven_dead`: another process has
+-- seen it die, or has seen it silent for too long (`reap_silent`). The clock of the server does not decide, because
+-- it can be set. All claimed tasks without a living worker are then recovered; with null, only those. CLAIMED tasks
+-- return to the queue. RUNNING tasks go through `finish` as a failed attempt with WORKER_CRASHED, so that recovery
+-- uses the normal path and the retry policy decides.
 --
 -- A task that would return to the queue for the fifth time because its worker died before the task started is
 -- probably the cause of the crashes. It also fails with WORKER_CRASHED, without a retry: `finish_batch` recognizes
@@ -13,7 +14,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: worker rows; then root runs, then task rows, both in the order of their ids; all of them SKIP LOCKED. A later
 -- call recovers the tasks that were skipped.
--- Called by: reap_stale; queries/worker.py.
+-- Called by: reap_silent, reap_stale; queries/worker.py.
 -- Granted to: worker.
 create function horsies.reap(proven_dead uuid, most int) returns table (workers int, returned int, crashed int)
 security definer set search_path = pg_catalog, pg_temp
@@ -32,9 +33,7 @@ declare
 begin
     perform horsies.need_read_committed();
     with found as (
-        select w.id from horsies.workers w
-        where w.id = proven_dead or w.heartbeat_at + w.stale_after < horsies.now()
-        for update skip locked
+        select w.id from horsies.workers w where w.id = proven_dead for update skip locked
     ),
     gone as (
         delete from horsies.workers w using found where w.id = found.id returning w as worker

@@ -1,7 +1,7 @@
 -- Purpose: Declare workers dead that have sent no heartbeat for this many seconds, whatever their own `stale_after`,
 -- and recover their tasks and those of workers that died earlier. Returns how many tasks ended or are retried with
 -- WORKER_CRASHED. A worker that is alive after all loses its claims: it learns this at its next heartbeat and kills
--- its children.
+-- its children. This is for operators: it trusts the clock of the server, unlike `reap_silent`.
 -- Locks: those of `reap`, for one worker after the other.
 -- Called by: queries/monitoring.py.
 -- Granted to: operator.
