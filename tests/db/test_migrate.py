@@ -140,6 +140,7 @@ def test_a_schema_of_any_name_is_the_same_and_works(db: Session, schema: str) ->
     run("select horsies.enqueue(%s, 'add', 'q', 1, '{}', 'x', 0, null, null, null, true)", task)
     assert run("select id, attempt from horsies.claim(%s, 1, 1, 1, null, '{q}', '{add}')", worker) == [(task, 1)]
     run("select horsies.reap(%s, 10)", worker)
+    run("select horsies.announce()")
     assert run("select task_name, status from horsies.task_result(%s)", task) == [("add", "FAILED")]
     assert run("select horsies.maintenance_lock(), horsies.add_partitions(15), horsies.prune(0)") == [(True, 1, 0)]
     (notice,) = db.notifies(timeout=10, stop_after=1)
