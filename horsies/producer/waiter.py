@@ -20,7 +20,6 @@ from psycopg.pq.abc import PGconn
 from horsies.codes import TASK_TERMINAL_STATES
 from horsies.db.bounded import BoundedConnection
 from horsies.db.connect import Database
-from horsies.db.pipeline import round_trip
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries.rows import StoredResult
 from horsies.db.sqlfiles import channel, listen
@@ -268,7 +267,7 @@ class _Listener:
 
     def _poll(self, connection: BoundedConnection) -> float:
         """Query the awaited tasks, wake the waiters of ended ones, and return the time of the next query."""
-        [[ended]] = round_trip(self._database, connection, [task_queries.ended_among(self._waiters.awaited())])
+        ended = self._database.ask(connection, task_queries.ended_among(self._waiters.awaited()))
         for task_id in ended:
             self._waiters.wake(task_id)
         if self.state is ListenerState.DEAF:
