@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,7 +147,7 @@ class Cluster:
             )
 
     @contextmanager
-    def disturbed(self, *, heartbeats: bool = False) -> Iterator[None]:
+    def disturbed(self, *, heartbeats: bool = False) -> Generator[None]:
         """Note that the database does not work as usual while the body runs, and whether that may delay heartbeats."""
         kinds = ["database", "heartbeats"] if heartbeats else ["database"]
         with self._disturbing:

@@ -4,7 +4,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Any, LiteralString
 from urllib.parse import urlsplit
@@ -86,7 +86,7 @@ class HostileRole:
         self.notices = 0
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def at_work(self) -> Generator[None]:
         """Send notices while the body runs."""
         with self._cluster.connect() as session:
             session.execute(f"create role {_ROLE} login password '{_ROLE_PASSWORD}'".encode())
