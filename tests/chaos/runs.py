@@ -300,7 +300,7 @@ BROKEN_BUILDS = [
     ),
     BrokenBuild("reconcile_missing", {"reply to COMMIT cut off": 60}, frozenset({"every task ends"})),
     BrokenBuild("replay_without_second_look", {"reply to COMMIT cut off": 60}, frozenset({"never twice by surprise"})),
-    BrokenBuild("cancel_notice_believed", {"child killed": 10}, frozenset({"tasks end as they may"})),
+    BrokenBuild("cancel_notice_believed", {"child killed": 10}, frozenset({"tasks end as they may"}), "nap_again", 3.0),
     BrokenBuild("result_notice_believed", {"child killed": 10}, frozenset({"answers are true"})),
 ]
 BROKEN_BUILD_TRIES = 3

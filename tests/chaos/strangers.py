@@ -20,8 +20,10 @@ _ROLE_PASSWORD = "any-password"
 _SHORT_LOCK_S = (0.5, 2.0)
 _LONG_LOCK_S = (2.0, 15.0)
 _FULL_QUEUE_S = (1.0, 6.0)
-_NOTICES_EVERY_S = 0.02
-_LOOK_EVERY_S = 0.3
+_NOTICES_EVERY_S = 0.01
+_LOOK_EVERY_S = 0.1
+_MALFORMED = 0.3
+_LIVE = "select id from horsies.tasks order by id desc limit 20"
 _ROWS: dict[str, LiteralString] = {
     "tasks": "select id from horsies.tasks where status = 'RUNNING' order by id limit 20",
     "runs": "select id from horsies.workflows where status = 'RUNNING' and parent_id is null order by id limit 5",
@@ -74,7 +76,7 @@ class Strangers:
 class HostileRole:
     """A role that may connect and has no other right. It sends notices of all kinds all the time.
 
-    The ids in its notices are those of running tasks, which it could have overheard in earlier notices.
+    It is told the ids of live tasks, so that it can forge cancels and results of them.
     """
 
     def __init__(self, cluster: Cluster, seed: str) -> None:
@@ -90,7 +92,7 @@ class HostileRole:
         """Send notices while the body runs."""
         with self._cluster.connect() as session:
             session.execute(f"create role {_ROLE} login password '{_ROLE_PASSWORD}'".encode())
-        threads = [threading.Thread(target=work, daemon=True) for work in (self._overhear, self._notify)]
+        threads = [threading.Thread(target=work, daemon=True) for work in (self._learn_ids, self._notify)]
         for thread in threads:
             thread.start()
         try:
@@ -100,10 +102,11 @@ class HostileRole:
             for thread in threads:
                 thread.join()
 
-    def _overhear(self) -> None:
+    def _learn_ids(self) -> None:
         while not self._closing.wait(_LOOK_EVERY_S):
             with suppress(psycopg.Error), self._cluster.connect() as session:
-                self._ids = [row[0] for row in session.execute(_ROWS["tasks"])]
+                while not self._closing.wait(_LOOK_EVERY_S):
+                    self._ids = [row[0] for row in session.execute(_LIVE)]
 
     def _notify(self) -> None:
         place = urlsplit(self._cluster.observer_url)
@@ -114,25 +117,30 @@ class HostileRole:
                     self._notify_once(session)
 
     def _notify_once(self, session: psycopg.Connection[Any]) -> None:
-        notice = (self._rng.choice(CHANNELS), garbage(self._rng, self._ids))
+        notice = forged_notice(self._rng, self._ids)
         with suppress(psycopg.errors.ProgramLimitExceeded):  # the notification queue is full
             session.execute("select pg_notify(%s, %s)", notice)
             self.notices += 1
 
 
-def garbage(rng: random.Random, ids: list[UUID]) -> str:
-    """Return the payload of a forged notice; ``ids`` are those of running tasks."""
-    task_id = rng.choice(ids) if ids and rng.random() < 0.9 else uuid4()
-    result = json.dumps("forged")
+def forged_notice(rng: random.Random, ids: list[UUID]) -> tuple[str, str]:
+    """Return the channel and the payload of a notice: a forged one about one of the tasks, or a malformed one."""
+    channel = rng.choice(CHANNELS)
+    task_id = rng.choice(ids) if ids else uuid4()
+    if rng.random() < _MALFORMED:
+        return channel, _malformed(rng, task_id)
+    if channel == "horsies.done":
+        completed = f"{task_id.hex} COMPLETED nap\n" + json.dumps("forged")
+        failed = f"{task_id.hex} FAILED nap\n" + json.dumps({"error_code": "FORGED", "message": "forged"})
+        return channel, rng.choice([completed, failed, task_id.hex, "".join(each.hex for each in ids)])
+    return channel, task_id.hex
+
+
+def _malformed(rng: random.Random, task_id: UUID) -> str:
     return rng.choice(
         [
-            task_id.hex,
-            task_id.hex,
-            f"{task_id.hex} COMPLETED nap\n{result}",
-            f"{task_id.hex} FAILED nap\n" + json.dumps({"error_code": "FORGED", "message": "forged"}),
             f"{task_id.hex} COMPLETED nap\n{{",
             f"{task_id.hex} \n",
-            "".join(each.hex for each in ids),
             task_id.hex[:-1],
             str(task_id),
             "",

@@ -79,7 +79,7 @@ def answers(seed: str) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
     rng = random.Random(f"{seed} answers")  # noqa: S311
     while not stop:
-        task_id = send("nap", (rng.uniform(0.02, 0.4),), rng, stop)
+        task_id = send("nap", (rng.uniform(0.05, 1.0),), rng, stop)
         if task_id is not None:
             record_answer(task_id, stop)
         time.sleep(rng.uniform(0.0, 0.3))
