@@ -37,9 +37,9 @@ _BACKENDS = """
     where application_name like 'horsies%' and backend_type = 'client backend' order by pid
 """
 _LIGHTWEIGHT_LOCKS = "select count(*) from pg_stat_activity where wait_event_type = 'LWLock' and state = 'active'"
-_MOVE_CLOCK = """
+_SET_CLOCK = """
     insert into horsies.clock (frozen_at, shift) values (null, make_interval(secs => %s))
-    on conflict ((true)) do update set shift = clock.shift + excluded.shift
+    on conflict ((true)) do update set shift = excluded.shift
 """
 _NOTHING_LEFT = """
     select not exists (select from horsies.workers where id = any (%(ids)s))
@@ -76,6 +76,7 @@ class Breaker:
         self._server = server
         self._database = threading.Lock()
         self._clock = threading.Lock()
+        self._shift_s = 0.0
         self._done = cluster.done
         strangers = Strangers(cluster)
         self.faults: dict[str, Fault] = {
@@ -236,12 +237,14 @@ class Breaker:
         if pid is None:
             return False
         backend = psutil.Process(*pid)  # after its end, another process with this number gets no signal
+        if backend.name() != "postgres":
+            return False
         seconds = rng.uniform(*rng.choices(_FREEZES_S, _FREEZE_WEIGHTS)[0])
         release = threading.Timer(seconds, _resume, [backend])
         with self._cluster.disturbed(heartbeats=True):
-            backend.suspend()
             release.start()
             try:
+                backend.suspend()
                 self._wait_while_server_works(seconds)
             finally:
                 release.cancel()
@@ -270,8 +273,8 @@ class Breaker:
             for seconds in rng.choice([(_STEP_S,), (-_STEP_S, _STEP_S)]):
                 begin = time.monotonic()
                 seen = {place.name: (place.worker, _count_fenced(place)) for place in self._undisturbed(begin)}
-                with self._cluster.connect() as session:
-                    session.execute(_MOVE_CLOCK, (seconds,))
+                self._shift_s += seconds
+                self._write_shift()
                 time.sleep(_SEEN_WITHIN_S)
                 for place in self._undisturbed(begin):
                     worker, fenced = seen.get(place.name, (None, 0))
@@ -279,6 +282,19 @@ class Breaker:
                         what = f"the worker {place.name!r} was declared dead after a step of {seconds:+.0f} s"
                         self._done.fenced.append(what)
         return True
+
+    def _write_shift(self) -> None:
+        """Set the clock, and repeat that while the server cannot be reached."""
+        deadline = time.monotonic() + _TRY_FOR_S
+        while True:
+            try:
+                with self._cluster.connect() as session:
+                    session.execute(_SET_CLOCK, (self._shift_s,))
+                    return
+            except psycopg.Error:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_TRY_AGAIN_S)
 
     def _undisturbed(self, begin: float) -> list[Place]:
         """Return the places with a direct connection whose heartbeats no fault has disturbed recently."""
