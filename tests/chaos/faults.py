@@ -28,10 +28,9 @@ _STEP_S = 600.0
 _SEEN_WITHIN_S = 3.0
 _LOOK_EVERY_S = 0.5
 _MOST_BLOCKED_LOOKS = 2
-_FREEZES_S = [(0.3, 2.0), (4.5, 9.0), (31.0, 35.0)]
-"""Shorter than all limits of a worker, longer than its limit of a heartbeat, longer than its limit of a statement."""
+_FREEZES_S = [(0.3, 2.0), (5.5, 10.0)]
+"""Shorter than all limits of a worker, and longer than the time after which it gives up a heartbeat."""
 
-_FREEZE_WEIGHTS = [6, 3, 1]
 _BACKENDS = """
     select pid from pg_stat_activity
     where application_name like 'horsies%' and backend_type = 'client backend' order by pid
@@ -239,7 +238,7 @@ class Breaker:
         backend = psutil.Process(*pid)  # after its end, another process with this number gets no signal
         if backend.name() != "postgres":
             return False
-        seconds = rng.uniform(*rng.choices(_FREEZES_S, _FREEZE_WEIGHTS)[0])
+        seconds = rng.uniform(*rng.choice(_FREEZES_S))
         release = threading.Timer(seconds, _resume, [backend])
         with self._cluster.disturbed(heartbeats=True):
             release.start()

@@ -30,7 +30,7 @@ with independent records. CI runs 1 % of it for every change. This page is the r
 | connections cut | All connections of a TCP proxy end, in the middle of a message. |
 | reply to COMMIT cut off | The server commits, and the client never gets the reply. |
 | network stalled | The TCP proxy forwards nothing for a while. |
-| backend frozen | SIGSTOP to a server process of a worker or a producer, for up to 35 seconds; then it continues. |
+| backend frozen | SIGSTOP to a server process of a worker or a producer, for up to 10 seconds; then it continues. |
 | clock of the server set | The clock that horsies reads jumps ten minutes forward, or back and then forward again. |
 | rows locked by a stranger | A transaction of another user locks rows of running tasks or of workflow runs, for up to 15 seconds. |
 | notification queue full | Another user listens, stays idle in a transaction, and fills the notification queue of the server. |
