@@ -83,7 +83,7 @@ database (`tests/support/workflow_oracle.py`):
   crash does not change an outcome. Only the task that builds a sub-workflow has no retry policy and may fail its node with
   WORKER_CRASHED.
 
-To show that the checkers detect violations, six *broken builds* run as well. Each is horsies with one protection
+To show that the checkers detect violations, seven *broken builds* run as well. Each is horsies with one protection
 removed, and the checkers must report it.
 
 ## What is not tested

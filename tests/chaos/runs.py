@@ -302,6 +302,9 @@ BROKEN_BUILDS = [
     BrokenBuild("replay_without_second_look", {"reply to COMMIT cut off": 60}, frozenset({"never twice by surprise"})),
     BrokenBuild("cancel_notice_believed", {"child killed": 10}, frozenset({"tasks end as they may"}), "nap_again", 3.0),
     BrokenBuild("result_notice_believed", {"child killed": 10}, frozenset({"answers are true"})),
+    BrokenBuild(
+        "death_by_server_clock", {"clock of the server set": 3}, frozenset({"living workers keep their tasks"})
+    ),
 ]
 BROKEN_BUILD_TRIES = 3
 
