@@ -62,6 +62,15 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a producer that waited for a task was told: its error code, ``-`` for none, and its result."""
+
+    task_id: str
+    code: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """The guarantees for the tasks of one name.
 
@@ -102,6 +111,8 @@ class Evidence:
     timings: list[Timing] = field(default_factory=list[Timing])
     leftovers: list[str] = field(default_factory=list[str])
     secrets: list[str] = field(default_factory=list[str])
+    answers: list[Answer] = field(default_factory=list[Answer])
+    fenced: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +136,8 @@ def check(evidence: Evidence) -> list[Violation]:
         outcomes_come_from_their_attempt,
         one_outcome_per_fence,
         tasks_end_as_they_may,
+        answers_are_true,
+        living_workers_keep_their_tasks,
         caps_are_kept,
         in_time,
         nothing_is_left,
@@ -221,6 +234,22 @@ def tasks_end_as_they_may(evidence: Evidence) -> Iterator[Violation]:
     for final in evidence.finals:
         if final.code != CRASHED and final.code not in evidence.kinds[final.kind].codes:
             yield Violation("tasks end as they may", f"{final.kind} {final.task_id} ended with {final.code}")
+
+
+def answers_are_true(evidence: Evidence) -> Iterator[Violation]:
+    """Check that a producer that waited for a task was told what is stored as its outcome."""
+    finals = {final.task_id: final for final in evidence.finals}
+    for answer in evidence.answers:
+        final = finals.get(answer.task_id)
+        stored = None if final is None else (final.code or "-", final.result or "")
+        if stored != (answer.code, answer.result):
+            detail = f"the producer of {answer.task_id} was told {answer.code} {answer.result!r}, stored is {stored}"
+            yield Violation("answers are true", detail)
+
+
+def living_workers_keep_their_tasks(evidence: Evidence) -> Iterator[Violation]:
+    """Check that no worker that sends heartbeats was declared dead."""
+    yield from (Violation("living workers keep their tasks", detail) for detail in evidence.fenced)
 
 
 def caps_are_kept(evidence: Evidence) -> Iterator[Violation]:

@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from tests.chaos.checker import Attempt, Evidence, Final, Kind, Note, Sent, Timing
+from tests.chaos.checker import Answer, Attempt, Evidence, Final, Kind, Note, Sent, Timing
 from tests.chaos.workflow_checker import FlowEvidence, NodeRow, NodeTask, RunRow, Started
 from tests.support.proxy import Proxy
 from tests.support.server import PASSWORD
@@ -74,6 +74,7 @@ class Place:
         env: Additional environment variables.
         worker: The current worker.
         ended: The earlier workers.
+        disturbed_at: When a fault last killed, stopped or resumed the worker, in monotonic seconds.
     """
 
     name: str
@@ -82,14 +83,20 @@ class Place:
     worker: WorkerProcess | None = None
     ended: list[WorkerProcess] = field(default_factory=list[WorkerProcess])
     lock: threading.Lock = field(default_factory=threading.Lock)
+    disturbed_at: float = 0.0
 
 
 @dataclass(slots=True)
 class Effects:
-    """The effects of faults, recorded by several threads."""
+    """The effects of faults, recorded by several threads.
+
+    Attributes:
+        fenced: Workers that were declared dead although they sent heartbeats.
+    """
 
     counts: Counter[str] = field(default_factory=Counter[str])
     recoveries: list[Timing] = field(default_factory=list[Timing])
+    fenced: list[str] = field(default_factory=list[str])
 
 
 class Cluster:
@@ -104,7 +111,9 @@ class Cluster:
         self.cap = cap
         self.stale_s = stale_ms / 1000
         self.done = Effects()
-        self.calm_since = 0.0  # since then, the database and the connections to it work
+        self._disturbances: Counter[str] = Counter()  # the number of disturbances that last, by what they disturb
+        self._calm_since: dict[str, float] = {}  # when the latest ended
+        self._disturbing = threading.Lock()
         self.settled_s = 0.0
         folder.mkdir(parents=True, exist_ok=True)
         for file in LOAD.glob("*.py"):
@@ -137,6 +146,31 @@ class Cluster:
                 lambda place=place: is_ready(place.worker), timeout, lambda place=place: self._describe_unready(place)
             )
 
+    @contextmanager
+    def disturbed(self, *, heartbeats: bool = False) -> Generator[None]:
+        """Note that the database does not work as usual while the body runs, and whether that may delay heartbeats."""
+        kinds = ["database", "heartbeats"] if heartbeats else ["database"]
+        with self._disturbing:
+            self._disturbances.update(kinds)
+        try:
+            yield
+        finally:
+            with self._disturbing:
+                self._disturbances.subtract(kinds)
+                self._calm_since.update(dict.fromkeys(kinds, time.monotonic()))
+
+    def has_been_calm_since(self, moment: float) -> bool:
+        """Whether the database has worked as usual since then, in monotonic seconds."""
+        return self._is_undisturbed("database", moment)
+
+    def has_had_heartbeats_since(self, moment: float) -> bool:
+        """Whether nothing in the database has delayed heartbeats since then, in monotonic seconds."""
+        return self._is_undisturbed("heartbeats", moment)
+
+    def _is_undisturbed(self, kind: str, moment: float) -> bool:
+        with self._disturbing:
+            return not self._disturbances[kind] and self._calm_since.get(kind, 0.0) < moment
+
     def connect(self) -> psycopg.Connection:
         """Open a session for observation and for faults."""
         return psycopg.connect(self.observer_url, autocommit=True, connect_timeout=3, application_name="harness")
@@ -151,6 +185,10 @@ class Cluster:
         """Start a producer that starts ``count`` workflow runs, spread over the time."""
         command = [sys.executable, "producer.py", "runs", self.seed, str(count), str(seconds)]
         self._producers.append(self._start(command))
+
+    def await_results(self) -> None:
+        """Start a producer that sends tasks one by one, waits for each result, and records it."""
+        self._producers.append(self._start([sys.executable, "producer.py", "answers", self.seed]))
 
     def burst(self, count: int) -> float:
         """Send many quick tasks at once and wait for them. Return the number of tasks per second."""
@@ -222,6 +260,8 @@ class Cluster:
             Note(event, task_id, int(attempt), int(pid), float(at))
             for event, task_id, attempt, pid, at in self._lines("notes")
         ]
+        found.answers = [Answer(task_id, code, " ".join(text)) for task_id, code, *text in self._lines("answers")]
+        found.fenced = self.done.fenced
         with self.connect() as session:
             found.finals = [_final(row) for row in session.execute(_FINALS)]
             found.attempts = [_attempt(row) for row in session.execute(_ATTEMPTS)]

@@ -15,6 +15,7 @@ import psycopg
 from tests.chaos.checker import Timing
 from tests.chaos.cluster import Cluster, Place, choice, is_ready, pressure
 from tests.chaos.servers import PostgresServer
+from tests.chaos.strangers import Strangers
 from tests.support.workers import WorkerProcess, lives
 
 RECOVERED_WITHIN_S = 2.0
@@ -22,6 +23,23 @@ _TRY_FOR_S = 20.0
 _TRY_AGAIN_S = 0.1
 _CALM_S = 3.0
 _HANDLERS = 24
+_AFTERMATH_S = 6.0
+_STEP_S = 600.0
+_SEEN_WITHIN_S = 3.0
+_LOOK_EVERY_S = 0.5
+_MOST_BLOCKED_LOOKS = 2
+_FREEZES_S = [(0.3, 2.0), (5.5, 10.0)]
+"""Shorter than all limits of a worker, and longer than the time after which it gives up a heartbeat."""
+
+_BACKENDS = """
+    select pid from pg_stat_activity
+    where application_name like 'horsies%' and backend_type = 'client backend' order by pid
+"""
+_LIGHTWEIGHT_LOCKS = "select count(*) from pg_stat_activity where wait_event_type = 'LWLock' and state = 'active'"
+_SET_CLOCK = """
+    insert into horsies.clock (frozen_at, shift) values (null, make_interval(secs => %s))
+    on conflict ((true)) do update set shift = excluded.shift
+"""
 _NOTHING_LEFT = """
     select not exists (select from horsies.workers where id = any (%(ids)s))
        and not exists (select from horsies.tasks where worker_id = any (%(ids)s))
@@ -56,7 +74,10 @@ class Breaker:
         self._cluster = cluster
         self._server = server
         self._database = threading.Lock()
+        self._clock = threading.Lock()
+        self._shift_s = 0.0
         self._done = cluster.done
+        strangers = Strangers(cluster)
         self.faults: dict[str, Fault] = {
             "child killed": self.kill_child,
             "supervisor killed": self.kill_supervisor,
@@ -69,6 +90,10 @@ class Breaker:
             "connections cut": self.cut,
             "reply to COMMIT cut off": self.cut_reply,
             "network stalled": self.stall,
+            "backend frozen": self.freeze_backend,
+            "clock of the server set": self.set_clock,
+            "rows locked by a stranger": strangers.lock_rows,
+            "notification queue full": strangers.fill_notification_queue,
         }
 
     def carry_out(self, planned: list[Planned]) -> None:
@@ -115,6 +140,7 @@ class Breaker:
         if place is None or place.worker is None:
             return False
         ids = self._worker_ids(place.worker)
+        place.disturbed_at = time.monotonic()
         place.worker.signal(signal.SIGKILL)
         self._watch_recovery(place, ids, "the work of a killed supervisor", time.monotonic())
         return True
@@ -124,6 +150,7 @@ class Breaker:
         place = self._ready(rng)
         if place is None or place.worker is None:
             return False
+        place.disturbed_at = time.monotonic()
         place.worker.fork_server().kill()
         return True
 
@@ -134,6 +161,7 @@ class Breaker:
             return False
         worker = place.worker
         fork_server, ids = worker.fork_server(), self._worker_ids(worker)
+        place.disturbed_at = time.monotonic()
         with place.lock:  # so that the next worker is not started before both are dead
             worker.signal(signal.SIGSTOP)
             fork_server.suspend()
@@ -162,7 +190,7 @@ class Breaker:
                 time.sleep(_TRY_AGAIN_S / 5)
             end = time.monotonic()
             is_direct = place.url == self._cluster.observer_url
-            if is_direct and self._cluster.calm_since < begin - _CALM_S:
+            if is_direct and self._cluster.has_been_calm_since(begin - _CALM_S):
                 timing = Timing(what, end - begin, RECOVERED_WITHIN_S * pressure())
                 self._done.recoveries.append(timing)
 
@@ -172,8 +200,10 @@ class Breaker:
         if place is None or place.worker is None:
             return False
         worker = place.worker
+        place.disturbed_at = time.monotonic()
         worker.signal(signal.SIGSTOP)
         time.sleep(self._cluster.stale_s + rng.uniform(1.5, 3))
+        place.disturbed_at = time.monotonic()
         with suppress(ProcessLookupError):
             worker.signal(signal.SIGCONT)
         return True
@@ -189,12 +219,93 @@ class Breaker:
 
     def restart_server(self, _rng: random.Random) -> bool:
         """Crash the server, and start it again."""
-        with self._database:
-            self._note_disturbance()
+        with self._database, self._cluster.disturbed(heartbeats=True):
             self._server.crash()
             self._server.start()
-            self._note_disturbance()
         return True
+
+    def freeze_backend(self, rng: random.Random) -> bool:
+        """Stop a server process of a worker or a producer with SIGSTOP, and let it continue after a while.
+
+        A client may have given up its connection meanwhile; then the process finishes what nobody waits for. It is
+        released early if it seems to hold a lightweight lock, which stops the whole server.
+        """
+        with self._cluster.connect() as session:
+            found = session.execute(_BACKENDS).fetchall()
+        pid = choice(rng, found)
+        if pid is None:
+            return False
+        backend = psutil.Process(*pid)  # after its end, another process with this number gets no signal
+        if backend.name() != "postgres":
+            return False
+        seconds = rng.uniform(*rng.choice(_FREEZES_S))
+        release = threading.Timer(seconds, _resume, [backend])
+        with self._cluster.disturbed(heartbeats=True):
+            release.start()
+            try:
+                backend.suspend()
+                self._wait_while_server_works(seconds)
+            finally:
+                release.cancel()
+                _resume(backend)
+        return True
+
+    def _wait_while_server_works(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        blocked = 0
+        while time.monotonic() < deadline and blocked < _MOST_BLOCKED_LOOKS:
+            time.sleep(min(_LOOK_EVERY_S, max(0.0, deadline - time.monotonic())))
+            try:
+                with self._cluster.connect() as session:
+                    is_blocked = session.execute(_LIGHTWEIGHT_LOCKS).fetchone() != (0,)
+            except psycopg.Error:
+                return
+            blocked = blocked + 1 if is_blocked else 0
+
+    def set_clock(self, rng: random.Random) -> bool:
+        """Set the clock of the server by ten minutes: forward, or back and then forward again.
+
+        The clock never stays behind: a retry that is due at a time would then wait until the clock has come there
+        again. No worker may be declared dead for such a step.
+        """
+        with self._clock:
+            for seconds in rng.choice([(_STEP_S,), (-_STEP_S, _STEP_S)]):
+                begin = time.monotonic()
+                seen = {place.name: (place.worker, _count_fenced(place)) for place in self._undisturbed(begin)}
+                self._shift_s += seconds
+                self._write_shift()
+                time.sleep(_SEEN_WITHIN_S)
+                for place in self._undisturbed(begin):
+                    worker, fenced = seen.get(place.name, (None, 0))
+                    if worker is place.worker and _count_fenced(place) > fenced:
+                        what = f"the worker {place.name!r} was declared dead after a step of {seconds:+.0f} s"
+                        self._done.fenced.append(what)
+        return True
+
+    def _write_shift(self) -> None:
+        """Set the clock, and repeat that while the server cannot be reached."""
+        deadline = time.monotonic() + _TRY_FOR_S
+        while True:
+            try:
+                with self._cluster.connect() as session:
+                    session.execute(_SET_CLOCK, (self._shift_s,))
+                    return
+            except psycopg.Error:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_TRY_AGAIN_S)
+
+    def _undisturbed(self, begin: float) -> list[Place]:
+        """Return the places with a direct connection whose heartbeats no fault has disturbed recently."""
+        if not self._cluster.has_had_heartbeats_since(begin - _AFTERMATH_S):
+            return []
+        return [
+            place
+            for place in self._cluster.places
+            if place.url == self._cluster.observer_url
+            and is_ready(place.worker)
+            and place.disturbed_at < begin - _AFTERMATH_S
+        ]
 
     def cut(self, rng: random.Random) -> bool:
         """Close all connections of a proxy after a random number of further bytes."""
@@ -225,8 +336,14 @@ class Breaker:
         proxy.resume()
         return True
 
-    def _note_disturbance(self) -> None:
-        self._cluster.calm_since = time.monotonic()
+
+def _resume(process: psutil.Process) -> None:
+    with suppress(psutil.Error):
+        process.resume()
+
+
+def _count_fenced(place: Place) -> int:
+    return 0 if place.worker is None else place.worker.log().count("worker.fenced")
 
 
 def _pid(place: Place) -> int:

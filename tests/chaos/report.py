@@ -30,6 +30,11 @@ with independent records. CI runs 1 % of it for every change. This page is the r
 | connections cut | All connections of a TCP proxy end, in the middle of a message. |
 | reply to COMMIT cut off | The server commits, and the client never gets the reply. |
 | network stalled | The TCP proxy forwards nothing for a while. |
+| backend frozen | SIGSTOP to a server process of a worker or a producer, for up to 10 seconds; then it continues. |
+| clock of the server set | The clock that horsies reads jumps ten minutes forward, or back and then forward again. |
+| rows locked by a stranger | A transaction of another user locks rows of running tasks or of workflow runs, for up to 15 seconds. |
+| notification queue full | Another user listens, stays idle in a transaction, and fills the notification queue of the server. |
+| hostile role that notifies garbage | During all faults, a role that may only connect sends forged results, forged cancels and malformed notices. |
 | worker with a clock that is an hour off | Two of the workers, for the whole run. |
 | disk filled up | The disk of the server is full for a while. |
 | fail-over | The primary crashes, and its standby is promoted. |
@@ -41,7 +46,8 @@ two workers each.
 ## The load
 
 - **Tasks.** Two producers send quick, sleeping, asynchronous, retried, failing and limited tasks, and tasks that send
-  other tasks. A producer that gets an error repeats its send until it is accepted.
+  other tasks. A producer that gets an error repeats its send until it is accepted. One more producer sends tasks one by
+  one and waits for each result.
 - **Workflows.** In the mixed run, a third producer starts 200 workflow runs of 3 to 11 nodes, made from the seed. They have
   joins of all kinds, nodes that fail, nodes that continue after failures, sub-workflows and maps.
 - **Workers.** Four workers with two children each are restarted whenever they end. Two are connected directly, and two
@@ -59,6 +65,8 @@ database:
 - No attempt starts twice. Another attempt starts only after a failure that the retry policy names. Attempts of the same
   task do not overlap.
 - Every outcome comes from the process that the record names, and a claim has one outcome.
+- A producer that waits for a task gets the outcome that is stored.
+- A step of the server's clock does not make a worker that sends heartbeats count as dead.
 - Limits of queues hold.
 - All work is done within a minute after the last fault. The work of a killed supervisor is recovered within 2 seconds, and
   95 % of the throughput is back within a minute. On an overloaded machine, these times are multiplied by the load per
@@ -75,11 +83,13 @@ database (`tests/support/workflow_oracle.py`):
   crash does not change an outcome. Only the task that builds a sub-workflow has no retry policy and may fail its node with
   WORKER_CRASHED.
 
-To show that the checkers detect violations, four *broken builds* run as well. Each is horsies with one protection
+To show that the checkers detect violations, seven *broken builds* run as well. Each is horsies with one protection
 removed, and the checkers must report it.
 
 ## What is not tested
 
+- a clock of the server that stays behind: a retry that became due by the earlier time then waits until that time comes
+  again;
 - loss of a disk;
 - a server that acknowledges fsync without writing to disk;
 - a hypervisor that suspends a whole machine;

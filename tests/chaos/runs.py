@@ -14,6 +14,7 @@ from tests.chaos.checker import CRASHED, Evidence, Timing, Violation, check
 from tests.chaos.cluster import Cluster, Place, pressure, skewed
 from tests.chaos.faults import Breaker, fail_over, plan
 from tests.chaos.servers import PostgresServer, SmallDisk
+from tests.chaos.strangers import HostileRole
 from tests.chaos.workflow_checker import FlowEvidence, check_flows
 from tests.support.proxy import Proxy
 from tests.support.server import PASSWORD
@@ -36,6 +37,10 @@ FULL: dict[str, int] = {
     "connections cut": 300,
     "reply to COMMIT cut off": 100,
     "network stalled": 50,
+    "backend frozen": 40,
+    "clock of the server set": 20,
+    "rows locked by a stranger": 60,
+    "notification queue full": 20,
 }
 FULL_SECONDS = 900.0
 FULL_RUNS = 200
@@ -84,7 +89,7 @@ class Setting:
 
 
 def mixed(folder: Path, setting: Setting, name: str = "mixed") -> Run:
-    """Mix all faults of processes, connections and the server."""
+    """Mix all faults of processes, connections, the server and its other users."""
     server = PostgresServer(folder / "server")
     server.create()
     server.start()
@@ -98,17 +103,22 @@ def mixed(folder: Path, setting: Setting, name: str = "mixed") -> Run:
         Place("an hour early, prefetching", server.url, {"CHAOS_PREFETCH": "4"} | skewed(+1)),
     ]
     breaker = Breaker(cluster, server)
+    hostile = HostileRole(cluster, setting.seed)
     planned = plan(setting.seed, setting.counts, setting.seconds)
 
     def faults() -> None:
-        breaker.carry_out(planned)
+        with hostile.at_work():
+            breaker.carry_out(planned)
+        cluster.done.counts["hostile role that notifies garbage"] = 1
 
     try:
+        server.use_test_clock()
         cluster.open(to_producers, server.url, places)
         run = _carry_out(cluster, setting, Run(name, setting.seed), faults)
     finally:
         cluster.kill()
         server.stop()
+    run.events["notices of the hostile role"] = hostile.notices
     if not skewed(1):
         run.remarks.append("libfaketime is not installed, so no clock was wrong")
     else:
@@ -189,6 +199,8 @@ def _carry_out(cluster: Cluster, setting: Setting, run: Run, faults: Callable[[]
     say("workers are ready")
     before = sorted(cluster.burst(setting.bursts) for _ in range(3))[1] if setting.bursts else 0.0
     cluster.produce(2, setting.per_second, setting.names)
+    if not setting.names:
+        cluster.await_results()
     if setting.runs:
         cluster.start_runs(setting.runs, setting.seconds)
     say(f"faults begin; {before:.0f} quick tasks a second before them")
@@ -288,6 +300,11 @@ BROKEN_BUILDS = [
     ),
     BrokenBuild("reconcile_missing", {"reply to COMMIT cut off": 60}, frozenset({"every task ends"})),
     BrokenBuild("replay_without_second_look", {"reply to COMMIT cut off": 60}, frozenset({"never twice by surprise"})),
+    BrokenBuild("cancel_notice_believed", {"child killed": 10}, frozenset({"tasks end as they may"}), "nap_again", 3.0),
+    BrokenBuild("result_notice_believed", {"child killed": 10}, frozenset({"answers are true"})),
+    BrokenBuild(
+        "death_by_server_clock", {"clock of the server set": 3}, frozenset({"living workers keep their tasks"})
+    ),
 ]
 BROKEN_BUILD_TRIES = 3
 

@@ -20,6 +20,7 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "wal_keep_size": "64MB",
     "hot_standby": "on",
+    "max_notify_queue_pages": "64",  # the smallest, so that the queue can be filled
     "log_min_messages": "warning",
 }
 _BALLAST_CHUNK = 1 << 20
@@ -72,6 +73,11 @@ class PostgresServer:
     def connect(self) -> psycopg.Connection:
         """Open a session of the superuser."""
         return psycopg.connect(self.url, autocommit=True, connect_timeout=5, application_name="harness")
+
+    def use_test_clock(self) -> None:
+        """Let all later sessions read the time of horsies with the shift in its table `clock`."""
+        with self.connect() as session:
+            session.execute("alter database postgres set horsies_test.clock = 'on'")
 
     def crash(self) -> None:
         """Stop as `pg_ctl stop --mode=immediate` does, without a checkpoint and without informing clients."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.checker import Attempt, Evidence, Final, Kind, Note, Sent, Timing, bound, check
+from tests.chaos.checker import Answer, Attempt, Evidence, Final, Kind, Note, Sent, Timing, bound, check
 
 KINDS = {
     "once": Kind(frozenset({None})),
@@ -99,6 +99,24 @@ def test_one_send_that_made_two_tasks(correct: Evidence) -> None:
         correct.notes += ran(name)
         correct.finals.append(replace(done(name, "offspring"), origin=("a", 1)))
     assert promises(correct) == {"a replayed send is one task"}
+
+
+def test_answers_that_are_stored(correct: Evidence) -> None:
+    correct.answers += [Answer("a", "-", "1 7"), Answer("c", "ALWAYS", ""), Answer("d", "WORKER_CRASHED", "")]
+    assert check(correct) == []
+
+
+@pytest.mark.parametrize(
+    "told", [Answer("a", "-", "forged"), Answer("a", "FORGED", ""), Answer("c", "-", "1 7"), Answer("live", "-", "1 7")]
+)
+def test_an_answer_that_is_not_stored(correct: Evidence, told: Answer) -> None:
+    correct.answers.append(told)
+    assert promises(correct) == {"answers are true"}
+
+
+def test_a_living_worker_that_was_declared_dead(correct: Evidence) -> None:
+    correct.fenced.append("the worker 'direct' was declared dead after a step of +600 s")
+    assert promises(correct) == {"living workers keep their tasks"}
 
 
 def test_an_attempt_that_began_twice(correct: Evidence) -> None:

@@ -2,6 +2,7 @@
 
 producer.py load SEED PER_SECOND NAMES  until SIGTERM; NAMES (a,b,c) selects tasks
 producer.py runs SEED COUNT SECONDS     starts COUNT workflow runs, spread over the time
+producer.py answers SEED               until SIGTERM sends tasks one by one and records each result
 producer.py burst COUNT                 sends COUNT tasks at once, waits for them if COUNT > 1, and prints the seconds
 """
 
@@ -19,6 +20,7 @@ from horsies import Err
 
 SECRET = "s3cret-argument"
 PAUSE = Path("pause")
+UNKNOWN = ("WAIT_TIMEOUT", "BROKER_ERROR")  # the task has not ended, or the database does not answer
 MAKERS: list[tuple[int, Callable[[random.Random], tuple[str, tuple[object, ...]]]]] = [
     (30, lambda _: ("quick", (SECRET,))),
     (15, lambda _: ("quick_again", (SECRET,))),
@@ -71,6 +73,35 @@ def load(seed: str, per_second: float, names: str) -> None:
     tasks.app.close()
 
 
+def answers(seed: str) -> None:
+    """Send tasks one by one, wait for the result of each, and record it."""
+    stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
+    rng = random.Random(f"{seed} answers")  # noqa: S311
+    while not stop:
+        task_id = send("nap", (rng.uniform(0.05, 1.0),), rng, stop)
+        if task_id is not None:
+            record_answer(task_id, stop)
+        time.sleep(rng.uniform(0.0, 0.3))
+    tasks.app.close()
+
+
+def record_answer(task_id: str, stop: list[int]) -> None:
+    """Wait for the result of a task and record it. After SIGTERM, give up within 30 seconds."""
+    give_up_at = None
+    while give_up_at is None or time.monotonic() < give_up_at:
+        answer = tasks.app.get_result(task_id, timeout_ms=2_000)
+        if answer.is_ok():
+            tasks.write("answers", f"{task_id} - {answer.ok_value}")
+            return
+        code = str(answer.err_value.error_code)
+        if code not in UNKNOWN:
+            tasks.write("answers", f"{task_id} {code} ")
+            return
+        if stop and give_up_at is None:
+            give_up_at = time.monotonic() + 30
+
+
 def start(name: str, stop: list[int]) -> None:
     """Start a run with replays until it is accepted. After SIGTERM, give up within 30 seconds."""
     spec = flows.flow(name)
@@ -121,5 +152,7 @@ if __name__ == "__main__":
             load(seed, float(rate), names)
         case ["runs", seed, count, seconds]:
             runs(seed, int(count), float(seconds))
+        case ["answers", seed]:
+            answers(seed)
         case ["burst", count]:
             burst(int(count))
