@@ -184,6 +184,11 @@ class Claimer:
         self._exchange_no += 1
         return request, starting, releases, self._exchange_no, self._wake_generation
 
+    @property
+    def last_exchange(self) -> int:
+        """The number of the latest exchange that may have claimed tasks."""
+        return self._exchange_no
+
     def calls(self, batch: ExchangeBatch) -> list[Call[Claim]]:
         """The claims of a batch: tasks to start, and tasks to prefetch, under the number of the exchange."""
         others = sum(each.request.slots for each in self._state.in_flight if each is not batch)

@@ -149,7 +149,8 @@ class Reconciler:
 
     async def _reconcile(self, held: Sequence[Fence]) -> set[UUID]:
         try:
-            return await self._connection.call(worker_queries.reconcile(self._state.identity.worker_id, held))
+            worker_id, last_exchange = self._state.identity.worker_id, self._claimer.last_exchange
+            return await self._connection.call(worker_queries.reconcile(worker_id, held, last_exchange))
         except CallFailedError as failure:
             if not finds_other_schema(failure):
                 raise

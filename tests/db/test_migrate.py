@@ -279,6 +279,7 @@ def test_a_role_may_migrate_a_schema_that_was_made_for_it(db: Session, role: str
     db.execute(f"create schema mine authorization {role}".encode())
     db.execute(f"set role {role}".encode())
     assert migrate(db, "mine") == EVERYTHING
+    db.execute("reset role")
     assert describe(db, "mine") == describe(db, DEFAULT_SCHEMA)
 
 

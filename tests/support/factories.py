@@ -177,7 +177,7 @@ class DrivenWorker:
 
     def reconcile(self, *held: Fence) -> set[UUID]:
         """Reconcile the held claims; return the tasks that are lost."""
-        return call(self.session, worker_queries.reconcile(self.id, held))
+        return call(self.session, worker_queries.reconcile(self.id, held, self.exchange_no))
 
     def heartbeat(self, ahead_s: float | None = None) -> bool:
         """Send a heartbeat with the number of seconds by which the worker's clock is ahead."""

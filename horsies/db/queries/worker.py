@@ -294,13 +294,14 @@ def release(worker_id: UUID, fences: Sequence[Fence]) -> Call[set[UUID]]:
     return Call("select * from horsies.release(%s, %s::uuid[], %s::bigint[])", (worker_id, *_fences(fences)), _ids)
 
 
-def reconcile(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
+def reconcile(worker_id: UUID, held: Sequence[Fence], last_exchange: int) -> Call[set[UUID]]:
     """Compare the claims that a worker holds with the database; returns the tasks that it has lost.
 
-    All other claims of the worker are returned to the queue.
+    All other claims of the worker are returned to the queue, except those of exchanges after ``last_exchange``: the
+    server may run this call late, when the worker has given it up and has claimed other tasks.
     """
-    sql = "select * from horsies.reconcile(%s, %s::uuid[], %s::bigint[])"
-    return Call(sql, (worker_id, *_fences(held)), _ids, hint=announce())
+    sql = "select * from horsies.reconcile(%s, %s::uuid[], %s::bigint[], %s::bigint)"
+    return Call(sql, (worker_id, *_fences(held), last_exchange), _ids, hint=announce())
 
 
 def lost_claims(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:

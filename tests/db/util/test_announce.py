@@ -38,7 +38,7 @@ def test_what_was_rolled_back_is_not_sent(db: Session, other: Session) -> None:
 CALLS: dict[str, Call[object]] = {
     "reap": worker_queries.reap(None, 1),
     "expire": worker_queries.expire(1),
-    "reconcile": worker_queries.reconcile(numbered_id(1), []),
+    "reconcile": worker_queries.reconcile(numbered_id(1), [], 1),
     "renew": worker_queries.renew(numbered_id(1), [], 1, 1),
     "start": worker_queries.start(numbered_id(1), []),
     "maintenance": worker_queries.maintenance_call(worker_queries.expire(1)),

@@ -23,7 +23,7 @@ CALLS: dict[str, Callable[[], Call[Any]]] = {
     "renew": lambda: worker_queries.renew(uuid7(), [FENCE], 1, 1),
     "finish": lambda: worker_queries.finish(uuid7(), HOSTNAME, [done(FENCE)]),
     "release": lambda: worker_queries.release(uuid7(), [FENCE]),
-    "reconcile": lambda: worker_queries.reconcile(uuid7(), [FENCE]),
+    "reconcile": lambda: worker_queries.reconcile(uuid7(), [FENCE], 1),
     "reap": lambda: worker_queries.reap(None, 10),
     "expire": lambda: worker_queries.expire(10),
 }

@@ -5,9 +5,10 @@ from copy import replace
 import pytest
 from uuid_utils.compat import uuid7
 
+from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import Fence
 from tests.support.factories import DrivenWorker, done, prefetch, reap, send
-from tests.support.sessions import NotificationListener, Session, row
+from tests.support.sessions import NotificationListener, Session, call, row
 
 
 @pytest.fixture
@@ -40,6 +41,23 @@ def test_a_task_known_by_an_older_claim_only_goes_back_and_is_lost(db: Session, 
     assert new.task_id == old.task_id
     assert worker.reconcile(old) == {old.task_id}
     assert row(db, "tasks", old.task_id)["status"] == "PENDING"
+
+
+def test_a_call_that_the_server_runs_late_leaves_newer_claims_alone(db: Session, worker: DrivenWorker) -> None:
+    """A frozen server process runs the call after the worker has given it up, compared again and claimed."""
+    unknown = worker.claim_one()
+    late_call = worker_queries.reconcile(worker.id, [], worker.exchange_no)
+    assert worker.reconcile() == set()
+    newer = worker.claim(3)
+    call(db, late_call)
+    assert {row(db, "tasks", fence.task_id)["status"] for fence in newer} == {"RUNNING"}
+    assert unknown.task_id in {fence.task_id for fence in newer}
+
+
+def test_a_worker_of_an_older_version_names_no_exchange(db: Session, worker: DrivenWorker) -> None:
+    lost = worker.claim_one()
+    db.execute("select * from horsies.reconcile(%s, '{}', '{}')", (worker.id,))
+    assert row(db, "tasks", lost.task_id)["status"] == "PENDING"
 
 
 def test_fences_that_the_database_lacks_are_returned(db: Session, worker: DrivenWorker) -> None:

@@ -127,6 +127,21 @@ def test_the_outcomes_of_a_refused_batch_are_sent_one_by_one_and_only_the_guilty
     assert taken(completer).outcomes == [new]
 
 
+def test_a_refused_outcome_does_not_travel_behind_others() -> None:
+    completer = new_completer()
+    older, refused = outcome(), outcome()
+    add(completer, older)
+    lost = taken(completer)
+    add(completer, refused)
+    batch = taken(completer)
+    completer.put_back(batch)
+    completer.isolate(batch, "too large")
+    completer.put_back(lost)
+    assert taken(completer).outcomes == [older]
+    [alone] = taken(completer).outcomes
+    assert alone.fence == refused.fence
+
+
 def test_a_refused_outcome_frees_its_memory() -> None:
     completer = new_completer()
     add(completer, outcome(MAX_HELD_BYTES + 1))

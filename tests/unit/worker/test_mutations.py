@@ -91,9 +91,15 @@ MUTATIONS = {
     ),
     "refused outcomes travel alone": (
         "completer.py",
+        "            if is_isolated:",
+        "            if not taken:",
+        f"{COMPLETER}::test_the_outcomes_of_a_refused_batch_are_sent_one_by_one_and_only_the_guilty_one_fails",
+    ),
+    "a refused outcome joins no batch": (
+        "completer.py",
         "if taken and (is_isolated or ",
         "if taken and (",
-        f"{COMPLETER}::test_the_outcomes_of_a_refused_batch_are_sent_one_by_one_and_only_the_guilty_one_fails",
+        f"{COMPLETER}::test_a_refused_outcome_does_not_travel_behind_others",
     ),
     "a failed commit blames no outcome": (
         "exchange.py",
