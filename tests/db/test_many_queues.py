@@ -14,7 +14,7 @@ QUEUES = [f"q{number}" for number in range(1000)]
 PRIORITIES = 20
 _FILL = """
     insert into horsies.tasks (id, task_name, queue, priority, args, run_at, sent_at, fingerprint)
-    select gen_random_uuid(), %s, 'q' || q, p, '{}', horsies.now() + make_interval(secs => %s), horsies.now(), ''
+    select md5(random()::text || q || p)::uuid, %s, 'q' || q, p, '{}', horsies.now() + make_interval(secs => %s), horsies.now(), ''
     from generate_series(0, %s::int) as q cross join generate_series(1, 20) as p cross join generate_series(1, %s::int)
 """
 

@@ -29,10 +29,10 @@ _LOCKS = "select count(*) from pg_locks where pid = pg_backend_pid() and locktyp
 def years(db: Session) -> Session:
     """A database with a partition for each of the last 400 days."""
     db.execute("""
-        do $$ begin for day in 1 .. 400 loop
+        do $$ declare current date := now() at time zone 'UTC'; begin for day in 1 .. 400 loop
             execute format('create table horsies.history_%s partition of horsies.history for values from (%L) to (%L)',
-                to_char(current_date - day, 'YYYYMMDD'), current_date - day || ' 00:00+00',
-                current_date - day + 1 || ' 00:00+00');
+                to_char(current - day, 'YYYYMMDD'), current - day || ' 00:00+00',
+                current - day + 1 || ' 00:00+00');
         end loop; end $$""")
     return db
 

@@ -16,7 +16,15 @@ create function horsies.move_to_history(
 language plpgsql as $function$
 declare
     ended_ids uuid[];
-    nodes horsies.history[];
+    nodes uuid[];
+    runs uuid[];
+    indexes int[];
+    items int[];
+    names text[];
+    statuses text[];
+    node_results json[];
+    node_codes text[];
+    starts timestamptz[];
 begin
     with ended as (
         delete from horsies.tasks t
@@ -39,13 +47,23 @@ begin
                e.started_at, clock, e.fingerprint, e.idempotency_key, e.progress, e.workflow_id, e.node_index,
                e.root_id, e.item, e.rerun_of
         from ended e
-        returning h.id, case when h.workflow_id is not null then h end as node
+        returning h.id, h.workflow_id, h.node_index, h.item, h.task_name, h.status, h.result, h.error_code,
+                  h.started_at
     )
-    select array_agg(kept.id), array_agg(kept.node) filter (where (kept.node).id is not null)
-    into ended_ids, nodes
-    from kept;
+    select array_agg(k.id), array_agg(k.id) filter (where k.workflow_id is not null),
+           array_agg(k.workflow_id) filter (where k.workflow_id is not null),
+           array_agg(k.node_index) filter (where k.workflow_id is not null),
+           array_agg(k.item) filter (where k.workflow_id is not null),
+           array_agg(k.task_name) filter (where k.workflow_id is not null),
+           array_agg(k.status) filter (where k.workflow_id is not null),
+           array_agg(k.result) filter (where k.workflow_id is not null),
+           array_agg(k.error_code) filter (where k.workflow_id is not null),
+           array_agg(k.started_at) filter (where k.workflow_id is not null)
+    into ended_ids, nodes, runs, indexes, items, names, statuses, node_results, node_codes, starts
+    from kept k;
     if nodes is not null then
-        perform horsies.workflow_note(nodes, clock);
+        perform horsies.workflow_note(
+            nodes, runs, indexes, items, names, statuses, node_results, node_codes, starts, clock);
     end if;
     return ended_ids;
 end
