@@ -47,7 +47,7 @@ def test_claimed_to_running_by_start(db: Session) -> None:
 def test_claimed_to_pending_by_release(db: Session) -> None:
     task_id = send(db)
     worker = DrivenWorker(db)
-    assert worker.release(*worker.prefetch()) == 1
+    assert worker.release(*worker.prefetch()) == set()
     assert status(db, task_id) == "PENDING"
 
 
@@ -61,7 +61,7 @@ def test_running_to_pending_by_retry(db: Session) -> None:
 def test_running_to_pending_by_release(db: Session) -> None:
     task_id = send(db)
     worker = DrivenWorker(db)
-    assert worker.release(worker.claim_one()) == 1
+    assert worker.release(worker.claim_one()) == set()
     assert status(db, task_id) == "PENDING"
 
 

@@ -53,12 +53,6 @@ def test_a_migration_does_not_need_the_lock_when_there_is_nothing_to_do(holder: 
         assert again.is_prepared
 
 
-def test_statements_of_a_migration_wait_for_locks_as_before(database: Database) -> None:
-    with database.connect() as connection, connection.transaction():
-        migrate._take_lock(connection)
-        assert scalar(connection, "select current_setting('lock_timeout')") == "0"
-
-
 def test_a_caller_that_is_cancelled_does_not_wait(holder: Session, database: Database) -> None:
     async def give_up() -> None:
         preparing = asyncio.create_task(prepare_in_thread(database))

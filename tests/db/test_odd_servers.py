@@ -167,7 +167,8 @@ def test_days_of_history_are_those_of_utc(db: Session, database_url: str, zone: 
         move_clock(db, 1)
         second = ended_task(odd)
         move_clock(db, 24 * 3600)
-        assert call(odd, worker_queries.prune(24)) > 0
+        while call(odd, worker_queries.prune(24)):  # each call is one step
+            continue
         assert column(odd, "select id from horsies.history") == [second]
     db.execute("set timezone = 'UTC'")
     db.execute("set datestyle = 'ISO'")
