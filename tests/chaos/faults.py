@@ -23,7 +23,7 @@ _TRY_FOR_S = 20.0
 _TRY_AGAIN_S = 0.1
 _CALM_S = 3.0
 _HANDLERS = 24
-_AFTERMATH_S = 6.0
+_SETTLING_S = 6.0
 _STEP_S = 600.0
 _SEEN_WITHIN_S = 3.0
 _LOOK_EVERY_S = 0.5
@@ -297,14 +297,14 @@ class Breaker:
 
     def _undisturbed(self, begin: float) -> list[Place]:
         """Return the places with a direct connection whose heartbeats no fault has disturbed recently."""
-        if not self._cluster.has_had_heartbeats_since(begin - _AFTERMATH_S):
+        if not self._cluster.has_had_heartbeats_since(begin - _SETTLING_S):
             return []
         return [
             place
             for place in self._cluster.places
             if place.url == self._cluster.observer_url
             and is_ready(place.worker)
-            and place.disturbed_at < begin - _AFTERMATH_S
+            and place.disturbed_at < begin - _SETTLING_S
         ]
 
     def cut(self, rng: random.Random) -> bool:

@@ -107,10 +107,10 @@ def test_answers_that_are_stored(correct: Evidence) -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [Answer("a", "-", "forged"), Answer("a", "FORGED", ""), Answer("c", "-", "1 7"), Answer("live", "-", "1 7")]
+    "answered", [Answer("a", "-", "forged"), Answer("a", "FORGED", ""), Answer("c", "-", "1 7"), Answer("live", "-", "1 7")]
 )
-def test_an_answer_that_is_not_stored(correct: Evidence, told: Answer) -> None:
-    correct.answers.append(told)
+def test_an_answer_that_is_not_stored(correct: Evidence, answered: Answer) -> None:
+    correct.answers.append(answered)
     assert promises(correct) == {"answers are true"}
 
 
