@@ -161,6 +161,7 @@ def commands(ids: dict[str, UUID], names: list[str]) -> list[list[str]]:
         *(["schedules", action, app, each] for action in ("pause", "resume", "run") for each in (name, f"{HOSTILE}z")),
         *(["workflows", action, app, run] for action in ("pause", "resume", "cancel")),
         ["workflows", "show", app, HOSTILE],
+        ["db", "repair", app, "--yes"],
         ["tasks", "rerun", app, str(ids["failed"])],
         ["tasks", "rerun", app, f"--name={HOSTILE}"],
         ["tasks", "show", app, HOSTILE],

@@ -4,9 +4,10 @@
 -- must kill those tasks.
 --
 -- The worker must have no exchange in flight. An orphaned server process may commit a claim later, so workers call
--- this after each reconnect and at every heartbeat. An orphaned server process may also run this call itself late, when
--- the worker has claimed other tasks and runs them. Therefore the worker passes the number of the last exchange that it
--- had sent, and claims of later exchanges are left alone. (Null, from workers of older versions: all claims count.)
+-- this after each reconnect and at every heartbeat. An orphaned server process may also run this call itself late,
+-- when the worker has claimed other tasks and runs them. Therefore the worker passes the number of the last exchange
+-- that it had sent, and claims of later exchanges are left alone. (Null, from workers of older versions: all claims
+-- count.)
 --
 -- Planner settings: see docs/architecture.md.
 -- Locks: task rows in the order of their ids, SKIP LOCKED: a claim that another transaction holds is returned by a
