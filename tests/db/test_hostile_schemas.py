@@ -54,7 +54,10 @@ TYPES = ["text", "uuid", "json", "bytea", "timestamptz", "float8", "int4", "int8
 OPERANDS = ["text", "uuid", "integer", "bigint", "boolean", "date", "interval", "timestamp with time zone", "json"]
 _FOREIGN_REFERENCES = """
     select referencing.identity
-    from pg_catalog.pg_depend d
+    from (
+        select * from pg_catalog.pg_depend
+        where classid operator(pg_catalog.<>) 0 offset 0 -- 0: an object of the system, before PostgreSQL 14
+    ) as d
     cross join lateral pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) as referencing
     cross join lateral pg_catalog.pg_identify_object(d.refclassid, d.refobjid, d.refobjsubid) as referenced
     where referencing.identity ~ '^(horsies|jobs|by_hand)\\.| on (horsies|jobs|by_hand)\\.'

@@ -59,6 +59,8 @@ def describe(session: psycopg.Connection[Any], schema: str) -> str:
     (shown,) = session.execute("select to_regnamespace(%s)::text", (name,)).fetchone() or ("",)
     lines: list[str] = []
     for title, sql in _PARTS.items():
-        found = sorted(line for (line,) in session.execute(sql.encode(), {"schema": name}))
+        with session.transaction():
+            session.execute("set local timezone = 'UTC'")  # constraints are shown in the time zone of the session
+            found = sorted(line for (line,) in session.execute(sql.encode(), {"schema": name}))
         lines += [f"== {title}", *(line.replace(f"{shown}.", "") for line in found), ""]
     return "\n".join(lines)
