@@ -107,7 +107,8 @@ def test_answers_that_are_stored(correct: Evidence) -> None:
 
 
 @pytest.mark.parametrize(
-    "answered", [Answer("a", "-", "forged"), Answer("a", "FORGED", ""), Answer("c", "-", "1 7"), Answer("live", "-", "1 7")]
+    "answered",
+    [Answer("a", "-", "forged"), Answer("a", "FORGED", ""), Answer("c", "-", "1 7"), Answer("live", "-", "1 7")],
 )
 def test_an_answer_that_is_not_stored(correct: Evidence, answered: Answer) -> None:
     correct.answers.append(answered)
