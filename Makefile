@@ -8,7 +8,7 @@ PYTEST_ARGS ?= -n $(shell nproc | awk '{ print int($$1 * 3 / 2 + 0.5) }')
 # an owner, a worker, a producer and an operator that are separate roles with the least rights.
 ODD_ENVIRONMENT := HORSIES_TEST_SCHEMA='My "odd" schema' HORSIES_TEST_SETTINGS=odd HORSIES_TEST_ROLES=1
 IN_ODD_ENVIRONMENT := $(addprefix tests/e2e/test_,$(addsuffix .py,outcomes cancelling progress workflows workflows_cli \
-	scheduler cli_schedules queues looking maintenance bulk_commands heartbeats read_only_default)) \
+	scheduler cli_schedules queues looking maintenance heartbeats read_only_default)) \
 	--deselect tests/e2e/test_scheduler.py::test_ten_days_of_schedulers_that_are_killed_and_stopped_at_random
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
