@@ -17,7 +17,9 @@ from horsies.errors import ConfigurationError, ErrorCode
 from horsies.rendering import printable
 from horsies.version import __version__
 
-_PARTITION_DAYS = 14
+PARTITION_DAYS = 14
+"""For how many days ahead partitions of history are created."""
+
 _MAX_LOCK_WAIT_S = 10
 _LISTED = 5
 _ENCODINGS_OF_ANY_TEXT = ("UTF8", "SQL_ASCII", None)  # None: a pooler does not report it
@@ -293,7 +295,7 @@ def restore_row(connection: psycopg.Connection, schema: str) -> list[str]:
 def _add_partitions(connection: psycopg.Connection, schema: str) -> None:
     """Create the partitions of the next days, unless readers of history are in the way; workers create them, too."""
     with suppress(errors.LockNotAvailable), connection.transaction():
-        connection.execute(bind("select horsies.add_partitions(%s)", schema), (_PARTITION_DAYS,))
+        connection.execute(bind("select horsies.add_partitions(%s)", schema), (PARTITION_DAYS,))
 
 
 def _validate_constraints(connection: psycopg.Connection, schema: str) -> None:
@@ -382,7 +384,7 @@ def plain_sql(schema: str) -> str:
         *sqlfiles.migrations().values(),
         *sqlfiles.functions().values(),
         restrict_functions(DEFAULT_SCHEMA),
-        f"select horsies.add_partitions({_PARTITION_DAYS});",
+        f"select horsies.add_partitions({PARTITION_DAYS});",
         admin("record_version").replace("%s, %s, %s", _version_literals(schema)),
         ";",
         admin("record_comment"),

@@ -130,9 +130,9 @@ def _send_group(
     prepared: dict[bytes, bytes] | None,
     calls: Sequence[Call[Any]],
 ) -> _Sent:
-    """Send one transaction. Where it needs settings of its own, it is begun and committed explicitly.
+    """Send one transaction. A transaction with special settings is begun and committed explicitly.
 
-    A notification needs none: its transaction may fail, and must not leave a failed transaction open.
+    A notification needs no settings: its transaction may fail, and must not leave a failed transaction open.
     """
     only_notifies = all(isinstance(call, Notice) for call in calls)
     needed = [database.transaction_settings(connection)] if database.shares_sessions and not only_notifies else []

@@ -11,15 +11,15 @@ from horsies.rendering import printable
 WORKER_CONNECTIONS = 5
 """The connections of a worker: two for exchanges, and one each for heartbeats, notices and maintenance."""
 
-SCHEDULER_CONNECTIONS = 2
-"""The further connections of a worker that runs schedules."""
+SCHEDULER_CONNECTIONS = 1
+"""The further connection of a worker that runs schedules."""
 
 
 class Restriction(NamedTuple):
     """One restriction.
 
     Attributes:
-        found: what it is, and what follows from it.
+        found: a description of the restriction and of its consequences.
         fix: how to remove it; None: horsies works in spite of it.
     """
 

@@ -41,7 +41,7 @@ _RESULT = re.compile(
 
 
 class Hearing(NamedTuple):
-    """What a waiter knows about the listener.
+    """The state of the listener, as a waiter sees it.
 
     Attributes:
         is_deaf: Whether notifications do not arrive at the moment, so that the waiter has to query itself.

@@ -182,6 +182,6 @@ class Completer:
         self._makes_work |= busy.makes_work
 
     def busy_for(self, seconds: float) -> list[UUID]:
-        """Return the tasks whose outcomes have been busy for at least so many seconds."""
+        """Return the tasks whose outcomes have been busy for at least this number of seconds."""
         latest = suspend_clock() - seconds
         return [fence.task_id for fence, since in self._busy_since.items() if since <= latest]

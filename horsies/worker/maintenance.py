@@ -9,6 +9,7 @@ from typing import Any
 
 from horsies.config.app import RecoveryConfig
 from horsies.db.connection import WorkerConnection
+from horsies.db.migrate import PARTITION_DAYS
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries import worker as worker_queries
@@ -20,7 +21,6 @@ from horsies.worker.silence import SilenceObserver
 
 _MAX_ROWS = 1000
 _MAX_RUNS = 20
-_PARTITION_DAYS = 14
 _MAX_SECONDS_OF_A_JOB = 1.0
 
 
@@ -50,7 +50,7 @@ def maintenance_jobs(recovery: RecoveryConfig, silence: SilenceObserver | None =
     keep_hours = recovery.terminal_record_retention_hours
     found = [
         MaintenanceJob("expire", lambda: worker_queries.expire(_MAX_ROWS), _MAX_ROWS),
-        MaintenanceJob("add_partitions", lambda: worker_queries.add_partitions(_PARTITION_DAYS, keep_hours)),
+        MaintenanceJob("add_partitions", lambda: worker_queries.add_partitions(PARTITION_DAYS, keep_hours)),
     ]
     if recovery.auto_fail_stale_running:
         found.insert(0, MaintenanceJob("reap", lambda: worker_queries.reap(None, _MAX_ROWS), _MAX_ROWS))
@@ -108,7 +108,7 @@ class MaintenanceService:
         return is_full
 
     async def _observe(self) -> None:
-        """Look which workers have sent heartbeats. Every worker does, whoever runs the maintenance."""
+        """Read which workers have sent heartbeats. Every worker does this, also if another one runs the maintenance."""
         asked_at = suspend_clock()
         try:
             workers = await self._connection.call(worker_queries.worker_beats())

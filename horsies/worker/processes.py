@@ -84,7 +84,7 @@ class ProcessManager:
     ``_children``       number of the child  its fork is requested               it is dead
     ``_by_pid``         process id           FORKED arrives                      EXITED arrives
     ``_current``        slot                 its fork is requested               replaced by None, and then by the next
-                                                                                 child, when it is to be replaced
+                                                                                 child, when it must be replaced
     ``predecessors``    (list in the         its replacement's fork is           the replacement is replaced itself;
                         replacement)         requested, if it has jobs left      moves to the next one if it has jobs
     ``_delayed_slots``  slot                 too many predecessors are blocked   a replacement is started in the slot

@@ -70,7 +70,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         verdict: ``accepted``, ``duplicate``, ``stale``, or ``busy``: another transaction holds the task's row or its
-            root run, so nothing was written, and the outcome is to be sent again.
+            root run, so nothing was written. The worker sends the outcome again.
         error_code: the stored code. It differs from the code of the outcome if the database has refused the result.
         due_again: when the task is retried; None: it is not.
     """
