@@ -114,8 +114,8 @@ class WorkerConnection:
 
     @property
     def is_open(self) -> bool:
-        """Whether the connection is open."""
-        return self._connection is not None
+        """Whether the connection is open, as far as is known: it may have been lost after the last reply."""
+        return self._connection is not None and not self._connection.closed
 
     async def open(self) -> Connection:
         """Open the connection, without retries; an open connection is closed first.
@@ -133,7 +133,7 @@ class WorkerConnection:
     async def _is_usable(self, fallback: "WorkerConnection") -> bool:
         """Whether calls can use this connection and need no fallback; opens it if that is possible."""
         async with self._lock:
-            if self._connection is not None:
+            if self.is_open:
                 return True
             is_refused = self._refused_until is not None and monotonic() < self._refused_until
             if is_refused or not fallback.is_open:
@@ -168,7 +168,9 @@ class WorkerConnection:
             return await self._fallback.transactions(*groups)
         async with self._lock:  # renewals of leases share a connection with exchanges
             try:
-                connection = self._connection or await self.open()
+                connection = self._connection
+                if connection is None or connection.closed:
+                    connection = await self.open()
                 return await round_trip_async(self._database, connection, *groups)
             except psycopg.Error as error:
                 await self.close()

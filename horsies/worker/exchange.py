@@ -157,14 +157,16 @@ class Exchange:
             event("connection.lost", level=logging.WARNING, reason=failure.message)
         await self.flush()
 
-    def lane_services(self) -> list[Coroutine[Any, Any, None]]:
-        """Return a service for each lane. They run until they are cancelled."""
-        return [self.serve(number) for number in range(len(self._lanes))]
+    def essential_services(self) -> list[Coroutine[Any, Any, None]]:
+        """Return the services without which no outcome can be confirmed: each lane, and comparisons.
+
+        They run until they are cancelled.
+        """
+        return [*(self.serve(number) for number in range(len(self._lanes))), self.reconciler.run()]
 
     def other_services(self) -> list[Coroutine[Any, Any, None]]:
-        """Return the services that the lanes need: comparisons, the log of busy rows, and renewals of leases if any."""
+        """Return the other services: checks of claims, the log of busy rows, and renewals of leases if any."""
         services: list[Coroutine[Any, Any, None]] = [
-            self.reconciler.run(),
             self.reconciler.run_checks(),
             BusyLog(self.completer, self._lanes[0].connection).run(),
         ]

@@ -166,15 +166,16 @@ class Reconciler:
         instance, the pauses become longer.
         """
         event("connection.lost", level=logging.WARNING, reason=failure.message)
-        if self._backoff is None:
-            self._backoff = Backoff(self._resilience)
-        else:
-            await self._backoff.pause(failure)
+        is_repeated = self._backoff is not None
+        # An exchange of another lane may succeed during this recovery and reset the attribute.
+        backoff = self._backoff = self._backoff or Backoff(self._resilience)
+        if is_repeated:
+            await backoff.pause(failure)
         while True:
             try:
                 await self.compare()
             except CallFailedError as error:
-                await self._backoff.pause(error)
+                await backoff.pause(error)
             else:
                 event("connection.restored")
                 self._claimer.announce_work()

@@ -119,13 +119,15 @@ class Supervisor:
         if starting.exception() is not None:
             await self._processes.close()
             starting.result()  # raises the error that ended it
-        self._exchanging = [asyncio.ensure_future(service) for service in self._exchange.lane_services()]
-        services = [*self._exchanging, *(asyncio.ensure_future(service) for service in self._other_services())]
+        self._essential = [asyncio.ensure_future(service) for service in self._exchange.essential_services()]
+        services = [*self._essential, *(asyncio.ensure_future(service) for service in self._other_services())]
         await self._processes.start()
         ended = await _first_of(stop, self._processes.failed, *services, self._processes.ready)
         if ended is self._processes.ready:
             event("worker.ready", worker_id=self._identity.worker_id, processes=self._options.processes)
             ended = await _first_of(stop, self._processes.failed, *services)
+        if (failure := ended.exception()) is not None:
+            event("worker.failed", level=logging.ERROR, reason=repr(failure))
         event("worker.stopping", running=self._dispatcher.held_jobs)
         await self._finish_tasks()
         await self._disconnect(services)
@@ -281,9 +283,9 @@ class Supervisor:
             self._dispatcher.kill_busy("the worker stops and does not wait any longer")
             await idle
         settle = asyncio.ensure_future(self._exchange.settle())
-        # A lane runs until it is cancelled, so it ends here only if it has failed. Then no outcome can be confirmed any
-        # more, and `settle` would never end.
-        if await _first_of(settle, force_stop, *self._exchanging) is force_stop:
+        # An essential service runs until it is cancelled, so it ends here only if it has failed. Then `settle` may wait
+        # for ever.
+        if await _first_of(settle, force_stop, *self._essential) is not settle:
             await asyncio.wait([settle], timeout=_SETTLE_AFTER_FORCED_STOP_S)
         settle.cancel()
         force_stop.cancel()

@@ -65,14 +65,14 @@ def test_a_reply_that_is_lost_at_any_byte_loses_and_repeats_no_task(
     keys = [f"task-{n}" for n in range(200)]
     for key in keys:
         environment.send("sleep", key, 0.02)
-    environment.worker("--processes=2", **through_proxy)
+    worker = environment.worker("--processes=2", **through_proxy)
     cuts = 0
     for size in range(0, 900, 23):
         begun = len(environment.ledger())
         wait_until(
             lambda was=begun: len(environment.ledger()) > was or not environment.live_tasks(),
             20,
-            "another task, or the end",
+            lambda cut=size: f"a task after the cut behind byte {cut - 23}, or the end, log:\n{worker.log()}",
         )
         was_accepted = proxy.accepted
         proxy.cut_after(size, "to client")

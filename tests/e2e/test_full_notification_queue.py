@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from horsies.db.migrate import migrate
-from tests.support.environment import Environment, new_scene
+from tests.support.environment import Environment, new_environment
 from tests.support.runs import node, start, state
 from tests.support.server import embedded_server
 from tests.support.sessions import SCHEMA, open_session
@@ -46,7 +46,7 @@ def crowd(tmp_path: Path) -> Iterator[Crowd]:
             if session.info.server_version < HAS_SETTING:
                 pytest.skip("the server has no max_notify_queue_pages")
             migrate(session, SCHEMA)
-        environment = stack.enter_context(new_scene(server.url, tmp_path))
+        environment = stack.enter_context(new_environment(server.url, tmp_path))
         stranger = stack.enter_context(psycopg.connect(server.url, autocommit=True, application_name="idle reporter"))
         yield Crowd(environment, stranger, Shell(tmp_path, server.url, environment.session))
 

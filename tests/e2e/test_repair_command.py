@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from horsies.db import sqlfiles
@@ -168,7 +169,12 @@ def test_what_cannot_be_repaired_is_an_error(shop: Shop) -> None:
 
 def test_a_worker_whose_tables_are_emptied_goes_on(environment: Environment) -> None:
     worker = environment.ready_worker(TEST_HEARTBEAT_MS="1000")
-    environment.session.execute(_TRUNCATE)
+    while True:  # until it is not the victim of a deadlock with statements of the worker
+        try:
+            environment.session.execute(_TRUNCATE)
+            break
+        except psycopg.errors.DeadlockDetected:
+            continue
     worker.wait_for_log(r"worker\.fenced")
     assert environment.send("ok", "after").get(timeout_ms=20_000).is_ok()
     assert worker.stop() == 0

@@ -116,12 +116,13 @@ class Stage:
     async def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._ours.fileno())
         for child in self.processes:
-            if child.transport is not None:
-                child.transport.close()
-            child.close()
             for timer in child.timers.values():
                 timer.cancel()
-        await asyncio.sleep(0)  # lets the transports close
+            await _wait_for(lambda child=child: child.transport)  # it may still be being connected
+            if child.transport is not None:
+                child.transport.close()
+            await _wait_for(lambda child=child: child.has_ended)  # then the fork server may be told to kill it
+            child.close()
         asyncio.get_running_loop().remove_writer(self._ours.fileno())
         for played in self.children:
             played.close()
@@ -174,6 +175,12 @@ class Stage:
         """Assign a job."""
         assert self.dispatcher.assign(Job(fence(number), 1, name, "default", b"[]", timeout_ms))
         await asyncio.sleep(0)
+
+
+async def _wait_for(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.001)
 
 
 SETTINGS = WorkerSettings(

@@ -1,9 +1,11 @@
 """Batches: when one is worth a round trip, its content, and replies in any order."""
 
 import asyncio
+import logging
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -82,7 +84,9 @@ async def test_a_request_for_a_comparison_does_not_hide_a_lost_reply() -> None:
 async def test_no_lane_sends_before_the_comparison_that_a_lost_reply_needs() -> None:
     async with worker_parts() as parts:
         exchange = parts.exchange
-        services = [asyncio.ensure_future(each) for each in (*exchange.lane_services(), *exchange.other_services())]
+        services = [
+            asyncio.ensure_future(each) for each in (*exchange.essential_services(), *exchange.other_services())
+        ]
         parts.exchange.wake()
         await asyncio.to_thread(wait_until, lambda: parts.exchange.reconciler.failing)  # the database cannot be reached
         assert parts.exchange.state.sync_phase is SyncPhase.REPLY_LOST
@@ -90,6 +94,29 @@ async def test_no_lane_sends_before_the_comparison_that_a_lost_reply_needs() -> 
         for service in services:
             service.cancel()
         await asyncio.wait(services)
+
+
+def test_an_exchange_that_succeeds_during_a_recovery_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+    """The reply of one lane is lost, and the recovery fails at first. Meanwhile the other lane's reply arrives."""
+    caplog.set_level(logging.WARNING, "horsies")
+
+    def retries() -> int:
+        return caplog.text.count("connection.retrying")
+
+    async def play() -> None:
+        async with worker_parts() as parts:
+            reconciler = parts.exchange.reconciler
+            service = asyncio.ensure_future(reconciler.run())
+            reconciler.on_reply_lost(parts.failure())
+            await asyncio.to_thread(wait_until, retries)  # the database cannot be reached
+            reconciler.on_exchange_succeeded()
+            before = retries()
+            await asyncio.to_thread(wait_until, lambda: service.done() or retries() > before + 1)
+            assert not service.done()
+            service.cancel()
+            await asyncio.wait([service])
+
+    asyncio.run(play())
 
 
 @in_loop
