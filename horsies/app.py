@@ -2,12 +2,12 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, Unpack, cast
 
 from horsies.checks.app import check_app, find_live_warnings, wrong_policies
 from horsies.checks.exception_mappers import unmatched_entries
@@ -16,14 +16,14 @@ from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
 from horsies.codes import OnError
 from horsies.config.app import AppConfig
-from horsies.config.queues import DEFAULT_QUEUE, QueueMode
+from horsies.config.queues import DEFAULT_QUEUE
 from horsies.config.retry import ExceptionMapper, RetryPolicy
 from horsies.db.rights import Kind
+from horsies.decorator import TaskDecorator, task_location, wrong_options, wrong_queue
 from horsies.errors import (
     ConfigurationError,
     ErrorCode,
     HorsiesError,
-    SourceLocation,
     TaskDefinitionError,
     caller_location,
     collect,
@@ -35,37 +35,15 @@ from horsies.predecessor import REMOVED_METHODS
 from horsies.producer.drivers import Drivers
 from horsies.producer.handle import BrokerResult, TaskHandle
 from horsies.producer.send import Producer
-from horsies.task import TaskFunction, wrong_function
+from horsies.task import TaskFunction
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.current import CurrentTask
 from horsies.tasks.discovery import expand_globs, import_file, import_module, place_of_main, share_module
 from horsies.tasks.hooks import AroundHook, ChildHook, add_hook
-from horsies.tasks.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder, wrong_timeout
+from horsies.tasks.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder
 from horsies.worker.options import WorkerKeywords, WorkerOptions
 from horsies.workflows.nodes import AnyNode, Node
 from horsies.workflows.spec import Outputs, SuccessPolicy, WorkflowSpec
-
-_ELSEWHERE = {
-    "good_until": "set it for each send: task.with_options(good_until=…)",
-    "delay": "set it for each send: task.with_options(delay=…) or task.schedule(seconds, …)",
-    "priority": "set it for each send: task.with_options(priority=…)",
-    "auto_retry_for": "set it in the retry policy: retry_policy=RetryPolicy(auto_retry_for=[…])",
-    "max_retries": "set it in the retry policy: retry_policy=RetryPolicy(max_retries=…)",
-}
-
-
-class TaskDecorator(Protocol):
-    """The decorator that `Horsies.task` returns. It turns a function that returns a `TaskResult` into a task."""
-
-    @overload
-    def __call__[**P, T, E: TaskError](
-        self, fn: Callable[P, Coroutine[Any, Any, TaskResult[T, E]]], /
-    ) -> TaskFunction[P, T, E, Coroutine[Any, Any, TaskResult[T, E]]]: ...
-
-    @overload
-    def __call__[**P, T, E: TaskError](
-        self, fn: Callable[P, TaskResult[T, E]], /
-    ) -> TaskFunction[P, T, E, TaskResult[T, E]]: ...
 
 
 class Worker:
@@ -163,12 +141,12 @@ class Horsies:
 
         def define(fn: Callable[..., Any]) -> TaskDefinition:
             problems = [
-                *_wrong_options(task_name, fn, timeout_ms, cast("dict[str, object]", unknown)),
-                *self._wrong_queue(task_name, queue_name),
+                *wrong_options(task_name, fn, timeout_ms, cast("dict[str, object]", unknown)),
+                *wrong_queue(self.config, task_name, queue_name),
                 *wrong_policies(retry_policy, exception_mapper, default_unhandled_error_code),
             ]
             for problem in problems:
-                problem.location = problem.location or _location(fn)
+                problem.location = problem.location or task_location(fn)
             raise_all(problems)
             return TaskDefinition(
                 name=task_name,
@@ -195,7 +173,7 @@ class Horsies:
         error = TaskDefinitionError(
             ErrorCode.TASK_INVALID_OPTIONS,
             f"@app.task on {name}() has no parentheses, so the task has no name",
-            location=_location(fn),
+            location=task_location(fn),
             help_text=f'write @app.task("{name}")',
         )
         if not collect(error):
@@ -419,18 +397,6 @@ class Horsies:
         """Close the connections of this process and those of the running event loop."""
         await self._drivers.close_async()
 
-    def _wrong_queue(self, task_name: str, queue_name: str | None) -> list[HorsiesError]:
-        known = self.config.queue_names()
-        if self.config.queue_mode is QueueMode.DEFAULT and queue_name is not None:
-            problem = f"task {task_name!r} names the queue {queue_name!r}, but the app has only the default queue"
-            fix = "remove queue_name, or configure queue_mode=QueueMode.CUSTOM and custom_queues"
-        elif self.config.queue_mode is QueueMode.CUSTOM and queue_name not in known:
-            problem = f"task {task_name!r} names " + (f"the unknown queue {queue_name!r}" if queue_name else "no queue")
-            fix = f"pass one of these queues as queue_name=: {', '.join(known)}"
-        else:
-            return []
-        return [TaskDefinitionError(ErrorCode.TASK_INVALID_QUEUE, problem, help_text=fix)]
-
 
 def _app_importer(app: Horsies) -> Callable[[], Horsies]:
     """Return a function with which another process imports the app.
@@ -474,26 +440,3 @@ def _callers_frame() -> FrameType:
         msg = "horsies requires a Python implementation with stack frames, such as CPython"
         raise RuntimeError(msg)
     return asking.f_back
-
-
-def _wrong_options(
-    task_name: object, fn: object, timeout_ms: object, unknown: dict[str, object]
-) -> list[TaskDefinitionError]:
-    options = ErrorCode.TASK_INVALID_OPTIONS
-    found: list[tuple[ErrorCode, str, str]] = []
-    if not isinstance(task_name, str) or not task_name:
-        found.append((options, "the task has no name", 'pass a name, for example @app.task("send_mail")'))
-    problem = wrong_timeout(timeout_ms)
-    if problem is not None:
-        found.append((options, problem, "the unit is milliseconds"))
-    known = "the options are queue_name, retry_policy, exception_mapper, default_unhandled_error_code and timeout_ms"
-    found += [(options, f"@app.task has no option {name!r}", _ELSEWHERE.get(name, known)) for name in unknown]
-    unsuitable = wrong_function(fn)
-    if unsuitable is not None:
-        code, problem, fix = unsuitable
-        found.append((code, f"task {task_name!r} {problem}", fix))
-    return [TaskDefinitionError(code, problem, help_text=fix) for code, problem, fix in found]
-
-
-def _location(fn: object) -> SourceLocation | None:
-    return function_location(fn) if inspect.isfunction(fn) else caller_location()

@@ -1,0 +1,74 @@
+"""The type of the decorator `@app.task`, and the checks of its options."""
+
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, overload
+
+from horsies.codec.signature import function_location
+from horsies.config.app import AppConfig
+from horsies.config.queues import QueueMode
+from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError, caller_location
+from horsies.task import TaskFunction, wrong_function
+from horsies.task_result import TaskError, TaskResult
+from horsies.tasks.registry import wrong_timeout
+
+_ELSEWHERE = {
+    "good_until": "set it for each send: task.with_options(good_until=…)",
+    "delay": "set it for each send: task.with_options(delay=…) or task.schedule(seconds, …)",
+    "priority": "set it for each send: task.with_options(priority=…)",
+    "auto_retry_for": "set it in the retry policy: retry_policy=RetryPolicy(auto_retry_for=[…])",
+    "max_retries": "set it in the retry policy: retry_policy=RetryPolicy(max_retries=…)",
+}
+
+
+class TaskDecorator(Protocol):
+    """The decorator that `Horsies.task` returns. It turns a function that returns a `TaskResult` into a task."""
+
+    @overload
+    def __call__[**P, T, E: TaskError](
+        self, fn: Callable[P, Coroutine[Any, Any, TaskResult[T, E]]], /
+    ) -> TaskFunction[P, T, E, Coroutine[Any, Any, TaskResult[T, E]]]: ...
+
+    @overload
+    def __call__[**P, T, E: TaskError](
+        self, fn: Callable[P, TaskResult[T, E]], /
+    ) -> TaskFunction[P, T, E, TaskResult[T, E]]: ...
+
+
+def wrong_queue(config: AppConfig, task_name: str, queue_name: str | None) -> list[HorsiesError]:
+    """Return the error of a task whose queue the app does not have (HRS-103)."""
+    known = config.queue_names()
+    if config.queue_mode is QueueMode.DEFAULT and queue_name is not None:
+        problem = f"task {task_name!r} names the queue {queue_name!r}, but the app has only the default queue"
+        fix = "remove queue_name, or configure queue_mode=QueueMode.CUSTOM and custom_queues"
+    elif config.queue_mode is QueueMode.CUSTOM and queue_name not in known:
+        problem = f"task {task_name!r} names " + (f"the unknown queue {queue_name!r}" if queue_name else "no queue")
+        fix = f"pass one of these queues as queue_name=: {', '.join(known)}"
+    else:
+        return []
+    return [TaskDefinitionError(ErrorCode.TASK_INVALID_QUEUE, problem, help_text=fix)]
+
+
+def wrong_options(
+    task_name: object, fn: object, timeout_ms: object, unknown: dict[str, object]
+) -> list[TaskDefinitionError]:
+    """Return the errors of a task: its name, function, timeout and unknown options (HRS-102, HRS-104, HRS-106)."""
+    options = ErrorCode.TASK_INVALID_OPTIONS
+    found: list[tuple[ErrorCode, str, str]] = []
+    if not isinstance(task_name, str) or not task_name:
+        found.append((options, "the task has no name", 'pass a name, for example @app.task("send_mail")'))
+    problem = wrong_timeout(timeout_ms)
+    if problem is not None:
+        found.append((options, problem, "the unit is milliseconds"))
+    known = "the options are queue_name, retry_policy, exception_mapper, default_unhandled_error_code and timeout_ms"
+    found += [(options, f"@app.task has no option {name!r}", _ELSEWHERE.get(name, known)) for name in unknown]
+    unsuitable = wrong_function(fn)
+    if unsuitable is not None:
+        code, problem, fix = unsuitable
+        found.append((code, f"task {task_name!r} {problem}", fix))
+    return [TaskDefinitionError(code, problem, help_text=fix) for code, problem, fix in found]
+
+
+def task_location(fn: object) -> SourceLocation | None:
+    """Return the line that defines a function; for any other object, the line of the caller's code."""
+    return function_location(fn) if inspect.isfunction(fn) else caller_location()
