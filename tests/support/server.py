@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+import psutil
 import psycopg
 from psycopg.sql import SQL, Identifier
 
@@ -23,8 +24,17 @@ from tests.support.waiting import wait_until
 
 PASSWORD = "correct-horse"
 URL_VARIABLE = "HORSIES_TEST_DATABASE_URL"
-FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "500", "log_min_messages": "warning"}
+FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "256MB",  # the data may be in memory
+    "max_connections": "500",
+    "log_min_messages": "warning",
+}
+_MEMORY = Path("/dev/shm")
+_MEMORY_NEEDED = 4 << 30
 _RUN_VARIABLE = "HORSIES_TEST_RUN"
+_HOME_VARIABLE = "HORSIES_TEST_DATA"
 _LOCK_KEY = 4711
 
 
@@ -60,6 +70,7 @@ def database_name(url: str) -> str:
 def begin_run() -> None:
     """Name this run of pytest, for itself and for the workers that it starts."""
     os.environ.setdefault(_RUN_VARIABLE, f"hrs{uuid.uuid4().hex[:10]}")
+    os.environ.setdefault(_HOME_VARIABLE, str(data_folder()))  # once, because the free memory changes
 
 
 def run_name() -> str:
@@ -126,8 +137,20 @@ def own_server(home: Path, port: int) -> Generator[str]:
     wait_until(lambda: not embedded.is_running(home), describe="the server to stop")
 
 
+def data_folder() -> Path:
+    """Return the folder for the data of test servers: a file system in memory, if the machine has plenty of that.
+
+    Every test has a database of its own. In memory, its creation takes a tenth of the processor time.
+    """
+    if _MEMORY.is_dir():
+        free = min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available)
+        if free > _MEMORY_NEEDED:
+            return _MEMORY
+    return Path(tempfile.gettempdir())
+
+
 def _home() -> Path:
-    return Path(tempfile.gettempdir(), run_name())
+    return Path(os.environ[_HOME_VARIABLE], run_name())
 
 
 def free_port() -> int:

