@@ -28,13 +28,26 @@ _RELEASE_TIMEOUT_S = 2.0
 
 
 class Scheduler:
-    """Runs those schedules of an app that no other scheduler leads. Creating the object opens no connection."""
+    """Runs those schedules of an app that no other scheduler leads. Creating the object opens no connection.
 
-    def __init__(self, database: Database, resilience: WorkerResilienceConfig, schedules: Schedules) -> None:
+    Args:
+        database: the database.
+        resilience: the pauses between retries.
+        schedules: the schedules of the app.
+        fallback: the connection that is used when the scheduler cannot open one; see `WorkerConnection`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        resilience: WorkerResilienceConfig,
+        schedules: Schedules,
+        fallback: WorkerConnection | None = None,
+    ) -> None:
         self._plans = {plan.name: plan for plan in schedules.plans}
         self._interval = schedules.check_interval_s
         self._resilience = resilience
-        self._connection = WorkerConnection(database)
+        self._connection = WorkerConnection(database, fallback=fallback)
         self._holder = uuid4()
         self._led: frozenset[str] = frozenset()
         self._led_until = 0.0  # by the clock of the event loop

@@ -174,7 +174,8 @@ class Supervisor:
         services = [*self._exchange.other_services(), self._send_heartbeats(), self._poll(), maintenance.run()]
         if self._options.scheduler:
             settings = self._settings
-            services.append(Scheduler(self._database, settings.resilience, settings.schedules).run())
+            scheduler = Scheduler(self._database, settings.resilience, settings.schedules, fallback=self._lanes[0])
+            services.append(scheduler.run())
         if self._watch is not None:
             services.append(self._watch.wait_async())
         return [*services, self._listen()] if self._database.can_listen else services

@@ -25,6 +25,16 @@ def test_a_worker_runs_tasks_over_few_connections(environment: Environment, serv
     assert environment.worker_rows() == 0
 
 
+def test_a_scheduler_in_a_worker_sends_tasks_over_one_connection(environment: Environment, server: Server) -> None:
+    with limited_role(server, environment.url, 1) as url:
+        worker = environment.ready_worker("--scheduler", **{URL_VARIABLE: url})
+        worker.wait_for_log("scheduler.lead_acquired schedules=never")
+        wait_until(lambda: scalar(environment.session, "select count(*) from horsies.schedules"), 10, worker.log)
+        environment.session.execute("update horsies.schedules set next_run_at = now()")
+        environment.wait_for_note("scheduled")
+        assert worker.stop() == 0
+
+
 def test_a_worker_opens_no_more_connections_than_a_check_says(environment: Environment, server: Server) -> None:
     with limited_role(server, environment.url, -1) as url:
         worker = environment.ready_worker("--processes=3", **{URL_VARIABLE: url, "TEST_CHECK_MS": "1000"})
