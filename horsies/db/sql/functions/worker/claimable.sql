@@ -19,33 +19,39 @@ language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_nestloop = off set enable_hashjoin = on set jit = off
 as $function$
 declare
-    few constant int := 16;
-    is_long constant boolean := cardinality(names) > few;
+    max_counted_singly constant int := 16;
+    counts_together constant boolean := cardinality(names) > max_counted_singly;
 begin
     select w.cluster_cap - (select count(*) from horsies.tasks t where t.status <> 'PENDING') into cluster_room
     from horsies.workers w where w.id = asking_worker and w.cluster_cap is not null;
     return query
-    with every as materialized (
-        select t.queue, count(*)::int as claimed from horsies.tasks t
-        where is_long and t.status <> 'PENDING' group by t.queue
+    with claimed as materialized (
+        select t.queue, count(*)::int as number from horsies.tasks t
+        where counts_together and t.status <> 'PENDING' group by t.queue
     )
-    select asked.name, asked.room, claimable.cluster_room, asked.most
+    select counted.name, counted.room, claimable.cluster_room, counted.max_concurrency
     from (
-        select given.name, coalesce(q.max_concurrency, declared.cap) as most,
-               least(case when coalesce(q.max_concurrency, declared.cap) is not null then
-            coalesce(q.max_concurrency, declared.cap)
-            - case when is_long then coalesce(every.claimed, 0) else
-                  (select count(*)::int from horsies.tasks t where t.queue = given.name and t.status <> 'PENDING') end
-            end, claimable.cluster_room) as room
-        from (select distinct n from unnest(names) as n) as given (name)
-        left join (
-            select d.name, d.cap from horsies.workers w cross join unnest(w.queues, w.caps) as d (name, cap)
-            where w.id = asking_worker
-        ) as declared on declared.name = given.name
-        left join horsies.queues q on q.name = given.name
-        left join every on every.queue = given.name
-        where q.paused is not true
-    ) as asked
-    where asked.room is null or (asked.room > 0 and free > 0);
+        select unpaused.name, unpaused.max_concurrency,
+               least(claimable.cluster_room,
+                     unpaused.max_concurrency - case
+                         when unpaused.max_concurrency is null then null
+                         when counts_together then coalesce(claimed.number, 0)
+                         else (select count(*)::int from horsies.tasks t
+                               where t.queue = unpaused.name and t.status <> 'PENDING') end) as room
+        from (
+            select given.name, coalesce(q.max_concurrency, declared.max_concurrency) as max_concurrency
+            from (select distinct n from unnest(names) as n) as given (name)
+            left join (
+                select d.name, d.max_concurrency
+                from horsies.workers w cross join unnest(w.queues, w.caps) as d (name, max_concurrency)
+                where w.id = asking_worker
+            ) as declared on declared.name = given.name
+            left join horsies.queues q on q.name = given.name
+            where q.paused is not true
+        ) as unpaused
+        left join claimed on claimed.queue = unpaused.name
+        offset 0                                    -- counts once for each queue, not once for each use of `room`
+    ) as counted
+    where counted.room is null or (counted.room > 0 and free > 0);
 end
 $function$;

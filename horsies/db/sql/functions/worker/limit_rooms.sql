@@ -20,10 +20,10 @@ begin
     end if;
     select coalesce(array_agg(counted.name), '{}'), array_agg(counted.room) into usable, rooms
     from (
-        select q.name, least(cluster_room, limited.most - case when limited.most is not null then
+        select q.name, least(cluster_room, limited.max_concurrency - case when limited.max_concurrency is not null then
             (select count(*)::int from horsies.tasks t where t.queue = q.name and t.status <> 'PENDING') end) as room
         from unnest(names) as q (name)
-        left join unnest(limited_names, limits) as limited (name, most) on limited.name = q.name
+        left join unnest(limited_names, limits) as limited (name, max_concurrency) on limited.name = q.name
         offset 0                                    -- counts once for each queue, not once for each use of `room`
     ) as counted
     where counted.room is null or (counted.room > 0 and free > 0);

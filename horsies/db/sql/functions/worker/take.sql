@@ -17,15 +17,15 @@ create function horsies.take(
 )
 language plpgsql as $function$
 declare
-    most_inputs constant int := 65536;              -- bytes for one task
+    max_inputs_bytes constant int := 65536;         -- for one task; see `workflow_inputs`
 begin
     return query
     with locked as materialized (
-        select t.id, oldest.place
-        from unnest(candidates) with ordinality as oldest (id, place)
-        join horsies.tasks t on t.id = oldest.id
+        select t.id, candidate.place
+        from unnest(candidates) with ordinality as candidate (id, place)
+        join horsies.tasks t on t.id = candidate.id
         where t.worker_id is null and not t.held and t.run_at <= clock
-        order by oldest.place limit most
+        order by candidate.place limit most
         for update of t skip locked
     ),
     claimed as (
@@ -43,7 +43,7 @@ begin
            rooms is not null and exists (select from unnest(queue_names, rooms) as q (name, room)
                                          where q.name = c.queue and q.room is not null),
            c.root_id, case when c.root_id is not null then
-               horsies.workflow_inputs(c.workflow_id, c.node_index, most_inputs) end,
+               horsies.workflow_inputs(c.workflow_id, c.node_index, max_inputs_bytes) end,
            null::double precision
     from claimed c order by c.place;
 end

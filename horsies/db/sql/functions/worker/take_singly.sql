@@ -14,16 +14,16 @@ create function horsies.take_singly(
 language plpgsql as $function$
 declare
     candidate uuid;
-    missing int := most;
-    taken int;
+    still_wanted int := most;
+    taken_rows int;
 begin
     foreach candidate in array candidates loop
-        exit when missing = 0;
+        exit when still_wanted = 0;
         begin
             return query select * from horsies.take(
                 claiming_worker, exchange, array[candidate], 1, clock, lease_seconds, queue_names, rooms);
-            get diagnostics taken = row_count;
-            missing := missing - taken;
+            get diagnostics taken_rows = row_count;
+            still_wanted := still_wanted - taken_rows;
         exception when data_exception or integrity_constraint_violation then
             perform horsies.fail_unclaimable(candidate, sqlerrm);
         end;

@@ -1,20 +1,22 @@
--- Purpose: Select, in their order, the candidate tasks that fit into the remaining room of their queues. From queues
--- with a limit, only tasks are selected that can start at once because the worker still has something `free`.
+-- Purpose: Select, in their order, the candidate tasks that fit into the remaining room of their queues. `names` are
+-- the queues that have room, with their `rooms` (null: no limit); tasks of other queues are left out. From queues with
+-- a limit, only tasks are selected that can start at once: those among the first `free` of the tasks that fit.
 -- Locks: none. The caller holds the locks of the limits.
 -- Called by: claim.
 -- Granted to: nobody.
 create function horsies.within_caps(candidates uuid[], names text[], rooms int[], free int) returns uuid[]
 language sql volatile as $function$
-    select array_agg(kept.id order by kept.place)
+    select array_agg(fitting.id order by fitting.place)
     from (
-        select fitting.id, fitting.place, fitting.room, row_number() over (order by fitting.place) as turn
+        select numbered.id, numbered.place, numbered.room, row_number() over (order by numbered.place) as nth_of_all
         from (
-            select o.id, o.place, open.room, row_number() over (partition by t.queue order by o.place) as nth
-            from unnest(candidates) with ordinality as o (id, place)
-            join horsies.tasks t on t.id = o.id
+            select candidate.id, candidate.place, open.room,
+                   row_number() over (partition by t.queue order by candidate.place) as nth_of_queue
+            from unnest(candidates) with ordinality as candidate (id, place)
+            join horsies.tasks t on t.id = candidate.id
             join unnest(names, rooms) as open (name, room) on open.name = t.queue
-        ) as fitting
-        where fitting.room is null or fitting.nth <= fitting.room
-    ) as kept
-    where kept.room is null or kept.turn <= free
+        ) as numbered
+        where numbered.room is null or numbered.nth_of_queue <= numbered.room
+    ) as fitting
+    where fitting.room is null or fitting.nth_of_all <= free
 $function$;
