@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
+from typing import NamedTuple
 from uuid import UUID
 
 from horsies.db.operations import Call, CallFailedError
@@ -22,7 +23,14 @@ from horsies.db.queries.rows import ClaimedTask
 from horsies.db.queries.worker import Claim, ClaimMode, Fence
 from horsies.events import event
 from horsies.worker.dispatcher import Dispatcher
-from horsies.worker.exchange_state import NO_REQUEST, ClaimPhase, ClaimRequest, ExchangeBatch, ExchangeState
+from horsies.worker.exchange_state import (
+    NO_REQUEST,
+    ClaimPhase,
+    ClaimRequest,
+    ExchangeBatch,
+    ExchangeCall,
+    ExchangeState,
+)
 from horsies.worker.ipc import Job
 from horsies.worker.options import WorkerOptions, suspend_clock
 
@@ -60,6 +68,25 @@ class DueTimer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class TakenClaims(NamedTuple):
+    """The part of an exchange that the claimer provides.
+
+    Attributes:
+        request: the tasks to ask for.
+        starting: the prefetched tasks of ``request.start``, with their rows.
+        releases: the claims to return to the queue.
+        exchange_no: the number of the exchange.
+        wake_generation: how often work has been announced. The claims of the exchange can see the work of these
+            announcements.
+    """
+
+    request: ClaimRequest
+    starting: dict[Fence, ClaimedTask]
+    releases: list[Fence]
+    exchange_no: int
+    wake_generation: int
 
 
 class Claimer:
@@ -171,36 +198,37 @@ class Claimer:
         waiting = len(self._prefetched) - len(start) + asked_prefetch
         return ClaimRequest(start, run, max(0, min(self._settings.prefetch_buffer - waiting, room - run)))
 
-    def take(self, *, is_full: bool) -> tuple[ClaimRequest, dict[Fence, ClaimedTask], list[Fence], int, int]:
-        """Take what the next exchange asks for and releases.
+    def take(self, *, is_full: bool) -> TakenClaims:
+        """Take the request, the prefetched tasks to start, and the releases of the next exchange, and number it.
 
-        Returns:
-            The request, the rows of the prefetched tasks that it starts, the claims to release, the number of the
-            exchange, and the generation of announcements that its claims can see.
+        Args:
+            is_full: see `request`.
         """
         request = self.request(is_full=is_full)
         starting = {fence: self._prefetched.pop(fence) for fence in request.start}
         releases, self._to_release = self._to_release, []
         self._exchange_no += 1
-        return request, starting, releases, self._exchange_no, self._wake_generation
+        return TakenClaims(request, starting, releases, self._exchange_no, self._wake_generation)
 
     @property
     def last_exchange(self) -> int:
         """The number of the latest exchange that may have claimed tasks."""
         return self._exchange_no
 
-    def calls(self, batch: ExchangeBatch) -> list[Call[Claim]]:
-        """The claims of a batch: tasks to start, and tasks to prefetch, under the number of the exchange."""
+    def calls(self, batch: ExchangeBatch) -> dict[ExchangeCall, Call[Claim]]:
+        """The claims of a batch, under the number of the exchange: of tasks to run, and of tasks to prefetch."""
         others = sum(each.request.slots for each in self._state.in_flight if each is not batch)
         free = max(0, min(batch.request.run, self._dispatcher.capacity - others - len(batch.request.start)))
         worker, names = (batch.worker_id, batch.exchange_no), (self._queues, self._settings.task_names)
-        claims: list[Call[Claim]] = []
+        claims: dict[ExchangeCall, Call[Claim]] = {}
         if batch.request.run:
-            claims.append(worker_queries.claim(*worker, batch.request.run, *names, free=free, mode=self.mode))
+            claims[ExchangeCall.CLAIM_TO_RUN] = worker_queries.claim(
+                *worker, batch.request.run, *names, free=free, mode=self.mode
+            )
         if batch.request.prefetch:
-            lease_s = self._settings.lease_s
-            prefetch = batch.request.prefetch
-            claims.append(worker_queries.claim(*worker, prefetch, *names, free=0, lease_s=lease_s, mode=self.mode))
+            claims[ExchangeCall.CLAIM_TO_PREFETCH] = worker_queries.claim(
+                *worker, batch.request.prefetch, *names, free=0, lease_s=self._settings.lease_s, mode=self.mode
+            )
         return claims
 
     def put_back(self, batch: ExchangeBatch) -> None:
@@ -213,25 +241,29 @@ class Claimer:
             self.mode = ClaimMode.SINGLY
             event("claim.failed", level=logging.ERROR, sqlstate=failure.sqlstate, reason=failure.message)
 
-    def apply(self, batch: ExchangeBatch, attempts: dict[UUID, int], claims: list[Claim]) -> None:
+    def apply(
+        self, batch: ExchangeBatch, attempts: dict[UUID, int], to_run: Claim | None, to_prefetch: Claim | None
+    ) -> None:
         """Start the tasks that an exchange has brought.
 
         Args:
             batch: the exchange.
             attempts: the number of the attempt for each prefetched task that may start.
-            claims: the replies to `calls`, in that order.
+            to_run: the reply to the claim of tasks to run; None: the exchange made no such claim.
+            to_prefetch: the reply to the claim of tasks to prefetch; None: the exchange made no such claim.
         """
         starting = batch.starting.items()
         jobs = [Job.of_claim(fence, task, attempts[task.id]) for fence, task in starting if task.id in attempts]
+        claims = [claim for claim in (to_run, to_prefetch) if claim is not None]
         if claims:
             self.mode = ClaimMode.TOGETHER
             self._note_remaining_work(batch, claims)
         elif batch.makes_work:
             self.announce_work()  # a claim on another lane may have looked before this batch was committed
-        claimed = [(claim, Fence(task.id, batch.exchange_no), task) for claim in claims for task in claim.tasks]
-        prefetch = claims[-1] if batch.request.prefetch else None
-        self._prefetched |= {fence: task for claim, fence, task in claimed if claim is prefetch}
-        jobs += [Job.of_claim(fence, task, task.attempt) for claim, fence, task in claimed if claim is not prefetch]
+        if to_run is not None:
+            jobs += [Job.of_claim(Fence(task.id, batch.exchange_no), task, task.attempt) for task in to_run.tasks]
+        if to_prefetch is not None:
+            self._prefetched |= {Fence(task.id, batch.exchange_no): task for task in to_prefetch.tasks}
         self._start(batch, jobs)
         if self._state.claim_phase is not ClaimPhase.CLAIMING:  # the reply came after the stop
             self._release_prefetched()

@@ -48,6 +48,20 @@ class BusyOutcome(NamedTuple):
     makes_work: bool
 
 
+class TakenOutcomes(NamedTuple):
+    """The part of an exchange that the completer provides.
+
+    Attributes:
+        outcomes: the outcomes, oldest first.
+        freed_queues: the queues with limits in which they free a place.
+        makes_work: whether they may make tasks ready, by a retry or in a workflow.
+    """
+
+    outcomes: list[Outcome]
+    freed_queues: set[str]
+    makes_work: bool
+
+
 class Completer:
     """Collects outcomes, bounds the memory that they take, and hands them to exchanges."""
 
@@ -97,13 +111,11 @@ class Completer:
         if job.queue_limited:
             self._freed_queues.add(job.queue)
 
-    def take(self) -> tuple[list[Outcome], set[str], bool]:
+    def take(self) -> TakenOutcomes:
         """Take the outcomes of the next exchange, bounded in number and bytes.
 
-        Returns:
-            The outcomes, oldest first; the queues with limits in which they free a place; and whether they may make
-            tasks ready. What does not fit stays for the next exchange, and so may the work that it makes. An isolated
-            outcome is taken alone.
+        Outcomes that do not fit wait for the exchange after it. It is not recorded which outcomes make work, so in that
+        case ``makes_work`` is reported for both exchanges. An isolated outcome is taken alone.
         """
         taken: list[Outcome] = []
         size = 0
@@ -119,7 +131,7 @@ class Completer:
             del self._waiting[outcome.fence]
         freed_queues, self._freed_queues = self._freed_queues, set()
         makes_work, self._makes_work = self._makes_work, self._makes_work and bool(self._waiting)
-        return taken, freed_queues, makes_work
+        return TakenOutcomes(taken, freed_queues, makes_work)
 
     def put_back(self, batch: ExchangeBatch) -> None:
         """Take back what an exchange carried whose reply was lost. It is sent again, before all newer outcomes."""

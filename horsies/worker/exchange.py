@@ -19,9 +19,9 @@ exchange that is at least half as large as what is in flight. One lane is used a
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from enum import Enum
-from itertools import chain, islice
+from itertools import chain, groupby
 from typing import Any
 from uuid import UUID
 
@@ -29,14 +29,14 @@ from horsies.db.connection import Backoff, WorkerConnection
 from horsies.db.errors import finds_other_schema, refuses_value
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
-from horsies.db.queries.worker import Claim, ClaimMode, Fence, Outcome
+from horsies.db.queries.worker import ClaimMode, Fence, Outcome
 from horsies.events import event
 from horsies.worker.attempt_log import AttemptLog, LogDetail
 from horsies.worker.busy_log import BusyLog
 from horsies.worker.claimer import Claimer
 from horsies.worker.completer import BusyOutcome, Completer
 from horsies.worker.dispatcher import Dispatcher
-from horsies.worker.exchange_state import ExchangeBatch, ExchangeState, SyncPhase, WorkerIdentity
+from horsies.worker.exchange_state import ExchangeBatch, ExchangeCall, ExchangeState, SyncPhase, WorkerIdentity
 from horsies.worker.ipc import Job
 from horsies.worker.options import WorkerOptions, WorkerSettings, suspend_clock
 from horsies.worker.reconciler import Reconciler
@@ -44,6 +44,7 @@ from horsies.worker.reconciler import Reconciler
 _STUCK_AFTER_S = 0.05
 _BUSY_PAUSE_S = 0.1
 _BUSY_MAX_PAUSE_S = 2.0
+_CLAIMS = (ExchangeCall.CLAIM_TO_RUN, ExchangeCall.CLAIM_TO_PREFETCH)
 
 
 class LaneState(Enum):
@@ -245,18 +246,18 @@ class Exchange:
 
     def build_batch(self) -> ExchangeBatch:
         """Take everything that the next exchange carries and asks for; it is in flight from now on."""
-        request, starting, releases, exchange_no, wake_generation = self.claimer.take(is_full=self.completer.is_full)
-        outcomes, freed_queues, makes_work = self.completer.take()
+        claims = self.claimer.take(is_full=self.completer.is_full)
+        outcomes = self.completer.take()
         batch = ExchangeBatch(
-            request=request,
-            outcomes=outcomes,
-            starting=starting,
-            releases=releases,
-            freed_queues=freed_queues,
-            makes_work=makes_work,
-            exchange_no=exchange_no,
+            request=claims.request,
+            outcomes=outcomes.outcomes,
+            starting=claims.starting,
+            releases=claims.releases,
+            freed_queues=outcomes.freed_queues,
+            makes_work=outcomes.makes_work,
+            exchange_no=claims.exchange_no,
             worker_id=self.state.identity.worker_id,
-            wake_generation=wake_generation,
+            wake_generation=claims.wake_generation,
             built_at=suspend_clock(),
         )
         self.state.mark_sent(batch)
@@ -285,43 +286,65 @@ class Exchange:
         self.reconciler.on_reply_lost(failure)
 
     def _transactions(self, batch: ExchangeBatch) -> list[list[Call[Any]]]:
-        """The calls of an exchange, by transaction.
+        """The calls of an exchange by transaction, in the order of `ExchangeBatch.calls`, followed by its notices.
 
-        Where limits are active, the claims follow the outcomes in a separate transaction, because they may have to
-        wait for the claims of other workers; so do claims that take tasks singly, because claims failed before. Behind
-        them, a notice says that a queue has room, if this worker's own claim has left some.
+        Outcomes, starts and claims share a transaction, and so a commit. Where limits are active, the claims follow in
+        a separate transaction, because they may have to wait for the claims of other workers; so do claims that take
+        tasks singly, because claims failed before.
         """
-        finish: list[Call[Any]] = []
-        notify: list[Call[Any]] = []
+        is_separate = self.state.limits_active or self.claimer.mode is ClaimMode.SINGLY
+        transaction_numbers = {
+            ExchangeCall.FINISH: 1,
+            ExchangeCall.START: 1,
+            ExchangeCall.CLAIM_TO_RUN: 2 if is_separate else 1,
+            ExchangeCall.CLAIM_TO_PREFETCH: 2 if is_separate else 1,
+            ExchangeCall.RELEASE: 3,
+        }
+        calls = self._calls(batch)
+        transactions = [
+            [calls[call] for call in group] for _, group in groupby(batch.calls, transaction_numbers.__getitem__)
+        ]
+        notices = self._notices(batch)
+        return [*transactions, notices] if notices else transactions
+
+    def _calls(self, batch: ExchangeBatch) -> dict[ExchangeCall, Call[Any]]:
+        calls: dict[ExchangeCall, Call[Any]] = {**self.claimer.calls(batch)}
+        if batch.outcomes:
+            calls[ExchangeCall.FINISH] = worker_queries.finish(
+                batch.worker_id, self.state.identity.hostname, batch.outcomes
+            )
+        if batch.starting:
+            calls[ExchangeCall.START] = worker_queries.start(batch.worker_id, list(batch.starting))
+        if batch.releases:
+            calls[ExchangeCall.RELEASE] = worker_queries.release(batch.worker_id, batch.releases)
+        return calls
+
+    def _notices(self, batch: ExchangeBatch) -> list[Call[Any]]:
+        """The notices of an exchange, which are sent last: this worker's own claim may take the room in a queue."""
+        notices: list[Call[Any]] = []
         if batch.outcomes:
             ids = [outcome.fence.task_id for outcome in batch.outcomes]
-            finish.append(worker_queries.finish(batch.worker_id, self.state.identity.hostname, batch.outcomes))
-            notify.append(worker_queries.notify_done(ids, with_results=self._settings.results_in_notices))
-        if batch.starting:
-            finish.append(worker_queries.start(batch.worker_id, list(batch.starting)))
+            notices.append(worker_queries.notify_done(ids, with_results=self._settings.results_in_notices))
         if batch.makes_work or batch.starting:
-            notify.append(worker_queries.announce())
+            notices.append(worker_queries.announce())
         if batch.freed_queues:
-            notify.append(worker_queries.notify_room(batch.worker_id, batch.freed_queues))
-        claims = self.claimer.calls(batch)
-        is_separate = self.state.limits_active or self.claimer.mode is ClaimMode.SINGLY
-        groups = [finish, claims] if is_separate else [[*finish, *claims]]
+            notices.append(worker_queries.notify_room(batch.worker_id, batch.freed_queues))
         if batch.releases:
-            groups.append([worker_queries.release(batch.worker_id, batch.releases)])
-            notify.append(worker_queries.notify_wake())
-        return [group for group in [*groups, notify] if group]
+            notices.append(worker_queries.notify_wake())
+        return notices
 
-    def apply_replies(self, batch: ExchangeBatch, replies: Iterator[Any]) -> None:
-        """Act on the replies to a batch, which come in the order of its calls."""
+    def apply_replies(self, batch: ExchangeBatch, replies: Iterable[Any]) -> None:
+        """Act on the replies to a batch, which come in the order of `ExchangeBatch.calls`; notices have none."""
         self.state.mark_answered(batch)
-        if batch.outcomes:
-            for busy in self.completer.confirm(batch, next(replies)):
+        reply_to: dict[ExchangeCall, Any] = dict(zip(batch.calls, replies, strict=False))
+        if ExchangeCall.FINISH in reply_to:
+            for busy in self.completer.confirm(batch, reply_to[ExchangeCall.FINISH]):
                 self._retry_later(busy)
-        attempts: dict[UUID, int] = next(replies) if batch.starting else {}
-        claims: list[Claim] = list(islice(replies, bool(batch.request.run) + bool(batch.request.prefetch)))
-        if batch.releases:
-            self.claimer.note_busy_releases(batch, next(replies))
-        self.claimer.apply(batch, attempts, claims)
+        if ExchangeCall.RELEASE in reply_to:
+            self.claimer.note_busy_releases(batch, reply_to[ExchangeCall.RELEASE])
+        attempts: dict[UUID, int] = reply_to.get(ExchangeCall.START, {})
+        to_run, to_prefetch = (reply_to.get(call) for call in _CLAIMS)
+        self.claimer.apply(batch, attempts, to_run, to_prefetch)
 
     def _retry_later(self, busy: BusyOutcome) -> None:
         """Send a busy outcome again after a pause, which grows with the time since it was busy first."""

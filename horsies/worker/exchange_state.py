@@ -80,6 +80,16 @@ class ClaimRequest(NamedTuple):
 NO_REQUEST = ClaimRequest((), 0, 0)
 
 
+class ExchangeCall(Enum):
+    """The calls that an exchange can make. An exchange makes them, and receives the replies, in this order."""
+
+    FINISH = "finish"
+    START = "start"
+    CLAIM_TO_RUN = "claim to run"
+    CLAIM_TO_PREFETCH = "claim to prefetch"
+    RELEASE = "release"
+
+
 @dataclass(slots=True, eq=False)
 class ExchangeBatch:
     """The content of one exchange, from when it is built until its replies are applied or it is put back.
@@ -88,7 +98,7 @@ class ExchangeBatch:
         request: the tasks that it asks for.
         outcomes: the outcomes that it carries.
         starting: prefetched tasks of ``request.start``, with their rows.
-        releases: claims that have not started and go back to the queue.
+        releases: claims that have not started and return to the queue.
         freed_queues: queues with limits of which a task has ended.
         makes_work: whether its outcomes may make other tasks ready, by a retry or in a workflow.
         exchange_no: its number; a part of the fence of each task that it claims.
@@ -114,6 +124,22 @@ class ExchangeBatch:
     def size(self) -> int:
         """Its size, in tasks."""
         return self.request.size(len(self.outcomes) + len(self.releases))
+
+    @property
+    def calls(self) -> list[ExchangeCall]:
+        """The calls that the exchange makes and that have a reply, in their order.
+
+        The calls are sent, and their replies are read, by this list. It depends only on fields that do not change while
+        the batch is in flight.
+        """
+        needed = {
+            ExchangeCall.FINISH: self.outcomes,
+            ExchangeCall.START: self.starting,
+            ExchangeCall.CLAIM_TO_RUN: self.request.run,
+            ExchangeCall.CLAIM_TO_PREFETCH: self.request.prefetch,
+            ExchangeCall.RELEASE: self.releases,
+        }
+        return [call for call in ExchangeCall if needed[call]]
 
 
 @dataclass(slots=True)

@@ -126,6 +126,25 @@ class Claim:
     due_in: float | None
 
 
+class _ClaimRow(NamedTuple):
+    """A row of `horsies.claim`.
+
+    Each row is a task, except the last row of a claim that was not filled: there, ``limits_active`` and ``due_in``
+    describe the claim, and all other columns are null.
+    """
+
+    id: UUID | None
+    task_name: str
+    args: bytes
+    attempt: int
+    timeout_ms: int | None
+    queue: str
+    limits_active: bool  # for a task: whether its queue has a limit
+    root_id: UUID | None
+    inputs: bytes | None
+    due_in: float | None
+
+
 class WorkerFacts(NamedTuple):
     """The row that a worker writes into the table `workers` when it starts. ``queues`` maps names to caps."""
 
@@ -195,9 +214,14 @@ def _ids(rows: Rows) -> set[UUID]:
 
 
 def _claim(rows: Rows) -> Claim:
-    tasks = [ClaimedTask(*row[:9]) for row in rows if row[0] is not None]
-    *_, limits_active, _, _, due_in = rows[-1] if len(tasks) < len(rows) else (False, None, None, None)
-    return Claim(tasks, bool(tasks) and len(tasks) == len(rows), limits_active, due_in)
+    if not rows:  # the worker was declared dead
+        return Claim([], is_filled=False, limits_active=False, due_in=None)
+    last = _ClaimRow(*rows[-1])
+    is_filled = last.id is not None
+    tasks = [ClaimedTask(*row[:9]) for row in (rows if is_filled else rows[:-1])]
+    if is_filled:
+        return Claim(tasks, is_filled=True, limits_active=False, due_in=None)
+    return Claim(tasks, is_filled=False, limits_active=last.limits_active, due_in=last.due_in)
 
 
 def claim(  # noqa: PLR0913 - the server function's own parameters

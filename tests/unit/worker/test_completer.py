@@ -30,8 +30,8 @@ def verdicts(batch: ExchangeBatch, verdict: str = "accepted") -> dict[UUID, Verd
 
 
 def taken(completer: Completer) -> ExchangeBatch:
-    outcomes, freed_queues, makes_work = completer.take()
-    return ExchangeBatch(NO_REQUEST, outcomes, {}, [], freed_queues, makes_work, 1, uuid4(), 0, 0.0)
+    part = completer.take()
+    return ExchangeBatch(NO_REQUEST, part.outcomes, {}, [], part.freed_queues, part.makes_work, 1, uuid4(), 0, 0.0)
 
 
 def test_a_batch_is_bounded_in_number() -> None:

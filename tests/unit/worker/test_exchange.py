@@ -212,7 +212,7 @@ async def test_nothing_is_claimed_after_a_call_has_not_fitted_the_schema_twice()
             batch = parts.batch()
             assert (bool(batch.request.run), len(batch.outcomes)) == (claims, 1)
             if claims:
-                [claim] = parts.exchange.claimer.calls(batch)
+                [claim] = parts.exchange.claimer.calls(batch).values()
                 failure = CallFailedError("gone", retryable=False, sqlstate="42883", failed_call=claim)
                 parts.exchange.on_failure(batch, failure)
         assert parts.exchange.state.claim_phase is ClaimPhase.OUTDATED
@@ -224,7 +224,7 @@ async def test_a_success_between_two_failures_lets_claims_continue() -> None:
         for _ in range(3):
             parts.exchange.wake()
             batch = parts.batch()
-            [claim] = parts.exchange.claimer.calls(batch)
+            [claim] = parts.exchange.claimer.calls(batch).values()
             failure = CallFailedError("gone", retryable=False, sqlstate="42883", failed_call=claim)
             parts.exchange.on_failure(batch, failure)
             parts.exchange.reconciler.on_exchange_succeeded()
