@@ -36,6 +36,7 @@ _ITEMS: dict[type, Callable[[Any], str]] = {
     bool: str,
     int: str,
     float: repr,
+    bytes: lambda item: '"\\\\x' + item.hex() + '"',
     NoneType: lambda _: "null",
 }
 

@@ -301,11 +301,11 @@ class Broker:
         """Send the task of a schedule now, independent of its pattern.
 
         Returns:
-            The id of the task; ``Ok(None)`` if the schedule is not registered.
+            The id of the task: the new one or, if the task is unique and another one keeps it from being sent, that
+            one; ``Ok(None)`` if the schedule is not registered.
         """
-        task_id = uuid7()
-        ran = await self._query(schedule_queries.schedule_run(name, task_id))
-        return ran.map(lambda is_known: str(task_id) if is_known else None)
+        ran = await self._query(schedule_queries.schedule_run(name, uuid7()))
+        return ran.map(lambda task_id: None if task_id is None else str(task_id))
 
     async def why(self, task_id: str) -> BrokerResult[Why]:
         """Explain what a task is waiting for before a worker can claim it, or for which nodes a run is waiting.

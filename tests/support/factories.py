@@ -9,11 +9,12 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from horsies.config.retry import RetryPolicy
+from horsies.db.operations import UNSET
 from horsies.db.queries import schedules as schedule_queries
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.rows import ScheduleState
-from horsies.db.queries.tasks import EnqueueRequest
+from horsies.db.queries.tasks import EnqueueRequest, SendAnswer, UniqueRequest
 from horsies.db.queries.worker import Claim, Fence, Outcome, Verdict, WorkerBeats, WorkerFacts
 from tests.support.sessions import Session, call
 
@@ -43,6 +44,8 @@ def request(
     good_until: datetime | None = None,
     retry: RetryPolicy | None = None,
     timeout_ms: int | None = None,
+    key: str | None = None,
+    unique: UniqueRequest | None = None,
 ) -> EnqueueRequest:
     """Return the request of a producer: always the same task, with a new id."""
     return EnqueueRequest(
@@ -56,7 +59,29 @@ def request(
         good_until=good_until,
         retry_policy=retry.to_json() if retry else None,
         timeout_ms=timeout_ms,
+        idempotency_key=key,
+        unique=unique,
     )
+
+
+def unique(
+    until: str = "started", on_conflict: str = "keep", *, args: bytes = b'{"a":1}', max_wait: float | None = None
+) -> UniqueRequest:
+    """Return what a unique task must be unique in: by default, its argument ``a`` until it has started."""
+    return UniqueRequest(args, until, on_conflict, max_wait)
+
+
+def enqueue_once(
+    session: Session, *wanted: EnqueueRequest, replay: bool = False, connection: object = UNSET
+) -> list[SendAnswer]:
+    """Send tasks that may have keys and may be unique."""
+    return call(session, task_queries.enqueue_once(wanted, replay=replay, connection=connection))
+
+
+def send_once(session: Session, wanted: EnqueueRequest, *, replay: bool = False) -> tuple[str, UUID | None]:
+    """Send one task that may have a key and may be unique; return the verdict and the task that stands for it."""
+    (answer,) = enqueue_once(session, wanted, replay=replay)
+    return answer.verdict, answer.task_id
 
 
 def enqueue(session: Session, wanted: EnqueueRequest, *, replay: bool = False) -> str:

@@ -10,7 +10,10 @@ from horsies.db.queries.rows import ScheduleState
 from horsies.db.queries.tasks import EnqueueRequest
 from horsies.db.queries.worker import notify_wake
 
-_DEFINE = "select horsies.schedule_define(%s, %s, %s, %s, %s, %s, %s, %s::json, %s::json, %s::int, %s, %s::timestamptz)"
+_DEFINE = (
+    "select horsies.schedule_define(%s, %s, %s, %s, %s, %s, %s, %s::json, %s::json, %s::int, %s, %s::timestamptz,"
+    " %s::json, %s, %s, %s::float8)"
+)
 _TICK = "select horsies.schedule_tick(%s, %s, %s::timestamptz, %s::timestamptz[], %s::timestamptz)"
 
 
@@ -48,6 +51,10 @@ def schedule_define(  # noqa: PLR0913 - one parameter a column
         request.timeout_ms,
         request.fingerprint,
         first_due,
+        None if request.unique is None else RawJson(request.unique.args),
+        None if request.unique is None else request.unique.until,
+        None if request.unique is None else request.unique.on_conflict,
+        None if request.unique is None else request.unique.max_wait,
     )
     return Call(_DEFINE, params, nothing)
 
@@ -68,8 +75,11 @@ def schedule_pause(name: str, *, paused: bool) -> Call[bool | None]:
     return Call("select horsies.schedule_pause(%s, %s)", (name, paused), scalar)
 
 
-def schedule_run(name: str, task_id: UUID) -> Call[bool]:
-    """Send the task of a schedule now; returns False if there is no such schedule."""
+def schedule_run(name: str, task_id: UUID) -> Call[UUID | None]:
+    """Send the task of a schedule now; returns the task that stands for the send, or None without such a schedule.
+
+    This is another task than the new one if the task is unique, and a live one keeps it from being sent.
+    """
     return Call("select horsies.schedule_run(%s, %s)", (name, task_id), scalar, hint=notify_wake())
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from horsies.db.adapt import RawJson
@@ -11,6 +12,30 @@ from horsies.db.queries.rows import AttemptRow, StoredResult, TaskInfoRow
 from horsies.db.queries.worker import notify_wake
 
 _ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
+
+
+_ENQUEUE_ONCE = (
+    "select e.place, e.task_id, e.verdict from horsies.enqueue_once(%s::uuid[], %s::text[], %s::text[], %s::int[],"
+    " %s::text[], %s::bytea[], %s::float8[], %s::timestamptz[], %s::text[], %s::int[], %s, %s, %s::text[],"
+    " %s::text[], %s::text[], %s::text[], %s::float8[]) e order by e.place"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UniqueRequest:
+    """What a task must be unique in.
+
+    Attributes:
+        args: A JSON object of the arguments that are compared, by parameter name, including defaults.
+        until: ``started`` or ``ended``.
+        on_conflict: ``keep``, ``replace`` or ``reject``.
+        max_wait: The seconds after the first send by which a replaced task is due; None: no limit.
+    """
+
+    args: bytes = field(repr=False)
+    until: str
+    on_conflict: str
+    max_wait: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +52,21 @@ class EnqueueRequest:
     good_until: datetime | None
     retry_policy: bytes | None
     timeout_ms: int | None
+    idempotency_key: str | None = field(default=None, repr=False)
+    unique: UniqueRequest | None = None
+
+    @property
+    def is_once(self) -> bool:
+        """Whether the request has a key or is unique, so that it must be sent by `enqueue_once`."""
+        return self.idempotency_key is not None or self.unique is not None
+
+
+class SendAnswer(NamedTuple):
+    """A row of `horsies.enqueue_once`: the task that stands for a send, and how that came about."""
+
+    place: int
+    task_id: UUID | None
+    verdict: str
 
 
 def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = UNSET) -> Call[str]:
@@ -45,6 +85,36 @@ def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = UNSET
         replay,
     )
     return Call(_ENQUEUE, params, scalar, notify_wake(), connection)
+
+
+def enqueue_once(
+    requests: Sequence[EnqueueRequest], *, replay: bool, connection: object = UNSET
+) -> Call[list[SendAnswer]]:
+    """Send tasks that may have idempotency keys and may be unique, all or none.
+
+    The answer has one item for each task or, if one of them is refused, only the item of that task.
+    """
+    uniques = [each.unique for each in requests]
+    params = (
+        [each.task_id for each in requests],
+        [each.task_name for each in requests],
+        [each.queue for each in requests],
+        [each.priority for each in requests],
+        [each.args.decode() for each in requests],
+        [each.fingerprint for each in requests],
+        [each.delay for each in requests],
+        [each.good_until for each in requests],
+        [None if each.retry_policy is None else each.retry_policy.decode() for each in requests],
+        [each.timeout_ms for each in requests],
+        replay,
+        connection is not UNSET,
+        [each.idempotency_key for each in requests],
+        [None if each is None else each.args.decode() for each in uniques],
+        [None if each is None else each.until for each in uniques],
+        [None if each is None else each.on_conflict for each in uniques],
+        [None if each is None else each.max_wait for each in uniques],
+    )
+    return Call(_ENQUEUE_ONCE, params, many(SendAnswer), notify_wake(), connection)
 
 
 def task_result(task_id: UUID) -> Call[StoredResult | None]:

@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 from horsies.config.retry import RetryPolicy
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries import worker as worker_queries
-from tests.support.factories import DrivenWorker, done, ended_task, failed, reap, request, send
+from tests.support.factories import DrivenWorker, done, ended_task, failed, reap, request, send, send_once, unique
 from tests.support.sessions import NOON, Session, call, column, find, freeze_clock, move_clock, row, scalar
 
 DAY_S = 24 * 3600
@@ -114,6 +114,43 @@ def test_attempts_of_a_task_that_is_still_alive_are_kept(db: Session) -> None:
     move_clock(db, 6 * DAY_S)
     assert prune_all(db) == 4
     assert column(db, "select task_id from horsies.attempts") == [task_id]
+
+
+def test_keys_and_replacements_are_forgotten_with_their_task(db: Session) -> None:
+    replacing = unique(on_conflict="replace")
+    old, waiting = request(key="old", unique=replacing), request(key="waiting", name="later", unique=replacing)
+    for wanted in (old, waiting, request(unique=replacing), request(name="later", unique=replacing)):
+        send_once(db, wanted)
+    worker = DrivenWorker(db)
+    worker.finish(done(worker.claim_one()))
+    move_clock(db, 2 * DAY_S)
+    assert prune_all(db) == 0
+    assert send_once(db, request(key="old")) == ("existing", old.task_id)
+    move_clock(db, DAY_S)
+    assert prune_all(db) == 1
+    assert column(db, "select key from horsies.idempotency_keys") == ["waiting"]
+    assert column(db, "select task_id from horsies.replacements") == [waiting.task_id]
+    assert send_once(db, request(key="old"))[0] == "sent"
+
+
+def test_keys_are_deleted_in_steps(db: Session) -> None:
+    for number in range(3):
+        ended_task(db, request())
+        send_once(db, request(key=str(number), name="other"))
+    db.execute("update horsies.idempotency_keys set task_id = (select id from horsies.history limit 1)")
+    move_clock(db, 5 * DAY_S)
+    assert [call_prune(db, 2) for _ in range(2)] == [2, 1]
+    assert scalar(db, "select count(*) from horsies.idempotency_keys") == 0
+
+
+def test_keys_of_rows_that_the_default_caught_are_forgotten_with_them(db: Session) -> None:
+    freeze_clock(db, NOON - timedelta(days=1))
+    send_once(db, request(key="k"))
+    worker = DrivenWorker(db)
+    worker.finish(done(worker.claim_one()))
+    freeze_clock(db, NOON + timedelta(days=3))
+    prune(db)
+    assert scalar(db, "select count(*) from horsies.idempotency_keys") == 0
 
 
 def test_live_tasks_and_workers_are_left_alone(db: Session) -> None:

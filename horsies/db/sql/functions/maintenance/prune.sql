@@ -1,8 +1,9 @@
 -- Purpose: Delete what is older than the retention period, one step for each call: the oldest partition of history
--- that is older as a whole, with the attempts and the reruns of its tasks; or rows of the default partition. Call
--- again until it returns 0: it returns how many partitions were dropped (0 or 1) or, before that, how many rows were
--- deleted if there may be more of them. No step deletes more than `most` rows, and rows are deleted in transactions
--- before the one that drops their partition, so a partition that cannot be dropped costs nothing that was done before.
+-- that is older as a whole, with the attempts, the reruns and the idempotency keys of its tasks; or rows of the
+-- default partition. Call again until it returns 0: it returns how many partitions were dropped (0 or 1) or, before
+-- that, how many rows were deleted if there may be more of them. No step deletes more than `most` rows, and rows are
+-- deleted in transactions before the one that drops their partition, so a partition that cannot be dropped costs
+-- nothing that was done before.
 --
 -- A partition cannot be dropped while another transaction reads history. Then up to `most` of its rows are deleted, so
 -- that a reader that never ends does not keep history for ever, and 0 is returned: the next step can wait.
@@ -29,6 +30,8 @@ begin
     if cardinality(ids) > 0 then
         delete from horsies.attempts a where a.task_id = any (ids);
         delete from horsies.reruns r where r.origin = any (ids);
+        delete from horsies.idempotency_keys k where k.task_id = any (ids);
+        delete from horsies.replacements r where r.task_id = any (ids);
         delete from horsies.history_default h where h.id = any (ids);
         return cardinality(ids);
     end if;
@@ -57,6 +60,22 @@ begin
     execute format(
         'delete from {horsies}.reruns where ctid = any (array('
         ' select r.ctid from {horsies}.reruns r join {horsies}.%I h on h.id = r.origin limit $1))', oldest)
+    using most;
+    get diagnostics deleted = row_count;
+    if deleted = most then
+        return deleted;
+    end if;
+    execute format(
+        'delete from {horsies}.idempotency_keys where ctid = any (array('
+        ' select k.ctid from {horsies}.idempotency_keys k join {horsies}.%I h on h.id = k.task_id limit $1))', oldest)
+    using most;
+    get diagnostics deleted = row_count;
+    if deleted = most then
+        return deleted;
+    end if;
+    execute format(
+        'delete from {horsies}.replacements where ctid = any (array('
+        ' select r.ctid from {horsies}.replacements r join {horsies}.%I h on h.id = r.task_id limit $1))', oldest)
     using most;
     get diagnostics deleted = row_count;
     if deleted = most then

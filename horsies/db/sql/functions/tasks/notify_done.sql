@@ -4,7 +4,7 @@
 -- A busy system has no time to look up each result.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
--- Called by: announce, notify_cancel; queries/worker.py.
+-- Called by: announce, insert_unique, notify_cancel; queries/worker.py.
 -- Granted to: worker.
 create function horsies.notify_done(ids uuid[], with_results boolean) returns void
 security definer set search_path = pg_catalog, pg_temp

@@ -5,6 +5,8 @@
 -- The condition for a waiting row is `worker_id is null`, which a constraint makes equivalent to PENDING. A condition
 -- on the status would let the planner use partial indexes where it should fetch rows by their ids.
 --
+-- A task that is unique until it has started holds this no longer, whatever becomes of the claim.
+--
 -- Locks: the task rows that are taken, SKIP LOCKED. The caller holds the locks of limits.
 -- Called by: claim, take_singly.
 -- Granted to: nobody.
@@ -34,7 +36,8 @@ begin
             worker_id = claiming_worker, exchange_no = exchange, claimed_at = clock,
             attempt = t.attempt + (lease_seconds is null)::int,
             started_at = case when lease_seconds is null then clock end,
-            lease_until = clock + make_interval(secs => lease_seconds)
+            lease_until = clock + make_interval(secs => lease_seconds),
+            holds_unique = case when t.holds_unique like 'ended:%' then t.holds_unique end
         from locked where t.id = locked.id
         returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, t.queue, t.root_id,
                   t.workflow_id, t.node_index, locked.place
