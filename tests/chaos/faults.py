@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ _STEP_S = 600.0
 _SEEN_WITHIN_S = 3.0
 _LOOK_EVERY_S = 0.5
 _MOST_BLOCKED_LOOKS = 2
+_NOT_NOW = (psycopg.OperationalError, psycopg.InterfaceError, psutil.Error, ProcessLookupError, ValueError)
 _FREEZES_S = [(0.3, 2.0), (5.5, 10.0)]
 """Shorter than all limits of a worker, and longer than the time after which it gives up a heartbeat."""
 
@@ -38,7 +39,7 @@ _BACKENDS = """
 _LIGHTWEIGHT_LOCKS = "select count(*) from pg_stat_activity where wait_event_type = 'LWLock' and state = 'active'"
 _SET_CLOCK = """
     insert into horsies.clock (frozen_at, shift) values (null, make_interval(secs => %s))
-    on conflict ((true)) do update set shift = excluded.shift
+    on conflict (only_row) do update set shift = excluded.shift
 """
 _NOTHING_LEFT = """
     select not exists (select from horsies.workers where id = any (%(ids)s))
@@ -100,16 +101,19 @@ class Breaker:
         """Cause each fault at its time, and wait for the end of the last one."""
         begin = time.monotonic()
         with ThreadPoolExecutor(_HANDLERS) as handlers:
+            begun: list[Future[None]] = []
             for each in planned:
                 time.sleep(max(0.0, begin + each.at - time.monotonic()))
-                handlers.submit(self._retry_until_done, each)
+                begun.append(handlers.submit(self._retry_until_done, each))
+        for each in begun:
+            each.result()  # raises the error of a fault that is wrong itself
 
     def _retry_until_done(self, planned: Planned) -> None:
-        """Retry until there is something to break."""
+        """Retry until there is something to break. Only the errors of things that are broken already are ignored."""
         rng = random.Random(planned.seed)  # noqa: S311
         deadline = time.monotonic() + _TRY_FOR_S
         while time.monotonic() < deadline:
-            with suppress(psycopg.Error, psutil.Error, ProcessLookupError, ValueError):
+            with suppress(*_NOT_NOW):
                 if self.faults[planned.name](rng):
                     self._done.counts[planned.name] += 1
                     return
@@ -290,7 +294,7 @@ class Breaker:
                 with self._cluster.connect() as session:
                     session.execute(_SET_CLOCK, (self._shift_s,))
                     return
-            except psycopg.Error:
+            except psycopg.OperationalError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_TRY_AGAIN_S)
