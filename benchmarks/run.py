@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bench_flows
+import bench_notices
 import bench_tasks
 import crowd
 import floor
@@ -24,6 +25,7 @@ import waits
 from setting import database, facts, measure, wait_for, worker
 
 import horsies
+from horsies import TaskError, TaskFunction
 
 # The rate from the first outcomes to the last.
 RATE = b"""
@@ -83,20 +85,28 @@ def send(url: str, size: Size) -> None:
 
 def latency(url: str, size: Size) -> None:
     """Measure the time from send to result on an idle worker."""
+    _latency(url, size, bench_tasks.noop, "bench_tasks:app", "idle")
 
+
+def latency_in_notices(url: str, size: Size) -> None:
+    """Measure the same with `AppConfig(results_in_notices=True)`."""
+    _latency(url, size, bench_notices.noop, "bench_notices:app", "results in notices")
+
+
+def _latency(url: str, size: Size, task: TaskFunction[[int], int, TaskError], app: str, name: str) -> None:
     def quantiles() -> list[float]:
         times: list[float] = []
         for number in range(size.latencies):
             start = time.perf_counter()
-            bench_tasks.noop.send(number).unwrap().get()
+            task.send(number).unwrap().get()
             times.append((time.perf_counter() - start) * 1000)
         return statistics.quantiles(times[size.latencies // 10 :], n=100)
 
     empty(url)
-    with worker("--processes=2"):
+    with worker("--processes=2", app=app):
         found = [quantiles() for _ in range(size.runs)]
-    measure("latency p50, idle", "ms", size.runs, iter([run[49] for run in found]).__next__)
-    measure("latency p99, idle", "ms", size.runs, iter([run[98] for run in found]).__next__)
+    measure(f"latency p50, {name}", "ms", size.runs, iter([run[49] for run in found]).__next__)
+    measure(f"latency p99, {name}", "ms", size.runs, iter([run[98] for run in found]).__next__)
 
 
 def startup(url: str, size: Size) -> None:
@@ -286,6 +296,7 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "drain_async": drain_async,
     "send": send,
     "latency": latency,
+    "latency_in_notices": latency_in_notices,
     "startup": startup,
     "replacement": replacement,
     "idle": idle,

@@ -22,6 +22,7 @@ def test_every_benchmark_runs_and_prints_its_numbers() -> None:
         "send, floor",
         "latency p50",
         "latency p99",
+        "latency p50, results in notices",
         "growth over 500 tasks, supervisor",
         "claim, empty",
         "claim, 1,000 tasks scheduled ahead",

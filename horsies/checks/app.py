@@ -1,7 +1,7 @@
 """Checks of an app before it is served. They run in phases; a phase runs only if the earlier ones found no mistakes."""
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast, get_origin
 
@@ -11,7 +11,6 @@ from horsies.codec.problems import show_value
 from horsies.codec.signature import function_location
 from horsies.config.app import AppConfig, validate_default_code
 from horsies.config.base import Settings
-from horsies.config.postgres import PostgresConfig
 from horsies.config.retry import RetryPolicy, validate_exception_mapper
 from horsies.db import migrate, rights
 from horsies.db.connect import Database
@@ -241,9 +240,11 @@ def _check_database(config: AppConfig, registry: Registry, kind: Kind | None) ->
     try:
         with database.connect() as connection:
             kinds = {kind} if kind else rights.own_kinds(connection, broker.schema_name) or {Kind.WORKER}
-            lacking = rights.lacking_rights(connection, broker.schema_name, rights.functions_of(kinds))
+            lacking = rights.lacking_rights(
+                connection, broker.schema_name, rights.functions_of(kinds), to_create=broker.auto_migrate
+            )
             if lacking:
-                yield _lacks_rights(broker, connection.info.user, lacking, kinds)
+                yield broker.unusable(rights.describe_lacking(connection.info.user, lacking, kinds))
                 return
             found = migrate.status(connection, broker.schema_name)
             migrate.check_usable(found, broker.schema_name)
@@ -274,12 +275,6 @@ def find_live_warnings(config: AppConfig) -> list[HorsiesError]:
     except (HorsiesError, psycopg.Error, EmbeddedError):
         return []  # `_check_database` reports it as an error
     return [HorsiesError(ErrorCode.DATABASE_RESTRICTED, each.found, help_text=each.fix) for each in found]
-
-
-def _lacks_rights(broker: PostgresConfig, role: str, lacking: list[str], kinds: Collection[Kind]) -> HorsiesError:
-    error = broker.unusable(f"the role {role!r} lacks {', '.join(lacking)}")
-    error.help_text = f"run as the owner of the schema: {rights.grant_command(kinds, role)}"
-    return error
 
 
 def _more_orphaned(count: int) -> HorsiesError:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -27,6 +28,8 @@ _FIXES = {
         "the server is a standby, or default_transaction_read_only is on: connect to the primary, or run: "
         "alter database … reset default_transaction_read_only (or: alter role …)"
     ),
+    "pgbouncer_transaction_mode": "set PostgresConfig(pgbouncer_transaction_mode=True, session_database_url=…)",
+    "may not create the schema": "migrate as the role that is to own the schema, or give this role the right",
     "--into-existing": "set another schema in PostgresConfig(schema=…), or run: horsies db migrate --into-existing",
     "horsies db grant": "grant the rights as the owner of the schema: horsies db grant MODULE:APP --worker ROLE "
     "(or --producer, --viewer, --operator)",
@@ -35,6 +38,7 @@ _FIXES = {
     "horsies db migrate": "create the schema, or bring it up to date: horsies db migrate",
     "upgrade horsies": "install the release that created the schema, or a later one",
 }
+_WITH_COMMAND = re.compile(r"(?P<reason>.*); (?P<fix>run as [^;]+: horsies db [^;]+)", re.DOTALL)
 _CHECK_URL = "check the host, port, user, password and database name in the URL, and the privileges of that user"
 _LONGEST_SCHEMA_BYTES = 48
 _BREAKS_SCHEMA = frozenset("'\\%$\0\n\r")
@@ -173,12 +177,17 @@ class PostgresConfig(Settings):
         return None if given is None else mask_secrets(given[0])
 
     def unusable(self, reason: str) -> ConfigurationError:
-        """Make the HRS-211 error for a database that cannot be used. The message contains no password."""
+        """Make the HRS-211 error for a database that cannot be used. The message contains no password.
+
+        A command at the end of the reason becomes the help: ``…; run as the owner of the schema: horsies db grant …``.
+        """
+        split = _WITH_COMMAND.fullmatch(reason)
+        general = next((fix for phrase, fix in _FIXES.items() if phrase in reason), _CHECK_URL)
         return ConfigurationError(
             ErrorCode.BROKER_INIT_FAILED,
             f"the database {self.masked_url()} cannot be used",
-            notes=[reason],
-            help_text=next((fix for phrase, fix in _FIXES.items() if phrase in reason), _CHECK_URL),
+            notes=[split["reason"] if split else reason],
+            help_text=split["fix"] if split else general,
         )
 
     def connect_kwargs(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import BaseConnection, Connection, IsolationLevel
 
 from horsies.config.postgres import PostgresConfig
-from horsies.db import migrate
+from horsies.db import migrate, rights
 from horsies.db.adapt import ADAPT_CONTEXT
 from horsies.db.bounded import STATEMENT_LIMIT_S, AsyncBoundedConnection, BoundedConnection, statement_limit
 from horsies.db.errors import call_failed
@@ -169,11 +169,12 @@ class Database:
         """
         return call.decode(connection.execute(self.statement(call), call.params).fetchall())
 
-    def prepare(self, limit_s: float = STATEMENT_LIMIT_S) -> None:
+    def prepare(self, limit_s: float = STATEMENT_LIMIT_S, kind: rights.Kind | None = None) -> None:
         """Create or migrate the schema if ``auto_migrate`` is set; otherwise check its version.
 
         Args:
             limit_s: the longest time for one statement, in seconds. Another migration is waited for 10 seconds only.
+            kind: what the role of the connections is used for, whose rights are then checked; None: they are not.
 
         Raises:
             CallFailedError: no URL, no connection, missing rights, a newer schema, or a schema that is not up to date.
@@ -182,8 +183,8 @@ class Database:
             return
         try:
             with self.connect(limit_s=limit_s) as connection:
-                self._prepare(connection)
-        except (psycopg.Error, *migrate.MIGRATION_ERRORS, HorsiesError, EmbeddedError) as error:
+                self._prepare(connection, kind)
+        except (psycopg.Error, *migrate.MIGRATION_ERRORS, rights.RightsError, HorsiesError, EmbeddedError) as error:
             raise call_failed(error) from error
         self.is_prepared = True
 
@@ -201,7 +202,22 @@ class Database:
             raise call_failed(error) from error
         return self.own_identity
 
-    def _prepare(self, connection: Connection[tuple[Any, ...]]) -> None:
+    def _prepare(self, connection: Connection[tuple[Any, ...]], kind: rights.Kind | None) -> None:
+        """Prepare the schema, and check the rights for a kind.
+
+        A role without any rights may not even read the version of the schema; then the check says what it lacks.
+        """
+        may_create = self.config.auto_migrate
+        try:
+            self._prepare_schema(connection)
+        except psycopg.errors.InsufficientPrivilege:
+            if kind is not None:
+                rights.check_rights(connection, self.schema, kind, may_create=may_create)
+            raise
+        if kind is not None:
+            rights.check_rights(connection, self.schema, kind, may_create=may_create)
+
+    def _prepare_schema(self, connection: Connection[tuple[Any, ...]]) -> None:
         if self.config.auto_migrate:
             migrate.migrate(connection, self.schema)
             return

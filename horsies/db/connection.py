@@ -15,6 +15,7 @@ from horsies.db.connect import MIGRATION_LIMIT_S, Database
 from horsies.db.errors import call_failed
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.pipeline import round_trip_async
+from horsies.db.rights import Kind
 from horsies.events import event
 from horsies.process import monotonic
 
@@ -59,7 +60,7 @@ async def retry_until_connected[R](config: WorkerResilienceConfig, attempt: Call
 
 
 async def prepare_in_thread(database: Database) -> None:
-    """Create, migrate or check the schema in a thread.
+    """Create, migrate or check the schema in a thread, and check the rights of a worker or scheduler.
 
     When the caller is cancelled, the thread is left alone: a stop signal must not wait for a migration or a pooler. It
     is a daemon thread, so the process does not wait for it either; the server then rolls the migration back.
@@ -81,7 +82,7 @@ async def prepare_in_thread(database: Database) -> None:
     def prepare() -> None:
         error: Exception | None = None
         try:
-            database.prepare(MIGRATION_LIMIT_S)
+            database.prepare(MIGRATION_LIMIT_S, Kind.WORKER)
         except Exception as caught:  # noqa: BLE001 - it is raised where the thread is awaited
             error = caught
         with suppress(RuntimeError):  # the loop is closed, so nobody waits any more

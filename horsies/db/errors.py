@@ -34,6 +34,9 @@ PERMANENT = (
 _REFUSED_VALUE = ("22", "23", "54")
 # The functions or their columns are not the ones that this release calls.
 _OTHER_SCHEMA = ("42883", "42725", "42703", "42P01", "42804")
+# A prepared statement of another client exists, or that of this connection does not: a pooler gives the connection
+# another session of the server after each transaction.
+_OTHER_SESSION = ("42P05", "26000")
 # libpq reports no SQLSTATE for a refused connection, only the message of the server. If the message is not in English,
 # the refusal is treated as retryable.
 _REFUSAL = re.compile(
@@ -79,6 +82,8 @@ def call_failed(error: Exception, failed_call: Call[Any] | None = None) -> CallF
     text = " ".join(mask_secrets(message or str(error)).split()) or type(error).__name__
     if isinstance(error, errors.InsufficientPrivilege):
         text += "; `horsies db grant` gives a role the rights that it needs"
+    if sqlstate(error) in _OTHER_SESSION:
+        text += "; behind PgBouncer in transaction mode, set PostgresConfig(pgbouncer_transaction_mode=True)"
     if not isinstance(error, (psycopg.Error, OSError)):
         return CallFailedError(text, retryable=False, failed_call=failed_call)
     message = f"{type(error).__name__}: {text}"

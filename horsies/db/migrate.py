@@ -6,6 +6,7 @@ from enum import Enum, StrEnum, auto
 
 import psycopg
 from psycopg import errors
+from psycopg.sql import Identifier
 
 from horsies.config.postgres import DEFAULT_SCHEMA
 from horsies.db import rights, sqlfiles
@@ -30,7 +31,7 @@ class SchemaTooNewError(Exception):
 
 
 class NotTheOwnerError(Exception):
-    """The schema has to be migrated by the owner of its tables, and the role of the connection is another one."""
+    """The role of the connection may not create the schema, or is not the owner of its tables, who migrates it."""
 
 
 class RepairNeededError(Exception):
@@ -335,9 +336,21 @@ def _lock_holder(connection: psycopg.Connection) -> str:
 
 def _apply(connection: psycopg.Connection, number: int, schema: str) -> str:
     if number == 1 and connection.execute(admin("find_schema").encode(), (schema,)).fetchone() is None:
-        connection.execute(bind(admin("create_schema"), schema))
+        _create_schema(connection, schema)
     connection.execute(bind(sqlfiles.migrations()[number], schema))
     return f"{number:04}"
+
+
+def _create_schema(connection: psycopg.Connection, schema: str) -> None:
+    try:
+        connection.execute(bind(admin("create_schema"), schema))
+    except errors.InsufficientPrivilege as error:
+        role, database = (Identifier(name).as_string() for name in (connection.info.user, connection.info.dbname))
+        msg = (
+            f"the role {connection.info.user!r} may not create the schema {schema!r}, "
+            f"which needs: grant create on database {database} to {role}"
+        )
+        raise NotTheOwnerError(msg) from error
 
 
 def _check_home(connection: psycopg.Connection, schema: str, where: FirstInstallation) -> None:

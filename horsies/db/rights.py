@@ -24,6 +24,7 @@ from horsies.db.sqlfiles import admin, bind
 _GRANTED_TO = re.compile(r"^-- Granted to: (.*)\.$", re.MULTILINE)
 _NOBODY = "nobody"
 _NAMED = 3
+_TO_CREATE = "create on database"
 
 type Connection = psycopg.Connection[Any]
 
@@ -203,12 +204,46 @@ def grant_command(kinds: Collection[Kind], role: str) -> str:
     return " and ".join(f"horsies db grant MODULE:APP --{kind}{more} {role}" for kind in sorted(main))
 
 
-def lacking_rights(connection: Connection, schema: str, functions: Sequence[str]) -> list[str]:
-    """List the rights to call functions that the connection's role lacks: ``["usage on schema jobs"]``."""
+def describe_lacking(role: str, lacking: Sequence[str], kinds: Collection[Kind]) -> str:
+    """Return a sentence about rights that a role lacks, with the command that mends it."""
+    found = f"the role {role!r} lacks {', '.join(lacking)}"
+    if any(right.startswith(_TO_CREATE) for right in lacking):
+        return f"{found}; run as a role that may create schemas in it: horsies db migrate MODULE:APP"
+    return f"{found}; run as the owner of the schema: {grant_command(kinds, role)}"
+
+
+def check_rights(connection: Connection, schema: str, kind: Kind, *, may_create: bool) -> None:
+    """Refuse a role that lacks rights of a kind.
+
+    Args:
+        connection: of the role.
+        schema: the schema.
+        kind: what the role is used for.
+        may_create: whether the role is to create the schema if there is none.
+
+    Raises:
+        RightsError: with the missing rights, and with the command that grants them.
+    """
+    lacking = lacking_rights(connection, schema, functions_of([kind]), to_create=may_create)
+    if lacking:
+        raise RightsError(describe_lacking(connection.info.user, lacking, [kind]))
+
+
+def lacking_rights(
+    connection: Connection, schema: str, functions: Sequence[str], *, to_create: bool = True
+) -> list[str]:
+    """List the rights to call functions that the connection's role lacks: ``["usage on schema jobs"]``.
+
+    Args:
+        connection: of the role.
+        schema: the schema.
+        functions: the names of the functions.
+        to_create: whether the role also needs the right to create the schema, if there is none.
+    """
     wanted = {"schema": schema, "names": list(functions), "mark": MARK}
     with fixed_path(connection):
         rows = connection.execute(admin("lacking_rights").encode(), wanted).fetchall()
     denied = [name for right, name in rows if right == "execute on"]
-    others = [f"{right} {name}" for right, name in rows if right != "execute on"]
+    others = [f"{right} {name}" for right, name in rows if right != "execute on" and (to_create or right != _TO_CREATE)]
     named = ", ".join([*denied[:_NAMED], *(["…"] if len(denied) > _NAMED else [])])
     return [*others, *([f"execute on {len(denied)} function{'s' * (len(denied) != 1)} ({named})"] if denied else [])]

@@ -15,6 +15,7 @@ from horsies.db.rights import (
     Kind,
     RightsError,
     check_creators,
+    check_rights,
     excessive_rights,
     functions_of,
     grant_sql,
@@ -199,6 +200,30 @@ def test_without_a_schema_the_right_to_create_one_is_lacking(db: Session, role: 
     with acting_as(db, role):
         name = db.info.dbname
         assert lacking_rights(db, "missing", functions_of([Kind.WORKER])) == [f"create on database {name}"]
+
+
+def test_a_role_that_is_not_to_create_a_schema_needs_no_right_to_do_so(db: Session, role: str) -> None:
+    with acting_as(db, role):
+        check_rights(db, "missing", Kind.WORKER, may_create=False)
+        with pytest.raises(RightsError, match=r"create on database .*; run as a role that may create schemas in it: "):
+            check_rights(db, "missing", Kind.WORKER, may_create=True)
+
+
+def test_missing_rights_of_a_worker_are_refused_with_the_command(db: Session, role: str) -> None:
+    grant(db, role, Kind.PRODUCER)
+    with acting_as(db, role):
+        check_rights(db, DEFAULT_SCHEMA, Kind.PRODUCER, may_create=False)
+        with pytest.raises(RightsError, match=r"execute on .* functions .*horsies db grant MODULE:APP --worker "):
+            check_rights(db, DEFAULT_SCHEMA, Kind.WORKER, may_create=False)
+    grant(db, role, Kind.WORKER)
+    with acting_as(db, role):
+        check_rights(db, DEFAULT_SCHEMA, Kind.WORKER, may_create=False)
+
+
+def test_a_role_that_may_not_create_the_schema_learns_which_right_it_needs(db: Session, role: str) -> None:
+    message = rf'may not create the schema \'missing\', which needs: grant create on database "{db.info.dbname}" to '
+    with acting_as(db, role), pytest.raises(NotTheOwnerError, match=message):
+        migrate(db, "missing")
 
 
 def test_a_role_has_the_kinds_that_were_granted_to_it(db: Session, role: str) -> None:

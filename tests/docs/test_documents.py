@@ -39,8 +39,8 @@ EXECUTED = [
         "moving-from-horsies-0.md",
     )
 ]
-FOLLOWED = ("tutorial.md", "fastapi.md", "django.md")
-"""Pages whose files a reader makes: test_tutorial.py and test_framework_pages.py follow them step by step."""
+FOLLOWED = ("tutorial.md", "fastapi.md", "django.md", "database-roles.md")
+"""Pages that test_tutorial.py, test_framework_pages.py and e2e/test_database_roles_page.py follow step by step."""
 BLOCK = re.compile(
     r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )

@@ -43,6 +43,7 @@ app = Horsies(
         broker=PostgresConfig(
             database_url=os.environ.get("HORSIES_DATABASE_URL"),
             session_database_url=os.environ.get("TEST_SESSION_URL"),
+            pgbouncer_transaction_mode=os.environ.get("TEST_POOL_MODE") == "transaction",
             schema=os.environ.get("HORSIES_TEST_SCHEMA", "horsies"),
         ),
         recovery=RecoveryConfig(
