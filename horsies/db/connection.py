@@ -97,17 +97,17 @@ class WorkerConnection:
 
     Args:
         database: the database.
-        limit_s: the longest time for one statement, in seconds. A connection on which the server does not answer within
-            that time is given up.
+        limit_s: the longest time for one statement, in seconds; None: 60. A connection on which the server does not
+            answer within that time is given up.
         fallback: the connection that is used when this one cannot be opened, because the number of connections is
             limited for instance. This one is opened only while the fallback is open, which is the more important one.
     """
 
     def __init__(
-        self, database: Database, limit_s: float = _WORKER_LIMIT_S, fallback: "WorkerConnection | None" = None
+        self, database: Database, limit_s: float | None = None, fallback: "WorkerConnection | None" = None
     ) -> None:
         self._database = database
-        self._limit_s = limit_s
+        self._limit_s = _WORKER_LIMIT_S if limit_s is None else limit_s
         self._fallback = fallback
         self._refused_until: float | None = None
         self._connection: Connection | None = None

@@ -353,6 +353,9 @@ class Broker:
         processes when it learns that it was declared dead. With a threshold below that of the app, a retry may start
         before that.
 
+        Unlike workers, this trusts the clock of the server. After that clock was set forward, a healthy worker looks
+        silent until its next heartbeat, so wait for ``runner_heartbeat_interval_ms`` before you call this.
+
         Args:
             stale_threshold_ms: The age of the last heartbeat, in milliseconds.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.commands import with_app
 from tests.support.roles import with_role
 from tests.support.waiting import wait_until
 from tests.support.workers import HORSIES, clean_environment
@@ -32,7 +33,7 @@ class Terminal:
         environment = clean_environment(
             TERM="xterm", COLUMNS="200", **with_role(args, env or {}), **{_MARK: self._mark}
         )
-        command = ["setsid", "--ctty", str(HORSIES), *args]
+        command = ["setsid", "--ctty", str(HORSIES), *with_app(folder, args)]
         self._process = subprocess.Popen(command, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave)
         os.close(slave)
         self._reader = threading.Thread(target=self._read)
