@@ -1,0 +1,1 @@
+"""Integrations with other frameworks. Each one needs an extra of the package, such as ``horsies[django]``."""

@@ -1,0 +1,109 @@
+"""The projects below examples/ work when a reader runs the commands of their README files, over HTTP."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.docs.test_documents import ROOT, blocks
+from tests.docs.test_framework_pages import PLACE, lines, run, start
+from tests.support.callers import OLDEST_FOR_DJANGO
+from tests.support.waiting import wait_until
+from tests.support.workers import WorkerProcess
+
+EXAMPLES = ROOT / "examples"
+
+
+class Project:
+    """A copy of an example project. Its commands are those of the README file, in their order."""
+
+    def __init__(self, name: str, folder: Path, env: dict[str, str]) -> None:
+        self.readme = EXAMPLES / name / "README.md"
+        self.folder = folder / name
+        self.env = env
+        self.processes: list[WorkerProcess] = []
+        self.place = PLACE
+        shutil.copytree(EXAMPLES / name, self.folder, ignore=shutil.ignore_patterns("__pycache__"))
+        self._commands = [line for line in lines(self.readme) if not line.startswith("pip ")]
+
+    def run(self, *beginnings: str) -> list[str]:
+        """Run the next commands, which begin like this, and return their outputs."""
+        return [run(self.next(each).replace(PLACE, self.place), self.folder, **self.env) for each in beginnings]
+
+    def start(self, beginning: str, *more: str) -> WorkerProcess:
+        """Start the next command, which begins like this and runs until it is stopped."""
+        self.processes.append(start(self.next(beginning), self.readme, self.folder, self.env, *more))
+        return self.processes[-1]
+
+    def next(self, beginning: str) -> str:
+        command = self._commands.pop(0)
+        assert command.startswith(beginning)
+        return command
+
+    @property
+    def is_done(self) -> bool:
+        return not self._commands
+
+
+@pytest.fixture
+def projects() -> Iterator[list[Project]]:
+    """Projects whose processes are killed in the end."""
+    started: list[Project] = []
+    yield started
+    for process in (process for project in started for process in project.processes):
+        process.kill_all()
+
+
+@pytest.mark.timeout(240)
+def test_the_fastapi_project_works(tmp_path: Path, tcp_database_url: str, projects: list[Project]) -> None:
+    project = Project("fastapi", tmp_path, {"DATABASE_URL": tcp_database_url})
+    projects.append(project)
+    project.run("horsies db migrate")
+    worker = project.start("horsies worker")
+    server = project.start("uvicorn", "--port=0")
+    worker.wait_until_ready(60)
+    project.place = server.wait_for_log(r"running on (http://\S+)", 60)[1]
+    placed, invoice, cost = project.run("curl", "curl", "curl")
+    shown = blocks(project.readme, "text")[0].splitlines()
+    assert (placed, cost) == (shown[0], shown[2])
+    assert without_date(invoice) == without_date(shown[1])
+    assert worker.stop() == 0
+    server.stop()
+    assert "shutdown complete" in server.log()
+    [tested] = project.run("python -m pytest")
+    assert "5 passed" in tested
+    assert project.is_done
+
+
+def without_date(invoice: str) -> str:
+    before, _, after = invoice.partition(" of ")
+    return before + after[len("2026-05-01") :]
+
+
+@pytest.mark.timeout(240)
+def test_the_django_project_works(tmp_path: Path, tcp_database_url: str, projects: list[Project]) -> None:
+    with psycopg.connect(tcp_database_url) as connection:
+        if connection.info.server_version < OLDEST_FOR_DJANGO:
+            pytest.skip("this Django needs a newer PostgreSQL")
+    parts = conninfo_to_dict(tcp_database_url)
+    env = {f"PG{name.upper()}": str(parts[name]) for name in ("user", "password", "host", "port")}
+    project = Project("django", tmp_path, env | {"PGDATABASE": str(parts["dbname"]), "PYTHONUNBUFFERED": "1"})
+    projects.append(project)
+    project.run("python manage.py migrate", "python manage.py horsies db migrate")
+    worker = project.start("python manage.py horsies worker")
+    server = project.start("python manage.py runserver", "0")
+    worker.wait_until_ready(60)
+    project.place = server.wait_for_log(r"server at (http://\S+[0-9])", 60)[1]
+    [placed] = project.run("curl")
+    shown = blocks(project.readme, "text")[0].splitlines()
+    assert placed == shown[0]
+    ask = project.next("curl").replace(PLACE, project.place)
+    wait_until(lambda: "SUCCESSFUL" in (answer := run(ask, tmp_path)) and "COMPLETED" in answer, 30)
+    assert run(ask, tmp_path) == shown[1]
+    worker.wait_for_log("We have received your order 1.")
+    assert worker.stop() == 0
+    project.run("python manage.py test")
+    assert project.is_done
