@@ -48,11 +48,13 @@ from horsies.monitoring.broker import Broker as Broker
 from horsies.monitoring.broker import RerunCandidate as RerunCandidate
 from horsies.monitoring.broker import RerunOutcome as RerunOutcome
 from horsies.monitoring.broker import RerunPreview as RerunPreview
+from horsies.producer.calls import TaskCall as TaskCall
 from horsies.producer.handle import BrokerOperationError as BrokerOperationError
 from horsies.producer.handle import BrokerResult as BrokerResult
 from horsies.producer.handle import TaskHandle as TaskHandle
 from horsies.producer.info import TaskAttemptInfo as TaskAttemptInfo
 from horsies.producer.info import TaskInfo as TaskInfo
+from horsies.producer.send import BulkSendPayload as BulkSendPayload
 from horsies.producer.send import TaskSendError as TaskSendError
 from horsies.producer.send import TaskSendOptions as TaskSendOptions
 from horsies.producer.send import TaskSendPayload as TaskSendPayload

@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from horsies.codes import OnError
 from horsies.config.app import AppConfig
 from horsies.config.queues import DEFAULT_QUEUE
 from horsies.config.retry import ExceptionMapper, RetryPolicy
+from horsies.db.operations import UNSET
 from horsies.db.rights import Kind
 from horsies.decorator import TaskDecorator, task_location, wrong_options, wrong_queue
 from horsies.errors import (
@@ -32,9 +33,11 @@ from horsies.errors import (
 )
 from horsies.monitoring.broker import Broker, rerun
 from horsies.predecessor import REMOVED_METHODS
+from horsies.producer.bulk import resend_many, send_many
+from horsies.producer.calls import TaskCall
 from horsies.producer.drivers import Drivers
 from horsies.producer.handle import BrokerResult, TaskHandle
-from horsies.producer.send import Producer
+from horsies.producer.send import Producer, TaskSendError, TaskSendOptions, TaskSendResult
 from horsies.task import TaskFunction
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.current import CurrentTask
@@ -360,6 +363,33 @@ class Horsies:
     async def get_result_async(self, task_id: str, timeout_ms: int | None = None) -> TaskResult[Any, TaskError]:
         """Like `get_result`, for asyncio."""
         return await self.handle(task_id).get_async(timeout_ms)
+
+    def send_many(
+        self, calls: Iterable[TaskCall[Any, Any]], *, connection: object = UNSET
+    ) -> TaskSendResult[list[TaskHandle[Any, Any]]]:
+        """Send calls of different tasks in one transaction: ``app.send_many([add.args(1, 2), mail.args("x")])``.
+
+        Args:
+            calls: The calls, made with `TaskFunction.args`; see `TaskFunction.send_many`.
+            connection: An open connection of the caller; see `TaskFunction.with_options`.
+        """
+        return self._drivers.run(send_many(self.producer, None, TaskSendOptions(connection=connection), calls))
+
+    async def send_many_async(
+        self, calls: Iterable[TaskCall[Any, Any]] | AsyncIterable[TaskCall[Any, Any]], *, connection: object = UNSET
+    ) -> TaskSendResult[list[TaskHandle[Any, Any]]]:
+        """Like `send_many`, for asyncio. The calls may come from an asynchronous iterable."""
+        options = TaskSendOptions(connection=connection)
+        return await self._drivers.run_async(send_many(self.producer, None, options, calls))
+
+    def retry_send_many(self, error: TaskSendError) -> TaskSendResult[list[TaskHandle[Any, Any]]]:
+        """Retry a `send_many` that failed with ENQUEUE_FAILED. Any number of retries creates each task at most once."""
+        return self._drivers.run(resend_many(error, None, lambda _name, task_id: self.handle(str(task_id))))
+
+    async def retry_send_many_async(self, error: TaskSendError) -> TaskSendResult[list[TaskHandle[Any, Any]]]:
+        """Like `retry_send_many`, for asyncio."""
+        retried = resend_many(error, None, lambda _name, task_id: self.handle(str(task_id)))
+        return await self._drivers.run_async(retried)
 
     def rerun(self, task_id: str) -> BrokerResult[TaskHandle[Any]]:
         """Send an ended task again, as a new task that records its origin in `TaskInfo.rerun_of`.

@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import datetime
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Unpack, cast
-from uuid import UUID
 
 from horsies.codec.problems import CodecError
 from horsies.codes import OperationalErrorCode
 from horsies.db.operations import UNSET, Operation
 from horsies.errors import ErrorCode
+from horsies.producer.bulk import resend_many, send_many
+from horsies.producer.calls import AsyncCallItems, CallItems, TaskCall, given_options, handle_maker
 from horsies.producer.handle import TaskHandle
 from horsies.producer.send import (
     Producer,
@@ -30,6 +31,7 @@ from horsies.workflows.nodes import FILLED_IN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
 
 def wrong_function(fn: object) -> tuple[ErrorCode, str, str] | None:
@@ -83,6 +85,9 @@ class TaskSender[**P, T, E: TaskError = TaskError]:
         self.definition = definition
         self.producer = producer
         self._options = options
+        self._handle = cast(
+            "Callable[[UUID | str], TaskHandle[T, E]]", handle_maker(definition, producer.runner, options.connection)
+        )
 
     def send(self, *args: P.args, **kwargs: P.kwargs) -> TaskSendResult[TaskHandle[T, E]]:
         """Enqueue the task, and return its handle. The parameters are those of the task's function."""
@@ -103,20 +108,40 @@ class TaskSender[**P, T, E: TaskError = TaskError]:
         operation = self._send("schedule", replace(self._options, delay=delay_s), args, kwargs)
         return await self.producer.runner.run_async(operation)
 
+    def args(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[T, E]:
+        """Return a call of the task with these arguments, for `send_many`. The call is checked when it is sent."""
+        return TaskCall(self.producer, self.definition, given_options(self._options), args, kwargs)
+
+    def send_many(self, items: CallItems[T, E]) -> TaskSendResult[list[TaskHandle[T, E]]]:
+        """Enqueue many tasks in one transaction: all of them or none.
+
+        The items are read lazily, also from a generator, and at most 10,000 tasks or 16 MB are encoded at a time. If
+        there are more, the transaction stays open while further items are read. The server ends it if the next 10,000
+        items take longer than a minute. An exception of the iterator rolls everything back and propagates.
+
+        Args:
+            items: Tuples of positional arguments, dicts of keyword arguments, or calls that `args` makes. Type checkers
+                only check the arguments of calls.
+
+        Returns:
+            The handles in the order of the items. If an item cannot be sent, no task is sent:
+            `TaskSendError.item_index` and the message name the item.
+        """
+        return self.producer.runner.run(self._send_many(items))
+
+    async def send_many_async(
+        self, items: CallItems[T, E] | AsyncCallItems[T, E]
+    ) -> TaskSendResult[list[TaskHandle[T, E]]]:
+        """Like `send_many`, for asyncio. The items may come from an asynchronous iterable."""
+        return await self.producer.runner.run_async(self._send_many(items))
+
+    def _send_many(self, items: object) -> Operation[TaskSendResult[list[TaskHandle[T, E]]]]:
+        return send_many(self.producer, self.definition, self._options, items)
+
     def _send(
         self, kind: SendKind, options: TaskSendOptions, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Operation[TaskSendResult[TaskHandle[T, E]]]:
         return send(self.producer, SendRequest(self.definition, kind, options, args, kwargs), self._handle)
-
-    def _handle(self, task_id: UUID | str) -> TaskHandle[T, E]:
-        definition = self.definition
-        return TaskHandle(
-            str(task_id),
-            self.producer.runner,
-            lambda _name: definition.result,
-            args_for=definition.read_args,
-            is_committed=self._options.connection is UNSET,
-        )
 
 
 class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskSender[P, T, E]):
@@ -254,6 +279,17 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
     async def retry_schedule_async(self, error: TaskSendError) -> TaskSendResult[TaskHandle[T, E]]:
         """Like `retry_schedule`, for asyncio."""
         return await self.producer.runner.run_async(self._resend(error, "schedule"))
+
+    def retry_send_many(self, error: TaskSendError) -> TaskSendResult[list[TaskHandle[T, E]]]:
+        """Retry a `send_many` that failed with ENQUEUE_FAILED. Any number of retries creates each task at most once."""
+        return self.producer.runner.run(self._resend_many(error))
+
+    async def retry_send_many_async(self, error: TaskSendError) -> TaskSendResult[list[TaskHandle[T, E]]]:
+        """Like `retry_send_many`, for asyncio."""
+        return await self.producer.runner.run_async(self._resend_many(error))
+
+    def _resend_many(self, error: TaskSendError) -> Operation[TaskSendResult[list[TaskHandle[T, E]]]]:
+        return resend_many(error, self.definition.name, lambda _name, task_id: self._handle(task_id))
 
     def _resend(self, error: TaskSendError, kind: SendKind) -> Operation[TaskSendResult[TaskHandle[T, E]]]:
         return resend(error, kind, self.definition, self._handle)

@@ -23,8 +23,18 @@ class _RawJsonDumper(Dumper):
     format = Format.TEXT
     oid = postgres.types["json"].oid
 
-    def dump(self, obj: RawJson) -> Buffer:  # pyright: ignore[reportIncompatibleMethodOverride] # psycopg leaves it Any
+    def dump(self, obj: bytes) -> Buffer:  # pyright: ignore[reportIncompatibleMethodOverride] # psycopg leaves it Any
         return obj
+
+
+class RawText(bytes):
+    """Text in UTF-8, which is sent without further conversion."""
+
+    __slots__ = ()
+
+
+class _RawTextDumper(_RawJsonDumper):
+    oid = postgres.types["text"].oid
 
 
 def _quoted(item: object) -> str:
@@ -84,6 +94,7 @@ def adapters_map() -> AdaptersMap:
     """Return the adapters of all connections: psycopg's own, raw JSON in both directions, and times in UTC."""
     ours = AdaptersMap(adapters)
     ours.register_dumper(RawJson, _RawJsonDumper)
+    ours.register_dumper(RawText, _RawTextDumper)
     ours.register_dumper(list, _ListDumper)
     ours.register_loader("json", _RawJsonLoader)
     ours.register_loader("timestamptz", _UtcLoader)

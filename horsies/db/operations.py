@@ -8,9 +8,13 @@ driver (`horsies.producer.sync_driver`, `horsies.producer.async_driver`) execute
 - `Wait`: sleep until the task of the ticket may have ended, or the time is over. The driver sends the stored result if
   a notice contained it.
 - `Pause`: sleep.
+- `Within`: call server functions in a transaction that stays open for further steps. `Rollback` rolls it back.
+- `Feed`: take items from an iterator of the caller.
+
+An exception of a step is thrown into the operation, which can catch it and yield further steps.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Protocol
@@ -117,7 +121,55 @@ class Pause:
     seconds: float
 
 
-type Step = Call[Any] | Watch | Wait | Pause
+@dataclass(slots=True)
+class Transaction:
+    """A transaction on a connection of the pool, which an operation keeps open over several steps.
+
+    Attributes:
+        resource: what the driver needs to use and to release the connection; written by the driver. None: the
+            transaction has not begun, or it has ended.
+    """
+
+    resource: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Make calls in a transaction, which the first such step begins. The driver sends the list of their replies.
+
+    If a call or the commit fails, the transaction has ended.
+
+    Attributes:
+        transaction: the transaction.
+        calls: the calls.
+        commit_with: the notice that is sent after the transaction is committed, in the same round trip; None: the
+            transaction stays open.
+    """
+
+    transaction: Transaction
+    calls: Sequence[Call[Any]]
+    commit_with: Notice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """Roll a transaction back, if it is open."""
+
+    transaction: Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Pass items of the caller to ``accept`` until it returns False or the items end.
+
+    The driver sends whether there may be further items. Only the asyncio driver takes an asynchronous iterator.
+    """
+
+    items: Iterator[object] | AsyncIterator[object]
+    accept: Callable[[object], bool]
+
+
+type Step = Call[Any] | Watch | Wait | Pause | Within | Rollback | Feed
 type Operation[R] = Generator[Step, Any, R]
 
 
@@ -142,7 +194,7 @@ class CallFailedError(Exception):
 
 
 class CallRefusedError(CallFailedError):
-    """A call was not made, because the caller's connection is unsuitable. Its transaction is unchanged."""
+    """A call was not made, because the caller's connection or input is unsuitable. Its transaction is unchanged."""
 
 
 class Runner(Protocol):

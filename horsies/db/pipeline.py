@@ -21,7 +21,7 @@ from psycopg.pq.abc import PGconn
 
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
-from horsies.db.operations import Call, Notice, Row
+from horsies.db.operations import Call, Notice, Row, Within
 from horsies.db.sqlfiles import admin
 
 type Groups = Sequence[Sequence[Call[Any]]]
@@ -62,6 +62,60 @@ async def round_trip_async(
         raise
 
 
+def extend_transaction(database: Database, connection: Connection[Any], step: Within, *, begins: bool) -> list[Any]:
+    """Make the calls of a step in its transaction, blocking.
+
+    Args:
+        database: the database.
+        connection: the connection of the transaction.
+        step: the calls, and whether the transaction is committed after them.
+        begins: whether to begin the transaction before them.
+
+    Raises:
+        CallFailedError: a call or the commit failed. The connection is closed.
+        psycopg.Error: the connection was lost.
+    """
+    try:
+        return connection.wait(_run_step(database, connection, step, begins=begins))[0]
+    except BaseException:
+        connection.close()
+        raise
+
+
+async def extend_transaction_async(
+    database: Database, connection: AsyncConnection[Any], step: Within, *, begins: bool
+) -> list[Any]:
+    """Make the calls of a step on the running event loop; see `extend_transaction`."""
+    try:
+        return (await connection.wait(_run_step(database, connection, step, begins=begins)))[0]
+    except BaseException:
+        await connection.close()
+        raise
+
+
+class _Session(NamedTuple):
+    """A connection, and what is needed to send calls over it.
+
+    Attributes:
+        database: its database.
+        connection: the connection.
+        adapt: converts parameters and rows.
+        prepared: the names of its prepared statements; None: a pooler shares it, so nothing is prepared.
+    """
+
+    database: Database
+    connection: BaseConnection[Any]
+    adapt: TransformerType
+    prepared: dict[bytes, bytes] | None
+
+
+class _Bounds(NamedTuple):
+    """Whether a group begins its transaction with a statement, and commits it with one."""
+
+    begins: bool
+    commits: bool
+
+
 class _Sent(NamedTuple):
     """A group that was sent.
 
@@ -92,11 +146,30 @@ class _GroupError(Exception):
         self.call = call
 
 
-def _run_pipeline(database: Database, connection: BaseConnection[Any], groups: Groups) -> PQGen[list[list[Any]]]:
+def _run_step(
+    database: Database, connection: BaseConnection[Any], step: Within, *, begins: bool
+) -> PQGen[list[list[Any]]]:
+    notice = step.commit_with
+    groups = [step.calls] if notice is None else [step.calls, [notice]]
+    return _run_pipeline(database, connection, groups, _Bounds(begins, notice is not None))
+
+
+def _run_pipeline(
+    database: Database, connection: BaseConnection[Any], groups: Groups, first: _Bounds | None = None
+) -> PQGen[list[list[Any]]]:
+    """Send groups of calls and receive their replies.
+
+    Args:
+        database: the database.
+        connection: the connection.
+        groups: the calls. Each group is one transaction.
+        first: the bounds of the transaction of the first group, if it is part of a longer one.
+    """
     pgconn, adapt = connection.pgconn, Transformer(connection)
     prepared = None if database.shares_sessions else _prepared.setdefault(connection, {})
+    session = _Session(database, connection, adapt, prepared)
     pgconn.enter_pipeline_mode()
-    sent = [_send_group(database, connection, adapt, prepared, group) for group in groups]
+    sent = [_send_group(session, group, None if number else first) for number, group in enumerate(groups)]
     yield from generators.send(pgconn)
     replies: list[list[Any]] = []
     failed_notice: psycopg.Error | None = None
@@ -123,22 +196,21 @@ def _run_pipeline(database: Database, connection: BaseConnection[Any], groups: G
     return replies
 
 
-def _send_group(
-    database: Database,
-    connection: BaseConnection[Any],
-    adapt: TransformerType,
-    prepared: dict[bytes, bytes] | None,
-    calls: Sequence[Call[Any]],
-) -> _Sent:
+def _send_group(session: _Session, calls: Sequence[Call[Any]], bounds: _Bounds | None) -> _Sent:
     """Send one transaction. A transaction with special settings is begun and committed explicitly.
+
+    ``bounds`` is None for a group that is a whole transaction.
 
     A notification needs no settings: its transaction may fail, and must not leave a failed transaction open.
     """
-    only_notifies = all(isinstance(call, Notice) for call in calls)
-    needed = [database.transaction_settings(connection)] if database.shares_sessions and not only_notifies else []
+    database, connection, adapt, prepared = session
+    only_notifies = bounds is None and all(isinstance(call, Notice) for call in calls)
+    has_settings = database.shares_sessions and not only_notifies and (bounds is None or bounds.begins)
+    needed = [database.transaction_settings(connection)] if has_settings else []
+    begins, commits = bounds or _Bounds(has_settings, has_settings)
     pgconn = connection.pgconn
     group = _Sent([*needed, *calls], len(needed), only_notifies, {})
-    if needed:
+    if begins:
         pgconn.send_query_params(_BEGIN, [])
     for position, call in enumerate(group.calls):
         statement = database.numbered(call)
@@ -155,7 +227,7 @@ def _send_group(
             group.prepares[position] = statement
             pgconn.send_prepare(name, statement)
             pgconn.send_query_prepared(name, params)
-    if needed:
+    if commits:
         pgconn.send_query_params(_COMMIT, [])
     pgconn.pipeline_sync()
     return group

@@ -2,21 +2,39 @@
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
+from horsies.db.bounded import AsyncBoundedConnection
 from horsies.db.connect import Database
 from horsies.db.errors import CALL_ERRORS, call_failed
-from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Pause, Step, Wait, Watch
-from horsies.db.pipeline import round_trip_async
+from horsies.db.operations import (
+    UNSET,
+    Call,
+    CallFailedError,
+    Feed,
+    Operation,
+    Pause,
+    Rollback,
+    Step,
+    Transaction,
+    Wait,
+    Watch,
+    Within,
+)
+from horsies.db.pipeline import extend_transaction_async, round_trip_async
 from horsies.db.queries.rows import StoredResult
 from horsies.process import monotonic
 from horsies.producer import caller_connection
 from horsies.producer.fork_reset import reset_in_children
 from horsies.producer.pool import AsyncPool
 from horsies.producer.waiter import Waiter, Waiters
+
+_ITEMS_AT_A_TIME = 500
 
 type ByLoop[V] = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, V]
 
@@ -76,7 +94,7 @@ class AsyncDriver:
             while True:
                 try:
                     answer = await self._execute(step)
-                except CallFailedError as failure:
+                except BaseException as failure:  # noqa: BLE001 - the operation raises it again
                     step = operation.throw(failure)
                 else:
                     step = operation.send(answer)
@@ -91,7 +109,7 @@ class AsyncDriver:
         if closer is not None:
             await closer.aclose()
 
-    async def _execute(self, step: Step) -> Any:
+    async def _execute(self, step: Step) -> Any:  # noqa: PLR0911 - one case a step
         match step:
             case Call():
                 return await self._call(step)
@@ -101,6 +119,12 @@ class AsyncDriver:
                 return await waiter.wait(seconds)
             case Pause(seconds=seconds):
                 return await asyncio.sleep(seconds)
+            case Within():
+                return await self._within(step)
+            case Rollback(transaction=transaction):
+                return await _roll_back(transaction)
+            case Feed():
+                return await _feed(step)
             case Wait():
                 msg = f"the ticket belongs to another driver: {step.ticket!r}"
                 raise TypeError(msg)
@@ -114,6 +138,27 @@ class AsyncDriver:
                 return (await round_trip_async(self._database, connection, *call.groups))[0][0]
         except CALL_ERRORS as error:
             raise call_failed(error) from error
+
+    async def _within(self, step: Within) -> list[Any]:
+        transaction = step.transaction
+        opened: _Opened | None = transaction.resource
+        begins = opened is None
+        try:
+            if opened is None:
+                stack = AsyncExitStack()
+                pool = await self._open_pool()
+                opened = (stack, await stack.enter_async_context(pool.connection()))
+                transaction.resource = opened
+            replies = await extend_transaction_async(self._database, opened[1], step, begins=begins)
+        except BaseException as error:
+            await _roll_back(transaction)
+            if isinstance(error, CALL_ERRORS):
+                raise call_failed(error) from error
+            raise
+        if step.commit_with is not None:
+            transaction.resource = None
+            await opened[0].aclose()
+        return replies
 
     async def _open_pool(self) -> AsyncPool:
         if not self._database.is_prepared:
@@ -150,3 +195,38 @@ async def _in_thread(action: Callable[[], None]) -> None:
     except RuntimeError as error:  # the operating system refuses another thread
         message = f"no thread can be started to prepare the schema: {error}"
         raise CallFailedError(message, retryable=True) from error
+
+
+type _Opened = tuple[AsyncExitStack, AsyncBoundedConnection]
+
+
+async def _roll_back(transaction: Transaction) -> None:
+    """Roll a transaction back, if it is open, and return its connection to the pool."""
+    opened: _Opened | None = transaction.resource
+    transaction.resource = None
+    if opened is None:
+        return
+    stack, connection = opened
+    async with stack:
+        with suppress(psycopg.Error):  # a connection that does not answer is closed
+            await connection.rollback()
+
+
+async def _feed(step: Feed) -> bool:
+    """Pass items to the operation, and let the event loop run after some of them."""
+    number = 0
+    if isinstance(step.items, AsyncIterator):
+        async for item in step.items:
+            if not step.accept(item):
+                return True
+            number += 1
+            if number % _ITEMS_AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        return False
+    for item in step.items:
+        if not step.accept(item):
+            return True
+        number += 1
+        if number % _ITEMS_AT_A_TIME == 0:
+            await asyncio.sleep(0)
+    return False

@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from horsies.config.postgres import DEV_URL_VARIABLE
-from horsies.db.adapt import RawJson
+from horsies.db.adapt import RawJson, RawText
 from horsies.db.connect import Database
 from horsies.db.errors import is_retryable, sqlstate
 from horsies.db.operations import Call, CallFailedError, CallRefusedError, Rows
@@ -149,23 +149,26 @@ def _joined[R](call: Call[R]) -> Call[R]:
     The hint is always a wake-up notice. In the transaction of the caller, it is left out while the notification queue
     is nearly full, because a full queue would fail that transaction.
 
-    JSON is passed as text, because the caller may have configured the driver to encode values as JSON itself.
+    JSON and encoded text are passed as text, because the caller may have configured the driver to encode values as JSON
+    itself.
     """
     sql = call.sql if call.hint is None else f"{call.sql}, {notify_wake_within().sql.partition(' ')[2]}"
-    plain = (str(each, "utf-8") if isinstance(each, RawJson) else each for each in call.params)
+    plain = (str(each, "utf-8") if isinstance(each, RawJson | RawText) else each for each in call.params)
     return replace(call, sql=sql.replace("::json", "::text::json"), params=tuple(plain))
 
 
 def _by_psycopg(connection: psycopg.Connection[Any], database: Database, call: Call[Any]) -> Rows:
     _need(_is_open(connection), _A_TRANSACTION)
     with Cursor(connection, row_factory=tuple_row) as cursor:
-        return cursor.execute(database.statement(call), call.params).fetchall()
+        cursor.execute(database.statement(call), call.params)
+        return cursor.fetchall() if cursor.description is not None else []
 
 
 async def _by_async_psycopg(connection: psycopg.AsyncConnection[Any], database: Database, call: Call[Any]) -> Rows:
     _need(_is_open(connection), _A_TRANSACTION)
     async with AsyncCursor(connection, row_factory=tuple_row) as cursor:
-        return await (await cursor.execute(database.statement(call), call.params)).fetchall()
+        await cursor.execute(database.statement(call), call.params)
+        return await cursor.fetchall() if cursor.description is not None else []
 
 
 def _is_open(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
@@ -192,7 +195,8 @@ def _by_sqlalchemy(connection: Any, database: Database, call: Call[Any]) -> Rows
     _need(connection.dialect.name == "postgresql", _A_POSTGRES)
     _need(not connection.connection.dbapi_connection.autocommit, _A_TRANSACTION)
     sql_of = database.numbered if connection.dialect.paramstyle == "numeric_dollar" else database.statement
-    return connection.exec_driver_sql(sql_of(call).decode(), call.params).fetchall()
+    result = connection.exec_driver_sql(sql_of(call).decode(), call.params)
+    return result.fetchall() if result.returns_rows else []
 
 
 async def _by_async_sqlalchemy(connection: Any, database: Database, call: Call[Any]) -> Rows:
@@ -204,7 +208,7 @@ def _by_django(connection: Any, database: Database, call: Call[Any]) -> Rows:
     _need(not connection.get_autocommit(), _A_TRANSACTION)
     with connection.cursor() as cursor:
         cursor.execute(database.statement(call).decode(), call.params)
-        return cursor.fetchall()
+        return cursor.fetchall() if cursor.description is not None else []
 
 
 def _itself(connection: object) -> object:

@@ -71,7 +71,7 @@ class TaskHandle[T, E: TaskError = TaskError]:
 
     def __init__(
         self,
-        task_id: str,
+        task_id: str | UUID,
         runner: Runner,
         codec_for: CodecFor,
         *,
@@ -88,7 +88,7 @@ class TaskHandle[T, E: TaskError = TaskError]:
             is_committed: False if the task was sent in a transaction of the caller that may not be committed yet. `get`
                 then waits until the task exists.
         """
-        self._id = parse_id(task_id)
+        self._id = task_id if isinstance(task_id, UUID) else parse_id(task_id)
         self.task_id = str(self._id or task_id)
         self._runner = runner
         self._codec_for = codec_for

@@ -19,7 +19,7 @@ from horsies.codes import TaskSendErrorCode
 from horsies.config.queues import LAST_PRIORITY
 from horsies.db.operations import MAX_TEXT_BYTES, UNSET, CallFailedError, CallRefusedError, Operation, Pause, Runner
 from horsies.db.queries import tasks as task_queries
-from horsies.db.queries.tasks import EnqueueRequest
+from horsies.db.queries.tasks import EnqueueBatch, EnqueueRequest, TaskKind
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, caller_location
 from horsies.events import event
 from horsies.masking import mask_secrets
@@ -68,6 +68,21 @@ class TaskSendPayload:
 
 
 @dataclass(frozen=True, slots=True)
+class BulkSendPayload:
+    """The tasks of a ``send_many`` in the form that goes to the database, which `retry_send_many` can replay.
+
+    Attributes:
+        batches: The encoded tasks, in their order.
+        enqueue_sha: The SHA-256, in hex, of all batches.
+        kind: The method that made it.
+    """
+
+    batches: tuple[EnqueueBatch, ...]
+    enqueue_sha: str
+    kind: Literal["send_many"] = "send_many"
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSendError:
     """Why a task was not accepted.
 
@@ -76,17 +91,22 @@ class TaskSendError:
         message: A description of the failure, which names the parameter or the database's reason.
         retryable: Whether `retry_send` may succeed. It never creates a second task, even if the first send reached the
             database. For a send in a transaction of the caller: whether the whole transaction may succeed later.
-        task_id: The id of the task; None if the send failed before it was sent, or in a transaction of the caller.
-        payload: The payload that `retry_send` replays; None in the same cases as ``task_id``.
+        task_id: The id of the task; None if the send failed before it was sent, in a transaction of the caller, or
+            together with other tasks.
+        payload: The payload that `retry_send` or `retry_send_many` replays; None in the same cases as ``task_id``, and
+            for a ``send_many`` of more than 16 MB.
         exception: The cause; None if there was none.
+        item_index: The position of the item that cannot be sent in the input of ``send_many``, from 0; None: the
+            failure does not belong to one item.
     """
 
     code: TaskSendErrorCode
     message: str
     retryable: bool = False
     task_id: str | None = None
-    payload: TaskSendPayload | None = field(default=None, repr=False)  # it contains the arguments
+    payload: TaskSendPayload | BulkSendPayload | None = field(default=None, repr=False)  # it contains the arguments
     exception: BaseException | None = field(default=None, repr=False)
+    item_index: int | None = None
 
 
 type TaskSendResult[T] = Result[T, TaskSendError]
@@ -210,36 +230,27 @@ class SendRequest:
     kwargs: Mapping[str, object]
 
 
-def _invalid(message: str, exception: BaseException | None = None) -> Err[TaskSendError]:
+def invalid(message: str, exception: BaseException | None = None) -> Err[TaskSendError]:
+    """Make a VALIDATION_FAILED error."""
     return Err(TaskSendError(TaskSendErrorCode.VALIDATION_FAILED, message, exception=exception))
 
 
 def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPayload]:
     """Validate and encode a send, without accessing the database."""
     definition, options = asked.definition, asked.options
-    suppressed = suppression()
+    suppressed = suppressed_send(f"task {definition.name!r} is", definition.name)
     if suppressed is not None:
-        message = f"{definition.name} was sent {suppressed.value.format('send')}"
-        note_suppressed(f"task {definition.name!r} is sent")
-        return Err(TaskSendError(TaskSendErrorCode.SEND_SUPPRESSED, message))
-    wrong = (
-        _wrong_delay(options.delay)
-        or _wrong_deadline(options.good_until)
-        or _wrong_priority(options.priority)
-        or wrong_connection(options.connection)
-    )
+        return Err(suppressed)
+    wrong = wrong_options(options)
     if wrong is not None:
-        return _invalid(wrong)
+        return invalid(wrong)
     try:
         encoded = definition.signature.encode_call(asked.args, asked.kwargs)
     except CodecError as error:
-        return _invalid(str(error), error)
-    if len(encoded) >= MAX_TEXT_BYTES:
-        message = (
-            f"the encoded arguments have {len(encoded):,} bytes, and the database stores less than "
-            f"{MAX_TEXT_BYTES:,}: store the data elsewhere, and pass a reference to it"
-        )
-        return Err(TaskSendError(TaskSendErrorCode.PAYLOAD_TOO_LARGE, message))
+        return invalid(str(error), error)
+    too_large = wrong_size(encoded)
+    if too_large is not None:
+        return Err(too_large)
     priority = producer.queue_priorities[definition.queue_name] if options.priority is None else options.priority
     request = EnqueueRequest(
         task_id=uuid7(),
@@ -255,6 +266,42 @@ def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPa
     )
     fingerprint = _fingerprint(request)
     return Ok(TaskSendPayload(asked.kind, replace(request, fingerprint=fingerprint), fingerprint.hex()))
+
+
+def suppressed_send(what: str, name: str) -> TaskSendError | None:
+    """Return the error of a send while sends are suppressed, and collect a warning about it; None: they are not.
+
+    Args:
+        what: The beginning of the warning, such as ``task 'mail' is``.
+        name: The name of the task, or a description of the tasks, for the error.
+    """
+    suppressed = suppression()
+    if suppressed is None:
+        return None
+    note_suppressed(f"{what} sent")
+    message = f"{name} was sent {suppressed.value.format('send')}"
+    return TaskSendError(TaskSendErrorCode.SEND_SUPPRESSED, message)
+
+
+def wrong_options(options: TaskSendOptions) -> str | None:
+    """Return why the options of a send are invalid, or None if they are valid."""
+    return (
+        _wrong_delay(options.delay)
+        or _wrong_deadline(options.good_until)
+        or _wrong_priority(options.priority)
+        or wrong_connection(options.connection)
+    )
+
+
+def wrong_size(encoded: bytes) -> TaskSendError | None:
+    """Return the error of arguments that are too large to be stored, or None."""
+    if len(encoded) < MAX_TEXT_BYTES:
+        return None
+    message = (
+        f"the encoded arguments have {len(encoded):,} bytes, and the database stores less than "
+        f"{MAX_TEXT_BYTES:,}: store the data elsewhere, and pass a reference to it"
+    )
+    return TaskSendError(TaskSendErrorCode.PAYLOAD_TOO_LARGE, message)
 
 
 def _wrong_delay(delay: object) -> str | None:
@@ -290,7 +337,8 @@ def wrong_connection(connection: object) -> str | None:
     return "connection= is None: pass an open connection, or omit connection= to send outside of your transactions"
 
 
-def _fingerprint(request: EnqueueRequest) -> bytes:
+def fingerprint_head(request: EnqueueRequest | TaskKind) -> bytes:
+    """Return the first part of the text of a fingerprint, which the arguments follow: the task and its options."""
     options = {
         "name": request.task_name,
         "queue": request.queue,
@@ -299,12 +347,16 @@ def _fingerprint(request: EnqueueRequest) -> bytes:
         "good_until": None if request.good_until is None else request.good_until.timestamp(),
         "timeout_ms": request.timeout_ms,
     }
-    return hashlib.sha256(b"\n".join((encode_json(options), request.retry_policy or b"", request.args))).digest()
+    return b"\n".join((encode_json(options), request.retry_policy or b"", b""))
+
+
+def _fingerprint(request: EnqueueRequest) -> bytes:
+    return hashlib.sha256(fingerprint_head(request) + request.args).digest()
 
 
 def send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID], H]) -> Operation[TaskSendResult[H]]:
     """Enqueue a task, and log a failure, because a program may ignore the result."""
-    return _logged((yield from _send(producer, asked, make_handle)), asked.definition)
+    return logged((yield from _send(producer, asked, make_handle)), asked.definition.name)
 
 
 def _send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID], H]) -> Operation[TaskSendResult[H]]:
@@ -335,7 +387,7 @@ def resend[H](
     error: TaskSendError, kind: SendKind, definition: TaskDefinition, make_handle: Callable[[UUID], H]
 ) -> Operation[TaskSendResult[H]]:
     """Retry a failed send of the same task and kind, and log a failure."""
-    return _logged((yield from _resend(error, kind, definition, make_handle)), definition)
+    return logged((yield from _resend(error, kind, definition, make_handle)), definition.name)
 
 
 def _resend[H](
@@ -344,11 +396,11 @@ def _resend[H](
     payload = error.payload
     if error.code is not TaskSendErrorCode.ENQUEUE_FAILED or payload is None:
         what = "only a send that failed with ENQUEUE_FAILED outside of a transaction of the caller can be retried"
-        return _invalid(f"{what}: this send failed with {error.code}")
-    if payload.kind != kind:
-        return _invalid(f"this error comes from {payload.kind}: use retry_{payload.kind}")
+        return invalid(f"{what}: this send failed with {error.code}")
+    if isinstance(payload, BulkSendPayload) or payload.kind != kind:
+        return invalid(f"this error comes from {payload.kind}: use retry_{payload.kind}")
     if payload.request.task_name != definition.name:
-        return _invalid(f"this error comes from {payload.request.task_name}, not from {definition.name}")
+        return invalid(f"this error comes from {payload.request.task_name}, not from {definition.name}")
     if _fingerprint(payload.request).hex() != payload.enqueue_sha:
         message = f"the payload of {payload.request.task_id} was changed since its first send"
         return Err(TaskSendError(TaskSendErrorCode.PAYLOAD_MISMATCH, message, task_id=str(payload.request.task_id)))
@@ -362,7 +414,7 @@ def _enqueue[H](
     try:
         verdict: Any = yield task_queries.enqueue(payload.request, replay=replay, connection=connection)
     except CallRefusedError as refusal:
-        return _invalid(refusal.message, refusal)
+        return invalid(refusal.message, refusal)
     except CallFailedError as failure:
         code = TaskSendErrorCode.ENQUEUE_FAILED
         made_id, kept = (str(task_id), payload) if connection is UNSET else (None, None)
@@ -373,17 +425,23 @@ def _enqueue[H](
     return Ok(make_handle(task_id))
 
 
-def _logged[H](answer: TaskSendResult[H], definition: TaskDefinition) -> TaskSendResult[H]:
+def logged[H](answer: TaskSendResult[H], name: str) -> TaskSendResult[H]:
+    """Log the failure of a send, unless a check has suppressed it.
+
+    Args:
+        answer: The result of the send.
+        name: The name of the task, or a description of the tasks.
+    """
     if isinstance(answer, Err) and suppression() is not Suppression.CHECK:
         error = answer.error
-        ids = {} if error.task_id is None else {"id": error.task_id}
+        ids = {"id": error.task_id, "item": error.item_index}
         log_failure(
             "task.send_failed",
             suppressed=error.code is TaskSendErrorCode.SEND_SUPPRESSED,
-            task=definition.name,
+            task=name,
             code=error.code,
             reason=_reason(error),
-            **ids,
+            **{key: value for key, value in ids.items() if value is not None},
         )
     return answer
 

@@ -3,13 +3,31 @@
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
+from horsies.db.bounded import BoundedConnection
 from horsies.db.connect import Database
 from horsies.db.errors import CALL_ERRORS, call_failed
-from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Pause, Step, Wait, Watch
-from horsies.db.pipeline import round_trip
+from horsies.db.operations import (
+    UNSET,
+    Call,
+    CallRefusedError,
+    Feed,
+    Operation,
+    Pause,
+    Rollback,
+    Step,
+    Transaction,
+    Wait,
+    Watch,
+    Within,
+)
+from horsies.db.pipeline import extend_transaction, round_trip
 from horsies.db.queries.rows import StoredResult
 from horsies.process import monotonic
 from horsies.producer import caller_connection
@@ -70,7 +88,7 @@ class SyncDriver:
             while True:
                 try:
                     answer = self._execute(step)
-                except CallFailedError as failure:
+                except BaseException as failure:  # noqa: BLE001 - the operation raises it again
                     step = operation.throw(failure)
                 else:
                     step = operation.send(answer)
@@ -86,7 +104,7 @@ class SyncDriver:
         if pool is not None:
             pool.close()
 
-    def _execute(self, step: Step) -> Any:
+    def _execute(self, step: Step) -> Any:  # noqa: PLR0911 - one case a step
         match step:
             case Call():
                 return self._call(step)
@@ -96,6 +114,15 @@ class SyncDriver:
                 return waiter.wait(seconds)
             case Pause(seconds=seconds):
                 return time.sleep(seconds)
+            case Within():
+                return self._within(step)
+            case Rollback(transaction=transaction):
+                return _roll_back(transaction)
+            case Feed(items=Iterator() as items, accept=accept):
+                return not all(map(accept, items))
+            case Feed():
+                msg = "the items come from an asynchronous iterable: use send_many_async"
+                raise CallRefusedError(msg, retryable=False)
             case Wait():
                 msg = f"the ticket belongs to another driver: {step.ticket!r}"
                 raise TypeError(msg)
@@ -110,6 +137,26 @@ class SyncDriver:
         except CALL_ERRORS as error:
             raise call_failed(error) from error
 
+    def _within(self, step: Within) -> list[Any]:
+        transaction = step.transaction
+        opened: _Opened | None = transaction.resource
+        begins = opened is None
+        try:
+            if opened is None:
+                stack = ExitStack()
+                opened = (stack, stack.enter_context(self._open_pool().connection()))
+                transaction.resource = opened
+            replies = extend_transaction(self._database, opened[1], step, begins=begins)
+        except BaseException as error:
+            _roll_back(transaction)
+            if isinstance(error, CALL_ERRORS):
+                raise call_failed(error) from error
+            raise
+        if step.commit_with is not None:
+            transaction.resource = None
+            opened[0].close()
+        return replies
+
     def _open_pool(self) -> SyncPool:
         self._database.prepare()
         with self._lock:
@@ -117,3 +164,17 @@ class SyncDriver:
                 self._pool = SyncPool(self._database)
                 weakref.finalize(self, self._pool.close)
             return self._pool
+
+
+type _Opened = tuple[ExitStack, BoundedConnection]
+
+
+def _roll_back(transaction: Transaction) -> None:
+    """Roll a transaction back, if it is open, and return its connection to the pool."""
+    opened: _Opened | None = transaction.resource
+    transaction.resource = None
+    if opened is None:
+        return
+    stack, connection = opened
+    with stack, suppress(psycopg.Error):  # a connection that does not answer is closed
+        connection.rollback()

@@ -25,6 +25,7 @@ from horsies import (
     start_workflow_async,
 )
 from horsies.config.postgres import DEV_URL_VARIABLE
+from horsies.producer import batches
 from tests.producer.conftest import NewShop
 from tests.producer.shop import Do, Shop
 from tests.support.callers import AWAITED, BLOCKING, OLDEST_FOR_DJANGO, Caller, UndoneError, django_database
@@ -108,6 +109,45 @@ class TestEveryLibrary:
         assert find(db, "tasks", handle.task_id) is None
         assert find(db, "workflows", run.workflow_id) is None
         assert listener.heard() == []
+
+    def test_many_tasks_are_there_from_the_commit_on(
+        self, caller: Caller, shop: Shop, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        listener, before = NotificationListener(db, "wake"), count(db)
+        for most in (100, 2):
+            monkeypatch.setattr(batches, "MOST_TASKS", most)
+            with caller.transaction() as connection:
+                sender = shop.order.with_options(connection=connection, **OPTIONS)
+                many = [("Heu “grün” % %s $1",), {"article": "b", "count": 2}, shop.order.args("c"), ("d",), ("e",)]
+                handles = caller.do(sender.send_many, many).unwrap()
+                caller.do(shop.app.send_many, [shop.add.args(1)], connection=connection).unwrap()
+                assert [find(db, "tasks", each.task_id) for each in handles] == [None] * 5
+                assert (handles[0].get(timeout_ms=0).err_value.error_code, listener.heard()) == (
+                    RetrievalCode.WAIT_TIMEOUT,
+                    [],
+                )
+            assert listener.heard() == [""]
+            found = [row(db, "tasks", each.task_id) for each in handles]
+            assert [each["priority"] for each in found] == [7] * 5
+            assert found[1]["args"] == b'{"article":"b","count":2}'
+            assert "grün" in found[0]["args"].decode()
+        assert count(db) == before + 12
+
+    def test_a_refused_item_undoes_the_earlier_batches_only(
+        self, caller: Caller, shop: Shop, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(batches, "MOST_TASKS", 2)
+        before = count(db)
+        with caller.transaction() as connection:
+            sender = shop.add.with_options(connection=connection)
+            caller.do(sender.send, 1).unwrap()
+            wrong: list[Any] = [(1,), (2,), (3,), (4,), ("5",)]
+            error = caller.do(sender.send_many, wrong).unwrap_err()
+            assert (error.code, error.item_index) == (TaskSendErrorCode.VALIDATION_FAILED, 4)
+            with pytest.raises(ZeroDivisionError):
+                caller.do(sender.send_many, ((1 // (4 - number),) for number in range(5)))
+            caller.do(sender.send_many, [(1,), (2,), (3,)]).unwrap()
+        assert count(db) == before + 4
 
     def test_a_run_is_there_from_the_commit_on(self, caller: Caller, shop: Shop, db: Session) -> None:
         listener, spec = NotificationListener(db, "wake"), flow(shop)

@@ -14,7 +14,7 @@ from horsies.db.queries import schedules as schedule_queries
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.rows import ScheduleState
-from horsies.db.queries.tasks import EnqueueRequest, SendAnswer, UniqueRequest
+from horsies.db.queries.tasks import EnqueueBatch, EnqueueRequest, SendAnswer, TaskKind, UniqueRequest
 from horsies.db.queries.worker import Claim, Fence, Outcome, Verdict, WorkerBeats, WorkerFacts
 from tests.support.sessions import Session, call
 
@@ -82,6 +82,33 @@ def send_once(session: Session, wanted: EnqueueRequest, *, replay: bool = False)
     """Send one task that may have a key and may be unique; return the verdict and the task that stands for it."""
     (answer,) = enqueue_once(session, wanted, replay=replay)
     return answer.verdict, answer.task_id
+
+
+def batch_of(requests: Sequence[EnqueueRequest]) -> EnqueueBatch:
+    """Return requests as one batch. Fingerprints are filled up to 32 bytes."""
+    kinds: dict[TaskKind, int] = {}
+    numbers = [kinds.setdefault(kind_of(each), len(kinds) + 1) for each in requests]
+    return EnqueueBatch(
+        ids="{" + ",".join(str(each.task_id) for each in requests) + "}",
+        args=b"\n".join(each.args for each in requests),
+        fingerprints=b"".join(each.fingerprint.ljust(32, b"\0") for each in requests),
+        kind_numbers="{" + ",".join(map(str, numbers)) + "}",
+        kinds=tuple(kinds),
+        count=len(requests),
+    )
+
+
+def kind_of(wanted: EnqueueRequest) -> TaskKind:
+    """Return what a request has in common with others of the same task and options."""
+    return TaskKind(
+        wanted.task_name,
+        wanted.queue,
+        wanted.priority,
+        wanted.delay,
+        wanted.good_until,
+        wanted.retry_policy,
+        wanted.timeout_ms,
+    )
 
 
 def enqueue(session: Session, wanted: EnqueueRequest, *, replay: bool = False) -> str:

@@ -1,7 +1,7 @@
 """What type checkers infer for tasks, sends and results. Checked by pyright and mypy, never run."""
 
-from collections.abc import Coroutine
-from typing import Any, assert_type
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypedDict, assert_type
 
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +12,7 @@ from horsies import (
     Err,
     Horsies,
     Ok,
+    TaskCall,
     TaskError,
     TaskFunction,
     TaskHandle,
@@ -59,6 +60,33 @@ def a_send_takes_the_parameters_and_gives_a_typed_handle() -> None:
         assert_type(sent.error, TaskSendError)
         assert_type(greet.retry_schedule(sent.error).unwrap(), TaskHandle[str, ShopError])
         assert_type(greet.retry_send(sent.error).unwrap(), TaskHandle[str, ShopError])
+
+
+class Arguments(TypedDict):
+    a: int
+    b: int
+
+
+def many_sends_give_typed_handles(pairs: list[tuple[int, int]], named: list[Arguments]) -> None:
+    assert_type(add.args(5, b=3), TaskCall[int])
+    assert_type(greet.with_options(priority=3).args("Ada").with_options(delay=1), TaskCall[str, ShopError])
+    assert_type(add.send_many(pairs).unwrap(), list[TaskHandle[int]])
+    assert_type(add.send_many(named).unwrap(), list[TaskHandle[int]])
+    assert_type(add.send_many(add.args(number) for number in range(3)).unwrap(), list[TaskHandle[int]])
+    mixed = add.send_many([(1, 2), {"a": 1}, add.args(5)])
+    if is_err(mixed):
+        assert_type(add.retry_send_many(mixed.error).unwrap(), list[TaskHandle[int]])
+        assert_type(mixed.error.item_index, int | None)
+    assert_type(greet.with_options(delay=1).send_many([("Ada",)]).unwrap(), list[TaskHandle[str, ShopError]])
+    assert_type(app.send_many([add.args(1), greet.args("Ada")]).unwrap(), list[TaskHandle[Any, Any]])
+
+
+async def many_awaited_sends(items: AsyncIterator[tuple[int, int]]) -> None:
+    assert_type((await add.send_many_async(items)).unwrap(), list[TaskHandle[int]])
+    assert_type((await add.send_many_async([(1, 2)])).unwrap(), list[TaskHandle[int]])
+    assert_type(
+        (await app.send_many_async(add.args(*each) async for each in items)).unwrap(), list[TaskHandle[Any, Any]]
+    )
 
 
 async def the_same_awaited() -> None:

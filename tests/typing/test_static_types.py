@@ -12,6 +12,8 @@ TOOLS = {
     "mypy": ["mypy", "--strict", "--no-incremental", "--follow-imports=silent", "--hide-error-context"],
 }
 PREAMBLE = """
+from collections.abc import AsyncIterator
+
 from horsies import AppConfig, Horsies, TaskError, TaskResult
 
 app = Horsies(AppConfig())
@@ -25,6 +27,10 @@ def add(a: int, b: int) -> TaskResult[int, TaskError]:
 @app.task("greet")
 async def greet(name: str) -> TaskResult[str, TaskError]:
     return TaskResult(ok=name)
+
+
+async def numbers() -> AsyncIterator[tuple[int, int]]:
+    yield (5, 3)
 """
 WRONG = """
 add.send("5", 3)
@@ -34,6 +40,17 @@ add.send(5, c=3)
 add.schedule(1.0, "5", 3)
 add.with_options(priority=1).send("5", 3)
 add.with_options(colour="red")
+add.with_options(priority=1).send(5, c=3)
+add.args("5", 3)
+add.args(5)
+add.with_options(priority=1).args(5, c=3)
+add.args(5, 3).with_options(colour="red")
+add.send_many([5])
+add.send_many([add.args(5, "3")])
+add.send_many([greet.args("Ada")])
+add.send_many(numbers())
+app.send_many([(5, 3)])
+app.send_many([add.args(5, "3"), greet.args("Ada")])
 greet.send(1)
 text: str = add.send(1, 2).unwrap().get().ok_value
 
@@ -112,9 +129,9 @@ right2 = double.node(join="any", waits_for=[one, hello])(from_node(one))
 right3: WorkflowSpec[float] = app.workflow("w", [one], output=one, definition_key="w")
 right4: TaskNode[object] = TaskNode(fn=greet, kwargs={"name": "x"})
 """
-WRONG_LINES = {number for number, line in enumerate(WRONG.split("\n")) if line.startswith(("add", "greet", "text"))} | {
-    number for number, line in enumerate(WRONG.split("\n")) if "wrong" not in line and ('"x"' in line)
-}
+WRONG_LINES = {
+    number for number, line in enumerate(WRONG.split("\n")) if line.startswith(("add", "app", "greet", "text"))
+} | {number for number, line in enumerate(WRONG.split("\n")) if "wrong" not in line and ('"x"' in line)}
 
 
 def check(tool: str, *files: Path) -> subprocess.CompletedProcess[str]:

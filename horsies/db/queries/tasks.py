@@ -6,12 +6,17 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from horsies.db.adapt import RawJson
+from horsies.db.adapt import RawJson, RawText
 from horsies.db.operations import UNSET, Call, Notice, column, first, many, nothing, scalar
 from horsies.db.queries.rows import AttemptRow, StoredResult, TaskInfoRow
 from horsies.db.queries.worker import notify_wake
 
 _ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
+_SAVEPOINT = "horsies_send_many"
+_ENQUEUE_MANY = (
+    "select horsies.enqueue_many(%s::text::uuid[], %s::text, %s::bytea, %s::text::int[], %s::text[], %s::text[], "
+    "%s::int[], %s::float8[], %s::timestamptz[], %s::text[], %s::int[], %s)"
+)
 
 
 _ENQUEUE_ONCE = (
@@ -115,6 +120,82 @@ def enqueue_once(
         [None if each is None else each.max_wait for each in uniques],
     )
     return Call(_ENQUEUE_ONCE, params, many(SendAnswer), notify_wake(), connection)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskKind:
+    """What tasks of the same name and options, sent in one batch, have in common; see `EnqueueRequest`."""
+
+    task_name: str
+    queue: str
+    priority: int
+    delay: float
+    good_until: datetime | None
+    retry_policy: bytes | None
+    timeout_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueBatch:
+    """Tasks to send in one statement, in the form that goes to the database.
+
+    Attributes:
+        ids: The ids, as an array in text form.
+        args: The encoded arguments, one line for each task.
+        fingerprints: The fingerprints, 32 bytes for each task.
+        kind_numbers: The number of the kind of each task, from 1, as an array in text form.
+        kinds: The kinds of tasks.
+        count: The number of tasks.
+    """
+
+    ids: str
+    args: bytes = field(repr=False)
+    fingerprints: bytes = field(repr=False)
+    kind_numbers: str = field(repr=False)
+    kinds: tuple[TaskKind, ...]
+    count: int
+
+    @property
+    def size(self) -> int:
+        """The number of bytes that are sent for the tasks, without what their kinds need."""
+        return len(self.ids) + len(self.args) + len(self.fingerprints) + len(self.kind_numbers)
+
+
+def enqueue_many(
+    batch: EnqueueBatch, *, replay: bool, hint: Notice | None = None, connection: object = UNSET
+) -> Call[int | None]:
+    """Send tasks; returns the position, from 1, of the first task whose id belongs to another request, or None."""
+    kinds = batch.kinds
+    params = (
+        batch.ids,
+        RawText(batch.args),
+        batch.fingerprints,
+        batch.kind_numbers,
+        [kind.task_name for kind in kinds],
+        [kind.queue for kind in kinds],
+        [kind.priority for kind in kinds],
+        [kind.delay for kind in kinds],
+        [kind.good_until for kind in kinds],
+        [None if kind.retry_policy is None else kind.retry_policy.decode() for kind in kinds],
+        [kind.timeout_ms for kind in kinds],
+        replay,
+    )
+    return Call(_ENQUEUE_MANY, params, scalar, hint, connection)
+
+
+def set_savepoint(connection: object) -> Call[None]:
+    """Set a savepoint in the transaction of the caller, to which `roll_back_to_savepoint` returns."""
+    return Call(f"savepoint {_SAVEPOINT}", (), nothing, connection=connection)
+
+
+def release_savepoint(connection: object) -> Call[None]:
+    """Release the savepoint, and keep everything since."""
+    return Call(f"release savepoint {_SAVEPOINT}", (), nothing, connection=connection)
+
+
+def roll_back_to_savepoint(connection: object) -> Call[None]:
+    """Undo everything since the savepoint."""
+    return Call(f"rollback to savepoint {_SAVEPOINT}", (), nothing, connection=connection)
 
 
 def task_result(task_id: UUID) -> Call[StoredResult | None]:

@@ -1,0 +1,69 @@
+-- Purpose: Accept many tasks in one statement. Returns null or, in a replay, the position (from 1) of the first task
+-- whose id belongs to another request; the caller then has to roll the transaction back.
+--
+-- Each task has an id, arguments (a line of JSON), a fingerprint of 32 bytes, and the number of its kind (from 1). The
+-- other arrays have one element for each kind: what tasks of the same name with the same options have in common.
+--
+-- A first send only inserts, and fails if an id exists. A replay inserts first and then looks for the ids in later
+-- statements, which have snapshots of their own; see `enqueue`. The tasks of one send are committed together. If one
+-- of them exists or has ended, the first send was committed, and the rows that the replay inserted belong to tasks
+-- that have ended.
+--
+-- Planner settings: see docs/architecture.md.
+-- Locks: the rows of the tasks.
+-- Called by: queries/tasks.py.
+-- Granted to: producer, worker.
+create function horsies.enqueue_many(
+    new_ids uuid[], arguments text, fingerprints bytea, kinds int[],
+    names text[], queue_names text[], priorities int[], delays double precision[], deadlines timestamptz[],
+    retries text[], timeouts int[], replay boolean
+) returns int
+security definer set search_path = pg_catalog, pg_temp
+language plpgsql
+set enable_seqscan = off set enable_nestloop = off set enable_hashjoin = on set jit = off
+as $function$
+declare
+    clock constant timestamptz := horsies.now();
+    inserted uuid[];
+    accepted int;
+    mismatch int;
+    ended int;
+begin
+    perform horsies.durable();
+    if replay then
+        perform horsies.need_read_committed();
+    end if;
+    with sent as (
+        insert into horsies.tasks as t
+            (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint)
+        select i.id, k.name, k.queue, k.priority, i.args::json, clock + make_interval(secs => k.delay), k.deadline,
+               k.retry::json, k.timeout, clock, substring(fingerprints, (i.place::int - 1) * 32 + 1, 32)
+        from unnest(new_ids, string_to_array(arguments, E'\n'), kinds) with ordinality as i (id, args, kind, place)
+        join unnest(names, queue_names, priorities, delays, deadlines, retries, timeouts)
+             with ordinality as k (name, queue, priority, delay, deadline, retry, timeout, number) on k.number = i.kind
+        on conflict (id) do nothing
+        returning t.id
+    )
+    select count(*), array_agg(s.id) into accepted, inserted from sent s;
+    if not replay then
+        if accepted < cardinality(new_ids) then
+            raise exception 'a task with one of these ids exists' using errcode = 'unique_violation';
+        end if;
+        return null;
+    end if;
+    -- The rows of tasks are read first: a task that ends in between is then found in history.
+    select min(i.place) into mismatch
+    from (select t.id, t.fingerprint from horsies.tasks t where t.id = any (new_ids)) as t
+    join unnest(new_ids) with ordinality as i (id, place) on i.id = t.id
+    where t.fingerprint <> substring(fingerprints, (i.place::int - 1) * 32 + 1, 32);
+    select count(*), least(mismatch, min(i.place) filter (
+        where h.fingerprint <> substring(fingerprints, (i.place::int - 1) * 32 + 1, 32)))
+    into ended, mismatch
+    from horsies.find_ended_among(new_ids) as h
+    join unnest(new_ids) with ordinality as i (id, place) on i.id = h.id;
+    if ended > 0 or accepted < cardinality(new_ids) then
+        delete from horsies.tasks t where t.id = any (inserted);
+    end if;
+    return mismatch;
+end
+$function$;

@@ -1,0 +1,336 @@
+"""Sending many tasks in one transaction: all of them or none.
+
+The input is read lazily and encoded in batches. An input of one batch is sent in one round trip. A longer input is sent
+in a transaction that is open from its first full batch to its end.
+"""
+
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final, cast
+from uuid import UUID
+
+from horsies.codec.problems import show_value
+from horsies.codes import TaskSendErrorCode
+from horsies.db.operations import (
+    UNSET,
+    CallFailedError,
+    CallRefusedError,
+    Feed,
+    Operation,
+    Pause,
+    Rollback,
+    Transaction,
+    Within,
+)
+from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.tasks import EnqueueBatch
+from horsies.db.queries.worker import notify_wake
+from horsies.producer.batches import BatchBuilder
+from horsies.producer.handle import TaskHandle
+from horsies.producer.send import (
+    RESEND_PAUSES_S,
+    BulkSendPayload,
+    Producer,
+    TaskSendError,
+    TaskSendOptions,
+    TaskSendResult,
+    invalid,
+    logged,
+    suppressed_send,
+    wrong_options,
+)
+from horsies.result import Err, Ok
+from horsies.tasks.registry import TaskDefinition
+
+MOST_BYTES_KEPT: Final = 16_000_000
+"""The most bytes of tasks that are kept, so that they can be replayed."""
+
+SEVERAL_TASKS: Final = "several tasks"
+"""The description of the calls of ``app.send_many``."""
+
+type Handles = list[TaskHandle[Any, Any]]
+type Items = Iterator[object] | AsyncIterator[object]
+
+
+def send_many(
+    producer: Producer, definition: TaskDefinition | None, options: TaskSendOptions, items: object
+) -> Operation[TaskSendResult[Handles]]:
+    """Send tasks in one transaction, and log a failure.
+
+    Args:
+        producer: The producer of the app.
+        definition: The task of all items; None: each item is a `TaskCall`.
+        options: The options of items that have none of their own, and the connection.
+        items: The items; see `BatchBuilder`.
+    """
+    name = SEVERAL_TASKS if definition is None else definition.name
+    return logged((yield from _send_many(producer, definition, options, items)), name)
+
+
+def _send_many(
+    producer: Producer, definition: TaskDefinition | None, options: TaskSendOptions, items: object
+) -> Operation[TaskSendResult[Handles]]:
+    what = (
+        ("several tasks are", SEVERAL_TASKS)
+        if definition is None
+        else (f"task {definition.name!r} is", definition.name)
+    )
+    suppressed = suppressed_send(*what)
+    if suppressed is not None:
+        return Err(suppressed)
+    wrong = wrong_options(options)
+    if wrong is not None:
+        return invalid(wrong)
+    if isinstance(items, AsyncIterable):
+        source: Items = aiter(cast("AsyncIterable[object]", items))
+    elif isinstance(items, Iterable):
+        source = iter(cast("Iterable[object]", items))
+    else:
+        return invalid(f"send_many expects an iterable of calls, got {show_value(items)}")
+    builder = BatchBuilder(producer, definition, options)
+    if options.connection is UNSET:
+        return (yield from _PooledSend(producer, builder).run(source))
+    return (yield from _CallersSend(options.connection, builder).run(source))
+
+
+class _CallersSend:
+    """Sends tasks in the transaction of the caller.
+
+    A savepoint before the first of several batches undoes them if a later item is refused. A call that fails leaves the
+    transaction of the caller failed, as any statement does.
+    """
+
+    def __init__(self, connection: object, builder: BatchBuilder) -> None:
+        self._connection = connection
+        self._builder = builder
+        self._has_savepoint = False
+
+    def run(self, items: Items) -> Operation[TaskSendResult[Handles]]:
+        """Send all items."""
+        try:
+            return (yield from self._send(items))
+        except CallRefusedError as refusal:
+            return invalid(refusal.message, refusal)
+        except CallFailedError as failure:
+            code = TaskSendErrorCode.ENQUEUE_FAILED
+            return Err(TaskSendError(code, failure.message, failure.retryable, exception=failure.__cause__))
+        except GeneratorExit:
+            raise
+        except BaseException:  # of the caller's iterator
+            with suppress(CallFailedError):
+                yield from self._undo()
+            raise
+
+    def _send(self, items: Items) -> Operation[TaskSendResult[Handles]]:
+        builder, connection = self._builder, self._connection
+        while (yield Feed(items, builder.accept)) and builder.error is None:
+            batch = builder.take_full()
+            if not self._has_savepoint:
+                yield task_queries.set_savepoint(connection)
+                self._has_savepoint = True
+            yield task_queries.enqueue_many(batch, replay=False, connection=connection)
+        if builder.error is not None:
+            yield from self._undo()
+            return Err(builder.error)
+        if builder.handles:
+            batch = builder.build()
+            yield task_queries.enqueue_many(batch, replay=False, hint=notify_wake(), connection=connection)
+        if self._has_savepoint:
+            yield task_queries.release_savepoint(connection)
+        return Ok(builder.handles)
+
+    def _undo(self) -> Operation[None]:
+        if self._has_savepoint:
+            yield task_queries.roll_back_to_savepoint(self._connection)
+
+
+class _MismatchError(Exception):
+    """A task of a replay has the id of another request."""
+
+    def __init__(self, error: TaskSendError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class _PooledSend:
+    """Sends tasks over a connection of the pool.
+
+    The batches are kept up to a limit. If the database fails, the input is read to its end, so that the payload of the
+    error has all tasks, and a replay sends all of them.
+    """
+
+    def __init__(self, producer: Producer, builder: BatchBuilder) -> None:
+        self._builder = builder
+        self._kept: list[EnqueueBatch] | None = []
+        self._transaction = Transaction()
+        self._failure: CallFailedError | None = None
+        self._pauses = iter(RESEND_PAUSES_S if producer.resend_on_transient_err else ())
+
+    def run(self, items: Items) -> Operation[TaskSendResult[Handles]]:
+        """Send all items."""
+        builder = self._builder
+        try:
+            while (yield Feed(items, builder.accept)) and builder.error is None:
+                yield from self._send(builder.take_full(), is_last=False)
+                if self._failure is not None and self._kept is None:
+                    return self._failed(self._failure, is_uncertain=False)
+            if builder.error is not None:
+                yield Rollback(self._transaction)
+                return Err(builder.error)
+            failed_before = self._failure is not None
+            if builder.handles:
+                yield from self._send(builder.build(), is_last=True)
+        except _MismatchError as mismatch:
+            yield Rollback(self._transaction)
+            return Err(mismatch.error)
+        except CallRefusedError as refusal:
+            return invalid(refusal.message, refusal)
+        except GeneratorExit:
+            raise
+        except BaseException:  # of the caller's iterator
+            yield Rollback(self._transaction)
+            raise
+        if self._failure is None:
+            return Ok(builder.handles)
+        return self._failed(self._failure, is_uncertain=not failed_before and self._failure.failed_call is None)
+
+    def _send(self, batch: EnqueueBatch, *, is_last: bool) -> Operation[None]:
+        """Send a batch, unless an earlier one has failed. If it fails, replay all batches while that is configured."""
+        is_first = self._kept == []
+        self._keep(batch)
+        if self._failure is not None:
+            return
+        try:
+            if not is_last:
+                yield Within(self._transaction, [task_queries.enqueue_many(batch, replay=False)])
+            elif is_first:
+                yield task_queries.enqueue_many(batch, replay=False, hint=notify_wake())
+            else:
+                yield Within(self._transaction, [task_queries.enqueue_many(batch, replay=False)], notify_wake())
+        except CallFailedError as failure:
+            self._failure = failure
+        while self._failure is not None and self._failure.retryable and self._kept is not None:
+            pause = next(self._pauses, None)
+            if pause is None:
+                return
+            yield Pause(pause)
+            try:
+                yield from replay(self._transaction, self._kept, commit=is_last)
+                self._failure = None
+            except CallFailedError as failure:
+                self._failure = failure
+
+    def _keep(self, batch: EnqueueBatch) -> None:
+        if self._kept is not None:
+            self._kept.append(batch)
+            if sum(each.size for each in self._kept) > MOST_BYTES_KEPT:
+                self._kept = None
+
+    def _failed(self, failure: CallFailedError, *, is_uncertain: bool) -> Err[TaskSendError]:
+        """Make the error of a send whose call failed.
+
+        Args:
+            failure: The failure.
+            is_uncertain: Whether the database may have committed the tasks.
+        """
+        code, message, payload = TaskSendErrorCode.ENQUEUE_FAILED, failure.message, None
+        retryable = failure.retryable
+        if self._kept is not None:
+            payload = BulkSendPayload(tuple(self._kept), batches_sha(self._kept))
+        else:
+            outcome = "it is unknown whether they were sent" if is_uncertain else "none of them was sent"
+            message += f"; the tasks have more than 16 MB, so retry_send_many cannot replay them, and {outcome}"
+            retryable = retryable and not is_uncertain
+        return Err(TaskSendError(code, message, retryable, None, payload, failure.__cause__))
+
+
+def replay(transaction: Transaction, batches: Sequence[EnqueueBatch], *, commit: bool) -> Operation[None]:
+    """Send batches again. Tasks that exist or have ended are left alone.
+
+    Raises:
+        CallFailedError: A call failed.
+        _MismatchError: A task has the id of another request.
+    """
+    index = 0
+    for batch in batches:
+        replies: list[int | None] = yield Within(transaction, [task_queries.enqueue_many(batch, replay=True)])
+        position = replies[0]
+        if position is not None:
+            task_id = ids_of(batch)[position - 1]
+            message = f"item {index + position - 1}: the id {task_id} belongs to another request"
+            code = TaskSendErrorCode.PAYLOAD_MISMATCH
+            raise _MismatchError(TaskSendError(code, message, task_id=str(task_id), item_index=index + position - 1))
+        index += batch.count
+    if commit:
+        yield Within(transaction, [], notify_wake())
+
+
+def ids_of(batch: EnqueueBatch) -> list[UUID]:
+    """Return the ids of the tasks of a batch."""
+    return [UUID(hex=each) for each in batch.ids[1:-1].split(",")]
+
+
+def names_of(batch: EnqueueBatch) -> list[str]:
+    """Return the names of the tasks of a batch."""
+    return [batch.kinds[int(number) - 1].task_name for number in batch.kind_numbers[1:-1].split(",")]
+
+
+def batches_sha(batches: Sequence[EnqueueBatch]) -> str:
+    """Return the SHA-256 of batches, in hex."""
+    found = hashlib.sha256()
+    for batch in batches:
+        for part in (batch.ids.encode(), batch.args, batch.fingerprints, batch.kind_numbers.encode()):
+            found.update(len(part).to_bytes(8))
+            found.update(part)
+        found.update(repr(batch.kinds).encode())
+    return found.hexdigest()
+
+
+def resend_many(
+    error: TaskSendError, name: str | None, make_handle: Callable[[str, UUID], TaskHandle[Any, Any]]
+) -> Operation[TaskSendResult[Handles]]:
+    """Retry a failed ``send_many``, and log a failure.
+
+    Args:
+        error: The error of the ``send_many``.
+        name: The name of the task of all items; None: they may have any.
+        make_handle: Makes a handle of a task with a name and an id.
+    """
+    return logged((yield from _resend_many(error, name, make_handle)), name or SEVERAL_TASKS)
+
+
+def _resend_many(
+    error: TaskSendError, name: str | None, make_handle: Callable[[str, UUID], TaskHandle[Any, Any]]
+) -> Operation[TaskSendResult[Handles]]:
+    refused = _wrong_replay(error, name)
+    if refused is not None:
+        return refused
+    payload = cast("BulkSendPayload", error.payload)
+    transaction = Transaction()
+    try:
+        yield from replay(transaction, payload.batches, commit=True)
+    except _MismatchError as mismatch:
+        yield Rollback(transaction)
+        return Err(replace(mismatch.error, payload=payload))
+    except CallFailedError as failure:
+        return Err(replace(error, message=failure.message, retryable=failure.retryable, exception=failure.__cause__))
+    pairs = ((names_of(batch), ids_of(batch)) for batch in payload.batches)
+    return Ok([make_handle(*each) for names, ids in pairs for each in zip(names, ids, strict=True)])
+
+
+def _wrong_replay(error: TaskSendError, name: str | None) -> Err[TaskSendError] | None:
+    """Return why the tasks of an error cannot be sent again, or None if they can."""
+    payload = error.payload
+    if error.code is not TaskSendErrorCode.ENQUEUE_FAILED or payload is None:
+        what = "only a send_many that failed with ENQUEUE_FAILED and has a payload can be retried"
+        return invalid(f"{what}: this one failed with {error.code}" + (" and has none" if payload is None else ""))
+    if not isinstance(payload, BulkSendPayload):
+        return invalid(f"this error comes from {payload.kind}: use retry_{payload.kind}")
+    others = {kind.task_name for batch in payload.batches for kind in batch.kinds} - {name}
+    if name is not None and others:
+        return invalid(f"this error comes from {', '.join(sorted(others))}, not from {name}")
+    if batches_sha(payload.batches) != payload.enqueue_sha:
+        return Err(TaskSendError(TaskSendErrorCode.PAYLOAD_MISMATCH, "the payload was changed since the first send"))
+    return None

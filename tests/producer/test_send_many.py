@@ -1,0 +1,245 @@
+"""`send_many`: many tasks in one transaction, all of them or none."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from horsies import PostgresConfig, TaskSendErrorCode
+from horsies.producer import batches
+from horsies.producer.send import sends_suppressed
+from tests.producer.conftest import NewShop, connections
+from tests.producer.shop import Do, Hand, Shop
+from tests.support.sessions import NOON, NotificationListener, Session, column, freeze_clock, row, scalar
+
+ROWS = "select count(*) from horsies.tasks"
+ARGS = "select args::text from horsies.tasks order by id"
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Limit batches to three tasks."""
+    monkeypatch.setattr(batches, "MOST_TASKS", 3)
+    return 3
+
+
+class BrokenInputError(Exception):
+    """Raised by an input."""
+
+
+def broken_after(count: int) -> Iterator[tuple[int]]:
+    for number in range(count):
+        yield (number,)
+    raise BrokenInputError
+
+
+async def numbers(count: int) -> AsyncIterator[tuple[int]]:
+    for number in range(count):
+        yield (number,)
+
+
+class TestAccepted:
+    """The tasks of an accepted input."""
+
+    def test_items_of_every_form_in_their_order(self, do: Do, shop: Shop, db: Session) -> None:
+        items = [(1,), {"a": 2, "b": 3}, shop.add.args(4, b=5), (6, 7)]
+        handles = do(shop.add.send_many, items).unwrap()
+        assert column(db, ARGS) == ['{"a":1}', '{"a":2,"b":3}', '{"a":4,"b":5}', '{"a":6,"b":7}']
+        assert column(db, "select id::text from horsies.tasks order by id") == [each.task_id for each in handles]
+
+    def test_the_rows_are_those_of_single_sends(self, do: Do, shop: Shop, db: Session) -> None:
+        freeze_clock(db)
+        deadline = datetime(2031, 5, 7, tzinfo=UTC)
+        sender = shop.retried.with_options(good_until=deadline, delay=60, priority=3)
+        [many] = do(sender.send_many, [(1, 2)]).unwrap()
+        one = do(sender.send, 1, 2).unwrap()
+        found, expected = row(db, "tasks", many.task_id), row(db, "tasks", one.task_id)
+        assert {**found, "id": None} == {**expected, "id": None}
+
+    def test_handles_have_the_type_of_the_task(self, do: Do, shop: Shop, hand: Hand) -> None:
+        [handle] = do(shop.add.send_many, [(1, 2)]).unwrap()
+        assert handle._id is not None
+        hand.end(handle._id)
+        assert do(handle.get, timeout_ms=0).ok_value == 1
+
+    def test_options_of_items_take_precedence(self, do: Do, shop: Shop, db: Session) -> None:
+        freeze_clock(db)
+        items = [
+            (1,),
+            shop.add.args(2).with_options(delay=5),
+            shop.add.args(3).with_options(priority=None, good_until=NOON),
+            shop.add.with_options(delay=7).args(4),
+            shop.add.args(5).with_options(delay=5).with_options(priority=1),
+        ]
+        do(shop.add.with_options(priority=9, delay=1).send_many, items).unwrap()
+        due = column(db, "select run_at from horsies.tasks order by id")
+        assert due == [NOON + timedelta(seconds=seconds) for seconds in (1, 5, 1, 7, 5)]
+        assert column(db, "select priority from horsies.tasks order by id") == [9, 9, 100, 9, 1]
+        assert column(db, "select good_until from horsies.tasks order by id") == [None, None, NOON, None, None]
+
+    def test_calls_of_different_tasks(self, do: Do, shop: Shop, db: Session) -> None:
+        calls = [shop.add.args(1), shop.order.args("pen", count=2), shop.greet.args("Ada"), shop.add.args(2)]
+        do(shop.app.send_many, calls).unwrap()
+        names = column(db, "select task_name from horsies.tasks order by id")
+        assert names == ["add", "order", "greet", "add"]
+        assert column(db, "select timeout_ms from horsies.tasks order by id") == [None, 5_000, None, None]
+
+    def test_several_batches(self, do: Do, shop: Shop, db: Session, small: int) -> None:
+        listener = NotificationListener(db, "wake")
+        for count in (small - 1, small, small + 1, 3 * small, 10):
+            db.execute("delete from horsies.tasks")
+            handles = do(shop.add.send_many, ((number,) for number in range(count))).unwrap()
+            assert column(db, ARGS) == [f'{{"a":{number}}}' for number in range(count)]
+            assert column(db, "select id::text from horsies.tasks order by id") == [each.task_id for each in handles]
+            assert scalar(db, "select count(distinct xmin::text) from horsies.tasks") == 1
+            assert listener.heard() == [""]
+
+    def test_batches_are_limited_by_size(
+        self, do: Do, shop: Shop, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(batches, "MOST_BYTES", 100)
+        texts = ["x" * length for length in (10, 300, 50, 20, 80, 1, 1)]
+        do(shop.plain.send_many, [(text,) for text in texts]).unwrap()
+        assert column(db, ARGS) == [f'{{"value":"{text}"}}' for text in texts]
+
+    def test_the_real_limit(self, do: Do, shop: Shop, db: Session) -> None:
+        handles = do(shop.add.send_many, ((number,) for number in range(10_001))).unwrap()
+        assert (scalar(db, ROWS), len({each.task_id for each in handles})) == (10_001, 10_001)
+
+    def test_an_empty_input_does_not_touch_the_database(self, do: Do) -> None:
+        away = Shop(PostgresConfig(database_url="postgresql://nowhere.invalid/jobs"))
+        nothing: list[Any] = []
+        assert do(away.add.send_many, nothing).unwrap() == []
+        assert do(away.app.send_many, iter(nothing)).unwrap() == []
+
+    def test_no_transaction_is_open_before_the_first_batch_is_full(self, do: Do, shop: Shop, db: Session) -> None:
+        do(shop.add.send, 1).unwrap()
+        states: list[str] = []
+
+        def watched() -> Iterator[tuple[int]]:
+            for number in range(3):
+                yield (number,)
+                states.extend(column(db, "select state from pg_stat_activity where pid = any(%s)", connections(db)))
+
+        do(shop.add.send_many, watched()).unwrap()
+        assert set(states) == {"idle"}
+
+    def test_an_input_may_send(self, do: Do, shop: Shop, db: Session, small: int) -> None:
+        def sending() -> Iterator[tuple[int]]:
+            for number in range(small + 2):
+                shop.plain.send(number).unwrap()
+                yield (number,)
+
+        do(shop.add.send_many, sending()).unwrap()
+        assert scalar(db, ROWS) == 2 * (small + 2)
+
+    def test_an_asynchronous_input(self, shop: Shop, db: Session, small: int) -> None:
+        aio = Do("async")
+        aio.run(shop.add.send_many_async(numbers(2 * small + 1))).unwrap()
+        aio.run(shop.app.send_many_async(shop.add.args(*item) async for item in numbers(1))).unwrap()
+        aio.close()
+        assert scalar(db, ROWS) == 2 * small + 2
+
+
+class TestRefused:
+    """An item that cannot be sent, after which nothing is sent."""
+
+    @pytest.mark.parametrize(
+        ("item", "said"),
+        [
+            (("5",), "item 5: a: expected int"),
+            ((), "item 5: add() is missing the argument 'a'"),
+            ((1, 2, 3), "item 5: add() takes 2 positional arguments, got 3"),
+            ({"c": 1}, "item 5: add() got an unexpected argument 'c'"),
+            ({1: 2}, "item 5: add() got an unexpected argument 1"),
+            (5, "item 5: expected a tuple of positional arguments, a dict of keyword arguments or add.args(…)"),
+            ([1], "item 5: expected a tuple"),
+            (None, "item 5: expected a tuple"),
+        ],
+    )
+    @pytest.mark.usefixtures("small")
+    def test_it_is_named(self, do: Do, shop: Shop, db: Session, item: Any, said: str) -> None:
+        items = [*((number,) for number in range(5)), item]
+        error = do(shop.add.send_many, items).unwrap_err()
+        assert (error.code, error.item_index) == (TaskSendErrorCode.VALIDATION_FAILED, 5)
+        assert said in error.message
+        assert (error.retryable, error.task_id, error.payload) == (False, None, None)
+        assert scalar(db, ROWS) == 0
+        assert do(shop.add.send, 1).is_ok()
+
+    def test_calls_that_do_not_belong(self, do: Do, shop: Shop, new_shop: NewShop, db: Session) -> None:
+        foreign: Any = [shop.greet.args("Ada")]
+        assert "app.send_many" in do(shop.add.send_many, foreign).unwrap_err().message
+        theirs = [shop.add.args(1), new_shop().add.args(1)]
+        error = do(shop.app.send_many, theirs).unwrap_err()
+        assert (error.item_index, "belongs to another app" in error.message) == (1, True)
+        plain: Any = [(1,)]
+        assert "task.args(…)" in do(shop.app.send_many, plain).unwrap_err().message
+        own = [shop.add.with_options(connection=object()).args(1)]
+        assert "connection=" in do(shop.add.send_many, own).unwrap_err().message
+        assert scalar(db, ROWS) == 0
+
+    def test_options(self, do: Do, shop: Shop, db: Session) -> None:
+        error = do(shop.add.send_many, [(1,), shop.add.args(1).with_options(priority=101)]).unwrap_err()
+        assert (error.item_index, "priority" in error.message) == (1, True)
+        error = do(shop.add.with_options(delay=-1).send_many, [(1,)]).unwrap_err()
+        assert (error.item_index, "delay" in error.message) == (None, True)
+        assert scalar(db, ROWS) == 0
+
+    @pytest.mark.parametrize("items", [None, 5, object()])
+    def test_an_input_that_is_not_iterable(self, do: Do, shop: Shop, items: Any) -> None:
+        error = do(shop.add.send_many, items).unwrap_err()
+        assert error.code is TaskSendErrorCode.VALIDATION_FAILED
+        assert "iterable" in error.message
+
+    def test_an_asynchronous_input_needs_the_asynchronous_method(self, shop: Shop) -> None:
+        items: Any = numbers(1)
+        assert "send_many_async" in shop.add.send_many(items).unwrap_err().message
+
+    def test_a_send_while_task_modules_are_imported(self, do: Do, shop: Shop, db: Session) -> None:
+        read: list[int] = []
+        with sends_suppressed():
+            error = do(shop.add.send_many, ((read.append(1) or 1,) for _ in range(1))).unwrap_err()
+            several = do(shop.app.send_many, [shop.add.args(1)]).unwrap_err()
+        assert {error.code, several.code} == {TaskSendErrorCode.SEND_SUPPRESSED}
+        assert (read, scalar(db, ROWS)) == ([], 0)
+
+
+class TestBrokenInputs:
+    """An exception of the input propagates, and nothing is sent."""
+
+    @pytest.mark.parametrize("count", [0, 2, 3, 4, 7])
+    def test_everything_is_rolled_back(self, do: Do, shop: Shop, db: Session, small: int, count: int) -> None:
+        assert small == 3
+        with pytest.raises(BrokenInputError):
+            do(shop.add.send_many, broken_after(count))
+        states = column(db, "select state from pg_stat_activity where pid = any(%s)", connections(db))
+        assert set(states) <= {"idle"}
+        assert scalar(db, ROWS) == 0
+        assert do(shop.add.send, 1).is_ok()
+
+    def test_of_an_asynchronous_input(self, shop: Shop, db: Session, small: int) -> None:
+        async def broken() -> AsyncIterator[tuple[int]]:
+            for item in broken_after(small + 1):
+                yield item
+
+        aio = Do("async")
+        with pytest.raises(BrokenInputError):
+            aio.run(shop.add.send_many_async(broken()))
+        aio.close()
+        assert scalar(db, ROWS) == 0
+
+    def test_a_transaction_that_is_lost_between_batches(self, do: Do, shop: Shop, db: Session, small: int) -> None:
+        def interrupted() -> Iterator[tuple[int]]:
+            for number in range(2 * small):
+                yield (number,)
+                if number == small:
+                    mine = "datname = current_database() and state = 'idle in transaction' and pid <> pg_backend_pid()"
+                    column(db, f"select pg_terminate_backend(pid) from pg_stat_activity where {mine}")
+
+        error = do(shop.add.send_many, interrupted()).unwrap_err()
+        assert (error.code, error.retryable) == (TaskSendErrorCode.ENQUEUE_FAILED, True)
+        assert scalar(db, ROWS) == 0
+        assert len(do(shop.add.retry_send_many, error).unwrap()) == 2 * small
+        assert column(db, ARGS) == [f'{{"a":{number}}}' for number in range(2 * small)]
