@@ -1,5 +1,7 @@
 """Fixtures for all tests: the server, databases, a proxy and workers."""
 
+import compileall
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,10 +20,19 @@ hypothesis.settings.register_profile("no deadline", deadline=None)  # the machin
 hypothesis.settings.load_profile("no deadline")
 
 
+PACKAGE = Path(__file__).parents[1] / "horsies"
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the run, in the process that starts the xdist workers."""
+    """Name the run, and compile the package, in the process that starts the xdist workers.
+
+    Python compiles a module when it is first imported, but not if PYTHONDONTWRITEBYTECODE is set. Then each of the
+    hundreds of workers and commands that tests start would compile the whole package again.
+    """
     if not hasattr(config, "workerinput"):
         servers.begin_run()
+        if sys.dont_write_bytecode:
+            compileall.compile_dir(PACKAGE, quiet=2)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
