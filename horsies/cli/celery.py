@@ -21,7 +21,8 @@ def translate_celery(args: Sequence[str]) -> str | None:
     """Translate the arguments of a Celery command, such as ``-A shop worker -l info``.
 
     Returns:
-        The equivalent command of horsies, or None if the arguments do not name an app in the way of Celery.
+        The equivalent command of horsies, ``horsies worker`` if none is named, or None if the arguments do not name an
+        app in the way of Celery.
     """
     app, command, options = "", "", list[str]()
     rest = [part for arg in args for part in _split(arg)]
@@ -35,9 +36,9 @@ def translate_celery(args: Sequence[str]) -> str | None:
             options.append(_FLAGS[word])
         elif not word.startswith("-") and not command:
             command = word
-    if not app or command not in _COMMANDS:
+    if not app or command not in {"", *_COMMANDS}:
         return None
-    command = _COMMANDS[command]
+    command = _COMMANDS.get(command, "worker")
     locator = app if ":" in app else f"{app}:app"
     return shlex.join(["horsies", command, locator, *(options if command == "worker" else [])])
 

@@ -13,7 +13,7 @@ from horsies.codec.signature import function_location, resolve_annotation, unsup
 from horsies.codec.text import decode_json, encode_json
 from horsies.codes import ContractCode, OperationalErrorCode
 from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError
-from horsies.plain import escape_surrogates
+from horsies.plain import escape_surrogates, holds_iterator
 from horsies.task_result import (
     TaskError,
     TaskResult,
@@ -110,8 +110,9 @@ class ResultCodec:
             codec = self._err if type(error) is self.err_type else _error_codec(type(error))
         except UnsupportedType:
             return lenient_json(error)
-        with suppress(CodecError):
-            return codec.encode(error)
+        if not holds_iterator(error.data):
+            with suppress(CodecError):
+                return codec.encode(error)
         with suppress(CodecError):
             return codec.encode(lenient_error(error))
         return lenient_json(error)

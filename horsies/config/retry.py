@@ -18,6 +18,7 @@ from horsies.errors import (
     caller_location,
     raise_all,
 )
+from horsies.plain import short_repr
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -55,25 +56,31 @@ def _code(given: object) -> BuiltInTaskCode | str:
         msg = f"auto_retry_for takes error codes, not exception classes: map {given.__name__} in an exception_mapper"
         raise ValueError(msg)  # noqa: TRY004 - pydantic turns only ValueError into a validation error
     if not isinstance(given, str) or (isinstance(given, Enum) and given not in _BUILT_IN):
-        msg = f"auto_retry_for takes error codes: strings or members of the error code enums of horsies, got {given!r}"
+        kinds = "strings or members of the error code enums of horsies"
+        msg = f"auto_retry_for takes error codes: {kinds}, got {short_repr(given)}"
         raise ValueError(msg)
     if not _is_code(given):
-        msg = f"{given!r} in auto_retry_for is not an UPPER_SNAKE_CASE code; map exceptions in an exception_mapper"
+        fix = "map exceptions in an exception_mapper"
+        msg = f"{short_repr(given)} in auto_retry_for is not an UPPER_SNAKE_CASE code; {fix}"
         raise ValueError(msg)
     return BUILT_IN_CODES.get(given, given)
 
 
+def _is_list(given: object) -> bool:
+    return isinstance(given, Sequence) and not isinstance(given, str | bytes | bytearray | memoryview)
+
+
 def _intervals(given: object) -> object:
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        msg = "intervals must be a list of seconds"
-        raise ValueError(msg)  # noqa: TRY004
+    if not _is_list(given):
+        msg = f"intervals must be a list of seconds, got {short_repr(given)}"
+        raise ValueError(msg)
     return tuple(_interval(item) for item in cast("Sequence[object]", given))
 
 
 def _interval(given: object) -> float:
     seconds = _seconds(given)
     if seconds is None or not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
-        msg = f"an interval must be 1 s to 24 h (86400), got {given!r}"
+        msg = f"an interval must be 1 s to 24 h (86400), got {short_repr(given)}"
         raise ValueError(msg)
     return seconds
 
@@ -83,7 +90,7 @@ def _max_delay(given: object) -> object:
         return None
     seconds = _seconds(given)
     if seconds is None or seconds < MIN_INTERVAL_S:
-        msg = f"max_delay_seconds must be at least 1 second, got {given!r}"
+        msg = f"max_delay_seconds must be at least 1 second, got {short_repr(given)}"
         raise ValueError(msg)
     return seconds
 
@@ -152,7 +159,8 @@ class RetryPolicy(BaseModel):
             TaskDefinitionError: HRS-102: A value is out of range. Several problems are raised together as
                 `MultipleValidationErrors`.
         """
-        return cls(max_retries=len(intervals), intervals=intervals, jitter=jitter, auto_retry_for=auto_retry_for)
+        count = len(intervals) if _is_list(intervals) else 1  # anything else is refused below
+        return cls(max_retries=count, intervals=intervals, jitter=jitter, auto_retry_for=auto_retry_for)
 
     @classmethod
     def exponential(
@@ -189,7 +197,7 @@ class RetryPolicy(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if not 1 <= self.max_retries <= MAX_RETRIES:
-            msg = f"max_retries must be from 1 to {MAX_RETRIES}, got {self.max_retries}"
+            msg = f"max_retries must be from 1 to {MAX_RETRIES}, got {short_repr(self.max_retries)}"
             raise ValueError(msg)
         needed = self.max_retries if self.backoff_strategy == "fixed" else 1
         if len(self.intervals) != needed:

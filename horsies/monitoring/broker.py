@@ -25,6 +25,7 @@ from horsies.db.queries.rows import (
     Why,
     WorkerStats,
 )
+from horsies.plain import short_repr
 from horsies.producer.handle import (
     BrokerOperationError,
     BrokerResult,
@@ -38,6 +39,7 @@ from horsies.producer.info import ArgsFor, InfoOptions, TaskInfo, task_info
 from horsies.producer.send import Producer, with_resend
 from horsies.result import Err, Ok
 from horsies.task_result import TaskError, TaskResult
+from horsies.tasks.registry import LARGEST_NUMBER
 
 _MOST = 1000
 
@@ -173,6 +175,8 @@ class Broker:
         wanted = monitoring_queries.TaskFilter(
             statuses=statuses, queue=queue_name, name=task_name, codes=error_codes, since=since, until=until
         )
+        if (wrong := _wrong_limit(limit)) is not None:
+            return wrong
         call = monitoring_queries.list_tasks(wanted, limit, with_args=include_args)
         return (await self._query(call)).map(self._infos)
 
@@ -232,6 +236,8 @@ class Broker:
         wanted = monitoring_queries.TaskFilter(
             statuses=statuses, queue=queue_name, name=task_name, codes=error_codes, since=since, until=until
         )
+        if (wrong := _wrong_limit(limit)) is not None:
+            return wrong
         return (await self._query(monitoring_queries.rerunnable(wanted, limit, again=again))).map(RerunPreview.of)
 
     async def rerun_tasks(self, candidates: Sequence[RerunCandidate]) -> BrokerResult[list[RerunOutcome]]:
@@ -383,6 +389,14 @@ class Broker:
 
     async def _clean(self, batch: Callable[[], Call[int]]) -> BrokerResult[int]:
         return await self.runner.run_async(_clean(batch))
+
+
+def _wrong_limit(limit: object) -> Err[BrokerOperationError] | None:
+    """Return the error for a number of tasks that the database would refuse; None if it is valid."""
+    if isinstance(limit, int) and 0 <= limit <= LARGEST_NUMBER:
+        return None
+    message = f"limit must be a whole number from 0 to {LARGEST_NUMBER:,}, got {short_repr(limit)}"
+    return Err(BrokerOperationError(BrokerErrorCode.MONITORING_QUERY_FAILED, message, retryable=False))
 
 
 def answered[R](

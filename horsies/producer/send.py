@@ -23,6 +23,7 @@ from horsies.db.queries.tasks import EnqueueBatch, EnqueueRequest, TaskKind
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, caller_location
 from horsies.events import event
 from horsies.masking import mask_secrets
+from horsies.plain import short_repr
 from horsies.result import Err, Ok, Result
 from horsies.tasks.registry import TaskDefinition
 
@@ -307,13 +308,15 @@ def wrong_size(encoded: bytes) -> TaskSendError | None:
 def _wrong_delay(delay: object) -> str | None:
     if isinstance(delay, int | float) and not isinstance(delay, bool) and 0 <= delay <= LONGEST_DELAY_S:
         return None
-    return f"delay must be a number of seconds from 0 to {LONGEST_DELAY_S:,}, got {delay!r}"
+    return f"delay must be a number of seconds from 0 to {LONGEST_DELAY_S:,}, got {short_repr(delay)}"
 
 
 def _wrong_deadline(deadline: object) -> str | None:
     if deadline is None or (isinstance(deadline, datetime) and deadline.utcoffset() is not None):
         return None
-    return f"good_until must be an aware datetime, got {deadline!r}: add a tzinfo, for example datetime.now(UTC)"
+    return (
+        f"good_until must be an aware datetime, got {short_repr(deadline)}: add a tzinfo, for example datetime.now(UTC)"
+    )
 
 
 def bounded_deadline(deadline: datetime | None) -> datetime | None:
@@ -327,7 +330,7 @@ def bounded_deadline(deadline: datetime | None) -> datetime | None:
 def _wrong_priority(priority: object) -> str | None:
     if priority is None or (type(priority) is int and 1 <= priority <= LAST_PRIORITY):
         return None
-    return f"priority must be a whole number from 1 (highest) to {LAST_PRIORITY}, got {priority!r}"
+    return f"priority must be a whole number from 1 (highest) to {LAST_PRIORITY}, got {short_repr(priority)}"
 
 
 def wrong_connection(connection: object) -> str | None:

@@ -11,6 +11,7 @@ from horsies.codec.wire import EncodedResult, ResultCodec, TypeMismatch
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
 from horsies.config.retry import ExceptionMapper, RetryPolicy
 from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError
+from horsies.plain import short_repr
 from horsies.suggestions import suggest
 from horsies.task_result import TaskError, TaskResult, UndeclaredTaskError
 from horsies.tasks.discovery import are_retyped, warn_of_redefinition
@@ -103,7 +104,7 @@ def wrong_timeout(timeout_ms: object) -> str | None:
     if timeout_ms is None or (isinstance(timeout_ms, int) and SHORTEST_TIMEOUT_MS <= timeout_ms <= LARGEST_NUMBER):
         return None
     limits = f"{SHORTEST_TIMEOUT_MS} to {LARGEST_NUMBER:,}"
-    return f"timeout_ms must be a whole number from {limits}, got {timeout_ms!r}"
+    return f"timeout_ms must be a whole number from {limits}, got {short_repr(timeout_ms)}"
 
 
 def _stand_in() -> None:

@@ -9,6 +9,7 @@ from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
 from horsies.config.postgres import PostgresConfig
 from horsies.errors import ConfigurationError, ErrorCode, caller_location, raise_all
 from horsies.events import LogFormat
+from horsies.plain import short_repr
 from horsies.scheduler.plan import Schedules
 
 _MINIMUMS = {
@@ -84,7 +85,7 @@ class WorkerOptions:
             ConfigurationError: HRS-206; several at once as `MultipleValidationErrors`.
         """
         problems = [
-            f"{name} must be a whole number of at least {least}, got {value!r}"
+            f"{name} must be a whole number of at least {least}, got {short_repr(value)}"
             for name, least in _MINIMUMS.items()
             if not isinstance(value := getattr(self, name), int) or value < least
         ]

@@ -63,6 +63,15 @@ def test_failures_are_sent_again_once(get: Await, shop: Shop, broker: Broker, ha
     assert len(get(broker.preview_rerun(again=True)).unwrap().candidates) == 5
 
 
+@pytest.mark.parametrize("limit", [-1, 2**31, 10**400, "5", None])
+def test_a_limit_that_is_no_number_of_tasks_is_refused(get: Await, broker: Broker, limit: Any) -> None:
+    for asked in (broker.preview_rerun(limit=limit), broker.list_tasks(limit=limit)):
+        error = get(asked).unwrap_err()
+        assert (error.code, error.retryable) == (BrokerErrorCode.MONITORING_QUERY_FAILED, False)
+        assert error.message.startswith("limit must be a whole number from 0 to 2,147,483,647, got ")
+        assert len(error.message) < 200
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["", "again"])
 def test_the_second_of_two_previews_sends_nothing(
     get: Await, shop: Shop, broker: Broker, hand: Hand, *, again: bool

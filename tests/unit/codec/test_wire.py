@@ -5,6 +5,7 @@ import math
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, cast
 from uuid import UUID
@@ -143,6 +144,7 @@ class Color(Enum):
     RED = "red"
 
 
+LIMITLESS = count()
 CYCLE: list[object] = [1]
 CYCLE.append(CYCLE)
 
@@ -170,6 +172,10 @@ CYCLE.append(CYCLE)
         (CYCLE, "[1, [...]]", "data holds list"),
         ({"big": 10**5000}, {"big": "<int, whose repr raised ValueError>"}, "data holds int"),
         ("x" * 3000, "x" * 3000, None),
+        ({1: "one", "1": "uno"}, "{1: 'one', '1': 'uno'}", "data holds dict"),
+        ({"rows": [{True: 1, "true": 2}]}, {"rows": ["{True: 1, 'true': 2}"]}, "data holds dict"),
+        ({"rows": LIMITLESS}, {"rows": "count(0)"}, "data holds count"),
+        ([{"rows": (LIMITLESS,)}], [{"rows": ["count(0)"]}], "data holds count"),
     ],
     ids=[
         "datetime",
@@ -184,6 +190,10 @@ CYCLE.append(CYCLE)
         "cycle",
         "long int",
         "long text",
+        "equal keys",
+        "equal keys below",
+        "iterator",
+        "iterator below",
     ],
 )
 def test_the_code_and_message_of_an_error_are_kept_with_any_data(
@@ -197,6 +207,15 @@ def test_the_code_and_message_of_an_error_are_kept_with_any_data(
     expected = "no card" if note is None else f"no card ({note}, which JSON cannot represent: it is stored as its repr)"
     assert back.message == expected
     assert json.loads(TaskError(data=data).to_json())["data"] == stored
+
+
+def test_a_generator_in_an_error_is_named_and_not_used_up() -> None:
+    rows = (number for number in range(3))
+    encoded = ResultCodec(int).encode(TaskResult(err=TaskError(error_code="BAD_ROWS", data={"rows": rows})))
+    back = ResultCodec(int).decode(False, encoded.payload).err_value
+    assert "<generator object" in back.data["rows"]
+    assert back.message == "data holds generator, which JSON cannot represent: it is stored as its repr"
+    assert list(rows) == [0, 1, 2]
 
 
 class OrderError(TaskError):

@@ -104,7 +104,11 @@ def test_any_intervals_in_range_are_taken(intervals: list[float]) -> None:
         ({"intervals": [1, 2, float("nan")]}, "got nan"),
         ({"intervals": [1, 2, True]}, "got True"),
         ({"intervals": [1, 2, "3"]}, "got '3'"),
-        ({"intervals": 60}, "must be a list of seconds"),
+        ({"intervals": 60}, "must be a list of seconds, got 60"),
+        ({"intervals": b"abc"}, "must be a list of seconds, got b'abc'"),
+        ({"intervals": bytearray(b"abc")}, "must be a list of seconds"),
+        ({"intervals": {1}}, "must be a list of seconds, got {1}"),
+        ({"max_delay_seconds": 10**400}, f"got 1{'0' * 79}…"),
         ({"jitter": 1}, "valid boolean"),
         ({"max_delay_seconds": 60}, "max_delay_seconds applies to exponential backoff"),
         ({"max_delay_seconds": 0}, "max_delay_seconds must be at least 1 second, got 0"),
@@ -232,3 +236,9 @@ def test_the_nearest_class_in_a_mapper_counts(
 def test_a_default_of_the_librarys_own_is_a_member(code: str) -> None:
     found = code_for_exception(KeyError(), task_mapper=None, app_mapper=None, task_default=None, app_default=code)
     assert found is BUILT_IN_CODES[code]
+
+
+@pytest.mark.parametrize("intervals", [b"ab", "12", 60, iter([60])])
+def test_fixed_refuses_what_is_no_list_of_seconds(intervals: Any) -> None:
+    with pytest.raises(TaskDefinitionError, match="intervals must be a list of seconds"):
+        RetryPolicy.fixed(intervals, auto_retry_for=["A"])
