@@ -39,7 +39,7 @@ async def send_and_wait_async() -> None:
 
 
 async def use_everything() -> list[str]:
-    """Send and wait in the child, with coroutines that share transactions."""
+    """Send and wait in the child, with several coroutines."""
 
     async def one() -> str:
         handle = (await shop.add.send_async(1)).unwrap()

@@ -29,7 +29,7 @@ from tests.support.sessions import Session, call, column, open_session
 
 ROOT = Path(__file__).parents[2]
 TOGETHER = 4
-"""Every fifth turn sends this many tasks at the same time, which share a transaction."""
+"""Every fifth turn sends this many tasks at the same time."""
 
 _MOST_SENT = 700
 _MOST_ANSWERED = 260
