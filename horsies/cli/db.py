@@ -10,7 +10,8 @@ import typer
 
 from horsies.cli import grants
 from horsies.cli.database import AS_JSON, LOCATOR, SCHEMA, URL, database_config
-from horsies.cli.output import confirm, print_json, say
+from horsies.cli.locate import locate
+from horsies.cli.output import confirm, counted, print_json, say
 from horsies.config.postgres import PostgresConfig
 from horsies.config.urls import LibpqUrl, with_driver
 from horsies.db import migrate as migrations
@@ -18,7 +19,12 @@ from horsies.db import repair as repairs
 from horsies.db.connect import MIGRATION_LIMIT_S, Database
 from horsies.db.errors import call_failed
 from horsies.db.migrate import FirstInstallation
+from horsies.db.operations import CallFailedError
+from horsies.db.queries.declarations import register_tasks
 from horsies.db.rights import Grant, kinds_of, list_grants
+from horsies.embedded.server import EmbeddedError
+from horsies.errors import raise_all
+from horsies.tasks.declarations import declarations_of
 
 db = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +34,7 @@ db = typer.Typer(
 db.command()(grants.grant)
 db.command()(grants.revoke)
 
+_APP = typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")
 _INTO_EXISTING = typer.Option("--into-existing", help="Create the tables even if the schema has tables of others.")
 _YES = typer.Option("--yes", help="Do not ask for confirmation.")
 _SHOW_PASSWORD = typer.Option("--show-password", help="Print the password as well.")
@@ -80,6 +87,33 @@ def status(
         for role, kinds, exists in _by_role(granted):
             say(f"  {role}: {', '.join(kinds)}" + ("" if exists else " (the role does not exist)"))
     raise typer.Exit(0 if found.is_current else 1)
+
+
+@db.command()
+def register(
+    locator: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as in instance:app.")],
+) -> None:
+    """Register the tasks of an app, so that they can be sent from SQL.
+
+    Workers do this when they start. Run the command in a deployment if tasks are sent before a worker of the new
+    version has started. The latest registration of a task applies.
+
+    Example: horsies db register instance:app
+    """
+    app = locate(locator)
+    raise_all(app.check())
+    declared = declarations_of(app.config, app.registry)
+    config = app.config.broker
+    try:
+        database = Database(config)
+        database.prepare()
+        with database.connect() as connection:
+            database.ask(connection, register_tasks(None, declared))
+    except (psycopg.Error, EmbeddedError, CallFailedError) as error:
+        raise config.unusable(call_failed(error).message) from error
+    names = ", ".join(task.task_name for task in declared.tasks)
+    count = counted(len(declared.tasks), "task")
+    say(f"registered in the schema {config.schema_name!r}: {count} of the app version {declared.version!r}: {names}")
 
 
 @db.command()

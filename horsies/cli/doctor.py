@@ -14,6 +14,7 @@ from horsies.db.connect import Database
 from horsies.db.errors import call_failed
 from horsies.db.migrate import Condition, SchemaStatus
 from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries.declarations import DeclaredDifference, declared_differences
 from horsies.db.queries.rows import HealthRow, WaitingNameRow
 from horsies.db.restrictions import find_restrictions
 from horsies.embedded.server import EmbeddedError
@@ -29,7 +30,7 @@ _CLOCKS_DIFFER_S = 5.0
 _COUNTED = 1_000_000
 _LISTED = 10
 _REPAIR = "horsies db repair MODULE:APP"
-_LOOKS = ["health", "worker_stats", "waiting_names"]
+_LOOKS = ["health", "worker_stats", "waiting_names", "declared_differences"]
 _SET_CLOCKS = "run a time service (chrony, systemd-timesyncd) on all machines"
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
@@ -86,6 +87,7 @@ def _examine(database: Database, connection: Connection) -> Iterator[Finding]:
     if not rights.lacking_rights(connection, database.schema, _LOOKS):
         yield from _examine_server(database.ask(connection, monitoring_queries.health()))
         yield from _examine_workers(database, connection)
+        yield _examine_declarations(database.ask(connection, declared_differences()))
     else:
         found = f"not examined: the role {connection.info.user!r} may not look at them"
         yield Finding("workers", f"{found} (a worker, a viewer and an operator may)")
@@ -204,6 +206,19 @@ def _examine_workers(database: Database, connection: Connection) -> Iterator[Fin
     ]
     fix = "start a worker that has these tasks and serves their queues, or: horsies tasks cancel --name NAME"
     yield Finding("unclaimable", _summary(unserved) if unserved else "no tasks", fix if unserved else None)
+
+
+def _examine_declarations(differences: Sequence[DeclaredDifference]) -> Finding:
+    """Compare what live workers have registered with what was registered last, which sends from SQL use."""
+    found = [
+        f"{each.task_name} of {counted(each.workers, 'worker')} with {each.live_version} is not that of "
+        f"{each.current_version}, which was registered last ({', '.join(each.differing)})"
+        for each in differences
+    ]
+    fix = "finish the rollout, or register the version that sends from SQL should use: horsies db register MODULE:APP"
+    return Finding(
+        "declarations", _some(found) or "live workers have no others than those registered last", fix if found else None
+    )
 
 
 def _summary(unserved: Sequence[WaitingNameRow]) -> str:

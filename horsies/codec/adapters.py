@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import SchemaError, SchemaSerializer, SchemaValidator
 
 from horsies.codec.compare import Difference, difference
@@ -95,6 +96,28 @@ class TypeCodec:
             raise explain(error, self.expected) from error
         except Exception as error:
             raise CodecError((), f"a validator raised {_reason(error)}") from error
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return a JSON Schema of the encoded values.
+
+        Raises:
+            UnsupportedType: A part has no JSON Schema.
+        """
+        generator = GenerateJsonSchema(by_alias=False)
+        generator.ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}
+        try:
+            return generator.generate(cast("Any", Portable(self.schema).schema))
+        except Exception as error:  # custom types may raise any exception
+            msg = f"{show_type(self.annotation)} has no JSON Schema: {_reason(error)}"
+            raise UnsupportedType(msg) from error
+
+    def json_schema_or_any(self) -> dict[str, Any]:
+        """Return a JSON Schema without definitions of other schemas; if there is none, one that allows any value."""
+        try:
+            found = self.json_schema()
+        except UnsupportedType:
+            return {}
+        return {} if "$defs" in found else found
 
     def is_exact(self, value: Any) -> bool:
         """Whether decoding certainly returns the same value, so that this need not be verified."""

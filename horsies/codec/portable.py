@@ -164,6 +164,19 @@ def _in_json(node: Schema, read: core_schema.CoreSchema, write: Callable[[Any], 
     return cast("Schema", schema)
 
 
+def _without_ref(adapt: "Callable[[Schema], Schema]") -> "Callable[[Schema], Schema]":
+    """Let the outer schema have the name by which other parts refer to the schema that an adapter converts."""
+
+    def convert(node: Schema) -> Schema:
+        unnamed = {key: part for key, part in node.items() if key != "ref"}
+        adapted = adapt(unnamed)
+        if adapted is unnamed:
+            return node
+        return adapted | {"ref": node["ref"]} if "ref" in node else adapted
+
+    return convert
+
+
 def _base64_bytes(node: Schema) -> Schema:
     text = core_schema.no_info_after_validator_function(_from_base64, core_schema.str_schema(strict=True))
     return _in_json(node, core_schema.chain_schema([text, cast("core_schema.CoreSchema", node)]), _to_base64)
@@ -215,8 +228,8 @@ def _tolerant_error(node: Schema) -> Schema:
 
 
 _ADAPTERS: dict[str, Callable[[Schema], Schema]] = {
-    "bytes": _base64_bytes,
-    "enum": _named_enum,
+    "bytes": _without_ref(_base64_bytes),
+    "enum": _without_ref(_named_enum),
     "frozenset": _sorted_set,
     "model": _tolerant_error,
     "set": _sorted_set,

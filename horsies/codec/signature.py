@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Container, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from inspect import Parameter
 from types import SimpleNamespace
@@ -195,6 +195,24 @@ class SignatureCodec:
                 return self._other_codec
             codec = self._alone[name] = TypeCodec(Any if parameter is None else parameter.annotation, self._localns)
         return codec
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return a JSON Schema of the encoded arguments of a call. Types without a JSON Schema allow any value."""
+        try:
+            return self._codec.json_schema()
+        except UnsupportedType:
+            properties = {name: self._codec_of(name).json_schema_or_any() for name in self.parameters}
+            required = [name for name in self.parameters if name in self.required]
+            return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+    def encode_defaults(self) -> bytes:
+        """Encode the defaults of the parameters by name, without those that do not have the declared type."""
+        encoded: dict[str, bytes] = {}
+        for name, parameter in self.parameters.items():
+            if parameter.default is not _MISSING:
+                with suppress(CodecError):
+                    encoded[name] = self.encode_argument(name, parameter.default)
+        return b"{%s}" % b",".join(b"%s:%s" % (encode_json(name), value) for name, value in encoded.items())
 
     def decode_arguments(self, data: bytes | str) -> dict[str, Any]:
         """Decode the arguments of a call by parameter name.

@@ -112,6 +112,9 @@ class AppConfig(Settings):
         results_in_notices: Send small results in notifications, which saves a waiting program a round trip. Every role
             that may connect to the database can then read these results, and can send forged ones, which `get`
             believes. By default, each result is read from its row, and notifications contain only ids.
+        app_version: The version of the app, such as a release or a commit: 1 to 200 printable characters. Workers and
+            ``horsies db register`` store it with the tasks that they register, and ``horsies doctor`` shows it. None: a
+            hash of what the app declares about its tasks.
     """
 
     default_code: ClassVar[ErrorCode] = ErrorCode.CONFIG_INVALID_QUEUE_MODE
@@ -128,6 +131,7 @@ class AppConfig(Settings):
         "default_unhandled_error_code": ErrorCode.CONFIG_INVALID_EXCEPTION_MAPPER,
         "resend_on_transient_err": ErrorCode.BROKER_INIT_FAILED,
         "results_in_notices": ErrorCode.BROKER_INIT_FAILED,
+        "app_version": ErrorCode.BROKER_INIT_FAILED,
     }
 
     broker: PostgresConfig = Field(default_factory=PostgresConfig)
@@ -144,6 +148,7 @@ class AppConfig(Settings):
     default_unhandled_error_code: BuiltInTaskCode | str = OperationalErrorCode.UNHANDLED_EXCEPTION
     resend_on_transient_err: bool = False
     results_in_notices: bool = False
+    app_version: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
 
     @field_validator("custom_queues")
     @classmethod

@@ -21,6 +21,7 @@ from horsies.process import INTERRUPTED, StopSignals, open_standard_files, raise
 from horsies.producer.send import Producer, sends_are_suppressed, sends_suppressed
 from horsies.rendering import render_errors, use_color
 from horsies.scheduler.plan import plan_schedules
+from horsies.tasks.declarations import declarations_of
 from horsies.tasks.registry import Registry
 from horsies.version import __version__
 from horsies.worker.fork_server import ForkServer, LoadedApp, StartErrors, start_fork_server
@@ -211,6 +212,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> LoadedApp 
         async_names=frozenset(name for name in app.registry.names if app.registry.get(name).is_async),
         schedules=plan_schedules(config, app.registry),
         folders=app_folders(),
+        declarations=declarations_of(config, app.registry),
         results_in_notices=config.results_in_notices,
     )
     source = partial(_spawned_child, load) if options.start_method == "spawn" else partial(_forked_child, app)

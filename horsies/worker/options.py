@@ -7,6 +7,7 @@ from typing import Literal, TypedDict, get_args
 
 from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
 from horsies.config.postgres import PostgresConfig
+from horsies.db.queries.declarations import Declarations
 from horsies.errors import ConfigurationError, ErrorCode, caller_location, raise_all
 from horsies.events import LogFormat
 from horsies.plain import short_repr
@@ -114,6 +115,7 @@ class WorkerSettings:
         async_names: those of them that are ``async def``.
         schedules: for the scheduler, if the worker runs one.
         folders: the folders that are watched with ``--reload``.
+        declarations: what the app declares about its tasks.
         results_in_notices: whether notices carry small results.
     """
 
@@ -130,6 +132,7 @@ class WorkerSettings:
     async_names: frozenset[str]
     schedules: Schedules
     folders: tuple[str, ...]
+    declarations: Declarations
     results_in_notices: bool = False
 
     @property

@@ -29,6 +29,7 @@ from horsies.db.connection import Backoff, WorkerConnection, prepare_in_thread, 
 from horsies.db.errors import call_failed
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.declarations import register_tasks
 from horsies.db.sqlfiles import channel, listen
 from horsies.events import event
 from horsies.process import StopSignals
@@ -149,6 +150,7 @@ class Supervisor:
         """Wait for the database, create or check the schema, register the worker, and recover dead local workers."""
         await retry_until_connected(self._settings.resilience, lambda: prepare_in_thread(self._database))
         await retry_until_connected(self._settings.resilience, self._register)
+        await retry_until_connected(self._settings.resilience, self._register_tasks)
         await retry_until_connected(self._settings.resilience, self._reap_local_workers)
 
     async def _reap_local_workers(self) -> None:
@@ -166,6 +168,10 @@ class Supervisor:
         await self._compare_clocks(worker_queries.worker_start(worker_id, self._facts))
         self._processes.send_to_fork_server(Frame(Kind.WORKER, worker_id.bytes))
         self._feed_watchdog(sent_at)
+
+    async def _register_tasks(self) -> None:
+        """Register what the app declares about its tasks, so that they can be sent from SQL."""
+        await self._lanes[0].call(register_tasks(self._identity.worker_id, self._settings.declarations))
 
     def _other_services(self) -> Sequence[Coroutine[Any, Any, None]]:
         maintenance = MaintenanceService(
@@ -250,6 +256,7 @@ class Supervisor:
         self._identity.worker_id = uuid.uuid4()
         await self._register()
         self._exchange.wake()
+        await self._register_tasks()
 
     async def _compare_clocks[R](self, call: Call[tuple[R, float]]) -> R:
         """Make a call whose answer includes the clock of the server, and update the clock skew from it.

@@ -161,7 +161,7 @@ def test_workers_are_listed(shell: Shell, ids: list[UUID]) -> None:
 
 def test_the_doctor_finds_no_problem(shell: Shell) -> None:
     said = shell.run("doctor").stdout
-    assert [line.split()[0] for line in said.splitlines()] == ["ok"] * 9
+    assert [line.split()[0] for line in said.splitlines()] == ["ok"] * 10
     assert "notices" in said
     assert all(finding["fix"] is None for finding in shell.json("doctor"))
 

@@ -13,6 +13,7 @@ from horsies.config.postgres import PostgresConfig
 from horsies.db.connect import Database
 from horsies.db.connection import WorkerConnection
 from horsies.db.operations import CallFailedError
+from horsies.db.queries.declarations import Declarations
 from horsies.db.queries.rows import ClaimedTask
 from horsies.db.queries.worker import Claim, Fence, Verdict
 from horsies.worker import ipc
@@ -44,6 +45,7 @@ def worker_settings(*, prefetch_buffer: int = 0) -> WorkerSettings:
         async_names=frozenset(),
         schedules=(),
         folders=(),
+        declarations=Declarations(None, []),
     )
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from enum import IntEnum
+from enum import Enum, IntEnum
 from pathlib import Path
 from types import FunctionType
 from typing import Annotated, Any, NotRequired, TypedDict, Unpack, cast
@@ -305,3 +305,20 @@ def test_a_task_may_have_no_parameters() -> None:
     codec = SignatureCodec(lambda: None)
     assert codec.encode_call((), {}) == b"{}"
     assert codec.decode_call(b"{}") == ((), {})
+
+
+class Pair(Enum):
+    ONE = (1, 2)
+
+
+type Blob = bytes
+
+
+def test_a_type_with_another_form_in_json_may_be_used_twice() -> None:
+    def task(first: Pair, second: Pair | None, data: Blob, more: list[Blob]) -> None: ...
+
+    codec = SignatureCodec(task)
+    args = (Pair.ONE, Pair.ONE, b"\xff", [b"\xfe"])
+    encoded = codec.encode_call(args, {})
+    assert encoded == b'{"first":"ONE","second":"ONE","data":"/w==","more":["/g=="]}'
+    assert tuple(codec.decode_call(encoded)[1].values()) == args

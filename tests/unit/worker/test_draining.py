@@ -16,6 +16,7 @@ import pytest
 
 from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
 from horsies.config.postgres import PostgresConfig
+from horsies.db.queries.declarations import Declarations
 from horsies.db.queries.worker import Fence, Outcome
 from horsies.scheduler.plan import Schedules
 from horsies.worker import ipc
@@ -197,6 +198,7 @@ SETTINGS = WorkerSettings(
     async_names=frozenset({"async"}),
     schedules=Schedules((), 1),
     folders=(),
+    declarations=Declarations(None, []),
 )
 
 

@@ -6,7 +6,7 @@
 -- the replay would run it again.
 --
 -- Locks: the task's row.
--- Called by: schedule_send; queries/tasks.py.
+-- Called by: schedule_send, send; queries/tasks.py.
 -- Granted to: producer, worker.
 create function horsies.enqueue(
     new_id uuid, name text, queue_name text, task_priority int, arguments json, request_fingerprint bytea,

@@ -2,7 +2,7 @@
 -- notification queue would fail that transaction at its commit. So nothing is sent while the queue is nearly full;
 -- workers also poll.
 -- Locks: none.
--- Called by: queries/worker.py.
+-- Called by: send; queries/worker.py.
 -- Granted to: producer.
 create function horsies.notify_wake_within() returns void
 security definer set search_path = pg_catalog, pg_temp

@@ -1,0 +1,48 @@
+-- Purpose: Send a task from SQL, in the transaction of the caller. Returns the id of the task. The queue, the
+-- priority, the retry policy and the time-out are those that an app has declared (`register_tasks`), unless arguments
+-- say otherwise. A task that no app has declared needs a queue, and its arguments are not checked. A worker is
+-- notified when the transaction is committed, unless `wake` is false.
+-- Locks: the task's row.
+-- Called by: users, in SQL.
+-- Granted to: producer, worker.
+create function horsies.send(
+    task text, args json default '{}', queue text default null, priority int default null,
+    delay interval default null, good_until timestamptz default null, idempotency_key text default null,
+    key text default null, wake boolean default true
+) returns uuid
+security definer set search_path = pg_catalog, pg_temp
+language plpgsql as $function$
+declare
+    clock constant timestamptz := horsies.now();
+    new_id constant uuid := horsies.new_task_id(clock);
+    declared horsies.declarations;
+    chosen_queue text;
+begin
+    perform horsies.check_send(task, args, queue, priority, delay, idempotency_key, key);
+    select d.* into declared from horsies.declarations d where d.task_name = send.task and d.is_current;
+    if declared.digest is not null then
+        perform horsies.check_arguments(task, args, declared.parameter_names, declared.required_names);
+    elsif queue is null then
+        raise exception 'no task named % is registered', quote_literal(task)
+            using errcode = 'undefined_object',
+                  hint = 'Check the name. Workers register the tasks of their app when they start, and so does the '
+                         'command: horsies db register MODULE:APP. To send a task that is not registered, name its '
+                         'queue: {horsies}.send(…, queue => …)';
+    end if;
+    chosen_queue := coalesce(queue, declared.queue);
+    if horsies.enqueue(
+        new_id, task, chosen_queue, coalesce(priority, horsies.default_priority(task, chosen_queue)), args, '',
+        extract(epoch from greatest(clock + delay, clock) - clock)::float8,
+        case when good_until is not null     -- within the years that Python can read
+             then greatest('0001-01-02 00:00:00+00', least(good_until, '9999-12-30 00:00:00+00')) end,
+        declared.retry_policy, declared.timeout_ms, false
+    ) <> 'sent' then
+        raise exception 'the new id % belongs to another task', new_id
+            using errcode = 'unique_violation', hint = 'Send the task again.';
+    end if;
+    if wake then
+        perform horsies.notify_wake_within();
+    end if;
+    return new_id;
+end
+$function$;

@@ -1,0 +1,33 @@
+"""What an app declares about its tasks, in the form in which workers and `horsies db register` store it."""
+
+from collections.abc import Mapping
+
+from horsies.codec.text import encode_json
+from horsies.config.app import AppConfig
+from horsies.db.queries.declarations import Declarations, TaskDeclaration
+from horsies.tasks.registry import Registry, TaskDefinition
+
+_BUILT_IN = "horsies."
+
+
+def declarations_of(config: AppConfig, registry: Registry) -> Declarations:
+    """Return the declarations of all tasks of an app, without the built-in tasks of workflows."""
+    priorities = {queue.name: queue.priority for queue in config.queues}
+    names = [name for name in registry.names if not name.startswith(_BUILT_IN)]
+    return Declarations(config.app_version, [_declare(registry.get(name), priorities) for name in names])
+
+
+def _declare(definition: TaskDefinition, priorities: Mapping[str, int]) -> TaskDeclaration:
+    signature, policy = definition.signature, definition.retry_policy
+    names = list(signature.parameters)
+    return TaskDeclaration(
+        task_name=definition.name,
+        queue=definition.queue_name,
+        priority=priorities[definition.queue_name],
+        retry_policy=None if policy is None else policy.to_json().decode(),
+        timeout_ms=definition.timeout_ms,
+        parameters=encode_json(signature.json_schema()).decode(),
+        parameter_names=encode_json(names).decode(),
+        required_names=encode_json([name for name in names if name in signature.required]).decode(),
+        defaults=signature.encode_defaults().decode(),
+    )

@@ -1,0 +1,40 @@
+"""Declarations of tasks, registered as workers and `horsies db register` do."""
+
+import json
+from collections.abc import Sequence
+from uuid import UUID
+
+from horsies.config.retry import RetryPolicy
+from horsies.db.queries.declarations import Declarations, TaskDeclaration, register_tasks
+from tests.support.sessions import Session, call
+
+
+def declaration(
+    name: str = "add",
+    *,
+    names: Sequence[str] = ("a", "b"),
+    required: Sequence[str] = ("a",),
+    queue: str = "default",
+    priority: int = 100,
+    retry: RetryPolicy | None = None,
+    timeout_ms: int | None = None,
+) -> TaskDeclaration:
+    """Return what an app declares about a task ``add(a, b=2)``."""
+    return TaskDeclaration(
+        task_name=name,
+        queue=queue,
+        priority=priority,
+        retry_policy=None if retry is None else retry.to_json().decode(),
+        timeout_ms=timeout_ms,
+        parameters=json.dumps({"type": "object", "properties": {each: {} for each in names}}),
+        parameter_names=json.dumps(list(names)),
+        required_names=json.dumps(list(required)),
+        defaults=json.dumps(dict.fromkeys([each for each in names if each not in required], 2)),
+    )
+
+
+def declare(
+    session: Session, *tasks: TaskDeclaration, version: str | None = "v1", worker_id: UUID | None = None
+) -> None:
+    """Register the declarations of an app."""
+    call(session, register_tasks(worker_id, Declarations(version, tasks)))
