@@ -34,6 +34,7 @@ from horsies.config.retry import ExceptionMapper as ExceptionMapper
 from horsies.config.retry import RetryPolicy as RetryPolicy
 from horsies.config.schedules import ScheduleConfig as ScheduleConfig
 from horsies.config.schedules import TaskSchedule as TaskSchedule
+from horsies.config.unique import Unique as Unique
 from horsies.db.queries.rows import ScheduleState as ScheduleState
 from horsies.db.queries.rows import WorkerStats as WorkerStats
 from horsies.errors import ConfigurationError as ConfigurationError

@@ -18,6 +18,7 @@ from horsies.codes import OnError
 from horsies.config.app import AppConfig
 from horsies.config.queues import DEFAULT_QUEUE
 from horsies.config.retry import ExceptionMapper, RetryPolicy
+from horsies.config.unique import Unique
 from horsies.db.operations import UNSET
 from horsies.db.rights import Kind
 from horsies.decorator import TaskDecorator, task_location, wrong_options, wrong_queue
@@ -120,6 +121,7 @@ class Horsies:
         exception_mapper: ExceptionMapper | None = None,
         default_unhandled_error_code: str | None = None,
         timeout_ms: int | None = None,
+        unique: Unique | None = None,
         **unknown: Never,
     ) -> TaskDecorator:
         """Turn a ``def`` or ``async def`` function that returns ``TaskResult[T, TaskError]`` into a task.
@@ -128,15 +130,14 @@ class Horsies:
             task_name: The name of the task, unique in the app.
             queue_name: One of the app's queues. Required in CUSTOM mode; must be omitted in DEFAULT mode.
             retry_policy: When failed attempts are retried; None: never.
-            exception_mapper: Maps exception classes to error codes, before the mapper of the app. The entry of the
-                nearest base class applies.
+            exception_mapper: Maps exception classes to error codes, before the mapper of the app.
             default_unhandled_error_code: The error code of exceptions that match no mapper; None: that of the app.
             timeout_ms: How long an attempt may run, in milliseconds, at least 100; None: no limit.
+            unique: Of which tasks at most one may be live; None: any number.
             unknown: Any other option is rejected; the error says where the option belongs.
 
         Raises:
-            TaskDefinitionError: HRS-100 to HRS-106, HRS-209, HRS-212 or HRS-301: Raised by the decorator, with the
-                line of source code. Several problems are raised together as `MultipleValidationErrors`.
+            TaskDefinitionError: HRS-100 to HRS-106, HRS-209, HRS-212, HRS-301, or `MultipleValidationErrors`.
         """
         if inspect.isroutine(task_name) or isinstance(task_name, TaskFunction):
             return cast("TaskDecorator", self._without_parentheses(task_name))
@@ -144,7 +145,7 @@ class Horsies:
 
         def define(fn: Callable[..., Any]) -> TaskDefinition:
             problems = [
-                *wrong_options(task_name, fn, timeout_ms, cast("dict[str, object]", unknown)),
+                *wrong_options(task_name, fn, timeout_ms, unique, cast("dict[str, object]", unknown)),
                 *wrong_queue(self.config, task_name, queue_name),
                 *wrong_policies(retry_policy, exception_mapper, default_unhandled_error_code),
             ]
@@ -163,6 +164,7 @@ class Horsies:
                 exception_mapper=exception_mapper,
                 default_unhandled_error_code=default_unhandled_error_code,
                 timeout_ms=timeout_ms,
+                unique=unique,
             )
 
         def decorate(fn: Callable[..., Any]) -> TaskFunction[..., Any, Any, Any]:

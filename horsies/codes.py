@@ -156,6 +156,7 @@ class TaskSendErrorCode(StrEnum):
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     ENQUEUE_FAILED = "ENQUEUE_FAILED"  # the only code that `retry_send` can replay
     PAYLOAD_MISMATCH = "PAYLOAD_MISMATCH"
+    DUPLICATE = "DUPLICATE"  # a live task of the same kind keeps a unique task from being sent
 
 
 class BrokerErrorCode(StrEnum):

@@ -7,6 +7,7 @@ from typing import Any, Protocol, overload
 from horsies.codec.signature import function_location
 from horsies.config.app import AppConfig
 from horsies.config.queues import QueueMode
+from horsies.config.unique import Unique
 from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError, caller_location
 from horsies.task import TaskFunction, wrong_function
 from horsies.task_result import TaskError, TaskResult
@@ -16,9 +17,13 @@ _ELSEWHERE = {
     "good_until": "set it for each send: task.with_options(good_until=…)",
     "delay": "set it for each send: task.with_options(delay=…) or task.schedule(seconds, …)",
     "priority": "set it for each send: task.with_options(priority=…)",
+    "idempotency_key": "set it for each send: task.with_options(idempotency_key=…)",
+    "on_conflict": "set it in the uniqueness: unique=Unique(on_conflict=…)",
     "auto_retry_for": "set it in the retry policy: retry_policy=RetryPolicy(auto_retry_for=[…])",
     "max_retries": "set it in the retry policy: retry_policy=RetryPolicy(max_retries=…)",
 }
+
+_OPTIONS = "queue_name, retry_policy, exception_mapper, default_unhandled_error_code, timeout_ms and unique"
 
 
 class TaskDecorator(Protocol):
@@ -50,9 +55,9 @@ def wrong_queue(config: AppConfig, task_name: str, queue_name: str | None) -> li
 
 
 def wrong_options(
-    task_name: object, fn: object, timeout_ms: object, unknown: dict[str, object]
+    task_name: object, fn: object, timeout_ms: object, unique: object, unknown: dict[str, object]
 ) -> list[TaskDefinitionError]:
-    """Return the errors of a task: its name, function, timeout and unknown options (HRS-102, HRS-104, HRS-106)."""
+    """Return the errors of a task: its name, function and options (HRS-102, HRS-104, HRS-106)."""
     options = ErrorCode.TASK_INVALID_OPTIONS
     found: list[tuple[ErrorCode, str, str]] = []
     if not isinstance(task_name, str) or not task_name:
@@ -60,13 +65,28 @@ def wrong_options(
     problem = wrong_timeout(timeout_ms)
     if problem is not None:
         found.append((options, problem, "the unit is milliseconds"))
-    known = "the options are queue_name, retry_policy, exception_mapper, default_unhandled_error_code and timeout_ms"
+    problem = _wrong_unique(fn, unique)
+    if problem is not None:
+        found.append((options, f"task {task_name!r} {problem}", 'for example unique=Unique(by=("user_id",))'))
+    known = f"the options are {_OPTIONS}"
     found += [(options, f"@app.task has no option {name!r}", _ELSEWHERE.get(name, known)) for name in unknown]
     unsuitable = wrong_function(fn)
     if unsuitable is not None:
         code, problem, fix = unsuitable
         found.append((code, f"task {task_name!r} {problem}", fix))
     return [TaskDefinitionError(code, problem, help_text=fix) for code, problem, fix in found]
+
+
+def _wrong_unique(fn: object, unique: object) -> str | None:
+    """Return why the option ``unique`` is invalid, or None if it is valid."""
+    if unique is None:
+        return None
+    if not isinstance(unique, Unique):
+        return f"has unique={unique!r}, which is not a Unique"
+    if not inspect.isfunction(fn):
+        return None
+    unknown = [name for name in unique.by or () if name not in inspect.signature(fn).parameters]
+    return f"is unique by {unknown[0]!r}, but has no such parameter" if unknown else None
 
 
 def task_location(fn: object) -> SourceLocation | None:

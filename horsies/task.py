@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from horsies.codec.problems import CodecError
 from horsies.codes import OperationalErrorCode
-from horsies.db.operations import UNSET, Operation
+from horsies.config.unique import Unique
+from horsies.db.operations import UNSET, Operation, Unset
 from horsies.errors import ErrorCode
 from horsies.producer.bulk import resend_many, send_many
 from horsies.producer.calls import AsyncCallItems, CallItems, TaskCall, given_options, handle_maker
@@ -206,13 +207,15 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
         """The name of the task, under which it is sent and registered."""
         return self.definition.name
 
-    def with_options(
+    def with_options(  # noqa: PLR0913 - one keyword an option
         self,
         *,
         good_until: datetime | None = None,
         delay: float = 0.0,
         priority: int | None = None,
         connection: object = UNSET,
+        idempotency_key: str | None = None,
+        unique: Unique | Unset | None = UNSET,
     ) -> TaskSender[P, T, E]:
         """Return a sender that applies these options to each of its sends.
 
@@ -225,8 +228,13 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
                 an asyncpg `Connection`, a SQLAlchemy `Connection`, `Session`, `AsyncConnection` or `AsyncSession`, and
                 Django's `connection`. It must be connected to the database of the app. None is rejected; omit the
                 option instead.
+            idempotency_key: 1 to 512 bytes of printable text. While the record of a task that was sent with this key
+                exists, a send of the same task with the same key returns its handle instead of sending a second task.
+                Other arguments are refused with PAYLOAD_MISMATCH.
+            unique: Of which tasks at most one may be live, instead of what the task says; None: any number.
         """
-        return TaskSender(self.definition, self.producer, TaskSendOptions(good_until, delay, priority, connection))
+        options = TaskSendOptions(good_until, delay, priority, connection, idempotency_key, unique)
+        return TaskSender(self.definition, self.producer, options)
 
     def node(self, **options: Unpack[NodeOptions]) -> NodeFactory[P, T, E]:
         """Start a node of a workflow: ``resize.node(node_id="small")(from_node(load), size=100)``.

@@ -1,7 +1,7 @@
 """`SignatureCodec`: conversion of the arguments of a call to JSON and back."""
 
 import inspect
-from collections.abc import Callable, Container, Generator, Mapping
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from inspect import Parameter
@@ -131,6 +131,29 @@ class SignatureCodec:
             CodecError: An argument does not bind or does not have the declared type; `CodecError.parameter` names it.
         """
         return self._codec.encode(self._bind(args, kwargs))
+
+    def encode_compared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Sequence[str] | None) -> bytes:
+        """Encode some arguments of a call, or all, including the defaults of those that were not passed.
+
+        A default that cannot be represented as JSON is left out: it is the same for all calls.
+
+        Args:
+            args: The positional arguments.
+            kwargs: The keyword arguments.
+            names: The parameters to encode; None: all of them.
+
+        Raises:
+            CodecError: An argument does not bind or does not have the declared type; `CodecError.parameter` names it.
+        """
+        call = self._bind(args, kwargs)
+        found: dict[str, bytes] = {}
+        for name in self.parameters if names is None else names:
+            if name in call:
+                found[name] = self.encode_argument(name, call[name])
+            else:
+                with suppress(CodecError):
+                    found[name] = self.encode_argument(name, self.parameters[name].default)
+        return b"{" + b",".join(encode_json(name) + b":" + value for name, value in found.items()) + b"}"
 
     def encode_argument(self, name: str, value: Any) -> bytes:
         """Encode a single argument, for a call whose other arguments are not known yet.

@@ -14,6 +14,7 @@ from horsies.codes import TaskSendErrorCode
 from horsies.db.queries.tasks import EnqueueBatch, TaskKind
 from horsies.producer.calls import TaskCall, handle_maker
 from horsies.producer.handle import TaskHandle
+from horsies.producer.once import unique_of
 from horsies.producer.send import (
     Producer,
     TaskSendError,
@@ -212,6 +213,12 @@ class BatchBuilder:
         return prepared
 
     def _kind(self, definition: TaskDefinition, options: TaskSendOptions) -> TaskKind:
+        if options.idempotency_key is not None or unique_of(definition, options.unique) is not None:
+            msg = (
+                f"send_many cannot send the task {definition.name!r} with an idempotency key or as a unique task: "
+                "send it by itself with send()"
+            )
+            raise _refuse(msg)
         default = self._producer.queue_priorities[definition.queue_name]
         return TaskKind(
             task_name=definition.name,

@@ -16,19 +16,29 @@ from uuid_utils.compat import uuid7
 from horsies.codec.adapters import CodecError
 from horsies.codec.wire import encode_json
 from horsies.codes import TaskSendErrorCode
-from horsies.config.queues import LAST_PRIORITY
-from horsies.db.operations import MAX_TEXT_BYTES, UNSET, CallFailedError, CallRefusedError, Operation, Pause, Runner
+from horsies.config.unique import Unique
+from horsies.db.errors import sqlstate
+from horsies.db.operations import (
+    MAX_TEXT_BYTES,
+    UNSET,
+    CallFailedError,
+    CallRefusedError,
+    Operation,
+    Pause,
+    Runner,
+    Unset,
+)
 from horsies.db.queries import tasks as task_queries
-from horsies.db.queries.tasks import EnqueueBatch, EnqueueRequest, TaskKind
+from horsies.db.queries.tasks import EnqueueBatch, EnqueueRequest, SendAnswer, TaskKind
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, caller_location
 from horsies.events import event
 from horsies.masking import mask_secrets
-from horsies.plain import short_repr
+from horsies.producer import once
+from horsies.producer.options import wrong_deadline, wrong_delay, wrong_priority
 from horsies.result import Err, Ok, Result
 from horsies.tasks.registry import TaskDefinition
 
 RESEND_PAUSES_S = (0.2, 0.4, 0.8)
-LONGEST_DELAY_S = 100 * 365 * 86_400
 _LAST_DEADLINE = datetime(9999, 12, 30, tzinfo=UTC)
 
 type SendKind = Literal["send", "schedule"]
@@ -44,12 +54,16 @@ class TaskSendOptions:
         priority: 1 (highest) to 100; None: the priority of the queue.
         connection: The connection of the caller in whose transaction the task is sent; `UNSET`: a connection of the
             pool, outside of any transaction of the caller.
+        idempotency_key: A key of this send. A later send of the same task with this key returns the same task.
+        unique: Of which tasks at most one may be live; `UNSET`: as the task says; None: any number.
     """
 
     good_until: datetime | None = None
     delay: float = 0.0
     priority: int | None = None
     connection: object = UNSET
+    idempotency_key: str | None = None
+    unique: Unique | Unset | None = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +256,16 @@ def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPa
     suppressed = suppressed_send(f"task {definition.name!r} is", definition.name)
     if suppressed is not None:
         return Err(suppressed)
-    wrong = wrong_options(options)
+    wrong = (
+        wrong_options(options)
+        or once.wrong_key(options.idempotency_key)
+        or once.wrong_unique(definition, options.unique)
+    )
     if wrong is not None:
         return invalid(wrong)
     try:
         encoded = definition.signature.encode_call(asked.args, asked.kwargs)
+        unique = once.encode_unique(definition, once.unique_of(definition, options.unique), asked.args, asked.kwargs)
     except CodecError as error:
         return invalid(str(error), error)
     too_large = wrong_size(encoded)
@@ -264,6 +283,8 @@ def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPa
         good_until=bounded_deadline(options.good_until),
         retry_policy=None if definition.retry_policy is None else definition.retry_policy.to_json(),
         timeout_ms=definition.timeout_ms,
+        idempotency_key=options.idempotency_key,
+        unique=unique,
     )
     fingerprint = _fingerprint(request)
     return Ok(TaskSendPayload(asked.kind, replace(request, fingerprint=fingerprint), fingerprint.hex()))
@@ -287,9 +308,9 @@ def suppressed_send(what: str, name: str) -> TaskSendError | None:
 def wrong_options(options: TaskSendOptions) -> str | None:
     """Return why the options of a send are invalid, or None if they are valid."""
     return (
-        _wrong_delay(options.delay)
-        or _wrong_deadline(options.good_until)
-        or _wrong_priority(options.priority)
+        wrong_delay(options.delay)
+        or wrong_deadline(options.good_until)
+        or wrong_priority(options.priority)
         or wrong_connection(options.connection)
     )
 
@@ -305,32 +326,12 @@ def wrong_size(encoded: bytes) -> TaskSendError | None:
     return TaskSendError(TaskSendErrorCode.PAYLOAD_TOO_LARGE, message)
 
 
-def _wrong_delay(delay: object) -> str | None:
-    if isinstance(delay, int | float) and not isinstance(delay, bool) and 0 <= delay <= LONGEST_DELAY_S:
-        return None
-    return f"delay must be a number of seconds from 0 to {LONGEST_DELAY_S:,}, got {short_repr(delay)}"
-
-
-def _wrong_deadline(deadline: object) -> str | None:
-    if deadline is None or (isinstance(deadline, datetime) and deadline.utcoffset() is not None):
-        return None
-    return (
-        f"good_until must be an aware datetime, got {short_repr(deadline)}: add a tzinfo, for example datetime.now(UTC)"
-    )
-
-
 def bounded_deadline(deadline: datetime | None) -> datetime | None:
     """Return a deadline that can be read in every time zone.
 
     ``datetime.max`` in a zone west of Greenwich, for example, is in the year 10000 of UTC, which Python cannot read.
     """
     return deadline if deadline is None or deadline < _LAST_DEADLINE else _LAST_DEADLINE
-
-
-def _wrong_priority(priority: object) -> str | None:
-    if priority is None or (type(priority) is int and 1 <= priority <= LAST_PRIORITY):
-        return None
-    return f"priority must be a whole number from 1 (highest) to {LAST_PRIORITY}, got {short_repr(priority)}"
 
 
 def wrong_connection(connection: object) -> str | None:
@@ -349,6 +350,7 @@ def fingerprint_head(request: EnqueueRequest | TaskKind) -> bytes:
         "delay": request.delay,
         "good_until": None if request.good_until is None else request.good_until.timestamp(),
         "timeout_ms": request.timeout_ms,
+        **(once.request_facts(request) if isinstance(request, EnqueueRequest) else {}),
     }
     return b"\n".join((encode_json(options), request.retry_policy or b"", b""))
 
@@ -369,8 +371,28 @@ def _send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID
         return prepared
     first = _enqueue(prepared.value, make_handle, replay=False, connection=asked.options.connection)
     if asked.options.connection is UNSET:
+        first = _with_replays(first, lambda: _enqueue(prepared.value, make_handle, replay=True))
         first = with_resend(producer, first, lambda: _enqueue(prepared.value, make_handle, replay=True))
     return (yield from first)
+
+
+def _with_replays[H](
+    first: Operation[TaskSendResult[H]], replay: Callable[[], Operation[TaskSendResult[H]]]
+) -> Operation[TaskSendResult[H]]:
+    """Run a send, and replay it after a deadlock, or once after it has waited too long for another transaction.
+
+    Only sends with idempotency keys and of unique tasks wait for other transactions.
+    """
+    answer = yield from first
+    for pause in RESEND_PAUSES_S:
+        exception = answer.err_value.exception if isinstance(answer, Err) else None
+        state = "" if exception is None else sqlstate(exception)
+        if state == once.DEADLOCK:
+            yield Pause(pause)
+        elif state != once.LOCK_TIMEOUT or pause != RESEND_PAUSES_S[0]:
+            break
+        answer = yield from replay()
+    return answer
 
 
 def with_resend[T, E: Retryable](
@@ -413,9 +435,12 @@ def _resend[H](
 def _enqueue[H](
     payload: TaskSendPayload, make_handle: Callable[[UUID], H], *, replay: bool, connection: object = UNSET
 ) -> Operation[TaskSendResult[H]]:
-    task_id = payload.request.task_id
+    request, task_id = payload.request, payload.request.task_id
     try:
-        verdict: Any = yield task_queries.enqueue(payload.request, replay=replay, connection=connection)
+        if request.is_once:
+            answers: list[SendAnswer] = yield task_queries.enqueue_once([request], replay=replay, connection=connection)
+            return _concluded(payload, answers[0], make_handle)
+        verdict: Any = yield task_queries.enqueue(request, replay=replay, connection=connection)
     except CallRefusedError as refusal:
         return invalid(refusal.message, refusal)
     except CallFailedError as failure:
@@ -426,6 +451,24 @@ def _enqueue[H](
         message = f"the id {task_id} belongs to another request"
         return Err(TaskSendError(TaskSendErrorCode.PAYLOAD_MISMATCH, message, task_id=str(task_id), payload=payload))
     return Ok(make_handle(task_id))
+
+
+_REFUSALS = {
+    "mismatch": TaskSendErrorCode.PAYLOAD_MISMATCH,
+    "other_args": TaskSendErrorCode.PAYLOAD_MISMATCH,
+    "duplicate": TaskSendErrorCode.DUPLICATE,
+    "isolation": TaskSendErrorCode.VALIDATION_FAILED,
+}
+
+
+def _concluded[H](payload: TaskSendPayload, answer: SendAnswer, make_handle: Callable[[UUID], H]) -> TaskSendResult[H]:
+    """Return the handle of the task that stands for a send, or why the database has refused the send."""
+    code = _REFUSALS.get(answer.verdict)
+    if code is None and answer.task_id is not None:
+        return Ok(make_handle(answer.task_id))
+    message = once.describe_refusal(payload.request, answer)
+    task_id = None if answer.task_id is None else str(answer.task_id)
+    return Err(TaskSendError(code or TaskSendErrorCode.ENQUEUE_FAILED, message, task_id=task_id))
 
 
 def logged[H](answer: TaskSendResult[H], name: str) -> TaskSendResult[H]:

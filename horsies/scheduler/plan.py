@@ -1,7 +1,7 @@
 """Schedules as plain data: checked against the app's tasks, with encoded arguments, so that they can be pickled."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -11,8 +11,9 @@ from horsies.config.app import AppConfig
 from horsies.config.patterns import SchedulePattern, invalid_schedule
 from horsies.config.schedules import ScheduleConfig, TaskSchedule
 from horsies.db.queries.rows import ScheduleState
-from horsies.db.queries.tasks import EnqueueRequest
+from horsies.db.queries.tasks import EnqueueRequest, UniqueRequest
 from horsies.errors import HorsiesError, flatten, raise_all
+from horsies.producer.once import encode_unique, request_facts
 from horsies.tasks.registry import Registry, TaskDefinition
 
 
@@ -108,8 +109,10 @@ def _plan(config: AppConfig, schedule: TaskSchedule, definition: TaskDefinition)
     queue = schedule.queue_name or definition.queue_name
     priority = {known.name: known.priority for known in config.queues}.get(queue)
     args, problems = b"", list[HorsiesError]()
+    unique: UniqueRequest | None = None
     try:
         args = definition.signature.encode_call(tuple(schedule.args), schedule.kwargs)
+        unique = encode_unique(definition, definition.unique, tuple(schedule.args), schedule.kwargs)
     except CodecError as error:
         problems.append(invalid_schedule(f"the arguments do not fit the task {definition.name!r}: {error}"))
     if priority is None:
@@ -118,18 +121,21 @@ def _plan(config: AppConfig, schedule: TaskSchedule, definition: TaskDefinition)
     raise_all(problems)
     retries = None if definition.retry_policy is None else definition.retry_policy.to_json()
     is_enabled = schedule.enabled and config.schedule is not None and config.schedule.enabled
+    facts = (definition.name, queue, priority, args, retries, definition.timeout_ms)
     request = EnqueueRequest(
         task_id=UUID(int=0),
         task_name=definition.name,
         queue=queue,
         priority=priority or 0,
         args=args,
-        fingerprint=_hash(definition.name, queue, priority, args, retries, definition.timeout_ms),
+        fingerprint=b"",
         delay=0,
         good_until=None,
         retry_policy=retries,
         timeout_ms=definition.timeout_ms,
+        unique=unique,
     )
+    request = replace(request, fingerprint=_hash(*facts, *request_facts(request).values()))
     definition_facts = (repr(schedule.pattern), type(schedule.pattern).__name__, schedule.timezone, is_enabled)
     return Plan(
         name=schedule.name,

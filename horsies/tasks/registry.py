@@ -10,6 +10,7 @@ from horsies.codec.signature import SignatureCodec, function_location, plain_arg
 from horsies.codec.wire import EncodedResult, ResultCodec, TypeMismatch
 from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode
 from horsies.config.retry import ExceptionMapper, RetryPolicy
+from horsies.config.unique import Unique
 from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError
 from horsies.plain import short_repr
 from horsies.suggestions import suggest
@@ -34,6 +35,7 @@ class TaskDefinition:
         exception_mapper: The mapper of the task, which takes precedence over that of the app.
         default_unhandled_error_code: The default of the task, which takes precedence over that of the app.
         timeout_ms: How long an attempt may run, in milliseconds; None: no limit.
+        unique: Of which tasks at most one may be live; None: any number.
     """
 
     name: str
@@ -47,6 +49,7 @@ class TaskDefinition:
     exception_mapper: ExceptionMapper | None = None
     default_unhandled_error_code: BuiltInTaskCode | str | None = None
     timeout_ms: int | None = None
+    unique: Unique | None = None
 
     def encode_outcome(self, returned: object) -> EncodedResult | TaskError:
         """Check and encode the return value of the function. Return a `TaskError` if it is not a valid outcome."""

@@ -23,7 +23,8 @@ from horsies.contrib.django.execution import Sent, as_json, definition_of
 from horsies.contrib.django.results import result_from
 from horsies.db.operations import UNSET
 from horsies.errors import HorsiesError
-from horsies.producer.send import LONGEST_DELAY_S, TaskSendError
+from horsies.producer.options import LONGEST_DELAY_S
+from horsies.producer.send import TaskSendError
 from horsies.result import Err
 from horsies.task import TaskFunction
 

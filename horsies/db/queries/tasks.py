@@ -1,5 +1,6 @@
 """Calls of producers. All drivers use the same SQL."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from horsies.db.adapt import RawJson, RawText
-from horsies.db.operations import UNSET, Call, Notice, column, first, many, nothing, scalar
+from horsies.db.operations import UNSET, Call, Notice, Rows, column, first, many, nothing, scalar
 from horsies.db.queries.rows import AttemptRow, StoredResult, TaskInfoRow
 from horsies.db.queries.worker import notify_wake
 
@@ -19,10 +20,13 @@ _ENQUEUE_MANY = (
 )
 
 
+# A single value, so that a wake-up can be added in a transaction of the caller; as text, so that every driver returns a
+# string.
 _ENQUEUE_ONCE = (
-    "select e.place, e.task_id, e.verdict from horsies.enqueue_once(%s::uuid[], %s::text[], %s::text[], %s::int[],"
-    " %s::text[], %s::bytea[], %s::float8[], %s::timestamptz[], %s::text[], %s::int[], %s, %s, %s::text[],"
-    " %s::text[], %s::text[], %s::text[], %s::float8[]) e order by e.place"
+    "select (select pg_catalog.json_agg(pg_catalog.json_build_array(e.place, e.task_id, e.verdict) order by e.place)"
+    " from horsies.enqueue_once(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::text[], %s::bytea[], %s::float8[],"
+    " %s::timestamptz[], %s::text[], %s::int[], %s, %s, %s::text[], %s::text[], %s::text[], %s::text[],"
+    " %s::float8[]) e)::text"
 )
 
 
@@ -119,7 +123,14 @@ def enqueue_once(
         [None if each is None else each.on_conflict for each in uniques],
         [None if each is None else each.max_wait for each in uniques],
     )
-    return Call(_ENQUEUE_ONCE, params, many(SendAnswer), notify_wake(), connection)
+    return Call(_ENQUEUE_ONCE, params, _answers, notify_wake(), connection)
+
+
+def _answers(rows: Rows) -> list[SendAnswer]:
+    answers: list[tuple[int, str | None, str]] = json.loads(rows[0][0])
+    return [
+        SendAnswer(place, None if task_id is None else UUID(task_id), verdict) for place, task_id, verdict in answers
+    ]
 
 
 @dataclass(frozen=True, slots=True)
