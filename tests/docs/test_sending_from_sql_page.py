@@ -43,13 +43,14 @@ def instance(database_url: str, tmp_path: Path) -> WorkerProcess:
 @pytest.mark.timeout(120)
 def test_the_examples_work(instance: WorkerProcess, session: Session) -> None:
     try:
-        send, look, options, trigger, staging, send_all, unknown, unnotified, role = blocks(PAGE, "sql")
+        send, look, options, once, trigger, staging, send_all, unknown, unnotified, role = blocks(PAGE, "sql")
         task_id = scalar(session, send)
         for statement in (options, trigger, staging):
             session.execute(statement.encode())
         with session.cursor().copy("copy staging from stdin csv") as copy:
             copy.write("8,bob@example.org\n9,eve@example.org\n")
         assert scalar(session, send_all) == 2
+        assert scalar(session, once) == scalar(session, once)
         assert scalar(session, unknown)
         quiet_id = scalar(session, unnotified)
         look = look.replace(UUID, str(task_id))

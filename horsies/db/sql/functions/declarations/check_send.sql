@@ -10,11 +10,10 @@ declare
     problem text;
     fix text;
 begin
-    if key is not null or idempotency_key is not null then
-        raise exception 'this release has no %', case when key is null then 'idempotency keys' else 'keys' end
+    if key is not null then
+        raise exception 'this release has no keys'
             using errcode = 'feature_not_supported',
-                  hint = format('Remove the argument %s, or install a release that supports it.',
-                                case when key is null then 'idempotency_key' else 'key' end);
+                  hint = 'Remove the argument key, or install a release that supports it.';
     end if;
     if coalesce(task, '') = '' then
         problem := 'the name of the task is missing';
@@ -29,6 +28,9 @@ begin
     elsif priority not between 1 and 100 then
         problem := format('the priority must be from 1 (highest) to 100, got %s', priority);
         fix := 'Omit the priority to use that of the queue.';
+    elsif octet_length(idempotency_key) not between 1 and 512 then
+        problem := format('the idempotency key must have 1 to 512 bytes, got %s', octet_length(idempotency_key));
+        fix := 'Omit the key, or build it from what identifies the request, such as ''order-'' || new.id.';
     elsif delay not between make_interval() and make_interval(years => 100) then
         problem := format('the delay must be from 0 to 100 years, got %s', delay);
         fix := 'Pass an interval such as ''5 minutes'', or omit the delay.';

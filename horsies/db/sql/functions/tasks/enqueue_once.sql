@@ -36,7 +36,7 @@
 --
 -- Planner settings: see docs/architecture.md.
 -- Locks: keys in the order of names and keys; then task rows, in the order of the arrays.
--- Called by: schedule_send; queries/tasks.py.
+-- Called by: schedule_send, send_once; queries/tasks.py.
 -- Granted to: producer, worker.
 create function horsies.enqueue_once(
     new_ids uuid[], names text[], queues text[], priorities int[], arguments text[], fingerprints bytea[],

@@ -2,7 +2,7 @@
 -- priority, the retry policy and the time-out are those that an app has declared (`register_tasks`), unless arguments
 -- say otherwise. A task that no app has declared needs a queue, and its arguments are not checked. A worker is
 -- notified when the transaction is committed, unless `wake` is false.
--- Locks: the task's row.
+-- Locks: the task's row; with an idempotency key, those of `enqueue_once`.
 -- Called by: users, in SQL.
 -- Granted to: producer, worker.
 create function horsies.send(
@@ -14,9 +14,12 @@ security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 declare
     clock constant timestamptz := horsies.now();
-    new_id constant uuid := horsies.new_task_id(clock);
+    new_id uuid := horsies.new_task_id(clock);
     declared horsies.declarations;
     chosen_queue text;
+    chosen_priority int;
+    delay_seconds double precision;
+    deadline timestamptz;
 begin
     perform horsies.check_send(task, args, queue, priority, delay, idempotency_key, key);
     select d.* into declared from horsies.declarations d where d.task_name = send.task and d.is_current;
@@ -30,12 +33,18 @@ begin
                          'queue: {horsies}.send(…, queue => …)';
     end if;
     chosen_queue := coalesce(queue, declared.queue);
-    if horsies.enqueue(
-        new_id, task, chosen_queue, coalesce(priority, horsies.default_priority(task, chosen_queue)), args, '',
-        extract(epoch from greatest(clock + delay, clock) - clock)::float8,
-        case when good_until is not null     -- within the years that Python can read
-             then greatest('0001-01-02 00:00:00+00', least(good_until, '9999-12-30 00:00:00+00')) end,
-        declared.retry_policy, declared.timeout_ms, false
+    chosen_priority := coalesce(priority, horsies.default_priority(task, chosen_queue));
+    delay_seconds := extract(epoch from greatest(clock + delay, clock) - clock);
+    if good_until is not null then      -- within the years that Python can read
+        deadline := greatest('0001-01-02 00:00:00+00', least(good_until, '9999-12-30 00:00:00+00'));
+    end if;
+    if idempotency_key is not null then
+        new_id := horsies.send_once(
+            new_id, task, chosen_queue, chosen_priority, args, delay_seconds, deadline, declared.retry_policy,
+            declared.timeout_ms, idempotency_key);
+    elsif horsies.enqueue(
+        new_id, task, chosen_queue, chosen_priority, args, '', delay_seconds, deadline, declared.retry_policy,
+        declared.timeout_ms, false
     ) <> 'sent' then
         raise exception 'the new id % belongs to another task', new_id
             using errcode = 'unique_violation', hint = 'Send the task again.';
