@@ -127,9 +127,11 @@ class Supervisor:
         if ended is self._processes.ready:
             event("worker.ready", worker_id=self._identity.worker_id, processes=self._options.processes)
             ended = await _first_of(stop, self._processes.failed, *services)
-        if (failure := ended.exception()) is not None:
-            event("worker.failed", level=logging.ERROR, reason=repr(failure))
-        event("worker.stopping", running=self._dispatcher.held_jobs)
+        if (failure := ended.exception()) is None:
+            event("worker.stopping", running=self._dispatcher.held_jobs)
+        else:  # it is raised only after the running tasks have ended
+            reason = str(failure) or repr(failure)
+            event("worker.stopping", level=logging.ERROR, running=self._dispatcher.held_jobs, reason=reason)
         await self._finish_tasks()
         await self._disconnect(services)
         ended.result()  # raises the error of a failed service, or the failure of the processes; not after a stop signal

@@ -255,7 +255,8 @@ def test_missing_rights_are_reported(project: Path, server: Server, tcp_database
         with server.connect() as admin:
             admin.execute(f"drop role {name}".encode())
     assert done.returncode == 1
-    assert "permission denied" in done.stderr
+    assert "error[HRS-211]" in done.stderr
+    assert f"horsies db grant MODULE:APP --worker {name}" in done.stderr
     assert SECRET not in done.stderr
     assert "Traceback" not in done.stderr
 
