@@ -9,12 +9,12 @@ driver (`horsies.producer.sync_driver`, `horsies.producer.async_driver`) execute
   a notice contained it.
 - `Pause`: sleep.
 - `Within`: call server functions in a transaction that stays open for further steps. `Rollback` rolls it back.
-- `Feed`: take items from an iterator of the caller.
+- `Feed`: take items from an iterable of the caller.
 
 An exception of a step is thrown into the operation, which can catch it and yield further steps.
 """
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Protocol
@@ -158,15 +158,30 @@ class Rollback:
     transaction: Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """Pass items of the caller to ``accept`` until it returns False or the items end.
+@dataclass(slots=True)
+class Items:
+    """Items of the caller, which an operation reads in several steps.
 
-    The driver sends whether there may be further items. Only the asyncio driver takes an asynchronous iterator.
+    Attributes:
+        source: an iterable or an asynchronous iterable. It may be both, as a query set of Django is: each driver
+            iterates in its own way if the source allows that.
+        accept: takes an item, and returns whether the step goes on to the next one.
+        iterator: the driver's iterator over the source; written by the driver. None: no step has read an item.
     """
 
-    items: Iterator[object] | AsyncIterator[object]
+    source: Iterable[object] | AsyncIterable[object]
     accept: Callable[[object], bool]
+    iterator: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Pass items to their ``accept`` until it returns False or the items end.
+
+    The driver sends whether there may be further items. Only the asyncio driver takes asynchronous iterables.
+    """
+
+    items: Items
 
 
 type Step = Call[Any] | Watch | Wait | Pause | Within | Rollback | Feed

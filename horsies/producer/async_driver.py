@@ -2,7 +2,7 @@
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from horsies.db.operations import (
     Call,
     CallFailedError,
     Feed,
+    Items,
     Operation,
     Pause,
     Rollback,
@@ -123,8 +124,8 @@ class AsyncDriver:
                 return await self._within(step)
             case Rollback(transaction=transaction):
                 return await _roll_back(transaction)
-            case Feed():
-                return await _feed(step)
+            case Feed(items=items):
+                return await _feed(items)
             case Wait():
                 msg = f"the ticket belongs to another driver: {step.ticket!r}"
                 raise TypeError(msg)
@@ -212,21 +213,16 @@ async def _roll_back(transaction: Transaction) -> None:
             await connection.rollback()
 
 
-async def _feed(step: Feed) -> bool:
-    """Pass items to the operation, and let the event loop run after some of them."""
-    number = 0
-    if isinstance(step.items, AsyncIterator):
-        async for item in step.items:
-            if not step.accept(item):
-                return True
-            number += 1
-            if number % _ITEMS_AT_A_TIME == 0:
-                await asyncio.sleep(0)
-        return False
-    for item in step.items:
-        if not step.accept(item):
-            return True
+async def _feed(items: Items) -> bool:
+    """Pass items to the operation, and let the event loop run after some of them. See `horsies.db.operations.Feed`."""
+    is_asynchronous = isinstance(items.source, AsyncIterable)
+    if items.iterator is None:
+        items.iterator = aiter(items.source) if isinstance(items.source, AsyncIterable) else iter(items.source)
+    number, end = 0, object()
+    while True:
+        item = await anext(items.iterator, end) if is_asynchronous else next(items.iterator, end)
+        if item is end or not items.accept(item):
+            return item is not end
         number += 1
         if number % _ITEMS_AT_A_TIME == 0:
             await asyncio.sleep(0)
-    return False

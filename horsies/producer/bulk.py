@@ -5,7 +5,7 @@ in a transaction that is open from its first full batch to its end.
 """
 
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -18,6 +18,7 @@ from horsies.db.operations import (
     CallFailedError,
     CallRefusedError,
     Feed,
+    Items,
     Operation,
     Pause,
     Rollback,
@@ -51,7 +52,6 @@ SEVERAL_TASKS: Final = "several tasks"
 """The description of the calls of ``app.send_many``."""
 
 type Handles = list[TaskHandle[Any, Any]]
-type Items = Iterator[object] | AsyncIterator[object]
 
 
 def send_many(
@@ -83,13 +83,10 @@ def _send_many(
     wrong = wrong_options(options)
     if wrong is not None:
         return invalid(wrong)
-    if isinstance(items, AsyncIterable):
-        source: Items = aiter(cast("AsyncIterable[object]", items))
-    elif isinstance(items, Iterable):
-        source = iter(cast("Iterable[object]", items))
-    else:
+    if not isinstance(items, AsyncIterable | Iterable):
         return invalid(f"send_many expects an iterable of calls, got {show_value(items)}")
     builder = BatchBuilder(producer, definition, options)
+    source = Items(cast("AsyncIterable[object] | Iterable[object]", items), builder.accept)
     if options.connection is UNSET:
         return (yield from _PooledSend(producer, builder).run(source))
     return (yield from _CallersSend(options.connection, builder).run(source))
@@ -125,7 +122,7 @@ class _CallersSend:
 
     def _send(self, items: Items) -> Operation[TaskSendResult[Handles]]:
         builder, connection = self._builder, self._connection
-        while (yield Feed(items, builder.accept)) and builder.error is None:
+        while (yield Feed(items)) and builder.error is None:
             batch = builder.take_full()
             if not self._has_savepoint:
                 yield task_queries.set_savepoint(connection)
@@ -142,8 +139,10 @@ class _CallersSend:
         return Ok(builder.handles)
 
     def _undo(self) -> Operation[None]:
+        """Undo the batches, and remove the savepoint, which would hide that of an outer ``send_many``."""
         if self._has_savepoint:
             yield task_queries.roll_back_to_savepoint(self._connection)
+            yield task_queries.release_savepoint(self._connection)
 
 
 class _MismatchError(Exception):
@@ -172,7 +171,7 @@ class _PooledSend:
         """Send all items."""
         builder = self._builder
         try:
-            while (yield Feed(items, builder.accept)) and builder.error is None:
+            while (yield Feed(items)) and builder.error is None:
                 yield from self._send(builder.take_full(), is_last=False)
                 if self._failure is not None and self._kept is None:
                     return self._failed(self._failure, is_uncertain=False)

@@ -3,7 +3,7 @@
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from horsies.db.operations import (
     Call,
     CallRefusedError,
     Feed,
+    Items,
     Operation,
     Pause,
     Rollback,
@@ -118,11 +119,8 @@ class SyncDriver:
                 return self._within(step)
             case Rollback(transaction=transaction):
                 return _roll_back(transaction)
-            case Feed(items=Iterator() as items, accept=accept):
-                return not all(map(accept, items))
-            case Feed():
-                msg = "the items come from an asynchronous iterable: use send_many_async"
-                raise CallRefusedError(msg, retryable=False)
+            case Feed(items=items):
+                return _feed(items)
             case Wait():
                 msg = f"the ticket belongs to another driver: {step.ticket!r}"
                 raise TypeError(msg)
@@ -164,6 +162,16 @@ class SyncDriver:
                 self._pool = SyncPool(self._database)
                 weakref.finalize(self, self._pool.close)
             return self._pool
+
+
+def _feed(items: Items) -> bool:
+    """Pass items to the operation. Return whether there may be further items."""
+    if items.iterator is None:
+        if not isinstance(items.source, Iterable):
+            msg = "the items come from an asynchronous iterable: use send_many_async"
+            raise CallRefusedError(msg, retryable=False)
+        items.iterator = map(items.accept, items.source)
+    return not all(items.iterator)
 
 
 type _Opened = tuple[ExitStack, BoundedConnection]

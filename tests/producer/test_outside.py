@@ -411,6 +411,23 @@ def test_a_broker_starts_in_a_transaction_too(shop: Shop, tcp_database_url: str,
     assert find(db, "workflows", asyncio.run(start()))
 
 
+def test_an_iterator_whose_own_send_many_is_refused(
+    shop: Shop, tcp_database_url: str, db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MOST_TASKS", 2)
+    before = count(db)
+    with psycopg.connect(tcp_database_url) as connection:
+        sender = shop.add.with_options(connection=connection)
+
+        def items() -> Iterator[Any]:
+            yield from [(1,), (2,), (3,)]
+            assert sender.send_many(iter([(1,), (2,), (3,), ("4",)])).is_err()
+            yield ("4",)
+
+        assert sender.send_many(items()).unwrap_err().item_index == 3
+    assert count(db) == before
+
+
 def test_the_first_send_of_all_makes_the_schema(empty_database_url: str) -> None:
     shop = Shop(PostgresConfig(database_url=empty_database_url))
     with psycopg.connect(empty_database_url) as connection:

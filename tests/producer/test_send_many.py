@@ -39,6 +39,55 @@ async def numbers(count: int) -> AsyncIterator[tuple[int]]:
         yield (number,)
 
 
+class InBothWays:
+    """An iterable that is also an asynchronous one, as a query set of Django is."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __iter__(self) -> Iterator[tuple[int]]:
+        return ((number,) for number in range(self._count))
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int]]:
+        for number in range(self._count):
+            yield (100 + number,)
+
+
+class _Next:
+    """An iterator of either kind, which is not iterable itself."""
+
+    def __init__(self, count: int) -> None:
+        self._left = iter(range(count))
+
+    def __next__(self) -> tuple[int]:
+        return (next(self._left),)
+
+    async def __anext__(self) -> tuple[int]:
+        for number in self._left:
+            return (number,)
+        raise StopAsyncIteration
+
+
+class Bare:
+    """Iterates with an iterator that is not iterable."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __iter__(self) -> Any:
+        return _Next(self._count)
+
+
+class AsyncBare:
+    """Iterates asynchronously with an iterator that is not iterable."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __aiter__(self) -> Any:
+        return _Next(self._count)
+
+
 class TestAccepted:
     """The tasks of an accepted input."""
 
@@ -140,6 +189,19 @@ class TestAccepted:
         aio.run(shop.app.send_many_async(shop.add.args(*item) async for item in numbers(1))).unwrap()
         aio.close()
         assert scalar(db, ROWS) == 2 * small + 2
+
+    def test_an_input_that_can_be_iterated_in_both_ways(self, do: Do, shop: Shop, db: Session, small: int) -> None:
+        do(shop.add.send_many, InBothWays(2 * small)).unwrap()
+        first = {"sync": 0, "async": 100}[do.style]
+        assert column(db, ARGS) == [f'{{"a":{first + number}}}' for number in range(2 * small)]
+
+    def test_iterators_that_are_not_iterable(self, shop: Shop, db: Session, small: int) -> None:
+        shop.add.send_many(Bare(2 * small)).unwrap()
+        aio = Do("async")
+        aio.run(shop.add.send_many_async(Bare(1))).unwrap()
+        aio.run(shop.add.send_many_async(AsyncBare(2 * small))).unwrap()
+        aio.close()
+        assert scalar(db, ROWS) == 4 * small + 1
 
 
 class TestRefused:
