@@ -163,6 +163,13 @@ def test_without_wake_no_worker_is_notified(db: Session, other: Session) -> None
     assert listener.heard() == []
 
 
+def test_null_stands_for_the_default(db: Session, other: Session) -> None:
+    listener = NotificationListener(other, "wake")
+    nulls = ", ".join(f"{name} => null" for name in ("queue", "priority", "delay", "good_until", "wake"))
+    sent(db, f"select horsies.send('add', '{{\"a\": 1}}', {nulls})")
+    assert listener.heard() == [""]
+
+
 def test_an_unknown_name_needs_a_queue(db: Session) -> None:
     with pytest.raises(errors.UndefinedObject) as refused:
         scalar(db, "select horsies.send('ad''d', '{}')")

@@ -1,7 +1,8 @@
 -- Purpose: Send a task from SQL, in the transaction of the caller. Returns the id of the task. The queue, the
 -- priority, the retry policy and the time-out are those that an app has declared (`register_tasks`), unless arguments
 -- say otherwise. A task that no app has declared needs a queue, and its arguments are not checked. A worker is
--- notified when the transaction is committed, unless `wake` is false.
+-- notified when the transaction is committed, unless `wake` is false. Null stands for the default of any argument
+-- that has one, except `args`.
 -- Locks: the task's row; with an idempotency key, those of `enqueue_once`.
 -- Called by: users, in SQL.
 -- Granted to: producer, worker.
@@ -49,7 +50,7 @@ begin
         raise exception 'the new id % belongs to another task', new_id
             using errcode = 'unique_violation', hint = 'Send the task again.';
     end if;
-    if wake then
+    if wake is not false then
         perform horsies.notify_wake_within();
     end if;
     return new_id;
