@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, Never, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, Never, Unpack, cast, overload
 
 from horsies.checks.app import check_app, find_live_warnings, wrong_policies
 from horsies.checks.exception_mappers import unmatched_entries
 from horsies.checks.undiscovered import find_warnings
-from horsies.codec.signature import SignatureCodec, function_location
-from horsies.codec.wire import ResultCodec
+from horsies.codec.signature import function_location
 from horsies.codes import OnError
 from horsies.config.app import AppConfig
 from horsies.config.queues import DEFAULT_QUEUE
@@ -21,16 +20,23 @@ from horsies.config.retry import ExceptionMapper, RetryPolicy
 from horsies.config.unique import Unique
 from horsies.db.operations import UNSET
 from horsies.db.rights import Kind
-from horsies.decorator import TaskDecorator, task_location, wrong_options, wrong_queue
+from horsies.decorator import (
+    TaskDecorator,
+    TransactionalDecorator,
+    missing_parentheses,
+    raise_at,
+    read_function,
+    task_location,
+    wrong_options,
+    wrong_queue,
+)
 from horsies.errors import (
     ConfigurationError,
     ErrorCode,
     HorsiesError,
-    TaskDefinitionError,
     caller_location,
     collect,
     frame_location,
-    raise_all,
 )
 from horsies.monitoring.broker import Broker, rerun
 from horsies.predecessor import REMOVED_METHODS
@@ -112,10 +118,12 @@ class Horsies:
                 msg = f"app.{name} of the horsies packages 0.x was removed: {replacement}"
             raise AttributeError(msg, name=name, obj=self)
 
-    def task(  # noqa: PLR0913 - one keyword an option
+    @overload
+    def task(
         self,
         task_name: str,
         *,
+        transactional: Literal[True],
         queue_name: str | None = None,
         retry_policy: RetryPolicy | None = None,
         exception_mapper: ExceptionMapper | None = None,
@@ -123,7 +131,36 @@ class Horsies:
         timeout_ms: int | None = None,
         unique: Unique | None = None,
         **unknown: Never,
-    ) -> TaskDecorator:
+    ) -> TransactionalDecorator: ...
+
+    @overload
+    def task(
+        self,
+        task_name: str,
+        *,
+        transactional: Literal[False] = False,
+        queue_name: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        exception_mapper: ExceptionMapper | None = None,
+        default_unhandled_error_code: str | None = None,
+        timeout_ms: int | None = None,
+        unique: Unique | None = None,
+        **unknown: Never,
+    ) -> TaskDecorator: ...
+
+    def task(  # noqa: PLR0913 - one keyword an option
+        self,
+        task_name: str,
+        *,
+        transactional: bool = False,
+        queue_name: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        exception_mapper: ExceptionMapper | None = None,
+        default_unhandled_error_code: str | None = None,
+        timeout_ms: int | None = None,
+        unique: Unique | None = None,
+        **unknown: Never,
+    ) -> TaskDecorator | TransactionalDecorator:
         """Turn a ``def`` or ``async def`` function that returns ``TaskResult[T, TaskError]`` into a task.
 
         Args:
@@ -134,6 +171,7 @@ class Horsies:
             default_unhandled_error_code: The error code of exceptions that match no mapper; None: that of the app.
             timeout_ms: How long an attempt may run, in milliseconds, at least 100; None: no limit.
             unique: Of which tasks at most one may be live; None: any number.
+            transactional: Whether the first parameter is a connection, in whose transaction the outcome is committed.
             unknown: Any other option is rejected; the error says where the option belongs.
 
         Raises:
@@ -149,16 +187,10 @@ class Horsies:
                 *wrong_queue(self.config, task_name, queue_name),
                 *wrong_policies(retry_policy, exception_mapper, default_unhandled_error_code),
             ]
-            for problem in problems:
-                problem.location = problem.location or task_location(fn)
-            raise_all(problems)
+            raise_at(task_location(fn), problems)
             return TaskDefinition(
                 name=task_name,
-                fn=fn,
-                is_async=inspect.iscoroutinefunction(fn),
-                signature=SignatureCodec(fn, locals_of_caller),
-                result=ResultCodec.of(fn, locals_of_caller),
-                location=function_location(fn),
+                **read_function(fn, locals_of_caller, transactional=transactional),
                 queue_name=queue_name or DEFAULT_QUEUE.name,
                 retry_policy=retry_policy,
                 exception_mapper=exception_mapper,
@@ -174,13 +206,7 @@ class Horsies:
 
     def _without_parentheses(self, fn: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
         """Report ``@app.task`` without parentheses, where the function is passed in place of the task's name."""
-        name = fn.__name__
-        error = TaskDefinitionError(
-            ErrorCode.TASK_INVALID_OPTIONS,
-            f"@app.task on {name}() has no parentheses, so the task has no name",
-            location=task_location(fn),
-            help_text=f'write @app.task("{name}")',
-        )
+        error = missing_parentheses(fn)
         if not collect(error):
             raise error
         return TaskFunction(STAND_IN, self.producer)

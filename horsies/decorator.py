@@ -1,16 +1,19 @@
 """The type of the decorator `@app.task`, and the checks of its options."""
 
 import inspect
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, overload
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Concatenate, Protocol, TypedDict, overload
 
-from horsies.codec.signature import function_location
+from horsies.codec.problems import show_value
+from horsies.codec.signature import SignatureCodec, function_location
+from horsies.codec.wire import ResultCodec
 from horsies.config.app import AppConfig
 from horsies.config.queues import QueueMode
 from horsies.config.unique import Unique
-from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError, caller_location
+from horsies.errors import ErrorCode, HorsiesError, SourceLocation, TaskDefinitionError, caller_location, raise_all
 from horsies.task import TaskFunction, wrong_function
 from horsies.task_result import TaskError, TaskResult
+from horsies.tasks.own_transaction import OwnTransaction, own_transaction_of
 from horsies.tasks.registry import wrong_timeout
 
 _ELSEWHERE = {
@@ -23,7 +26,9 @@ _ELSEWHERE = {
     "max_retries": "set it in the retry policy: retry_policy=RetryPolicy(max_retries=…)",
 }
 
-_OPTIONS = "queue_name, retry_policy, exception_mapper, default_unhandled_error_code, timeout_ms and unique"
+_OPTIONS = (
+    "queue_name, retry_policy, exception_mapper, default_unhandled_error_code, timeout_ms, unique and transactional"
+)
 
 
 class TaskDecorator(Protocol):
@@ -38,6 +43,24 @@ class TaskDecorator(Protocol):
     def __call__[**P, T, E: TaskError](
         self, fn: Callable[P, TaskResult[T, E]], /
     ) -> TaskFunction[P, T, E, TaskResult[T, E]]: ...
+
+
+class TransactionalDecorator(Protocol):
+    """The decorator that ``app.task(…, transactional=True)`` returns.
+
+    The worker provides the first argument of the function, of type ``C``. Sends and nodes take the other parameters; a
+    direct call takes all of them.
+    """
+
+    @overload
+    def __call__[C, **P, T, E: TaskError](
+        self, fn: Callable[Concatenate[C, P], Coroutine[Any, Any, TaskResult[T, E]]], /
+    ) -> TaskFunction[P, T, E, Coroutine[Any, Any, TaskResult[T, E]], Concatenate[C, P]]: ...
+
+    @overload
+    def __call__[C, **P, T, E: TaskError](
+        self, fn: Callable[Concatenate[C, P], TaskResult[T, E]], /
+    ) -> TaskFunction[P, T, E, TaskResult[T, E], Concatenate[C, P]]: ...
 
 
 def wrong_queue(config: AppConfig, task_name: str, queue_name: str | None) -> list[HorsiesError]:
@@ -77,6 +100,15 @@ def wrong_options(
     return [TaskDefinitionError(code, problem, help_text=fix) for code, problem, fix in found]
 
 
+def _wrong_transactional(transactional: object) -> list[TaskDefinitionError]:
+    """Return the error of an option ``transactional`` that is no boolean (HRS-102)."""
+    if isinstance(transactional, bool):
+        return []
+    problem = f"transactional must be True or False, got {show_value(transactional)}"
+    help_text = "write transactional=True, or omit the option"
+    return [TaskDefinitionError(ErrorCode.TASK_INVALID_OPTIONS, problem, help_text=help_text)]
+
+
 def _wrong_unique(fn: object, unique: object) -> str | None:
     """Return why the option ``unique`` is invalid, or None if it is valid."""
     if unique is None:
@@ -92,3 +124,54 @@ def _wrong_unique(fn: object, unique: object) -> str | None:
 def task_location(fn: object) -> SourceLocation | None:
     """Return the line that defines a function; for any other object, the line of the caller's code."""
     return function_location(fn) if inspect.isfunction(fn) else caller_location()
+
+
+def raise_at(location: SourceLocation | None, problems: Sequence[HorsiesError]) -> None:
+    """Raise the errors of a task, if there are any; those without a location get this one."""
+    for problem in problems:
+        problem.location = problem.location or location
+    raise_all(problems)
+
+
+def missing_parentheses(fn: Callable[..., Any]) -> TaskDefinitionError:
+    """Return the error of ``@app.task`` without parentheses, where the function takes the place of the name."""
+    return TaskDefinitionError(
+        ErrorCode.TASK_INVALID_OPTIONS,
+        f"@app.task on {fn.__name__}() has no parentheses, so the task has no name",
+        location=task_location(fn),
+        help_text=f'write @app.task("{fn.__name__}")',
+    )
+
+
+class FunctionParts(TypedDict):
+    """What a `TaskDefinition` takes from the function of the task."""
+
+    fn: Callable[..., Any]
+    is_async: bool
+    own_transaction: OwnTransaction | None
+    signature: SignatureCodec
+    result: ResultCodec
+    location: SourceLocation
+
+
+def read_function(fn: Callable[..., Any], localns: Mapping[str, Any] | None, *, transactional: bool) -> FunctionParts:
+    """Read the function of a task.
+
+    Args:
+        fn: The function.
+        localns: The local names at its definition, for annotations that are strings.
+        transactional: Whether the worker provides its first argument, which is then not part of the signature.
+
+    Raises:
+        TaskDefinitionError: HRS-100, HRS-101, HRS-102 or HRS-105.
+    """
+    raise_at(task_location(fn), _wrong_transactional(transactional))
+    own_transaction = own_transaction_of(fn, localns, transactional=transactional)
+    return {
+        "fn": fn,
+        "is_async": inspect.iscoroutinefunction(fn),
+        "own_transaction": own_transaction,
+        "signature": SignatureCodec(fn, localns, skip=0 if own_transaction is None else 1),
+        "result": ResultCodec.of(fn, localns),
+        "location": function_location(fn),
+    }

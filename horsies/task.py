@@ -145,11 +145,12 @@ class TaskSender[**P, T, E: TaskError = TaskError]:
         return send(self.producer, SendRequest(self.definition, kind, options, args, kwargs), self._handle)
 
 
-class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskSender[P, T, E]):
+class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E], **D = P](TaskSender[P, T, E]):
     """A task. Call it to run it in this process, or `send` it to run it in a worker. `@app.task` makes it.
 
     It is typed with the parameters ``P`` of the function and its result, a ``TaskResult[T, E]``. ``R`` is the return
-    type of a direct call: the `TaskResult`, or a coroutine of it for an ``async def`` function.
+    type of a direct call: the `TaskResult`, or a coroutine of it for an ``async def`` function. ``D`` are the
+    parameters of a direct call: for a transactional task, the connection comes first.
     """
 
     def __init__(self, definition: TaskDefinition, producer: Producer) -> None:
@@ -164,7 +165,7 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
         """Show the task's name."""
         return f"<task {self.definition.name!r}>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: D.args, **kwargs: D.kwargs) -> R:
         """Run the function in this process, without queue, retries and records.
 
         Arguments and result are checked as in a worker, and a mismatch gives the error that the worker would report.
@@ -172,6 +173,9 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
         function is not called. An invalid result gives RETURN_TYPE_MISMATCH, TASK_EXCEPTION or
         WORKER_SERIALIZATION_ERROR. Exceptions of the function propagate. ``task.__wrapped__`` is the function itself,
         without checks.
+
+        A transactional task takes the connection or the session first. The caller's transaction is neither committed
+        nor rolled back.
         """
         call = self._call_async if self.definition.is_async else self._call
         return cast("Callable[[tuple[Any, ...], dict[str, Any]], R]", call)(args, kwargs)
@@ -189,10 +193,16 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E]](TaskS
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | TaskResult[Any, TaskError]:
         """Return the arguments as a worker would pass them, or the error that a worker would report.
 
-        Arguments for the parameters that a worker fills in are passed on unchecked.
+        Arguments for the parameters that a worker fills in are passed on unchecked, and so is the connection of a
+        transactional task.
         """
+        provided = 0 if self.definition.own_transaction is None else 1
+        if len(args) < provided:
+            message = f"{self.__name__}() is a transactional task: pass the connection as the first argument"
+            return failed_with(OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message)
         try:
-            return self.definition.signature.check_call(args, kwargs, exempt=FILLED_IN)
+            checked, by_name = self.definition.signature.check_call(args[provided:], kwargs, exempt=FILLED_IN)
+            return (*args[:provided], *checked), by_name
         except CodecError as error:
             return failed_with(OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
 

@@ -17,8 +17,11 @@ An exception of a step is thrown into the operation, which can catch it and yiel
 from collections.abc import AsyncIterable, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from horsies.db.connect import Database
 
 
 class Unset(Enum):
@@ -214,6 +217,11 @@ class CallRefusedError(CallFailedError):
 
 class Runner(Protocol):
     """Executes operations; the part of a producer that tasks, handles and the app use."""
+
+    @property
+    def database(self) -> "Database":
+        """The database on which it executes them."""
+        ...
 
     def run[R](self, operation: Operation[R]) -> R:
         """Execute an operation, blocking the calling thread."""

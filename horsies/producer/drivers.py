@@ -18,6 +18,11 @@ class Drivers:
         self._sync = SyncDriver(database, self._waiters)
         self._async = AsyncDriver(database, self._waiters)
 
+    @property
+    def database(self) -> Database:
+        """The database on which the operations run."""
+        return self._database
+
     def run[R](self, operation: Operation[R]) -> R:
         """Run an operation, blocking the calling thread."""
         return self._sync.run(operation)

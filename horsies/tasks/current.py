@@ -1,5 +1,6 @@
 """`current_task`: access to the running attempt, its progress and its cancellation."""
 
+import asyncio
 import logging
 import threading
 from contextvars import ContextVar, Token
@@ -177,6 +178,11 @@ class Reporter:
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: not self.has_pending_report(task), _LAST_REPORT_WITHIN_S)
             self._pending.pop(task, None)
+
+    async def settle_async(self, task: CurrentTask) -> None:
+        """Like `settle`, without blocking the event loop."""
+        if self.has_pending_report(task):
+            await asyncio.to_thread(self.settle, task)
 
     def _run(self) -> None:
         while True:

@@ -17,6 +17,7 @@ from horsies.suggestions import suggest
 from horsies.task_result import TaskError, TaskResult, UndeclaredTaskError
 from horsies.tasks.discovery import are_retyped, warn_of_redefinition
 from horsies.tasks.hooks import Hooks, name_of
+from horsies.tasks.own_transaction import OwnTransaction
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +37,8 @@ class TaskDefinition:
         default_unhandled_error_code: The default of the task, which takes precedence over that of the app.
         timeout_ms: How long an attempt may run, in milliseconds; None: no limit.
         unique: Of which tasks at most one may be live; None: any number.
+        own_transaction: The transaction in which the task runs, if it is transactional. Its connection is the first
+            argument of the function, and is not part of ``signature``.
     """
 
     name: str
@@ -50,6 +53,7 @@ class TaskDefinition:
     default_unhandled_error_code: BuiltInTaskCode | str | None = None
     timeout_ms: int | None = None
     unique: Unique | None = None
+    own_transaction: OwnTransaction | None = None
 
     def encode_outcome(self, returned: object) -> EncodedResult | TaskError:
         """Check and encode the return value of the function. Return a `TaskError` if it is not a valid outcome."""

@@ -204,6 +204,8 @@ class Child:
 
     def give(self, job: Job) -> None:
         """Send a job, together with all others that are given in this turn of the event loop."""
+        if job.claimant is not None:
+            job = job._replace(claimant=job.claimant._replace(process_name=self.name))
         self.jobs[job.fence] = job
         self.remaining_tasks -= 1
         if not self.outbox:
@@ -272,16 +274,17 @@ class Child:
 
     def set_timer(self, fence: Fence, timer: asyncio.TimerHandle) -> None:
         """Replace the timer of an attempt; the end of the attempt cancels it."""
-        self._cancel_timer(fence)
+        self.cancel_timer(fence)
         self.timers[fence] = timer
 
-    def _cancel_timer(self, fence: Fence) -> None:
+    def cancel_timer(self, fence: Fence) -> None:
+        """Cancel the timer of an attempt, if it has one."""
         timer = self.timers.pop(fence, None)
         if timer is not None:
             timer.cancel()
 
     def _forget(self, fence: Fence) -> None:
-        self._cancel_timer(fence)
+        self.cancel_timer(fence)
         self.stops.pop(fence, None)
         self.abandoned.discard(fence)
 

@@ -31,7 +31,7 @@ from horsies.worker.exchange_state import (
     ExchangeCall,
     ExchangeState,
 )
-from horsies.worker.ipc import Job
+from horsies.worker.ipc import Claimant, Job
 from horsies.worker.options import WorkerOptions, suspend_clock
 
 _UNLIMITED = 1 << 30
@@ -264,9 +264,15 @@ class Claimer:
             jobs += [Job.of_claim(Fence(task.id, batch.exchange_no), task, task.attempt) for task in to_run.tasks]
         if to_prefetch is not None:
             self._prefetched |= {Fence(task.id, batch.exchange_no): task for task in to_prefetch.tasks}
-        self._start(batch, jobs)
+        self._start(batch, [self._with_claimant(batch, job) for job in jobs])
         if self._state.claim_phase is not ClaimPhase.CLAIMING:  # the reply came after the stop
             self._release_prefetched()
+
+    def _with_claimant(self, batch: ExchangeBatch, job: Job) -> Job:
+        """Add to the job of a transactional task who holds the claim: its child ends the task itself."""
+        if job.task_name not in self._settings.transactional_names:
+            return job
+        return job._replace(claimant=Claimant(batch.worker_id, job.on_node, self._state.identity.hostname))
 
     def _note_remaining_work(self, batch: ExchangeBatch, claims: list[Claim]) -> None:
         """Update the hint, the limits and the timer by what claims say about the work that is left."""

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from horsies.codes import OperationalErrorCode
-from horsies.db.queries.worker import Fence, Outcome, Verdict
+from horsies.db.queries.worker import Fence, Outcome, Storage, Verdict
 from horsies.events import event
 from horsies.task_result import TaskError
 from horsies.worker.attempt_log import AttemptLog
@@ -27,6 +27,7 @@ from horsies.worker.exchange_state import ExchangeBatch
 from horsies.worker.ipc import Job
 from horsies.worker.options import suspend_clock
 
+_STORED = Verdict("accepted", None, None)
 MAX_BATCH_OUTCOMES = 1000
 MAX_BATCH_BYTES = 16 << 20
 MAX_HELD_BYTES = 64 << 20
@@ -145,10 +146,11 @@ class Completer:
         The outcomes are sent one by one from now on. If the batch had only one, that one is guilty: it becomes a
         failure with WORKER_SERIALIZATION_ERROR.
         """
-        self._isolated.update(outcome.fence for outcome in batch.outcomes)
-        event("outcomes.refused", level=logging.ERROR, count=len(batch.outcomes), reason=reason)
-        if len(batch.outcomes) == 1:
-            [guilty] = batch.outcomes
+        refused = batch.to_store
+        self._isolated.update(outcome.fence for outcome in refused)
+        event("outcomes.refused", level=logging.ERROR, count=len(refused), reason=reason)
+        if len(refused) == 1:
+            [guilty] = refused
             code = OperationalErrorCode.WORKER_SERIALIZATION_ERROR
             message = "the database refused the outcome of this task"
             if guilty.error_code != code:  # else the reason may be what is refused
@@ -159,16 +161,18 @@ class Completer:
             self._waiting[guilty.fence] = ended
 
     def confirm(self, batch: ExchangeBatch, verdicts: Mapping[UUID, Verdict]) -> Sequence[BusyOutcome]:
-        """Forget outcomes that the database has answered: as accepted, as a duplicate, or as stale.
+        """Forget outcomes that the database has answered: as accepted, as a duplicate, as superseded, or as stale.
 
-        A stale outcome belongs to a claim that this worker has lost, so the database ignored it. It is counted.
+        A stale outcome belongs to a claim that this worker has lost, so the database ignored it. It is counted. A
+        superseded one is a failure of a transactional task that has completed itself: it is logged as finished. An
+        outcome that the transaction of its task has stored needs no answer.
 
         Returns:
             The busy outcomes, which are kept. Each has to be passed to `retry` later.
         """
         busy: list[BusyOutcome] = []
         for outcome in batch.outcomes:
-            verdict = verdicts[outcome.fence.task_id]
+            verdict = _STORED if outcome.storage is Storage.TASK else verdicts[outcome.fence.task_id]
             self._isolated.discard(outcome.fence)
             if verdict.verdict == "busy":
                 since = self._busy_since.setdefault(outcome.fence, suspend_clock())

@@ -28,11 +28,12 @@ from uuid import UUID
 from horsies.codes import OperationalErrorCode
 from horsies.db.queries.worker import Fence, Outcome
 from horsies.events import event
+from horsies.worker import ipc
 from horsies.worker.child_process import Child, ChildState
 from horsies.worker.ipc import Frame, Job, Kind, Report, StopCause
 from horsies.worker.options import WorkerOptions, WorkerSettings
 from horsies.worker.processes import ProcessManager
-from horsies.worker.runtime.executor import failed, stopped
+from horsies.worker.runtime.reports import failed, stopped
 from horsies.worker.runtime_estimator import RuntimeEstimator
 
 _SWEEP_INTERVAL_S = 0.02
@@ -159,6 +160,8 @@ class Dispatcher:
         match frame.kind:
             case Kind.READY:
                 self._on_capacity()
+            case Kind.COMMIT:
+                self._on_commit(child, ipc.unpack_commit(frame))
             case Kind.DONE:
                 self._on_done(child, Report.decode(frame.body))
             case Kind.RETIRE:
@@ -176,6 +179,11 @@ class Dispatcher:
             crash = failed(job, OperationalErrorCode.WORKER_CRASHED, message) if cause is None else stopped(job, cause)
             self._on_outcome(job, _outcome(child, crash))
         self._idle.set()
+
+    def _on_commit(self, child: Child, fence: Fence) -> None:
+        """Stop the clock of an attempt whose transaction is committed now, unless it was stopped before."""
+        if fence not in child.stops:
+            child.cancel_timer(fence)
 
     def _on_done(self, child: Child, report: Report) -> None:
         was_abandoned = report.fence in child.abandoned
@@ -323,4 +331,5 @@ def _outcome(child: Child, report: Report) -> Outcome:
         seconds=report.seconds,
         exception=report.origin.exception,
         place=report.origin.place,
+        storage=report.storage,
     )

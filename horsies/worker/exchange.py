@@ -309,10 +309,9 @@ class Exchange:
 
     def _calls(self, batch: ExchangeBatch) -> dict[ExchangeCall, Call[Any]]:
         calls: dict[ExchangeCall, Call[Any]] = {**self.claimer.calls(batch)}
-        if batch.outcomes:
-            calls[ExchangeCall.FINISH] = worker_queries.finish(
-                batch.worker_id, self.state.identity.hostname, batch.outcomes
-            )
+        if to_store := batch.to_store:
+            hostname = self.state.identity.hostname
+            calls[ExchangeCall.FINISH] = worker_queries.finish(batch.worker_id, hostname, to_store)
         if batch.starting:
             calls[ExchangeCall.START] = worker_queries.start(batch.worker_id, list(batch.starting))
         if batch.releases:
@@ -337,8 +336,8 @@ class Exchange:
         """Act on the replies to a batch, which come in the order of `ExchangeBatch.calls`; notices have none."""
         self.state.mark_answered(batch)
         reply_to: dict[ExchangeCall, Any] = dict(zip(batch.calls, replies, strict=False))
-        if ExchangeCall.FINISH in reply_to:
-            for busy in self.completer.confirm(batch, reply_to[ExchangeCall.FINISH]):
+        if batch.outcomes:
+            for busy in self.completer.confirm(batch, reply_to.get(ExchangeCall.FINISH, {})):
                 self._retry_later(busy)
         if ExchangeCall.RELEASE in reply_to:
             self.claimer.note_busy_releases(batch, reply_to[ExchangeCall.RELEASE])

@@ -26,7 +26,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from horsies.db.queries.rows import ClaimedTask
-from horsies.db.queries.worker import Fence, Outcome
+from horsies.db.queries.worker import Fence, Outcome, Storage
 from horsies.worker.options import WorkerSettings
 
 
@@ -121,6 +121,11 @@ class ExchangeBatch:
     cancelled: set[UUID] = field(default_factory=set[UUID])
 
     @property
+    def to_store(self) -> list[Outcome]:
+        """The outcomes that it stores, without those that the transactions of their tasks have stored."""
+        return [outcome for outcome in self.outcomes if outcome.storage is Storage.WORKER]
+
+    @property
     def size(self) -> int:
         """Its size, in tasks."""
         return self.request.size(len(self.outcomes) + len(self.releases))
@@ -133,7 +138,7 @@ class ExchangeBatch:
         the batch is in flight.
         """
         needed = {
-            ExchangeCall.FINISH: self.outcomes,
+            ExchangeCall.FINISH: self.to_store,
             ExchangeCall.START: self.starting,
             ExchangeCall.CLAIM_TO_RUN: self.request.run,
             ExchangeCall.CLAIM_TO_PREFETCH: self.request.prefetch,

@@ -6,6 +6,7 @@ Supervisor and child:
     child       FAILED  text                no child of this app can become ready: a hook raised, for instance
     supervisor  START   job                 run this job, with the next start token
     supervisor  STOP    fence, cause        this attempt must end: cancel it if it is asynchronous
+    child       COMMIT  fence               the transaction of this attempt is committed now: its time-out is over
     child       DONE    report              an attempt has ended
     child       RETIRE  text                the child must be replaced: too much memory, or its process is unusable
 
@@ -40,12 +41,14 @@ from typing import NamedTuple
 from uuid import UUID
 
 from horsies.db.queries.rows import ClaimedTask
-from horsies.db.queries.worker import Fence
+from horsies.db.queries.worker import Fence, Storage
 from horsies.task_result import TaskError
 
 _HEAD = struct.Struct(">IB")
-_JOB = struct.Struct(">16sQIIHHI")
-_OUTCOME = struct.Struct(">16sQ?ddIHH")
+_JOB = struct.Struct(">16sQIIHHHI")
+_CLAIMANT = struct.Struct(">16s?H")
+_FENCE = struct.Struct(">16sQ")
+_OUTCOME = struct.Struct(">16sQ?BddIHH")
 _NUMBER = struct.Struct(">I")
 _PID = struct.Struct(">Q")
 _NUMBER_AND_PID = struct.Struct(">IQ")
@@ -68,6 +71,7 @@ class Kind(IntEnum):
     FAILED = 4
     RETIRE = 5
     STOP = 6
+    COMMIT = 7
     LOADED = 10
     WORKER = 11
     FORK = 12
@@ -120,6 +124,34 @@ class FrameReader:
         return frames
 
 
+class Claimant(NamedTuple):
+    """What a transactional task needs to end itself, besides its fence.
+
+    Attributes:
+        worker_id: the worker that holds the claim.
+        on_node: whether the task belongs to a workflow.
+        hostname: the host of the worker.
+        process_name: the name of the child that runs the task; empty until a child gets the job.
+    """
+
+    worker_id: UUID
+    on_node: bool
+    hostname: str
+    process_name: str = ""
+
+    def encode(self) -> bytes:
+        """Return it as bytes."""
+        hostname = self.hostname.encode()
+        return _CLAIMANT.pack(self.worker_id.bytes, self.on_node, len(hostname)) + hostname + self.process_name.encode()
+
+    @classmethod
+    def decode(cls, body: bytes) -> "Claimant":
+        """Read what `encode` has returned."""
+        worker_id, on_node, size = _CLAIMANT.unpack_from(body)
+        end = _CLAIMANT.size + size
+        return cls(UUID(bytes=worker_id), on_node, body[_CLAIMANT.size : end].decode(), body[end:].decode())
+
+
 class Job(NamedTuple):
     """One attempt to run.
 
@@ -134,6 +166,7 @@ class Job(NamedTuple):
         on_node: whether it belongs to a workflow, so that its end may make other tasks ready. Not sent to the child.
         inputs: JSON from the workflow run that it belongs to.
         given_at: when the worker received it, in seconds of the monotonic clock.
+        claimant: who holds the claim, if the task is transactional.
     """
 
     fence: Fence
@@ -146,6 +179,7 @@ class Job(NamedTuple):
     on_node: bool = False
     inputs: bytes = b""
     given_at: float = 0.0
+    claimant: Claimant | None = None
 
     @classmethod
     def of_claim(cls, fence: Fence, task: ClaimedTask, attempt: int) -> "Job":
@@ -167,25 +201,29 @@ class Job(NamedTuple):
         """Return the payload of a START frame."""
         name, queue = self.task_name.encode(), self.queue.encode()
         fence, timeout_ms = self.fence, self.timeout_ms or 0
-        sizes = (len(name), len(queue), len(self.inputs))
+        claimant = b"" if self.claimant is None else self.claimant.encode()
+        sizes = (len(name), len(queue), len(claimant), len(self.inputs))
         head = _JOB.pack(fence.task_id.bytes, fence.exchange_no, self.attempt, timeout_ms, *sizes)
-        return b"".join((head, name, queue, self.inputs, self.args))
+        return b"".join((head, name, queue, claimant, self.inputs, self.args))
 
     @classmethod
     def decode(cls, body: bytes) -> "Job":
         """Read the payload of a START frame."""
-        task_id, exchange_no, attempt, timeout_ms, name_size, queue_size, inputs_size = _JOB.unpack_from(body)
+        task_id, exchange_no, attempt, timeout_ms, *sizes = _JOB.unpack_from(body)
+        name_size, queue_size, claimant_size, inputs_size = sizes
         queue_at = _JOB.size + name_size
-        inputs_at = queue_at + queue_size
+        claimant_at = queue_at + queue_size
+        inputs_at = claimant_at + claimant_size
         args_at = inputs_at + inputs_size
         return cls(
             fence=Fence(UUID(bytes=task_id), exchange_no),
             attempt=attempt,
             task_name=body[_JOB.size : queue_at].decode(),
-            queue=body[queue_at:inputs_at].decode(),
+            queue=body[queue_at:claimant_at].decode(),
             args=body[args_at:],
             timeout_ms=timeout_ms or None,
             inputs=body[inputs_at:args_at],
+            claimant=Claimant.decode(body[claimant_at:inputs_at]) if claimant_size else None,
         )
 
 
@@ -223,6 +261,7 @@ class Report:
         exception: the exception that user code raised, for hooks; it is not sent to the supervisor.
         error: the `TaskError`, for hooks; it is not sent to the supervisor.
         origin: where it failed, for the log.
+        storage: who stores the outcome.
     """
 
     fence: Fence
@@ -234,6 +273,7 @@ class Report:
     exception: BaseException | None = None
     error: TaskError | None = None
     origin: Origin = NOWHERE
+    storage: Storage = Storage.WORKER
 
     def encode(self) -> bytes:
         """Return the payload of a DONE frame."""
@@ -241,13 +281,16 @@ class Report:
         after = _NO_RETRY_AFTER if self.retry_after is None else self.retry_after
         raised, place = self.origin.encode()
         sizes = (len(code), len(raised), len(place))
-        head = _OUTCOME.pack(self.fence.task_id.bytes, self.fence.exchange_no, self.ok, after, self.seconds, *sizes)
-        return b"".join((head, code, raised, place, self.result))
+        result = self.result if self.storage is Storage.WORKER else b""
+        fence = (self.fence.task_id.bytes, self.fence.exchange_no)
+        head = _OUTCOME.pack(*fence, self.ok, self.storage, after, self.seconds, *sizes)
+        return b"".join((head, code, raised, place, result))
 
     @classmethod
     def decode(cls, body: bytes) -> "Report":
         """Read the payload of a DONE frame."""
-        task_id, exchange_no, ok, after, seconds, code_size, raised_size, place_size = _OUTCOME.unpack_from(body)
+        task_id, exchange_no, ok, storage, after, seconds, *sizes = _OUTCOME.unpack_from(body)
+        code_size, raised_size, place_size = sizes
         raised_at = _OUTCOME.size + code_size
         place_at = raised_at + raised_size
         result_at = place_at + place_size
@@ -264,7 +307,19 @@ class Report:
             retry_after=None if after == _NO_RETRY_AFTER else after,
             seconds=seconds,
             origin=origin,
+            storage=Storage(storage),
         )
+
+
+def commit(fence: Fence) -> Frame:
+    """Return a COMMIT frame for an attempt."""
+    return Frame(Kind.COMMIT, _FENCE.pack(fence.task_id.bytes, fence.exchange_no))
+
+
+def unpack_commit(frame: Frame) -> Fence:
+    """Read the attempt of a COMMIT frame."""
+    task_id, exchange_no = _FENCE.unpack(frame.body)
+    return Fence(UUID(bytes=task_id), exchange_no)
 
 
 def stop(fence: Fence, cause: StopCause) -> Frame:

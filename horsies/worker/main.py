@@ -210,6 +210,9 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> LoadedApp 
         max_lease_s=config.max_claim_renew_age_ms / 1000,
         task_names=tuple(app.registry.names),
         async_names=frozenset(name for name in app.registry.names if app.registry.get(name).is_async),
+        transactional_names=frozenset(
+            name for name in app.registry.names if app.registry.get(name).own_transaction is not None
+        ),
         schedules=plan_schedules(config, app.registry),
         folders=app_folders(),
         declarations=declarations_of(config, app.registry),

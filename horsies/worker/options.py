@@ -113,6 +113,7 @@ class WorkerSettings:
         max_lease_s: the longest time for which a prefetched task is renewed, in seconds.
         task_names: the tasks that the worker can run.
         async_names: those of them that are ``async def``.
+        transactional_names: those of them that run in a transaction and end themselves there.
         schedules: for the scheduler, if the worker runs one.
         folders: the folders that are watched with ``--reload``.
         declarations: what the app declares about its tasks.
@@ -130,6 +131,7 @@ class WorkerSettings:
     max_lease_s: float
     task_names: tuple[str, ...]
     async_names: frozenset[str]
+    transactional_names: frozenset[str]
     schedules: Schedules
     folders: tuple[str, ...]
     declarations: Declarations

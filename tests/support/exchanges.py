@@ -43,6 +43,7 @@ def worker_settings(*, prefetch_buffer: int = 0) -> WorkerSettings:
         max_lease_s=180.0,
         task_names=("send_email",),
         async_names=frozenset(),
+        transactional_names=frozenset(),
         schedules=(),
         folders=(),
         declarations=Declarations(None, []),

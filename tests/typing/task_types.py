@@ -11,6 +11,7 @@ from horsies import (
     AppConfig,
     Err,
     Horsies,
+    NodeKey,
     Ok,
     TaskCall,
     TaskError,
@@ -110,6 +111,25 @@ async def a_send_may_be_part_of_a_transaction(
         assert_type(add.with_options(connection=blocking).send(1).unwrap(), TaskHandle[int])
     for awaited in (aio, async_session, await async_session.connection()):
         assert_type((await add.with_options(connection=awaited).schedule_async(1, 2)).unwrap(), TaskHandle[int])
+
+
+@app.task("charge", transactional=True)
+def charge(connection: psycopg.Connection, order_id: int, *, note: str = "") -> TaskResult[int, ShopError]:
+    return TaskResult(ok=order_id)
+
+
+@app.task("charge_async", transactional=True)
+async def charge_async(session: AsyncSession, order_id: int) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=order_id)
+
+
+def a_transactional_task_is_sent_without_its_connection(connection: psycopg.Connection, session: AsyncSession) -> None:
+    assert_type(charge.send(7, note="x").unwrap(), TaskHandle[int, ShopError])
+    assert_type(charge.schedule(1, 7).unwrap(), TaskHandle[int, ShopError])
+    assert_type(charge.node()(7).key(), NodeKey[int, ShopError])
+    assert_type(charge(connection, 7), TaskResult[int, ShopError])
+    assert_type(charge_async(session, 7), Coroutine[Any, Any, TaskResult[int, TaskError]]).close()
+    assert_type(charge_async.send(7).unwrap(), TaskHandle[int])
 
 
 def a_task_can_be_annotated(

@@ -14,6 +14,8 @@ TOOLS = {
 PREAMBLE = """
 from collections.abc import AsyncIterator
 
+import psycopg
+
 from horsies import AppConfig, Horsies, TaskError, TaskResult
 
 app = Horsies(AppConfig())
@@ -29,8 +31,16 @@ async def greet(name: str) -> TaskResult[str, TaskError]:
     return TaskResult(ok=name)
 
 
+@app.task("charge", transactional=True)
+def charge(connection: psycopg.Connection, order_id: int) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=order_id)
+
+
 async def numbers() -> AsyncIterator[tuple[int, int]]:
     yield (5, 3)
+
+
+connection = psycopg.connect()
 """
 WRONG = """
 add.send("5", 3)
@@ -51,6 +61,10 @@ add.send_many([greet.args("Ada")])
 add.send_many(numbers())
 app.send_many([(5, 3)])
 app.send_many([add.args(5, "3"), greet.args("Ada")])
+charge.send("7")
+charge.send(connection, 7)
+charge(7)
+charge.node()(connection, 7)
 greet.send(1)
 text: str = add.send(1, 2).unwrap().get().ok_value
 
@@ -130,7 +144,9 @@ right3: WorkflowSpec[float] = app.workflow("w", [one], output=one, definition_ke
 right4: TaskNode[object] = TaskNode(fn=greet, kwargs={"name": "x"})
 """
 WRONG_LINES = {
-    number for number, line in enumerate(WRONG.split("\n")) if line.startswith(("add", "app", "greet", "text"))
+    number
+    for number, line in enumerate(WRONG.split("\n"))
+    if line.startswith(("add", "app", "greet", "charge", "text"))
 } | {number for number, line in enumerate(WRONG.split("\n")) if "wrong" not in line and ('"x"' in line)}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -30,6 +30,15 @@ _MAINTENANCE = (
 )
 
 
+class Storage(IntEnum):
+    """Who stores the outcome of an attempt."""
+
+    WORKER = 0
+    """The worker, with its next exchange."""
+    TASK = 1
+    """The transaction of the task itself has stored it. The worker only notifies."""
+
+
 class Fence(NamedTuple):
     """Identifies a claim: the task, and the number of the exchange in which the worker has claimed it."""
 
@@ -51,6 +60,7 @@ class Outcome(NamedTuple):
         seconds: how long the attempt ran, for the log only; 0: unknown.
         exception: the type of the exception that it raised, for the log only; empty: unknown.
         place: the line of the user's source where it failed, for the log only; empty: unknown.
+        storage: who stores it.
     """
 
     fence: Fence
@@ -63,15 +73,18 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
     exception: str = ""
     place: str = ""
+    storage: Storage = Storage.WORKER
 
 
 class Verdict(NamedTuple):
     """The reply of `finish` to one outcome.
 
     Attributes:
-        verdict: ``accepted``, ``duplicate``, ``stale``, or ``busy``: another transaction holds the task's row or its
-            root run, so nothing was written. The worker sends the outcome again.
-        error_code: the stored code. It differs from the code of the outcome if the database has refused the result.
+        verdict: ``accepted``, ``duplicate``, ``stale``, ``superseded``: the transaction of the task itself has
+            completed the task, or ``busy``: another transaction holds the task's row or its root run, so nothing was
+            written. The worker sends the outcome again.
+        error_code: the stored code. It differs from the code of the outcome if the database has refused the result, and
+            is None if the outcome is superseded.
         due_again: when the task is retried; None: it is not.
     """
 
@@ -270,6 +283,17 @@ def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[
     texts = [result.decode() for result in results]
     params = (worker_id, *_fences(fences), oks, texts, codes, retries, hostname, pids, names)
     return Call(_FINISH, params, _verdicts)
+
+
+def finish_own(  # noqa: PLR0913 - the server function's own parameters
+    worker_id: UUID, fence: Fence, result: bytes, *, hostname: str, pid: int, process_name: str
+) -> Call[None]:
+    """Write the outcome of a successful attempt in the transaction of the task itself.
+
+    The call fails if the outcome was not written, so that a commit behind it in a pipeline is skipped.
+    """
+    sql = "select horsies.finish_own(%s::uuid, %s::uuid, %s::bigint, %s::text, %s::text, %s::int, %s::text)"
+    return Call(sql, (worker_id, *fence, result.decode(), hostname, pid, process_name), nothing)
 
 
 def is_finish(call: Call[Any] | None) -> bool:

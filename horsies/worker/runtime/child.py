@@ -23,6 +23,7 @@ from functools import partial
 
 import psutil
 
+from horsies.db.queries.worker import Fence
 from horsies.errors import raised_at
 from horsies.events import event
 from horsies.masking import mask_secrets
@@ -32,10 +33,11 @@ from horsies.worker.ipc import Frame, FrameReader, Job, Kind, Report
 from horsies.worker.options import WorkerOptions
 from horsies.worker.refusals import start_thread
 from horsies.worker.runtime.context import AttemptContexts
-from horsies.worker.runtime.executor import Executor, type_and_text
+from horsies.worker.runtime.executor import Executor
 from horsies.worker.runtime.exits import leave
 from horsies.worker.runtime.inbox import READ_BYTES, Inbox, StartTokens
 from horsies.worker.runtime.post_run import drive, exit_forked_copies, unhealthy_reason
+from horsies.worker.runtime.reports import type_and_text
 from horsies.worker.spawn import START_FAILED
 
 PINGS_PER_THRESHOLD = 8
@@ -154,6 +156,7 @@ class Attempts:
 
 def _serve_one_by_one(channel: socket.socket, tokens: int, attempts: Attempts) -> None:
     inbox, start_tokens = Inbox(channel, attempts.executor.attempts), StartTokens(tokens)
+    attempts.executor.report_commits(lambda fence: channel.sendall(ipc.commit(fence).encode()))
     inbox.read_on(attempts.health.loop)
     channel.sendall(ipc.ready(os.getpid()).encode())
     while (job := inbox.next()) is not None:
@@ -211,6 +214,7 @@ class _Concurrent:
         """Read jobs until the end of the stream."""
         self._reader, self._writer = await asyncio.open_connection(sock=self._channel, limit=READ_BYTES)
         frames = FrameReader()
+        self._executor.report_commits(self._report_commit)
         self._writer.write(ipc.ready(os.getpid()).encode())
         while data := await self._reader.read(READ_BYTES):
             for frame in frames.feed(data):
@@ -219,6 +223,10 @@ class _Concurrent:
                 elif self._tokens.take():
                     self._start(Job.decode(frame.body))
         self._writer.close()
+
+    def _report_commit(self, fence: Fence) -> None:
+        """Send a COMMIT frame, also from the thread of a ``def`` task."""
+        self._health.loop.call_soon_threadsafe(self._writer.write, ipc.commit(fence).encode())
 
     def _start(self, job: Job) -> None:
         self._executor.attempts.add(job)

@@ -2,42 +2,30 @@
 
 import asyncio
 import os
-import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from horsies.codec.adapters import CodecError
 from horsies.codec.problems import show_value
-from horsies.codes import BuiltInTaskCode, ContractCode, OperationalErrorCode, OutcomeCode
+from horsies.codes import ContractCode, OperationalErrorCode
 from horsies.config.retry import MAX_RETRY_AFTER_S, ExceptionMapper, code_for_exception
 from horsies.db.operations import MAX_TEXT_BYTES, CallFailedError, Runner
-from horsies.errors import HorsiesError, SourceLocation, raised_at
-from horsies.plain import escape_surrogates
+from horsies.db.queries.worker import Fence
+from horsies.errors import HorsiesError
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.current import CurrentTask, Reporter, Running
-from horsies.tasks.registry import Registry, TaskDefinition
-from horsies.worker.ipc import Job, Origin, Report, StopCause
+from horsies.tasks.registry import Registry
+from horsies.worker.ipc import Job, Origin, Report
 from horsies.worker.runtime.around import Around
 from horsies.worker.runtime.inputs import decode_call
 from horsies.worker.runtime.post_run import Raised, restore_process
+from horsies.worker.runtime.reports import ReadyCall, failed, size_in_array, stopped, type_and_text
 from horsies.worker.runtime.stopping import RunningAttempt, RunningAttempts
+from horsies.worker.runtime.transactional import TransactionalAttempts
 from horsies.workflows.nodes import WorkflowContextMissingIdError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-
-_SHORT = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyCall:
-    """A job whose arguments were decoded."""
-
-    job: Job
-    definition: TaskDefinition
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
 
 
 class Executor:
@@ -58,6 +46,11 @@ class Executor:
         self._reporter = Reporter(runner)
         self._app_mapper = app_mapper
         self._app_default = app_default
+        self._transactional = TransactionalAttempts(self, runner.database, self._reporter)
+
+    def report_commits(self, to: Callable[[Fence], None]) -> None:
+        """Set what is called when an attempt with a time-out is about to be committed: its clock stops then."""
+        self._transactional.on_commit = to
 
     def prepare(self, job: Job) -> ReadyCall | Report:
         """Find the task and decode the arguments; returns a report if that fails, after the hooks have seen it."""
@@ -88,16 +81,12 @@ class Executor:
         """Run a ``def`` task in this thread."""
         home = os.getpid()
         task, attempt = self._current(call.job), self.attempts[call.job.fence]
-        may_begin, returned = attempt.begin(task), None
         with Running(task):
             around = Around(self._around, task)
-            try:
-                if may_begin:
-                    returned = call.definition.fn(*call.args, **call.kwargs)
-            except BaseException as exception:  # noqa: BLE001 - every exception of user code is an outcome
-                returned = Raised(exception)
-            restore_process(home, returned)
-            report = self._conclude_attempt(call, attempt, returned)
+            if call.definition.own_transaction is None:
+                report = self.call(call, attempt, task)
+            else:
+                report = self._transactional.run(call, attempt, task)
             around.leave(report, call.definition.retry_policy)
         restore_process(home, None)
         self._reporter.settle(task)
@@ -106,14 +95,16 @@ class Executor:
     async def run_async(self, call: ReadyCall) -> Report:
         """Run an ``async def`` task on this event loop. The task is cancelled when it exceeds its time-out."""
         home = os.getpid()
-        task = self._current(call.job)
+        task, attempt = self._current(call.job), self.attempts[call.job.fence]
         with Running(task):
             around = Around(self._around, task)
-            report = await self._await(call, task)
+            if call.definition.own_transaction is None:
+                report = await self.call_async(call, attempt, task)
+            else:
+                report = await self._transactional.run_async(call, attempt, task)
             around.leave(report, call.definition.retry_policy)
         restore_process(home, None)
-        if self._reporter.has_pending_report(task):
-            await asyncio.to_thread(self._reporter.settle, task)
+        await self._reporter.settle_async(task)
         return report
 
     def _current(self, job: Job) -> CurrentTask:
@@ -126,11 +117,23 @@ class Executor:
             timeout_ms=job.timeout_ms,
         )
 
-    async def _await(self, call: ReadyCall, task: CurrentTask) -> Report:
+    def call(self, call: ReadyCall, attempt: RunningAttempt, task: CurrentTask) -> Report:
+        """Call the function of a ``def`` task, unless the attempt was stopped, and report how it ended."""
         home = os.getpid()
-        attempt = self.attempts[call.job.fence]
+        may_begin, returned = attempt.begin(task), None
+        try:
+            if may_begin:
+                returned = call.definition.fn(*call.args, **call.kwargs)
+        except BaseException as exception:  # noqa: BLE001 - every exception of user code is an outcome
+            returned = Raised(exception)
+        restore_process(home, returned)
+        return self.conclude_attempt(call, attempt, returned)
+
+    async def call_async(self, call: ReadyCall, attempt: RunningAttempt, task: CurrentTask) -> Report:
+        """Like `call`, for an ``async def`` task on this event loop."""
+        home = os.getpid()
         if not attempt.begin(task):
-            return self._conclude_attempt(call, attempt, None)
+            return self.conclude_attempt(call, attempt, None)
         try:
             with attempt:
                 returned = await cast("Coroutine[Any, Any, object]", call.definition.fn(*call.args, **call.kwargs))
@@ -138,9 +141,9 @@ class Executor:
             returned = Raised(exception)
         restore_process(home, returned)
         _forget_cancels()
-        return self._conclude_attempt(call, attempt, returned)
+        return self.conclude_attempt(call, attempt, returned)
 
-    def _conclude_attempt(self, call: ReadyCall, attempt: RunningAttempt, returned: object) -> Report:
+    def conclude_attempt(self, call: ReadyCall, attempt: RunningAttempt, returned: object) -> Report:
         """Report how an attempt ended. A stopped attempt counts as stopped, even if its code returned a value."""
         cause = attempt.end()
         if cause is None:
@@ -212,16 +215,6 @@ def _forget_cancels() -> None:
         task.uncancel()
 
 
-def stopped(
-    job: Job, cause: StopCause, exception: BaseException | None = None, *, location: SourceLocation | None = None
-) -> Report:
-    """Report an attempt that was cancelled or exceeded its time-out, with the exception that its code raised then."""
-    if cause is StopCause.CANCELLED:
-        return failed(job, OutcomeCode.TASK_CANCELLED, "the task was cancelled", exception, location=location)
-    message = f"task {job.task_name} ran longer than {job.timeout_ms} ms"
-    return failed(job, OutcomeCode.TASK_TIMEOUT, message, exception, location=location)
-
-
 def _retry_after(result: TaskResult[Any, TaskError]) -> float | str | None:
     """Return the delay of ``TaskError.data={"retry_after": seconds}``, which overrides that of the retry policy.
 
@@ -243,44 +236,6 @@ def _with_remark(result: TaskResult[Any, TaskError], remark: str) -> TaskResult[
     return TaskResult(err=error.model_copy(update={"message": f"{error.message or ''} ({remark})".lstrip()}))
 
 
-def failed(
-    job: Job,
-    code: BuiltInTaskCode | str,
-    message: str,
-    exception: BaseException | None = None,
-    *,
-    location: SourceLocation | None = None,
-) -> Report:
-    """Report a failed attempt, with an error that can always be stored.
-
-    Args:
-        job: the attempt.
-        code: the code of the error.
-        message: the message of the error.
-        exception: the exception of user code; its innermost line in the user's source is the place of the failure.
-        location: the place of the failure if there is no exception, or none of its lines is the user's.
-    """
-    error = TaskError(error_code=code, message=message, exception=exception)
-    result = error.to_json()
-    if size_in_array(result) >= MAX_TEXT_BYTES:
-        error = TaskError(error_code=code, message=f"{message[:_SHORT]}… (the error is too large to be stored)")
-        result = error.to_json()
-    return Report(
-        job.fence,
-        ok=False,
-        result=result,
-        error_code=escape_surrogates(str(code)).replace("\0", ""),  # a text column cannot hold NUL
-        exception=exception,
-        error=error,
-        origin=_origin(exception, location),
-    )
-
-
-def size_in_array(result: bytes) -> int:
-    """Return how many bytes a result takes in the array of results that goes to the database."""
-    return len(result) + result.count(b'"') + result.count(b"\\")
-
-
 def _storable(report: Report, call: ReadyCall) -> Report:
     """Return a report, or a failure if its result is too large for the database."""
     size = size_in_array(report.result)
@@ -292,13 +247,3 @@ def _storable(report: Report, call: ReadyCall) -> Report:
     )
     code = OperationalErrorCode.WORKER_SERIALIZATION_ERROR
     return failed(call.job, code, message, location=call.definition.location)
-
-
-def _origin(exception: BaseException | None, location: SourceLocation | None) -> Origin:
-    place = (None if exception is None else raised_at(exception)) or location
-    return Origin("" if exception is None else type(exception).__name__, "" if place is None else str(place))
-
-
-def type_and_text(exception: BaseException) -> str:
-    """Return the type and the text of an exception."""
-    return escape_surrogates("".join(traceback.format_exception_only(exception)).strip())

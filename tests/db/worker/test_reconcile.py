@@ -7,7 +7,7 @@ from uuid_utils.compat import uuid7
 
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import Fence
-from tests.support.factories import DrivenWorker, done, prefetch, reap, send
+from tests.support.factories import DrivenWorker, failed, prefetch, reap, send
 from tests.support.sessions import NotificationListener, Session, call, row
 
 
@@ -62,7 +62,7 @@ def test_a_worker_of_an_older_version_names_no_exchange(db: Session, worker: Dri
 
 def test_fences_that_the_database_lacks_are_returned(db: Session, worker: DrivenWorker) -> None:
     held, ended, released = worker.claim(3)
-    worker.finish(done(ended))
+    worker.finish(failed(ended))
     worker.release(released)
     unclaimed = Fence(uuid7(), 1)
     older = replace(held, exchange_no=0)

@@ -196,6 +196,7 @@ SETTINGS = WorkerSettings(
     max_lease_s=1,
     task_names=("def", "async"),
     async_names=frozenset({"async"}),
+    transactional_names=frozenset(),
     schedules=Schedules((), 1),
     folders=(),
     declarations=Declarations(None, []),

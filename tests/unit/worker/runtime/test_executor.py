@@ -11,7 +11,8 @@ from freezegun import freeze_time
 from horsies import AppConfig, CurrentTask, Horsies, PostgresConfig, TaskError, TaskResult
 from horsies.db.queries.worker import Fence
 from horsies.worker.ipc import Job, StopCause
-from horsies.worker.runtime.executor import Executor, ReadyCall
+from horsies.worker.runtime.executor import Executor
+from horsies.worker.runtime.reports import ReadyCall
 from horsies.worker.runtime.stopping import RunningAttempts
 
 

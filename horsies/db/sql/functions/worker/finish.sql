@@ -1,8 +1,13 @@
 -- Purpose: Store the outcomes of attempts. The verdict of each is 'accepted', 'duplicate' (the same outcome was
--- stored before, but its reply was lost), 'stale' (the claim no longer belongs to this worker, and nothing was
--- stored) or 'busy' (another transaction holds the task's row or its root run: nothing was stored, and the worker
--- sends the outcome again later). The fence of a claim that was ended otherwise, for example by `reap`, is in history
--- too: only the same error code makes it a duplicate.
+-- stored before, but its reply was lost), 'superseded' (the transaction of the task itself has completed the task, see
+-- `finish_own`, and the failure was reported only because the answer to its commit was lost), 'stale' (the claim no
+-- longer belongs to this worker, and nothing was stored) or 'busy' (another transaction holds the task's row or its
+-- root run: nothing was stored, and the worker sends the outcome again later). The fence of a claim that was ended
+-- otherwise, for example by `reap`, is in history too: only the same error code makes it a duplicate.
+--
+-- This call is also how the answer to a lost commit is looked up. If the fence is still there, the failure is stored
+-- under the row lock, and a `finish_own` that an orphaned server process runs later raises. If that process still
+-- holds the row, the verdict is 'busy'.
 --
 -- A batch is stored in one step. If the database refuses a row of it, or if a root run stays locked for a second, each
 -- outcome is stored separately. The refused one ends as FAILED with WORKER_SERIALIZATION_ERROR and the server's
@@ -39,24 +44,32 @@ begin
                                      hostname, pids, process_names) as each;
     end;
     return query
-    select given.id, case
-        when given.id = any (accepted) then 'accepted'
-        when exists (select from horsies.tasks t
-                     where t.id = given.id and t.worker_id = finishing_worker
-                       and t.exchange_no = given.exchange_no and t.status = 'RUNNING') then 'busy'
-        when exists (select from horsies.find_ended(given.id) h
-                     where h.worker_id = finishing_worker and h.exchange_no = given.exchange_no
-                       and (h.error_code is not distinct from given.code
-                            or h.error_code = 'WORKER_SERIALIZATION_ERROR')) then 'duplicate'
-        when exists (select from horsies.attempts a
-                     where a.task_id = given.id and a.worker_id = finishing_worker
-                       and a.exchange_no = given.exchange_no
-                       and a.error_code in (given.code, 'WORKER_SERIALIZATION_ERROR')) then 'duplicate'
-        else 'stale'
-    end,
-    case when given.id = any (refused) then 'WORKER_SERIALIZATION_ERROR' else given.code end,
-    case when not given.ok or given.id = any (refused)
-         then (select t.run_at from horsies.tasks t where t.id = given.id) end
-    from unnest(ids, exchanges, oks, codes) as given (id, exchange_no, ok, code);
+    select answered.id, answered.verdict,
+           case when answered.verdict = 'superseded' then null
+                when answered.id = any (refused) then 'WORKER_SERIALIZATION_ERROR' else answered.code end,
+           case when not answered.ok or answered.id = any (refused)
+                then (select t.run_at from horsies.tasks t where t.id = answered.id) end
+    from (
+        select given.id, given.ok, given.code, case
+            when given.id = any (accepted) then 'accepted'
+            when exists (select from horsies.tasks t
+                         where t.id = given.id and t.worker_id = finishing_worker
+                           and t.exchange_no = given.exchange_no and t.status = 'RUNNING') then 'busy'
+            when exists (select from horsies.find_ended(given.id) h
+                         where h.worker_id = finishing_worker and h.exchange_no = given.exchange_no
+                           and (h.error_code is not distinct from given.code
+                                or h.error_code = 'WORKER_SERIALIZATION_ERROR')) then 'duplicate'
+            when not given.ok and exists (select from horsies.find_ended(given.id) h
+                                          where h.worker_id = finishing_worker
+                                            and h.exchange_no = given.exchange_no
+                                            and h.status = 'COMPLETED') then 'superseded'
+            when exists (select from horsies.attempts a
+                         where a.task_id = given.id and a.worker_id = finishing_worker
+                           and a.exchange_no = given.exchange_no
+                           and a.error_code in (given.code, 'WORKER_SERIALIZATION_ERROR')) then 'duplicate'
+            else 'stale'
+        end as verdict
+        from unnest(ids, exchanges, oks, codes) as given (id, exchange_no, ok, code)
+    ) as answered;
 end
 $function$;

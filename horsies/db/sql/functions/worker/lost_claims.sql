@@ -1,5 +1,9 @@
 -- Purpose: Return those tasks of a worker's claims that the database does not have (any more): the worker must stop
 -- them. The worker calls this when a notification says that a task was cancelled, because anybody can send one.
+--
+-- A claim that stands in history as COMPLETED is not lost: a transactional task has ended itself (`finish_own`), and
+-- the report of its child is on the way.
+--
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: reconcile; queries/worker.py.
@@ -13,6 +17,9 @@ begin
     return query
     select held.id from unnest(ids, exchanges) as held (id, exchange_no)
     where not exists (select from horsies.tasks t
-                      where t.id = held.id and t.worker_id = asking_worker and t.exchange_no = held.exchange_no);
+                      where t.id = held.id and t.worker_id = asking_worker and t.exchange_no = held.exchange_no)
+      and not exists (select from horsies.find_ended(held.id) h
+                      where h.worker_id = asking_worker and h.exchange_no = held.exchange_no
+                        and h.status = 'COMPLETED');
 end
 $function$;

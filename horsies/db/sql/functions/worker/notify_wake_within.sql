@@ -3,7 +3,7 @@
 -- workers also poll.
 -- Locks: none.
 -- Called by: send; queries/worker.py.
--- Granted to: producer.
+-- Granted to: producer, worker.
 create function horsies.notify_wake_within() returns void
 security definer set search_path = pg_catalog, pg_temp
 language sql as $function$

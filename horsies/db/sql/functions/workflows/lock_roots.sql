@@ -3,7 +3,7 @@
 -- The caller's `lock_timeout` bounds the wait.
 -- Planner settings: see docs/architecture.md.
 -- Locks: root runs in the order of their ids.
--- Called by: cancel, cancel_many, finish_batch, workflow_attach, workflow_map.
+-- Called by: cancel, cancel_many, finish_batch, finish_own, workflow_attach, workflow_map.
 -- Granted to: nobody.
 create function horsies.lock_roots(tasks uuid[]) returns void
 language plpgsql
