@@ -162,7 +162,7 @@ class BatchBuilder:
             prepared = self._prepare_special(item) if item.options else None
         elif definition is None:
             msg = f"expected a call, made with task.args(…), got {show_value(item)}"
-            raise _refuse(msg)
+            raise _refuse(msg, CodecError((), msg))  # so that the log does not show the item
         elif isinstance(item, tuple):
             args = cast("tuple[object, ...]", item)
         elif isinstance(item, Mapping):
@@ -171,7 +171,7 @@ class BatchBuilder:
             example = f"{definition.fn.__name__}.args(…)"
             kinds = f"a tuple of positional arguments, a dict of keyword arguments or {example}"
             msg = f"expected {kinds}, got {show_value(item)}"
-            raise _refuse(msg)
+            raise _refuse(msg, CodecError((), msg))  # so that the log does not show the item
         try:
             encoded = definition.signature.encode_call(args, kwargs)
         except CodecError as error:

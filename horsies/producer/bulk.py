@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final, cast
 from uuid import UUID
 
-from horsies.codec.problems import show_value
+from horsies.codec.problems import CodecError, show_value
 from horsies.codes import TaskSendErrorCode
 from horsies.db.operations import (
     UNSET,
@@ -84,7 +84,8 @@ def _send_many(
     if wrong is not None:
         return invalid(wrong)
     if not isinstance(items, AsyncIterable | Iterable):
-        return invalid(f"send_many expects an iterable of calls, got {show_value(items)}")
+        msg = f"send_many expects an iterable of calls, got {show_value(items)}"
+        return invalid(msg, CodecError((), msg))
     builder = BatchBuilder(producer, definition, options)
     source = Items(cast("AsyncIterable[object] | Iterable[object]", items), builder.accept)
     if options.connection is UNSET:

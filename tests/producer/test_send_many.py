@@ -249,6 +249,15 @@ class TestRefused:
         assert (error.item_index, "delay" in error.message) == (None, True)
         assert scalar(db, ROWS) == 0
 
+    def test_the_log_does_not_show_the_items(self, do: Do, shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+        wrong: Any = ["4111 1111"]
+        for send_many in (shop.add.send_many, shop.app.send_many):
+            assert "4111 1111" in do(send_many, wrong).unwrap_err().message
+        many: Any = 41111111
+        assert "41111111" in do(shop.add.send_many, many).unwrap_err().message
+        assert caplog.text.count("task.send_failed") == 3
+        assert "4111" not in caplog.text
+
     @pytest.mark.parametrize("items", [None, 5, object()])
     def test_an_input_that_is_not_iterable(self, do: Do, shop: Shop, items: Any) -> None:
         error = do(shop.add.send_many, items).unwrap_err()
