@@ -21,6 +21,7 @@ import crowd
 import floor
 import psutil
 import psycopg
+import senders
 import waits
 from setting import database, facts, measure, wait_for, worker
 
@@ -295,6 +296,7 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "drain": drain_sync,
     "drain_async": drain_async,
     "send": send,
+    "senders": lambda url, size: senders.senders(url, size.runs, size.sent),
     "latency": latency,
     "latency_in_notices": latency_in_notices,
     "startup": startup,

@@ -64,6 +64,17 @@ def nothing(_rows: Rows) -> None:
     """Ignore the reply."""
 
 
+class Batching(Enum):
+    """Whether a call may be made together with other calls of its kind, in one transaction.
+
+    Calls that may wait for a lock are never batched: they would hold up the others, and two batches could deadlock.
+    """
+
+    NEVER = "never"
+    READS = "reads"
+    SENDS = "sends"
+
+
 @dataclass(frozen=True, slots=True)
 class Call[R]:
     """One call of a server function.
@@ -76,6 +87,7 @@ class Call[R]:
             transaction, they would serialize all commits of the server, and fail with a full notification queue.
         connection: the caller's connection, in whose open transaction both calls are made; `UNSET`: a connection of
             this library.
+        batching: whether concurrent callers may share a transaction.
     """
 
     sql: str
@@ -83,6 +95,7 @@ class Call[R]:
     decode: Callable[[Rows], R]
     hint: "Notice | None" = None
     connection: object = UNSET
+    batching: Batching = Batching.NEVER
 
     @property
     def groups(self) -> "list[list[Call[Any]]]":

@@ -27,10 +27,11 @@ from horsies.db.operations import (
     Watch,
     Within,
 )
-from horsies.db.pipeline import extend_transaction_async, round_trip_async
+from horsies.db.pipeline import extend_transaction_async
 from horsies.db.queries.rows import StoredResult
 from horsies.process import monotonic
 from horsies.producer import caller_connection
+from horsies.producer.coalescing import AsyncCaller
 from horsies.producer.fork_reset import reset_in_children
 from horsies.producer.pool import AsyncPool
 from horsies.producer.waiter import Waiter, Waiters
@@ -78,15 +79,15 @@ class AsyncDriver:
     def __init__(self, database: Database, waiters: Waiters) -> None:
         self._database = database
         self._waiters = waiters
-        self._pools: ByLoop[AsyncPool] = weakref.WeakKeyDictionary()
+        self._callers: ByLoop[AsyncCaller] = weakref.WeakKeyDictionary()
         self._closers: ByLoop[AsyncGenerator[None]] = weakref.WeakKeyDictionary()
         reset_in_children(self)
 
     def reset_after_fork(self) -> None:
         """Drop the pools, which belong to the parent process."""
-        for pool in list(self._pools.values()):
-            pool.discard_after_fork()
-        self._pools.clear()
+        for caller in list(self._callers.values()):
+            caller.pool.discard_after_fork()
+        self._callers.clear()
 
     async def run[R](self, operation: Operation[R]) -> R:
         """Run an operation: execute each of its steps, and send it the answers until it returns."""
@@ -132,11 +133,10 @@ class AsyncDriver:
 
     async def _call[R](self, call: Call[R]) -> R:
         try:
-            pool = await self._open_pool()
+            caller = await self._open_caller()
             if call.connection is not UNSET:
                 return await caller_connection.ask_async(self._database, call)
-            async with pool.connection() as connection:
-                return (await round_trip_async(self._database, connection, *call.groups))[0][0]
+            return await caller.make(call)
         except CALL_ERRORS as error:
             raise call_failed(error) from error
 
@@ -147,7 +147,7 @@ class AsyncDriver:
         try:
             if opened is None:
                 stack = AsyncExitStack()
-                pool = await self._open_pool()
+                pool = (await self._open_caller()).pool
                 opened = (stack, await stack.enter_async_context(pool.connection()))
                 transaction.resource = opened
             replies = await extend_transaction_async(self._database, opened[1], step, begins=begins)
@@ -161,15 +161,16 @@ class AsyncDriver:
             await opened[0].aclose()
         return replies
 
-    async def _open_pool(self) -> AsyncPool:
+    async def _open_caller(self) -> AsyncCaller:
         if not self._database.is_prepared:
             await _in_thread(self._database.prepare)
         loop = asyncio.get_running_loop()
-        pool = self._pools.get(loop)
-        if pool is None:
-            pool = self._pools[loop] = AsyncPool(self._database)
+        caller = self._callers.get(loop)
+        if caller is None:
+            pool = AsyncPool(self._database)
+            caller = self._callers[loop] = AsyncCaller(self._database, pool)
             await self._close_with_loop(loop, pool)
-        return pool
+        return caller
 
     async def _close_with_loop(self, loop: asyncio.AbstractEventLoop, pool: AsyncPool) -> None:
         """Close the pool when the loop closes.
@@ -181,7 +182,7 @@ class AsyncDriver:
             try:
                 yield
             finally:
-                self._pools.pop(loop, None)
+                self._callers.pop(loop, None)
                 self._closers.pop(loop, None)  # the generator keeps the loop alive
                 await pool.close()
 

@@ -50,7 +50,7 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 def idle(shop: Shop, style: str) -> list[Any]:
     """The idle connections of an app."""
     drivers = shop.app._drivers
-    pools = [drivers._sync._pool] if style == "sync" else list(drivers._async._pools.values())
+    pools = [drivers._sync._pool] if style == "sync" else [each.pool for each in drivers._async._callers.values()]
     return [pooled.connection for each in pools if each is not None for pooled in each._idle]
 
 
@@ -81,7 +81,9 @@ def test_idle_connections_are_given_up_together(
         return await shop.waiters._database.connect_async()
 
     second = shop.waiters._database.connect() if do.style == "sync" else do.run(spare())
-    [of_app] = [shop.app._drivers._sync._pool] if do.style == "sync" else shop.app._drivers._async._pools.values()
+    drivers = shop.app._drivers
+    callers = drivers._async._callers.values()
+    [of_app] = [drivers._sync._pool] if do.style == "sync" else [each.pool for each in callers]
     assert of_app is not None
     of_app._idle.append(pool.Pooled(second))
     with frozen(connections(db)):

@@ -12,6 +12,7 @@ from horsies import Err, PostgresConfig, TaskSendErrorCode
 from horsies.producer import pool
 from tests.producer.conftest import NewShop, blocked, connections, locked_out
 from tests.producer.shop import Do, Shop
+from tests.support.factories import numbered_id
 from tests.support.sessions import Session, column, scalar
 from tests.support.waiting import wait_until
 
@@ -63,14 +64,17 @@ def test_one_that_died_right_after_its_use_is_an_error_once(do: Do, new_shop: Ne
 def open_many(do: Do, shop: Shop, db: Session) -> None:
     """Have eight idle connections."""
 
-    async def send_at_once() -> None:
-        await asyncio.gather(*(shop.add.send_async(n) for n in range(8)))
+    handles = [shop.add.handle(str(numbered_id(n))) for n in range(8)]
+
+    async def ask_at_once() -> None:
+        await asyncio.gather(*(handle.info_async() for handle in handles))
 
     with ThreadPoolExecutor(8) as threads, locked_out(db):
         if do.style == "sync":
-            threads.map(shop.add.send, range(8))
+            for handle in handles:
+                threads.submit(handle.info)
         else:
-            threads.submit(do.run, send_at_once())
+            threads.submit(do.run, ask_at_once())
         wait_until(lambda: blocked(db) == 8)
     wait_until(lambda: blocked(db) == 0)
     assert len(connections(db)) == 8
@@ -113,7 +117,7 @@ def test_there_are_never_more_than_allowed(do: Do, new_shop: NewShop, database_u
             most = max(most, len(connections(db)))
 
     async def send_many() -> list[Any]:
-        return await asyncio.gather(*(shop.add.send_async(n) for n in range(200)))
+        return await asyncio.gather(*(shop.plain.send_async("x" * 20_000) for _ in range(200)))  # too large for a batch
 
     do(shop.add.send, 0).unwrap()  # the first send also checks the schema, over a separate connection
     done = threading.Event()
@@ -223,7 +227,7 @@ class TestLoops:
             asyncio.run(send_and_look(shop))
         gc.collect()
         driver = shop.app._drivers._async
-        assert (len(driver._pools), len(driver._closers)) == (0, 0)
+        assert (len(driver._callers), len(driver._closers)) == (0, 0)
 
 
 async def send_and_look(shop: Shop) -> None:

@@ -8,10 +8,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from horsies.db.adapt import RawJson, RawText
-from horsies.db.operations import UNSET, Call, Notice, Rows, column, first, many, nothing, scalar
+from horsies.db.operations import UNSET, Batching, Call, Notice, Rows, column, first, many, nothing, scalar
 from horsies.db.queries.rows import AttemptRow, StoredResult, TaskInfoRow
 from horsies.db.queries.worker import notify_wake
 
+# Larger arguments are sent alone, so that small ones do not wait for them.
+_MAX_BATCHED_BYTES = 16_384
 _ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
 _SAVEPOINT = "horsies_send_many"
 _ENQUEUE_MANY = (
@@ -93,7 +95,9 @@ def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = UNSET
         request.timeout_ms,
         replay,
     )
-    return Call(_ENQUEUE, params, scalar, notify_wake(), connection)
+    # A first send has a new id, so it waits for no other transaction. A replay may wait for another one of its task.
+    batching = Batching.NEVER if replay or len(request.args) > _MAX_BATCHED_BYTES else Batching.SENDS
+    return Call(_ENQUEUE, params, scalar, notify_wake(), connection, batching)
 
 
 def enqueue_once(
@@ -211,7 +215,8 @@ def roll_back_to_savepoint(connection: object) -> Call[None]:
 
 def task_result(task_id: UUID) -> Call[StoredResult | None]:
     """Return the status and the result of a task; None: there is no such task."""
-    return Call("select task_name, status, result from horsies.task_result(%s)", (task_id,), first(StoredResult))
+    query = "select task_name, status, result from horsies.task_result(%s)"
+    return Call(query, (task_id,), first(StoredResult), batching=Batching.READS)
 
 
 def ended_among(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
