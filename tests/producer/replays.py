@@ -24,7 +24,7 @@ from tests.producer.shop import Hand, Shop
 from tests.support.databases import migrated_template, new_database
 from tests.support.factories import done
 from tests.support.proxy import Proxy
-from tests.support.server import database_name, running_server, with_database
+from tests.support.server import begin_run, database_name, end_run, running_server, with_database
 from tests.support.sessions import Session, call, column, open_session
 
 ROOT = Path(__file__).parents[2]
@@ -154,6 +154,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
+    begin_run()
+    try:
+        run_by_hand(asked)
+    finally:
+        end_run()
+
+
+def run_by_hand(asked: argparse.Namespace) -> None:
+    """Start a server, and print what happened."""
     with running_server() as server, new_database(server, migrated_template(server)) as url, open_session(url) as db:
         proxy = Proxy(server.tcp_url)
         tcp_url = with_database(server.tcp_url, database_name(url))
