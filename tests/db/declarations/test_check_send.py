@@ -40,6 +40,8 @@ def test_what_is_accepted(db: Session, given: dict[str, str]) -> None:
     [
         ({"task": "null"}, "the name of the task is missing", "horsies.send('add_numbers', '{"),
         ({"task": "''"}, "the name of the task is missing", "horsies.send('add_numbers', '{"),
+        ({"task": "'horsies.map'"}, "'horsies.map' is a task of horsies itself", "a task of the app"),
+        ({"task": "repeat('t', 1025)"}, "the name of the task has 1025 bytes, more than 1024", "a task of the app"),
         ({"args": "null"}, "the arguments of the task 'add' are not a JSON object, but the SQL value null", "by name"),
         ({"args": "'[1]'"}, "the arguments of the task 'add' are not a JSON object, but of the type array", "by name"),
         ({"args": "'null'"}, "the arguments of the task 'add' are not a JSON object, but of the type null", "by name"),

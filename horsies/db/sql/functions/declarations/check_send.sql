@@ -18,6 +18,12 @@ begin
     if coalesce(task, '') = '' then
         problem := 'the name of the task is missing';
         fix := 'The first argument is the name of a task: {horsies}.send(''add_numbers'', ''{"a": 5, "b": 3}'')';
+    elsif starts_with(task, 'horsies.') then
+        problem := format('%L is a task of horsies itself', left(task, 80));
+        fix := 'Send a task of the app. Names that begin with ''horsies.'' are reserved.';
+    elsif octet_length(task) > 1024 then
+        problem := format('the name of the task has %s bytes, more than 1024', octet_length(task));
+        fix := 'Pass the name of a task of the app.';
     elsif args is null or json_typeof(args) <> 'object' then
         problem := format('the arguments of the task %L are not a JSON object, but %s', task,
                           coalesce('of the type ' || json_typeof(args), 'the SQL value null'));
