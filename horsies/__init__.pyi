@@ -27,6 +27,7 @@ from horsies.config.patterns import MonthlySchedule as MonthlySchedule
 from horsies.config.patterns import SchedulePattern as SchedulePattern
 from horsies.config.patterns import Weekday as Weekday
 from horsies.config.patterns import WeeklySchedule as WeeklySchedule
+from horsies.config.payload import PayloadPolicy as PayloadPolicy
 from horsies.config.postgres import PostgresConfig as PostgresConfig
 from horsies.config.queues import CustomQueueConfig as CustomQueueConfig
 from horsies.config.queues import QueueMode as QueueMode

@@ -30,7 +30,6 @@ REMOVED_NAMES: Mapping[str, str] = {
     "ByWeekday": 'write the day of the week as text: CronSchedule("0 9 * * fri")',
     "EitherDay": 'write both days as text, either is enough: CronSchedule("0 9 13 * fri")',
     "BothDays": 'say that both days must match: CronSchedule("0 9 13 * fri", match="all")',
-    "PayloadPolicy": "leave it out: arguments are bounded only by what PostgreSQL stores",
     "RetentionClassConfig": _KEPT_BY_AGE,
     "RetentionChoice": _KEPT_BY_AGE,
     "RetentionConfig": _KEPT_BY_AGE,
@@ -56,7 +55,6 @@ REMOVED_NAMES: Mapping[str, str] = {
 
 REMOVED_SETTINGS: Mapping[str, Mapping[str, str]] = {
     "AppConfig": {
-        "payload": REMOVED_NAMES["PayloadPolicy"],
         "retention": _KEPT_BY_AGE,
     },
     "PostgresConfig": {
@@ -97,7 +95,6 @@ REMOVED_SETTINGS: Mapping[str, Mapping[str, str]] = {
         "retention_delete_batch_size": _NO_PARTITION_SETTINGS,
     },
     "RetentionClassConfig": {"key": _KEPT_BY_AGE, "duration": _KEPT_BY_AGE},
-    "PayloadPolicy": {"warn_bytes": REMOVED_NAMES["PayloadPolicy"], "reject_bytes": REMOVED_NAMES["PayloadPolicy"]},
     "IntervalSchedule": {"type": _PATTERN_TYPE},
     "HourlySchedule": {"type": _PATTERN_TYPE},
     "DailySchedule": {"type": _PATTERN_TYPE},

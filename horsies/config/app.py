@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from horsies.codes import BuiltInTaskCode, OperationalErrorCode
 from horsies.config.base import Contradiction, Settings, show_value
+from horsies.config.payload import PayloadPolicy
 from horsies.config.postgres import PostgresConfig
 from horsies.config.queues import DEFAULT_QUEUE, CustomQueueConfig, QueueMode
 from horsies.config.retry import ExceptionMapper, validate_exception_mapper
@@ -103,6 +104,7 @@ class AppConfig(Settings):
         claim_lease_ms: How long a prefetched task stays claimed, in milliseconds. Required with ``prefetch_buffer``; at
             least ``RecoveryConfig.claimer_heartbeat_interval_ms``.
         max_claim_renew_age_ms: The age after which a lease is no longer renewed, in milliseconds.
+        payload: The sizes above which arguments and results are logged, and arguments refused.
         recovery: Recovery of the tasks of dead workers, and retention of records.
         resilience: Reconnecting to the database, and polling.
         schedule: Tasks that are sent repeatedly; None: no schedules.
@@ -124,6 +126,7 @@ class AppConfig(Settings):
         "prefetch_buffer": ErrorCode.CONFIG_INVALID_PREFETCH,
         "claim_lease_ms": ErrorCode.CONFIG_INVALID_PREFETCH,
         "max_claim_renew_age_ms": ErrorCode.CONFIG_INVALID_PREFETCH,
+        "payload": ErrorCode.BROKER_INIT_FAILED,
         "recovery": ErrorCode.CONFIG_INVALID_RECOVERY,
         "resilience": ErrorCode.CONFIG_INVALID_RESILIENCE,
         "schedule": ErrorCode.CONFIG_INVALID_SCHEDULE,
@@ -141,6 +144,7 @@ class AppConfig(Settings):
     prefetch_buffer: int = Field(default=0, ge=0)
     claim_lease_ms: int | None = Field(default=None, ge=1_000)
     max_claim_renew_age_ms: int = Field(default=180_000, ge=1)
+    payload: PayloadPolicy = Field(default_factory=PayloadPolicy)
     recovery: RecoveryConfig = Field(default_factory=RecoveryConfig)
     resilience: WorkerResilienceConfig = Field(default_factory=WorkerResilienceConfig)
     schedule: ScheduleConfig | None = None

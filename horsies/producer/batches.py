@@ -15,6 +15,7 @@ from horsies.db.queries.tasks import EnqueueBatch, TaskKind
 from horsies.producer.calls import TaskCall, handle_maker
 from horsies.producer.handle import TaskHandle
 from horsies.producer.once import unique_of
+from horsies.producer.payloads import LargeArguments, wrong_size
 from horsies.producer.send import (
     Producer,
     TaskSendError,
@@ -22,7 +23,6 @@ from horsies.producer.send import (
     bounded_deadline,
     fingerprint_head,
     wrong_options,
-    wrong_size,
 )
 from horsies.tasks.registry import TaskDefinition
 
@@ -71,6 +71,7 @@ class BatchBuilder:
     Attributes:
         handles: The handles of the items that were accepted, in their order.
         error: Why an item was refused; None: none was.
+        large: The items whose arguments exceed ``PayloadPolicy.warn_bytes``.
     """
 
     def __init__(self, producer: Producer, definition: TaskDefinition | None, options: TaskSendOptions) -> None:
@@ -83,6 +84,7 @@ class BatchBuilder:
         """
         self.handles: list[TaskHandle[Any, Any]] = []
         self.error: TaskSendError | None = None
+        self.large = LargeArguments(producer.payload)
         self._producer = producer
         self._definition = definition
         self._options = options
@@ -176,9 +178,10 @@ class BatchBuilder:
             encoded = definition.signature.encode_call(args, kwargs)
         except CodecError as error:
             raise _refuse(str(error), error) from error
-        too_large = wrong_size(encoded)
+        too_large = wrong_size(self._producer.payload, definition.name, len(encoded))
         if too_large is not None:
-            raise _ItemError(too_large)
+            raise _ItemError(TaskSendError(TaskSendErrorCode.PAYLOAD_TOO_LARGE, too_large))
+        self.large.note(definition.name, len(encoded))
         return prepared or self._prepare(definition), encoded
 
     def _check_call(self, call: TaskCall[Any, Any]) -> None:

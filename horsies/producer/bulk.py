@@ -89,8 +89,11 @@ def _send_many(
     builder = BatchBuilder(producer, definition, options)
     source = Items(cast("AsyncIterable[object] | Iterable[object]", items), builder.accept)
     if options.connection is UNSET:
-        return (yield from _PooledSend(producer, builder).run(source))
-    return (yield from _CallersSend(options.connection, builder).run(source))
+        answer = yield from _PooledSend(producer, builder).run(source)
+    else:
+        answer = yield from _CallersSend(options.connection, builder).run(source)
+    builder.large.log()
+    return answer
 
 
 class _CallersSend:

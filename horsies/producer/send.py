@@ -16,10 +16,10 @@ from uuid_utils.compat import uuid7
 from horsies.codec.adapters import CodecError
 from horsies.codec.wire import encode_json
 from horsies.codes import TaskSendErrorCode
+from horsies.config.payload import PayloadPolicy
 from horsies.config.unique import Unique
 from horsies.db.errors import sqlstate
 from horsies.db.operations import (
-    MAX_TEXT_BYTES,
     UNSET,
     CallFailedError,
     CallRefusedError,
@@ -33,7 +33,7 @@ from horsies.db.queries.tasks import EnqueueBatch, EnqueueRequest, SendAnswer, T
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, caller_location
 from horsies.events import event
 from horsies.masking import mask_secrets
-from horsies.producer import once
+from horsies.producer import once, payloads
 from horsies.producer.options import wrong_deadline, wrong_delay, wrong_priority
 from horsies.result import Err, Ok, Result
 from horsies.tasks.registry import TaskDefinition
@@ -144,11 +144,13 @@ class Producer:
         runner: Runs the operations.
         queue_priorities: The priority of each queue by its name.
         resend_on_transient_err: Whether failed sends are retried automatically.
+        payload: The limits for the sizes of arguments.
     """
 
     runner: Runner
     queue_priorities: Mapping[str, int]
     resend_on_transient_err: bool
+    payload: PayloadPolicy
 
 
 class Suppression(Enum):
@@ -268,9 +270,9 @@ def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPa
         unique = once.encode_unique(definition, once.unique_of(definition, options.unique), asked.args, asked.kwargs)
     except CodecError as error:
         return invalid(str(error), error)
-    too_large = wrong_size(encoded)
+    too_large = payloads.wrong_size(producer.payload, definition.name, len(encoded))
     if too_large is not None:
-        return Err(too_large)
+        return Err(TaskSendError(TaskSendErrorCode.PAYLOAD_TOO_LARGE, too_large))
     priority = producer.queue_priorities[definition.queue_name] if options.priority is None else options.priority
     request = EnqueueRequest(
         task_id=uuid7(),
@@ -313,17 +315,6 @@ def wrong_options(options: TaskSendOptions) -> str | None:
         or wrong_priority(options.priority)
         or wrong_connection(options.connection)
     )
-
-
-def wrong_size(encoded: bytes) -> TaskSendError | None:
-    """Return the error of arguments that are too large to be stored, or None."""
-    if len(encoded) < MAX_TEXT_BYTES:
-        return None
-    message = (
-        f"the encoded arguments have {len(encoded):,} bytes, and the database stores less than "
-        f"{MAX_TEXT_BYTES:,}: store the data elsewhere, and pass a reference to it"
-    )
-    return TaskSendError(TaskSendErrorCode.PAYLOAD_TOO_LARGE, message)
 
 
 def bounded_deadline(deadline: datetime | None) -> datetime | None:
@@ -369,6 +360,7 @@ def _send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID
     prepared = prepare(producer, asked)
     if isinstance(prepared, Err):
         return prepared
+    payloads.warn_of_arguments(producer.payload, asked.definition.name, len(prepared.value.request.args))
     first = _enqueue(prepared.value, make_handle, replay=False, connection=asked.options.connection)
     if asked.options.connection is UNSET:
         first = _with_replays(first, lambda: _enqueue(prepared.value, make_handle, replay=True))

@@ -9,11 +9,13 @@ from zoneinfo import ZoneInfo
 from horsies.codec.adapters import CodecError
 from horsies.config.app import AppConfig
 from horsies.config.patterns import SchedulePattern, invalid_schedule
+from horsies.config.payload import PayloadPolicy
 from horsies.config.schedules import ScheduleConfig, TaskSchedule
 from horsies.db.queries.rows import ScheduleState
 from horsies.db.queries.tasks import EnqueueRequest, UniqueRequest
 from horsies.errors import HorsiesError, flatten, raise_all
 from horsies.producer.once import encode_unique, request_facts
+from horsies.producer.payloads import wrong_size
 from horsies.tasks.registry import Registry, TaskDefinition
 
 
@@ -76,18 +78,25 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Schedules:
-    """All schedules of an app, and the longest interval between two checks, in seconds."""
+    """All schedules of an app.
+
+    Attributes:
+        plans: the schedules.
+        check_interval_s: the longest interval between two checks, in seconds.
+        payload: the limits for the sizes of arguments.
+    """
 
     plans: tuple[Plan, ...]
     check_interval_s: float
+    payload: PayloadPolicy
 
 
 def plan_schedules(config: AppConfig, registry: Registry) -> Schedules:
     """Check an app's schedules against its tasks and queues.
 
     Raises:
-        HorsiesError: HRS-300: a task is unknown; HRS-205: a queue is unknown, or arguments do not fit. Several errors
-            are raised as `MultipleValidationErrors`.
+        HorsiesError: HRS-300: a task is unknown; HRS-205: a queue is unknown, or arguments do not fit or are too large.
+            Several errors are raised as `MultipleValidationErrors`.
     """
     schedule_config = config.schedule or ScheduleConfig()
     plans: list[Plan] = []
@@ -102,7 +111,7 @@ def plan_schedules(config: AppConfig, registry: Registry) -> Schedules:
                 problem.notes = (f"in the schedule {schedule.name!r}", *problem.notes)
             problems += found
     raise_all(problems)
-    return Schedules(tuple(plans), schedule_config.check_interval_seconds)
+    return Schedules(tuple(plans), schedule_config.check_interval_seconds, config.payload)
 
 
 def _plan(config: AppConfig, schedule: TaskSchedule, definition: TaskDefinition) -> Plan:
@@ -115,6 +124,8 @@ def _plan(config: AppConfig, schedule: TaskSchedule, definition: TaskDefinition)
         unique = encode_unique(definition, definition.unique, tuple(schedule.args), schedule.kwargs)
     except CodecError as error:
         problems.append(invalid_schedule(f"the arguments do not fit the task {definition.name!r}: {error}"))
+    if too_large := wrong_size(config.payload, definition.name, len(args)):
+        problems.append(invalid_schedule(too_large))
     if priority is None:
         help_text = f"its queues are {', '.join(config.queue_names())}"
         problems.append(invalid_schedule(f"the app has no queue {queue!r}", help_text))

@@ -19,6 +19,7 @@ from horsies.db.queries import schedules as schedule_queries
 from horsies.db.queries.rows import ScheduleState
 from horsies.events import event
 from horsies.process import STOP_SIGNALS, is_ignored_hangup
+from horsies.producer.payloads import warn_of_arguments
 from horsies.scheduler.plan import Plan, Schedules
 
 _RENEW_LEAD_EVERY_S = 1.0
@@ -46,6 +47,7 @@ class Scheduler:
     ) -> None:
         self._plans = {plan.name: plan for plan in schedules.plans}
         self._interval = schedules.check_interval_s
+        self._payload = schedules.payload
         self._resilience = resilience
         self._connection = WorkerConnection(database, fallback=fallback)
         self._holder = uuid4()
@@ -157,6 +159,7 @@ class Scheduler:
             tick = schedule_queries.schedule_tick(plan.name, plan.config_hash, due, due_times, next_due)
             [[sent], *_] = await self._connection.transactions(*tick.groups)
             if sent:
+                warn_of_arguments(self._payload, plan.request.task_name, len(plan.request.args))
                 event("schedule.ran", schedule=plan.name, due=due_times[-1], sent=sent, next_run_at=next_due)
         return next_due
 

@@ -6,8 +6,10 @@ from enum import Enum
 from typing import NamedTuple
 
 from horsies.codes import ContractCode, OperationalErrorCode, OutcomeCode
+from horsies.config.payload import PayloadPolicy
 from horsies.db.queries.worker import Fence, Outcome, ReapCounts, Verdict
 from horsies.events import event, is_logged
+from horsies.producer.payloads import warn_of_result
 from horsies.rendering import printable, short_path
 from horsies.worker.ipc import Job
 
@@ -32,14 +34,17 @@ class LogDetail(Enum):
 
 
 class AttemptLog:
-    """Logs ``task.failed``, ``task.cancelled`` and ``task.finished``. No line contains arguments, results or messages.
+    """Logs ``task.failed``, ``task.cancelled`` and ``task.finished``, and results above ``PayloadPolicy.warn_bytes``.
+
+    No line contains arguments, results or messages.
 
     Failures are logged at WARNING; crashes and contract errors at ERROR. A failure names the type of the exception, if
     one was raised, and the place in the user's source: the line that raised it, or else the task's function.
     """
 
-    def __init__(self, detail: LogDetail) -> None:
+    def __init__(self, detail: LogDetail, payload: PayloadPolicy) -> None:
         self._detail = detail
+        self._payload = payload
         self._successes = logging.INFO if detail is LogDetail.DEVELOPMENT else logging.DEBUG
         self._logs_successes = is_logged(self._successes)
         self._ended: dict[Fence, _Ended] = {}
@@ -54,6 +59,7 @@ class AttemptLog:
         ended = self._ended.pop(outcome.fence, None)
         if ended is None or verdict.verdict == "stale":
             return
+        warn_of_result(self._payload, len(outcome.result), **_identity(outcome, ended))
         if verdict.error_code is None:
             if self._logs_successes:
                 event("task.finished", level=self._successes, **_facts(outcome, ended))
@@ -84,10 +90,9 @@ def _origin(outcome: Outcome) -> dict[str, object]:
     return {name: printable(value) for name, value in found.items() if value}
 
 
+def _identity(outcome: Outcome, ended: _Ended) -> dict[str, object]:
+    return {"task": ended.task_name, "id": outcome.fence.task_id, "attempt": ended.attempt}
+
+
 def _facts(outcome: Outcome, ended: _Ended) -> dict[str, object]:
-    return {
-        "task": ended.task_name,
-        "id": outcome.fence.task_id,
-        "attempt": ended.attempt,
-        "ms": round(ended.seconds * 1000, 1),
-    }
+    return _identity(outcome, ended) | {"ms": round(ended.seconds * 1000, 1)}

@@ -84,7 +84,8 @@ class Exchange:
         self._settings = settings
         self._more_lanes_allowed = True
         self.state = ExchangeState(identity, settings)
-        self.completer = Completer(AttemptLog(LogDetail.DEVELOPMENT if options.reload else LogDetail.PRODUCTION))
+        detail = LogDetail.DEVELOPMENT if options.reload else LogDetail.PRODUCTION
+        self.completer = Completer(AttemptLog(detail, settings.payload))
         dispatcher.subscribe(on_outcome=self.on_outcome, on_capacity=self.on_capacity, on_unstarted=self.on_unstarted)
         self.claimer = Claimer(self.state, dispatcher, options)
         parts = (self.claimer, self.completer, dispatcher)

@@ -217,6 +217,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> LoadedApp 
         folders=app_folders(),
         declarations=declarations_of(config, app.registry),
         results_in_notices=config.results_in_notices,
+        payload=config.payload,
     )
     source = partial(_spawned_child, load) if options.start_method == "spawn" else partial(_forked_child, app)
     return LoadedApp(pickle.dumps(settings), settings.stale_after_s, database, partial(source, options))

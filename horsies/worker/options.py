@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
 from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
+from horsies.config.payload import PayloadPolicy
 from horsies.config.postgres import PostgresConfig
 from horsies.db.queries.declarations import Declarations
 from horsies.errors import ConfigurationError, ErrorCode, caller_location, raise_all
@@ -117,6 +118,7 @@ class WorkerSettings:
         schedules: for the scheduler, if the worker runs one.
         folders: the folders that are watched with ``--reload``.
         declarations: what the app declares about its tasks.
+        payload: the sizes above which results are logged.
         results_in_notices: whether notices carry small results.
     """
 
@@ -135,6 +137,7 @@ class WorkerSettings:
     schedules: Schedules
     folders: tuple[str, ...]
     declarations: Declarations
+    payload: PayloadPolicy
     results_in_notices: bool = False
 
     @property

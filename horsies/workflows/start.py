@@ -1,7 +1,7 @@
 """Starting workflow runs, with retries that never create a second run."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -13,6 +13,7 @@ from horsies.db.queries.workflows import RunRequest
 from horsies.errors import HorsiesError
 from horsies.masking import mask_secrets
 from horsies.producer.handle import CodecFor
+from horsies.producer.payloads import LargeArguments, wrong_size
 from horsies.producer.send import Suppression, log_failure, note_suppressed, suppression, with_resend, wrong_connection
 from horsies.result import Err, Ok, Result
 from horsies.workflows.compile import compile_run
@@ -79,7 +80,7 @@ def _begin[T](
         message = f"workflow {spec.name!r} was started {suppressed.value.format('start')}"
         note_suppressed(f"workflow {spec.name!r} is started")
         return Err(WorkflowStartError(code, message, workflow_name=spec.name))
-    if wrong := wrong_connection(connection):
+    if wrong := wrong_connection(connection) or _check_sizes(spec):
         return Err(WorkflowStartError(code, wrong, workflow_name=spec.name))
     try:
         run_id = uuid7() if workflow_id is None else parse_workflow_id(workflow_id)
@@ -94,6 +95,21 @@ def _begin[T](
     if app is None or connection is not UNSET:
         return (yield from attempt())
     return (yield from with_resend(app.producer, attempt(), attempt))
+
+
+def _check_sizes(spec: "WorkflowSpec[Any]") -> str | None:
+    """Return why the arguments of a node are too large, or None. Log those that exceed only ``warn_bytes``."""
+    if spec.app is None:
+        return None
+    policy = spec.app.producer.payload
+    large = LargeArguments(policy)
+    for node, planned in zip(spec.tasks, spec.plan, strict=True):
+        too_large = wrong_size(policy, node.task_name, len(planned.args))
+        if too_large is not None:
+            return f"node {planned.node_id!r}: {too_large}"
+        large.note(node.task_name, len(planned.args))
+    large.log()
+    return None
 
 
 def _start[T](request: RunRequest, spec: "WorkflowSpec[T]", broker: RunBroker, connection: object) -> _Start[T]:

@@ -10,6 +10,7 @@ from horsies import (
     Horsies,
     HourlySchedule,
     IntervalSchedule,
+    PayloadPolicy,
     PostgresConfig,
     ScheduleConfig,
     TaskError,
@@ -25,6 +26,7 @@ app = Horsies(
     AppConfig(
         broker=PostgresConfig(schema=os.environ.get("HORSIES_TEST_SCHEMA", "horsies")),
         resilience=WorkerResilienceConfig(db_retry_initial_ms=100, db_retry_max_ms=500),
+        payload=PayloadPolicy(warn_bytes=10),  # less than any arguments
         schedule=ScheduleConfig(
             enabled=VARIANT != "off",
             schedules=[

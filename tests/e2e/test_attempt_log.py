@@ -53,6 +53,13 @@ def test_each_way_to_fail_is_logged_at_its_level(environment: Environment, optio
         assert line["ms"] > 0
         assert "retry_at" not in line
     assert environment.send("ok", SECRET).get(timeout_ms=20_000).is_ok()
+    assert events(worker, "payload.size_exceeded") == []
+    large = environment.send("large_result", 1 << 20)
+    assert large.get(timeout_ms=20_000).is_ok()
+    wait_until(lambda: bool(events(worker, "payload.size_exceeded")), describe=worker.log)
+    [line] = events(worker, "payload.size_exceeded")
+    assert (line["level"], line["task"], line["id"]) == ("WARNING", "large_result", large.task_id)
+    assert (line["content"], line["bytes"], line["warn_bytes"]) == ("result", (1 << 20) + 2, 1 << 20)
     assert events(worker, "task.finished") == []
     assert SECRET not in worker.log()
     assert worker.stop() == 0

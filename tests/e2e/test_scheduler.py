@@ -145,6 +145,7 @@ def test_missed_due_times_are_caught_up_as_each_schedule_says(stage: Stage) -> N
     assert stage.tasks("nightly") == [datetime(2025, 3, 28, 1, 30, tzinfo=UTC)]  # only the last of three
     wait_until(lambda: column_of_sent(late, "often") == [100, 100, 100, 100, 32], describe=late.log)
     wait_until(lambda: column_of_sent(late, "nightly") == [1], describe=late.log)
+    late.wait_for_log("payload.size_exceeded task=note content=arguments bytes=11 warn_bytes=10 ")
 
 
 def column_of_sent(process: WorkerProcess, name: str) -> list[int]:

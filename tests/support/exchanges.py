@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
+from horsies.config.payload import PayloadPolicy
 from horsies.config.postgres import PostgresConfig
 from horsies.db.connect import Database
 from horsies.db.connection import WorkerConnection
@@ -47,6 +48,7 @@ def worker_settings(*, prefetch_buffer: int = 0) -> WorkerSettings:
         schedules=(),
         folders=(),
         declarations=Declarations(None, []),
+        payload=PayloadPolicy(),
     )
 
 

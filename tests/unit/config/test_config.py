@@ -15,6 +15,7 @@ from horsies.config.app import (
     RecoveryConfig,
     WorkerResilienceConfig,
 )
+from horsies.config.payload import PayloadPolicy
 from horsies.errors import ErrorCode
 from tests.support.problems import only_problem, problems
 
@@ -45,6 +46,9 @@ class TestDefaults:
         assert (config.pool_size, config.max_overflow, config.pool_timeout, config.pool_recycle) == (10, 20, 30, 1800)
         assert (config.pool_pre_ping, config.echo) == (True, False)
         assert (config.pgbouncer_transaction_mode, config.auto_migrate, config.tcp_keepalives) == (False, True, True)
+
+    def test_of_the_payload_policy(self) -> None:
+        assert AppConfig().payload == PayloadPolicy(warn_bytes=1_048_576, reject_bytes=None)
 
     def test_of_a_queue(self) -> None:
         queue = CustomQueueConfig(name="mail")
@@ -419,6 +423,30 @@ class TestCodes:
         assert problem.message.startswith("default_unhandled_error_code ")
 
 
+class TestPayloadPolicy:
+    """The sizes are numbers of bytes, or None."""
+
+    @pytest.mark.parametrize(("warn_bytes", "reject_bytes"), [(None, None), (1, 1), (10**9, 10**9), (5_000, 1_000)])
+    def test_limits_that_are_accepted(self, warn_bytes: int | None, reject_bytes: int | None) -> None:
+        policy = PayloadPolicy(warn_bytes=warn_bytes, reject_bytes=reject_bytes)
+        assert (policy.warn_bytes, policy.reject_bytes) == (warn_bytes, reject_bytes)
+
+    @pytest.mark.parametrize("name", ["warn_bytes", "reject_bytes"])
+    @pytest.mark.parametrize("value", [0, -1, 10**9 + 1, 1.5, "1 MiB", True])
+    def test_other_values_are_refused(self, name: str, value: Any) -> None:
+        problem = only_problem(lambda: PayloadPolicy(**{name: value}))
+        assert problem.code is ErrorCode.BROKER_INIT_FAILED
+        expected = f"PayloadPolicy.{name} must be a whole number from 1 to 1,000,000,000, or None, got {value!r}"
+        assert problem.message == expected
+
+    def test_a_misspelled_limit_and_a_plain_number_are_refused(self) -> None:
+        problem = only_problem(lambda: PayloadPolicy(refuse_bytes=5))  # type: ignore[call-arg]
+        assert problem.message == "PayloadPolicy has no field 'refuse_bytes'"
+        assert "reject_bytes" in (problem.help_text or "")
+        problem = only_problem(lambda: AppConfig(payload=5))  # type: ignore[arg-type]
+        assert problem.message == "AppConfig.payload must be a PayloadPolicy, got 5"
+
+
 class TestLogConfig:
     """`log_config` prints every setting, and no secret."""
 
@@ -429,7 +457,7 @@ class TestLogConfig:
             exception_mapper={TimeoutError: "TOO_SLOW"},
         )
         config.log_config(logging.getLogger("mine"))
-        assert [record.name for record in caplog.records] == ["mine"] * 4
+        assert [record.name for record in caplog.records] == ["mine"] * 5
         for setting in (
             "queue_mode=QueueMode.DEFAULT",
             "exception_mapper={TimeoutError: TOO_SLOW}",
@@ -437,6 +465,7 @@ class TestLogConfig:
             "session_database_url=postgresql://me:***@db.example:5433/jobs",
             "check_interval_ms=30000",
             "db_retry_max_ms=30000",
+            "config.payload warn_bytes=1048576 reject_bytes=None",
         ):
             assert setting in caplog.text
         assert "hunter2" not in caplog.text

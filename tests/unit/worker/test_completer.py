@@ -4,6 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from horsies.config.payload import PayloadPolicy
 from horsies.db.queries.worker import Fence, Outcome, Verdict
 from horsies.worker.attempt_log import AttemptLog, LogDetail
 from horsies.worker.completer import MAX_BATCH_BYTES, MAX_BATCH_OUTCOMES, MAX_HELD_BYTES, Completer
@@ -12,7 +13,7 @@ from horsies.worker.ipc import Job
 
 
 def new_completer() -> Completer:
-    return Completer(AttemptLog(LogDetail.PRODUCTION))
+    return Completer(AttemptLog(LogDetail.PRODUCTION, PayloadPolicy()))
 
 
 def outcome(size: int = 4) -> Outcome:

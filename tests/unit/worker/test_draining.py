@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
+from horsies.config.payload import PayloadPolicy
 from horsies.config.postgres import PostgresConfig
 from horsies.db.queries.declarations import Declarations
 from horsies.db.queries.worker import Fence, Outcome
@@ -197,9 +198,10 @@ SETTINGS = WorkerSettings(
     task_names=("def", "async"),
     async_names=frozenset({"async"}),
     transactional_names=frozenset(),
-    schedules=Schedules((), 1),
+    schedules=Schedules((), 1, PayloadPolicy()),
     folders=(),
     declarations=Declarations(None, []),
+    payload=PayloadPolicy(),
 )
 
 
