@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from horsies.codec.text import encode_json
 from horsies.config.app import AppConfig
+from horsies.config.unique import Unique
 from horsies.db.queries.declarations import Declarations, TaskDeclaration
 from horsies.tasks.registry import Registry, TaskDefinition
 
@@ -30,4 +31,12 @@ def _declare(definition: TaskDefinition, priorities: Mapping[str, int]) -> TaskD
         parameter_names=encode_json(names).decode(),
         required_names=encode_json([name for name in names if name in signature.required]).decode(),
         defaults=signature.encode_defaults().decode(),
+        uniqueness=None if definition.unique is None else _describe(definition.unique, names),
     )
+
+
+def _describe(unique: Unique, parameters: list[str]) -> str:
+    """Return the uniqueness of a task as JSON, with the names of the compared parameters."""
+    by = parameters if unique.by is None else list(unique.by)
+    facts = {"by": by, "until": unique.until, "on_conflict": unique.on_conflict, "max_wait": unique.max_wait}
+    return encode_json(facts).decode()

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from uuid import UUID
 
 from horsies.config.retry import RetryPolicy
+from horsies.config.unique import Unique
 from horsies.db.queries.declarations import Declarations, TaskDeclaration, register_tasks
 from tests.support.sessions import Session, call
 
@@ -18,8 +20,10 @@ def declaration(
     priority: int = 100,
     retry: RetryPolicy | None = None,
     timeout_ms: int | None = None,
+    unique: Unique | None = None,
 ) -> TaskDeclaration:
     """Return what an app declares about a task ``add(a, b=2)``."""
+    compared = None if unique is None else {**asdict(unique), "by": list(unique.by or names)}
     return TaskDeclaration(
         task_name=name,
         queue=queue,
@@ -30,6 +34,7 @@ def declaration(
         parameter_names=json.dumps(list(names)),
         required_names=json.dumps(list(required)),
         defaults=json.dumps(dict.fromkeys([each for each in names if each not in required], 2)),
+        uniqueness=None if compared is None else json.dumps(compared),
     )
 
 

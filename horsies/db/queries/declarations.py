@@ -11,7 +11,7 @@ from horsies.db.operations import Call, many, nothing
 
 _REGISTER = (
     "select horsies.register_tasks(%s::uuid, %s, %s::text[], %s::text[], %s::text[], %s::int[], %s::text[], %s::int[],"
-    " %s::text[], %s::text[], %s::text[], %s::text[])"
+    " %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])"
 )
 _DIGEST_LENGTH = 32
 _VERSION_LENGTH = 12
@@ -31,6 +31,7 @@ class TaskDeclaration:
         parameter_names: the names of its parameters, as a JSON array.
         required_names: the names of those without a default, as a JSON array.
         defaults: the encoded defaults by parameter, as a JSON object. It lacks defaults that cannot be sent.
+        uniqueness: in what the task is unique, as a JSON object; None: any number of tasks may be live.
     """
 
     task_name: str
@@ -42,6 +43,7 @@ class TaskDeclaration:
     parameter_names: str
     required_names: str
     defaults: str
+    uniqueness: str | None
 
     @property
     def digest(self) -> str:
@@ -102,6 +104,7 @@ def register_tasks(worker_id: UUID | None, declared: Declarations) -> Call[None]
         [task.parameter_names for task in tasks],
         [task.required_names for task in tasks],
         [task.defaults for task in tasks],
+        [task.uniqueness for task in tasks],
     )
     return Call(_REGISTER, params, nothing)
 

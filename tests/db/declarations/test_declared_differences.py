@@ -34,9 +34,10 @@ def test_an_old_worker_differs_in_everything_that_is_declared(db: Session) -> No
         replace(
             declaration("mail", names=["a", "b", "c"], queue="emails", priority=3, retry=retry, timeout_ms=100),
             defaults="{}",
+            uniqueness="{}",
         ),
     )
-    everything = ["parameters", "defaults", "queue", "priority", "retry policy", "time-out"]
+    everything = ["parameters", "defaults", "queue", "priority", "retry policy", "time-out", "uniqueness"]
     assert call(db, declared_differences()) == [("mail", "2", "1", 2, everything)]
 
 

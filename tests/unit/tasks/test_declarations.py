@@ -21,6 +21,7 @@ from horsies import (
     TaskDefinitionError,
     TaskError,
     TaskResult,
+    Unique,
 )
 from horsies.db.queries.declarations import TaskDeclaration
 from horsies.tasks.declarations import declarations_of
@@ -61,6 +62,27 @@ def declared(app: Horsies) -> TaskDeclaration:
     return found
 
 
+@pytest.mark.parametrize(
+    ("unique", "declared_as"),
+    [
+        (Unique(), {"by": ["a", "b"], "until": "started", "on_conflict": "keep", "max_wait": None}),
+        (
+            Unique(by=("b",), on_conflict="replace", max_wait=5),
+            {"by": ["b"], "until": "started", "on_conflict": "replace", "max_wait": 5},
+        ),
+    ],
+)
+def test_the_uniqueness_is_declared_with_the_names_of_parameters(unique: Unique, declared_as: dict[str, Any]) -> None:
+    app = Horsies(CONFIG)
+
+    @app.task("add", queue_name="emails", unique=unique)
+    def add(a: int, b: int = 2) -> Done:
+        return TaskResult(ok=None)
+
+    assert add.task_name == "add"
+    assert json.loads(declared(app).uniqueness or "null") == declared_as
+
+
 def test_a_task_is_declared_with_its_options() -> None:
     app = Horsies(CONFIG)
 
@@ -75,6 +97,7 @@ def test_a_task_is_declared_with_its_options() -> None:
     assert json.loads(found.parameter_names) == ["to", "subject", "copies", "count"]
     assert json.loads(found.required_names) == ["to", "subject"]
     assert json.loads(found.defaults) == {"copies": None, "count": 1}
+    assert found.uniqueness is None
     schema = json.loads(found.parameters)
     assert (schema["type"], schema["required"], schema["additionalProperties"]) == ("object", ["to", "subject"], False)
     assert {name: each.get("type") for name, each in schema["properties"].items()} == {

@@ -1,9 +1,10 @@
 -- Purpose: Send a task from SQL, in the transaction of the caller. Returns the id of the task. The queue, the
--- priority, the retry policy and the time-out are those that an app has declared (`register_tasks`), unless arguments
--- say otherwise. A task that no app has declared needs a queue, and its arguments are not checked. A worker is
--- notified when the transaction is committed, unless `wake` is false. Null stands for the default of any argument
--- that has one, except `args`.
--- Locks: the task's row; with an idempotency key, those of `enqueue_once`.
+-- priority, the retry policy, the time-out and the uniqueness are those that an app has declared (`register_tasks`),
+-- unless arguments say otherwise. A task that no app has declared needs a queue, and its arguments are not checked. If
+-- the idempotency key belongs to an earlier send, or a live task is kept or replaced, the id is that of this task. A
+-- worker is notified when the transaction is committed, unless `wake` is false or nothing was sent. Null
+-- stands for the default of any argument that has one, except `args`.
+-- Locks: the task's row; those of `enqueue_once` if there is a key or the task is unique.
 -- Called by: users, in SQL.
 -- Granted to: producer, worker.
 create function horsies.send(
@@ -15,12 +16,14 @@ security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 declare
     clock constant timestamptz := horsies.now();
-    new_id uuid := horsies.new_task_id(clock);
+    new_id constant uuid := horsies.new_task_id(clock);
     declared horsies.declarations;
     chosen_queue text;
     chosen_priority int;
-    delay_seconds double precision;
-    deadline timestamptz;
+    delay_seconds constant double precision := extract(epoch from greatest(clock + delay, clock) - clock);
+    deadline constant timestamptz := case when good_until is not null   -- within the years that Python can read
+        then greatest('0001-01-02 00:00:00+00', least(good_until, '9999-12-30 00:00:00+00')) end;
+    answer record;
 begin
     perform horsies.check_send(task, args, queue, priority, delay, idempotency_key, key);
     select d.* into declared from horsies.declarations d where d.task_name = send.task and d.is_current;
@@ -35,15 +38,16 @@ begin
     end if;
     chosen_queue := coalesce(queue, declared.queue);
     chosen_priority := coalesce(priority, horsies.default_priority(task, chosen_queue));
-    delay_seconds := extract(epoch from greatest(clock + delay, clock) - clock);
-    if good_until is not null then      -- within the years that Python can read
-        deadline := greatest('0001-01-02 00:00:00+00', least(good_until, '9999-12-30 00:00:00+00'));
-    end if;
-    if idempotency_key is not null then
-        new_id := horsies.send_once(
+    if idempotency_key is not null or declared.uniqueness is not null then
+        select * into answer from horsies.send_once(
             new_id, task, chosen_queue, chosen_priority, args, delay_seconds, deadline, declared.retry_policy,
-            declared.timeout_ms, idempotency_key);
-    elsif horsies.enqueue(
+            declared.timeout_ms, idempotency_key, declared.uniqueness, declared.defaults);
+        if wake is not false and answer.verdict <> 'existing' then
+            perform horsies.notify_wake_within();
+        end if;
+        return answer.task_id;
+    end if;
+    if horsies.enqueue(
         new_id, task, chosen_queue, chosen_priority, args, '', delay_seconds, deadline, declared.retry_policy,
         declared.timeout_ms, false
     ) <> 'sent' then

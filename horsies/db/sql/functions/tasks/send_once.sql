@@ -1,36 +1,47 @@
--- Purpose: Send a task from SQL with an idempotency key. Returns the id of the task that stands for the send: the new
--- one, or the one that was sent before with this key. Refuses a key that was used with other arguments.
+-- Purpose: Send a task with an idempotency key or a unique task from SQL, or raise an error that says why it was
+-- refused. Returns the task that stands for the send, and the verdict of `enqueue_once`. `uniqueness` is that of the
+-- declaration; null means that the task is not unique.
 -- Locks: those of `enqueue_once`.
 -- Called by: send.
 -- Granted to: nobody.
 create function horsies.send_once(
-    new_id uuid, name text, queue_name text, task_priority int, arguments json, delay_seconds double precision,
-    deadline timestamptz, retries json, timeout int, idempotency_key text
-) returns uuid
+    new_id uuid, task text, queue text, priority int, args json, delay_seconds double precision, deadline timestamptz,
+    retries json, timeout int, idempotency_key text, uniqueness json, defaults json
+) returns table (task_id uuid, verdict text)
 language plpgsql as $function$
 declare
-    answer record;
+    names constant text[] := array(select json_array_elements_text(uniqueness -> 'by'));
+    until constant text := uniqueness ->> 'until';
 begin
-    select e.task_id, e.verdict into strict answer
+    select e.task_id, e.verdict into task_id, verdict
     from horsies.enqueue_once(
-        array[new_id], array[name], array[queue_name], array[task_priority], array[arguments::text],
-        array[''::bytea], array[coalesce(delay_seconds, 0)], array[deadline], array[retries::text], array[timeout],
-        false, true, array[idempotency_key], array[null::text], array[null::text], array[null::text],
-        array[null::double precision]) as e;
-    if answer.verdict in ('sent', 'existing') then
-        return answer.task_id;
-    elsif answer.verdict = 'other_args' then
-        raise exception 'the idempotency key % belongs to the task %, which has other arguments',
-            quote_literal(idempotency_key), answer.task_id
-            using errcode = 'unique_violation',
-                  hint = 'Use another key, or send the arguments with which the key was first used.';
-    elsif answer.verdict = 'isolation' then
-        raise exception 'a send with an idempotency key needs a READ COMMITTED transaction, this one is %',
-            upper(current_setting('transaction_isolation'))
-            using errcode = 'feature_not_supported',
-                  hint = 'Set the isolation level of the transaction to READ COMMITTED, or omit the key.';
-    end if;
-    raise exception 'the new id % belongs to another task', new_id
-        using errcode = 'unique_violation', hint = 'Send the task again.';
+        array[new_id], array[task], array[queue], array[priority], array[args::text], array[''::bytea],
+        array[delay_seconds], array[deadline], array[retries::text], array[timeout], false,
+        true, array[idempotency_key],
+        array[case when uniqueness is not null then horsies.compared_arguments(args, names, defaults) end],
+        array[until], array[uniqueness ->> 'on_conflict'],
+        array[(uniqueness ->> 'max_wait')::double precision]) as e;
+    case verdict
+        when 'isolation' then
+            raise exception 'idempotency keys and unique tasks need a READ COMMITTED transaction, this one is %',
+                upper(current_setting('transaction_isolation'))
+                using errcode = 'feature_not_supported',
+                      hint = 'Set the isolation level of the transaction to READ COMMITTED.';
+        when 'other_args' then
+            raise exception 'the idempotency key % belongs to the task %, which has other arguments',
+                quote_literal(idempotency_key), task_id
+                using errcode = 'unique_violation',
+                      hint = 'Use another key, or send the arguments with which the key was first used.';
+        when 'duplicate' then
+            raise exception 'the unique task % % already, as the task %', quote_literal(task),
+                case until when 'ended' then 'waits or runs' else 'waits' end, task_id
+                using errcode = 'unique_violation',
+                      hint = 'Send the task when the existing one has ' || until || '.';
+        when 'mismatch' then
+            raise exception 'the new id % belongs to another task', new_id
+                using errcode = 'unique_violation', hint = 'Send the task again.';
+        else
+            return next;
+    end case;
 end
 $function$;
