@@ -17,6 +17,7 @@ from pathlib import Path
 import bench_flows
 import bench_notices
 import bench_tasks
+import bulk
 import crowd
 import floor
 import psutil
@@ -46,6 +47,7 @@ class Size:
     runs: int
     drained: int
     sent: int
+    bulk: int
     idle_s: float
     latencies: int
     crowd: int
@@ -53,8 +55,18 @@ class Size:
     flows: int
 
 
-FULL = Size(runs=5, drained=10_000, sent=3_000, idle_s=10.0, latencies=300, crowd=1_000_000, lasting=50_000, flows=100)
-QUICK = Size(runs=1, drained=300, sent=100, idle_s=0.5, latencies=50, crowd=1_000, lasting=500, flows=5)
+FULL = Size(
+    runs=5,
+    drained=10_000,
+    sent=3_000,
+    bulk=10_000,
+    idle_s=10.0,
+    latencies=300,
+    crowd=1_000_000,
+    lasting=50_000,
+    flows=100,
+)
+QUICK = Size(runs=1, drained=300, sent=100, bulk=1_000, idle_s=0.5, latencies=50, crowd=1_000, lasting=500, flows=5)
 
 
 def drain_sync(url: str, size: Size) -> None:
@@ -297,6 +309,7 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "drain_async": drain_async,
     "send": send,
     "senders": lambda url, size: senders.senders(url, size.runs, size.sent),
+    "bulk": lambda url, size: bulk.bulk(url, size.runs, size.bulk),
     "latency": latency,
     "latency_in_notices": latency_in_notices,
     "startup": startup,

@@ -20,6 +20,8 @@ def test_every_benchmark_runs_and_prints_its_numbers() -> None:
         "drain async",
         "send",
         "send, floor",
+        "send_many of 1,000 tasks",
+        "send_many of 1,000 tasks, floor",
         "latency p50",
         "latency p99",
         "latency p50, results in notices",

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries.worker import Fence
 from tests.support.databases import new_database
-from tests.support.factories import DrivenWorker, done, enqueue, expire, failed, numbered_id, reap, request
+from tests.support.factories import DrivenWorker, batch_of, done, enqueue, expire, failed, numbered_id, reap, request
 from tests.support.server import Server
 from tests.support.sessions import Session, call, open_session
 
@@ -258,6 +258,31 @@ def test_a_first_send_looks_nowhere_else(full: Session) -> None:
     assert reads.blocks < 30
 
 
+def send_many(session: Session, count: int, *, replay: bool = False) -> None:
+    """Send tasks of five kinds."""
+    wanted = [request(priority=1 + number % 5) for number in range(count)]
+    assert call(session, task_queries.enqueue_many(batch_of(wanted), replay=replay)) is None
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_a_first_send_of_many_tasks_looks_nowhere_else(full: Session, count: int) -> None:
+    with reading(full) as reads:
+        send_many(full, count)
+    assert reads.whole_tables == set()
+    assert reads.indexes == {"tasks_pkey": count}
+    assert reads.blocks < 100 + 30 * count
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_a_replay_of_many_tasks_looks_for_each_by_key(full: Session, count: int) -> None:
+    with reading(full) as reads:
+        send_many(full, count, replay=True)
+    assert reads.whole_tables == set()
+    assert all(index.endswith("_pkey") for index in reads.indexes)
+    assert reads.rows < 10 + 2 * count
+    assert reads.blocks < 300 + 80 * count  # includes a search of each partition of the history
+
+
 LOOKS: dict[str, Callable[[Session, UUID], object]] = {
     "replay": lambda session, task_id: enqueue(session, request(task_id), replay=True),
     "task_result": lambda session, task_id: call(session, task_queries.task_result(task_id)),
@@ -347,3 +372,20 @@ def test_a_claim_walks_its_index_in_order_and_joins_by_key(full: Session, queues
     }
     sorts = [node for plan in found for node in nodes(plan) if node["Node Type"] == "Sort"]
     assert all(node["Actual Rows"] <= 60 for node in sorts)  # the rows that a claim of ten reads
+
+
+@pytest.mark.parametrize("replay", [False, True], ids=["first send", "replay"])
+def test_the_plans_of_a_send_of_many_tasks_read_each_row_once(full: Session, *, replay: bool) -> None:
+    found = plans(full)
+
+    def rows_read(count: int) -> float:
+        found.clear()
+        send_many(full, count, replay=replay)
+        read = [node for plan in found for node in nodes(plan) if node["Actual Loops"] > 0]
+        assert {"ModifyTable", "Hash Join"} <= {node["Node Type"] for node in read}
+        assert "Seq Scan" not in {node["Node Type"] for node in read}
+        assert max(node["Actual Loops"] for node in read) == 1  # a nested loop would read its inner side for each row
+        return sum(node["Actual Rows"] for node in read)
+
+    few = rows_read(100)
+    assert rows_read(1000) <= 10 * few
