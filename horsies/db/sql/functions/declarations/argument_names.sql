@@ -6,7 +6,7 @@
 -- Called by: check_arguments.
 -- Granted to: nobody.
 create function horsies.argument_names(args json) returns text[]
-language sql immutable as $function$
+language sql stable as $function$
     select array(select json_object_keys(
         case when strpos(args::text, chr(92) || 'u0000') = 0 then args
              else replace(replace(args::text, chr(92) || chr(92), chr(92) || 'u005c'),

@@ -9,7 +9,7 @@
 -- Called by: send_once.
 -- Granted to: nobody.
 create function horsies.compared_arguments(args json, names text[], defaults json) returns text
-language plpgsql immutable as $function$
+language plpgsql stable as $function$
 declare
     backslash constant text := chr(92);
     nul constant text := backslash || 'u0000';

@@ -9,7 +9,7 @@
 -- Called by: claim_key, enqueue_once.
 -- Granted to: nobody.
 create function horsies.json_digest(document text) returns bytea
-language plpgsql immutable as $function$
+language plpgsql stable as $function$
 declare
     normal text;
 begin
