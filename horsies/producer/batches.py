@@ -1,7 +1,7 @@
 """The encoding of the items of ``send_many`` into batches."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeIs, cast
 from uuid import UUID
@@ -10,11 +10,12 @@ from uuid_utils.compat import uuid7
 
 from horsies.codec.adapters import CodecError
 from horsies.codec.problems import show_value
+from horsies.codec.wire import encode_json
 from horsies.codes import TaskSendErrorCode
-from horsies.db.queries.tasks import EnqueueBatch, TaskKind
+from horsies.db.queries.tasks import EnqueueBatch, TaskKind, UniqueRequest
 from horsies.producer.calls import TaskCall, handle_maker
 from horsies.producer.handle import TaskHandle
-from horsies.producer.once import unique_of
+from horsies.producer.once import encode_unique, request_facts, unique_of, wrong_key, wrong_unique
 from horsies.producer.payloads import LargeArguments, wrong_size
 from horsies.producer.send import (
     Producer,
@@ -98,6 +99,9 @@ class BatchBuilder:
         self._args: list[bytes] = []
         self._fingerprints: list[bytes] = []
         self._kind_numbers: list[int] = []
+        self._keys: list[str | None] = []
+        self._uniques: list[UniqueRequest | None] = []
+        self._is_once = False
         self._numbers: dict[TaskKind, int] = {}
         self._special: dict[TaskKind, _PreparedKind] = {}
         self._last: tuple[TaskKind | None, int] = (None, 0)
@@ -106,7 +110,7 @@ class BatchBuilder:
     def accept(self, item: object) -> bool:
         """Encode an item. Return False if a batch is full, which `take_full` returns, or if the item is refused."""
         try:
-            prepared, args = self._encode(item)
+            prepared, args, key, unique = self._encode(item)
         except _ItemError as refused:
             index = len(self.handles)
             message = f"item {index}: {refused.error.message}"
@@ -115,7 +119,7 @@ class BatchBuilder:
         has_room = not self._ids or (len(self._ids) < MOST_TASKS and self._size + len(args) <= MOST_BYTES)
         if not has_room:
             self._full = self.build()
-        self._add(prepared, args)
+        self._add(prepared, args, key, unique)
         return has_room
 
     def take_full(self) -> EnqueueBatch:
@@ -135,17 +139,37 @@ class BatchBuilder:
             kind_numbers="{" + ",".join(map(str, self._kind_numbers)) + "}",
             kinds=tuple(self._numbers),
             count=len(self._ids),
+            keys=tuple(self._keys) if self._is_once else (),
+            uniques=tuple(self._uniques) if self._is_once else (),
         )
         self._clear()
         return batch
 
-    def _add(self, prepared: _PreparedKind, args: bytes) -> None:
+    def set_tasks(self, index: int, names: Sequence[str], ids: Sequence[UUID]) -> None:
+        """Make handles of other tasks that stand for items.
+
+        Args:
+            index: The index of the first item.
+            names: The names of the tasks of the items.
+            ids: The ids of the tasks.
+        """
+        makers = {definition.name: make for definition, make in self._handle_makers.items()}
+        for place, (name, task_id) in enumerate(zip(names, ids, strict=True), index):
+            if self.handles[place].task_id != str(task_id):
+                self.handles[place] = makers[name](task_id)
+
+    def _add(self, prepared: _PreparedKind, args: bytes, key: str | None, unique: UniqueRequest | None) -> None:
         kind, number = self._last
         if kind is not prepared.kind:
             number = self._numbers.setdefault(prepared.kind, len(self._numbers) + 1)
             self._last = (prepared.kind, number)
         fingerprint = prepared.head.copy()
         fingerprint.update(args)
+        if key is not None or unique is not None:
+            self._is_once = True
+            fingerprint.update(b"\n" + encode_json(request_facts(key, unique)))
+        self._keys.append(key)
+        self._uniques.append(unique)
         task_id = uuid7()
         self._ids.append(task_id.hex)
         self._args.append(args)
@@ -154,14 +178,15 @@ class BatchBuilder:
         self._size += len(args)
         self.handles.append(prepared.make_handle(task_id))
 
-    def _encode(self, item: object) -> tuple[_PreparedKind, bytes]:
-        definition, prepared = self._definition, None
+    def _encode(self, item: object) -> tuple[_PreparedKind, bytes, str | None, UniqueRequest | None]:
+        definition, prepared, options = self._definition, None, self._options
         args: tuple[object, ...] = ()
         kwargs: Mapping[str, object] = {}
         if _is_call(item):
             self._check_call(item)
             definition, args, kwargs = item.definition, item.args, item.kwargs
-            prepared = self._prepare_special(item) if item.options else None
+            options = replace(options, **cast("dict[str, Any]", item.options))
+            prepared = self._prepare_special(definition, options) if item.options else None
         elif definition is None:
             msg = f"expected a call, made with task.args(…), got {show_value(item)}"
             raise _refuse(msg, CodecError((), msg))  # so that the log does not show the item
@@ -176,13 +201,14 @@ class BatchBuilder:
             raise _refuse(msg, CodecError((), msg))  # so that the log does not show the item
         try:
             encoded = definition.signature.encode_call(args, kwargs)
+            unique = encode_unique(definition, unique_of(definition, options.unique), args, kwargs)
         except CodecError as error:
             raise _refuse(str(error), error) from error
         too_large = wrong_size(self._producer.payload, definition.name, len(encoded))
         if too_large is not None:
             raise _ItemError(TaskSendError(TaskSendErrorCode.PAYLOAD_TOO_LARGE, too_large))
         self.large.note(definition.name, len(encoded))
-        return prepared or self._prepare(definition), encoded
+        return prepared or self._prepare(definition), encoded, options.idempotency_key, unique
 
     def _check_call(self, call: TaskCall[Any, Any]) -> None:
         if call.producer is not self._producer:
@@ -203,25 +229,21 @@ class BatchBuilder:
             prepared = self._plain[definition] = self._make(definition, self._kind(definition, self._options))
         return prepared
 
-    def _prepare_special(self, call: TaskCall[Any, Any]) -> _PreparedKind:
+    def _prepare_special(self, definition: TaskDefinition, options: TaskSendOptions) -> _PreparedKind:
         """Return the kind of a call with options of its own."""
-        options = replace(self._options, **cast("dict[str, Any]", call.options))
         wrong = wrong_options(options)
         if wrong is not None:
             raise _refuse(wrong)
-        kind = self._kind(call.definition, options)
+        kind = self._kind(definition, options)
         prepared = self._special.get(kind)
         if prepared is None:
-            prepared = self._special[kind] = self._make(call.definition, kind)
+            prepared = self._special[kind] = self._make(definition, kind)
         return prepared
 
     def _kind(self, definition: TaskDefinition, options: TaskSendOptions) -> TaskKind:
-        if options.idempotency_key is not None or unique_of(definition, options.unique) is not None:
-            msg = (
-                f"send_many cannot send the task {definition.name!r} with an idempotency key or as a unique task: "
-                "send it by itself with send()"
-            )
-            raise _refuse(msg)
+        wrong = wrong_key(options.idempotency_key) or wrong_unique(definition, options.unique)
+        if wrong is not None:
+            raise _refuse(wrong)
         default = self._producer.queue_priorities[definition.queue_name]
         return TaskKind(
             task_name=definition.name,

@@ -15,10 +15,12 @@ from horsies.codec.problems import CodecError, show_value
 from horsies.codes import TaskSendErrorCode
 from horsies.db.operations import (
     UNSET,
+    Call,
     CallFailedError,
     CallRefusedError,
     Feed,
     Items,
+    Notice,
     Operation,
     Pause,
     Rollback,
@@ -26,10 +28,11 @@ from horsies.db.operations import (
     Within,
 )
 from horsies.db.queries import tasks as task_queries
-from horsies.db.queries.tasks import EnqueueBatch
+from horsies.db.queries.tasks import EnqueueBatch, SendAnswer
 from horsies.db.queries.worker import notify_wake
 from horsies.producer.batches import BatchBuilder
 from horsies.producer.handle import TaskHandle
+from horsies.producer.once import REFUSALS, describe_refusal
 from horsies.producer.send import (
     RESEND_PAUSES_S,
     BulkSendPayload,
@@ -107,11 +110,15 @@ class _CallersSend:
         self._connection = connection
         self._builder = builder
         self._has_savepoint = False
+        self._sent = 0
 
     def run(self, items: Items) -> Operation[TaskSendResult[Handles]]:
         """Send all items."""
         try:
             return (yield from self._send(items))
+        except _RefusedItemError as refused:
+            yield from self._undo()
+            return Err(refused.error)
         except CallRefusedError as refusal:
             return invalid(refusal.message, refusal)
         except CallFailedError as failure:
@@ -131,16 +138,21 @@ class _CallersSend:
             if not self._has_savepoint:
                 yield task_queries.set_savepoint(connection)
                 self._has_savepoint = True
-            yield task_queries.enqueue_many(batch, replay=False, connection=connection)
+            yield from self._send_batch(batch, None)
         if builder.error is not None:
             yield from self._undo()
             return Err(builder.error)
         if builder.handles:
             batch = builder.build()
-            yield task_queries.enqueue_many(batch, replay=False, hint=notify_wake(), connection=connection)
+            yield from self._send_batch(batch, notify_wake())
         if self._has_savepoint:
             yield task_queries.release_savepoint(connection)
         return Ok(builder.handles)
+
+    def _send_batch(self, batch: EnqueueBatch, hint: Notice | None) -> Operation[None]:
+        reply: Any = yield _enqueue(batch, replay=False, hint=hint, connection=self._connection)
+        self._builder.set_tasks(self._sent, names_of(batch), _tasks_of(batch, reply, self._sent))
+        self._sent += batch.count
 
     def _undo(self) -> Operation[None]:
         """Undo the batches, and remove the savepoint, which would hide that of an outer ``send_many``."""
@@ -149,8 +161,8 @@ class _CallersSend:
             yield task_queries.release_savepoint(self._connection)
 
 
-class _MismatchError(Exception):
-    """A task of a replay has the id of another request."""
+class _RefusedItemError(Exception):
+    """The database has refused an item."""
 
     def __init__(self, error: TaskSendError) -> None:
         super().__init__(error.message)
@@ -169,6 +181,7 @@ class _PooledSend:
         self._kept: list[EnqueueBatch] | None = []
         self._transaction = Transaction()
         self._failure: CallFailedError | None = None
+        self._sent = 0
         self._pauses = iter(RESEND_PAUSES_S if producer.resend_on_transient_err else ())
 
     def run(self, items: Items) -> Operation[TaskSendResult[Handles]]:
@@ -185,7 +198,7 @@ class _PooledSend:
             failed_before = self._failure is not None
             if builder.handles:
                 yield from self._send(builder.build(), is_last=True)
-        except _MismatchError as mismatch:
+        except _RefusedItemError as mismatch:
             yield Rollback(self._transaction)
             return Err(mismatch.error)
         except CallRefusedError as refusal:
@@ -201,17 +214,13 @@ class _PooledSend:
 
     def _send(self, batch: EnqueueBatch, *, is_last: bool) -> Operation[None]:
         """Send a batch, unless an earlier one has failed. If it fails, replay all batches while that is configured."""
-        is_first = self._kept == []
+        is_first, index = self._kept == [], self._sent
+        self._sent += batch.count
         self._keep(batch)
         if self._failure is not None:
             return
         try:
-            if not is_last:
-                yield Within(self._transaction, [task_queries.enqueue_many(batch, replay=False)])
-            elif is_first:
-                yield task_queries.enqueue_many(batch, replay=False, hint=notify_wake())
-            else:
-                yield Within(self._transaction, [task_queries.enqueue_many(batch, replay=False)], notify_wake())
+            yield from self._send_first(batch, index, is_first=is_first, is_last=is_last)
         except CallFailedError as failure:
             self._failure = failure
         while self._failure is not None and self._failure.retryable and self._kept is not None:
@@ -220,10 +229,27 @@ class _PooledSend:
                 return
             yield Pause(pause)
             try:
-                yield from replay(self._transaction, self._kept, commit=is_last)
+                tasks = yield from replay(self._transaction, self._kept, commit=is_last)
+                names = [name for each in self._kept for name in names_of(each)]
+                self._builder.set_tasks(0, names, tasks)
                 self._failure = None
             except CallFailedError as failure:
                 self._failure = failure
+
+    def _send_first(self, batch: EnqueueBatch, index: int, *, is_first: bool, is_last: bool) -> Operation[None]:
+        """Send a batch for the first time, and commit the transaction after the last one."""
+        if not is_last:
+            replies: list[Any] = yield Within(self._transaction, [_enqueue(batch, replay=False)])
+        elif is_first:
+            replies = [(yield _enqueue(batch, replay=False, hint=notify_wake()))]
+        elif not batch.is_once:
+            replies = yield Within(self._transaction, [_enqueue(batch, replay=False)], notify_wake())
+        else:  # the answer may be a refusal, so it is read before the commit
+            replies = yield Within(self._transaction, [_enqueue(batch, replay=False)])
+        if batch.is_once:
+            self._builder.set_tasks(index, names_of(batch), _tasks_of(batch, replies[0], index))
+            if is_last and not is_first:
+                yield Within(self._transaction, [], notify_wake())
 
     def _keep(self, batch: EnqueueBatch) -> None:
         if self._kept is not None:
@@ -249,25 +275,57 @@ class _PooledSend:
         return Err(TaskSendError(code, message, retryable, None, payload, failure.__cause__))
 
 
-def replay(transaction: Transaction, batches: Sequence[EnqueueBatch], *, commit: bool) -> Operation[None]:
-    """Send batches again. Tasks that exist or have ended are left alone.
+def replay(transaction: Transaction, batches: Sequence[EnqueueBatch], *, commit: bool) -> Operation[list[UUID]]:
+    """Send batches again, and return the tasks that stand for the items. Tasks that exist or have ended are left alone.
 
     Raises:
         CallFailedError: A call failed.
-        _MismatchError: A task has the id of another request.
+        _RefusedItemError: The database refuses an item.
     """
-    index = 0
+    tasks: list[UUID] = []
     for batch in batches:
-        replies: list[int | None] = yield Within(transaction, [task_queries.enqueue_many(batch, replay=True)])
-        position = replies[0]
-        if position is not None:
-            task_id = ids_of(batch)[position - 1]
-            message = f"item {index + position - 1}: the id {task_id} belongs to another request"
-            code = TaskSendErrorCode.PAYLOAD_MISMATCH
-            raise _MismatchError(TaskSendError(code, message, task_id=str(task_id), item_index=index + position - 1))
-        index += batch.count
+        replies: list[Any] = yield Within(transaction, [_enqueue(batch, replay=True)])
+        tasks += _tasks_of(batch, replies[0], len(tasks))
     if commit:
         yield Within(transaction, [], notify_wake())
+    return tasks
+
+
+def _enqueue(batch: EnqueueBatch, *, replay: bool, hint: Notice | None = None, connection: object = UNSET) -> Call[Any]:
+    """Send a batch by the function that its tasks need; see `_tasks_of` about the reply."""
+    if batch.is_once:
+        return task_queries.enqueue_once(batch.requests(), replay=replay, hint=hint, connection=connection)
+    return task_queries.enqueue_many(batch, replay=replay, hint=hint, connection=connection)
+
+
+def _tasks_of(batch: EnqueueBatch, reply: Any, index: int) -> list[UUID]:
+    """Return the tasks that stand for the items of a batch, by the reply of the database.
+
+    Args:
+        batch: The batch.
+        reply: The answers of `enqueue_once`, or the position of a mismatch that `enqueue_many` has found, or None.
+        index: The index of its first item.
+
+    Raises:
+        _RefusedItemError: The database has refused an item.
+    """
+    if not batch.is_once:
+        if reply is None:
+            return ids_of(batch)
+        reply = [SendAnswer(reply, ids_of(batch)[reply - 1], "mismatch")]
+    answers: list[SendAnswer] = reply
+    code = REFUSALS.get(answers[0].verdict)
+    if code is None:
+        return [each.task_id for each in answers if each.task_id is not None]
+    place, task_id, _ = answers[0]
+    if task_id is None:  # the isolation level, which is no fault of an item
+        raise _RefusedItemError(TaskSendError(code, describe_refusal(batch.requests()[0], answers[0])))
+    item = index + place - 1
+    if batch.is_once:
+        reason = describe_refusal(batch.requests()[place - 1], answers[0])
+    else:
+        reason = f"the id {task_id} belongs to another request"
+    raise _RefusedItemError(TaskSendError(code, f"item {item}: {reason}", task_id=str(task_id), item_index=item))
 
 
 def ids_of(batch: EnqueueBatch) -> list[UUID]:
@@ -287,7 +345,9 @@ def batches_sha(batches: Sequence[EnqueueBatch]) -> str:
         for part in (batch.ids.encode(), batch.args, batch.fingerprints, batch.kind_numbers.encode()):
             found.update(len(part).to_bytes(8))
             found.update(part)
-        found.update(repr(batch.kinds).encode())
+        found.update(repr((batch.kinds, batch.keys, batch.uniques)).encode())
+        for unique in batch.uniques:
+            found.update(b"" if unique is None else unique.args)
     return found.hexdigest()
 
 
@@ -313,14 +373,14 @@ def _resend_many(
     payload = cast("BulkSendPayload", error.payload)
     transaction = Transaction()
     try:
-        yield from replay(transaction, payload.batches, commit=True)
-    except _MismatchError as mismatch:
+        tasks = yield from replay(transaction, payload.batches, commit=True)
+    except _RefusedItemError as mismatch:
         yield Rollback(transaction)
         return Err(replace(mismatch.error, payload=payload))
     except CallFailedError as failure:
         return Err(replace(error, message=failure.message, retryable=failure.retryable, exception=failure.__cause__))
-    pairs = ((names_of(batch), ids_of(batch)) for batch in payload.batches)
-    return Ok([make_handle(*each) for names, ids in pairs for each in zip(names, ids, strict=True)])
+    names = [name for batch in payload.batches for name in names_of(batch)]
+    return Ok([make_handle(*each) for each in zip(names, tasks, strict=True)])
 
 
 def _wrong_replay(error: TaskSendError, name: str | None) -> Err[TaskSendError] | None:

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from horsies.codec.wire import ResultCodec
+from horsies.config.unique import Unique
 from horsies.db.operations import UNSET, Runner, Unset
 from horsies.producer.handle import TaskHandle
 from horsies.producer.send import Producer, TaskSendOptions
@@ -55,6 +56,8 @@ class TaskCall[T, E: TaskError = TaskError]:
         good_until: datetime | Unset | None = UNSET,
         delay: float | Unset = UNSET,
         priority: int | Unset | None = UNSET,
+        idempotency_key: str | Unset | None = UNSET,
+        unique: Unique | Unset | None = UNSET,
     ) -> "TaskCall[T, E]":
         """Return the same call with options of its own, which take precedence over those of ``send_many``.
 
@@ -62,8 +65,16 @@ class TaskCall[T, E: TaskError = TaskError]:
             good_until: An aware datetime. If the task was not started by then, it ends EXPIRED. None: no expiry.
             delay: Seconds until the task may be claimed.
             priority: 1 (highest) to 100; None: the priority of the queue.
+            idempotency_key: A later send of the same task with this key returns the same task; None: no key.
+            unique: Of which tasks at most one may be live; None: any number.
         """
-        given = {"good_until": good_until, "delay": delay, "priority": priority}
+        given = {
+            "good_until": good_until,
+            "delay": delay,
+            "priority": priority,
+            "idempotency_key": idempotency_key,
+            "unique": unique,
+        }
         options = {**self.options, **{name: value for name, value in given.items() if value is not UNSET}}
         return TaskCall(self.producer, self.definition, options, self.args, self.kwargs)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from horsies.codec.problems import show_value
+from horsies.codes import TaskSendErrorCode
 from horsies.config.unique import Unique
 from horsies.db.operations import UNSET, Unset
 from horsies.db.queries.tasks import EnqueueRequest, SendAnswer, UniqueRequest
@@ -12,6 +13,15 @@ _MOST_KEY_BYTES = 512
 
 DEADLOCK, LOCK_TIMEOUT = "40P01", "55P03"
 """The codes with which the server ends the wait for another transaction that has the key or the unique task."""
+
+
+REFUSALS = {
+    "mismatch": TaskSendErrorCode.PAYLOAD_MISMATCH,
+    "other_args": TaskSendErrorCode.PAYLOAD_MISMATCH,
+    "duplicate": TaskSendErrorCode.DUPLICATE,
+    "isolation": TaskSendErrorCode.VALIDATION_FAILED,
+}
+"""The error code for each verdict with which the database refuses a send."""
 
 
 def wrong_key(key: object) -> str | None:
@@ -73,12 +83,11 @@ def describe_refusal(request: EnqueueRequest, answer: SendAnswer) -> str:
             )
 
 
-def request_facts(request: EnqueueRequest) -> dict[str, object]:
+def request_facts(key: str | None, unique: UniqueRequest | None) -> dict[str, object]:
     """Return what the fingerprint of a request with a key or of a unique task contains in addition."""
     facts: dict[str, object] = {}
-    if request.idempotency_key is not None:
-        facts["idempotency_key"] = request.idempotency_key
-    if request.unique is not None:
-        unique = request.unique
+    if key is not None:
+        facts["idempotency_key"] = key
+    if unique is not None:
         facts["unique"] = [unique.args.decode(), unique.until, unique.on_conflict, unique.max_wait]
     return facts

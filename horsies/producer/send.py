@@ -341,7 +341,7 @@ def fingerprint_head(request: EnqueueRequest | TaskKind) -> bytes:
         "delay": request.delay,
         "good_until": None if request.good_until is None else request.good_until.timestamp(),
         "timeout_ms": request.timeout_ms,
-        **(once.request_facts(request) if isinstance(request, EnqueueRequest) else {}),
+        **(once.request_facts(request.idempotency_key, request.unique) if isinstance(request, EnqueueRequest) else {}),
     }
     return b"\n".join((encode_json(options), request.retry_policy or b"", b""))
 
@@ -445,17 +445,9 @@ def _enqueue[H](
     return Ok(make_handle(task_id))
 
 
-_REFUSALS = {
-    "mismatch": TaskSendErrorCode.PAYLOAD_MISMATCH,
-    "other_args": TaskSendErrorCode.PAYLOAD_MISMATCH,
-    "duplicate": TaskSendErrorCode.DUPLICATE,
-    "isolation": TaskSendErrorCode.VALIDATION_FAILED,
-}
-
-
 def _concluded[H](payload: TaskSendPayload, answer: SendAnswer, make_handle: Callable[[UUID], H]) -> TaskSendResult[H]:
     """Return the handle of the task that stands for a send, or why the database has refused the send."""
-    code = _REFUSALS.get(answer.verdict)
+    code = once.REFUSALS.get(answer.verdict)
     if code is None and answer.task_id is not None:
         return Ok(make_handle(answer.task_id))
     message = once.describe_refusal(payload.request, answer)

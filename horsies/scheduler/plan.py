@@ -146,7 +146,9 @@ def _plan(config: AppConfig, schedule: TaskSchedule, definition: TaskDefinition)
         timeout_ms=definition.timeout_ms,
         unique=unique,
     )
-    request = replace(request, fingerprint=_hash(*facts, *request_facts(request).values()))
+    request = replace(
+        request, fingerprint=_hash(*facts, *request_facts(request.idempotency_key, request.unique).values())
+    )
     definition_facts = (repr(schedule.pattern), type(schedule.pattern).__name__, schedule.timezone, is_enabled)
     return Plan(
         name=schedule.name,

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from horsies import Err, PostgresConfig, TaskSendError, TaskSendErrorCode, Unique
+from horsies.producer import batches
 from tests.producer import shop as shops
 from tests.producer.conftest import NewShop
 from tests.producer.shop import Do, Hand, Shop, task_id
@@ -143,24 +144,70 @@ class TestUnique:
         assert count(db) == 1
 
 
-class TestBulk:
-    """`send_many` says that it does not support these options, instead of ignoring them."""
+@pytest.fixture(params=[100, 2], ids=["one batch", "several batches"])
+def _batch_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "MOST_TASKS", request.param)
 
-    def test_such_an_item_is_refused(self, do: Do, shop: Shop, db: Session) -> None:
-        unique = shop.app.task("unique", unique=BY_A)(shops.add)
-        senders = [
-            unique,
-            shop.add.with_options(idempotency_key="k"),
-            shop.add.with_options(unique=BY_A),
+
+def ids_of(sent: Any) -> list[UUID]:
+    return [UUID(each.task_id) for each in sent.unwrap()]
+
+
+@pytest.mark.usefixtures("_batch_size")
+class TestBulk:
+    """Keys and unique tasks in `send_many`."""
+
+    def test_duplicates_act_in_the_order_of_the_items(self, do: Do, shop: Shop, db: Session) -> None:
+        unique = shop.app.task("unique", unique=REPLACE)(shops.add)
+        items = [
+            shop.add.args(1),
+            shop.add.args(1, 2).with_options(idempotency_key="k"),
+            unique.args(1, 5),
+            shop.add.args(1, b=2).with_options(idempotency_key="k", priority=1),
+            unique.args(1, 6),
+            unique.args(1, 7).with_options(unique=BY_A),
+            unique.args(1, 8).with_options(unique=None),
         ]
-        for sender in senders:
-            error = failure(do(sender.send_many, [(1,), (2,)]))
-            assert (error.code, error.item_index) == (TaskSendErrorCode.VALIDATION_FAILED, 0)
-            assert "with an idempotency key or as a unique task" in error.message
-        assert failure(do(shop.app.send_many, [shop.add.args(1), unique.args(1)])).item_index == 1
-        assert count(db) == 0
-        do(unique.with_options(unique=None).send_many, [(1,), (1,)]).unwrap()
+        plain, keyed, first, again, replaced, kept, other = ids_of(do(shop.app.send_many, items))
+        assert (again, replaced, kept) == (keyed, first, first)
+        assert set(column(db, "select id from horsies.tasks")) == {plain, keyed, first, other}
+        assert row(db, "tasks", first)["args"] == b'{"a":1,"b":6}'
+
+    def test_they_agree_with_single_sends(self, do: Do, shop: Shop, db: Session) -> None:
+        first = task_id(do(shop.add.with_options(idempotency_key="k").send, 1))
+        second = task_id(do(shop.add.with_options(unique=BY_A).send, 3))
+        items = [shop.add.args(2), shop.add.args(1).with_options(idempotency_key="k"), shop.add.args(3, 4)]
+        handles = ids_of(do(shop.add.with_options(unique=BY_A).send_many, items))
+        assert handles[1:] == [first, second]
+        assert ids_of(do(shop.add.with_options(idempotency_key="k").send_many, [(1,), (1,)])) == [first, first]
+        assert count(db) == 3
+
+    def test_a_refusal_names_the_item_and_sends_nothing(self, do: Do, shop: Shop, db: Session) -> None:
+        live = task_id(do(shop.add.with_options(unique=REJECT).send, 9))
+        used = task_id(do(shop.add.with_options(idempotency_key="k").send, 8))
+        items = [(1,), (2,), (3,), (9,), (4,)]
+        error = failure(do(shop.add.with_options(unique=REJECT).send_many, items))
+        assert (error.code, error.item_index, error.task_id) == (TaskSendErrorCode.DUPLICATE, 3, str(live))
+        assert error.message == f"item 3: the unique task add waits already, as the task {live}"
+        calls = [shop.add.args(1), shop.add.args(2), shop.add.args(7).with_options(idempotency_key="k")]
+        error = failure(do(shop.app.send_many, calls))
+        assert (error.code, error.item_index, error.task_id) == (TaskSendErrorCode.PAYLOAD_MISMATCH, 2, str(used))
         assert count(db) == 2
+
+    @pytest.mark.parametrize("options", [{"idempotency_key": ""}, {"unique": Unique(by=("x",))}])
+    def test_an_invalid_option_is_refused(self, do: Do, shop: Shop, db: Session, options: dict[str, Any]) -> None:
+        error = failure(do(shop.app.send_many, [shop.add.args(1), shop.add.args(1).with_options(**options)]))
+        assert (error.code, error.item_index) == (TaskSendErrorCode.VALIDATION_FAILED, 1)
+        assert count(db) == 0
+
+    def test_in_a_transaction_a_refusal_undoes_only_the_call(self, shop: Shop, db: Session, database_url: str) -> None:
+        with psycopg.connect(database_url) as connection:
+            sender = shop.add.with_options(connection=connection, unique=REJECT)
+            kept = ids_of(sender.send_many([(1,), (2,), (3,)]))
+            assert failure(sender.send_many([(4,), (5,), (6,), (3,)])).item_index == 3
+            kept += ids_of(sender.send_many([(4,)]))
+            assert count(db) == 0
+        assert set(column(db, "select id from horsies.tasks")) == set(kept)
 
 
 class TestInATransaction:
@@ -257,3 +304,13 @@ class TestReplays:
         hand.end(first)
         assert task_id(do(far_shop.add.retry_send, error)) == first
         assert count(db) == 0
+
+    def test_a_bulk_send_is_replayed(self, do: Do, far_shop: Shop, proxy: Proxy, db: Session) -> None:
+        used = task_id(do(far_shop.add.with_options(idempotency_key="k").send, 1))
+        proxy.cut_after(0, "to client")
+        calls = [far_shop.add.args(1).with_options(idempotency_key=key) for key in ("k", "l", "l")]
+        error = failure(do(far_shop.app.send_many, calls))
+        first = ids_of(do(far_shop.app.retry_send_many, error))
+        assert (first[0], first[1]) == (used, first[2])
+        assert ids_of(do(far_shop.app.retry_send_many, error)) == first
+        assert count(db) == 2

@@ -16,6 +16,7 @@ from horsies.db.queries.worker import notify_wake
 _MAX_BATCHED_BYTES = 16_384
 _ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
 _SAVEPOINT = "horsies_send_many"
+_WAKE = notify_wake()
 _ENQUEUE_MANY = (
     "select horsies.enqueue_many(%s::text::uuid[], %s::text, %s::bytea, %s::text::int[], %s::text[], %s::text[], "
     "%s::int[], %s::float8[], %s::timestamptz[], %s::text[], %s::int[], %s)"
@@ -101,7 +102,11 @@ def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = UNSET
 
 
 def enqueue_once(
-    requests: Sequence[EnqueueRequest], *, replay: bool, connection: object = UNSET
+    requests: Sequence[EnqueueRequest],
+    *,
+    replay: bool,
+    hint: Notice | None = _WAKE,
+    connection: object = UNSET,
 ) -> Call[list[SendAnswer]]:
     """Send tasks that may have idempotency keys and may be unique, all or none.
 
@@ -127,7 +132,7 @@ def enqueue_once(
         [None if each is None else each.on_conflict for each in uniques],
         [None if each is None else each.max_wait for each in uniques],
     )
-    return Call(_ENQUEUE_ONCE, params, _answers, notify_wake(), connection)
+    return Call(_ENQUEUE_ONCE, params, _answers, hint, connection)
 
 
 def _answers(rows: Rows) -> list[SendAnswer]:
@@ -161,6 +166,8 @@ class EnqueueBatch:
         kind_numbers: The number of the kind of each task, from 1, as an array in text form.
         kinds: The kinds of tasks.
         count: The number of tasks.
+        keys: The idempotency key of each task, or None; empty: no task has one, and none is unique.
+        uniques: What each task must be unique in, or None; as long as ``keys``.
     """
 
     ids: str
@@ -169,11 +176,44 @@ class EnqueueBatch:
     kind_numbers: str = field(repr=False)
     kinds: tuple[TaskKind, ...]
     count: int
+    keys: tuple[str | None, ...] = field(default=(), repr=False)
+    uniques: tuple[UniqueRequest | None, ...] = ()
+
+    @property
+    def is_once(self) -> bool:
+        """Whether a task has a key or is unique, so that the batch must be sent by `enqueue_once`."""
+        return bool(self.keys)
 
     @property
     def size(self) -> int:
         """The number of bytes that are sent for the tasks, without what their kinds need."""
-        return len(self.ids) + len(self.args) + len(self.fingerprints) + len(self.kind_numbers)
+        once = sum(len(key or "") for key in self.keys) + sum(len(each.args) for each in self.uniques if each)
+        return len(self.ids) + len(self.args) + len(self.fingerprints) + len(self.kind_numbers) + once
+
+    def requests(self) -> list[EnqueueRequest]:
+        """Return the tasks of a batch with keys or unique tasks one by one."""
+        ids, numbers = self.ids[1:-1].split(","), self.kind_numbers[1:-1].split(",")
+        found: list[EnqueueRequest] = []
+        for place, args in enumerate(self.args.split(b"\n")):
+            kind = self.kinds[int(numbers[place]) - 1]
+            fingerprint = self.fingerprints[place * 32 : place * 32 + 32]
+            found.append(
+                EnqueueRequest(
+                    UUID(hex=ids[place]),
+                    kind.task_name,
+                    kind.queue,
+                    kind.priority,
+                    args,
+                    fingerprint,
+                    kind.delay,
+                    kind.good_until,
+                    kind.retry_policy,
+                    kind.timeout_ms,
+                    self.keys[place],
+                    self.uniques[place],
+                )
+            )
+        return found
 
 
 def enqueue_many(
