@@ -533,3 +533,11 @@ def test_a_deadlock_names_the_process(db: Session, other: Session, in_background
 def test_the_wait_ends_after_five_seconds(db: Session) -> None:
     settings = scalar(db, "select proconfig from pg_proc where proname = 'enqueue_once'")
     assert "lock_timeout=5s" in settings
+
+
+def test_a_replay_of_several_replacements_of_a_task_changes_nothing(db: Session) -> None:
+    wanted = [request(unique=REPLACED, args=b'{"a":1,"n":%d}' % number) for number in range(3)]
+    first = wanted[0].task_id
+    assert [each.verdict for each in enqueue_once(db, *wanted)] == ["sent", "replaced", "replaced"]
+    assert [(each.task_id, each.verdict) for each in enqueue_once(db, *wanted, replay=True)] == [(first, "known")] * 3
+    assert row(db, "tasks", first)["args"] == b'{"a":1,"n":2}'

@@ -107,6 +107,18 @@ begin
             continue when verdicts[item.place] is not null;
             holder := case when item.unique_args is not null
                            then item.until || ':' || encode(horsies.json_digest(item.unique_args), 'hex') end;
+            if replay and holder is not null then   -- another item of the call may say which task it was
+                select task_ids[same.place] as task_id into answer
+                from unnest(names, unique_args, until) with ordinality as same (name, unique_args, until, place)
+                where verdicts[same.place] = 'known' and same.name = item.name and same.until = item.until
+                  and horsies.json_digest(same.unique_args) = horsies.json_digest(item.unique_args)
+                limit 1;
+                if found then
+                    task_ids[item.place] := answer.task_id;
+                    verdicts[item.place] := 'known';
+                    continue;
+                end if;
+            end if;
             select * into answer from horsies.insert_unique(
                 item.id, item.name, item.queue, item.priority, item.args, item.fingerprint, item.delay,
                 item.deadline, item.retry, item.timeout, replay, item.key,
