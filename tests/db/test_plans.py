@@ -14,7 +14,19 @@ from uuid_utils.compat import uuid7
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries.worker import Fence
 from tests.support.databases import new_database
-from tests.support.factories import DrivenWorker, batch_of, done, enqueue, expire, failed, numbered_id, reap, request
+from tests.support.factories import (
+    DrivenWorker,
+    batch_of,
+    done,
+    enqueue,
+    expire,
+    failed,
+    numbered_id,
+    reap,
+    request,
+    send_once,
+    unique,
+)
 from tests.support.server import Server
 from tests.support.sessions import Session, call, open_session
 
@@ -281,6 +293,22 @@ def test_a_replay_of_many_tasks_looks_for_each_by_key(full: Session, count: int)
     assert all(index.endswith("_pkey") for index in reads.indexes)
     assert reads.rows < 10 + 2 * count
     assert reads.blocks < 300 + 80 * count  # includes a search of each partition of the history
+
+
+@pytest.mark.parametrize(
+    ("on_conflict", "verdict"), [("keep", "existing"), ("replace", "replaced"), ("reject", "duplicate")]
+)
+def test_keys_and_unique_tasks_are_found_by_their_indexes(full: Session, on_conflict: str, verdict: str) -> None:
+    wanted = unique(on_conflict=on_conflict)
+    with reading(full) as reads:
+        verdicts = [send_once(full, request(key=key, unique=wanted))[0] for key in ("a", "a", "b")]
+    assert verdicts == ["sent", "existing", verdict]
+    assert reads.whole_tables == set()
+    assert reads.indexes.keys() >= {"tasks_pkey", "tasks_holds_unique", "idempotency_keys_pkey"}
+    others = reads.indexes.keys() - {"tasks_holds_unique", "replacements_by_request"}
+    assert all(index.endswith("_pkey") for index in others)
+    assert reads.rows < 20
+    assert reads.blocks < 400  # includes a search of each partition of the history for the id of the second task
 
 
 LOOKS: dict[str, Callable[[Session, UUID], object]] = {

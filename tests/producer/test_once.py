@@ -106,6 +106,19 @@ class TestUnique:
         error = failure(do(sender.send, 1))
         assert error.message == f"the unique task plain waits or runs already, as the task {first}"
 
+    def test_nodes_of_workflows_and_reruns_are_exempt(self, do: Do, shop: Shop, db: Session) -> None:
+        unique = shop.app.task("unique", unique=Unique(until="ended", on_conflict="reject"))(shops.add)
+        first = task_id(do(unique.send, 1))
+        nodes = [unique.node(node_id="left")(1), unique.node(node_id="right")(1)]
+        assert shop.app.workflow("flow", nodes, definition_key="flow.v1").start().is_ok()
+        assert count(db) == 3
+        assert failure(do(unique.send, 1)).code is TaskSendErrorCode.DUPLICATE
+        shop.app.handle(str(first)).cancel()
+        assert do(unique.send, 1).is_ok()
+        assert shop.app.rerun(str(first)).is_ok()
+        assert count(db) == 4
+        assert scalar(db, "select count(*) from horsies.tasks where holds_unique is not null") == 1
+
     def test_defaults_are_compared(self, do: Do, shop: Shop) -> None:
         sender = shop.add.with_options(unique=Unique())
         first = task_id(do(sender.send, 1))
