@@ -181,12 +181,14 @@ def _url_starts(text: str) -> Iterator[int]:
 
 def _is_secret_value(text: str, start: int) -> bool:
     """Whether a secret parameter's value begins at a position: a ``://`` in it does not make it a URL."""
-    if text[start - 1 : start] != "=":
+    before = text[:start].rstrip(" '\"")
+    if not before.endswith("="):
         return False
-    begin = start - 1
-    while begin and (text[begin - 1].isalnum() or text[begin - 1] in "_%"):
+    name = before[:-1].rstrip(" '\"")
+    begin = len(name)
+    while begin and (name[begin - 1].isalnum() or name[begin - 1] in "_%"):
         begin -= 1
-    return _is_secret_keyword(text[begin : start - 1])
+    return _is_secret_keyword(name[begin:])
 
 
 def _mask_lenient_url(text: str) -> str:
@@ -222,7 +224,7 @@ def _mask_parameters(text: str) -> str:
         key, equals, _ = pair.partition("=")
         if equals and _is_secret_keyword(key.removeprefix("?")):
             shown.append(f"{key}={MASK}")
-        elif equals and key.isidentifier():
+        elif equals and key.isascii() and key.isidentifier():
             shown.append(_mask_settings(pair))
         elif not pair:
             shown.append("")

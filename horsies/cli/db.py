@@ -111,9 +111,10 @@ def register(
             database.ask(connection, register_tasks(None, declared))
     except (psycopg.Error, EmbeddedError, CallFailedError) as error:
         raise config.unusable(call_failed(error).message) from error
-    names = ", ".join(task.task_name for task in declared.tasks)
     count = counted(len(declared.tasks), "task")
-    say(f"registered in the schema {config.schema_name!r}: {count} of the app version {declared.version!r}: {names}")
+    names = ", ".join(task.task_name for task in declared.tasks)
+    listed = f": {names}" if names else ""
+    say(f"registered in the schema {config.schema_name!r}: {count} of the app version {declared.version!r}{listed}")
 
 
 @db.command()

@@ -162,6 +162,7 @@ def commands(ids: dict[str, UUID], names: list[str]) -> list[list[str]]:
         *(["workflows", action, app, run] for action in ("pause", "resume", "cancel")),
         ["workflows", "show", app, HOSTILE],
         ["db", "repair", app, "--yes"],
+        ["db", "register", app],
         ["tasks", "rerun", app, str(ids["failed"])],
         ["tasks", "rerun", app, f"--name={HOSTILE}"],
         ["tasks", "show", app, HOSTILE],

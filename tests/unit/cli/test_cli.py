@@ -71,7 +71,7 @@ def test_every_help_has_an_example_on_one_line(tmp_path: Path) -> None:
 
 def test_every_reading_command_has_json() -> None:
     acting = {"worker", "scheduler", "send", "dev", "db migrate", "db sql", "tasks cancel", "tasks rerun"}
-    acting |= {"db repair", "db grant", "db revoke"}
+    acting |= {"db repair", "db grant", "db revoke", "db register"}
     acting |= {"schedules pause", "schedules resume", "schedules run"}
     acting |= {"queues pause", "queues resume", "queues cap"}
     acting |= {"workflows pause", "workflows resume", "workflows cancel"}

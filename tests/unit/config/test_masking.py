@@ -103,6 +103,8 @@ def reports(error: HorsiesError) -> list[str]:
 
 
 @settings(deadline=None, max_examples=300)
+@example("postgresql://127.0.0.1:1/jobs?password =Xq7kV://Zw8vJ")
+@example("postgresql://127.0.0.1:1/jobs?sslpassword=Xq7kV&\u00fc=Zw8vJ")
 @given(urls())
 def test_no_output_shows_the_secret_of_a_url(url: str) -> None:
     assert_hidden(
@@ -156,6 +158,7 @@ _numbers = itertools.count()
 
 @settings(deadline=None, max_examples=150)
 @example("postgresql://127.0.0.1:1/jobs?oauth_client_secret=Xq7kV://Zw8vJ", "{!r}")
+@example("postgresql://127.0.0.1:1/jobs?password =Xq7kV://Zw8vJ", "{!r}")
 @given(urls(), st.sampled_from(["{!r}", "SecretStr({!r})", "f{!r}", "({!r} 'x@y')"]))
 def test_no_line_of_source_shows_the_secret(url: str, argument: str) -> None:
     if "f{" in argument:
