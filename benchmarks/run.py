@@ -308,7 +308,7 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "drain": drain_sync,
     "drain_async": drain_async,
     "send": send,
-    "senders": lambda url, size: senders.senders(url, size.runs, size.sent),
+    "senders": lambda _url, size: senders.senders(size.runs, size.sent),
     "bulk": lambda url, size: bulk.bulk(url, size.runs, size.bulk),
     "latency": latency,
     "latency_in_notices": latency_in_notices,

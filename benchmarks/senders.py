@@ -1,48 +1,21 @@
-"""Sends of one process: one sender, 16 coroutines and 16 threads, in turns with pgqueuer over asyncpg.
-
-pgqueuer is measured if `PEER_PYTHON` names the Python of an environment with pgqueuer and asyncpg.
-"""
+"""Sends of one process: one coroutine, 16 coroutines and 16 threads. `peers.py` compares sends with pgqueuer."""
 
 import asyncio
-import os
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import bench_tasks
 from setting import measure
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_PEER = Path(__file__).with_name("peer_pgqueuer.py")
 _MANY = 16
 _WARM_UP = 5
 
 
-def senders(url: str, runs: int, count: int) -> None:
-    """Measure ours and the peer in turns, and the ratio of each turn."""
-    peer = os.environ.get("PEER_PYTHON")
-    ours: dict[str, Callable[[], float]] = {
-        "send_async, 1 coroutine": lambda: asyncio.run(coroutines(1, count)),
-        "send_async, 16 coroutines": lambda: asyncio.run(coroutines(_MANY, count)),
-        "send, 16 threads": lambda: threads(_MANY, count),
-    }
-    theirs = {"pgqueuer, 1 coroutine": 1, "pgqueuer, 16 coroutines": _MANY} if peer else {}
-    found: dict[str, list[float]] = {name: [] for name in (*ours, *theirs)}
-    for _ in range(runs):
-        for name, once in ours.items():
-            found[name].append(once())
-        for name, concurrent in theirs.items():
-            found[name].append(enqueued(str(peer), url, concurrent, count))
-    for name, values in found.items():
-        measure(name, "/s", runs, iter(values).__next__)
-    if peer:
-        for name, other in zip(ours, ("1 coroutine", "16 coroutines", "16 coroutines"), strict=True):
-            ratios = [mine / its for mine, its in zip(found[name], found[f"pgqueuer, {other}"], strict=True)]
-            measure(f"  {name} / pgqueuer", "times", runs, iter(ratios).__next__)
+def senders(runs: int, count: int) -> None:
+    """Measure each kind of sender."""
+    measure("send_async, 1 coroutine", "/s", runs, lambda: asyncio.run(coroutines(1, count)))
+    measure("send_async, 16 coroutines", "/s", runs, lambda: asyncio.run(coroutines(_MANY, count)))
+    measure("send, 16 threads", "/s", runs, lambda: threads(_MANY, count))
 
 
 async def coroutines(senders: int, count: int) -> float:
@@ -70,9 +43,3 @@ def threads(senders: int, count: int) -> float:
         start = time.perf_counter()
         list(pool.map(send, [count // senders] * senders))
         return count // senders * senders / (time.perf_counter() - start)
-
-
-def enqueued(python: str, url: str, concurrent: int, count: int) -> float:
-    """Return the jobs per second that pgqueuer enqueues into the same database."""
-    command = [python, str(_PEER), url, str(concurrent), str(count)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

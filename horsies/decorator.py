@@ -144,7 +144,7 @@ def missing_parentheses(fn: Callable[..., Any]) -> TaskDefinitionError:
 
 
 class FunctionParts(TypedDict):
-    """What a `TaskDefinition` takes from the function of the task."""
+    """The parts of a `TaskDefinition` that come from the function of the task."""
 
     fn: Callable[..., Any]
     is_async: bool

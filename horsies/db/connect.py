@@ -174,7 +174,7 @@ class Database:
 
         Args:
             limit_s: the longest time for one statement, in seconds. Another migration is waited for 10 seconds only.
-            kind: what the role of the connections is used for, whose rights are then checked; None: they are not.
+            kind: the purpose of the role of the connections, whose rights are checked; None: no rights are checked.
 
         Raises:
             CallFailedError: no URL, no connection, missing rights, a newer schema, or a schema that is not up to date.

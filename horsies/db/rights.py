@@ -205,7 +205,7 @@ def grant_command(kinds: Collection[Kind], role: str) -> str:
 
 
 def describe_lacking(role: str, lacking: Sequence[str], kinds: Collection[Kind]) -> str:
-    """Return a sentence about rights that a role lacks, with the command that mends it."""
+    """Return a sentence about rights that a role lacks, with the command that grants them."""
     found = f"the role {role!r} lacks {', '.join(lacking)}"
     if any(right.startswith(_TO_CREATE) for right in lacking):
         return f"{found}; run as a role that may create schemas in it: horsies db migrate MODULE:APP"
@@ -218,7 +218,7 @@ def check_rights(connection: Connection, schema: str, kind: Kind, *, may_create:
     Args:
         connection: of the role.
         schema: the schema.
-        kind: what the role is used for.
+        kind: the purpose of the role.
         may_create: whether the role is to create the schema if there is none.
 
     Raises:

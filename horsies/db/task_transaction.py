@@ -244,7 +244,7 @@ def _finish(database: Database, pgconn: PGconn, own: OwnFence, result: bytes) ->
     pgconn.pipeline_sync()
     pgconn.send_query_params(admin("release_locks").encode(), [])
     pgconn.pipeline_sync()
-    if own.on_node:  # the end of a node makes other tasks ready: workers are told in a transaction that may fail
+    if own.on_node:  # the end of a node makes other tasks ready: workers are notified by a transaction that may fail
         pgconn.send_query_params(database.numbered(worker_queries.announce()), [])
         pgconn.pipeline_sync()
     yield from generators.send(pgconn)

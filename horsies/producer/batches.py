@@ -34,7 +34,7 @@ MOST_BYTES = 16_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _PreparedKind:
-    """What is needed to encode tasks of one kind.
+    """The parts that are the same for all tasks of one kind.
 
     Attributes:
         kind: The kind.
@@ -81,7 +81,7 @@ class BatchBuilder:
         Args:
             producer: The producer of the app.
             definition: The task of all items; None: each item is a `TaskCall`.
-            options: The options of items that have none of their own.
+            options: The options that apply unless an item has others.
         """
         self.handles: list[TaskHandle[Any, Any]] = []
         self.error: TaskSendError | None = None
@@ -219,18 +219,18 @@ class BatchBuilder:
             msg = f"the call is one of {names}: send calls of different tasks with app.send_many"
             raise _refuse(msg)
         if call.options.get("connection", self._options.connection) is not self._options.connection:
-            msg = "the call has a connection= of its own: all items of send_many are sent over one connection"
+            msg = "the call has another connection=: all items of send_many are sent over one connection"
             raise _refuse(msg)
 
     def _prepare(self, definition: TaskDefinition) -> _PreparedKind:
-        """Return the kind of items of a task without options of their own."""
+        """Return the kind of the items of a task that have no options."""
         prepared = self._plain.get(definition)
         if prepared is None:
             prepared = self._plain[definition] = self._make(definition, self._kind(definition, self._options))
         return prepared
 
     def _prepare_special(self, definition: TaskDefinition, options: TaskSendOptions) -> _PreparedKind:
-        """Return the kind of a call with options of its own."""
+        """Return the kind of a call that has options."""
         wrong = wrong_options(options)
         if wrong is not None:
             raise _refuse(wrong)

@@ -65,7 +65,7 @@ def send_many(
     Args:
         producer: The producer of the app.
         definition: The task of all items; None: each item is a `TaskCall`.
-        options: The options of items that have none of their own, and the connection.
+        options: The options that apply unless an item has others, and the connection.
         items: The items; see `BatchBuilder`.
     """
     name = SEVERAL_TASKS if definition is None else definition.name
@@ -151,7 +151,8 @@ class _CallersSend:
 
     def _send_batch(self, batch: EnqueueBatch, hint: Notice | None) -> Operation[None]:
         reply: Any = yield _enqueue(batch, replay=False, hint=hint, connection=self._connection)
-        self._builder.set_tasks(self._sent, names_of(batch), _tasks_of(batch, reply, self._sent))
+        if batch.is_once:  # other tasks may stand for its items
+            self._builder.set_tasks(self._sent, names_of(batch), _tasks_of(batch, reply, self._sent))
         self._sent += batch.count
 
     def _undo(self) -> Operation[None]:
@@ -198,9 +199,9 @@ class _PooledSend:
             failed_before = self._failure is not None
             if builder.handles:
                 yield from self._send(builder.build(), is_last=True)
-        except _RefusedItemError as mismatch:
+        except _RefusedItemError as refused:
             yield Rollback(self._transaction)
-            return Err(mismatch.error)
+            return Err(refused.error)
         except CallRefusedError as refusal:
             return invalid(refusal.message, refusal)
         except GeneratorExit:

@@ -59,7 +59,7 @@ class TaskCall[T, E: TaskError = TaskError]:
         idempotency_key: str | Unset | None = UNSET,
         unique: Unique | Unset | None = UNSET,
     ) -> "TaskCall[T, E]":
-        """Return the same call with options of its own, which take precedence over those of ``send_many``.
+        """Return the same call with these options, which take precedence over those of ``send_many``.
 
         Args:
             good_until: An aware datetime. If the task was not started by then, it ends EXPIRED. None: no expiry.
@@ -89,8 +89,7 @@ type AsyncCallItems[T, E: TaskError] = AsyncIterable[tuple[Any, ...] | Mapping[s
 def given_options(options: TaskSendOptions) -> dict[str, object]:
     """Return the options that differ from their defaults, by name."""
     default = TaskSendOptions()
-    names = [each.name for each in fields(options)]
-    values = {name: getattr(options, name) for name in names}
+    values = {each.name: getattr(options, each.name) for each in fields(options)}
     return {name: value for name, value in values.items() if value is not getattr(default, name)}
 
 

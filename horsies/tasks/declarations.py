@@ -1,4 +1,4 @@
-"""What an app declares about its tasks, in the form in which workers and `horsies db register` store it."""
+"""The declarations of the tasks of an app, in the form in which workers and `horsies db register` store it."""
 
 from collections.abc import Mapping
 

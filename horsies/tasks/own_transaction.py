@@ -46,7 +46,7 @@ class OwnTransaction:
     """The transaction in which a transactional task runs.
 
     Attributes:
-        kind: What the first parameter of the task is.
+        kind: The kind of the first parameter of the task.
         cls: The annotated class. For sessions it may be a subclass, such as that of SQLModel.
     """
 

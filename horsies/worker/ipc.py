@@ -125,7 +125,7 @@ class FrameReader:
 
 
 class Claimant(NamedTuple):
-    """What a transactional task needs to end itself, besides its fence.
+    """The data that a transactional task needs to end itself, besides its fence.
 
     Attributes:
         worker_id: the worker that holds the claim.
@@ -166,7 +166,7 @@ class Job(NamedTuple):
         on_node: whether it belongs to a workflow, so that its end may make other tasks ready. Not sent to the child.
         inputs: JSON from the workflow run that it belongs to.
         given_at: when the worker received it, in seconds of the monotonic clock.
-        claimant: who holds the claim, if the task is transactional.
+        claimant: the holder of the claim, if the task is transactional.
     """
 
     fence: Fence
@@ -261,7 +261,7 @@ class Report:
         exception: the exception that user code raised, for hooks; it is not sent to the supervisor.
         error: the `TaskError`, for hooks; it is not sent to the supervisor.
         origin: where it failed, for the log.
-        storage: who stores the outcome.
+        storage: which process stores the outcome.
     """
 
     fence: Fence

@@ -117,7 +117,7 @@ class WorkerSettings:
         transactional_names: those of them that run in a transaction and end themselves there.
         schedules: for the scheduler, if the worker runs one.
         folders: the folders that are watched with ``--reload``.
-        declarations: what the app declares about its tasks.
+        declarations: the declarations of the tasks of the app.
         payload: the sizes above which results are logged.
         results_in_notices: whether notices carry small results.
     """

@@ -93,7 +93,7 @@ def end_run() -> None:
     elif (home := _home()).exists():
         wait_until(lambda: not embedded.is_running(home), describe="the test server to stop")
         shutil.rmtree(home)
-    del os.environ[_RUN_VARIABLE]
+    del os.environ[_RUN_VARIABLE], os.environ[_HOME_VARIABLE]
 
 
 def _drop_roles(session: psycopg.Connection) -> None:

@@ -19,7 +19,7 @@ _VERSION_LENGTH = 12
 
 @dataclass(frozen=True, slots=True)
 class TaskDeclaration:
-    """What an app declares about a task, in the form of the database.
+    """The declaration of a task, in the form of the database.
 
     Attributes:
         task_name: the name of the task.

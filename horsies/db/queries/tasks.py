@@ -22,7 +22,6 @@ _ENQUEUE_MANY = (
     "%s::int[], %s::float8[], %s::timestamptz[], %s::text[], %s::int[], %s)"
 )
 
-
 # A single value, so that a wake-up can be added in a transaction of the caller; as text, so that every driver returns a
 # string.
 _ENQUEUE_ONCE = (
@@ -35,7 +34,7 @@ _ENQUEUE_ONCE = (
 
 @dataclass(frozen=True, slots=True)
 class UniqueRequest:
-    """What a task must be unique in.
+    """The uniqueness of a task in a request.
 
     Attributes:
         args: A JSON object of the arguments that are compared, by parameter name, including defaults.
@@ -167,7 +166,7 @@ class EnqueueBatch:
         kinds: The kinds of tasks.
         count: The number of tasks.
         keys: The idempotency key of each task, or None; empty: no task has one, and none is unique.
-        uniques: What each task must be unique in, or None; as long as ``keys``.
+        uniques: The uniqueness of each task, or None; as long as ``keys``.
     """
 
     ids: str

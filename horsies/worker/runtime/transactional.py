@@ -39,7 +39,7 @@ _ABORTED = (
 )
 _ENDED_EARLY = (
     "the transaction of the task was committed or rolled back before the task ended, by SQL or by rollback(): let the "
-    "worker end it, and use a savepoint to undo a part of the work. What the task has committed itself stays committed"
+    "worker end it, and use a savepoint to undo a part of the work. What was committed before stays committed"
 )
 _CLAIM_LOST = "this attempt does not hold the task any more, so everything that it wrote was rolled back"
 _NO_CLAIMANT = "the task has become transactional since this worker was started: restart the worker"

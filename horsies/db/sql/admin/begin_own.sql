@@ -1,4 +1,4 @@
--- Begins the transaction of a transactional task, in one message. First, in a transaction of its own, it undoes what
+-- Begins the transaction of a transactional task, in one message. First, in a separate transaction, it undoes what
 -- an earlier attempt may have left in the session: cursors, roles, settings, prepared statements, subscriptions,
 -- advisory locks, temporary tables. The local setting `horsies.fence` ends with the transaction, so `finish_own` can
 -- tell whether it is still the same one. FENCE stands for the worker, the task and the number of the exchange;

@@ -23,6 +23,7 @@ declare
     oldest_kept constant timestamp := (horsies.now() - make_interval(secs => keep_hours * 3600)) at time zone 'UTC';
     first_kept constant timestamptz := date_trunc('day', oldest_kept) at time zone 'UTC';
     oldest name;
+    child record;
     ids uuid[];
     deleted int;
 begin
@@ -49,38 +50,19 @@ begin
     if oldest is null then
         return 0;
     end if;
-    execute format(
-        'delete from {horsies}.attempts where ctid = any (array('
-        ' select a.ctid from {horsies}.attempts a join {horsies}.%I h on h.id = a.task_id limit $1))', oldest)
-    using most;
-    get diagnostics deleted = row_count;
-    if deleted = most then
-        return deleted;
-    end if;
-    execute format(
-        'delete from {horsies}.reruns where ctid = any (array('
-        ' select r.ctid from {horsies}.reruns r join {horsies}.%I h on h.id = r.origin limit $1))', oldest)
-    using most;
-    get diagnostics deleted = row_count;
-    if deleted = most then
-        return deleted;
-    end if;
-    execute format(
-        'delete from {horsies}.idempotency_keys where ctid = any (array('
-        ' select k.ctid from {horsies}.idempotency_keys k join {horsies}.%I h on h.id = k.task_id limit $1))', oldest)
-    using most;
-    get diagnostics deleted = row_count;
-    if deleted = most then
-        return deleted;
-    end if;
-    execute format(
-        'delete from {horsies}.replacements where ctid = any (array('
-        ' select r.ctid from {horsies}.replacements r join {horsies}.%I h on h.id = r.task_id limit $1))', oldest)
-    using most;
-    get diagnostics deleted = row_count;
-    if deleted = most then
-        return deleted;
-    end if;
+    for child in
+        select * from (values ('attempts', 'task_id'), ('reruns', 'origin'), ('idempotency_keys', 'task_id'),
+                              ('replacements', 'task_id')) as c (table_name, task_column)
+    loop
+        execute format(
+            'delete from {horsies}.%1$I where ctid = any (array('
+            ' select c.ctid from {horsies}.%1$I c join {horsies}.%2$I h on h.id = c.%3$I limit $1))',
+            child.table_name, oldest, child.task_column) using most;
+        get diagnostics deleted = row_count;
+        if deleted = most then
+            return deleted;
+        end if;
+    end loop;
     begin
         lock table only horsies.history in access exclusive mode;
         execute format('drop table {horsies}.%I', oldest);

@@ -5,7 +5,7 @@
 -- other arrays have one element for each kind: what tasks of the same name with the same options have in common.
 --
 -- A first send only inserts, and fails if an id exists. A replay inserts first and then looks for the ids in later
--- statements, which have snapshots of their own; see `enqueue`. The tasks of one send are committed together. If one
+-- statements, which have separate snapshots; see `enqueue`. The tasks of one send are committed together. If one
 -- of them exists or has ended, the first send was committed, and the rows that the replay inserted belong to tasks
 -- that have ended.
 --

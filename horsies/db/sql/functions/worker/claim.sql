@@ -19,9 +19,9 @@
 --    │  │  5  change the way of searching                    if most rows were unusable: go to step 3
 --    │  │  6  lock and count the limits of their queues      if locks were needed: go to step 4
 --    │  │  7  take the rows
---    │  └─ 8  read twice as many rows                        if more are wanted and there may be more
---    └─ 9  note when the next scheduled task falls due       if more are wanted
---   10  return the last row                                 if more are wanted
+--    │  └─ 8  read twice as many rows                        if more are needed and there may be more
+--    └─ 9  note when the next scheduled task falls due       if more are needed
+--   10  return the last row                                 if more are needed
 --
 -- Limits: concurrency limits and pauses are checked only if a worker has declared limits or the table `queues` has
 -- rows. A first check, without locks, leaves out queues that are paused or full. When candidates are found in queues
@@ -303,7 +303,7 @@ begin
                 end if;
             end if;
 
-            -- Step 8: if more tasks are wanted and there may be more rows, read again, and twice as many.
+            -- Step 8: if more tasks are needed and there may be more rows, read again, and twice as many.
             exit when still_wanted = 0 or rows_read < row_limit;
             row_limit := 2 * row_limit;
         end loop;
@@ -334,7 +334,7 @@ begin
         end if;
     end loop;
 
-    -- Step 10: if fewer tasks were found than are wanted, return the last row.
+    -- Step 10: if fewer tasks were found than requested, return the last row.
     if still_wanted > 0 then
         return query select null::uuid, null::text, null::json, null::int, null::int, null::text, limits_active,
                             null::uuid, null::json,
