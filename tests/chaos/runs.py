@@ -112,8 +112,8 @@ def mixed(folder: Path, setting: Setting, name: str = "mixed") -> Run:
         cluster.done.counts["hostile role that notifies garbage"] = 1
 
     try:
-        server.use_test_clock()
         cluster.open(to_producers, server.url, places)
+        server.use_test_clock()
         run = _carry_out(cluster, setting, Run(name, setting.seed), faults)
     finally:
         cluster.kill()

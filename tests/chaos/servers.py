@@ -11,6 +11,7 @@ import psycopg
 
 from horsies.embedded import server as embedded
 from tests.support.server import PASSWORD, free_port
+from tests.support.sessions import use_test_clocks
 from tests.support.waiting import wait_until
 
 SETTINGS = {
@@ -75,9 +76,9 @@ class PostgresServer:
         return psycopg.connect(self.url, autocommit=True, connect_timeout=5, application_name="harness")
 
     def use_test_clock(self) -> None:
-        """Let all later sessions read the time of horsies with the shift in its table `clock`."""
+        """Let the functions of the schema, which exists, read the time with the shift in its table `clock`."""
         with self.connect() as session:
-            session.execute("alter database postgres set horsies_test.clock = 'on'")
+            use_test_clocks(session)
 
     def crash(self) -> None:
         """Stop as `pg_ctl stop --mode=immediate` does, without a checkpoint and without informing clients."""

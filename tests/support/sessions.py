@@ -32,6 +32,12 @@ SCHEMA = os.environ.get(SCHEMA_VARIABLE, DEFAULT_SCHEMA)
 NOON = datetime(2031, 5, 6, 12, tzinfo=UTC)
 """The time of the clock after `freeze_clock`, an arbitrary one."""
 
+_TEST_SERVER_TIME = """
+    create or replace function horsies.server_time() returns timestamptz language sql volatile as $function$
+        select horsies.now()
+    $function$
+"""
+_HAS_TEST_CLOCK = "select prosrc like '%%clock c%%' from pg_proc where oid = to_regprocedure('{horsies}.now()')"
 _SET_CLOCK = """
     insert into horsies.clock (frozen_at, shift) values (%s, make_interval(secs => %s))
     on conflict (only_row) do update
@@ -90,19 +96,25 @@ def row(session: Session, table: str, task_id: object) -> dict[str, Any]:
 
 
 def freeze_clock(session: Session, at: datetime = NOON) -> None:
-    """Stop the clock of this session, and of all later sessions of its database."""
+    """Stop both clocks of the database, `now` and `server_time`."""
     _set_clock(session, at, 0)
 
 
 def move_clock(session: Session, seconds: float) -> None:
-    """Move the clock of this session, and of all later sessions of its database."""
+    """Move both clocks of the database, `now` and `server_time`."""
     _set_clock(session, None, seconds)
 
 
 def _set_clock(session: Session, frozen_at: datetime | None, seconds: float) -> None:
-    session.execute(f"alter database \"{session.info.dbname}\" set horsies_test.clock = 'on'".encode())
-    session.execute("set horsies_test.clock = 'on'")
+    use_test_clocks(session)
     session.execute(bind(_SET_CLOCK, SCHEMA), (frozen_at, seconds))
+
+
+def use_test_clocks(session: Session) -> None:
+    """Let both clocks of the database read the table `clock`."""
+    if not scalar(session, _HAS_TEST_CLOCK):
+        session.execute(bind(admin("test_clock"), SCHEMA))
+        session.execute(bind(_TEST_SERVER_TIME, SCHEMA))
 
 
 def is_blocked(observer: Session, waiting: Session) -> bool:

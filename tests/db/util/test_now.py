@@ -1,9 +1,22 @@
-"""`now`: the only clock, which tests can move."""
+"""`now` and `server_time`: the clock of tasks, which tests can move, and that of workers."""
 
 from datetime import timedelta
 
-from tests.support.factories import send
-from tests.support.sessions import NOON, NewSession, Session, freeze_clock, move_clock, row, scalar
+from horsies.db.queries import worker as worker_queries
+from horsies.db.sqlfiles import admin, bind
+from tests.support.factories import DrivenWorker, send
+from tests.support.sessions import (
+    NOON,
+    SCHEMA,
+    NewSession,
+    Session,
+    call,
+    freeze_clock,
+    move_clock,
+    row,
+    scalar,
+    use_test_clocks,
+)
 
 
 def test_it_is_the_clock_of_the_database_and_moves_within_a_transaction(db: Session) -> None:
@@ -26,12 +39,24 @@ def test_it_moves_without_being_stopped(db: Session) -> None:
     assert scalar(db, "select horsies.now() - clock_timestamp() between '59 min' and '61 min'")
 
 
-def test_the_table_alone_moves_nothing(db: Session, other: Session) -> None:
-    freeze_clock(db)
-    other.execute("set horsies_test.clock = 'off'")
-    assert row(other, "tasks", send(other))["sent_at"] < NOON
-
-
-def test_switched_on_without_a_moved_time_it_is_the_real_one(db: Session) -> None:
-    db.execute("set horsies_test.clock = 'on'")
+def test_in_production_the_table_moves_nothing(db: Session) -> None:
+    db.execute("insert into horsies.clock (frozen_at) values ('2001-01-01')")
     assert scalar(db, "select clock_timestamp() - horsies.now() between '-1 min' and '1 min'")
+
+
+def test_with_an_empty_table_it_is_the_real_time(db: Session) -> None:
+    use_test_clocks(db)
+    assert scalar(db, "select clock_timestamp() - horsies.now() between '-1 min' and '1 min'")
+
+
+def test_heartbeats_and_leases_do_not_follow_the_clock_of_tasks(db: Session) -> None:
+    db.execute(bind(admin("test_clock"), SCHEMA))
+    db.execute("insert into horsies.clock (frozen_at) values (%s)", (NOON,))
+    worker = DrivenWorker(db)
+    task = send(db)
+    [fence] = worker.prefetch(1)
+    found = row(db, "tasks", task)
+    assert found["claimed_at"] == found["sent_at"] == NOON
+    assert scalar(db, "select lease_until - clock_timestamp() < '1 hour' from horsies.tasks")
+    assert scalar(db, "select clock_timestamp() - heartbeat_at < '1 min' from horsies.workers")
+    assert call(db, worker_queries.renew(worker.id, [fence], 60, 60)) == {task}

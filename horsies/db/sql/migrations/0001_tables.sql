@@ -8,7 +8,7 @@ create table horsies.schema_version (
 );
 create unique index schema_version_is_one_row on horsies.schema_version ((true));
 
--- Tests move time with this table. horsies.now() reads it only in a database where `horsies_test.clock` is on.
+-- Tests move time with this table. In the databases of tests, horsies.now() is replaced by a function that reads it.
 create table horsies.clock (
     frozen_at timestamptz,
     shift interval not null default '0'

@@ -41,7 +41,8 @@ begin
     select array_agg(deleted.worker) into dead_workers from deleted;
     workers := coalesce(cardinality(dead_workers), 0);
     insert into horsies.dead_workers
-    select d.id, d.hostname, d.pid, d.process_name, d.library_version, d.started_at, d.heartbeat_at, horsies.now()
+    select d.id, d.hostname, d.pid, d.process_name, d.library_version, d.started_at, d.heartbeat_at,
+           horsies.server_time()
     from unnest(dead_workers) as d
     on conflict (id) do nothing;
 

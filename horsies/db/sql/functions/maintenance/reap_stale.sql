@@ -9,7 +9,7 @@ create function horsies.reap_stale(stale_after_seconds double precision, most in
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 declare
-    latest constant timestamptz := horsies.now() - make_interval(secs => stale_after_seconds);
+    latest constant timestamptz := horsies.server_time() - make_interval(secs => stale_after_seconds);
     silent uuid;
     crashed int := (select r.crashed from horsies.reap(null, most) r);
 begin

@@ -15,7 +15,7 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$
 declare
     most_worker_deaths constant int := 5;      -- as in `reap`
-    clock constant timestamptz := horsies.now();
+    clock constant timestamptz := horsies.server_time();
     latest constant timestamptz := clock - make_interval(secs => stale_after_seconds);
     stale uuid[];
     passed uuid[];

@@ -10,7 +10,7 @@ language plpgsql
 set enable_seqscan = off set jit = off
 as $function$
 declare
-    latest constant timestamptz := horsies.now() - make_interval(secs => stale_after_seconds);
+    latest constant timestamptz := horsies.server_time() - make_interval(secs => stale_after_seconds);
 begin
     return query
     select t.id from horsies.tasks t

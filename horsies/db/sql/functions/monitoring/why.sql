@@ -40,7 +40,7 @@ begin
 
     select array_agg(w.id), array_agg(w.id) filter (where task.queue = any (w.queues)) into named, serving
     from horsies.workers w
-    where task.task_name = any (w.task_names) and w.heartbeat_at + w.stale_after >= clock;
+    where task.task_name = any (w.task_names) and w.heartbeat_at + w.stale_after >= horsies.server_time();
     select coalesce(q.max_concurrency, (select min(d.cap) from horsies.workers w
                                         cross join unnest(w.queues, w.caps) as d (name, cap)
                                         where w.id = any (serving) and d.name = task.queue))

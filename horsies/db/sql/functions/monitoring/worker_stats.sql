@@ -13,7 +13,7 @@ language plpgsql
 set enable_seqscan = off set jit = off
 as $function$
 declare
-    clock constant timestamptz := horsies.now();
+    clock constant timestamptz := horsies.server_time();
 begin
     return query
     select w.id, w.hostname, w.pid, w.process_name, w.library_version, w.processes, w.concurrency, w.queues,

@@ -19,7 +19,7 @@ begin
     return query
     with living as (
         select d.name, d.cap from horsies.workers w cross join unnest(w.queues, w.caps) as d (name, cap)
-        where w.heartbeat_at + w.stale_after >= clock
+        where w.heartbeat_at + w.stale_after >= horsies.server_time()
     )
     select known.name, here.due::int, here.later::int, here.claimed::int, here.running::int, q.paused is true,
            coalesce(q.max_concurrency, (select min(l.cap) from living l where l.name = known.name)),

@@ -12,7 +12,7 @@ create function horsies.schedule_lead(wanted text[], new_holder uuid, lease inte
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 declare
-    clock constant timestamptz := horsies.now();
+    clock constant timestamptz := horsies.server_time();
 begin
     perform horsies.relaxed();
     return query

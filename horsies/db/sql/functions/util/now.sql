@@ -1,13 +1,10 @@
--- Purpose: Return the current time. This is the only clock: every time in the database comes from here, never from
--- Python. Tests enable `horsies_test.clock` for their database and then move time with the one-row table `clock`.
+-- Purpose: Return the time by which tasks are judged: when they are sent, due, started, finished and expired, and when
+-- schedules are due. Every such time comes from here, never from Python. In the databases of `horsies.testing`, this
+-- function is replaced by one that reads the table `clock`, so that tests can move the time.
 -- Locks: none.
--- Called by: every function that reads the time.
+-- Called by: every function that reads the time of tasks.
 -- Granted to: nobody.
 create function horsies.now() returns timestamptz
 language sql volatile as $function$
-    select case
-        when current_setting('horsies_test.clock', true) = 'on'
-        then coalesce((select coalesce(frozen_at, clock_timestamp()) + shift from horsies.clock), clock_timestamp())
-        else clock_timestamp()
-    end
+    select clock_timestamp()
 $function$;

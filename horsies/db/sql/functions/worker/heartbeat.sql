@@ -9,7 +9,7 @@ security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 begin
     update horsies.workers w
-    set heartbeat_at = horsies.now(), beats = w.beats + 1, clock_skew = coalesce(seconds_ahead, w.clock_skew)
+    set heartbeat_at = horsies.server_time(), beats = w.beats + 1, clock_skew = coalesce(seconds_ahead, w.clock_skew)
     where w.id = living_worker;
     return found;
 end

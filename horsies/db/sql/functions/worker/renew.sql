@@ -28,7 +28,7 @@ begin
     ) as locked;
     perform horsies.announce_wake() where horsies.return_to_queue(old, false) > 0;
     return query
-    update horsies.tasks t set lease_until = clock + make_interval(secs => lease_seconds)
+    update horsies.tasks t set lease_until = horsies.server_time() + make_interval(secs => lease_seconds)
     where t.id = any (mine) and t.worker_id = renewing_worker
     returning t.id;
 end

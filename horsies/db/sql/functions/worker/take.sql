@@ -36,7 +36,7 @@ begin
             worker_id = claiming_worker, exchange_no = exchange, claimed_at = clock,
             attempt = t.attempt + (lease_seconds is null)::int,
             started_at = case when lease_seconds is null then clock end,
-            lease_until = clock + make_interval(secs => lease_seconds),
+            lease_until = horsies.server_time() + make_interval(secs => lease_seconds),
             holds_unique = case when t.holds_unique like 'ended:%' then t.holds_unique end
         from locked where t.id = locked.id
         returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, t.queue, t.root_id,

@@ -20,5 +20,5 @@ language sql as $function$
          concurrency, queues, caps, cluster_cap, task_names, stale_after, started_at, heartbeat_at)
     values (new_id, host, supervisor_pid, name, host_boot_id, host_pid_namespace, host_process_start, version,
             process_count, tasks_per_process, queue_names, queue_caps, cap_of_cluster, known_names,
-            make_interval(secs => stale_after_seconds), horsies.now(), horsies.now())
+            make_interval(secs => stale_after_seconds), horsies.server_time(), horsies.server_time())
 $function$;
