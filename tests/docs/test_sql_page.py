@@ -15,7 +15,7 @@ from tests.support.workers import WorkerProcess
 PAGE = ROOT / "docs" / "sql.md"
 TEXT = PAGE.read_text()
 UUID = "01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e"
-NOT_IN_HISTORY = {"held", "worker_deaths", "lease_until", "holds_unique"}
+NOT_IN_HISTORY = {"held", "worker_deaths", "lease_until", "holds_unique", "turn_key"}
 READER = "horsies_reader"
 COLUMNS = """
     select attname from pg_attribute

@@ -80,3 +80,14 @@ def test_two_at_once_both_take_effect(
     assert other.result()
     assert said(db) == [("a", True, 5) if action == "pause" else ("a", False, 7)]
     assert scalar(db, "select count(*) from horsies.queues") == 1
+
+
+def test_a_queue_keeps_what_its_app_declares_when_its_pause_ends(db: Session) -> None:
+    db.execute("insert into horsies.queues (name, turns) values ('declared', 'on'), ('held', 'off'), ('rated', 'off')")
+    db.execute("update horsies.queues set has_holds = true where name = 'held'")
+    db.execute("""update horsies.queues set rate_limit = '{"limit": 1, "per_seconds": 1, "burst": 1}'
+                  where name = 'rated'""")
+    for name in ("declared", "held", "rated", "plain"):
+        db.execute("select horsies.queue_control(%s, 'pause', null)", (name,))
+        db.execute("select horsies.queue_control(%s, 'resume', null)", (name,))
+    assert [row[0] for row in said(db)] == ["declared", "held", "rated"]

@@ -21,7 +21,7 @@ begin
     if cap is not null then
         insert into horsies.locks (name) values ('queue ' || queue_name) on conflict do nothing;
     end if;
-    delete from horsies.queues q where q.name = queue_name and not q.paused and q.max_concurrency is null;
+    perform horsies.forget_queue(queue_name);
     if before is not distinct from
        (select (q.paused, q.max_concurrency)::text from horsies.queues q where q.name = queue_name) then
         return false;
