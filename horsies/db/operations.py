@@ -200,6 +200,18 @@ class Feed:
     items: Items
 
 
+class InputExitError(BaseException):
+    """The iterable of the caller has raised GeneratorExit.
+
+    A driver throws this error into the operation instead: a GeneratorExit there means that the operation is closed, and
+    must yield no further steps. When the operation has ended, the driver raises the exception of the caller.
+    """
+
+    def __init__(self, original: GeneratorExit) -> None:
+        super().__init__()
+        self.original = original
+
+
 type Step = Call[Any] | Watch | Wait | Pause | Within | Rollback | Feed
 type Operation[R] = Generator[Step, Any, R]
 

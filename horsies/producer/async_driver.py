@@ -17,6 +17,7 @@ from horsies.db.operations import (
     Call,
     CallFailedError,
     Feed,
+    InputExitError,
     Items,
     Operation,
     Pause,
@@ -102,6 +103,8 @@ class AsyncDriver:
                     step = operation.send(answer)
         except StopIteration as finished:
             return finished.value
+        except InputExitError as failure:
+            raise failure.original from None
         finally:
             operation.close()
 
@@ -221,7 +224,10 @@ async def _feed(items: Items) -> bool:
         items.iterator = aiter(items.source) if isinstance(items.source, AsyncIterable) else iter(items.source)
     number, end = 0, object()
     while True:
-        item = await anext(items.iterator, end) if is_asynchronous else next(items.iterator, end)
+        try:
+            item = await anext(items.iterator, end) if is_asynchronous else next(items.iterator, end)
+        except GeneratorExit as failure:
+            raise InputExitError(failure) from None
         if item is end or not items.accept(item):
             return item is not end
         number += 1

@@ -30,6 +30,7 @@ from horsies.tasks.registry import TaskDefinition
 MOST_TASKS = 10_000
 MOST_BYTES = 16_000_000
 """The largest batch: the number of tasks, and the size of their arguments unless there is only one."""
+_SQLALCHEMY_ROW = "sqlalchemy.engine.row.Row"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,11 +64,16 @@ def _is_call(item: object) -> TypeIs[TaskCall[Any, Any]]:
     return isinstance(item, TaskCall)
 
 
+def _is_sqlalchemy_row(item: object) -> TypeIs[Sequence[object]]:
+    """Whether an item is a row of SQLAlchemy, which is typed as a tuple and is not one. The library is not imported."""
+    return any(f"{each.__module__}.{each.__qualname__}" == _SQLALCHEMY_ROW for each in type(item).__mro__)
+
+
 class BatchBuilder:
     """Checks and encodes items, and collects them in batches.
 
-    An item is a `TaskCall` or, if all items are calls of one task, also a tuple of positional arguments or a mapping of
-    keyword arguments.
+    An item is a `TaskCall` or, if all items are calls of one task, also a tuple of positional arguments, such as a row
+    of SQLAlchemy, or a mapping of keyword arguments.
 
     Attributes:
         handles: The handles of the items that were accepted, in their order.
@@ -192,6 +198,8 @@ class BatchBuilder:
             raise _refuse(msg, CodecError((), msg))  # so that the log does not show the item
         elif isinstance(item, tuple):
             args = cast("tuple[object, ...]", item)
+        elif _is_sqlalchemy_row(item):
+            args = tuple(item)
         elif isinstance(item, Mapping):
             kwargs = cast("Mapping[str, object]", item)
         else:

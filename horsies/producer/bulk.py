@@ -32,7 +32,7 @@ from horsies.db.queries.tasks import EnqueueBatch, SendAnswer
 from horsies.db.queries.worker import notify_wake
 from horsies.producer.batches import BatchBuilder
 from horsies.producer.handle import TaskHandle
-from horsies.producer.once import REFUSALS, describe_refusal
+from horsies.producer.once import DEADLOCK, LOCK_TIMEOUT, REFUSALS, describe_refusal
 from horsies.producer.send import (
     RESEND_PAUSES_S,
     BulkSendPayload,
@@ -183,7 +183,8 @@ class _PooledSend:
         self._transaction = Transaction()
         self._failure: CallFailedError | None = None
         self._sent = 0
-        self._pauses = iter(RESEND_PAUSES_S if producer.resend_on_transient_err else ())
+        self._resends = producer.resend_on_transient_err
+        self._replays = 0
 
     def run(self, items: Items) -> Operation[TaskSendResult[Handles]]:
         """Send all items."""
@@ -214,7 +215,7 @@ class _PooledSend:
         return self._failed(self._failure, is_uncertain=not failed_before and self._failure.failed_call is None)
 
     def _send(self, batch: EnqueueBatch, *, is_last: bool) -> Operation[None]:
-        """Send a batch, unless an earlier one has failed. If it fails, replay all batches while that is configured."""
+        """Send a batch, unless an earlier one has failed. If it fails, replay all batches as `_next_pause` says."""
         is_first, index = self._kept == [], self._sent
         self._sent += batch.count
         self._keep(batch)
@@ -224,8 +225,8 @@ class _PooledSend:
             yield from self._send_first(batch, index, is_first=is_first, is_last=is_last)
         except CallFailedError as failure:
             self._failure = failure
-        while self._failure is not None and self._failure.retryable and self._kept is not None:
-            pause = next(self._pauses, None)
+        while self._failure is not None and self._kept is not None:
+            pause = self._next_pause(self._failure)
             if pause is None:
                 return
             yield Pause(pause)
@@ -236,6 +237,20 @@ class _PooledSend:
                 self._failure = None
             except CallFailedError as failure:
                 self._failure = failure
+
+    def _next_pause(self, failure: CallFailedError) -> float | None:
+        """Return the seconds after which all batches are replayed; None: they are not.
+
+        As for a single send: up to three times after a deadlock, once after a wait for another transaction that was
+        too long, and up to three times after any transient failure if the app is configured so.
+        """
+        if not failure.retryable or self._replays == len(RESEND_PAUSES_S):
+            return None
+        is_first = self._replays == 0
+        if not (self._resends or failure.sqlstate == DEADLOCK or (failure.sqlstate == LOCK_TIMEOUT and is_first)):
+            return None
+        self._replays += 1
+        return RESEND_PAUSES_S[self._replays - 1]
 
     def _send_first(self, batch: EnqueueBatch, index: int, *, is_first: bool, is_last: bool) -> Operation[None]:
         """Send a batch for the first time, and commit the transaction after the last one."""

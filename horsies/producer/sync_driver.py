@@ -18,6 +18,7 @@ from horsies.db.operations import (
     Call,
     CallRefusedError,
     Feed,
+    InputExitError,
     Items,
     Operation,
     Pause,
@@ -95,6 +96,8 @@ class SyncDriver:
                     step = operation.send(answer)
         except StopIteration as finished:
             return finished.value
+        except InputExitError as failure:
+            raise failure.original from None
         finally:
             operation.close()
 
@@ -171,7 +174,10 @@ def _feed(items: Items) -> bool:
             msg = "the items come from an asynchronous iterable: use send_many_async"
             raise CallRefusedError(msg, retryable=False)
         items.iterator = map(items.accept, items.source)
-    return not all(items.iterator)
+    try:
+        return not all(items.iterator)
+    except GeneratorExit as failure:
+        raise InputExitError(failure) from None
 
 
 type _Opened = tuple[ExitStack, BoundedConnection]

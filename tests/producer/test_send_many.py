@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy import create_engine, text
 
 from horsies import PostgresConfig, TaskSendErrorCode
 from horsies.producer import batches
@@ -202,6 +204,17 @@ class TestAccepted:
         aio.run(shop.add.send_many_async(AsyncBare(2 * small))).unwrap()
         aio.close()
         assert scalar(db, ROWS) == 4 * small + 1
+
+    def test_rows_of_sqlalchemy(self, do: Do, shop: Shop, db: Session, database_url: str) -> None:
+        """They behave like tuples, but are none."""
+        engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database_url))
+        with engine.connect() as connection:
+            query = text("select n as a, n * 2 as b from generate_series(1, 2) as n")
+            rows: Any = connection.execute(query)
+            do(shop.add.send_many, rows).unwrap()
+            do(shop.add.send_many, connection.execute(query).mappings().all()).unwrap()
+        engine.dispose()
+        assert column(db, ARGS) == ['{"a":1,"b":2}', '{"a":2,"b":4}'] * 2
 
 
 class TestRefused:
