@@ -1,8 +1,9 @@
 """Cut connections and kill producers in the middle of sends: a replay makes exactly one task, which runs once.
 
-    python -m tests.producer.replays [--cuts 2000] [--kills 100]
+    python -m tests.producer.replays [single | many] [--cuts 2000] [--kills 100]
 
-`test_replays.py` runs a small part of it. A full run needs PostgreSQL's binaries, and takes some minutes.
+With ``many``, the sends are bulk sends; see `replays_many`. `test_replays.py` runs a small part of both. A full run needs
+PostgreSQL's binaries, and takes some minutes.
 """
 
 import argparse
@@ -14,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +107,16 @@ class Replays:
                     asyncio.run(self.replay(shop, error))
         shop.app.close()
 
-    def end_all(self) -> None:
-        """Run all waiting tasks once, as a worker does."""
+    def end_all(self, but: AbstractSet[str] = frozenset()) -> None:
+        """Run all waiting tasks once, as a worker does. Tasks of which some are left waiting are at most 1,000."""
         while fences := self.hand.worker.claim(1_000):
-            assert set(self.hand.worker.finish(*map(done, fences))) == {"accepted"}
-            call(self.db, worker_queries.notify_done([fence.task_id for fence in fences], with_results=False))
-            self.seen["run"] += len(fences)
+            run = [each for each in fences if str(each.task_id) not in but]
+            assert set(self.hand.worker.finish(*map(done, run))) <= {"accepted"}
+            call(self.db, worker_queries.notify_done([fence.task_id for fence in run], with_results=False))
+            self.seen["run"] += len(run)
+            if len(run) < len(fences):
+                self.hand.worker.release(*(each for each in fences if each not in run))
+                return
 
     def check(self) -> None:
         """Every accepted task exists once, ran once, and nothing else exists."""
@@ -122,17 +129,17 @@ class Replays:
         assert self.seen["run"] == len(self.accepted)
 
 
-def run_all(db: Session, proxy: Proxy, urls: tuple[str, str], sizes: tuple[int, int, int]) -> Replays:
+def run_all(run: Replays, proxy: Proxy, urls: tuple[str, str], cuts: int, kills: int) -> Replays:
     """Cut connections and kill producers, and check every promise.
 
     Args:
-        db: A session of the database.
+        run: The run.
         proxy: The proxy that cuts connections.
         urls: The URLs of the database: one of any kind, and one over TCP.
-        sizes: The number of cuts, the number of kills, and the seed.
+        cuts: The number of cuts.
+        kills: The number of kills.
     """
-    (near_url, tcp_url), (cuts, kills, seed) = urls, sizes
-    run = Replays(db, seed)
+    near_url, tcp_url = urls
     shop = Shop(config(proxy.url(tcp_url)))
 
     async def cut_all() -> None:
@@ -149,6 +156,7 @@ def run_all(db: Session, proxy: Proxy, urls: tuple[str, str], sizes: tuple[int, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.producer.replays", description=__doc__)
+    parser.add_argument("form", nargs="?", choices=("single", "many"), default="single")
     parser.add_argument("--cuts", type=int, default=2_000)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
@@ -166,7 +174,8 @@ def run_by_hand(asked: argparse.Namespace) -> None:
     with running_server() as server, new_database(server, migrated_template(server)) as url, open_session(url) as db:
         proxy = Proxy(server.tcp_url)
         tcp_url = with_database(server.tcp_url, database_name(url))
-        run = run_all(db, proxy, (url, tcp_url), (asked.cuts, asked.kills, asked.seed))
+        kind = Replays if asked.form == "single" else import_module("tests.producer.replays_many").BulkReplays
+        run = run_all(kind(db, asked.seed), proxy, (url, tcp_url), asked.cuts, asked.kills)
         proxy.close()
     sys.stdout.write(f"{len(run.accepted):,} tasks, each once; {dict(run.seen)}; seed {asked.seed}\n")
 

@@ -1,0 +1,51 @@
+"""A producer that is killed during bulk sends.
+
+replays_many.py runs it with a URL, a file for what can be replayed, the size of batches, and the kind of calls.
+"""
+
+import asyncio
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+from uuid_utils.compat import uuid7
+
+from horsies import BulkSendPayload, PostgresConfig, TaskSendError, TaskSendErrorCode
+from horsies.producer import batches
+from horsies.producer.batches import BatchBuilder
+from horsies.producer.bulk import batches_sha
+from horsies.producer.send import TaskSendOptions
+from tests.producer.replays_many import COUNT, calls
+from tests.producer.shop import Shop
+
+TOGETHER = 3
+
+url, outbox, size, kind = sys.argv[1:]
+shop = Shop(PostgresConfig(database_url=url))
+batches.MOST_TASKS = int(size)
+
+
+def payload_of(items: list[Any]) -> BulkSendPayload:
+    """Return what the error of a bulk send would contain."""
+    builder = BatchBuilder(shop.app.producer, None, TaskSendOptions())
+    built = [builder.take_full() for item in items if not builder.accept(item)] + [builder.build()]
+    return BulkSendPayload(tuple(built), batches_sha(built))
+
+
+async def main() -> None:
+    (await shop.app.get_broker().ping()).unwrap()
+    ids = [uuid7() for _ in range(TOGETHER * COUNT)]
+    sends = [list(calls(shop, kind, str(each))) for each in ids[::COUNT]]
+    batches.uuid7 = iter(ids).__next__  # the bulk sends below have the ids that are stored here
+    errors = [TaskSendError(TaskSendErrorCode.ENQUEUE_FAILED, "killed", True, None, payload_of(each)) for each in sends]
+    await asyncio.to_thread(Path(outbox).write_bytes, pickle.dumps(errors))
+    batches.uuid7 = iter(ids).__next__
+    await asyncio.to_thread(print, "sending", flush=True)
+    async with asyncio.TaskGroup() as group:
+        for each in sends:
+            group.create_task(shop.app.send_many_async(each))
+    await asyncio.Event().wait()
+
+
+asyncio.run(main())
