@@ -23,6 +23,7 @@ import floor
 import psutil
 import psycopg
 import senders
+import waiters
 import waits
 from setting import database, facts, measure, wait_for, worker
 
@@ -53,6 +54,7 @@ class Size:
     crowd: int
     lasting: int
     flows: int
+    waiters: int
 
 
 FULL = Size(
@@ -65,8 +67,20 @@ FULL = Size(
     crowd=1_000_000,
     lasting=50_000,
     flows=100,
+    waiters=10_000,
 )
-QUICK = Size(runs=1, drained=300, sent=100, bulk=1_000, idle_s=0.5, latencies=50, crowd=1_000, lasting=500, flows=5)
+QUICK = Size(
+    runs=1,
+    drained=300,
+    sent=100,
+    bulk=1_000,
+    idle_s=0.5,
+    latencies=50,
+    crowd=1_000,
+    lasting=500,
+    flows=5,
+    waiters=500,
+)
 
 
 def drain_sync(url: str, size: Size) -> None:
@@ -318,6 +332,7 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "memory": memory,
     "claims": claims,
     "outlier": outlier,
+    "waiters": lambda url, size: waiters.waiters(url, size.runs, size.waiters),
     "imports": lambda _url, size: waits.imports(size.runs),
     "reload": lambda _url, size: waits.reload(size.runs),
     "flows": flows,

@@ -30,6 +30,8 @@ def test_every_benchmark_runs_and_prints_its_numbers() -> None:
         "claim, 1,000 tasks scheduled ahead",
         "claim, 1,000 ended tasks",
         "claim, 100 foreign tasks",
+        "waiter, get_async, traced",
+        "connections of 500 waiters",
         "longest pause behind a long task",
         "horsies --help",
         "change to its task's result",

@@ -14,7 +14,7 @@ driver (`horsies.producer.sync_driver`, `horsies.producer.async_driver`) execute
 An exception of a step is thrown into the operation, which can catch it and yield further steps.
 """
 
-from collections.abc import AsyncIterable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -124,7 +124,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait for a notice about the task of a ticket, for at most ``seconds``."""
+    """Wait for a notice about the task of a ticket, for at most ``seconds``; infinity: without limit."""
 
     ticket: Ticket
     seconds: float
@@ -216,6 +216,12 @@ type Step = Call[Any] | Watch | Wait | Pause | Within | Rollback | Feed
 type Operation[R] = Generator[Step, Any, R]
 
 
+def immediately[R](result: R) -> Operation[R]:
+    """Return an operation without steps."""
+    yield from ()
+    return result
+
+
 class CallFailedError(Exception):
     """A call failed.
 
@@ -252,8 +258,8 @@ class Runner(Protocol):
         """Execute an operation, blocking the calling thread."""
         ...
 
-    async def run_async[R](self, operation: Operation[R]) -> R:
-        """Execute an operation on the running event loop."""
+    def run_async[R](self, operation: Operation[R]) -> Coroutine[Any, Any, R]:
+        """Return a coroutine that executes an operation on the running event loop."""
         ...
 
     def assume_prepared(self) -> None:

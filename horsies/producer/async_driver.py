@@ -2,10 +2,9 @@
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
-from uuid import UUID
 
 import psycopg
 
@@ -29,49 +28,16 @@ from horsies.db.operations import (
     Within,
 )
 from horsies.db.pipeline import extend_transaction_async
-from horsies.db.queries.rows import StoredResult
-from horsies.process import monotonic
 from horsies.producer import caller_connection
+from horsies.producer.async_waiter import AsyncWaiter, ListenerChecks
 from horsies.producer.coalescing import AsyncCaller
 from horsies.producer.fork_reset import reset_in_children
 from horsies.producer.pool import AsyncPool
-from horsies.producer.waiter import Waiter, Waiters
+from horsies.producer.waiter import Waiters
 
 _ITEMS_AT_A_TIME = 500
 
 type ByLoop[V] = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, V]
-
-
-class AsyncWaiter(Waiter):
-    """A waiter that can be awaited."""
-
-    __slots__ = ("_ended", "_loop")
-
-    def __init__(self, waiters: Waiters, task_id: UUID) -> None:
-        self._ended = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        super().__init__(waiters, task_id)
-
-    def wake(self, pushed_result: StoredResult | None) -> None:
-        """Store the pushed result, if there is one, and wake the coroutine in its event loop."""
-        super().wake(pushed_result)
-        with suppress(RuntimeError):  # the loop is closed, so nothing waits there any more
-            self._loop.call_soon_threadsafe(self._ended.set)
-
-    async def wait(self, seconds: float) -> StoredResult | None:
-        """Wait until a notification arrives or the timeout expires; see `SyncWaiter.wait`."""
-        deadline = monotonic() + seconds
-        while (left := deadline - monotonic()) > 0:
-            hearing = self._waiters.hearing()
-            try:
-                async with asyncio.timeout(min(left, hearing.seconds)):
-                    await self._ended.wait()
-                break
-            except TimeoutError:
-                if hearing.is_deaf:
-                    break
-        self._ended.clear()
-        return self._pushed_result
 
 
 class AsyncDriver:
@@ -80,6 +46,7 @@ class AsyncDriver:
     def __init__(self, database: Database, waiters: Waiters) -> None:
         self._database = database
         self._waiters = waiters
+        self._checks = ListenerChecks(waiters)
         self._callers: ByLoop[AsyncCaller] = weakref.WeakKeyDictionary()
         self._closers: ByLoop[AsyncGenerator[None]] = weakref.WeakKeyDictionary()
         reset_in_children(self)
@@ -114,25 +81,29 @@ class AsyncDriver:
         if closer is not None:
             await closer.aclose()
 
-    async def _execute(self, step: Step) -> Any:  # noqa: PLR0911 - one case a step
+    def _execute(self, step: Step) -> Awaitable[Any]:  # noqa: PLR0911 - one case a step
+        """Return what executes a step. This function is no coroutine, which would use memory while a caller waits."""
         match step:
             case Call():
-                return await self._call(step)
+                return self._call(step)
             case Watch():
-                return AsyncWaiter(self._waiters, step.task_id)
+                return self._watch(step)
             case Wait(ticket=AsyncWaiter() as waiter, seconds=seconds):
-                return await waiter.wait(seconds)
+                return waiter.wait(seconds)
             case Pause(seconds=seconds):
-                return await asyncio.sleep(seconds)
+                return asyncio.sleep(seconds)
             case Within():
-                return await self._within(step)
+                return self._within(step)
             case Rollback(transaction=transaction):
-                return await _roll_back(transaction)
+                return _roll_back(transaction)
             case Feed(items=items):
-                return await _feed(items)
+                return _feed(items)
             case Wait():
                 msg = f"the ticket belongs to another driver: {step.ticket!r}"
                 raise TypeError(msg)
+
+    async def _watch(self, step: Watch) -> AsyncWaiter:
+        return AsyncWaiter(self._waiters, self._checks, step.task_id)
 
     async def _call[R](self, call: Call[R]) -> R:
         try:

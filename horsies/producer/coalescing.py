@@ -11,7 +11,7 @@ the batch gets the error. A coroutine that is cancelled leaves the others of its
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -42,14 +42,10 @@ class AsyncCaller:
         self._database = database
         self._lanes: dict[Batching, _Lane] = {kind: _Lane(self) for kind in Batching if kind is not Batching.NEVER}
 
-    async def make(self, call: Call[Any]) -> Any:
-        """Make a call, alone or in a batch.
-
-        Raises:
-            CallFailedError: The call failed.
-        """
+    def make(self, call: Call[Any]) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that makes a call, alone or in a batch. It raises CallFailedError if the call failed."""
         lane = self._lanes.get(call.batching)
-        return await (self.make_alone(call) if lane is None else lane.make(call))
+        return self.make_alone(call) if lane is None else lane.make(call)
 
     async def make_alone(self, call: Call[Any]) -> Any:
         """Make a call in a separate round trip."""

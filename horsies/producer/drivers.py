@@ -1,5 +1,8 @@
 """Both drivers of an app over one database."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 from horsies.config.app import AppConfig
 from horsies.db.connect import Database
 from horsies.db.operations import Operation
@@ -27,9 +30,9 @@ class Drivers:
         """Run an operation, blocking the calling thread."""
         return self._sync.run(operation)
 
-    async def run_async[R](self, operation: Operation[R]) -> R:
-        """Run an operation on the running event loop."""
-        return await self._async.run(operation)
+    def run_async[R](self, operation: Operation[R]) -> Coroutine[Any, Any, R]:
+        """Return a coroutine that runs an operation on the running event loop."""
+        return self._async.run(operation)
 
     def assume_prepared(self) -> None:
         """Do not check the schema before the first call, because another process of this program has done so."""

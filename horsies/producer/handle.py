@@ -2,24 +2,23 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Unpack
+from functools import cache
+from typing import Any, Unpack
 from uuid import UUID
 
 from horsies.codec.signature import plain_args
 from horsies.codec.wire import ResultCodec
 from horsies.codes import BrokerErrorCode, OperationalErrorCode, RetrievalCode, TaskStatus
-from horsies.db.operations import CallFailedError, Operation, Pause, Runner, Wait, Watch
+from horsies.db.operations import CallFailedError, Operation, Pause, Runner, Wait, Watch, immediately
 from horsies.db.queries import tasks as task_queries
+from horsies.db.queries.rows import StoredResult
 from horsies.process import monotonic
 from horsies.producer.info import ArgsFor, InfoOptions, TaskInfo, task_info
 from horsies.result import Err, Ok, Result
 from horsies.task_result import TaskError, TaskResult, failed_with
-
-if TYPE_CHECKING:
-    from horsies.db.queries.rows import StoredResult
 
 _log = logging.getLogger("horsies")
 _LONGEST_WAIT_S = 3600.0
@@ -149,25 +148,27 @@ class TaskHandle[T, E: TaskError = TaskError]:
 
     def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, E]]:
         if self._outcome is not None:
-            return self._outcome
+            return immediately(self._outcome)
         if self._id is None:
             missing: TaskResult[Any, Any] = failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id))
-            return missing
-        what = f"task {self.task_id}{uncommitted(self._is_committed)}"
-        fetch = partial(self._fetch_outcome, self._id)
-        outcome, is_final = yield from await_answer(self._id, what, timeout_ms, fetch)
-        if is_final:
-            self._outcome = outcome
-        return outcome
+            return immediately(missing)
+        return await_outcome(self._id, timeout_ms, self._fetch_outcome, self._describe)
 
-    def _fetch_outcome(self, task_id: UUID, pushed_result: "StoredResult | None") -> "Operation[Answer | None]":
-        """Return the outcome and whether it is final; None if the task has not ended."""
+    def _describe(self) -> str:
+        return f"task {self.task_id}{uncommitted(self._is_committed)}"
+
+    def _fetch_outcome(
+        self, task_id: UUID, pushed_result: StoredResult | None
+    ) -> Operation[TaskResult[Any, Any] | None]:
         stored: StoredResult | None = pushed_result or (yield task_queries.task_result(task_id))
         if stored is None and self._is_committed:
-            return failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id)), False
+            return failed_with(RetrievalCode.TASK_NOT_FOUND, _missing(self.task_id))
         if stored is None or stored.result is None:
             return None
-        return self._codec_for(stored.task_name).decode(stored.status == TaskStatus.COMPLETED, stored.result), True
+        codec = self._codec_for(stored.task_name)
+        outcome: TaskResult[Any, Any] = codec.decode(stored.status == TaskStatus.COMPLETED, stored.result)
+        self._outcome = outcome
+        return outcome
 
     def _info(
         self,
@@ -201,24 +202,22 @@ class TaskHandle[T, E: TaskError = TaskError]:
         return no_such_task(self.task_id) if verdict == "unknown" else Ok(verdict == "cancelled")
 
 
-type Answer = tuple[TaskResult[Any, Any], bool]
+type FetchOutcome = Callable[[UUID, StoredResult | None], Operation[TaskResult[Any, Any] | None]]
 
 
-def await_answer(
-    awaited: UUID, what: str, timeout_ms: int | None, fetch: "Callable[[StoredResult | None], Operation[Answer | None]]"
-) -> Operation[Answer]:
+def await_outcome(
+    awaited: UUID, timeout_ms: int | None, fetch: FetchOutcome, describe: Callable[[], str]
+) -> Operation[TaskResult[Any, Any]]:
     """Fetch the outcome after each notification until there is one, or until the timeout expires.
 
     The subscription is made before the first fetch, so that an end between a fetch and a wait is not missed.
 
     Args:
         awaited: The id of the task or run.
-        what: A description of the task or run, for messages.
         timeout_ms: How long to wait, in milliseconds; None: without limit.
         fetch: Returns the outcome; None if there is none yet. It receives the result that a notification pushed.
-
-    Returns:
-        The outcome, and whether it is final.
+        describe: Returns a description of the task or run, for messages. It is a function, because most of the many
+            callers that may wait at a time need no message.
     """
     deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
     ticket = yield Watch(awaited)
@@ -228,19 +227,19 @@ def await_answer(
     try:
         while True:
             try:
-                answer = yield from fetch(pushed_result)
+                outcome = yield from fetch(awaited, pushed_result)
             except CallFailedError as error:
                 failure = error
                 unreachable_since = unreachable_since or monotonic()
                 if not error.retryable or monotonic() - unreachable_since > _DATABASE_UNREACHABLE_S:
-                    return _no_answer(what, error), False
+                    return _no_answer(describe(), error)
             else:
                 failure = unreachable_since = None
-                if answer is not None:
-                    return answer
-            left = _LONGEST_WAIT_S if deadline is None else min(deadline - monotonic(), _LONGEST_WAIT_S)
+                if outcome is not None:
+                    return outcome
+            left = math.inf if deadline is None else min(deadline - monotonic(), _LONGEST_WAIT_S)
             if left <= 0:
-                return (_timed_out(what, timeout_ms) if failure is None else _no_answer(what, failure)), False
+                return _timed_out(describe(), timeout_ms) if failure is None else _no_answer(describe(), failure)
             pushed_result = yield Wait(ticket, left) if failure is None else Pause(min(left, _ASK_AGAIN_S))
     finally:
         ticket.close()

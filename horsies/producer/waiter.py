@@ -9,7 +9,7 @@ import logging
 import re
 import selectors
 import threading
-from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from enum import Enum
 from typing import NamedTuple
@@ -78,7 +78,8 @@ class Waiter:
 class Waiters:
     """All waiters of a process. The first waiter starts the listener thread.
 
-    ``_by_task`` and ``_listener`` are written by callers and by the listener thread; ``_lock`` guards them.
+    ``_by_task`` and ``_listener`` are written by callers and by the listener thread; ``_lock`` guards them. Most tasks
+    have one waiter, for which ``_by_task`` needs no set.
     """
 
     def __init__(self, database: Database, poll_seconds: float, *, results_in_notices: bool = False) -> None:
@@ -90,15 +91,19 @@ class Waiters:
 
     def reset_after_fork(self) -> None:
         """Drop all waiters and the listener thread, which belong to the parent process."""
-        self._lock = threading.Lock()
-        self._by_task: dict[UUID, set[Waiter]] = defaultdict(set)
+        self._lock = threading.RLock()  # the collector of garbage may close a waiter while its thread holds the lock
+        self._by_task: dict[UUID, Waiter | set[Waiter]] = {}
         self._listener: _Listener | None = None
         self._start_failure = ""
 
     def add(self, waiter: Waiter) -> None:
         """Add a waiter, and start the listener thread if it is not running."""
         with self._lock:
-            self._by_task[waiter.task_id].add(waiter)
+            others = self._by_task.get(waiter.task_id)
+            if isinstance(others, set):
+                others.add(waiter)
+            else:
+                self._by_task[waiter.task_id] = waiter if others is None else {others, waiter}
             self._start_listener()
 
     def hearing(self) -> Hearing:
@@ -112,10 +117,10 @@ class Waiters:
         """Remove a waiter."""
         with self._lock:
             of_task = self._by_task.get(waiter.task_id)
-            if of_task is not None:
+            if isinstance(of_task, set):
                 of_task.discard(waiter)
-                if not of_task:
-                    del self._by_task[waiter.task_id]
+            if of_task is waiter or of_task == set():
+                del self._by_task[waiter.task_id]
 
     def close(self) -> None:
         """Stop the listener thread and close its connection. Remaining waiters get a new thread."""
@@ -131,6 +136,11 @@ class Waiters:
         """Return the ids of all tasks and runs that have a waiter."""
         with self._lock:
             return list(self._by_task)
+
+    def active(self) -> list[Waiter]:
+        """Return all waiters."""
+        with self._lock:
+            return [waiter for of_task in self._by_task.values() for waiter in _each(of_task)]
 
     def notice(self, payload: str) -> None:
         r"""Wake the waiters of a notification that `horsies.notify_done` sent.
@@ -152,7 +162,7 @@ class Waiters:
     def wake(self, task_id: UUID, pushed_result: StoredResult | None = None) -> None:
         """Wake the waiters of a task, and pass them its result if it was pushed."""
         with self._lock:
-            waiters = list(self._by_task.get(task_id, ()))
+            waiters = _each(self._by_task.get(task_id, ()))
         for waiter in waiters:
             waiter.wake(pushed_result)
 
@@ -181,6 +191,10 @@ class Waiters:
             self._start_failure = reason
         else:
             self._start_failure = ""
+
+
+def _each(of_task: Waiter | Iterable[Waiter]) -> list[Waiter]:
+    return [of_task] if isinstance(of_task, Waiter) else list(of_task)
 
 
 class ListenerState(Enum):

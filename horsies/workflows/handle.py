@@ -20,9 +20,10 @@ from horsies.codes import (
     WorkflowStatus,
     WorkflowTaskStatus,
 )
-from horsies.db.operations import Call, CallFailedError, Operation, Runner
+from horsies.db.operations import Call, CallFailedError, Operation, Runner, immediately
 from horsies.db.queries import workflows as workflow_queries
-from horsies.producer.handle import CodecFor, await_answer, parse_id, uncommitted
+from horsies.db.queries.rows import StoredResult
+from horsies.producer.handle import CodecFor, await_outcome, parse_id, uncommitted
 from horsies.result import Err, Ok, Result
 from horsies.task_result import TaskError, TaskResult, failed_with
 from horsies.workflows.nodes import AnyNode, Node, NodeKey, list_codec, required_id
@@ -221,35 +222,36 @@ class WorkflowHandle[T]:
 
     def _get(self, timeout_ms: int | None) -> Operation[TaskResult[T, TaskError]]:
         if self._id is None:
-            return failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, self._missing())
-        what = f"run {self._id}{uncommitted(self._is_committed)}"
-        fetch = partial(self._fetch_outcome, self._id)
-        answer, _ = yield from await_answer(self._id, what, timeout_ms, lambda _pushed_result: fetch())
-        return answer
+            return immediately(failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, self._missing()))
+        return await_outcome(self._id, timeout_ms, self._fetch_outcome, self._describe)
+
+    def _describe(self) -> str:
+        return f"run {self._id}{uncommitted(self._is_committed)}"
 
     def _missing(self) -> str:
         if self._id is None:
             return f"there is no run {self.workflow_id!r}: the id of a run must be a UUID"
         return f"there is no run {self._id}; it may have been pruned"
 
-    def _fetch_outcome(self, run_id: UUID) -> Operation[tuple[TaskResult[Any, TaskError], bool] | None]:
-        """Return the outcome and whether it is final; None if the run has not ended."""
+    def _fetch_outcome(
+        self, run_id: UUID, _pushed_result: StoredResult | None
+    ) -> Operation[TaskResult[Any, TaskError] | None]:
         run: RunRow | None = yield workflow_queries.workflow_state(run_id)
         if run is None:
             missing = failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, self._missing())
-            return (missing, False) if self._is_committed else None
+            return missing if self._is_committed else None
         match WorkflowStatus(run.status):
             case WorkflowStatus.PAUSED:
                 message = f"run {self._id} is paused: call resume() to continue it"
-                return failed_with(OutcomeCode.WORKFLOW_PAUSED, message), False
+                return failed_with(OutcomeCode.WORKFLOW_PAUSED, message)
             case WorkflowStatus.FAILED | WorkflowStatus.CANCELLED:
-                return _decode_error(run.error or b"{}"), True
+                return _decode_error(run.error or b"{}")
             case WorkflowStatus.COMPLETED if run.output_index is not None:
                 codec = self._codec(run.output_index, run.output_kind, run.output_task)
-                return _decode(codec, run.output_status, run.output_result or b"null"), True
+                return _decode(codec, run.output_status, run.output_result or b"null")
             case WorkflowStatus.COMPLETED:
                 rows: list[RunTaskRow] = yield workflow_queries.workflow_tasks(run_id, with_results=True)
-                return TaskResult(ok={row.node_id: self._decode(row) for row in rows if row.is_leaf}), True
+                return TaskResult(ok={row.node_id: self._decode(row) for row in rows if row.is_leaf})
             case _:
                 return None
 

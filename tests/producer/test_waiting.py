@@ -1,10 +1,15 @@
 """Waiting: by notices over one connection, and whatever becomes of that connection."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
+import tracemalloc
+import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,6 +17,7 @@ import pytest
 from horsies import PostgresConfig, RetrievalCode
 from horsies.db.queries import worker as worker_queries
 from horsies.producer import waiter
+from horsies.producer.sync_driver import SyncWaiter
 from tests.producer.conftest import BeginWait, NewShop, connections, listeners
 from tests.producer.shop import OFTEN, RARELY, Do, Hand, Shop
 from tests.support.factories import done, numbered_id, send_many
@@ -19,8 +25,9 @@ from tests.support.proxy import Proxy
 from tests.support.sessions import Session, call, column
 from tests.support.waiting import wait_until
 
-ASYNC_WAITERS = 2_000
-THREADS = 40
+ASYNC_WAITERS = 4_000
+THREADS = 200
+MEASURED = 500
 
 
 @pytest.fixture
@@ -189,7 +196,7 @@ def test_many_wait_over_one_connection(new_shop: NewShop, database_url: str, db:
         return [result.ok_value for result in results]
 
     def end_all() -> None:
-        wait_until(lambda: len(shop.waiters.awaited()) == len(handles) and listeners(db), 20)
+        wait_until(lambda: len(shop.waiters.awaited()) == len(handles) and listeners(db), 30)
         assert len(listeners(db)) == 1
         assert len(connections(db)) <= 1 + 5 + 5  # and a pool for each style
         fences = hand.worker.claim(len(handles))
@@ -201,6 +208,83 @@ def test_many_wait_over_one_connection(new_shop: NewShop, database_url: str, db:
         assert asyncio.run(wait_for_all()) == [1] * ASYNC_WAITERS
         assert [each.result(timeout=10).ok_value for each in blocked] == [1] * THREADS
     assert shop.waiters.awaited() == []
+
+
+async def first_fetches(shop: Shop) -> None:
+    """Return when the coroutines that were just started have fetched once, and wait. The loop must have a connection."""
+    for _ in range(3):
+        await asyncio.sleep(0)  # the coroutines start
+    [caller] = shop.app._drivers._async._callers.values()
+    while any(lane._under_way or lane._queue for lane in caller._lanes.values()):  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(0)
+
+
+def test_a_waiting_coroutine_needs_little_memory(shop: Shop, db: Session) -> None:
+    send_many(db, MEASURED)
+    handles = [shop.add.handle(str(numbered_id(n))) for n in range(MEASURED)]
+
+    async def bare(future: asyncio.Future[None]) -> None:
+        await future
+
+    async def measure(start: Callable[[], list[asyncio.Task[Any]]]) -> float:
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        tasks = start()
+        await first_fetches(shop)
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] - before
+        assert not any(task.done() for task in tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return taken / MEASURED
+
+    async def compare() -> tuple[float, float]:
+        loop = asyncio.get_running_loop()
+        await handles[0].get_async(timeout_ms=0)  # opens a connection, and starts the listener
+        floor = await measure(lambda: [loop.create_task(bare(loop.create_future())) for _ in handles])
+        return floor, await measure(lambda: [loop.create_task(handle.get_async()) for handle in handles])
+
+    tracemalloc.start()
+    try:
+        floor, ours = asyncio.run(compare())
+    finally:
+        tracemalloc.stop()
+    assert ours - floor < 2_000, "bytes beyond those of a task, its coroutine and a future"
+
+
+def test_a_collection_of_garbage_may_close_a_waiter_at_any_time(shop: Shop) -> None:
+    waiting = shop.add.handle(str(numbered_id(1)))._get(None)
+    next(waiting)
+    waiting.send(SyncWaiter(shop.waiters, numbered_id(1)))
+    cycle: list[Any] = [waiting]
+    cycle.append(cycle)
+    del waiting, cycle
+    assert shop.waiters.awaited() == [numbered_id(1)]
+    with shop.waiters._lock:
+        gc.collect()
+    assert shop.waiters.awaited() == []
+
+
+def test_the_waiters_of_a_closed_event_loop_are_removed_when_their_task_ends(shop: Shop, hand: Hand) -> None:
+    handle = shop.add.send(1).unwrap()
+
+    def abandon() -> weakref.ref[asyncio.AbstractEventLoop]:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(handle.info_async())
+        waiting = loop.create_task(handle.get_async())
+        loop.run_until_complete(first_fetches(shop))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+        setattr(waiting, "_log_destroy_pending", False)  # noqa: B010 - not part of the type
+        return weakref.ref(loop)
+
+    loop = abandon()
+    assert shop.waiters.awaited() == [UUID(handle.task_id)]
+    hand.end(UUID(handle.task_id))
+    wait_until(lambda: not shop.waiters.awaited())
+    gc.collect()
+    assert loop() is None
 
 
 def test_a_cancelled_wait_leaves_the_list(shop: Shop) -> None:
