@@ -10,6 +10,7 @@ import pytest
 
 from horsies import PostgresConfig, TaskError, TaskHandle, TaskResult
 from tests.producer.shop import Do, Hand, Shop
+from tests.support.callers import AWAITED, BLOCKING, OLDEST_FOR_DJANGO, Caller
 from tests.support.sessions import Session, column, open_session
 from tests.support.waiting import wait_until
 
@@ -88,6 +89,24 @@ def shop(new_shop: NewShop) -> Shop:
 def hand(db: Session) -> Hand:
     """Return a worker that the test drives."""
     return Hand(db)
+
+
+@pytest.fixture(params=[*BLOCKING, *AWAITED])
+def caller(request: pytest.FixtureRequest, tcp_database_url: str, shop: Shop, db: Session) -> Iterator[Caller]:
+    """Yield a program of each kind, and an app with the same database."""
+    if "Django" in request.param:
+        need_django(db)
+    made = Caller(request.param, tcp_database_url)
+    yield made
+    if made.do.style == "async":
+        made.do(shop.app.close)
+    made.do.close()
+
+
+def need_django(db: Session) -> None:
+    """Skip the test if Django does not work with the server."""
+    if db.info.server_version < OLDEST_FOR_DJANGO:
+        pytest.skip("this Django needs a newer PostgreSQL")
 
 
 class Wait:

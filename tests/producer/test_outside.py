@@ -26,9 +26,9 @@ from horsies import (
 )
 from horsies.config.postgres import DEV_URL_VARIABLE
 from horsies.producer import batches
-from tests.producer.conftest import NewShop
+from tests.producer.conftest import NewShop, need_django
 from tests.producer.shop import Do, Shop
-from tests.support.callers import AWAITED, BLOCKING, OLDEST_FOR_DJANGO, Caller, UndoneError, django_database
+from tests.support.callers import Caller, UndoneError, django_database
 from tests.support.databases import new_database
 from tests.support.server import PASSWORD, Server, database_name
 from tests.support.sessions import NotificationListener, Session, column, find, open_session, row, scalar
@@ -56,23 +56,6 @@ def elsewhere(server: Server, template: str) -> Iterator[str]:
 
 def count(db: Session) -> int:
     return scalar(db, "select count(*) from horsies.tasks")
-
-
-@pytest.fixture(params=[*BLOCKING, *AWAITED])
-def caller(request: pytest.FixtureRequest, tcp_database_url: str, shop: Shop, db: Session) -> Iterator[Caller]:
-    """Yield a program of each kind, and an app with the same database."""
-    if "Django" in request.param:
-        need_django(db)
-    made = Caller(request.param, tcp_database_url)
-    yield made
-    if made.do.style == "async":
-        made.do(shop.app.close)
-    made.do.close()
-
-
-def need_django(db: Session) -> None:
-    if db.info.server_version < OLDEST_FOR_DJANGO:
-        pytest.skip("this Django needs a newer PostgreSQL")
 
 
 def flow(shop: Shop) -> Any:
