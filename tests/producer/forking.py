@@ -1,6 +1,8 @@
-"""A producer that forks. test_fork.py runs it with the URL of the database. Each process prints one line."""
+"""A producer that forks. test_fork.py runs it with the URL of the database and the name of an event loop.
 
-import asyncio
+Each process prints one line.
+"""
+
 import json
 import multiprocessing
 import os
@@ -8,7 +10,7 @@ import sys
 import threading
 
 from horsies import PostgresConfig
-from tests.producer.shop import Shop
+from tests.producer.shop import Shop, run_in
 
 shop = Shop(PostgresConfig(database_url=sys.argv[1], pool_size=1, max_overflow=0))
 
@@ -24,7 +26,7 @@ def work(name: str) -> None:
     before = backend()
     for number in range(5):
         assert shop.add.send(number).unwrap().get(timeout_ms=20_000).ok_value == 1
-    assert asyncio.run(work_async()) == [1] * 5
+    assert run_in(sys.argv[2], work_async()) == [1] * 5
     assert backend() == before, "the connection was lost on the way"
     say(name, before)
 

@@ -1,4 +1,4 @@
-"""A producer whose threads and coroutines send and wait while it forks. test_fork_in_use.py runs it with a URL."""
+"""A producer whose threads and coroutines send and wait while it forks. It gets a URL and an event loop's name."""
 
 import asyncio
 import json
@@ -7,11 +7,12 @@ import sys
 import threading
 
 from horsies import PostgresConfig
-from tests.producer.shop import Shop
+from tests.producer.shop import Shop, run_in
 
 FORKS = 3
 THREADS = 4
 COROUTINES = 8
+LOOP = sys.argv[2]
 
 shop = Shop(PostgresConfig(database_url=sys.argv[1], pool_size=3, max_overflow=0))
 stop = threading.Event()
@@ -53,7 +54,7 @@ def child(number: int) -> None:
     """Use the app in both styles, and report the connections of this process."""
     handle = shop.add.send(1).unwrap()
     assert handle.get(timeout_ms=20_000).ok_value == 1
-    ids = [handle.task_id, *asyncio.run(use_everything()), *asyncio.run(use_everything())]
+    ids = [handle.task_id, *run_in(LOOP, use_everything()), *run_in(LOOP, use_everything())]
     with shop.app._drivers._sync._open_pool().connection() as connection:
         backends = [connection.info.backend_pid]
     say(child=number, backends=backends, ids=ids)
@@ -87,7 +88,7 @@ def main() -> None:
     threads = [threading.Thread(target=send_and_wait) for _ in range(THREADS)]
     for each in threads:
         each.start()
-    children = asyncio.run(fork_in_a_loop())
+    children = run_in(LOOP, fork_in_a_loop())
     for each in threads:
         each.join()
     say(codes=[os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])

@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import UUID
 
+import uvloop
+
 from horsies import AppConfig, Horsies, PostgresConfig, RetryPolicy, TaskError, TaskHandle, TaskResult, TaskSendResult
 from horsies.config.app import WorkerResilienceConfig
 from horsies.db.queries import worker as worker_queries
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 type Style = Literal["sync", "async"]
 
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
 PASSWORD = "correct-horse"
 RARELY = WorkerResilienceConfig(notify_poll_interval_ms=300_000)
 OFTEN = WorkerResilienceConfig(notify_poll_interval_ms=1_000)
@@ -78,6 +84,12 @@ class Do:
     def close(self) -> None:
         if self._runner is not None:
             self._runner.close()
+
+
+def run_in[R](loop: str, coroutine: Coroutine[Any, Any, R]) -> R:
+    """Run a coroutine on a new event loop of ``LOOPS``, and close the loop."""
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        return runner.run(coroutine)
 
 
 def task_id(sent: TaskSendResult[TaskHandle[Any]]) -> UUID:

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from horsies.db.queries import worker as worker_queries
-from tests.producer.shop import Hand
+from tests.producer.shop import LOOPS, Hand
 from tests.support.factories import done
 from tests.support.sessions import Session, call, column
 
@@ -27,8 +29,9 @@ def end_everything(hand: Hand, db: Session) -> None:
         call(db, worker_queries.notify_done(ids, with_results=False))
 
 
-def test_parent_and_children(database_url: str, db: Session, hand: Hand) -> None:
-    command = [sys.executable, *DEVELOPMENT, "-m", "tests.producer.forking", database_url]
+@pytest.mark.parametrize("loop", LOOPS)
+def test_parent_and_children(database_url: str, db: Session, hand: Hand, *, loop: str) -> None:
+    command = [sys.executable, *DEVELOPMENT, "-m", "tests.producer.forking", database_url, loop]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
     ) as producer:

@@ -4,20 +4,21 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pytest
+
+from tests.producer.shop import LOOPS, Hand
 from tests.producer.test_fork import end_everything
 from tests.support.sessions import Session, column
-
-if TYPE_CHECKING:
-    from tests.producer.shop import Hand
 
 ROOT = Path(__file__).parents[2]
 WARNINGS = ["-W", "error", "-W", "ignore:This process"]  # Python's warning about forking with threads
 
 
-def test_children_forked_while_threads_send_and_wait(database_url: str, db: Session, hand: "Hand") -> None:
-    command = [sys.executable, *WARNINGS, "-m", "tests.producer.forking_in_use", database_url]
+@pytest.mark.parametrize("loop", LOOPS)
+def test_children_forked_while_threads_send_and_wait(database_url: str, db: Session, hand: Hand, *, loop: str) -> None:
+    command = [sys.executable, *WARNINGS, "-m", "tests.producer.forking_in_use", database_url, loop]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
     ) as producer:
