@@ -1,11 +1,8 @@
 """`Horsies`: an app with its tasks and its database connection. This module is the composition root of the package."""
 
 import inspect
-import sys
 from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, Never, Unpack, cast, overload
 
@@ -27,14 +24,12 @@ from horsies.decorator import (
     raise_at,
     read_function,
     task_location,
+    wrong_key_by,
     wrong_options,
     wrong_queue,
 )
 from horsies.errors import (
-    ConfigurationError,
-    ErrorCode,
     HorsiesError,
-    caller_location,
     collect,
     frame_location,
 )
@@ -48,7 +43,7 @@ from horsies.producer.send import Producer, TaskSendError, TaskSendOptions, Task
 from horsies.task import TaskFunction
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.current import CurrentTask
-from horsies.tasks.discovery import expand_globs, import_file, import_module, place_of_main, share_module
+from horsies.tasks.discovery import expand_globs, importer_of, share_module
 from horsies.tasks.hooks import AroundHook, ChildHook, add_hook
 from horsies.tasks.registry import STAND_IN, Registry, TaskDefinition, WorkflowBuilder
 from horsies.worker.options import WorkerKeywords, WorkerOptions
@@ -76,7 +71,7 @@ class Worker:
         from horsies.worker.main import run_worker  # noqa: PLC0415 - slow to import, and producers never need it
 
         if self._options.start_method == "spawn":
-            return run_worker(_app_importer(self._app), self._options)
+            return run_worker(importer_of(self._app, self._app.name), self._options)
         return run_worker(lambda: self._app, self._options)
 
 
@@ -130,6 +125,7 @@ class Horsies:
         default_unhandled_error_code: str | None = None,
         timeout_ms: int | None = None,
         unique: Unique | None = None,
+        key_by: str | tuple[str, ...] | None = None,
         **unknown: Never,
     ) -> TransactionalDecorator: ...
 
@@ -145,6 +141,7 @@ class Horsies:
         default_unhandled_error_code: str | None = None,
         timeout_ms: int | None = None,
         unique: Unique | None = None,
+        key_by: str | tuple[str, ...] | None = None,
         **unknown: Never,
     ) -> TaskDecorator: ...
 
@@ -159,6 +156,7 @@ class Horsies:
         default_unhandled_error_code: str | None = None,
         timeout_ms: int | None = None,
         unique: Unique | None = None,
+        key_by: str | tuple[str, ...] | None = None,
         **unknown: Never,
     ) -> TaskDecorator | TransactionalDecorator:
         """Turn a ``def`` or ``async def`` function that returns ``TaskResult[T, TaskError]`` into a task.
@@ -171,6 +169,7 @@ class Horsies:
             default_unhandled_error_code: The error code of exceptions that match no mapper; None: that of the app.
             timeout_ms: How long an attempt may run, in milliseconds, at least 100; None: no limit.
             unique: Of which tasks at most one may be live; None: any number.
+            key_by: The parameter, or a tuple of parameters, whose arguments are the key of the task; None: no key.
             transactional: Whether the first parameter is a connection, in whose transaction the outcome is committed.
             unknown: Any other option is rejected; the error says where the option belongs.
 
@@ -184,6 +183,7 @@ class Horsies:
         def define(fn: Callable[..., Any]) -> TaskDefinition:
             problems = [
                 *wrong_options(task_name, fn, timeout_ms, unique, cast("dict[str, object]", unknown)),
+                *wrong_key_by(task_name, fn, key_by),
                 *wrong_queue(self.config, task_name, queue_name),
                 *wrong_policies(retry_policy, exception_mapper, default_unhandled_error_code),
             ]
@@ -197,6 +197,7 @@ class Horsies:
                 default_unhandled_error_code=default_unhandled_error_code,
                 timeout_ms=timeout_ms,
                 unique=unique,
+                key_by=key_by,
             )
 
         def decorate(fn: Callable[..., Any]) -> TaskFunction[..., Any, Any, Any]:
@@ -454,30 +455,6 @@ class Horsies:
     async def close_async(self) -> None:
         """Close the connections of this process and those of the running event loop."""
         await self._drivers.close_async()
-
-
-def _app_importer(app: Horsies) -> Callable[[], Horsies]:
-    """Return a function with which another process imports the app.
-
-    It imports the module that made the app, or else the main module, and reads the app's global variable.
-    """
-    for name in (app.name, "__main__"):
-        module = sys.modules.get(name)
-        attribute = next((key for key, value in vars(module).items() if value is app), None) if module else None
-        place = place_of_main() if name == "__main__" else name
-        if attribute is not None and place is not None:
-            return partial(_import_app, place, attribute)
-    raise ConfigurationError(
-        ErrorCode.WORKER_INVALID_LOCATOR,
-        f"child processes cannot import {app!r}: no module has it as a global variable",
-        location=caller_location(),
-        help_text='assign it to a name at the top level of a module, or use start_method="fork"',
-    )
-
-
-def _import_app(place: str, attribute: str) -> Horsies:
-    module = import_file(Path(place)) if place.endswith(".py") else import_module(place)
-    return getattr(module, attribute)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Concatenate, Protocol, TypedDict, overload
+from typing import Any, Concatenate, Protocol, TypedDict, cast, overload
 
 from horsies.codec.problems import show_value
 from horsies.codec.signature import SignatureCodec, function_location
@@ -20,6 +20,7 @@ _ELSEWHERE = {
     "good_until": "set it for each send: task.with_options(good_until=…)",
     "delay": "set it for each send: task.with_options(delay=…) or task.schedule(seconds, …)",
     "priority": "set it for each send: task.with_options(priority=…)",
+    "key": "set it for each send: task.with_options(key=…), or name the parameters: key_by=…",
     "idempotency_key": "set it for each send: task.with_options(idempotency_key=…)",
     "on_conflict": "set it in the uniqueness: unique=Unique(on_conflict=…)",
     "auto_retry_for": "set it in the retry policy: retry_policy=RetryPolicy(auto_retry_for=[…])",
@@ -27,7 +28,8 @@ _ELSEWHERE = {
 }
 
 _OPTIONS = (
-    "queue_name, retry_policy, exception_mapper, default_unhandled_error_code, timeout_ms, unique and transactional"
+    "queue_name, retry_policy, exception_mapper, default_unhandled_error_code, timeout_ms, unique, key_by "
+    "and transactional"
 )
 
 
@@ -119,6 +121,21 @@ def _wrong_unique(fn: object, unique: object) -> str | None:
         return None
     unknown = [name for name in unique.by or () if name not in inspect.signature(fn).parameters]
     return f"is unique by {unknown[0]!r}, but has no such parameter" if unknown else None
+
+
+def wrong_key_by(task_name: str, fn: object, key_by: object) -> list[TaskDefinitionError]:
+    """Return the error of a task whose option ``key_by`` does not name its parameters (HRS-102)."""
+    if key_by is None:
+        return []
+    names = cast("tuple[object, ...]", key_by) if isinstance(key_by, tuple) else (key_by,)
+    if not names or not all(isinstance(name, str) for name in names):
+        problem = "which is neither the name of a parameter nor a tuple of names"
+    elif inspect.isfunction(fn) and not set(names) <= inspect.signature(fn).parameters.keys():
+        problem = "but no such parameter"
+    else:
+        return []
+    message = f"task {task_name!r} has key_by={show_value(names)}, {problem}"
+    return [TaskDefinitionError(ErrorCode.TASK_INVALID_OPTIONS, message, help_text='for example key_by="tenant_id"')]
 
 
 def task_location(fn: object) -> SourceLocation | None:

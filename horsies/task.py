@@ -226,6 +226,7 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E], **D =
         connection: object = UNSET,
         idempotency_key: str | None = None,
         unique: Unique | Unset | None = UNSET,
+        key: str | Unset | None = UNSET,
     ) -> TaskSender[P, T, E]:
         """Return a sender that applies these options to each of its sends.
 
@@ -242,8 +243,10 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E], **D =
                 exists, a send of the same task with the same key returns its handle instead of sending a second task.
                 Other arguments are refused with PAYLOAD_MISMATCH.
             unique: Of which tasks at most one may be live, instead of what the task says; None: any number.
+            key: 1 to 200 characters: for example the tenant, by which a queue limits tasks and lets them take turns. It
+                replaces the key that ``key_by`` of the task makes; None: no key.
         """
-        options = TaskSendOptions(good_until, delay, priority, connection, idempotency_key, unique)
+        options = TaskSendOptions(good_until, delay, priority, connection, idempotency_key, unique, key)
         return TaskSender(self.definition, self.producer, options)
 
     def node(self, **options: Unpack[NodeOptions]) -> NodeFactory[P, T, E]:

@@ -155,6 +155,29 @@ class SignatureCodec:
                     found[name] = self.encode_argument(name, self.parameters[name].default)
         return b"{" + b",".join(encode_json(name) + b":" + value for name, value in found.items()) + b"}"
 
+    def key_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], by: str | Sequence[str]) -> str | None:
+        """Return the key that some arguments of a call make, including defaults.
+
+        One string is its own key, another single value is its JSON text, and several values are a compact JSON array.
+
+        Args:
+            args: The positional arguments.
+            kwargs: The keyword arguments.
+            by: The parameter, or the parameters.
+
+        Returns:
+            The key; None: the single argument is None.
+
+        Raises:
+            CodecError: An argument does not bind or does not have the declared type; `CodecError.parameter` names it.
+        """
+        call = self._bind(args, kwargs)
+        names = (by,) if isinstance(by, str) else by
+        values = [
+            self.encode_argument(name, call[name] if name in call else self.parameters[name].default) for name in names
+        ]
+        return key_of_values(values, is_single=isinstance(by, str))
+
     def encode_argument(self, name: str, value: Any) -> bytes:
         """Encode a single argument, for a call whose other arguments are not known yet.
 
@@ -270,6 +293,14 @@ class SignatureCodec:
 
     def _unbound(self, name: str | None, problem: str) -> CodecError:
         return BindingError(() if name is None else (name,), f"{self.name}() {problem}")
+
+
+def key_of_values(values: Sequence[bytes], *, is_single: bool) -> str | None:
+    """Return the key that encoded values make; see `SignatureCodec.key_of`."""
+    if not is_single:
+        return "[" + ",".join(value.decode() for value in values) + "]"
+    value = decode_json(values[0])
+    return value if value is None or isinstance(value, str) else values[0].decode()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeIs, cast
+from typing import Any, NamedTuple, TypeIs, cast
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -15,6 +15,7 @@ from horsies.codes import TaskSendErrorCode
 from horsies.db.queries.tasks import EnqueueBatch, TaskKind, UniqueRequest
 from horsies.producer.calls import TaskCall, handle_maker
 from horsies.producer.handle import TaskHandle
+from horsies.producer.keys import key_of, wrong_task_key
 from horsies.producer.once import encode_unique, request_facts, unique_of, wrong_key, wrong_unique
 from horsies.producer.payloads import LargeArguments, wrong_size
 from horsies.producer.send import (
@@ -46,6 +47,16 @@ class _PreparedKind:
     kind: TaskKind
     head: Any
     make_handle: Callable[[UUID], TaskHandle[Any, Any]]
+
+
+class _EncodedItem(NamedTuple):
+    """An item in the form that goes to the database: its kind, its encoded arguments, and what is its own."""
+
+    prepared: _PreparedKind
+    args: bytes
+    idempotency_key: str | None
+    unique: UniqueRequest | None
+    key: str | None
 
 
 class _ItemError(Exception):
@@ -107,6 +118,7 @@ class BatchBuilder:
         self._kind_numbers: list[int] = []
         self._keys: list[str | None] = []
         self._uniques: list[UniqueRequest | None] = []
+        self._task_keys: list[str | None] = []
         self._is_once = False
         self._numbers: dict[TaskKind, int] = {}
         self._special: dict[TaskKind, _PreparedKind] = {}
@@ -116,16 +128,16 @@ class BatchBuilder:
     def accept(self, item: object) -> bool:
         """Encode an item. Return False if a batch is full, which `take_full` returns, or if the item is refused."""
         try:
-            prepared, args, key, unique = self._encode(item)
+            encoded = self._encode(item)
         except _ItemError as refused:
             index = len(self.handles)
             message = f"item {index}: {refused.error.message}"
             self.error = replace(refused.error, message=message, item_index=index)
             return False
-        has_room = not self._ids or (len(self._ids) < MOST_TASKS and self._size + len(args) <= MOST_BYTES)
+        has_room = not self._ids or (len(self._ids) < MOST_TASKS and self._size + len(encoded.args) <= MOST_BYTES)
         if not has_room:
             self._full = self.build()
-        self._add(prepared, args, key, unique)
+        self._add(encoded)
         return has_room
 
     def take_full(self) -> EnqueueBatch:
@@ -147,6 +159,7 @@ class BatchBuilder:
             count=len(self._ids),
             keys=tuple(self._keys) if self._is_once else (),
             uniques=tuple(self._uniques) if self._is_once else (),
+            task_keys=tuple(self._task_keys) if any(key is not None for key in self._task_keys) else (),
         )
         self._clear()
         return batch
@@ -164,18 +177,20 @@ class BatchBuilder:
             if self.handles[place].task_id != str(task_id):
                 self.handles[place] = makers[name](task_id)
 
-    def _add(self, prepared: _PreparedKind, args: bytes, key: str | None, unique: UniqueRequest | None) -> None:
+    def _add(self, encoded: _EncodedItem) -> None:
+        prepared, args, idempotency_key, unique, key = encoded
         kind, number = self._last
         if kind is not prepared.kind:
             number = self._numbers.setdefault(prepared.kind, len(self._numbers) + 1)
             self._last = (prepared.kind, number)
         fingerprint = prepared.head.copy()
         fingerprint.update(args)
-        if key is not None or unique is not None:
-            self._is_once = True
-            fingerprint.update(b"\n" + encode_json(request_facts(key, unique)))
-        self._keys.append(key)
+        if facts := request_facts(idempotency_key, unique, key):
+            self._is_once |= idempotency_key is not None or unique is not None
+            fingerprint.update(b"\n" + encode_json(facts))
+        self._keys.append(idempotency_key)
         self._uniques.append(unique)
+        self._task_keys.append(key)
         task_id = uuid7()
         self._ids.append(task_id.hex)
         self._args.append(args)
@@ -184,7 +199,7 @@ class BatchBuilder:
         self._size += len(args)
         self.handles.append(prepared.make_handle(task_id))
 
-    def _encode(self, item: object) -> tuple[_PreparedKind, bytes, str | None, UniqueRequest | None]:
+    def _encode(self, item: object) -> _EncodedItem:
         definition, prepared, options = self._definition, None, self._options
         args: tuple[object, ...] = ()
         kwargs: Mapping[str, object] = {}
@@ -210,13 +225,14 @@ class BatchBuilder:
         try:
             encoded = definition.signature.encode_call(args, kwargs)
             unique = encode_unique(definition, unique_of(definition, options.unique), args, kwargs)
+            key = key_of(definition, options.key, args, kwargs)
         except CodecError as error:
             raise _refuse(str(error), error) from error
         too_large = wrong_size(self._producer.payload, definition.name, len(encoded))
         if too_large is not None:
             raise _ItemError(TaskSendError(TaskSendErrorCode.PAYLOAD_TOO_LARGE, too_large))
         self.large.note(definition.name, len(encoded))
-        return prepared or self._prepare(definition), encoded, options.idempotency_key, unique
+        return _EncodedItem(prepared or self._prepare(definition), encoded, options.idempotency_key, unique, key)
 
     def _check_call(self, call: TaskCall[Any, Any]) -> None:
         if call.producer is not self._producer:
@@ -249,7 +265,11 @@ class BatchBuilder:
         return prepared
 
     def _kind(self, definition: TaskDefinition, options: TaskSendOptions) -> TaskKind:
-        wrong = wrong_key(options.idempotency_key) or wrong_unique(definition, options.unique)
+        wrong = (
+            wrong_key(options.idempotency_key)
+            or wrong_unique(definition, options.unique)
+            or wrong_task_key(options.key)
+        )
         if wrong is not None:
             raise _refuse(wrong)
         default = self._producer.queue_priorities[definition.queue_name]

@@ -361,7 +361,7 @@ def batches_sha(batches: Sequence[EnqueueBatch]) -> str:
         for part in (batch.ids.encode(), batch.args, batch.fingerprints, batch.kind_numbers.encode()):
             found.update(len(part).to_bytes(8))
             found.update(part)
-        found.update(repr((batch.kinds, batch.keys, batch.uniques)).encode())
+        found.update(repr((batch.kinds, batch.keys, batch.uniques, batch.task_keys)).encode())
         for unique in batch.uniques:
             found.update(b"" if unique is None else unique.args)
     return found.hexdigest()

@@ -50,7 +50,7 @@ class TaskCall[T, E: TaskError = TaskError]:
         """Show the name of the task, without the arguments, which may be secret."""
         return f"<call of task {self.definition.name!r}>"
 
-    def with_options(
+    def with_options(  # noqa: PLR0913 - one keyword an option
         self,
         *,
         good_until: datetime | Unset | None = UNSET,
@@ -58,6 +58,7 @@ class TaskCall[T, E: TaskError = TaskError]:
         priority: int | Unset | None = UNSET,
         idempotency_key: str | Unset | None = UNSET,
         unique: Unique | Unset | None = UNSET,
+        key: str | Unset | None = UNSET,
     ) -> "TaskCall[T, E]":
         """Return the same call with these options, which take precedence over those of ``send_many``.
 
@@ -67,6 +68,7 @@ class TaskCall[T, E: TaskError = TaskError]:
             priority: 1 (highest) to 100; None: the priority of the queue.
             idempotency_key: A later send of the same task with this key returns the same task; None: no key.
             unique: Of which tasks at most one may be live; None: any number.
+            key: The key of the task, instead of the one that its arguments make; None: no key.
         """
         given = {
             "good_until": good_until,
@@ -74,6 +76,7 @@ class TaskCall[T, E: TaskError = TaskError]:
             "priority": priority,
             "idempotency_key": idempotency_key,
             "unique": unique,
+            "key": key,
         }
         options = {**self.options, **{name: value for name, value in given.items() if value is not UNSET}}
         return TaskCall(self.producer, self.definition, options, self.args, self.kwargs)

@@ -83,11 +83,13 @@ def describe_refusal(request: EnqueueRequest, answer: SendAnswer) -> str:
             )
 
 
-def request_facts(key: str | None, unique: UniqueRequest | None) -> dict[str, object]:
+def request_facts(idempotency_key: str | None, unique: UniqueRequest | None, key: str | None) -> dict[str, object]:
     """Return what the fingerprint of a request with a key or of a unique task contains in addition."""
     facts: dict[str, object] = {}
     if key is not None:
-        facts["idempotency_key"] = key
+        facts["key"] = key
+    if idempotency_key is not None:
+        facts["idempotency_key"] = idempotency_key
     if unique is not None:
         facts["unique"] = [unique.args.decode(), unique.until, unique.on_conflict, unique.max_wait]
     return facts

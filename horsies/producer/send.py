@@ -33,7 +33,7 @@ from horsies.db.queries.tasks import EnqueueBatch, EnqueueRequest, SendAnswer, T
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, caller_location
 from horsies.events import event
 from horsies.masking import mask_secrets
-from horsies.producer import once, payloads
+from horsies.producer import keys, once, payloads
 from horsies.producer.options import wrong_deadline, wrong_delay, wrong_priority
 from horsies.result import Err, Ok, Result
 from horsies.tasks.registry import TaskDefinition
@@ -56,6 +56,8 @@ class TaskSendOptions:
             pool, outside of any transaction of the caller.
         idempotency_key: A key of this send. A later send of the same task with this key returns the same task.
         unique: Of which tasks at most one may be live; `UNSET`: as the task says; None: any number.
+        key: The key of the task, by which its queue limits tasks and lets them take turns; `UNSET`: as the task says;
+            None: no key.
     """
 
     good_until: datetime | None = None
@@ -64,6 +66,7 @@ class TaskSendOptions:
     connection: object = UNSET
     idempotency_key: str | None = None
     unique: Unique | Unset | None = UNSET
+    key: str | Unset | None = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,12 +265,14 @@ def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPa
         wrong_options(options)
         or once.wrong_key(options.idempotency_key)
         or once.wrong_unique(definition, options.unique)
+        or keys.wrong_task_key(options.key)
     )
     if wrong is not None:
         return invalid(wrong)
     try:
         encoded = definition.signature.encode_call(asked.args, asked.kwargs)
         unique = once.encode_unique(definition, once.unique_of(definition, options.unique), asked.args, asked.kwargs)
+        key = keys.key_of(definition, options.key, asked.args, asked.kwargs)
     except CodecError as error:
         return invalid(str(error), error)
     too_large = payloads.wrong_size(producer.payload, definition.name, len(encoded))
@@ -287,6 +292,7 @@ def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPa
         timeout_ms=definition.timeout_ms,
         idempotency_key=options.idempotency_key,
         unique=unique,
+        key=key,
     )
     fingerprint = _fingerprint(request)
     return Ok(TaskSendPayload(asked.kind, replace(request, fingerprint=fingerprint), fingerprint.hex()))
@@ -341,7 +347,11 @@ def fingerprint_head(request: EnqueueRequest | TaskKind) -> bytes:
         "delay": request.delay,
         "good_until": None if request.good_until is None else request.good_until.timestamp(),
         "timeout_ms": request.timeout_ms,
-        **(once.request_facts(request.idempotency_key, request.unique) if isinstance(request, EnqueueRequest) else {}),
+        **(
+            once.request_facts(request.idempotency_key, request.unique, request.key)
+            if isinstance(request, EnqueueRequest)
+            else {}
+        ),
     }
     return b"\n".join((encode_json(options), request.retry_policy or b"", b""))
 

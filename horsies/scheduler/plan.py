@@ -11,9 +11,11 @@ from horsies.config.app import AppConfig
 from horsies.config.patterns import SchedulePattern, invalid_schedule
 from horsies.config.payload import PayloadPolicy
 from horsies.config.schedules import ScheduleConfig, TaskSchedule
+from horsies.db.operations import UNSET
 from horsies.db.queries.rows import ScheduleState
 from horsies.db.queries.tasks import EnqueueRequest, UniqueRequest
 from horsies.errors import HorsiesError, flatten, raise_all
+from horsies.producer.keys import key_of
 from horsies.producer.once import encode_unique, request_facts
 from horsies.producer.payloads import wrong_size
 from horsies.tasks.registry import Registry, TaskDefinition
@@ -119,9 +121,11 @@ def _plan(config: AppConfig, schedule: TaskSchedule, definition: TaskDefinition)
     priority = {known.name: known.priority for known in config.queues}.get(queue)
     args, problems = b"", list[HorsiesError]()
     unique: UniqueRequest | None = None
+    key: str | None = None
     try:
         args = definition.signature.encode_call(tuple(schedule.args), schedule.kwargs)
         unique = encode_unique(definition, definition.unique, tuple(schedule.args), schedule.kwargs)
+        key = key_of(definition, UNSET, tuple(schedule.args), schedule.kwargs)
     except CodecError as error:
         problems.append(invalid_schedule(f"the arguments do not fit the task {definition.name!r}: {error}"))
     if too_large := wrong_size(config.payload, definition.name, len(args)):
@@ -145,10 +149,9 @@ def _plan(config: AppConfig, schedule: TaskSchedule, definition: TaskDefinition)
         retry_policy=retries,
         timeout_ms=definition.timeout_ms,
         unique=unique,
+        key=key,
     )
-    request = replace(
-        request, fingerprint=_hash(*facts, *request_facts(request.idempotency_key, request.unique).values())
-    )
+    request = replace(request, fingerprint=_hash(*facts, *request_facts(None, request.unique, request.key).values()))
     definition_facts = (repr(schedule.pattern), type(schedule.pattern).__name__, schedule.timezone, is_enabled)
     return Plan(
         name=schedule.name,

@@ -32,6 +32,7 @@ def _declare(definition: TaskDefinition, priorities: Mapping[str, int]) -> TaskD
         required_names=encode_json([name for name in names if name in signature.required]).decode(),
         defaults=signature.encode_defaults().decode(),
         uniqueness=None if definition.unique is None else _describe(definition.unique, names),
+        key_by=None if definition.key_by is None else encode_json(definition.key_by).decode(),
     )
 
 

@@ -6,14 +6,24 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pydantic import ValidationError
 
 from horsies.config.retry import RetryPolicy
-from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, TaskDefinitionError, flatten, raised_at
+from horsies.errors import (
+    ConfigurationError,
+    ErrorCode,
+    HorsiesError,
+    TaskDefinitionError,
+    caller_location,
+    flatten,
+    raised_at,
+)
 from horsies.masking import mask_secrets
 
 _SUFFIX = ".py"
@@ -245,3 +255,34 @@ def _import_error(name: str, error: BaseException) -> HorsiesError:
         notes=[text],
         help_text=f"to see the full traceback, run: python -c 'import {name}'",
     )
+
+
+def importer_of(app: object, name: str) -> Callable[[], Any]:
+    """Return a function with which another process imports an app.
+
+    It imports the module that made the app, or else the main module, and reads the app's global variable.
+
+    Args:
+        app: The app.
+        name: The name of the module that made it.
+
+    Raises:
+        ConfigurationError: HRS-207: No module has the app as a global variable.
+    """
+    for module_name in (name, "__main__"):
+        module = sys.modules.get(module_name)
+        attribute = next((key for key, value in vars(module).items() if value is app), None) if module else None
+        place = place_of_main() if module_name == "__main__" else module_name
+        if attribute is not None and place is not None:
+            return partial(_import_attribute, place, attribute)
+    raise ConfigurationError(
+        ErrorCode.WORKER_INVALID_LOCATOR,
+        f"child processes cannot import {app!r}: no module has it as a global variable",
+        location=caller_location(),
+        help_text='assign it to a name at the top level of a module, or use start_method="fork"',
+    )
+
+
+def _import_attribute(place: str, attribute: str) -> Any:
+    module = import_file(Path(place)) if place.endswith(".py") else import_module(place)
+    return getattr(module, attribute)

@@ -37,6 +37,8 @@ class TaskDefinition:
         default_unhandled_error_code: The default of the task, which takes precedence over that of the app.
         timeout_ms: How long an attempt may run, in milliseconds; None: no limit.
         unique: Of which tasks at most one may be live; None: any number.
+        key_by: The parameter, or the parameters, whose arguments are the key of the task; None: it has no key, unless
+            a send gives one.
         own_transaction: The transaction in which the task runs, if it is transactional. Its connection is the first
             argument of the function, and is not part of ``signature``.
     """
@@ -53,6 +55,7 @@ class TaskDefinition:
     default_unhandled_error_code: BuiltInTaskCode | str | None = None
     timeout_ms: int | None = None
     unique: Unique | None = None
+    key_by: str | tuple[str, ...] | None = None
     own_transaction: OwnTransaction | None = None
 
     def encode_outcome(self, returned: object) -> EncodedResult | TaskError:

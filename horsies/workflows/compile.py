@@ -77,6 +77,8 @@ def _write(node: AnyNode, planned: PlannedNode, places: dict[AnyNode, int]) -> b
         "retry_policy": None if policy is None else json.loads(policy.to_json()),
         "over": None if over is None else places[over.over],
         "item_parameter": planned.item_parameter,
+        "task_key": planned.key,
+        "key_by": planned.key_by,
         "max_parallel": None if over is None else over.max_parallel,
     }
     return _with_member(encode_json(row), b"args", planned.args)

@@ -46,6 +46,7 @@ def request(
     timeout_ms: int | None = None,
     key: str | None = None,
     unique: UniqueRequest | None = None,
+    task_key: str | None = None,
 ) -> EnqueueRequest:
     """Return the request of a producer: always the same task, with a new id."""
     return EnqueueRequest(
@@ -61,6 +62,7 @@ def request(
         timeout_ms=timeout_ms,
         idempotency_key=key,
         unique=unique,
+        key=task_key,
     )
 
 
@@ -95,6 +97,7 @@ def batch_of(requests: Sequence[EnqueueRequest]) -> EnqueueBatch:
         kind_numbers="{" + ",".join(map(str, numbers)) + "}",
         kinds=tuple(kinds),
         count=len(requests),
+        task_keys=tuple(each.key for each in requests),
     )
 
 

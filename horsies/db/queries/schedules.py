@@ -12,7 +12,7 @@ from horsies.db.queries.worker import notify_wake
 
 _DEFINE = (
     "select horsies.schedule_define(%s, %s, %s, %s, %s, %s, %s, %s::json, %s::json, %s::int, %s, %s::timestamptz,"
-    " %s::json, %s, %s, %s::float8)"
+    " %s::json, %s, %s, %s::float8, %s)"
 )
 _TICK = "select horsies.schedule_tick(%s, %s, %s::timestamptz, %s::timestamptz[], %s::timestamptz)"
 
@@ -55,6 +55,7 @@ def schedule_define(  # noqa: PLR0913 - one parameter a column
         None if request.unique is None else request.unique.until,
         None if request.unique is None else request.unique.on_conflict,
         None if request.unique is None else request.unique.max_wait,
+        request.key,
     )
     return Call(_DEFINE, params, nothing)
 

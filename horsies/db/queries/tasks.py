@@ -14,12 +14,14 @@ from horsies.db.queries.worker import notify_wake
 
 # Larger arguments are sent alone, so that small ones do not wait for them.
 _MAX_BATCHED_BYTES = 16_384
-_ENQUEUE = "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s)"
+_ENQUEUE = (
+    "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s, %s)"
+)
 _SAVEPOINT = "horsies_send_many"
 _WAKE = notify_wake()
 _ENQUEUE_MANY = (
     "select horsies.enqueue_many(%s::text::uuid[], %s::text, %s::bytea, %s::text::int[], %s::text[], %s::text[], "
-    "%s::int[], %s::float8[], %s::timestamptz[], %s::text[], %s::int[], %s)"
+    "%s::int[], %s::float8[], %s::timestamptz[], %s::text[], %s::int[], %s, %s::text[])"
 )
 
 # A single value, so that a wake-up can be added in a transaction of the caller; as text, so that every driver returns a
@@ -28,7 +30,7 @@ _ENQUEUE_ONCE = (
     "select (select pg_catalog.json_agg(pg_catalog.json_build_array(e.place, e.task_id, e.verdict) order by e.place)"
     " from horsies.enqueue_once(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::text[], %s::bytea[], %s::float8[],"
     " %s::timestamptz[], %s::text[], %s::int[], %s, %s, %s::text[], %s::text[], %s::text[], %s::text[],"
-    " %s::float8[]) e)::text"
+    " %s::float8[], %s::text[]) e)::text"
 )
 
 
@@ -65,10 +67,11 @@ class EnqueueRequest:
     timeout_ms: int | None
     idempotency_key: str | None = field(default=None, repr=False)
     unique: UniqueRequest | None = None
+    key: str | None = field(default=None, repr=False)
 
     @property
     def is_once(self) -> bool:
-        """Whether the request has a key or is unique, so that it must be sent by `enqueue_once`."""
+        """Whether the request has an idempotency key or is unique, so that it must be sent by `enqueue_once`."""
         return self.idempotency_key is not None or self.unique is not None
 
 
@@ -94,6 +97,7 @@ def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = UNSET
         None if request.retry_policy is None else RawJson(request.retry_policy),
         request.timeout_ms,
         replay,
+        request.key,
     )
     # A first send has a new id, so it waits for no other transaction. A replay may wait for another one of its task.
     batching = Batching.NEVER if replay or len(request.args) > _MAX_BATCHED_BYTES else Batching.SENDS
@@ -130,6 +134,7 @@ def enqueue_once(
         [None if each is None else each.until for each in uniques],
         [None if each is None else each.on_conflict for each in uniques],
         [None if each is None else each.max_wait for each in uniques],
+        [each.key for each in requests],
     )
     return Call(_ENQUEUE_ONCE, params, _answers, hint, connection)
 
@@ -167,6 +172,7 @@ class EnqueueBatch:
         count: The number of tasks.
         keys: The idempotency key of each task, or None; empty: no task has one, and none is unique.
         uniques: The uniqueness of each task, or None; as long as ``keys``.
+        task_keys: The key of each task, or None; empty: no task has one.
     """
 
     ids: str
@@ -177,6 +183,7 @@ class EnqueueBatch:
     count: int
     keys: tuple[str | None, ...] = field(default=(), repr=False)
     uniques: tuple[UniqueRequest | None, ...] = ()
+    task_keys: tuple[str | None, ...] = field(default=(), repr=False)
 
     @property
     def is_once(self) -> bool:
@@ -186,7 +193,9 @@ class EnqueueBatch:
     @property
     def size(self) -> int:
         """The number of bytes that are sent for the tasks, without what their kinds need."""
-        once = sum(len(key or "") for key in self.keys) + sum(len(each.args) for each in self.uniques if each)
+        once = sum(len(key or "") for key in (*self.keys, *self.task_keys)) + sum(
+            len(each.args) for each in self.uniques if each
+        )
         return len(self.ids) + len(self.args) + len(self.fingerprints) + len(self.kind_numbers) + once
 
     def requests(self) -> list[EnqueueRequest]:
@@ -210,6 +219,7 @@ class EnqueueBatch:
                     kind.timeout_ms,
                     self.keys[place],
                     self.uniques[place],
+                    self.task_keys[place] if self.task_keys else None,
                 )
             )
         return found
@@ -233,6 +243,7 @@ def enqueue_many(
         [None if kind.retry_policy is None else kind.retry_policy.decode() for kind in kinds],
         [kind.timeout_ms for kind in kinds],
         replay,
+        list(batch.task_keys) or None,
     )
     return Call(_ENQUEUE_MANY, params, scalar, hint, connection)
 

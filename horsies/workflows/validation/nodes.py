@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from horsies.codec.adapters import CodecError
 from horsies.codec.fits import fits, item_type
 from horsies.codec.problems import show_type, show_value
-from horsies.codec.signature import SignatureCodec
+from horsies.codec.signature import SignatureCodec, key_of_values
+from horsies.codec.text import decode_json
 from horsies.codec.wire import ResultCodec, encode_json
 from horsies.config.queues import LAST_PRIORITY
 from horsies.errors import ErrorCode, HorsiesError, TaskDefinitionError, WorkflowValidationError
+from horsies.producer.keys import checked_key
 from horsies.suggestions import suggest
 from horsies.tasks.registry import LARGEST_NUMBER, SHORTEST_TIMEOUT_MS, STAND_IN, TaskDefinition
 from horsies.workflows.nodes import (
@@ -49,6 +51,9 @@ class PlannedNode:
         queue: The queue of its task.
         priority: The priority of its task.
         item_parameter: The parameter of a map node that gets the item; None for other nodes.
+        key: The key of its task; None: it has none, or each item of a map has its own.
+        key_by: By which parameters the items of a map get their keys, with the defaults, as a JSON value; None: all
+            have the same key.
     """
 
     node_id: str
@@ -56,6 +61,8 @@ class PlannedNode:
     queue: str
     priority: int
     item_parameter: str | None
+    key: str | None = None
+    key_by: Mapping[str, Any] | None = None
 
 
 class Found(NamedTuple):
@@ -94,7 +101,9 @@ class NodeValidation:
         self._spec = spec
         self._node = node
         self._ids = ids
-        self._args: list[bytes] = []
+        self._args: dict[str, bytes] = {}
+        self._key: str | None = None
+        self._key_by: Mapping[str, Any] | None = None
         self._queue = ""
         self._priority = LAST_PRIORITY
         self._item: str | None = None
@@ -112,8 +121,9 @@ class NodeValidation:
             )
             for found in self._found()
         ]
-        args = b"{" + b",".join(self._args) + b"}"
-        planned = PlannedNode(self._ids[self._node], args, self._queue, self._priority, self._item)
+        args = b"{" + b",".join(encode_json(name) + b":" + value for name, value in self._args.items()) + b"}"
+        ids, place = self._ids[self._node], (self._queue, self._priority)
+        planned = PlannedNode(ids, args, *place, self._item, self._key, self._key_by)
         return planned, errors
 
     def _found(self) -> Iterator[Found]:
@@ -129,9 +139,33 @@ class NodeValidation:
             yield from self._resolve_queue_and_priority(task)
             if task is not STAND_IN:  # the errors of the task itself were already reported
                 yield from self._parameters(task.signature, f"{task.signature.name}()")
+                yield from self._find_key(task)
         else:
             message = f"runs {show_value(cast('Any', node).fn)}, which is not a task"
             yield Found(ErrorCode.TASK_NOT_REGISTERED, message, "decorate the function with @app.task(…)")
+
+    def _find_key(self, task: TaskDefinition) -> Iterator[Found]:
+        """Store the key that the arguments of the node make. Results of other nodes make no key."""
+        by = task.key_by
+        if by is None:
+            return
+        names = (by,) if isinstance(by, str) else by
+        if any(name in self._node.args_from for name in names):
+            return
+        if self._item in names:
+            self._key_by = {"by": by, "defaults": decode_json(task.signature.encode_defaults())}
+            return
+        signature = task.signature
+        if not all(name in self._args or signature.parameters[name].default is not Parameter.empty for name in names):
+            return  # an argument is missing or wrong, which was reported
+        values = [
+            self._args.get(name) or signature.encode_argument(name, signature.parameters[name].default)
+            for name in names
+        ]
+        try:
+            self._key = checked_key(task, key_of_values(values, is_single=isinstance(by, str)))
+        except CodecError as error:
+            yield Found(ErrorCode.WORKFLOW_KWARGS_NOT_SERIALIZABLE, f"has no valid key: {error}", "use a short key")
 
     def _dependencies(self) -> Iterator[Found]:
         node = self._node
@@ -310,7 +344,7 @@ class NodeValidation:
         """Validate an argument, and also encode it for the compilation."""
         value = self._node.kwargs[name]
         try:
-            self._args.append(encode_json(name) + b":" + signature.encode_argument(name, value))
+            self._args[name] = signature.encode_argument(name, value)
         except CodecError as error:
             is_source = isinstance(value, Source | Node)
             help_text = f"use args_from={{{name!r}: node}}" if is_source else "pass data of the declared type"

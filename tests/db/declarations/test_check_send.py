@@ -64,8 +64,9 @@ def test_what_is_refused(db: Session, given: dict[str, str], message: str, hint:
     assert hint in (refused.value.diag.message_hint or "")
 
 
-def test_an_argument_of_a_later_release_is_refused_and_not_ignored(db: Session) -> None:
-    with pytest.raises(errors.FeatureNotSupported) as refused:
-        check(db, key="'tenant-7'")
-    assert refused.value.diag.message_primary == "this release has no keys"
-    assert refused.value.diag.message_hint == "Remove the argument key, or install a release that supports it."
+def test_a_key_may_have_200_characters(db: Session) -> None:
+    check(db, key="repeat('ö', 200)")
+    with pytest.raises(errors.InvalidParameterValue) as refused:
+        check(db, key="repeat('ö', 201)")
+    assert refused.value.diag.message_primary == "the key of the task 'add' must have 1 to 200 characters, got 201"
+    assert "Use a short name" in (refused.value.diag.message_hint or "")

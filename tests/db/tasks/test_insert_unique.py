@@ -12,7 +12,7 @@ from tests.support.sessions import InBackground, Session, call, find, row, wait_
 
 _INSERT = """
     select * from horsies.insert_unique(%s, 'add', 'default', 100, '{}', 'x', 0, null, null, null, false, null, %s, %s,
-                                        null, %s)
+                                        null, %s, null)
 """
 
 

@@ -191,7 +191,11 @@ def test_an_unknown_name_needs_a_queue(db: Session) -> None:
         ("'add', null", errors.InvalidParameterValue, "not a JSON object, but the SQL value null"),
         ("'add', '{'", errors.InvalidTextRepresentation, "invalid input syntax for type json"),
         ("'add', '{\"a\": 1}', priority => 0", errors.InvalidParameterValue, "the priority must be from 1"),
-        ("'add', '{\"a\": 1}', key => 'k'", errors.FeatureNotSupported, "this release has no keys"),
+        (
+            "'add', '{\"a\": 1}', key => ''",
+            errors.InvalidParameterValue,
+            "the key of the task 'add' must have 1 to 200",
+        ),
     ],
 )
 def test_a_refused_send_sends_nothing(db: Session, arguments: str, error: type[Exception], message: str) -> None:

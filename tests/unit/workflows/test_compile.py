@@ -61,6 +61,8 @@ def test_a_workflow_is_one_document() -> None:
         "over": None,
         "item_parameter": None,
         "max_parallel": None,
+        "task_key": None,
+        "key_by": None,
     }
 
 

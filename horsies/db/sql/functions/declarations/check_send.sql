@@ -10,11 +10,7 @@ declare
     problem text;
     fix text;
 begin
-    if key is not null then
-        raise exception 'this release has no keys'
-            using errcode = 'feature_not_supported',
-                  hint = 'Remove the argument key, or install a release that supports it.';
-    end if;
+    perform horsies.check_key(key, task);
     if coalesce(task, '') = '' then
         problem := 'the name of the task is missing';
         fix := 'The first argument is the name of a task: {horsies}.send(''add_numbers'', ''{"a": 5, "b": 3}'')';

@@ -13,7 +13,7 @@ begin
         task_id := new_id;
         verdict := horsies.enqueue(
             new_id, schedule.task_name, schedule.queue, schedule.priority, schedule.args, schedule.fingerprint, 0,
-            null, schedule.retry_policy, schedule.timeout_ms, true);
+            null, schedule.retry_policy, schedule.timeout_ms, true, schedule.task_key);
         return next;
     else
         perform horsies.need_read_committed();
@@ -22,7 +22,7 @@ begin
             array[schedule.args::text], array[schedule.fingerprint], array[0::double precision],
             array[null::timestamptz], array[schedule.retry_policy::text], array[schedule.timeout_ms], true,
             false, array[null::text], array[schedule.unique_args::text], array[schedule.unique_until],
-            array[schedule.unique_on_conflict], array[schedule.unique_max_wait]) as e;
+            array[schedule.unique_on_conflict], array[schedule.unique_max_wait], array[schedule.task_key]) as e;
     end if;
 end
 $function$;

@@ -2,7 +2,8 @@
 -- whose id belongs to another request; the caller then has to roll the transaction back.
 --
 -- Each task has an id, arguments (a line of JSON), a fingerprint of 32 bytes, and the number of its kind (from 1). The
--- other arrays have one element for each kind: what tasks of the same name with the same options have in common.
+-- other arrays have one element for each kind: what tasks of the same name with the same options have in common. Only
+-- `task_keys` has one element per task; it is null if no task has a key.
 --
 -- A first send only inserts, and fails if an id exists. A replay inserts first and then looks for the ids in later
 -- statements, which have separate snapshots; see `enqueue`. The tasks of one send are committed together. If one
@@ -16,7 +17,7 @@
 create function horsies.enqueue_many(
     new_ids uuid[], arguments text, fingerprints bytea, kinds int[],
     names text[], queue_names text[], priorities int[], delays double precision[], deadlines timestamptz[],
-    retries text[], timeouts int[], replay boolean
+    retries text[], timeouts int[], replay boolean, task_keys text[] default null
 ) returns int
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -35,12 +36,18 @@ begin
     end if;
     with sent as (
         insert into horsies.tasks as t
-            (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint)
+            (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
+             task_key, turn_key)
         select i.id, k.name, k.queue, k.priority, i.args::json, clock + make_interval(secs => k.delay), k.deadline,
-               k.retry::json, k.timeout, clock, substring(fingerprints, (i.place::int - 1) * 32 + 1, 32)
+               k.retry::json, k.timeout, clock, substring(fingerprints, (i.place::int - 1) * 32 + 1, 32),
+               task_keys[i.place], case when k.takes_turns then coalesce(task_keys[i.place], '') end
         from unnest(new_ids, string_to_array(arguments, E'\n'), kinds) with ordinality as i (id, args, kind, place)
-        join unnest(names, queue_names, priorities, delays, deadlines, retries, timeouts)
-             with ordinality as k (name, queue, priority, delay, deadline, retry, timeout, number) on k.number = i.kind
+        join (
+            select given.*, given.delay <= 0 and horsies.turn_key_in(given.queue, null) is not null as takes_turns
+            from unnest(names, queue_names, priorities, delays, deadlines, retries, timeouts)
+                 with ordinality as given (name, queue, priority, delay, deadline, retry, timeout, number)
+            offset 0                                -- looks at the queue once for each kind
+        ) as k on k.number = i.kind
         on conflict (id) do nothing
         returning t.id
     )

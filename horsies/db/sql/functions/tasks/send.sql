@@ -1,9 +1,9 @@
 -- Purpose: Send a task from SQL, in the transaction of the caller. Returns the id of the task. The queue, the
--- priority, the retry policy, the time-out and the uniqueness are those that an app has declared (`register_tasks`),
--- unless arguments say otherwise. A task that no app has declared needs a queue, and its arguments are not checked. If
--- the idempotency key belongs to an earlier send, or a live task is kept or replaced, the id is that of this task. A
--- worker is notified when the transaction is committed, unless `wake` is false or nothing was sent. Null
--- stands for the default of any argument that has one, except `args`.
+-- priority, the retry policy, the time-out, the uniqueness and the key are those that an app has declared
+-- (`register_tasks`), unless arguments say otherwise. A task that no app has declared needs a queue, and its arguments
+-- are not checked. If the idempotency key belongs to an earlier send, or a live task is kept or replaced, the id is
+-- that of this task. A worker is notified when the transaction is committed, unless `wake` is false or nothing was
+-- sent. Null stands for the default of any argument that has one, except `args`.
 -- Locks: the task's row; those of `enqueue_once` if there is a key or the task is unique.
 -- Called by: users, in SQL.
 -- Granted to: producer, worker.
@@ -23,6 +23,7 @@ declare
     delay_seconds constant double precision := extract(epoch from greatest(clock + delay, clock) - clock);
     deadline constant timestamptz := case when good_until is not null   -- within the years that Python can read
         then greatest('0001-01-02 00:00:00+00', least(good_until, '9999-12-30 00:00:00+00')) end;
+    chosen_key text := key;
     answer record;
 begin
     perform horsies.check_send(task, args, queue, priority, delay, idempotency_key, key);
@@ -37,11 +38,15 @@ begin
                          'queue: {horsies}.send(…, queue => …)';
     end if;
     chosen_queue := coalesce(queue, declared.queue);
+    if key is null and declared.key_by is not null then
+        chosen_key := horsies.key_of_arguments(args, declared.key_by, declared.defaults);
+        perform horsies.check_key(chosen_key, task);
+    end if;
     chosen_priority := coalesce(priority, horsies.default_priority(task, chosen_queue));
     if idempotency_key is not null or declared.uniqueness is not null then
         select * into answer from horsies.send_once(
             new_id, task, chosen_queue, chosen_priority, args, delay_seconds, deadline, declared.retry_policy,
-            declared.timeout_ms, idempotency_key, declared.uniqueness, declared.defaults);
+            declared.timeout_ms, idempotency_key, declared.uniqueness, declared.defaults, chosen_key);
         if wake is not false and answer.verdict <> 'existing' then
             perform horsies.notify_wake_within();
         end if;
@@ -49,7 +54,7 @@ begin
     end if;
     if horsies.enqueue(
         new_id, task, chosen_queue, chosen_priority, args, '', delay_seconds, deadline, declared.retry_policy,
-        declared.timeout_ms, false
+        declared.timeout_ms, false, chosen_key
     ) <> 'sent' then
         raise exception 'the new id % belongs to another task', new_id
             using errcode = 'unique_violation', hint = 'Send the task again.';

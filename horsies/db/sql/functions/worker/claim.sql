@@ -148,6 +148,7 @@ begin
             cross join lateral (
                 select t.priority from horsies.tasks t
                 where t.queue = q.name and t.priority > reached_priority and t.status = 'PENDING' and not t.held
+                  and t.turn_key is null
                 order by t.priority limit 1
             ) as head;
             exit when reached_priority is null;
@@ -192,6 +193,7 @@ begin
                     select t.id, t.run_at, t.task_name, t.good_until from horsies.tasks t
                     where t.queue = q.name and t.priority = reached_priority and t.run_at <= clock
                       and t.status = 'PENDING' and not t.held
+                      and t.turn_key is null
                     order by t.run_at, t.id limit row_limit
                 ) as due;
             else
@@ -212,6 +214,7 @@ begin
                         select t.id, t.priority, t.run_at, t.queue, t.good_until from horsies.tasks t
                         where t.task_name = h.name and t.priority = h.priority and t.run_at <= latest_due
                           and t.status = 'PENDING' and not t.held
+                          and t.turn_key is null
                         order by t.run_at, t.id limit row_limit
                     ) as due;
                 else
@@ -317,6 +320,7 @@ begin
                     select t.run_at from horsies.tasks t
                     where t.queue = q.name and t.priority = reached_priority and t.run_at > clock
                       and t.status = 'PENDING' and not t.held
+                      and t.turn_key is null
                     order by t.run_at limit 1
                 ) as due;
             else
@@ -327,6 +331,7 @@ begin
                     select t.run_at from horsies.tasks t
                     where t.task_name = h.name and t.priority = h.priority and t.run_at > clock
                       and t.status = 'PENDING' and not t.held
+                      and t.turn_key is null
                     order by t.run_at limit 1
                 ) as due;
             end if;

@@ -17,6 +17,7 @@ begin
             cross join lateral (
                 select t.priority, t.run_at from horsies.tasks t
                 where t.task_name = known.name and t.priority >= lowest and t.status = 'PENDING' and not t.held
+                  and t.turn_key is null
                 order by t.priority, t.run_at limit 1
             ) as earliest
             union all
@@ -25,6 +26,7 @@ begin
             cross join lateral (
                 select t.priority, t.run_at from horsies.tasks t
                 where t.task_name = head.name and t.priority > head.priority and t.status = 'PENDING' and not t.held
+                  and t.turn_key is null
                 order by t.priority, t.run_at limit 1
             ) as following
         )

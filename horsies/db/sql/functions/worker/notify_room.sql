@@ -13,7 +13,9 @@ begin
     perform horsies.notify_wake() where exists (
         select from horsies.claimable(asking_worker, freed, 1) as open
         where exists (select from horsies.tasks t
-                      where t.queue = open.name and t.status = 'PENDING' and not t.held)
+                      where t.queue = open.name and t.status = 'PENDING' and not t.held and t.turn_key is null)
+           or exists (select from horsies.tasks t
+                      where t.queue = open.name and t.status = 'PENDING' and not t.held and t.turn_key is not null)
            or (open.cluster_room is not null
                and exists (select from horsies.tasks t where t.status = 'PENDING' and not t.held))
     );

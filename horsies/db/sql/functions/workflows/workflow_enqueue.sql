@@ -26,11 +26,13 @@ begin
     )
     insert into horsies.tasks
         (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
-         workflow_id, node_index, root_id)
+         workflow_id, node_index, root_id, task_key, turn_key)
     select r.task_id, case when r.is_map then 'horsies.map' else r.task_name end, r.queue, r.priority,
            case when r.is_map then '{}' else r.args end, clock, case when r.items is null then r.good_until end,
            case when r.is_map then map_retries else r.retry_policy end,
-           case when r.is_map then null else r.timeout_ms end, clock, '', r.workflow_id, r.index, r.root_id
+           case when r.is_map then null else r.timeout_ms end, clock, '', r.workflow_id, r.index, r.root_id,
+           case when not r.is_map then r.task_key end,
+           horsies.turn_key_in(r.queue, case when not r.is_map then r.task_key end)
     from ready r;
     get diagnostics sent = row_count;
     return sent;

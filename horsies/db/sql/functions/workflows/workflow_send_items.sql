@@ -20,14 +20,24 @@ begin
         up_to := least(map.items, map.items - map.open_items + map.max_parallel);
         insert into horsies.tasks
             (id, task_name, queue, priority, args, held, run_at, good_until, retry_policy, timeout_ms, sent_at,
-             fingerprint, workflow_id, node_index, root_id, item)
+             fingerprint, workflow_id, node_index, root_id, item, task_key, turn_key)
         select horsies.node_task_id(clock, i.item, map.workflow_id || ':' || map.index), map.task_name, map.queue,
-               map.priority, (left(map.args::text, -1) || case map.args::text when '{}' then '' else ',' end
-                              || to_json(map.item_parameter) || ':' || i.value || '}')::json, map.is_paused, clock,
-               map.good_until, map.retry_policy, map.timeout_ms, clock, '', map.workflow_id, map.index, map.root_id,
-               i.item
-        from horsies.workflow_items i
-        where i.workflow_id = map.workflow_id and i.index = map.index and i.item >= map.sent_items and i.item < up_to;
+               map.priority, i.args, map.is_paused, clock, map.good_until, map.retry_policy, map.timeout_ms, clock, '',
+               map.workflow_id, map.index, map.root_id, i.item, i.key, horsies.turn_key_in(map.queue, i.key)
+        from (
+            select merged.item, merged.args, case
+                when map.key_by is null then map.task_key
+                else nullif(left(horsies.key_of_arguments(
+                    merged.args, map.key_by -> 'by', map.key_by -> 'defaults'), 200), '')
+            end as key
+            from (
+                select i.item, (left(map.args::text, -1) || case map.args::text when '{}' then '' else ',' end
+                                || to_json(map.item_parameter) || ':' || i.value || '}')::json as args
+                from horsies.workflow_items i
+                where i.workflow_id = map.workflow_id and i.index = map.index and i.item >= map.sent_items
+                  and i.item < up_to
+            ) as merged
+        ) as i;
         update horsies.workflow_nodes n
         set sent_items = greatest(up_to, n.sent_items),
             status = case n.open_items when 0 then 'READY' else n.status end
