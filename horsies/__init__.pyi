@@ -46,10 +46,14 @@ from horsies.errors import SourceLocation as SourceLocation
 from horsies.errors import TaskDefinitionError as TaskDefinitionError
 from horsies.errors import ValidationReport as ValidationReport
 from horsies.errors import WorkflowValidationError as WorkflowValidationError
+from horsies.monitoring.answers import RerunCandidate as RerunCandidate
+from horsies.monitoring.answers import RerunOutcome as RerunOutcome
+from horsies.monitoring.answers import RerunPreview as RerunPreview
+from horsies.monitoring.answers import TaskPage as TaskPage
 from horsies.monitoring.broker import Broker as Broker
-from horsies.monitoring.broker import RerunCandidate as RerunCandidate
-from horsies.monitoring.broker import RerunOutcome as RerunOutcome
-from horsies.monitoring.broker import RerunPreview as RerunPreview
+from horsies.monitoring.filters import FilterMistake as FilterMistake
+from horsies.monitoring.filters import TaskQuery as TaskQuery
+from horsies.monitoring.filters import parse_filter as parse_filter
 from horsies.producer.calls import TaskCall as TaskCall
 from horsies.producer.handle import BrokerOperationError as BrokerOperationError
 from horsies.producer.handle import BrokerResult as BrokerResult

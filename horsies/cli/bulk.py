@@ -11,7 +11,8 @@ from horsies.cli.database import ask, did_you_mean
 from horsies.cli.output import batches_with_bar, confirm, counted, print_table, say, utc
 from horsies.codes import TASK_TERMINAL_STATES, TaskStatus
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
-from horsies.monitoring.broker import Broker, RerunCandidate, RerunOutcome, RerunPreview
+from horsies.monitoring.answers import RerunCandidate, RerunOutcome, RerunPreview
+from horsies.monitoring.broker import Broker
 from horsies.producer.handle import BrokerResult
 from horsies.producer.info import TaskInfo
 from horsies.result import Err, Ok

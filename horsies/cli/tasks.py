@@ -19,6 +19,7 @@ from horsies.cli.bulk import (
     rerun_named,
 )
 from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, granted, split_ids, viewer
+from horsies.cli.filters import query_of, with_options
 from horsies.cli.output import print_documents, print_facts, print_rows, print_table, say, with_bar
 from horsies.codes import BrokerErrorCode, TaskStatus
 from horsies.errors import ConfigurationError, ErrorCode
@@ -35,6 +36,10 @@ tasks = typer.Typer(
 _STATUS = typer.Option("--status", case_sensitive=False, help="Only tasks with this status; may be repeated.")
 _QUEUE = typer.Option("--queue", help="Only tasks in this queue.")
 _NAME = typer.Option("--name", help="Only tasks with this name.")
+_FILTER = typer.Argument(metavar="[FILTER]", help="Only tasks that match, for example 'status:failed since:2h'.")
+_BEFORE = typer.Option(
+    "--before", metavar="TASK_ID", help="Continue a list: only tasks that were sent before this one."
+)
 _LIMIT = typer.Option("--limit", min=1, max=1000, help="Maximum number of tasks.")
 _ERROR_CODE = typer.Option("--error-code", metavar="CODE", help="Only errors with this code; may be repeated.")
 _SINCE = typer.Option(parser=parse_time, metavar="TIME", help="Only tasks that ended at this time (UTC) or later.")
@@ -49,6 +54,7 @@ _ATTEMPTS = "attempt outcome started_at finished_at worker_process_name error_co
 @tasks.command("list")
 def list_(  # noqa: PLR0913 - one parameter an option
     locator: Annotated[str | None, LOCATOR] = None,
+    wanted: Annotated[str, _FILTER] = "",
     *,
     status: Annotated[list[TaskStatus] | None, _STATUS] = None,
     queue: Annotated[str | None, _QUEUE] = None,
@@ -56,25 +62,37 @@ def list_(  # noqa: PLR0913 - one parameter an option
     error_code: Annotated[list[str] | None, _ERROR_CODE] = None,
     since: Annotated[datetime | None, _SINCE] = None,
     until: Annotated[datetime | None, _UNTIL] = None,
+    before: Annotated[str | None, _BEFORE] = None,
     limit: Annotated[int, _LIMIT] = 20,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """List tasks, the most recently sent first. Of the ended tasks, only the latest 100,000 are searched.
+    """List tasks, the most recently sent first.
 
-    With --error-code, --since or --until, only ended tasks are listed. The column RERUNS shows how many reruns a task
-    has.
+    FILTER selects tasks: status:failed queue:mail task:send_* error:TIMEOUT worker:host key:tenant-7 run:ID id:ID
+    since:2h until:10m. A "-" before a term excludes tasks, and quotes allow spaces. The times are those of sending for
+    live tasks, and those of the end for ended ones. The options select tasks as well; with --error-code, --since or
+    --until, only ended tasks are listed. Of the ended tasks and of the live ones, 100,000 each are searched at most.
 
-    Example: horsies tasks list instance:app --status FAILED --name add_numbers
+    The column RERUNS shows how many reruns a task has.
+
+    Example: horsies tasks list instance:app 'status:failed task:send_* since:2h'
     """
-    app = viewer(locator)
-    found = ask(
-        app,
-        lambda broker: broker.list_tasks(
-            status, queue_name=queue, task_name=name, error_codes=error_code, since=since, until=until, limit=limit
-        ),
+    query = with_options(
+        query_of(wanted),
+        statuses=status or (),
+        queue=queue,
+        name=name,
+        error_codes=error_code or (),
+        since=since,
+        until=until,
     )
+    app = viewer(locator)
+    page = ask(app, lambda broker: broker.search_tasks(query, before=before, limit=limit))
     nothing = partial(no_such_tasks, app, queue, name, error_code)
-    print_rows([_row(info) for info in found], _COLUMNS, nothing, found if as_json else None)
+    print_rows([_row(info) for info in page.tasks], _COLUMNS, nothing, page.tasks if as_json else None)
+    if page.next_before is not None:
+        searched = "the latest 100,000 tasks were searched" if page.is_cut else "there are more tasks"
+        say(f"{searched}; to continue: --before {page.next_before}", err=True)
 
 
 def _row(info: TaskInfo) -> SimpleNamespace:

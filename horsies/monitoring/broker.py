@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
 from uuid import UUID
@@ -17,7 +16,6 @@ from horsies.db.queries import schedules as schedule_queries
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries.rows import (
     QueueStats,
-    RerunnableRow,
     RerunVerdict,
     ScheduleState,
     TaskInfoRow,
@@ -25,6 +23,8 @@ from horsies.db.queries.rows import (
     Why,
     WorkerStats,
 )
+from horsies.monitoring.answers import RerunCandidate, RerunOutcome, RerunPreview, TaskPage
+from horsies.monitoring.filters import TaskQuery, parse_filter
 from horsies.plain import short_repr
 from horsies.producer.handle import (
     BrokerOperationError,
@@ -42,59 +42,6 @@ from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.registry import LARGEST_NUMBER
 
 _MOST = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class RerunCandidate:
-    """A task that a bulk rerun is about to send again.
-
-    Attributes:
-        task_id: The id of the ended task.
-        reruns: The number of its reruns. The task is sent only if this number has not changed.
-    """
-
-    task_id: str
-    reruns: int
-
-
-@dataclass(frozen=True, slots=True)
-class RerunPreview:
-    """The tasks that a bulk rerun is about to send; see `Broker.preview_rerun`.
-
-    Attributes:
-        matching: How many tasks match the conditions, without tasks that already have a rerun unless ``again`` is set.
-        left_out: How many tasks match the conditions but are left out because they already have a rerun.
-        cut_off: The time of the preview by the clock of the database. Tasks that ended later are not included.
-        candidates: The tasks to send, in the order in which they ended. A limit may make them fewer than ``matching``.
-    """
-
-    matching: int
-    left_out: int
-    cut_off: datetime
-    candidates: tuple[RerunCandidate, ...]
-
-    @classmethod
-    def of(cls, row: RerunnableRow) -> "RerunPreview":
-        """Make a preview from a row of the database."""
-        found = zip(row.ids, row.reruns, strict=True)
-        candidates = tuple(RerunCandidate(str(task_id), reruns) for task_id, reruns in found)
-        return cls(row.matching, row.left_out, row.cut_off, candidates)
-
-
-@dataclass(frozen=True, slots=True)
-class RerunOutcome:
-    """The outcome of a bulk rerun for one task.
-
-    Attributes:
-        task_id: The id of the ended task.
-        new_task_id: The id of the new task; None if the task was left out.
-        verdict: ``sent``, or why it was left out: ``changed`` (it was sent again since the preview), ``live`` (it has
-            not ended) or ``unknown`` (its record was pruned).
-    """
-
-    task_id: str
-    new_task_id: str | None
-    verdict: RerunVerdict
 
 
 class Broker:
@@ -179,6 +126,41 @@ class Broker:
             return wrong
         call = monitoring_queries.list_tasks(wanted, limit, with_args=include_args)
         return (await self._query(call)).map(self._infos)
+
+    async def search_tasks(
+        self, wanted: str | TaskQuery, *, before: str | None = None, limit: int = 100, include_args: bool = False
+    ) -> BrokerResult[TaskPage]:
+        """Return a page of the tasks that match a filter, the most recently sent first.
+
+        One call searches the most recent 100,000 live tasks and the most recent 100,000 ended ones at most; the next
+        page continues the search.
+
+        Args:
+            wanted: A filter such as ``status:failed queue:mail since:2h``, or a parsed one; see `parse_filter`.
+            before: The `next_before` of the page before; None: the first page.
+            limit: The largest number of tasks to return.
+            include_args: Whether each `TaskInfo` has its arguments.
+
+        Returns:
+            The page; or an error with MONITORING_QUERY_FAILED, whose message shows the place of a mistake in the
+            filter.
+        """
+        parsed = Ok(wanted) if isinstance(wanted, TaskQuery) else parse_filter(wanted)
+        if isinstance(parsed, Err):
+            return _refused(f"invalid filter: {parsed.err_value}")
+        if (wrong := _wrong_limit(limit)) is not None:
+            return wrong
+        cursor = None if before is None else parse_id(before)
+        if before is not None and cursor is None:
+            return _refused(f"before must be the id of a task, got {short_repr(before)}")
+        call = monitoring_queries.find_tasks(parsed.ok_value.document(), cursor, limit, with_args=include_args)
+        found = await self._query(call)
+
+        def page(answer: tuple[list[TaskInfoRow], UUID | None, bool]) -> TaskPage:
+            rows, next_before, is_cut = answer
+            return TaskPage(tuple(self._infos(rows)), None if next_before is None else str(next_before), is_cut)
+
+        return found.map(page)
 
     async def get_ended_codes(self) -> BrokerResult[list[str]]:
         """The error codes of the latest 100,000 ended tasks, each once, in alphabetical order."""
@@ -395,7 +377,10 @@ def _wrong_limit(limit: object) -> Err[BrokerOperationError] | None:
     """Return the error for a number of tasks that the database would refuse; None if it is valid."""
     if isinstance(limit, int) and 0 <= limit <= LARGEST_NUMBER:
         return None
-    message = f"limit must be a whole number from 0 to {LARGEST_NUMBER:,}, got {short_repr(limit)}"
+    return _refused(f"limit must be a whole number from 0 to {LARGEST_NUMBER:,}, got {short_repr(limit)}")
+
+
+def _refused(message: str) -> Err[BrokerOperationError]:
     return Err(BrokerOperationError(BrokerErrorCode.MONITORING_QUERY_FAILED, message, retryable=False))
 
 

@@ -56,6 +56,35 @@ def test_the_list_can_be_filtered(shell: Shell, ids: list[UUID]) -> None:
     assert shell.json("tasks", "list", "--queue=mail")[0]["task_name"] == "send_mail"
 
 
+def test_the_list_takes_a_filter_beside_options(shell: Shell, ids: list[UUID]) -> None:
+    (shell.folder / "shop.py").write_text(CAPPED_APP)
+    send(shell.session, request(name="send_mail", queue="mail"))
+
+    def listed(*arguments: str) -> list[str]:
+        return [each["task_id"] for each in shell.json("tasks", "list", "shop:app", *arguments)]
+
+    assert listed("status:failed status:running since:1h") == [str(ids[2]), str(ids[1])]
+    assert listed("task:add_* -status:pending", "--queue=default") == [str(each) for each in ids[2::-1]]
+    excluding = shell.run("tasks", "list", "shop:app", "--json", "--", "-task:add_*").stdout
+    assert [each["task_name"] for each in json.loads(excluding)] == ["send_mail"]
+    assert listed("queue:def*", "--since=2020-01-01") == [str(ids[1]), str(ids[0])]
+    first = shell.run("tasks", "list", "shop:app", "task:add_numbers", "--limit=3")
+    assert first.stderr == f"there are more tasks; to continue: --before {ids[1]}\n"
+    assert listed("task:add_numbers", f"--before={ids[1]}") == [str(ids[0])]
+
+
+def test_a_mistake_in_a_filter_is_marked(shell: Shell, ids: list[UUID]) -> None:
+    (shell.folder / "shop.py").write_text(CAPPED_APP)
+    assert ids
+    wrong = shell.run("tasks", "list", "shop:app", "status:failed quue:mail", code=1).stderr.splitlines()
+    assert wrong[0] == "error[HRS-206]: there is no field 'quue'"
+    assert [wrong[1].strip(), wrong[2].index("^") - wrong[1].index("s")] == ["status:failed quue:mail", 14]
+    assert "did you mean 'queue'?" in wrong[-1]
+    both = shell.run("tasks", "list", "shop:app", "queue:mail", "--queue=mail", code=1).stderr
+    assert "the filter and an option both select by 'queue'" in both
+    assert "before must be the id of a task" in shell.run("tasks", "list", "shop:app", "--before=x", code=1).stderr
+
+
 @pytest.mark.parametrize(
     ("options", "hint"),
     [(["--name=ad_numbers"], "; did you mean 'add_numbers'?"), (["--queue=defualt"], "; did you mean 'default'?")],

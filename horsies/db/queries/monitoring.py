@@ -81,6 +81,24 @@ def list_tasks(wanted: TaskFilter, limit: int, *, with_args: bool = False) -> Ca
     return _tasks(_LIST, *wanted.params(), limit, with_args=with_args)
 
 
+def find_tasks(
+    document: str, before: UUID | None, limit: int, *, with_args: bool = False
+) -> Call[tuple[list[TaskInfoRow], UUID | None, bool]]:
+    """Return the tasks that match a filter, latest sent first, where the search continues, and whether it was cut."""
+    sql = (
+        "select found.next_before, found.is_cut, info.*"
+        " from horsies.find_tasks(%s::json, %s, %s) as found"
+        " left join lateral unnest(found.ids) with ordinality as each (id, place) on true"
+        " left join lateral horsies.task_info(each.id, %s) as info on true order by each.place"
+    )
+    return Call(sql, (document, before, limit, with_args), _page)
+
+
+def _page(rows: Rows) -> tuple[list[TaskInfoRow], UUID | None, bool]:
+    next_before, is_cut = rows[0][:2]
+    return [TaskInfoRow(*row[2:]) for row in rows if row[2] is not None], next_before, is_cut
+
+
 def live_ids(queue: str | None, name: str | None) -> Call[list[UUID]]:
     """Return the ids of all live tasks by queue and name (None: any), latest sent first."""
     wanted = TaskFilter(statuses=["PENDING", "CLAIMED", "RUNNING"], queue=queue, name=name)

@@ -1,0 +1,117 @@
+-- Purpose: Find tasks by a filter, the latest sent first: at most `most` of those whose id is less than `before`
+-- (null: any). `wanted` is the document that `TaskQuery.document` makes: for each field the alternatives, and the
+-- values that exclude a task. Of the live tasks and of the ended ones, at most `looked_at` each are searched, and of
+-- the ended ones only those that ended on the days of the filter. The searches read the primary keys backwards,
+-- those of history's partitions in parallel. Returns the ids, and `next_before`, from which on the search can
+-- continue (null: nothing is left). `is_cut` says that the search ended because `looked_at` tasks were searched.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/monitoring.py.
+-- Granted to: viewer, operator.
+create function horsies.find_tasks(wanted json, before uuid, most int, looked_at int default 100000)
+returns table (ids uuid[], next_before uuid, is_cut boolean)
+security definer set search_path = pg_catalog, pg_temp
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set work_mem = '32MB'
+as $function$
+declare
+    clock constant timestamptz := horsies.now();
+    since constant timestamptz := coalesce((wanted ->> 'since_time')::timestamptz,
+        clock - make_interval(secs => (wanted ->> 'since_ago')::double precision), '-infinity');
+    until constant timestamptz := coalesce((wanted ->> 'until_time')::timestamptz,
+        clock - make_interval(secs => (wanted ->> 'until_ago')::double precision), 'infinity');
+    first_moment constant timestamptz := date_trunc('day', since at time zone 'UTC') at time zone 'UTC';
+    end_moment constant timestamptz :=
+        case when isfinite(until) then date_trunc('day', until at time zone 'UTC') at time zone 'UTC' + interval '24 h'
+        else until end;
+    only_ids constant uuid[] := array(select json_array_elements_text(wanted -> 'id')::uuid);
+    no_ids constant uuid[] := array(select json_array_elements_text(wanted -> 'not_id')::uuid);
+    runs constant uuid[] := array(select json_array_elements_text(wanted -> 'run')::uuid);
+    no_runs constant uuid[] := array(select json_array_elements_text(wanted -> 'not_run')::uuid);
+    statuses constant text[] := array(select json_array_elements_text(wanted -> 'status'));
+    no_statuses constant text[] := array(select json_array_elements_text(wanted -> 'not_status'));
+    queues constant text[] := array(select json_array_elements_text(wanted -> 'queue'));
+    no_queues constant text[] := array(select json_array_elements_text(wanted -> 'not_queue'));
+    names constant text[] := array(select json_array_elements_text(wanted -> 'task'));
+    no_names constant text[] := array(select json_array_elements_text(wanted -> 'not_task'));
+    codes constant text[] := array(select json_array_elements_text(wanted -> 'error'));
+    no_codes constant text[] := array(select json_array_elements_text(wanted -> 'not_error'));
+    hosts constant text[] := array(select json_array_elements_text(wanted -> 'worker'));
+    no_hosts constant text[] := array(select json_array_elements_text(wanted -> 'not_worker'));
+    keys constant text[] := array(select json_array_elements_text(wanted -> 'key'));
+    no_keys constant text[] := array(select json_array_elements_text(wanted -> 'not_key'));
+    live constant text[] := '{PENDING,CLAIMED,RUNNING}';
+    ended constant text[] := '{COMPLETED,FAILED,CANCELLED,EXPIRED}';
+    with_live constant boolean := codes = '{}' and not no_statuses @> live and (statuses = '{}' or statuses && live);
+    with_ended constant boolean := not no_statuses @> ended and (statuses = '{}' or statuses && ended);
+    cut uuid;
+    found_ids uuid[];
+begin
+    with living as materialized (
+        select t.id, t.status, t.queue, t.task_name, t.worker_id, t.task_key, t.workflow_id, t.root_id, t.sent_at
+        from horsies.tasks t
+        where with_live and (before is null or t.id < before) and only_ids = '{}'
+        order by t.id desc limit looked_at
+    ),
+    late as materialized (
+        select h.id, h.status, h.queue, h.task_name, h.error_code, h.worker_hostname, h.worker_process_name,
+               h.task_key, h.workflow_id, h.root_id, h.finished_at
+        from horsies.history h
+        where with_ended and (before is null or h.id < before) and only_ids = '{}'
+          and h.finished_at >= first_moment and h.finished_at < end_moment
+        order by h.id desc limit looked_at
+    ),
+    candidate (id, status, queue, task_name, error_code, host, process, task_key, workflow_id, root_id, at) as (
+        select l.id, l.status, l.queue, l.task_name, null, w.hostname, w.process_name, l.task_key, l.workflow_id,
+               l.root_id, l.sent_at
+        from living l left join horsies.workers w on w.id = l.worker_id
+        union all
+        select late.* from late
+        union all
+        select t.id, t.status, t.queue, t.task_name, null, w.hostname, w.process_name, t.task_key, t.workflow_id,
+               t.root_id, t.sent_at
+        from horsies.tasks t left join horsies.workers w on w.id = t.worker_id
+        where t.id = any (only_ids) and (before is null or t.id < before)
+        union all
+        select h.id, h.status, h.queue, h.task_name, h.error_code, h.worker_hostname, h.worker_process_name,
+               h.task_key, h.workflow_id, h.root_id, h.finished_at
+        from unnest(only_ids) as given (id) cross join lateral horsies.find_ended(given.id) h
+        where before is null or h.id < before
+    ),
+    edge as (
+        select greatest(
+            case when (select count(*) from living) >= looked_at then (select l.id from living l order by l.id limit 1)
+            end,
+            case when (select count(*) from late) >= looked_at then (select l.id from late l order by l.id limit 1)
+            end) as id
+    ),
+    matching as (
+        select distinct c.id from candidate c
+        where c.at >= since and c.at < until
+          and (statuses = '{}' or c.status = any (statuses)) and c.status <> all (no_statuses)
+          and (queues = '{}' or c.queue like any (queues)) and not c.queue like any (no_queues)
+          and (names = '{}' or c.task_name like any (names)) and not c.task_name like any (no_names)
+          and (codes = '{}' or c.error_code like any (codes))
+          and (no_codes = '{}' or not coalesce(c.error_code, '') like any (no_codes))
+          and (hosts = '{}' or c.host like any (hosts) or c.process like any (hosts))
+          and (no_hosts = '{}' or not coalesce(c.host, '') like any (no_hosts)
+               and not coalesce(c.process, '') like any (no_hosts))
+          and (keys = '{}' or c.task_key like any (keys))
+          and (no_keys = '{}' or not coalesce(c.task_key, '') like any (no_keys))
+          and (runs = '{}' or c.workflow_id = any (runs) or c.root_id = any (runs))
+          and (no_runs = '{}' or c.workflow_id is null
+               or c.workflow_id <> all (no_runs) and c.root_id <> all (no_runs))
+          and c.id <> all (no_ids)
+        order by c.id desc
+    )
+    select (select e.id from edge e),
+           array(select m.id from matching m cross join edge e where e.id is null or m.id >= e.id
+                 order by m.id desc limit most::bigint + 1)
+    into cut, found_ids;
+    is_cut := cut is not null and cardinality(found_ids) <= most;
+    ids := found_ids[:most];
+    next_before := case when cardinality(found_ids) > most then found_ids[most] when is_cut then cut end;
+    return next;
+end
+$function$;
