@@ -54,12 +54,15 @@ from horsies.monitoring.broker import Broker as Broker
 from horsies.monitoring.filters import FilterMistake as FilterMistake
 from horsies.monitoring.filters import TaskQuery as TaskQuery
 from horsies.monitoring.filters import parse_filter as parse_filter
+from horsies.postponement import RateLimited as RateLimited
+from horsies.postponement import Snooze as Snooze
 from horsies.producer.calls import TaskCall as TaskCall
 from horsies.producer.handle import BrokerOperationError as BrokerOperationError
 from horsies.producer.handle import BrokerResult as BrokerResult
 from horsies.producer.handle import TaskHandle as TaskHandle
 from horsies.producer.info import TaskAttemptInfo as TaskAttemptInfo
 from horsies.producer.info import TaskInfo as TaskInfo
+from horsies.producer.info import TaskPostponement as TaskPostponement
 from horsies.producer.send import BulkSendPayload as BulkSendPayload
 from horsies.producer.send import TaskSendError as TaskSendError
 from horsies.producer.send import TaskSendOptions as TaskSendOptions

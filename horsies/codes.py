@@ -37,11 +37,16 @@ class RetrievalCode(StrEnum):
 
 
 class OutcomeCode(StrEnum):
-    """The task or run was ended by a decision or a limit: it was cancelled, expired, timed out or was skipped."""
+    """The task or run was ended by a decision or a limit: it was cancelled, expired, timed out or was skipped.
+
+    RATE_LIMITED and SNOOZED do not end a task: it runs again later, and the attempt is not counted.
+    """
 
     TASK_CANCELLED = "TASK_CANCELLED"
     TASK_EXPIRED = "TASK_EXPIRED"
     TASK_TIMEOUT = "TASK_TIMEOUT"
+    RATE_LIMITED = "RATE_LIMITED"
+    SNOOZED = "SNOOZED"
     WORKFLOW_PAUSED = "WORKFLOW_PAUSED"
     WORKFLOW_FAILED = "WORKFLOW_FAILED"
     WORKFLOW_CANCELLED = "WORKFLOW_CANCELLED"
@@ -91,6 +96,7 @@ class TaskAttemptOutcome(StrEnum):
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"  # the task returned an error or raised an exception
     WORKER_FAILURE = "WORKER_FAILURE"  # the process that ran the task died
+    POSTPONED = "POSTPONED"  # the task asked to run again later; only hooks see this, because it leaves no record
 
 
 class OnError(StrEnum):

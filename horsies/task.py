@@ -25,7 +25,7 @@ from horsies.producer.send import (
     resend,
     send,
 )
-from horsies.task_result import TaskError, TaskResult, failed_with
+from horsies.task_result import TaskError, TaskResult, failed_with, with_answer
 from horsies.tasks.registry import TaskDefinition
 from horsies.workflows.builders import MapFactory, NodeFactory, NodeOptions
 from horsies.workflows.nodes import FILLED_IN
@@ -207,6 +207,7 @@ class TaskFunction[**P, T, E: TaskError = TaskError, R = TaskResult[T, E], **D =
             return failed_with(OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
 
     def _concluded(self, returned: object) -> TaskResult[Any, TaskError]:
+        returned = with_answer(returned)
         encoded = self.definition.encode_outcome(returned)
         if isinstance(encoded, TaskError):
             return TaskResult(err=encoded)

@@ -19,6 +19,7 @@ from horsies.codes import (
 )
 from horsies.errors import users_frames
 from horsies.plain import escape_surrogates, plain_data
+from horsies.postponement import AttemptPostponed
 
 _FAMILIES = (OperationalErrorCode, ContractCode, RetrievalCode, OutcomeCode)
 
@@ -145,8 +146,13 @@ class TaskResult[T, E: TaskError = TaskError]:
     @overload
     def __init__[F: TaskError](self: "TaskResult[Never, F]", *, err: F) -> None: ...
 
+    @overload
+    def __init__(self: "TaskResult[Never, Never]", *, err: AttemptPostponed) -> None: ...
+
     def __init__(self, *, ok: Any = _ABSENT, err: Any = None) -> None:
         """Make a result with exactly one of ``ok`` (``None`` is a valid value) and ``err``.
+
+        A `RateLimited` or `Snooze` fits every task. It becomes a `TaskError` with its code.
 
         Raises:
             ValueError: Both or neither are given.
@@ -155,6 +161,8 @@ class TaskResult[T, E: TaskError = TaskError]:
         if (ok is _ABSENT) == (err is None):
             msg = f"TaskResult takes exactly one of ok= and err=, got {'neither' if err is None else 'both'}"
             raise ValueError(msg)
+        if isinstance(err, AttemptPostponed):
+            err = answer_error(err)
         if err is not None and not isinstance(err, TaskError):
             msg = f"err= must be a TaskError, got {type(err).__name__}"
             raise TypeError(msg)
@@ -295,6 +303,16 @@ def _library_error(error: TaskError) -> TaskError:
 def failed_with(code: BuiltInTaskCode, message: str) -> TaskResult[Any, TaskError]:
     """Return a failed result with one of the reserved codes of horsies."""
     return TaskResult(err=TaskError(error_code=code, message=message))
+
+
+def answer_error(answer: AttemptPostponed) -> TaskError:
+    """Return a `RateLimited` or `Snooze` as an error."""
+    return TaskError(error_code=answer.code, message=answer.message, data=answer.data)
+
+
+def with_answer(returned: object) -> object:
+    """Return what a function returned; a `RateLimited` or `Snooze` without a `TaskResult` gets one."""
+    return TaskResult(err=returned) if isinstance(returned, AttemptPostponed) else returned
 
 
 def result_parts(result: TaskResult[Any, TaskError]) -> dict[str, object]:

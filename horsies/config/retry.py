@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 MAX_RETRIES = 20
 MAX_INTERVAL_S = 24 * 3600.0
-MAX_RETRY_AFTER_S = 30 * 24 * 3600.0
 MIN_INTERVAL_S = 0.001
 """The smallest accepted interval. It is short so that tests need not wait; in production use at least a second."""
 

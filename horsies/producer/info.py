@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypedDict, cast
 
 from horsies.codec.signature import plain_args
 from horsies.codec.wire import ResultCodec, decode_json
-from horsies.codes import BUILT_IN_CODES, BuiltInTaskCode, TaskAttemptOutcome, TaskStatus
+from horsies.codes import BUILT_IN_CODES, BuiltInTaskCode, OutcomeCode, TaskAttemptOutcome, TaskStatus
 from horsies.db.queries.rows import AttemptRow, TaskInfoRow
 from horsies.task_result import TaskError, TaskResult
 
@@ -43,13 +43,35 @@ class TaskAttemptInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskPostponement:
+    """The last time that a task answered with `RateLimited` or `Snooze`.
+
+    Attributes:
+        code: RATE_LIMITED or SNOOZED.
+        scope: "task", "key" or "queue": what was to wait.
+        message: A description for people; None for users who may not see arguments.
+        at: When the attempt ended.
+        until: Until when the task was to wait. It may wait longer, for other reasons.
+        count: How often the task has been postponed.
+    """
+
+    code: OutcomeCode
+    scope: str
+    message: str | None
+    at: datetime
+    until: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskInfo:
     """The record of a task in the database. All times are aware datetimes in UTC, by the clock of the database.
 
     ``enqueued_at`` is the time from which the task can be claimed. ``retry_count`` counts the retries that started or
     are due. When the task has ended, the field for its status is set: ``completed_at``, ``failed_at``,
     ``cancelled_at`` or ``expired_at``; `ended_at` returns that field. ``rerun_of`` is the id of the task of which this
-    task is a rerun, and ``reruns`` are the ids of the reruns of this task, oldest first.
+    task is a rerun, and ``reruns`` are the ids of the reruns of this task, oldest first. ``postponed`` is the last time
+    that the task asked to run again later. Such attempts are not counted as retries, and are not among ``attempts``.
 
     ``result``, ``failed_reason``, ``attempts`` (newest first) and ``args`` are None unless they were requested.
     ``args`` has the arguments by parameter name. They are decoded with the annotations of the task, or as plain JSON if
@@ -80,6 +102,7 @@ class TaskInfo:
     progress: Any
     rerun_of: str | None
     reruns: Sequence[str] = ()
+    postponed: TaskPostponement | None = None
     result: TaskResult[Any, TaskError] | None = None
     failed_reason: str | None = None
     attempts: Sequence[TaskAttemptInfo] | None = None
@@ -122,11 +145,19 @@ def task_info(
         progress=None if row.progress is None else decode_json(row.progress),
         rerun_of=None if row.rerun_of is None else str(row.rerun_of),
         reruns=tuple(map(str, row.reruns)),
+        postponed=None if row.postponed is None else _postponement(row.postponed),
         args=None if row.args is None else read_args(row.task_name, row.args),
         result=result_codec.decode(*ended) if result_codec is not None and ended is not None else None,
         failed_reason=reason,
         attempts=None if attempts is None else [_attempt_info(str(row.id), attempt) for attempt in attempts],
     )
+
+
+def _postponement(stored: bytes) -> TaskPostponement:
+    facts = cast("dict[str, Any]", decode_json(stored))
+    at, until = (datetime.fromisoformat(facts[name]).astimezone(UTC) for name in ("at", "until"))
+    code = OutcomeCode(facts["code"])
+    return TaskPostponement(code, facts["scope"], facts.get("message"), at, until, facts["count"])
 
 
 def _attempt_info(task_id: str, row: AttemptRow) -> TaskAttemptInfo:

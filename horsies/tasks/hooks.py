@@ -17,7 +17,8 @@ class AttemptOutcome:
     """How an attempt ended, as `@app.around_task` hooks receive it: ``outcome = yield``.
 
     Attributes:
-        status: COMPLETED or FAILED. A failed attempt may still be retried.
+        status: COMPLETED or FAILED; or POSTPONED if the task answered with `RateLimited` or `Snooze`. A failed attempt
+            may still be retried. A postponed one is not counted, and runs again.
         error_code: The code of the error; None if the attempt completed or its error has no code.
             A cancelled attempt has TASK_CANCELLED.
         exception: The exception that the attempt raised; None if it returned.

@@ -34,7 +34,9 @@ class LogDetail(Enum):
 
 
 class AttemptLog:
-    """Logs ``task.failed``, ``task.cancelled`` and ``task.finished``, and results above ``PayloadPolicy.warn_bytes``.
+    """Logs the end of attempts, and results above ``PayloadPolicy.warn_bytes``.
+
+    The events are ``task.failed``, ``task.postponed``, ``task.cancelled`` and ``task.finished``.
 
     No line contains arguments, results or messages.
 
@@ -67,6 +69,9 @@ class AttemptLog:
         if verdict.error_code == OutcomeCode.TASK_CANCELLED:
             event("task.cancelled", level=logging.INFO, **_facts(outcome, ended))
             return
+        if outcome.postponed is not None and verdict.error_code == outcome.error_code:
+            event("task.postponed", level=logging.INFO, **_facts(outcome, ended), **_postponement(outcome, verdict))
+            return
         level = logging.ERROR if verdict.error_code in _ERRORS else logging.WARNING
         facts = _facts(outcome, ended) | {"code": verdict.error_code} | _origin(outcome)
         facts["retried"] = verdict.due_again is not None
@@ -88,6 +93,14 @@ def _origin(outcome: Outcome) -> dict[str, object]:
     file, _, line = outcome.place.rpartition(":")
     found = {"exception": outcome.exception, "place": f"{short_path(file)}:{line}" if file else ""}
     return {name: printable(value) for name, value in found.items() if value}
+
+
+def _postponement(outcome: Outcome, verdict: Verdict) -> dict[str, object]:
+    """Why and for what an attempt was postponed, and when the task is due again; it may have ended meanwhile."""
+    facts: dict[str, object] = {"code": outcome.error_code, "scope": outcome.postponed}
+    if verdict.due_again is not None:
+        facts["until"] = verdict.due_again.isoformat(timespec="milliseconds")
+    return facts
 
 
 def _identity(outcome: Outcome, ended: _Ended) -> dict[str, object]:

@@ -157,7 +157,7 @@ class Completer:
                 message = f"{message}: {reason}"
             result = TaskError(error_code=code, message=message).to_json()
             self._held_bytes += len(result) - len(guilty.result)
-            ended = guilty._replace(ok=False, result=result, error_code=str(code), retry_after=None)
+            ended = guilty._replace(ok=False, result=result, error_code=str(code), retry_after=None, postponed=None)
             self._waiting[guilty.fence] = ended
 
     def confirm(self, batch: ExchangeBatch, verdicts: Mapping[UUID, Verdict]) -> Sequence[BusyOutcome]:

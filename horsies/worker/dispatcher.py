@@ -332,4 +332,5 @@ def _outcome(child: Child, report: Report) -> Outcome:
         exception=report.origin.exception,
         place=report.origin.place,
         storage=report.storage,
+        postponed=report.postponed,
     )

@@ -42,13 +42,14 @@ from uuid import UUID
 
 from horsies.db.queries.rows import ClaimedTask
 from horsies.db.queries.worker import Fence, Storage
+from horsies.postponement import PostponeScope
 from horsies.task_result import TaskError
 
 _HEAD = struct.Struct(">IB")
 _JOB = struct.Struct(">16sQIIHHHI")
 _CLAIMANT = struct.Struct(">16s?H")
 _FENCE = struct.Struct(">16sQ")
-_OUTCOME = struct.Struct(">16sQ?BddIHH")
+_OUTCOME = struct.Struct(">16sQ?BBddIHH")
 _NUMBER = struct.Struct(">I")
 _PID = struct.Struct(">Q")
 _NUMBER_AND_PID = struct.Struct(">IQ")
@@ -57,6 +58,7 @@ _STOP = struct.Struct(">16sQB")
 _SECONDS = struct.Struct(">d")
 _NO_RETRY_AFTER = -1.0
 _MAX_ORIGIN_BYTES = 4096
+_SCOPES: tuple[PostponeScope | None, ...] = (None, *PostponeScope)  # the index is sent
 
 RUN = b"R"
 DROP = b"D"
@@ -256,12 +258,13 @@ class Report:
         ok: whether it succeeded.
         result: encoded: the value, or the `TaskError`.
         error_code: the code of the error; None if it succeeded.
-        retry_after: the delay before a retry, in seconds, if the task has set one.
+        retry_after: the delay before a retry or of a postponement, in seconds, if the task has set one.
         seconds: how long it ran.
         exception: the exception that user code raised, for hooks; it is not sent to the supervisor.
         error: the `TaskError`, for hooks; it is not sent to the supervisor.
         origin: where it failed, for the log.
         storage: which process stores the outcome.
+        postponed: for what the task asks to run again later, so that the attempt is not counted; None: it does not.
     """
 
     fence: Fence
@@ -274,6 +277,7 @@ class Report:
     error: TaskError | None = None
     origin: Origin = NOWHERE
     storage: Storage = Storage.WORKER
+    postponed: PostponeScope | None = None
 
     def encode(self) -> bytes:
         """Return the payload of a DONE frame."""
@@ -283,13 +287,14 @@ class Report:
         sizes = (len(code), len(raised), len(place))
         result = self.result if self.storage is Storage.WORKER else b""
         fence = (self.fence.task_id.bytes, self.fence.exchange_no)
-        head = _OUTCOME.pack(*fence, self.ok, self.storage, after, self.seconds, *sizes)
+        scope = _SCOPES.index(self.postponed)
+        head = _OUTCOME.pack(*fence, self.ok, self.storage, scope, after, self.seconds, *sizes)
         return b"".join((head, code, raised, place, result))
 
     @classmethod
     def decode(cls, body: bytes) -> "Report":
         """Read the payload of a DONE frame."""
-        task_id, exchange_no, ok, storage, after, seconds, *sizes = _OUTCOME.unpack_from(body)
+        task_id, exchange_no, ok, storage, scope, after, seconds, *sizes = _OUTCOME.unpack_from(body)
         code_size, raised_size, place_size = sizes
         raised_at = _OUTCOME.size + code_size
         place_at = raised_at + raised_size
@@ -308,6 +313,7 @@ class Report:
             seconds=seconds,
             origin=origin,
             storage=Storage(storage),
+            postponed=_SCOPES[int(scope)],
         )
 
 

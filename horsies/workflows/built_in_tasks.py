@@ -16,6 +16,7 @@ from horsies.db.operations import Call, CallFailedError, Operation, Pause, Runne
 from horsies.db.queries import workflows as workflow_queries
 from horsies.db.queries.workflows import RunRequest
 from horsies.errors import SourceLocation, TaskDefinitionError
+from horsies.postponement import AttemptPostponed
 from horsies.task_result import TaskError, TaskResult, failed_with
 from horsies.tasks.current import CurrentTask, current_task
 from horsies.tasks.registry import PLAIN_RESULTS, TaskDefinition
@@ -55,6 +56,8 @@ def _nothing() -> None:
 def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) -> Done:
     try:
         compiled = compile_run(definition.build_with(app, *args, **params))
+    except AttemptPostponed:
+        raise
     except Exception as exception:  # noqa: BLE001 - user code may raise anything
         message = f"no run could be built of {definition.__name__}: {exception}"
         code = OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from horsies.config.retry import RetryPolicy
 from horsies.db.queries import tasks as task_queries
-from tests.support.factories import DrivenWorker, done, expire, failed, request, send
+from tests.support.factories import DrivenWorker, done, expire, failed, postponed, request, send
 from tests.support.sessions import NOON, Session, call, find, freeze_clock, move_clock
 
 POLICY = RetryPolicy.fixed([60], jitter=False, auto_retry_for=["BOOM"])
@@ -62,6 +62,13 @@ def test_running_to_pending_by_release(db: Session) -> None:
     task_id = send(db)
     worker = DrivenWorker(db)
     assert worker.release(worker.claim_one()) == set()
+    assert status(db, task_id) == "PENDING"
+
+
+def test_running_to_pending_by_postpone(db: Session) -> None:
+    task_id = send(db)
+    worker = DrivenWorker(db)
+    assert worker.finish(postponed(worker.claim_one())) == ["accepted"]
     assert status(db, task_id) == "PENDING"
 
 

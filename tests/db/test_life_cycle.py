@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from horsies.config.retry import RetryPolicy
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries import tasks as task_queries
-from horsies.db.queries.worker import Fence
+from horsies.db.queries.worker import Fence, Outcome
 from tests.support.factories import (
     DrivenWorker,
     cap_queue,
@@ -27,6 +27,7 @@ from tests.support.factories import (
     failed,
     numbered_id,
     pause_queue,
+    postponed,
     reap,
     request,
 )
@@ -38,7 +39,8 @@ DEADLINE_S = 25.0
 STALE_S = 15.0
 LEASE_S = 12.0
 CODES: dict[str, str | None] = {"never": None, "after BOOM": "BOOM", "after a crash": "WORKER_CRASHED"}
-OUTCOMES = [None, "BOOM", "WORKER_CRASHED"]
+POSTPONED = "RATE_LIMITED"
+OUTCOMES = [None, "BOOM", "WORKER_CRASHED", POSTPONED]
 
 MOST_WORKER_DEATHS = 5
 _EMPTY = "truncate horsies.tasks, horsies.history, horsies.attempts, horsies.workers, horsies.clock, horsies.queues"
@@ -70,6 +72,7 @@ class Task:
     lease: float = 0
     arrows: set[tuple[Holder | None, str]] = field(default_factory=set[tuple[Holder | None, str]])
     outcomes: dict[Holder, str | None] = field(default_factory=dict[Holder, str | None])
+    given_back: Holder | None = None
 
     @property
     def is_live(self) -> bool:
@@ -111,11 +114,24 @@ class Task:
         else:
             self.status = "FAILED" if code else "COMPLETED"
 
+    def postpone(self, now: float) -> None:
+        self.take("end")
+        self.given_back, self.holder = self.holder, None
+        self.status, self.attempt, self.run_at = "PENDING", self.attempt - 1, now + DELAY_S
+
     def verdict(self, holder: Holder, code: str | None) -> str:
         if self.status == "RUNNING" and self.holder == holder:
             return "accepted"
         is_known = holder in self.outcomes and self.outcomes[holder] == code
+        if code == POSTPONED:
+            is_known = holder == self.given_back
         return "duplicate" if is_known else "stale"
+
+
+def outcome_of(fence: Fence, code: str | None) -> Outcome:
+    if code == POSTPONED:
+        return postponed(fence, DELAY_S)
+    return failed(fence, code) if code else done(fence)
 
 
 def holder_of(worker: DrivenWorker, fence: Fence) -> Holder:
@@ -245,13 +261,13 @@ class LifeCycle(RuleBasedStateMachine):
     def finish(self, data: st.DataObject) -> None:
         worker, fences = self.draw_claims(data)
         codes = [data.draw(st.sampled_from(OUTCOMES)) for _ in fences]
-        verdicts = worker.finish(
-            *(failed(fence, code) if code else done(fence) for fence, code in zip(fences, codes, strict=True))
-        )
+        verdicts = worker.finish(*(outcome_of(fence, code) for fence, code in zip(fences, codes, strict=True)))
         for fence, code, verdict in zip(fences, codes, verdicts, strict=True):
             task = self.tasks[fence.task_id]
             assert verdict == task.verdict(holder_of(worker, fence), code)
-            if verdict == "accepted":
+            if verdict == "accepted" and code == POSTPONED:
+                task.postpone(self.now)
+            elif verdict == "accepted":
                 task.end_attempt(code, self.now)
 
     @precondition(lambda self: self.claims)

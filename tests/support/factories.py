@@ -16,6 +16,7 @@ from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.rows import ScheduleState
 from horsies.db.queries.tasks import EnqueueBatch, EnqueueRequest, SendAnswer, TaskKind, UniqueRequest
 from horsies.db.queries.worker import Claim, Fence, Outcome, Verdict, WorkerBeats, WorkerFacts
+from horsies.postponement import PostponeScope
 from tests.support.sessions import Session, call
 
 HOSTNAME = "host-1"
@@ -144,6 +145,15 @@ def failed(fence: Fence, code: str = "BOOM", *, retry_after: float | None = None
     """Return the outcome of a failed attempt."""
     error = json.dumps({"error_code": code, "message": "it failed", "data": None, "exception": None}).encode()
     return _outcome(fence, error, code, retry_after)
+
+
+def postponed(
+    fence: Fence, seconds: float = 30, scope: PostponeScope = PostponeScope.TASK, *, code: str = "RATE_LIMITED"
+) -> Outcome:
+    """Return the outcome of an attempt that asks to run again later."""
+    message = f"rate limited for {seconds:g} s"
+    error = json.dumps({"error_code": code, "message": message, "data": None, "exception": None}).encode()
+    return _outcome(fence, error, code, seconds)._replace(postponed=scope)
 
 
 def _outcome(fence: Fence, result: bytes, code: str | None, retry_after: float | None) -> Outcome:

@@ -1,7 +1,7 @@
 """What type checkers infer for tasks, sends and results. Checked by pyright and mypy, never run."""
 
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypedDict, assert_type
+from typing import Any, Never, TypedDict, assert_type
 
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,6 +13,8 @@ from horsies import (
     Horsies,
     NodeKey,
     Ok,
+    RateLimited,
+    Snooze,
     TaskCall,
     TaskError,
     TaskFunction,
@@ -39,6 +41,26 @@ def add(a: int, b: int = 1) -> TaskResult[int, TaskError]:
 @app.task("greet")
 async def greet(name: str, *, loud: bool = False) -> TaskResult[str, ShopError]:
     return TaskResult(err=ShopError(error_code="MUTE")) if loud else TaskResult(ok=name)
+
+
+@app.task("call_api")
+def call_api(answer: str) -> TaskResult[int, ShopError]:
+    if answer == "snooze":
+        return TaskResult(err=Snooze(60))
+    if answer == "raise":
+        raise RateLimited(retry_after=2.5, scope="task")
+    return TaskResult(err=RateLimited(30, "queue")) if answer else TaskResult(ok=1)
+
+
+@app.task("call_api_async")
+async def call_api_async() -> TaskResult[dict[str, int], TaskError]:
+    return TaskResult(err=RateLimited(retry_after=30))
+
+
+def an_answer_fits_every_error_class() -> None:
+    assert_type(call_api("429"), TaskResult[int, ShopError])
+    assert_type(call_api("429").err_value.shop, str)
+    assert_type(TaskResult(err=Snooze(1)), TaskResult[Never, Never])
 
 
 def a_call_is_the_function_itself() -> None:

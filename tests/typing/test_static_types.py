@@ -43,6 +43,8 @@ async def numbers() -> AsyncIterator[tuple[int, int]]:
 connection = psycopg.connect()
 """
 WRONG = """
+from horsies import RateLimited, Snooze
+
 add.send("5", 3)
 add.send(5)
 add.send(5, 3, 4)
@@ -72,6 +74,16 @@ text: str = add.send(1, 2).unwrap().get().ok_value
 @app.task("wrong_value")
 def wrong_value() -> TaskResult[int, TaskError]:
     return TaskResult(ok="x")
+
+
+@app.task("wrong_answer")
+def wrong_answer() -> TaskResult[int, TaskError]:
+    return TaskResult(err=RateLimited(retry_after="5"))
+
+
+@app.task("bare_answer")
+def bare_answer() -> TaskResult[int, TaskError]:
+    return Snooze(5)
 
 
 @app.task("x", good_until=1)
@@ -147,7 +159,11 @@ WRONG_LINES = {
     number
     for number, line in enumerate(WRONG.split("\n"))
     if line.startswith(("add", "app", "greet", "charge", "text"))
-} | {number for number, line in enumerate(WRONG.split("\n")) if "wrong" not in line and ('"x"' in line)}
+} | {
+    number
+    for number, line in enumerate(WRONG.split("\n"))
+    if ("wrong" not in line and '"x"' in line) or "retry_after=" in line or "return Snooze" in line
+}
 
 
 def check(tool: str, *files: Path) -> subprocess.CompletedProcess[str]:

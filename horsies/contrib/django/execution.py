@@ -22,6 +22,7 @@ from django.utils.json import normalize_json
 
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
+from horsies.postponement import AttemptPostponed
 from horsies.task_result import TaskError, TaskResult, UndeclaredTaskError
 from horsies.tasks.current import CurrentTask, current_task
 from horsies.tasks.registry import TaskDefinition
@@ -70,6 +71,8 @@ def _runner(func: Callable[..., Any], *, takes_context: bool) -> Callable[..., A
         task_started.send_robust(attempt.sender, task_result=attempt.result)
         try:
             value = attempt.succeed(func(*attempt.args, **attempt.result.kwargs))
+        except AttemptPostponed:  # the task runs again, so it has neither succeeded nor failed
+            raise
         except BaseException as exception:
             attempt.fail(exception)
             task_finished.send_robust(attempt.sender, task_result=attempt.result)
@@ -89,6 +92,8 @@ def _async_runner(func: Callable[..., Any], *, takes_context: bool) -> Callable[
         await task_started.asend_robust(attempt.sender, task_result=attempt.result)
         try:
             value = attempt.succeed(await func(*attempt.args, **attempt.result.kwargs))
+        except AttemptPostponed:  # the task runs again, so it has neither succeeded nor failed
+            raise
         except BaseException as exception:
             attempt.fail(exception)
             await task_finished.asend_robust(attempt.sender, task_result=attempt.result)

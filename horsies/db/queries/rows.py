@@ -32,6 +32,7 @@ class TaskInfoRow(NamedTuple):
     reruns: list[UUID]
     args: bytes | None
     result: bytes | None
+    postponed: bytes | None
 
 
 class AttemptRow(NamedTuple):

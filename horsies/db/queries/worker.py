@@ -9,6 +9,7 @@ from uuid import UUID
 
 from horsies.db.operations import Call, Notice, Rows, first, many, nothing, scalar
 from horsies.db.queries.rows import ClaimedTask
+from horsies.postponement import PostponeScope
 
 _CLAIM = (  # the columns are named, so that a newer function may return more
     "select id, task_name, args, attempt, timeout_ms, queue, capped, root_id, inputs, due_in"
@@ -18,7 +19,7 @@ _CLAIM_SINGLY = _CLAIM[:-1] + ", true)"
 _FINISH = (
     "select id, verdict, stored_code, due_again"
     " from horsies.finish(%s, %s::uuid[], %s::bigint[], %s::boolean[], %s::text[], %s::text[],"
-    " %s::float8[], %s, %s::int[], %s::text[])"
+    " %s::float8[], %s, %s::int[], %s::text[], %s::text[])"
 )
 _WORKER_START = (
     "select horsies.worker_start(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::int[],"
@@ -54,13 +55,14 @@ class Outcome(NamedTuple):
         ok: whether the attempt succeeded.
         result: encoded JSON: the value, or the `TaskError`.
         error_code: the code of the error; None if it succeeded.
-        retry_after: the delay before a retry, in seconds, if the task has set one.
+        retry_after: the delay before a retry or of a postponement, in seconds, if the task has set one.
         worker_pid: the process id of the child.
         process_name: the name of the child.
         seconds: how long the attempt ran, for the log only; 0: unknown.
         exception: the type of the exception that it raised, for the log only; empty: unknown.
         place: the line of the user's source where it failed, for the log only; empty: unknown.
         storage: who stores it.
+        postponed: for what the task asks to run again later, so that the attempt is not counted; None: it does not.
     """
 
     fence: Fence
@@ -74,6 +76,7 @@ class Outcome(NamedTuple):
     exception: str = ""
     place: str = ""
     storage: Storage = Storage.WORKER
+    postponed: PostponeScope | None = None
 
 
 class Verdict(NamedTuple):
@@ -85,7 +88,7 @@ class Verdict(NamedTuple):
             written. The worker sends the outcome again.
         error_code: the stored code. It differs from the code of the outcome if the database has refused the result, and
             is None if the outcome is superseded.
-        due_again: when the task is retried; None: it is not.
+        due_again: when the task is retried, or runs again after it was postponed; None: it does not.
     """
 
     verdict: str
@@ -281,7 +284,9 @@ def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[
     columns: list[list[Any]] = [[outcome[field] for outcome in outcomes] for field in range(len(Outcome._fields))]
     fences, oks, results, codes, retries, pids, names, *_for_the_log = columns
     texts = [result.decode() for result in results]
-    params = (worker_id, *_fences(fences), oks, texts, codes, retries, hostname, pids, names)
+    scopes = [None if outcome.postponed is None else str(outcome.postponed) for outcome in outcomes]
+    postponed = scopes if any(scopes) else None
+    params = (worker_id, *_fences(fences), oks, texts, codes, retries, hostname, pids, names, postponed)
     return Call(_FINISH, params, _verdicts)
 
 

@@ -98,13 +98,14 @@ def _outcome(report: Report, attempt: int, policy: RetryPolicy | None) -> Attemp
     if report.ok:
         return AttemptOutcome(TaskAttemptOutcome.COMPLETED, max_retries=max_retries)
     code = report.error_code
+    is_postponed = report.postponed is not None
     return AttemptOutcome(
-        TaskAttemptOutcome.FAILED,
+        TaskAttemptOutcome.POSTPONED if is_postponed else TaskAttemptOutcome.FAILED,
         None if code is None else BUILT_IN_CODES.get(code, code),
         report.exception,
         error=report.error,
         max_retries=max_retries,
-        may_retry=_may_retry(policy, attempt, code),
+        may_retry=not is_postponed and _may_retry(policy, attempt, code),
     )
 
 

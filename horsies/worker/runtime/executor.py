@@ -6,20 +6,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from horsies.codec.adapters import CodecError
-from horsies.codec.problems import show_value
 from horsies.codes import ContractCode, OperationalErrorCode
-from horsies.config.retry import MAX_RETRY_AFTER_S, ExceptionMapper, code_for_exception
+from horsies.config.retry import ExceptionMapper, code_for_exception
 from horsies.db.operations import MAX_TEXT_BYTES, CallFailedError, Runner
 from horsies.db.queries.worker import Fence
 from horsies.errors import HorsiesError
-from horsies.task_result import TaskError, TaskResult
+from horsies.postponement import POSTPONING_CODES, AttemptPostponed, delay_ignored, is_delay
+from horsies.task_result import TaskError, TaskResult, answer_error, with_answer
 from horsies.tasks.current import CurrentTask, Reporter, Running
 from horsies.tasks.registry import Registry
 from horsies.worker.ipc import Job, Origin, Report
 from horsies.worker.runtime.around import Around
 from horsies.worker.runtime.inputs import decode_call
 from horsies.worker.runtime.post_run import Raised, restore_process
-from horsies.worker.runtime.reports import ReadyCall, failed, size_in_array, stopped, type_and_text
+from horsies.worker.runtime.reports import ReadyCall, failed, postponed, size_in_array, stopped, type_and_text
 from horsies.worker.runtime.stopping import RunningAttempt, RunningAttempts
 from horsies.worker.runtime.transactional import TransactionalAttempts
 from horsies.workflows.nodes import WorkflowContextMissingIdError
@@ -169,9 +169,11 @@ class Executor:
             return failed(call.job, code, message, location=call.definition.location)
 
     def _returned(self, call: ReadyCall, returned: object) -> Report:
-        job, outcome, retry_after = call.job, returned, None
-        if isinstance(returned, TaskResult):
-            given = cast("TaskResult[Any, TaskError]", returned)
+        job, outcome, retry_after = call.job, with_answer(returned), None
+        if isinstance(outcome, TaskResult):
+            given = cast("TaskResult[Any, TaskError]", outcome)
+            if given.err is not None and given.err.error_code in POSTPONING_CODES:
+                return postponed(job, given.err, location=call.definition.location)
             retry_after = _retry_after(given)
             outcome = _with_remark(given, retry_after) if isinstance(retry_after, str) else given
         encoded = call.definition.encode_outcome(outcome)
@@ -195,6 +197,8 @@ class Executor:
 
     def _raised(self, call: ReadyCall, exception: BaseException) -> Report:
         definition = call.definition
+        if isinstance(exception, AttemptPostponed):
+            return postponed(call.job, answer_error(exception), exception, location=definition.location)
         if isinstance(exception, WorkflowContextMissingIdError):
             missing = ContractCode.WORKFLOW_CTX_MISSING_ID
             return failed(call.job, missing, type_and_text(exception), exception, location=definition.location)
@@ -224,10 +228,7 @@ def _retry_after(result: TaskResult[Any, TaskError]) -> float | str | None:
     if not isinstance(data, dict) or "retry_after" not in data:
         return None
     seconds = cast("dict[str, object]", data)["retry_after"]
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= MAX_RETRY_AFTER_S:
-        return float(seconds)
-    limits = f"a number of seconds from 0 to {MAX_RETRY_AFTER_S:.0f} (30 days)"
-    return f"retry_after was ignored, because it must be {limits}, got {show_value(seconds)}"
+    return float(cast("float", seconds)) if is_delay(seconds) else delay_ignored(seconds)
 
 
 def _with_remark(result: TaskResult[Any, TaskError], remark: str) -> TaskResult[Any, TaskError]:

@@ -1,5 +1,6 @@
 """Reports of attempts: a failure, a stopped attempt, and the call that an attempt makes."""
 
+import logging
 import traceback
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 from horsies.codes import BuiltInTaskCode, OutcomeCode
 from horsies.db.operations import MAX_TEXT_BYTES
 from horsies.errors import SourceLocation, raised_at
+from horsies.events import event
 from horsies.plain import escape_surrogates
+from horsies.postponement import read_postponement
 from horsies.task_result import TaskError
 from horsies.tasks.registry import TaskDefinition
 from horsies.worker.ipc import Job, Origin, Report, StopCause
@@ -65,6 +68,31 @@ def failed(
         exception=exception,
         error=error,
         origin=_origin(exception, location),
+    )
+
+
+def postponed(
+    job: Job, error: TaskError, exception: BaseException | None = None, *, location: SourceLocation | None = None
+) -> Report:
+    """Report an attempt whose task asks to run again later, by an error with a code that says so.
+
+    A value that is ignored, because it is not valid, is logged here by its name only: values may be secret.
+    """
+    asked = read_postponement(error.error_code, error.data)
+    for name in asked.ignored_names:
+        event("task.delay_ignored", level=logging.WARNING, task=job.task_name, id=job.fence.task_id, option=name)
+    data = {"retry_after": asked.seconds, "scope": str(asked.scope)}
+    stored = TaskError(error_code=asked.code, message=asked.message, data=data)
+    return Report(
+        job.fence,
+        ok=False,
+        result=stored.to_json(),
+        error_code=str(asked.code),
+        retry_after=asked.seconds,
+        exception=exception,
+        error=error,
+        origin=_origin(exception, location),
+        postponed=asked.scope,
     )
 
 

@@ -73,7 +73,7 @@ def test_a_task_that_failed_leaves_for_history_with_its_error_and_code(
 
 
 def test_history_keeps_every_column_of_a_task(db: Session) -> None:
-    not_kept = {"held", "worker_deaths", "lease_until", "holds_unique"}
+    not_kept = {"held", "worker_deaths", "lease_until", "holds_unique", "turn_key"}
     columns = "select array_agg(attname::text) from pg_attribute where attrelid = %s::regclass and attnum > 0"
     live = set(scalar(db, columns, "horsies.tasks"))
     assert live - not_kept <= set(scalar(db, columns, "horsies.history"))

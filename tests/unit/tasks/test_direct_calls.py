@@ -13,7 +13,9 @@ from horsies import (
     ContractCode,
     Horsies,
     OperationalErrorCode,
+    OutcomeCode,
     PostgresConfig,
+    RateLimited,
     TaskError,
     TaskResult,
     WorkflowContext,
@@ -182,3 +184,21 @@ def test_parameters_that_a_worker_fills_in_may_be_passed() -> None:
 def test_the_function_itself_is_not_checked() -> None:
     plain: Any = ship.__wrapped__
     assert plain(Order(number=3), copies="many").unwrap() == "3 x many '' None"
+
+
+@app.task("call_api")
+def call_api(how: str) -> TaskResult[str, PaymentError]:
+    if how == "raised":
+        raise RateLimited(5)
+    return RateLimited(5) if how == "bare" else TaskResult(err=RateLimited(5))  # type: ignore[return-value] # pyright: ignore[reportReturnType]
+
+
+@pytest.mark.parametrize("how", ["returned", "bare"])
+def test_an_answer_that_postpones_the_task_is_returned_as_its_error(how: str) -> None:
+    assert call_api(how) == TaskResult(err=RateLimited(5))
+    assert call_api(how).err_value.error_code is OutcomeCode.RATE_LIMITED
+
+
+def test_an_answer_that_is_raised_propagates() -> None:
+    with pytest.raises(RateLimited, match="rate limited for 5 s"):
+        call_api("raised")

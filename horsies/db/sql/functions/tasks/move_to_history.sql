@@ -40,12 +40,12 @@ begin
             (id, task_name, queue, priority, args, status, result, error_code, run_at, good_until, attempt,
              retry_policy, timeout_ms, worker_id, exchange_no, worker_hostname, worker_pid, worker_process_name,
              sent_at, claimed_at, started_at, finished_at, fingerprint, idempotency_key, progress, workflow_id,
-             node_index, root_id, item, rerun_of, task_key)
+             node_index, root_id, item, rerun_of, task_key, postponed)
         select e.id, e.task_name, e.queue, e.priority, e.args, case when e.ok then 'COMPLETED' else failed_status end,
                e.result::json, case when not e.ok then e.code end, e.run_at, e.good_until, e.attempt, e.retry_policy,
                e.timeout_ms, e.worker_id, e.exchange_no, e.hostname, e.pid, e.process_name, e.sent_at, e.claimed_at,
                e.started_at, clock, e.fingerprint, e.idempotency_key, e.progress, e.workflow_id, e.node_index,
-               e.root_id, e.item, e.rerun_of, e.task_key
+               e.root_id, e.item, e.rerun_of, e.task_key, e.postponed
         from ended e
         returning h.id, h.workflow_id, h.node_index, h.item, h.task_name, h.status, h.result, h.error_code,
                   h.started_at

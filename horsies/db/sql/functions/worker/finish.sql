@@ -14,6 +14,9 @@
 -- reason, and the others are not affected. Locked task rows are never waited for.
 -- Returns for each outcome also the error code that was stored, and the time of the retry (null: no retry).
 --
+-- `scopes` has an item that is not null for each attempt that is postponed: see `postpone`. The row of the task
+-- remembers the fence that was given back last, also in history, so that the same outcome is a duplicate afterwards.
+--
 -- Planner settings: see docs/architecture.md.
 -- Locks: root runs in the order of their ids, for at most a second; then task rows in the order of their ids, SKIP
 -- LOCKED.
@@ -21,7 +24,7 @@
 -- Granted to: worker.
 create function horsies.finish(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
-    retry_afters double precision[], hostname text, pids int[], process_names text[]
+    retry_afters double precision[], hostname text, pids int[], process_names text[], scopes text[] default null
 ) returns table (id uuid, verdict text, stored_code text, due_again timestamptz)
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -36,12 +39,12 @@ begin
     perform horsies.need_read_committed();
     begin
         accepted := horsies.finish_batch(finishing_worker, ids, exchanges, oks, results, codes, retry_afters,
-                                         hostname, pids, process_names);
+                                         hostname, pids, process_names, scopes);
     exception
         when data_exception or integrity_constraint_violation or program_limit_exceeded or lock_not_available then
             select each.accepted, each.refused into accepted, refused
             from horsies.finish_each(finishing_worker, ids, exchanges, oks, results, codes, retry_afters,
-                                     hostname, pids, process_names) as each;
+                                     hostname, pids, process_names, scopes) as each;
     end;
     return query
     select answered.id, answered.verdict,
@@ -59,6 +62,14 @@ begin
                          where h.worker_id = finishing_worker and h.exchange_no = given.exchange_no
                            and (h.error_code is not distinct from given.code
                                 or h.error_code = 'WORKER_SERIALIZATION_ERROR')) then 'duplicate'
+            when given.scope is not null and exists (
+                select from horsies.tasks t
+                where t.id = given.id and t.postponed ->> 'worker_id' = finishing_worker::text
+                  and (t.postponed ->> 'exchange_no')::bigint = given.exchange_no
+                union all
+                select from horsies.find_ended(given.id) h
+                where h.postponed ->> 'worker_id' = finishing_worker::text
+                  and (h.postponed ->> 'exchange_no')::bigint = given.exchange_no) then 'duplicate'
             when not given.ok and exists (select from horsies.find_ended(given.id) h
                                           where h.worker_id = finishing_worker
                                             and h.exchange_no = given.exchange_no
@@ -69,7 +80,7 @@ begin
                            and a.error_code in (given.code, 'WORKER_SERIALIZATION_ERROR')) then 'duplicate'
             else 'stale'
         end as verdict
-        from unnest(ids, exchanges, oks, codes) as given (id, exchange_no, ok, code)
+        from unnest(ids, exchanges, oks, codes, scopes) as given (id, exchange_no, ok, code, scope)
     ) as answered;
 end
 $function$;

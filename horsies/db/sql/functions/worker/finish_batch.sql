@@ -1,6 +1,6 @@
--- Purpose: Store outcomes in one step of `finish`: for each outcome whose fence still holds, retry the task or end
--- it. Returns the ids that were accepted. A successful task costs one delete and one insert. Tasks whose row another
--- transaction holds are left out; all statements after the locks use only the rows that were locked.
+-- Purpose: Store outcomes in one step of `finish`: for each outcome whose fence still holds, retry, postpone or end
+-- the task. Returns the ids that were accepted. A successful task costs one delete and one insert. Tasks whose row
+-- another transaction holds are left out; all statements after the locks use only the rows that were locked.
 -- Locks: root runs in the order of their ids; then task rows in the order of their ids, SKIP LOCKED. They are locked
 -- here and not in `finish`: a row that is locked outside of a subtransaction and deleted inside needs a multixact,
 -- which costs more than everything else.
@@ -8,13 +8,14 @@
 -- Granted to: nobody.
 create function horsies.finish_batch(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
-    retry_afters double precision[], hostname text, pids int[], process_names text[]
+    retry_afters double precision[], hostname text, pids int[], process_names text[], scopes text[]
 ) returns uuid[]
 language plpgsql as $function$
 declare
     clock constant timestamptz := horsies.now();
     most_worker_deaths constant int := 5;      -- as in `reap`: such a task probably kills its workers
     locked uuid[];
+    postponed_ids uuid[];
     retried_ids uuid[];
 begin
     perform horsies.lock_roots(ids);
@@ -22,14 +23,18 @@ begin
     if cardinality(locked) < cardinality(ids) then
         select array_agg(given.id), array_agg(given.exchange_no), array_agg(given.ok), array_agg(given.result),
                array_agg(given.code), array_agg(given.retry_after), array_agg(given.pid),
-               array_agg(given.process_name)
-        into ids, exchanges, oks, results, codes, retry_afters, pids, process_names
-        from unnest(ids, exchanges, oks, results, codes, retry_afters, pids, process_names)
-            as given (id, exchange_no, ok, result, code, retry_after, pid, process_name)
+               array_agg(given.process_name), array_agg(given.scope)
+        into ids, exchanges, oks, results, codes, retry_afters, pids, process_names, scopes
+        from unnest(ids, exchanges, oks, results, codes, retry_afters, pids, process_names, scopes)
+            as given (id, exchange_no, ok, result, code, retry_after, pid, process_name, scope)
         where given.id = any (locked);
         if ids is null then
             return null;
         end if;
+    end if;
+    if scopes is not null then
+        postponed_ids := horsies.postpone(
+            finishing_worker, ids, exchanges, results, codes, retry_afters, scopes, clock);
     end if;
     if false = any (oks) then
         with failure as materialized (
@@ -61,7 +66,7 @@ begin
         )
         select array_agg(retried.id) into retried_ids from retried;
     end if;
-    return retried_ids || horsies.move_to_history(
+    return postponed_ids || retried_ids || horsies.move_to_history(
         ids, oks, 'FAILED', results, codes, array_fill(hostname, array[cardinality(ids)]), pids, process_names, clock,
         finishing_worker, exchanges);
 end

@@ -34,7 +34,7 @@ begin
     perform from horsies.tasks t where t.id = own_task for update;
     if horsies.finish_batch(finishing_worker, array[own_task], array[own_exchange], array[true], array[result],
                             array[null::text], array[null::double precision], hostname, array[pid],
-                            array[process_name])
+                            array[process_name], null)
        is distinct from array[own_task] then
         raise exception 'this attempt at task % does not hold the task any more', own_task using errcode = 'P0H03';
     end if;
