@@ -14,6 +14,7 @@ from horsies.db.adapt import ADAPT_CONTEXT
 from horsies.db.bounded import STATEMENT_LIMIT_S, AsyncBoundedConnection, BoundedConnection, statement_limit
 from horsies.db.errors import call_failed
 from horsies.db.failed_notices import FailedNotices
+from horsies.db.inherited import close_in_children
 from horsies.db.operations import Call, CallFailedError, nothing
 from horsies.db.queries import identity as identity_queries
 from horsies.db.queries.identity import DatabaseIdentity, DatabasePlace
@@ -85,6 +86,7 @@ class Database:
             within_s: the longest time for opening the connection, in seconds; None: the time-out of the URL, or 10 s.
         """
         connection = BoundedConnection.connect(self._url_for(to_listen=to_listen), **self._connect_kwargs(within_s))
+        close_in_children(connection)
         try:
             connection.limit_s = min(limit_s, _SET_UP_LIMIT_S)  # a pooler may queue the first statement
             for statement, params in self._set_up(connection, limit_s, to_listen=to_listen):
@@ -102,6 +104,7 @@ class Database:
         """Open a connection on the running event loop; see `connect`."""
         url = self._url_for(to_listen=to_listen)
         connection = await AsyncBoundedConnection.connect(url, **self._connect_kwargs(within_s))
+        close_in_children(connection)
         try:
             connection.limit_s = min(limit_s, _SET_UP_LIMIT_S)
             for statement, params in self._set_up(connection, limit_s, to_listen=to_listen):

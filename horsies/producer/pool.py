@@ -5,11 +5,10 @@ without waiting for the pool.
 """
 
 import asyncio
-import os
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
@@ -100,12 +99,8 @@ class IdlePool[C: BoundedConnection | AsyncBoundedConnection]:
         return self._config.pool_pre_ping and is_suspect
 
     def discard_after_fork(self) -> None:
-        """Drop the connections inherited from a fork's parent, without the Terminate message that would end them."""
+        """Drop the connections inherited from a fork's parent, which `horsies.db.inherited` has closed."""
         self._lock = threading.Lock()
-        for pooled in self._idle:
-            with suppress(psycopg.Error, OSError):
-                os.close(pooled.connection.pgconn.socket)
-            pooled.connection.pgconn.finish()
         self._idle.clear()
 
     def _exhausted(self) -> CallFailedError:

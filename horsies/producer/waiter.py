@@ -8,6 +8,7 @@ operation queries the database itself.
 import logging
 import re
 import selectors
+import socket
 import threading
 from collections.abc import Iterable
 from contextlib import closing, suppress
@@ -227,8 +228,12 @@ class _Listener:
             raise
 
     def stop(self) -> None:
-        """Stop the thread: it notices that the other end of the socket pair is closed."""
-        self._stop.close()
+        """Stop the thread: it notices that the socket pair is shut down.
+
+        To close this end would not be enough while a forked child process has a copy of it.
+        """
+        with suppress(OSError):  # the thread has ended, and has closed both ends
+            self._stop.shutdown(socket.SHUT_RDWR)
         self._thread.join()
 
     def _run(self) -> None:

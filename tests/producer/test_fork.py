@@ -5,13 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from horsies.db.queries import worker as worker_queries
 from tests.producer.shop import LOOPS, Hand
 from tests.support.factories import done
-from tests.support.sessions import Session, call, column
+from tests.support.sessions import Session, call, column, scalar
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -46,3 +47,15 @@ def test_parent_and_children(database_url: str, db: Session, hand: Hand, *, loop
     assert seen["first"] == seen["last"], "a child closed what was not its own"
     assert len(set(seen.values())) == 3
     assert column(db, "select count(*) from horsies.tasks") == [0]
+
+
+def test_a_child_that_lives_on_keeps_nothing_of_its_parent(tcp_database_url: str, db: Session) -> None:
+    """The server sees the end of the parent's connections at once, and the parent can close its app."""
+    port = str(urlsplit(tcp_database_url).port)
+    command = [sys.executable, *DEVELOPMENT, "-m", "tests.producer.forking_long", tcp_database_url, port]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    assert done.stderr == ""
+    seen: dict[str, list[int]] = json.loads(done.stdout)
+    assert len(seen["parent"]) == 4, "idle in both pools, in a transaction, and listening"
+    assert (seen["child"], seen["closed"]) == ([], [])
+    assert scalar(db, "select count(*) from horsies.tasks") == 20_002
