@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 CRASHED = "WORKER_CRASHED"
+NOT_BEGUN = "BROKER_ERROR"  # the connection or the transaction of a transactional task could not be opened
 
 type Verdict = Literal["accepted", "unsure"]
 
@@ -71,6 +72,24 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Effect:
+    """A row that an attempt at a transactional task inserted over its own connection, with its process id."""
+
+    task_id: str
+    attempt: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A child that its worker killed because a task in it was cancelled or lost. ``at`` is in monotonic seconds."""
+
+    pid: int
+    kind: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """The guarantees for the tasks of one name.
 
@@ -80,6 +99,7 @@ class Kind:
         cap: The largest number that may run at once in the whole cluster.
         tells: Whether its result contains its attempt and its process id.
         notes: Whether it writes into the ledger; built-in tasks do not.
+        transactional: Whether its attempts insert an `Effect` in their own transaction.
     """
 
     codes: frozenset[str | None]
@@ -87,6 +107,7 @@ class Kind:
     cap: int | None = None
     tells: bool = True
     notes: bool = True
+    transactional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +134,8 @@ class Evidence:
     secrets: list[str] = field(default_factory=list[str])
     answers: list[Answer] = field(default_factory=list[Answer])
     fenced: list[str] = field(default_factory=list[str])
+    effects: list[Effect] = field(default_factory=list[Effect])
+    kills: list[Kill] = field(default_factory=list[Kill])
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +160,8 @@ def check(evidence: Evidence) -> list[Violation]:
         one_outcome_per_fence,
         tasks_end_as_they_may,
         answers_are_true,
+        effects_happen_exactly_once,
+        committed_tasks_are_not_killed,
         living_workers_keep_their_tasks,
         caps_are_kept,
         in_time,
@@ -216,7 +241,7 @@ def outcomes_come_from_their_attempt(evidence: Evidence) -> Iterator[Violation]:
     silent = {final.task_id for final in evidence.finals if not evidence.kinds[final.kind].notes}
     for attempt in evidence.attempts:
         place = (attempt.task_id, attempt.attempt, attempt.pid)
-        if attempt.code != CRASHED and place not in begins and attempt.task_id not in silent:
+        if attempt.code not in {CRASHED, NOT_BEGUN} and place not in begins and attempt.task_id not in silent:
             yield Violation("outcomes come from their attempt", f"nothing in the ledger failed as {place}")
 
 
@@ -245,6 +270,42 @@ def answers_are_true(evidence: Evidence) -> Iterator[Violation]:
         if stored != (answer.code, answer.result):
             detail = f"the producer of {answer.task_id} was told {answer.code} {answer.result!r}, stored is {stored}"
             yield Violation("answers are true", detail)
+
+
+def effects_happen_exactly_once(evidence: Evidence) -> Iterator[Violation]:
+    """Check that each COMPLETED transactional task has one effect, of its last attempt, and that no other has one."""
+    found = Counter(evidence.effects)
+    outcomes = {final.task_id: f"{final.status} {final.code or ''}".rstrip() for final in evidence.finals}
+    expected = {
+        Effect(final.task_id, final.attempt, final.pid or 0)
+        for final in evidence.finals
+        if evidence.kinds[final.kind].transactional and final.status == "COMPLETED"
+    }
+    for effect in expected | found.keys():
+        wanted = int(effect in expected)
+        if found[effect] != wanted:
+            outcome = outcomes.get(effect.task_id, "live")
+            detail = f"{found[effect]} rows instead of {wanted} of {effect}, whose task is {outcome}"
+            yield Violation("effects happen exactly once", detail)
+
+
+def committed_tasks_are_not_killed(evidence: Evidence) -> Iterator[Violation]:
+    """Check that no child was killed as cancelled while it ran a transactional task that has completed itself."""
+    completed = {
+        (final.task_id, final.attempt, final.pid): final.kind
+        for final in evidence.finals
+        if evidence.kinds[final.kind].transactional and final.status == "COMPLETED"
+    }
+    begins: dict[int, list[Note]] = defaultdict(list)
+    for note in evidence.notes:
+        if note.event == "begin":
+            begins[note.pid].append(note)
+    for kill in evidence.kills:
+        before = [note for note in begins[kill.pid] if note.at <= kill.at]  # later ones: the number was used again
+        latest = max(before, key=lambda note: note.at, default=None)
+        if latest is not None and completed.get((latest.task_id, latest.attempt, latest.pid)) == kill.kind:
+            detail = f"{kill.kind} {latest.task_id} was committed, and then process {kill.pid} was killed as cancelled"
+            yield Violation("committed tasks are not killed", detail)
 
 
 def living_workers_keep_their_tasks(evidence: Evidence) -> Iterator[Violation]:

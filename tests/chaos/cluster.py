@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
 
-from tests.chaos.checker import Answer, Attempt, Evidence, Final, Kind, Note, Sent, Timing
+from tests.chaos.checker import Answer, Attempt, Effect, Evidence, Final, Kill, Kind, Note, Sent, Timing
 from tests.chaos.workflow_checker import FlowEvidence, NodeRow, NodeTask, RunRow, Started
 from tests.support.proxy import Proxy
 from tests.support.server import PASSWORD
@@ -40,6 +41,9 @@ FAKETIME = next(
 RETRIED = frozenset({"WORKER_CRASHED"})
 DONE: frozenset[str | None] = frozenset({None})
 MAY_FAIL = DONE | {"BOOM"}
+BROKEN = frozenset({"LOST", "BROKER_ERROR"})  # the connection of a transactional task
+RETRIED_OWN = RETRIED | BROKEN | {"REFUSED"}
+ENDS_OWN = RETRIED_OWN | {"ALWAYS", "UNHANDLED_EXCEPTION"}
 
 
 def kinds(cap: int) -> dict[str, Kind]:
@@ -55,6 +59,13 @@ def kinds(cap: int) -> dict[str, Kind]:
         "capped": Kind(DONE, cap=cap or None),
         "offspring": Kind(DONE),
         "sender": Kind(DONE),
+        "effect": Kind(DONE | ENDS_OWN, RETRIED_OWN, transactional=True),
+        "effect_once": Kind(DONE | ENDS_OWN, transactional=True),
+        "effect_session": Kind(DONE | ENDS_OWN, RETRIED_OWN, transactional=True),
+        "effect_async": Kind(DONE | ENDS_OWN | {"TASK_TIMEOUT"}, transactional=True),
+        "effect_late": Kind(DONE | BROKEN | {"TASK_TIMEOUT"}, transactional=True),
+        "effect_cancelled": Kind(DONE | RETRIED_OWN | {"TASK_CANCELLED"}, RETRIED_OWN, transactional=True),
+        "effect_step": Kind(MAY_FAIL, RETRIED_OWN, tells=False, transactional=True),
         "step": Kind(MAY_FAIL, RETRIED, tells=False),
         "sum_up": Kind(MAY_FAIL, RETRIED, tells=False),
         "numbers": Kind(DONE, RETRIED, tells=False),
@@ -85,9 +96,14 @@ class Place:
     lock: threading.Lock = field(default_factory=threading.Lock)
     disturbed_at: float = 0.0
 
+    @property
+    def shift_s(self) -> float:
+        """The number of seconds by which its clock is ahead."""
+        return 3600.0 * int(self.env.get("FAKETIME", "0h").removesuffix("h"))
+
 
 @dataclass(slots=True)
-class Effects:
+class FaultEffects:
     """The effects of faults, recorded by several threads.
 
     Attributes:
@@ -110,7 +126,7 @@ class Cluster:
         self.seed = seed
         self.cap = cap
         self.stale_s = stale_ms / 1000
-        self.done = Effects()
+        self.done = FaultEffects()
         self._disturbances: Counter[str] = Counter()  # the number of disturbances that last, by what they disturb
         self._calm_since: dict[str, float] = {}  # when the latest ended
         self._disturbing = threading.Lock()
@@ -134,6 +150,8 @@ class Cluster:
         self.observer_url = observer_url
         self.places = list(places)
         self._run_producer("burst", "1")  # creates the schema
+        with self.connect() as session:
+            session.execute(_EFFECTS_TABLE)
         for work in (*(lambda place=place: self._keep(place) for place in places), self._hold_producers_back):
             thread = threading.Thread(target=work, daemon=True)
             thread.start()
@@ -266,6 +284,14 @@ class Cluster:
             found.finals = [_final(row) for row in session.execute(_FINALS)]
             found.attempts = [_attempt(row) for row in session.execute(_ATTEMPTS)]
             found.live = [row[0] for row in session.execute("select id::text from horsies.tasks")]
+            found.effects = [Effect(*row) for row in session.execute("select task_id, attempt, pid from effects")]
+        found.kills = [
+            kill
+            for place in self.places
+            for worker in [*place.ended, place.worker]
+            if worker is not None
+            for kill in kills_in(worker.log(), place.shift_s)
+        ]
         found.timings = self.done.recoveries
         found.secrets = [
             f"{secret!r} in {log.name}"
@@ -368,6 +394,20 @@ def skewed(hours: int) -> dict[str, str]:
     return {"LD_PRELOAD": FAKETIME, "FAKETIME": f"{hours:+d}h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
+def kills_in(log: str, shift_s: float) -> list[Kill]:
+    """Find the children that a worker has killed because a task in them was cancelled.
+
+    Args:
+        log: The log of the worker.
+        shift_s: The number of seconds by which the worker's clock is ahead.
+    """
+    to_monotonic = time.monotonic() - time.time() - shift_s
+    return [
+        Kill(int(pid), kind, datetime.fromisoformat(at).timestamp() + to_monotonic)
+        for at, pid, kind in _KILLED.findall(log)
+    ]
+
+
 def pressure() -> float:
     """Return the factor by which this machine is overloaded, 1 for not at all. Time limits are multiplied by it."""
     return min(_MAX_STRETCH, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
@@ -385,6 +425,16 @@ def _mark(process: psutil.Process) -> str | None:
     return None
 
 
+_KILLED = re.compile(r'^(\S+) \S+ child\.killed .*\bpid=(\d+) reason="task (\S+) was cancelled"', re.MULTILINE)
+_EFFECTS_TABLE = """
+    create table effects (
+        id bigint generated always as identity primary key,
+        task_id text not null,
+        attempt int not null,
+        pid int not null,
+        slot text unique deferrable initially deferred
+    )
+"""
 _SESSIONS = "select pid, state, query from pg_stat_activity where application_name like 'horsies%'"
 _FINALS = """
     select id::text, task_name, status, error_code, attempt, worker_pid, worker_id::text, exchange_no,

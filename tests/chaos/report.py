@@ -48,8 +48,13 @@ two workers each.
 - **Tasks.** Two producers send quick, sleeping, asynchronous, retried, failing and limited tasks, and tasks that send
   other tasks. A producer that gets an error repeats its send until it is accepted. One more producer sends tasks one by
   one and waits for each result.
+- **Transactional tasks.** One in five of these tasks is [transactional](transactions.md#the-tasks-own-transaction) and
+  inserts a row into a table of its own, with psycopg, with psycopg and asyncio, or with a session of SQLAlchemy. Some of
+  them return an error, raise an exception, violate a deferred constraint, exceed their time-out, or are cancelled at about
+  the time at which they end. After its commit, one in five stays in its process for up to 1.5 seconds, so that faults
+  meet it before the worker knows of the commit.
 - **Workflows.** In the mixed run, a third producer starts 200 workflow runs of 3 to 11 nodes, made from the seed. They have
-  joins of all kinds, nodes that fail, nodes that continue after failures, sub-workflows and maps.
+  joins of all kinds, nodes that fail, nodes that continue after failures, transactional nodes, sub-workflows and maps.
 - **Workers.** Four workers with two children each are restarted whenever they end. Two are connected directly, and two
   through a TCP proxy. One prefetches, and the clocks of two are an hour off. A worker counts as dead after 4 seconds
   without a heartbeat, and heartbeats are 1 second apart.
@@ -66,6 +71,9 @@ database:
   task do not overlap.
 - Every outcome comes from the process that the record names, and a claim has one outcome.
 - A producer that waits for a task gets the outcome that is stored.
+- Each transactional task that is COMPLETED has inserted exactly one row, by the attempt that is stored. No other
+  transactional task has inserted a row.
+- No worker kills a process as cancelled because its task has completed itself by its own commit.
 - A step of the server's clock does not make a worker that sends heartbeats count as dead.
 - Limits of queues hold.
 - All work is done within a minute after the last fault. The work of a killed supervisor is recovered within 2 seconds, and
@@ -83,7 +91,7 @@ database (`tests/support/workflow_oracle.py`):
   crash does not change an outcome. Only the task that builds a sub-workflow has no retry policy and may fail its node with
   WORKER_CRASHED.
 
-To show that the checkers detect violations, seven *broken builds* run as well. Each is horsies with one protection
+To show that the checkers detect violations, ten *broken builds* run as well. Each is horsies with one protection
 removed, and the checkers must report it.
 
 ## What is not tested

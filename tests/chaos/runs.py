@@ -252,8 +252,12 @@ def count_tasks(evidence: Evidence) -> Counter[str]:
     found["ended"] = len(evidence.finals)
     found["attempts begun"] = sum(note.event == "begin" for note in evidence.notes)
     found["attempts that did not end their task"] = len(evidence.attempts)
+    found["rows inserted by transactional tasks"] = len(evidence.effects)
     for final in evidence.finals:
-        found[f"ended {final.status}{f' {final.code}' if final.code else ''}"] += 1
+        outcome = f"ended {final.status}{f' {final.code}' if final.code else ''}"
+        found[outcome] += 1
+        if evidence.kinds[final.kind].transactional:
+            found[f"transactional tasks {outcome}"] += 1
     return found
 
 
@@ -304,6 +308,23 @@ BROKEN_BUILDS = [
     BrokenBuild("result_notice_believed", {"child killed": 10}, frozenset({"answers are true"})),
     BrokenBuild(
         "death_by_server_clock", {"clock of the server set": 3}, frozenset({"living workers keep their tasks"})
+    ),
+    BrokenBuild(
+        "own_finish_after_commit",
+        {"supervisor stopped": 5},
+        frozenset({"effects happen exactly once"}),
+        "effect,effect_once",
+        10.0,
+    ),
+    BrokenBuild(
+        "own_stale_committed", {"supervisor stopped": 7}, frozenset({"effects happen exactly once"}), "effect_cancelled"
+    ),
+    BrokenBuild(
+        "own_commit_not_looked_up",
+        {"backend terminated": 5},
+        frozenset({"committed tasks are not killed"}),
+        "effect,effect_once",
+        10.0,
     ),
 ]
 BROKEN_BUILD_TRIES = 3

@@ -1,10 +1,26 @@
 """The checker detects each kind of violation, and reports nothing for a correct run."""
 
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
-from tests.chaos.checker import Answer, Attempt, Evidence, Final, Kind, Note, Sent, Timing, bound, check
+from tests.chaos.checker import (
+    Answer,
+    Attempt,
+    Effect,
+    Evidence,
+    Final,
+    Kill,
+    Kind,
+    Note,
+    Sent,
+    Timing,
+    bound,
+    check,
+)
+from tests.chaos.cluster import kills_in
 
 KINDS = {
     "once": Kind(frozenset({None})),
@@ -13,6 +29,7 @@ KINDS = {
     "failing": Kind(frozenset({"ALWAYS"})),
     "capped": Kind(frozenset({None}), cap=1),
     "offspring": Kind(frozenset({None})),
+    "effect": Kind(frozenset({None, "ALWAYS"}), frozenset({"BROKER_ERROR", "LOST"}), transactional=True),
 }
 
 
@@ -202,3 +219,62 @@ def test_tasks_of_runs_are_sent_by_their_run_and_may_return_anything(correct: Ev
     assert check(correct) == []
     correct.notes = [note for note in correct.notes if note.task_id != "n"]
     assert promises(correct) == {"outcomes come from their attempt"}
+
+
+@pytest.fixture
+def transactional(correct: Evidence) -> Evidence:
+    """Return a correct run with a transactional task that completed at its third attempt, and one that failed."""
+    correct.sent += [Sent("t", "effect"), Sent("u", "effect")]
+    correct.notes += [Note("begin", "t", 1, 20, 1.0), *ran("t", 3, 21, 5.0), *ran("u", 1, 22)]
+    correct.finals += [done("t", "effect", 3, 21, 23), Final("u", "effect", "FAILED", "ALWAYS", 1, 22, ("w", 24))]
+    correct.attempts += [failed("t", "LOST", 1, 20, 21), failed("t", "BROKER_ERROR", 2, 20, 22)]  # the 2nd has no note
+    correct.effects.append(Effect("t", 3, 21))
+    return correct
+
+
+def test_effects_of_the_completed_tasks_only(transactional: Evidence) -> None:
+    assert check(transactional) == []
+
+
+def test_a_completed_task_without_an_effect(transactional: Evidence) -> None:
+    transactional.effects.clear()
+    assert promises(transactional) == {"effects happen exactly once"}
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [Effect("t", 3, 21), Effect("t", 1, 20), Effect("u", 1, 22), Effect("live", 1, 23)],
+    ids=["twice", "of a failed attempt", "of a failed task", "of an unknown task"],
+)
+def test_an_effect_that_must_not_exist(transactional: Evidence, effect: Effect) -> None:
+    transactional.effects.append(effect)
+    assert promises(transactional) == {"effects happen exactly once"}
+    assert len(check(transactional)) == 1
+
+
+def test_a_committed_task_whose_process_was_killed_as_cancelled(transactional: Evidence) -> None:
+    transactional.kills.append(Kill(21, "effect", 6.5))
+    assert promises(transactional) == {"committed tasks are not killed"}
+
+
+@pytest.mark.parametrize(
+    "kill",
+    [Kill(22, "effect", 2.0), Kill(20, "effect", 2.0), Kill(21, "effect", 4.0), Kill(21, "once", 6.5)],
+    ids=["of a failed task", "of a failed attempt", "of an earlier process with this number", "of another task"],
+)
+def test_a_kill_that_is_correct(transactional: Evidence, kill: Kill) -> None:
+    transactional.kills.append(kill)
+    assert check(transactional) == []
+
+
+def test_kills_are_found_in_the_log_of_a_worker_whose_clock_is_wrong() -> None:
+    now = time.time()
+    moment = datetime.fromtimestamp(now + 3600, UTC).isoformat(timespec="milliseconds")
+    log = (
+        f'{moment} INFO child.killed slot=0 pid=12 reason="task effect was cancelled"\n'
+        f'{moment} INFO child.killed slot=1 pid=13 reason="task effect exceeded its time-out"\n'
+        f"{moment} WARNING child.died slot=1 pid=14 cause=SIGKILL\n"
+    )
+    [kill] = kills_in(log, 3600)
+    assert (kill.pid, kill.kind) == (12, "effect")
+    assert kill.at == pytest.approx(time.monotonic(), abs=1.0)

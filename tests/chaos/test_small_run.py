@@ -18,6 +18,7 @@ def test_a_small_run_has_no_violation(tmp_path: Path) -> None:
     assert [name for name in FULL if not run.faults[name]] == [], run.faults
     assert run.events["notices of the hostile role"] > 50
     assert run.tasks["ended"] > 50
+    assert run.tasks["rows inserted by transactional tasks"] > 5
     assert run.tasks["runs accepted from the producer"] >= 2
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from chaos_effects import effect_step
 from chaos_plans import FAILS, child_plan, plan, square_of
 from chaos_tasks import AGAIN, app, note, sleep
 
@@ -55,6 +56,16 @@ def total(parts: TaskResult[list[Number], TaskError]) -> Number:
     return through(sum(part.ok or 0 for part in parts.unwrap()))
 
 
+TASKS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "step": (step, ("value", "fails")),
+    "effect_step": (effect_step, ("value", "fails")),
+    "sum_up": (sum_up, ("value", "fails")),
+    "numbers": (numbers, ("value",)),
+    "total": (total, ()),
+}
+"""The tasks of nodes, with the parameters that the plan gives them."""
+
+
 class Child(WorkflowDefinition[int]):
     name = "child"
     definition_key = "chaos.child"
@@ -90,11 +101,10 @@ def _node(planned: dict[str, Any], nodes: list[Any]) -> Any:
         return square.map(over=over, max_parallel=planned["max_parallel"], node_id=node_id)()
     if planned["kind"] == "workflow":
         return SubWorkflowNode(workflow_def=Child, kwargs=value, waits_for=waits_for, node_id=node_id)
-    task = {"step": step, "sum_up": sum_up, "numbers": numbers, "total": total}[planned["work"]]
-    given = {"step": ("value", "fails"), "sum_up": ("value", "fails"), "numbers": ("value",), "total": ()}
+    task, given = TASKS[planned["work"]]
     return TaskNode(
         task,
-        kwargs={name: planned[name] for name in given[planned["work"]]},
+        kwargs={name: planned[name] for name in given},
         args_from={parameter: nodes[index] for parameter, index in planned["args_from"].items()},
         waits_for=waits_for,
         node_id=node_id,

@@ -54,11 +54,13 @@ def _step(random: Random, number: int) -> dict[str, Json]:
     waits_for = random.sample(range(number), random.randint(0, min(number, 3)))
     join = random.choice(["all", "all", "any", "quorum"]) if waits_for else "all"
     args_from = {"before": random.choice(waits_for)} if waits_for and join == "all" and random.random() < 0.6 else {}
+    value = random.randrange(100)
+    step = "step" if value % 3 else "effect_step"
     return _node(
         number,
-        "sum_up" if args_from else "step",
+        "sum_up" if args_from else step,
         *waits_for,
-        value=random.randrange(100),
+        value=value,
         fails=random.random() < 0.2,
         args_from=args_from,
         join=join,

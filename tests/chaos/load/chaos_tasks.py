@@ -48,9 +48,10 @@ app = Horsies(
         resilience=WorkerResilienceConfig(db_retry_initial_ms=100, db_retry_max_ms=500, notify_poll_interval_ms=1_000),
     )
 )
-app.discover_tasks(["chaos_tasks", "chaos_flows"])
+app.discover_tasks(["chaos_tasks", "chaos_effects", "chaos_flows"])
 
-AGAIN = RetryPolicy.fixed([0.2] * 8, auto_retry_for=["WORKER_CRASHED"], jitter=False)
+DELAYS = [0.2] * 8
+AGAIN = RetryPolicy.fixed(DELAYS, auto_retry_for=["WORKER_CRASHED"], jitter=False)
 FLAKY = RetryPolicy.fixed([0.1, 0.2], auto_retry_for=["FLAKY"], jitter=False)
 
 type Text = TaskResult[str, TaskError]

@@ -6,6 +6,7 @@ producer.py answers SEED               until SIGTERM sends tasks one by one and 
 producer.py burst COUNT                 sends COUNT tasks at once, waits for them if COUNT > 1, and prints the seconds
 """
 
+import heapq
 import random
 import signal
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import chaos_effects as effects
 import chaos_flows as flows
 import chaos_tasks as tasks
 
@@ -31,12 +33,20 @@ MAKERS: list[tuple[int, Callable[[random.Random], tuple[str, tuple[object, ...]]
     (5, lambda _: ("failing", ())),
     (5, lambda rng: ("capped", (rng.uniform(0.02, 0.3),))),
     (4, lambda _: ("sender", ())),
+    (8, lambda rng: ("effect", (rng.choice(HOW), rng.choice([0, 0.05, 0.2, 1.5])))),
+    (4, lambda rng: ("effect_once", (rng.choice(HOW[:-1]), rng.uniform(0.0, 0.2)))),
+    (4, lambda rng: ("effect_session", (rng.choice(HOW), rng.choice([0, 0.05, 0.2])))),
+    (4, lambda rng: ("effect_async", (rng.choice(HOW[:-1]), rng.uniform(0.0, 0.4)))),
+    (3, lambda rng: ("effect_late", (rng.uniform(0.0, 0.4),))),
+    (4, lambda rng: ("effect_cancelled", (rng.uniform(0.1, 0.6),))),
 ]
+HOW: list[effects.How] = ["ok", "ok", "ok", "err", "raise", "refuse"]
+CANCELLED_WITHIN_S = 0.8
 
 
 def send(name: str, args: tuple[object, ...], rng: random.Random, stop: list[int]) -> str | None:
     """Send a task with replays until it is accepted; return the id. After SIGTERM, give up within 30 seconds."""
-    task = getattr(tasks, name)
+    task = getattr(effects if name.startswith("effect") else tasks, name)
     answer = task.send(*args)
     give_up_at = None
     while isinstance(answer, Err):
@@ -56,21 +66,32 @@ def send(name: str, args: tuple[object, ...], rng: random.Random, stop: list[int
 
 
 def load(seed: str, per_second: float, names: str) -> None:
-    """Send tasks at random moments."""
+    """Send tasks at random moments, and cancel some of them."""
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
     rng = random.Random(seed)  # noqa: S311
     weights, makers = zip(*MAKERS, strict=True)
+    to_cancel: list[tuple[float, str]] = []
     while not stop:
+        cancel_due(to_cancel)
         if PAUSE.exists():
             time.sleep(0.2)
             continue
         [make] = rng.choices(makers, weights)
         name, args = make(rng)
         if not names or name in names.split(","):
-            send(name, args, rng, stop)
+            task_id = send(name, args, rng, stop)
+            if name == "effect_cancelled" and task_id is not None:
+                heapq.heappush(to_cancel, (time.monotonic() + rng.uniform(0, CANCELLED_WITHIN_S), task_id))
             time.sleep(rng.expovariate(per_second))
     tasks.app.close()
+
+
+def cancel_due(to_cancel: list[tuple[float, str]]) -> None:
+    """Cancel the tasks whose time has come. A cancel that fails is not repeated."""
+    while to_cancel and to_cancel[0][0] <= time.monotonic():
+        _, task_id = heapq.heappop(to_cancel)
+        effects.effect_cancelled.handle(task_id).cancel()
 
 
 def answers(seed: str) -> None:
