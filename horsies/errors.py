@@ -211,15 +211,20 @@ def raised_at(error: BaseException) -> SourceLocation | None:
     """Return the line of user code that raised an exception: the innermost one in its traceback.
 
     A line of an installed package is used only if the traceback has no line of other code, because the user's package
-    may itself be installed. Lines of horsies and of the standard library are never used.
+    may itself be installed. Lines of horsies, of the standard library and of compiled modules are never used.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return frame_location(error.filename, error.lineno or 1)
     frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
-    lines = [frame_location(frame.filename, frame.lineno or 1) for frame in frames if frame.filename[:1] != "<"]
+    lines = [frame_location(frame.filename, frame.lineno or 1) for frame in frames if _has_source(frame.filename)]
     candidates = [line for line in lines if not _is_library(Path(line.file))]
     own = [line for line in candidates if not _is_installed(Path(line.file))]
     return next(reversed(own or candidates), None)
+
+
+def _has_source(filename: str) -> bool:
+    """Whether the file of a frame exists here. A compiled module names a file of the folder in which it was built."""
+    return filename[:1] != "<" and (Path(filename).is_absolute() or Path(filename).exists())
 
 
 def is_users_own(file: Path) -> bool:

@@ -185,6 +185,12 @@ class TestRaisedAt:
             str(tmp_path / "user.py"), 4
         )
 
+    def test_is_not_in_a_compiled_module(self, tmp_path: Path) -> None:
+        source = "from psycopg.pq import PGconn\n\ndef run():\n    PGconn().exec_(b'select 1')\n"
+        assert raised_at(self.caught(self.load(tmp_path / "user.py", source))) == SourceLocation(
+            str(tmp_path / "user.py"), 4
+        )
+
     def test_is_not_in_horsies(self, tmp_path: Path) -> None:
         source = "from horsies.errors import raise_all\n\ndef run():\n    raise_all(1)\n"
         assert raised_at(self.caught(self.load(tmp_path / "user.py", source))) == SourceLocation(
