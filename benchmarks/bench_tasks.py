@@ -2,6 +2,8 @@
 
 import time
 
+import psycopg
+
 from horsies import AppConfig, Horsies, TaskError, TaskResult
 
 app = Horsies(AppConfig())
@@ -15,6 +17,12 @@ def noop(number: int) -> TaskResult[int, TaskError]:
 
 @app.task("noop_async")
 async def noop_async(number: int) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=number)
+
+
+@app.task("noop_transactional", transactional=True)
+def noop_transactional(connection: psycopg.Connection, number: int) -> TaskResult[int, TaskError]:
+    del connection
     return TaskResult(ok=number)
 
 

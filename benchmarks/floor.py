@@ -81,6 +81,32 @@ def drain(url: str, count: int, batch: int, connections: int = 2) -> float:
     return count / (time.perf_counter() - start)
 
 
+def finish_alone(url: str, count: int, connections: int = 2) -> float:
+    """Claim all tasks, and then commit each finish separately; return the finished tasks per second."""
+    begin = threading.Barrier(connections + 1)
+
+    def serve() -> None:
+        worker_id, share = uuid4(), count // connections
+        with connect(url) as connection:
+            ask(connection, worker_queries.worker_start(worker_id, FACTS))
+            claim = worker_queries.claim(worker_id, 1, share, ["default"], ["noop"], free=share)
+            fences = [Fence(task.id, 1) for task in ask(connection, claim).tasks]
+            assert len(fences) == share
+            begin.wait()
+            for fence in fences:
+                ask(connection, worker_queries.finish(worker_id, "floor", [outcome(fence)]))
+            ask(connection, worker_queries.worker_stop(worker_id))
+
+    threads = [threading.Thread(target=serve) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    begin.wait()
+    start = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    return count / (time.perf_counter() - start)
+
+
 def claim(url: str, rounds: int) -> float:
     """Repeatedly claim and finish a new task; return the median time of a claim in milliseconds."""
     worker_id, times = uuid4(), list[float]()

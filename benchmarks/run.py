@@ -47,6 +47,7 @@ class Size:
 
     runs: int
     drained: int
+    committed: int
     sent: int
     bulk: int
     idle_s: float
@@ -60,6 +61,7 @@ class Size:
 FULL = Size(
     runs=5,
     drained=10_000,
+    committed=3_000,
     sent=3_000,
     bulk=10_000,
     idle_s=10.0,
@@ -72,6 +74,7 @@ FULL = Size(
 QUICK = Size(
     runs=1,
     drained=300,
+    committed=100,
     sent=100,
     bulk=1_000,
     idle_s=0.5,
@@ -93,6 +96,22 @@ def drain_async(url: str, size: Size) -> None:
     """Empty a queue of asynchronous tasks with two processes, each with a concurrency of 100."""
     options = ("--processes=2", "--concurrency=100")
     measure("drain async, 2 x 100", "/s", size.runs, lambda: drained(url, size.drained, "noop_async", *options))
+
+
+def drain_transactional(url: str, size: Size) -> None:
+    """Empty a queue of transactional no-op tasks with two processes; its floor commits each task alone, too."""
+
+    def floor_once() -> float:
+        empty(url)
+        floor.fill(url, size.committed, "noop")
+        return floor.finish_alone(url, size.committed)
+
+    found = [
+        (drained(url, size.committed, "noop_transactional", "--processes=2"), floor_once()) for _ in range(size.runs)
+    ]
+    measure("drain transactional, 2 processes", "/s", size.runs, iter([rate for rate, _ in found]).__next__)
+    measure("drain transactional, floor", "/s", size.runs, iter([rate for _, rate in found]).__next__)
+    measure("  against the floor", "times", size.runs, iter([rate / best for rate, best in found]).__next__)
 
 
 def send(url: str, size: Size) -> None:
@@ -321,6 +340,7 @@ def due(url: str, size: Size) -> None:
 BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "drain": drain_sync,
     "drain_async": drain_async,
+    "drain_transactional": drain_transactional,
     "send": send,
     "senders": lambda _url, size: senders.senders(size.runs, size.sent),
     "bulk": lambda url, size: bulk.bulk(url, size.runs, size.bulk),

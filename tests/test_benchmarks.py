@@ -18,6 +18,8 @@ def test_every_benchmark_runs_and_prints_its_numbers() -> None:
         "drain, 2 processes",
         "drain, floor",
         "drain async",
+        "drain transactional, 2 processes",
+        "drain transactional, floor",
         "send",
         "send, floor",
         "send_many of 1,000 tasks",
