@@ -96,6 +96,48 @@ def test_a_task_past_its_time_out_leaves_nothing(stage: Environment) -> None:
     assert effects(stage) == []
 
 
+def test_the_time_out_does_not_limit_the_commit(stage: Environment) -> None:
+    """A lock delays the end of two transactions until the time-out of their tasks has passed."""
+    worker = ready_worker(stage, "--processes=2")
+    handles = {key: stage.send(key, key) for key in ("hold_briefly", "hold_briefly_async")}
+    pids = {stage.wait_for_note(key).pid for key in handles}
+    with open_session(stage.url) as holder, holder.transaction():
+        holder.execute("select from horsies.tasks for update")
+        for key in handles:
+            (stage.folder / f"{key}.go").touch()
+        waits_for_longer = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query ~ 'finish_own'"
+            " and clock_timestamp() - query_start > '3 s'"
+        )
+        wait_until(lambda: scalar(stage.session, waits_for_longer) == 2)
+    assert {key: handle.get(timeout_ms=20_000).ok_value for key, handle in handles.items()} == {
+        key: key for key in handles
+    }
+    assert effects(stage) == sorted(handles)
+    assert pids == {each.pid for each in worker.children()}
+    assert "child.killed" not in worker.log()
+
+
+def test_the_exception_of_a_refused_write(stage: Environment) -> None:
+    """The statement or the flush raises the error of the library; at the commit, it is that of psycopg."""
+    ready_worker(stage)
+    for handle in [stage.send(kind, kind, "ok") for kind in KINDS]:
+        assert handle.get(timeout_ms=20_000).is_ok()
+    refused = {kind: stage.send(kind, kind, "ok") for kind in KINDS}
+    deferred = {kind: stage.send(kind, f"{kind} deferred", "deferred") for kind in KINDS}
+    for kind in KINDS:
+        by_psycopg = kind.startswith("by_psycopg")
+        error = refused[kind].get(timeout_ms=20_000).err_value
+        assert error.error_code == ("DUPLICATE" if by_psycopg else "UNHANDLED_EXCEPTION")
+        assert str(error.message).startswith(
+            "psycopg.errors.UniqueViolation: " if by_psycopg else "sqlalchemy.exc.IntegrityError: "
+        )
+        error = deferred[kind].get(timeout_ms=20_000).err_value
+        assert error.error_code == "DUPLICATE"
+        assert str(error.message).startswith("psycopg.errors.UniqueViolation: ")
+    assert effects(stage) == sorted(KINDS)
+
+
 @pytest.mark.parametrize("options", [["--processes=1"], ["--processes=1", "--concurrency=2"]], ids=" ".join)
 def test_a_cancelled_task_leaves_nothing_and_its_child_continues(stage: Environment, options: list[str]) -> None:
     ready_worker(stage, *options)

@@ -20,6 +20,13 @@ app = Horsies(AppConfig(broker=PostgresConfig(database_url=URL, schema=SCHEMA)))
 MAPPER: dict[type[BaseException], str] = {psycopg.errors.UniqueViolation: "DUPLICATE"}
 AGAIN = RetryPolicy.fixed([0.1], auto_retry_for=["DUPLICATE"], jitter=False)
 
+COMMITS_AFTER_MS = 3_000
+WITHOUT_LIMITS = b"""
+    select set_config(name, '0', true)
+    from unnest(array['statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout']) as name
+    where current_setting(name, true) is not null
+"""
+
 STATEMENTS = {
     "sql commit": "commit",
     "sql rollback": "rollback",
@@ -188,6 +195,20 @@ def hold(connection: psycopg.Connection, key: str) -> Text:
     while not is_released(key):
         time.sleep(0.02)
     return TaskResult(ok=key)
+
+
+@app.task("hold_briefly", transactional=True, timeout_ms=COMMITS_AFTER_MS)
+def hold_briefly(connection: psycopg.Connection, key: str) -> Text:
+    """Wait for a file, shorter than the time-out."""
+    connection.execute(WITHOUT_LIMITS)
+    return hold(connection, key)
+
+
+@app.task("hold_briefly_async", transactional=True, timeout_ms=COMMITS_AFTER_MS)
+async def hold_briefly_async(connection: psycopg.AsyncConnection, key: str) -> Text:
+    """Wait for a file, shorter than the time-out."""
+    await connection.execute(WITHOUT_LIMITS)
+    return await hold_async(connection, key)
 
 
 @app.task("hold_async", transactional=True)
