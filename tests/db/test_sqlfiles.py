@@ -67,6 +67,14 @@ def test_a_function_with_planner_settings_points_to_their_explanation(name: str)
     assert explanation == ("see docs/architecture.md." if has_settings else None)
 
 
+@pytest.mark.parametrize("name", sqlfiles.functions())
+def test_no_literal_depends_on_standard_conforming_strings(name: str) -> None:
+    """A session of users may have turned the setting off. A literal with a backslash is written E'…'."""
+    code = re.sub(r"--.*", "", sqlfiles.functions()[name])
+    literals = re.findall(r"(\w?)('(?:[^']|'')*')", code)
+    assert [text for prefix, text in literals if "\\" in text and prefix.upper() != "E"] == []
+
+
 def test_the_planner_settings_are_explained() -> None:
     text = (TESTS.parents[1] / "docs" / "architecture.md").read_text()
     assert "### Planner settings" in text

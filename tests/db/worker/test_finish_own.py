@@ -5,7 +5,9 @@ import pytest
 
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import Fence
+from tests.support.databases import ODD_SETTINGS
 from tests.support.factories import CHILD_NAME, CHILD_PID, HOSTNAME, DrivenWorker, done, failed, reap, send
+from tests.support.runs import fences, node, start, statuses
 from tests.support.sessions import InBackground, NewSession, Session, call, find, row, scalar, wait_until_blocked
 
 CRASHED = "WORKER_CRASHED"
@@ -85,6 +87,20 @@ def test_a_rollback_to_a_savepoint_keeps_the_transaction(
     finish_own(child, worker, fence)
     child.execute("commit")
     assert effects(db) == 1
+
+
+def test_a_node_is_finished_in_a_session_with_unusual_settings(
+    db: Session, worker: DrivenWorker, child: Session
+) -> None:
+    run = start(db, node())
+    fence = fences(db, worker, run)[0]
+    for name in ODD_SETTINGS.keys() & {"array_nulls", "datestyle", "intervalstyle", "timezone", "extra_float_digits"}:
+        child.execute(f"set {name} = {ODD_SETTINGS[name]}".encode())
+    child.execute("set standard_conforming_strings = off")
+    begin(child, worker, fence)
+    finish_own(child, worker, fence)
+    child.execute("commit")
+    assert statuses(db, run) == ["COMPLETED"]
 
 
 def test_the_fence_of_another_claim_is_not_enough(

@@ -12,7 +12,7 @@ language sql set enable_hashjoin = off set enable_mergejoin = off as $function$
         select w.*, o.result as output, o.error_code, coalesce(o.result_kind, o.kind) as kind,
                coalesce(o.result_task, o.task_name) as task_name,
                coalesce(o.status, 'COMPLETED') = 'COMPLETED' as is_ok,
-               case when position('\u0000' in w.error::text) = 0 then w.error ->> 'message' end as reason
+               case when position(E'\\u0000' in w.error::text) = 0 then w.error ->> 'message' end as reason
         from horsies.workflows w
         left join horsies.workflow_nodes o
             on o.workflow_id = w.id and o.index = w.output_index and w.status = 'COMPLETED'
