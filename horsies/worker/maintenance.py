@@ -21,6 +21,7 @@ from horsies.worker.silence import SilenceObserver
 
 _MAX_ROWS = 1000
 _MAX_RUNS = 20
+_MAX_MINUTES = 10
 _MAX_SECONDS_OF_A_JOB = 1.0
 
 
@@ -50,6 +51,7 @@ def maintenance_jobs(recovery: RecoveryConfig, silence: SilenceObserver | None =
     keep_hours = recovery.terminal_record_retention_hours
     found = [
         MaintenanceJob("expire", lambda: worker_queries.expire(_MAX_ROWS), _MAX_ROWS),
+        MaintenanceJob("sample", lambda: monitoring_queries.sample(keep_hours), _MAX_MINUTES),
         MaintenanceJob("add_partitions", lambda: worker_queries.add_partitions(PARTITION_DAYS, keep_hours)),
     ]
     if recovery.auto_fail_stale_running:

@@ -184,6 +184,11 @@ def queue_control(name: str, action: str, cap: int | None = None) -> Call[bool]:
     return Call("select horsies.queue_control(%s, %s, %s::int)", (name, action, cap), scalar, hint=announce())
 
 
+def sample(keep_hours: float | None) -> Call[int]:
+    """Compute the samples of the minutes that have ended; returns their number, 10 or more if there may be more."""
+    return Call("select horsies.sample(%s::float8)", (keep_hours,), scalar)
+
+
 def why(task_id: UUID) -> Call[Why]:
     """Return why a task is waiting."""
     return Call("select * from horsies.why(%s)", (task_id,), lambda rows: Why(*rows[0]))
