@@ -53,7 +53,8 @@ begin
             where h.finished_at >= %1$L and h.finished_at < %2$L
             group by 1, 2, 3, 4, 5, 6, 7
             union all
-            select floor(date_part('epoch', a.finished_at) / 60), coalesce(t.queue, h.queue), coalesce(t.task_name, h.task_name),
+            select floor(date_part('epoch', a.finished_at) / 60), coalesce(t.queue, h.queue),
+                   coalesce(t.task_name, h.task_name),
                    'RETRIED', a.outcome = 'WORKER_FAILURE', null::smallint,
                    case when a.outcome <> 'WORKER_FAILURE'
                         then horsies.sample_bucket(date_part('epoch', a.finished_at - a.started_at)) end,
