@@ -117,8 +117,8 @@ class TaskSender[**P, T, E: TaskError = TaskError]:
         """Enqueue many tasks in one transaction: all of them or none.
 
         The items are read lazily, also from a generator, and at most 10,000 tasks or 16 MB are encoded at a time. If
-        there are more, the transaction stays open while further items are read. The server ends it if the next 10,000
-        items take longer than a minute. An exception of the iterator rolls everything back and propagates.
+        there are more, the transaction stays open while further items are read. The server ends it if the items of a
+        batch take longer than a minute. An exception of the iterator rolls everything back and propagates.
 
         Args:
             items: Tuples of positional arguments, dicts of keyword arguments, or calls that `args` makes. Type checkers

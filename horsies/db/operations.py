@@ -15,7 +15,7 @@ An exception of a step is thrown into the operation, which can catch it and yiel
 """
 
 from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
@@ -144,9 +144,20 @@ class Transaction:
     Attributes:
         resource: what the driver needs to use and to release the connection; written by the driver. None: the
             transaction has not begun, or it has ended.
+        unread: the calls that were sent and whose replies were not read; written by `horsies.db.pipeline`.
     """
 
     resource: Any = None
+    unread: list[Any] = field(default_factory=list[Any])
+
+
+class Replies(Enum):
+    """When the replies of a step are read."""
+
+    NOW = "now"
+    LATER = "later"
+    """With the next step of the transaction, so that the program works while the server does. The next step raises the
+    failure of the calls. The driver sends no replies to the operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +171,13 @@ class Within:
         calls: the calls.
         commit_with: the notice that is sent after the transaction is committed, in the same round trip; None: the
             transaction stays open.
+        replies: when the replies are read; LATER only if the transaction stays open.
     """
 
     transaction: Transaction
     calls: Sequence[Call[Any]]
     commit_with: Notice | None = None
+    replies: Replies = Replies.NOW
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ Transactions that only notify (`Notice`) may fail without consequences: the outc
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -21,7 +22,7 @@ from psycopg.pq.abc import PGconn
 
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
-from horsies.db.operations import Call, Notice, Row, Within
+from horsies.db.operations import Call, CallFailedError, Notice, Replies, Row, Transaction, Within
 from horsies.db.sqlfiles import admin
 
 type Groups = Sequence[Sequence[Call[Any]]]
@@ -76,7 +77,7 @@ def extend_transaction(database: Database, connection: Connection[Any], step: Wi
         psycopg.Error: the connection was lost.
     """
     try:
-        return connection.wait(_run_step(database, connection, step, begins=begins))[0]
+        return connection.wait(_run_step(database, connection, step, begins=begins))
     except BaseException:
         connection.close()
         raise
@@ -87,10 +88,26 @@ async def extend_transaction_async(
 ) -> list[Any]:
     """Make the calls of a step on the running event loop; see `extend_transaction`."""
     try:
-        return (await connection.wait(_run_step(database, connection, step, begins=begins)))[0]
+        return await connection.wait(_run_step(database, connection, step, begins=begins))
     except BaseException:
         await connection.close()
         raise
+
+
+def roll_back(connection: Connection[Any], transaction: Transaction) -> None:
+    """Roll a transaction back, blocking.
+
+    Raises:
+        psycopg.Error: the connection is lost or closed.
+    """
+    connection.wait(_discard_unread(connection, transaction))
+    connection.rollback()
+
+
+async def roll_back_async(connection: AsyncConnection[Any], transaction: Transaction) -> None:
+    """Roll a transaction back on the running event loop; see `roll_back`."""
+    await connection.wait(_discard_unread(connection, transaction))
+    await connection.rollback()
 
 
 class _Session(NamedTuple):
@@ -146,16 +163,58 @@ class _GroupError(Exception):
         self.call = call
 
 
-def _run_step(
-    database: Database, connection: BaseConnection[Any], step: Within, *, begins: bool
-) -> PQGen[list[list[Any]]]:
-    notice = step.commit_with
+def _run_step(database: Database, connection: BaseConnection[Any], step: Within, *, begins: bool) -> PQGen[list[Any]]:
+    """Make the calls of a step, and read the replies to earlier steps. Return the replies to it, if it reads them."""
+    notice, transaction = step.commit_with, step.transaction
+    bounds = _Bounds(begins, notice is not None)
+    unread, transaction.unread = transaction.unread, []
+    if step.replies is Replies.LATER:
+        pgconn = connection.pgconn
+        pgconn.enter_pipeline_mode()
+        sent = _send_group(_open_session(database, connection), step.calls, bounds)
+        yield from generators.send(pgconn)
+        yield from _receive_groups(connection, unread)
+        transaction.unread = [sent]
+        return []
     groups = [step.calls] if notice is None else [step.calls, [notice]]
-    return _run_pipeline(database, connection, groups, _Bounds(begins, notice is not None))
+    return (yield from _run_pipeline(database, connection, groups, bounds, unread))[0]
+
+
+def _receive_groups(connection: BaseConnection[Any], unread: Sequence[_Sent]) -> PQGen[None]:
+    """Receive the replies of calls that were sent in earlier steps.
+
+    Raises:
+        CallFailedError: a call has failed.
+    """
+    adapt = Transformer(connection)
+    for group in unread:
+        try:
+            yield from _receive_group(connection.pgconn, adapt, group)
+        except _GroupError as failure:
+            raise call_failed(failure.error, failure.call) from failure.error
+
+
+def _discard_unread(connection: BaseConnection[Any], transaction: Transaction) -> PQGen[None]:
+    """Receive the replies that were not read, so that the connection can be used again, and ignore failed calls."""
+    unread, transaction.unread = transaction.unread, []
+    for group in unread:
+        with suppress(CallFailedError):
+            yield from _receive_groups(connection, [group])
+    if unread and connection.pgconn.status == ConnStatus.OK:
+        connection.pgconn.exit_pipeline_mode()
+
+
+def _open_session(database: Database, connection: BaseConnection[Any]) -> _Session:
+    prepared = None if database.shares_sessions else _prepared.setdefault(connection, {})
+    return _Session(database, connection, Transformer(connection), prepared)
 
 
 def _run_pipeline(
-    database: Database, connection: BaseConnection[Any], groups: Groups, first: _Bounds | None = None
+    database: Database,
+    connection: BaseConnection[Any],
+    groups: Groups,
+    first: _Bounds | None = None,
+    unread: Sequence[_Sent] = (),
 ) -> PQGen[list[list[Any]]]:
     """Send groups of calls and receive their replies.
 
@@ -164,13 +223,14 @@ def _run_pipeline(
         connection: the connection.
         groups: the calls. Each group is one transaction.
         first: the bounds of the transaction of the first group, if it is part of a longer one.
+        unread: earlier calls in the same transaction whose replies are received first.
     """
-    pgconn, adapt = connection.pgconn, Transformer(connection)
-    prepared = None if database.shares_sessions else _prepared.setdefault(connection, {})
-    session = _Session(database, connection, adapt, prepared)
+    session = _open_session(database, connection)
+    pgconn, adapt, prepared = connection.pgconn, session.adapt, session.prepared
     pgconn.enter_pipeline_mode()
     sent = [_send_group(session, group, None if number else first) for number, group in enumerate(groups)]
     yield from generators.send(pgconn)
+    yield from _receive_groups(connection, unread)
     replies: list[list[Any]] = []
     failed_notice: psycopg.Error | None = None
     for number, group in enumerate(sent):

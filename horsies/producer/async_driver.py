@@ -27,7 +27,7 @@ from horsies.db.operations import (
     Watch,
     Within,
 )
-from horsies.db.pipeline import extend_transaction_async
+from horsies.db.pipeline import extend_transaction_async, roll_back_async
 from horsies.producer import caller_connection
 from horsies.producer.async_waiter import AsyncWaiter, ListenerChecks
 from horsies.producer.coalescing import AsyncCaller
@@ -185,7 +185,7 @@ async def _roll_back(transaction: Transaction) -> None:
     stack, connection = opened
     async with stack:
         with suppress(psycopg.Error):  # a connection that does not answer is closed
-            await connection.rollback()
+            await roll_back_async(connection, transaction)
 
 
 async def _feed(items: Items) -> bool:

@@ -31,6 +31,8 @@ from horsies.tasks.registry import TaskDefinition
 MOST_TASKS = 10_000
 MOST_BYTES = 16_000_000
 """The largest batch: the number of tasks, and the size of their arguments unless there is only one."""
+MOST_STREAMED_TASKS = 1_000
+"""The largest batch while the program encodes the next batch and the server inserts this one."""
 _SQLALCHEMY_ROW = "sqlalchemy.engine.row.Row"
 
 
@@ -103,6 +105,7 @@ class BatchBuilder:
         self.handles: list[TaskHandle[Any, Any]] = []
         self.error: TaskSendError | None = None
         self.large = LargeArguments(producer.payload)
+        self._streams = False
         self._producer = producer
         self._definition = definition
         self._options = options
@@ -120,10 +123,21 @@ class BatchBuilder:
         self._uniques: list[UniqueRequest | None] = []
         self._task_keys: list[str | None] = []
         self._is_once = False
+        self._most_tasks = min(MOST_STREAMED_TASKS, MOST_TASKS) if self._streams else MOST_TASKS
         self._numbers: dict[TaskKind, int] = {}
         self._special: dict[TaskKind, _PreparedKind] = {}
         self._last: tuple[TaskKind | None, int] = (None, 0)
         self._size = 0
+
+    def stream(self) -> None:
+        """Make the batches small from now on, so that the server inserts one while the next one is encoded.
+
+        Batches with keys and unique tasks stay large: their keys are sorted, so that two senders of the same keys do
+        not wait for each other, but only within a batch.
+        """
+        self._streams = True
+        if not self._is_once:
+            self._most_tasks = min(MOST_STREAMED_TASKS, MOST_TASKS)
 
     def accept(self, item: object) -> bool:
         """Encode an item. Return False if a batch is full, which `take_full` returns, or if the item is refused."""
@@ -134,7 +148,7 @@ class BatchBuilder:
             message = f"item {index}: {refused.error.message}"
             self.error = replace(refused.error, message=message, item_index=index)
             return False
-        has_room = not self._ids or (len(self._ids) < MOST_TASKS and self._size + len(encoded.args) <= MOST_BYTES)
+        has_room = not self._ids or (len(self._ids) < self._most_tasks and self._size + len(encoded.args) <= MOST_BYTES)
         if not has_room:
             self._full = self.build()
         self._add(encoded)
@@ -188,6 +202,8 @@ class BatchBuilder:
         if facts := request_facts(idempotency_key, unique, key):
             self._is_once |= idempotency_key is not None or unique is not None
             fingerprint.update(b"\n" + encode_json(facts))
+            if self._is_once:
+                self._most_tasks = MOST_TASKS
         self._keys.append(idempotency_key)
         self._uniques.append(unique)
         self._task_keys.append(key)

@@ -23,6 +23,7 @@ from horsies.db.operations import (
     Notice,
     Operation,
     Pause,
+    Replies,
     Rollback,
     Transaction,
     Within,
@@ -92,6 +93,8 @@ def _send_many(
     builder = BatchBuilder(producer, definition, options)
     source = Items(cast("AsyncIterable[object] | Iterable[object]", items), builder.accept)
     if options.connection is UNSET:
+        if isinstance(items, list | tuple):
+            builder.stream()
         answer = yield from _PooledSend(producer, builder).run(source)
     else:
         answer = yield from _CallersSend(options.connection, builder).run(source)
@@ -173,6 +176,10 @@ class _RefusedItemError(Exception):
 class _PooledSend:
     """Sends tasks over a connection of the pool.
 
+    A list or a tuple is sent in small batches: the server inserts a batch while the next one is encoded. For any other
+    input, the transaction is begun later, when a large batch is full, because its items may come slowly, and a
+    transaction must not wait for them. From then on, its batches are small too.
+
     The batches are kept up to a limit. If the database fails, the input is read to its end, so that the payload of the
     error has all tasks, and a replay sends all of them.
     """
@@ -191,6 +198,7 @@ class _PooledSend:
         builder = self._builder
         try:
             while (yield Feed(items)) and builder.error is None:
+                builder.stream()
                 yield from self._send(builder.take_full(), is_last=False)
                 if self._failure is not None and self._kept is None:
                     return self._failed(self._failure, is_uncertain=False)
@@ -255,7 +263,8 @@ class _PooledSend:
     def _send_first(self, batch: EnqueueBatch, index: int, *, is_first: bool, is_last: bool) -> Operation[None]:
         """Send a batch for the first time, and commit the transaction after the last one."""
         if not is_last:
-            replies: list[Any] = yield Within(self._transaction, [_enqueue(batch, replay=False)])
+            when = Replies.NOW if batch.is_once else Replies.LATER
+            replies: list[Any] = yield Within(self._transaction, [_enqueue(batch, replay=False)], replies=when)
         elif is_first:
             replies = [(yield _enqueue(batch, replay=False, hint=notify_wake()))]
         elif not batch.is_once:

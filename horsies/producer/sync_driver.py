@@ -29,7 +29,7 @@ from horsies.db.operations import (
     Watch,
     Within,
 )
-from horsies.db.pipeline import extend_transaction, round_trip
+from horsies.db.pipeline import extend_transaction, roll_back, round_trip
 from horsies.db.queries.rows import StoredResult
 from horsies.process import monotonic
 from horsies.producer import caller_connection
@@ -191,4 +191,4 @@ def _roll_back(transaction: Transaction) -> None:
         return
     stack, connection = opened
     with stack, suppress(psycopg.Error):  # a connection that does not answer is closed
-        connection.rollback()
+        roll_back(connection, transaction)

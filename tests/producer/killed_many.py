@@ -6,8 +6,11 @@ replays_many.py runs it with a URL, a file for what can be replayed, the size of
 import asyncio
 import pickle
 import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
@@ -24,6 +27,7 @@ TOGETHER = 3
 url, outbox, size, kind = sys.argv[1:]
 shop = Shop(PostgresConfig(database_url=url))
 batches.MOST_TASKS = int(size)
+next_ids: ContextVar[Iterator[UUID]] = ContextVar("next_ids")
 
 
 def payload_of(items: list[Any]) -> BulkSendPayload:
@@ -33,18 +37,26 @@ def payload_of(items: list[Any]) -> BulkSendPayload:
     return BulkSendPayload(tuple(built), batches_sha(built))
 
 
+async def send(items: list[Any], ids: list[UUID]) -> None:
+    """Send tasks under ids that were chosen before."""
+    next_ids.set(iter(ids))
+    await shop.app.send_many_async(items)
+
+
 async def main() -> None:
     (await shop.app.get_broker().ping()).unwrap()
-    ids = [uuid7() for _ in range(TOGETHER * COUNT)]
-    sends = [list(calls(shop, kind, str(each))) for each in ids[::COUNT]]
-    batches.uuid7 = iter(ids).__next__  # the bulk sends below have the ids that are stored here
-    errors = [TaskSendError(TaskSendErrorCode.ENQUEUE_FAILED, "killed", True, None, payload_of(each)) for each in sends]
+    ids = [[uuid7() for _ in range(COUNT)] for _ in range(TOGETHER)]
+    sends = [list(calls(shop, kind, str(each[0]))) for each in ids]
+    batches.uuid7 = lambda: next(next_ids.get())
+    errors: list[TaskSendError] = []
+    for items, chosen in zip(sends, ids, strict=True):
+        next_ids.set(iter(chosen))
+        errors.append(TaskSendError(TaskSendErrorCode.ENQUEUE_FAILED, "killed", True, None, payload_of(items)))
     await asyncio.to_thread(Path(outbox).write_bytes, pickle.dumps(errors))
-    batches.uuid7 = iter(ids).__next__
     await asyncio.to_thread(print, "sending", flush=True)
     async with asyncio.TaskGroup() as group:
-        for each in sends:
-            group.create_task(shop.app.send_many_async(each))
+        for items, chosen in zip(sends, ids, strict=True):
+            group.create_task(send(items, chosen))
     await asyncio.Event().wait()
 
 

@@ -11,11 +11,21 @@ from sqlalchemy import create_engine, text
 from horsies import PostgresConfig, TaskSendErrorCode
 from horsies.producer import batches
 from horsies.producer.send import sends_suppressed
-from tests.producer.conftest import NewShop, connections
+from tests.producer.conftest import NewShop, blocked, connections
 from tests.producer.shop import Do, Hand, Shop
 from tests.support.sessions import NOON, NotificationListener, Session, column, freeze_clock, row, scalar
+from tests.support.waiting import wait_until
 
 ROWS = "select count(*) from horsies.tasks"
+COUNT_STATEMENTS = """
+    create table statements (transaction bigint);
+    create function count_statement() returns trigger language plpgsql as $$
+    begin
+        insert into public.statements values (txid_current());
+        return null;
+    end $$;
+    create trigger count_statement after insert on horsies.tasks for each statement execute function count_statement();
+"""
 ARGS = "select args::text from horsies.tasks order by id"
 
 
@@ -185,6 +195,34 @@ class TestAccepted:
         do(shop.add.send_many, sending()).unwrap()
         assert scalar(db, ROWS) == 2 * (small + 2)
 
+    def test_the_input_is_read_while_the_server_inserts(
+        self, do: Do, shop: Shop, db: Session, small: int, database_url: str
+    ) -> None:
+        """The first batch waits for a lock that is released when a later item is read."""
+        with psycopg.connect(database_url) as other:
+            other.execute("lock table horsies.tasks in share mode")
+
+            def items() -> Iterator[tuple[int]]:
+                for number in range(3 * small):
+                    if number == small + 1:
+                        wait_until(lambda: blocked(db), describe="the first batch to wait")
+                        other.rollback()
+                    yield (number,)
+
+            handles = do(shop.add.send_many, items()).unwrap()
+        assert column(db, "select id::text from horsies.tasks order by id") == [each.task_id for each in handles]
+
+    def test_long_lists_are_sent_in_small_batches(self, do: Do, shop: Shop, db: Session) -> None:
+        """Calls with keys are all in one batch, in which keys are sorted."""
+        db.execute(COUNT_STATEMENTS.encode())
+        plain = [(number,) for number in range(2_500)]
+        assert len(do(shop.add.send_many, plain).unwrap()) == 2_500
+        assert scalar(db, "select count(*) from statements") == 3
+        keyed = [shop.add.args(number).with_options(idempotency_key=f"k{number}") for number in range(1_500)]
+        assert len(do(shop.app.send_many, keyed).unwrap()) == 1_500
+        assert scalar(db, "select count(distinct transaction) from statements") == 2
+        assert scalar(db, ROWS) == 4_000
+
     def test_an_asynchronous_input(self, shop: Shop, db: Session, small: int) -> None:
         aio = Do("async")
         aio.run(shop.add.send_many_async(numbers(2 * small + 1))).unwrap()
@@ -315,12 +353,14 @@ class TestBrokenInputs:
         assert scalar(db, ROWS) == 0
 
     def test_a_transaction_that_is_lost_between_batches(self, do: Do, shop: Shop, db: Session, small: int) -> None:
+        mine = "datname = current_database() and state = 'idle in transaction' and pid <> pg_backend_pid()"
+        terminated = f"select pg_terminate_backend(pid) from pg_stat_activity where {mine}"
+
         def interrupted() -> Iterator[tuple[int]]:
             for number in range(2 * small):
                 yield (number,)
                 if number == small:
-                    mine = "datname = current_database() and state = 'idle in transaction' and pid <> pg_backend_pid()"
-                    column(db, f"select pg_terminate_backend(pid) from pg_stat_activity where {mine}")
+                    wait_until(lambda: column(db, terminated), describe="the first batch to be inserted")
 
         error = do(shop.add.send_many, interrupted()).unwrap_err()
         assert (error.code, error.retryable) == (TaskSendErrorCode.ENQUEUE_FAILED, True)

@@ -5,10 +5,10 @@
 -- other arrays have one element for each kind: what tasks of the same name with the same options have in common. Only
 -- `task_keys` has one element per task; it is null if no task has a key.
 --
--- A first send only inserts, and fails if an id exists. A replay inserts first and then looks for the ids in later
--- statements, which have separate snapshots; see `enqueue`. The tasks of one send are committed together. If one
--- of them exists or has ended, the first send was committed, and the rows that the replay inserted belong to tasks
--- that have ended.
+-- A first send only inserts, and fails if an id exists. It has no `on conflict`, with which the insert would look for
+-- each id first. A replay inserts first and then looks for the ids in later statements, which have separate snapshots;
+-- see `enqueue`. The tasks of one send are committed together. If one of them exists or has ended, the first send was
+-- committed, and the rows that the replay inserted belong to tasks that have ended.
 --
 -- Planner settings: see docs/architecture.md.
 -- Locks: the rows of the tasks.
@@ -31,17 +31,33 @@ declare
     ended int;
 begin
     perform horsies.durable();
-    if replay then
-        perform horsies.need_read_committed();
+    if not replay then
+        insert into horsies.tasks
+            (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
+             task_key, turn_key)
+        select i.id, k.name, k.queue, k.priority, i.args::json, clock + make_interval(secs => k.delay), k.deadline,
+               k.retry::json, k.timeout, clock, substring(fingerprints, (i.place::int - 1) * 32 + 1, 32),
+               i.task_key, case when k.takes_turns then coalesce(i.task_key, '') end
+        from unnest(new_ids, string_to_array(arguments, E'\n'), kinds, task_keys)
+             with ordinality as i (id, args, kind, task_key, place)
+        join (
+            select given.*, given.delay <= 0 and horsies.turn_key_in(given.queue, null) is not null as takes_turns
+            from unnest(names, queue_names, priorities, delays, deadlines, retries, timeouts)
+                 with ordinality as given (name, queue, priority, delay, deadline, retry, timeout, number)
+            offset 0                                -- looks at the queue once for each kind
+        ) as k on k.number = i.kind;
+        return null;
     end if;
+    perform horsies.need_read_committed();
     with sent as (
         insert into horsies.tasks as t
             (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
              task_key, turn_key)
         select i.id, k.name, k.queue, k.priority, i.args::json, clock + make_interval(secs => k.delay), k.deadline,
                k.retry::json, k.timeout, clock, substring(fingerprints, (i.place::int - 1) * 32 + 1, 32),
-               task_keys[i.place], case when k.takes_turns then coalesce(task_keys[i.place], '') end
-        from unnest(new_ids, string_to_array(arguments, E'\n'), kinds) with ordinality as i (id, args, kind, place)
+               i.task_key, case when k.takes_turns then coalesce(i.task_key, '') end
+        from unnest(new_ids, string_to_array(arguments, E'\n'), kinds, task_keys)
+             with ordinality as i (id, args, kind, task_key, place)
         join (
             select given.*, given.delay <= 0 and horsies.turn_key_in(given.queue, null) is not null as takes_turns
             from unnest(names, queue_names, priorities, delays, deadlines, retries, timeouts)
@@ -52,12 +68,6 @@ begin
         returning t.id
     )
     select count(*), array_agg(s.id) into accepted, inserted from sent s;
-    if not replay then
-        if accepted < cardinality(new_ids) then
-            raise exception 'a task with one of these ids exists' using errcode = 'unique_violation';
-        end if;
-        return null;
-    end if;
     -- The rows of tasks are read first: a task that ends in between is then found in history.
     select min(i.place) into mismatch
     from (select t.id, t.fingerprint from horsies.tasks t where t.id = any (new_ids)) as t
