@@ -75,6 +75,11 @@ class AsyncDriver:
         finally:
             operation.close()
 
+    def close_idle(self) -> None:
+        """Close the idle connections of all event loops, from any thread, while no loop uses them."""
+        for caller in list(self._callers.values()):
+            caller.pool.close_idle()
+
     async def close(self) -> None:
         """Close the pool of the running event loop."""
         closer = self._closers.get(asyncio.get_running_loop())

@@ -98,6 +98,11 @@ class IdlePool[C: BoundedConnection | AsyncBoundedConnection]:
         is_suspect = pooled.used_at < max(self._suspect_since, monotonic() - _PING_AFTER_IDLE_S)
         return self._config.pool_pre_ping and is_suspect
 
+    def close_idle(self) -> None:
+        """Close the idle connections without an event loop."""
+        for pooled in self._take_all_idle():
+            pooled.connection.pgconn.finish()
+
     def discard_after_fork(self) -> None:
         """Drop the connections inherited from a fork's parent, which `horsies.db.inherited` has closed."""
         self._lock = threading.Lock()

@@ -4,7 +4,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 from uuid import UUID
 
@@ -100,6 +100,10 @@ class SyncDriver:
             raise failure.original from None
         finally:
             operation.close()
+
+    def connection(self) -> AbstractContextManager[BoundedConnection]:
+        """Provide a connection of the pool, for calls that are no operations."""
+        return self._open_pool().connection()
 
     def close(self) -> None:
         """Close the pool. The next operation opens a new one."""

@@ -8,7 +8,7 @@ needed for that. It prevents that schedulers with different versions of an app r
 import asyncio
 import logging
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import uuid4
 
 from horsies.config.app import WorkerResilienceConfig
@@ -16,11 +16,10 @@ from horsies.db.connect import Database
 from horsies.db.connection import Backoff, WorkerConnection, prepare_in_thread, retry_until_connected
 from horsies.db.operations import CallFailedError
 from horsies.db.queries import schedules as schedule_queries
-from horsies.db.queries.rows import ScheduleState
 from horsies.events import event
 from horsies.process import STOP_SIGNALS, is_ignored_hangup
-from horsies.producer.payloads import warn_of_arguments
-from horsies.scheduler.plan import Plan, Schedules
+from horsies.scheduler.plan import Schedules
+from horsies.scheduler.rounds import Steps, run_round
 
 _RENEW_LEAD_EVERY_S = 1.0
 _LEASE = timedelta(seconds=3.5)
@@ -116,52 +115,25 @@ class Scheduler:
     async def _run_round(self) -> float:
         """Run all due schedules; returns the seconds until the next check."""
         loop = asyncio.get_running_loop()
-        now, states = await self._connection.call(schedule_queries.schedule_states())
         asked_at = loop.time()
-        pause = self._interval
-        for plan in [self._plans[name] for name in sorted(self._led)]:
-            due = await self._process_schedule(plan, states.get(plan.name), now)
-            if due is not None and due > now:  # otherwise more missed due times follow in the next round
-                pause = min(pause, (due - now).total_seconds())
+        plans = [self._plans[name] for name in sorted(self._led)]
+        done = await self._carry_out(run_round(plans, self._payload))
+        pause = self._interval if done.next_due is None else min(self._interval, done.next_due)
         return max(0.0, pause - (loop.time() - asked_at))
 
-    async def _process_schedule(self, plan: Plan, state: ScheduleState | None, now: datetime) -> datetime | None:
-        """Define or run one schedule; returns its next due time, or None if it has none."""
+    async def _carry_out[R](self, steps: Steps[R]) -> R:
+        """Make the calls of a round, and send it their replies."""
         try:
-            if state is None or not plan.matches(state):
-                return await self._define(plan, state, now)
-            if state.paused or state.next_run_at is None:
-                return None
-            return await self._run_due(plan, state, state.next_run_at, now)
-        except CallFailedError as failure:
-            if failure.retryable:
-                raise
-            event("schedule.failed", level=logging.ERROR, schedule=plan.name, reason=failure.message)
-            return None
-
-    async def _define(self, plan: Plan, state: ScheduleState | None, now: datetime) -> datetime | None:
-        first = plan.next_after(now) if plan.is_enabled else None
-        description = plan.pattern.describe()
-        await self._connection.call(
-            schedule_queries.schedule_define(
-                plan.name, plan.config_hash, description, plan.timezone, plan.request, first_due=first
-            )
-        )
-        if state is not None and state.config_hash == plan.config_hash:  # only the task that it sends has changed
-            return state.next_run_at
-        name = "schedule.created" if state is None else "schedule.changed"
-        event(name, schedule=plan.name, pattern=description, timezone=plan.timezone, next_run_at=first)
-        return first
-
-    async def _run_due(self, plan: Plan, state: ScheduleState, due: datetime, now: datetime) -> datetime:
-        due_times, next_due = plan.due_times(due, now, state.resumed_at)
-        if next_due != due:
-            tick = schedule_queries.schedule_tick(plan.name, plan.config_hash, due, due_times, next_due)
-            [[sent], *_] = await self._connection.transactions(*tick.groups)
-            if sent:
-                warn_of_arguments(self._payload, plan.request.task_name, len(plan.request.args))
-                event("schedule.ran", schedule=plan.name, due=due_times[-1], sent=sent, next_run_at=next_due)
-        return next_due
+            groups = next(steps)
+            while True:
+                try:
+                    replies = await self._connection.transactions(*groups)
+                except CallFailedError as failure:
+                    groups = steps.throw(failure)
+                else:
+                    groups = steps.send(replies)
+        except StopIteration as finished:
+            return finished.value
 
 
 async def serve(database: Database, resilience: WorkerResilienceConfig, schedules: Schedules) -> None:

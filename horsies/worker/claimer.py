@@ -31,7 +31,7 @@ from horsies.worker.exchange_state import (
     ExchangeCall,
     ExchangeState,
 )
-from horsies.worker.ipc import Claimant, Job
+from horsies.worker.ipc import Job
 from horsies.worker.options import WorkerOptions, suspend_clock
 
 _UNLIMITED = 1 << 30
@@ -272,7 +272,7 @@ class Claimer:
         """Add to the job of a transactional task who holds the claim: its child ends the task itself."""
         if job.task_name not in self._settings.transactional_names:
             return job
-        return job._replace(claimant=Claimant(batch.worker_id, job.on_node, self._state.identity.hostname))
+        return job.claimed_by(batch.worker_id, self._state.identity.hostname)
 
     def _note_remaining_work(self, batch: ExchangeBatch, claims: list[Claim]) -> None:
         """Update the hint, the limits and the timer by what claims say about the work that is left."""

@@ -63,6 +63,16 @@ class TakenOutcomes(NamedTuple):
     makes_work: bool
 
 
+def refused_outcome(outcome: Outcome, reason: str) -> Outcome:
+    """Return the failure that is stored in place of an outcome which the database has refused."""
+    code = OperationalErrorCode.WORKER_SERIALIZATION_ERROR
+    message = "the database refused the outcome of this task"
+    if outcome.error_code != code:  # else the reason may be what is refused
+        message = f"{message}: {reason}"
+    result = TaskError(error_code=code, message=message).to_json()
+    return outcome._replace(ok=False, result=result, error_code=str(code), retry_after=None, postponed=None)
+
+
 class Completer:
     """Collects outcomes, bounds the memory that they take, and hands them to exchanges."""
 
@@ -151,13 +161,8 @@ class Completer:
         event("outcomes.refused", level=logging.ERROR, count=len(refused), reason=reason)
         if len(refused) == 1:
             [guilty] = refused
-            code = OperationalErrorCode.WORKER_SERIALIZATION_ERROR
-            message = "the database refused the outcome of this task"
-            if guilty.error_code != code:  # else the reason may be what is refused
-                message = f"{message}: {reason}"
-            result = TaskError(error_code=code, message=message).to_json()
-            self._held_bytes += len(result) - len(guilty.result)
-            ended = guilty._replace(ok=False, result=result, error_code=str(code), retry_after=None, postponed=None)
+            ended = refused_outcome(guilty, reason)
+            self._held_bytes += len(ended.result) - len(guilty.result)
             self._waiting[guilty.fence] = ended
 
     def confirm(self, batch: ExchangeBatch, verdicts: Mapping[UUID, Verdict]) -> Sequence[BusyOutcome]:

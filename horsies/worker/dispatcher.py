@@ -177,7 +177,7 @@ class Dispatcher:
             cause = child.stops.get(fence)
             child.remove_ended(fence)
             crash = failed(job, OperationalErrorCode.WORKER_CRASHED, message) if cause is None else stopped(job, cause)
-            self._on_outcome(job, _outcome(child, crash))
+            self._on_outcome(job, crash.to_outcome(child.pid, child.name))
         self._idle.set()
 
     def _on_commit(self, child: Child, fence: Fence) -> None:
@@ -191,7 +191,7 @@ class Dispatcher:
         if job is None:
             return
         self._runtimes.observe(job.task_name, report.seconds)
-        self._on_outcome(job, _outcome(child, report))
+        self._on_outcome(job, report.to_outcome(child.pid, child.name))
         self._idle.set()
         if self._concurrency == 1:  # otherwise no job waits in a child
             for following in child.running():
@@ -317,20 +317,3 @@ class Dispatcher:
 
 def _stop_reason(job: Job, cause: StopCause) -> str:
     return f"task {job.task_name} {_STOP_REASONS[cause]}"
-
-
-def _outcome(child: Child, report: Report) -> Outcome:
-    return Outcome(
-        fence=report.fence,
-        ok=report.ok,
-        result=report.result,
-        error_code=report.error_code,
-        retry_after=report.retry_after,
-        worker_pid=child.pid,
-        process_name=child.name,
-        seconds=report.seconds,
-        exception=report.origin.exception,
-        place=report.origin.place,
-        storage=report.storage,
-        postponed=report.postponed,
-    )

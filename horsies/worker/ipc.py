@@ -41,7 +41,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from horsies.db.queries.rows import ClaimedTask
-from horsies.db.queries.worker import Fence, Storage
+from horsies.db.queries.worker import Fence, Outcome, Storage
 from horsies.postponement import PostponeScope
 from horsies.task_result import TaskError
 
@@ -199,6 +199,10 @@ class Job(NamedTuple):
             given_at=time.monotonic(),
         )
 
+    def claimed_by(self, worker_id: UUID, hostname: str) -> "Job":
+        """Return the job of a transactional task, with the holder of the claim: the task is ended where it runs."""
+        return self._replace(claimant=Claimant(worker_id, self.on_node, hostname))
+
     def encode(self) -> bytes:
         """Return the payload of a START frame."""
         name, queue = self.task_name.encode(), self.queue.encode()
@@ -278,6 +282,23 @@ class Report:
     origin: Origin = NOWHERE
     storage: Storage = Storage.WORKER
     postponed: PostponeScope | None = None
+
+    def to_outcome(self, pid: int | None, process_name: str | None) -> Outcome:
+        """Return the outcome for the database, with the process that has run the attempt."""
+        return Outcome(
+            fence=self.fence,
+            ok=self.ok,
+            result=self.result,
+            error_code=self.error_code,
+            retry_after=self.retry_after,
+            worker_pid=pid,
+            process_name=process_name,
+            seconds=self.seconds,
+            exception=self.origin.exception,
+            place=self.origin.place,
+            storage=self.storage,
+            postponed=self.postponed,
+        )
 
     def encode(self) -> bytes:
         """Return the payload of a DONE frame."""

@@ -20,8 +20,6 @@ from horsies.events import configure_logging, event
 from horsies.process import INTERRUPTED, StopSignals, open_standard_files, raise_open_files_limit
 from horsies.producer.send import Producer, sends_are_suppressed, sends_suppressed
 from horsies.rendering import render_errors, use_color
-from horsies.scheduler.plan import plan_schedules
-from horsies.tasks.declarations import declarations_of
 from horsies.tasks.registry import Registry
 from horsies.version import __version__
 from horsies.worker.fork_server import ForkServer, LoadedApp, StartErrors, start_fork_server
@@ -29,7 +27,7 @@ from horsies.worker.options import WorkerOptions, WorkerSettings
 from horsies.worker.processes import ChildrenCannotStartError, ForkServerDiedError
 from horsies.worker.reload import CHECK_EVERY_S, Watch, app_folders
 from horsies.worker.runtime.child import PINGS_PER_THRESHOLD, report_start_failure, run_child, send_liveness_pings
-from horsies.worker.runtime.executor import Executor
+from horsies.worker.served_app import make_executor, worker_settings
 from horsies.worker.spawn import leftover_threads_error, log_native_threads
 from horsies.worker.supervisor import Supervisor
 from horsies.workflows.built_in_tasks import inner_tasks
@@ -197,28 +195,7 @@ def _load(load: Callable[[], ServableApp], options: WorkerOptions) -> LoadedApp 
         return StartErrors(errors, app_folders(errors))
     except EmbeddedError as error:
         return StartErrors((HorsiesError(ErrorCode.BROKER_INIT_FAILED, str(error)),))
-    config = app.config
-    settings = WorkerSettings(
-        app_name=app.name,
-        broker=config.broker,
-        recovery=config.recovery,
-        resilience=config.resilience,
-        queues={queue.name: queue.max_concurrency for queue in config.queues},
-        cluster_cap=config.cluster_wide_cap,
-        prefetch_buffer=config.prefetch_buffer,
-        lease_s=None if config.claim_lease_ms is None else config.claim_lease_ms / 1000,
-        max_lease_s=config.max_claim_renew_age_ms / 1000,
-        task_names=tuple(app.registry.names),
-        async_names=frozenset(name for name in app.registry.names if app.registry.get(name).is_async),
-        transactional_names=frozenset(
-            name for name in app.registry.names if app.registry.get(name).own_transaction is not None
-        ),
-        schedules=plan_schedules(config, app.registry),
-        folders=app_folders(),
-        declarations=declarations_of(config, app.registry),
-        results_in_notices=config.results_in_notices,
-        payload=config.payload,
-    )
+    settings = worker_settings(app.name, app.config, app.registry, app_folders())
     source = partial(_spawned_child, load) if options.start_method == "spawn" else partial(_forked_child, app)
     return LoadedApp(pickle.dumps(settings), settings.stale_after_s, database, partial(source, options))
 
@@ -248,7 +225,7 @@ def _forked_child(
     """Run a child that has inherited the app from the fork server."""
     config = app.config
     app.producer.runner.assume_prepared()  # by the supervisor; since then, the schema may have been upgraded
-    executor = Executor(app.registry, config.exception_mapper, config.default_unhandled_error_code, app.producer.runner)
+    executor = make_executor(config, app.registry, app.producer.runner)
     send_liveness_pings(liveness_pipe, config.recovery.running_stale_threshold_ms / 1000 / PINGS_PER_THRESHOLD)
     run_child(channel, tokens, executor, options, app.registry.hooks)
 

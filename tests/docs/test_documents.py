@@ -41,8 +41,9 @@ EXECUTED = [
 ]
 RUN_ELSEWHERE = ("sending-from-sql.md",)
 """Pages whose Python blocks belong to other blocks: test_sending_from_sql_page.py runs them together."""
-FOLLOWED = ("tutorial.md", "fastapi.md", "django.md", "database-roles.md")
-"""Pages that test_tutorial.py, test_framework_pages.py and e2e/test_database_roles_page.py follow step by step."""
+FOLLOWED = ("tutorial.md", "fastapi.md", "django.md", "database-roles.md", "testing.md")
+"""Pages that other tests follow: test_tutorial.py, test_framework_pages.py, e2e/test_database_roles_page.py,
+test_testing_page.py."""
 BLOCK = re.compile(
     r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )

@@ -13,17 +13,14 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 
 import psutil
 
-from horsies.db.queries.worker import Fence
 from horsies.errors import raised_at
 from horsies.events import event
 from horsies.masking import mask_secrets
@@ -32,6 +29,7 @@ from horsies.worker import ipc
 from horsies.worker.ipc import Frame, FrameReader, Job, Kind, Report
 from horsies.worker.options import WorkerOptions
 from horsies.worker.refusals import start_thread
+from horsies.worker.runtime.attempts import run_job, run_job_async, with_context
 from horsies.worker.runtime.context import AttemptContexts
 from horsies.worker.runtime.executor import Executor
 from horsies.worker.runtime.exits import leave
@@ -156,7 +154,7 @@ class Attempts:
 
 def _serve_one_by_one(channel: socket.socket, tokens: int, attempts: Attempts) -> None:
     inbox, start_tokens = Inbox(channel, attempts.executor.attempts), StartTokens(tokens)
-    attempts.executor.report_commits(lambda fence: channel.sendall(ipc.commit(fence).encode()))
+    attempts.executor.report_commits(lambda job: channel.sendall(_commit_frame(job)))
     inbox.read_on(attempts.health.loop)
     channel.sendall(ipc.ready(os.getpid()).encode())
     while (job := inbox.next()) is not None:
@@ -169,6 +167,11 @@ def _serve_one_by_one(channel: socket.socket, tokens: int, attempts: Attempts) -
                 return
 
 
+def _commit_frame(job: Job) -> bytes:
+    """Return a COMMIT frame for an attempt with a time-out, whose clock the supervisor stops then, else nothing."""
+    return b"" if job.timeout_ms is None else ipc.commit(job.fence).encode()
+
+
 def _wait_for_end(channel: socket.socket) -> None:
     """Run no further job, and wait until the supervisor closes the socket; it withdraws the remaining jobs."""
     while channel.recv(READ_BYTES):
@@ -176,25 +179,11 @@ def _wait_for_end(channel: socket.socket) -> None:
 
 
 def _run_one(attempts: Attempts, job: Job) -> Report:
-    start = time.perf_counter()
-    attempts.executor.attempts.add(job)
-    report = _outcome_of(attempts, job)
-    attempts.executor.attempts.remove(job)
+    report = run_job(attempts.executor, attempts.contexts, attempts.health.loop, job)
     signal.setitimer(
         signal.ITIMER_REAL, 0
     )  # otherwise an alarm that a task has left behind would interrupt the next one
-    report.seconds = time.perf_counter() - start
     return report
-
-
-def _outcome_of(attempts: Attempts, job: Job) -> Report:
-    executor, context = attempts.executor, attempts.contexts.new()
-    call = context.run(executor.prepare, job)
-    if isinstance(call, Report):
-        return call
-    if call.definition.is_async:
-        return drive(attempts.health.loop, executor.run_async(call), context)
-    return context.run(executor.run, call)
 
 
 class _Concurrent:
@@ -224,9 +213,10 @@ class _Concurrent:
                     self._start(Job.decode(frame.body))
         self._writer.close()
 
-    def _report_commit(self, fence: Fence) -> None:
+    def _report_commit(self, job: Job) -> None:
         """Send a COMMIT frame, also from the thread of a ``def`` task."""
-        self._health.loop.call_soon_threadsafe(self._writer.write, ipc.commit(fence).encode())
+        if frame := _commit_frame(job):
+            self._health.loop.call_soon_threadsafe(self._writer.write, frame)
 
     def _start(self, job: Job) -> None:
         self._executor.attempts.add(job)
@@ -242,26 +232,14 @@ class _Concurrent:
             os._exit(START_FAILED)  # so that the supervisor does not wait for the outcome
 
     async def _run(self, job: Job) -> None:
-        loop, executor = asyncio.get_running_loop(), self._executor
-        if job.inputs:  # the inputs may have to be read from the database, which blocks
-            call = await self._in_thread(executor.prepare, job)
-        else:
-            call = executor.prepare(job)
-        if isinstance(call, Report):
-            report = call
-        elif call.definition.is_async:
-            report = await executor.run_async(call)
-        else:
-            report = await self._in_thread(executor.run, call)
-        executor.attempts.remove(job)
+        report = await run_job_async(self._executor, job, self._in_thread)
         if not self._outbox:
-            loop.call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush)
         self._outbox += [self._health.retire_frame(), Frame(Kind.DONE, report.encode()).encode()]
 
     async def _in_thread[A, R](self, fn: Callable[[A], R], argument: A) -> R:
-        """Call a function in a thread of the pool, in a copy of the context: only one thread can enter a context."""
-        context = copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(fn, argument))
+        """Call a function in a thread of the pool."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, with_context(fn, argument))
 
     def _flush(self) -> None:
         """Send the reports of all attempts that ended in this turn of the event loop."""

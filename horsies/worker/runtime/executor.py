@@ -9,7 +9,6 @@ from horsies.codec.adapters import CodecError
 from horsies.codes import ContractCode, OperationalErrorCode
 from horsies.config.retry import ExceptionMapper, code_for_exception
 from horsies.db.operations import MAX_TEXT_BYTES, CallFailedError, Runner
-from horsies.db.queries.worker import Fence
 from horsies.errors import HorsiesError
 from horsies.postponement import POSTPONING_CODES, AttemptPostponed, delay_ignored, is_delay
 from horsies.task_result import TaskError, TaskResult, answer_error, with_answer
@@ -48,8 +47,8 @@ class Executor:
         self._app_default = app_default
         self._transactional = TransactionalAttempts(self, runner.database, self._reporter)
 
-    def report_commits(self, to: Callable[[Fence], None]) -> None:
-        """Set what is called when an attempt with a time-out is about to be committed: its clock stops then."""
+    def report_commits(self, to: Callable[[Job], None]) -> None:
+        """Set what is called when an attempt at a transactional task is about to be committed."""
         self._transactional.on_commit = to
 
     def prepare(self, job: Job) -> ReadyCall | Report:

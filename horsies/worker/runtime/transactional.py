@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from horsies.codes import OperationalErrorCode, OutcomeCode
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
-from horsies.db.queries.worker import Fence, Storage
+from horsies.db.queries.worker import Storage
 from horsies.db.task_transaction import EndFailedError, EndReason, OwnFence
 from horsies.tasks.current import CurrentTask, Reporter
 from horsies.tasks.own_transaction import OwnTransaction
@@ -78,7 +78,7 @@ class TransactionalAttempts:
         self._calls = calls
         self._reporter = reporter
         self._transactions = Transactions(database)
-        self.on_commit: Callable[[Fence], None] = _ignore
+        self.on_commit: Callable[[Job], None] = _ignore
 
     def run(self, call: ReadyCall, attempt: RunningAttempt, task: CurrentTask) -> Report:
         """Run an attempt at a ``def`` task in this thread."""
@@ -158,8 +158,7 @@ class TransactionalAttempts:
         """Stop the clock of the time-out; returns False if the attempt was stopped, so that it must not commit."""
         if attempt.end() is not None:
             return False
-        if call.job.timeout_ms is not None:
-            self.on_commit(call.job.fence)
+        self.on_commit(call.job)
         return True
 
     def _not_committed(self, call: ReadyCall, failure: EndFailedError) -> Report:
@@ -199,5 +198,5 @@ def _not_begun(job: Job, error: Exception) -> Report:
     return failed(job, OperationalErrorCode.BROKER_ERROR, f"the transaction of the task could not begin: {reason}")
 
 
-def _ignore(_fence: Fence) -> None:
+def _ignore(_job: Job) -> None:
     """Nobody waits for commits."""

@@ -1,0 +1,2 @@
+-- A time after another one.
+select %s::timestamptz + %s::interval

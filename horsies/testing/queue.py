@@ -1,0 +1,434 @@
+"""`TestQueue`: the queue of an app during a test."""
+
+import asyncio
+import os
+from asyncio import Runner
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Self, cast
+from uuid import UUID
+
+import psycopg
+from pydantic import SecretStr
+
+from horsies.codec.signature import plain_args
+from horsies.codes import TaskStatus
+from horsies.config.postgres import DEFAULT_SCHEMA, DEV_URL_VARIABLE
+from horsies.db.queries import monitoring as monitoring_queries
+from horsies.producer.drivers import Drivers
+from horsies.testing.databases import is_clone, prepare_schema, shared_databases
+from horsies.testing.engine import InProcessWorker, Steps, running_loop
+from horsies.testing.errors import DrainRefusedError, NotEndedError, QueueTestError
+from horsies.testing.faults import (
+    CRASH_POINTS,
+    DISCONNECT_POINTS,
+    Crashes,
+    CrashPoint,
+    DisconnectPoint,
+    LostWorker,
+    PlannedCrash,
+    QueueDrivers,
+)
+from horsies.testing.interception import Interception, has_debugger
+from horsies.testing.reports import DrainReport
+from horsies.testing.runs import TestRun
+from horsies.testing.sent import SentTask, expected_arguments, explain, matches
+from horsies.testing.session import KitSession, TaskClock
+from horsies.testing.worker_process import RealWorker
+from horsies.worker.ipc import Job, Report
+from horsies.worker.runtime.attempts import run_job, run_job_async, with_context
+from horsies.worker.runtime.context import AttemptContexts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from horsies.app import Horsies
+    from horsies.producer.info import TaskInfo
+    from horsies.task import TaskFunction
+    from horsies.task_result import TaskError, TaskResult
+    from horsies.workflows.spec import WorkflowSpec
+
+_LATER = ("retry", "scheduled")
+
+
+class TestQueue:
+    """The queue of an app during a test, on a database of the test's own. Use it as a context manager.
+
+    Within the block, the app uses that database: in all threads and event loops, and whatever URL it was made with.
+    The code under test needs no change.
+
+    Args:
+        app: The app.
+        database_url: The URL of the database, with a schema prepared as `TestDatabases` does; None: a new database,
+            which is dropped at the end.
+    """
+
+    __test__ = False
+
+    def __init__(self, app: "Horsies", *, database_url: str | None = None) -> None:
+        self.app = app
+        self._given_url = database_url
+        self._stack = ExitStack()
+        self._crashes = Crashes()
+        self._interception = Interception(self._on_breakpoint)
+        self._worker: InProcessWorker | None = None
+        self._runner: Runner | None = None
+        self._contexts: AttemptContexts | None = None
+        self._real_workers = 0
+        self.worker_logs: list[Path] = []
+
+    def __enter__(self) -> Self:
+        """Let the app use the database of the test."""
+        with ExitStack() as stack:
+            self.database_url = self._given_url or stack.enter_context(_new_database())
+            self._drivers = stack.enter_context(_redirected(self.app, self.database_url))
+            self._session = KitSession(self._drivers)
+            self._clock = TaskClock(self._session)
+            stack.callback(self._stop)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Give the app its own database back."""
+        self._stack.close()
+
+    def _stop(self) -> None:
+        if self._worker is not None:
+            for hook in reversed(self.app.registry.hooks.child_stop):
+                hook.fn()
+            self._worker.stop()
+        if self._runner is not None:
+            self._runner.close()
+
+    # Running tasks
+
+    def drain(self, limit: int = 1000, until: Callable[[], bool] | None = None) -> DrainReport:
+        """Run what is due, in this process and this thread, until nothing is due.
+
+        ``async def`` tasks run on an event loop of the queue. After `advance` or `freeze`, the clock moves from one due
+        moment to the next until it has reached its target. A time-out of a ``def`` task is judged when the task has
+        ended.
+
+        Args:
+            limit: The largest number of attempts.
+            until: Called after each attempt; drain stops if it returns True.
+
+        Raises:
+            DrainLimitError: Tasks are still due after ``limit`` attempts.
+            DrainRefusedError: An event loop runs in this thread.
+            ProcessExitRefusedError: A task tried to end or to signal this process.
+        """
+        if running_loop() is not None:
+            msg = "drain blocks, and an event loop runs in this thread: use await queue.drain_async()"
+            raise DrainRefusedError(msg)
+        worker, contexts = self._started()
+        if self._runner is None:
+            self._runner = Runner()
+        loop = self._runner.get_loop()
+
+        def run(job: Job) -> Report:
+            return run_job(worker.executor, contexts, loop, job)
+
+        with self._interception.active():
+            steps = worker.drain(limit, until)
+            try:
+                job = next(steps)
+                while True:
+                    job = steps.send(self._checked(_outcome(lambda job=job: run(self._timed(job)))))
+            except StopIteration as finished:
+                return finished.value
+
+    async def drain_async(self, limit: int = 1000, until: Callable[[], bool] | None = None) -> DrainReport:
+        """Like `drain`, on the running event loop: ``async def`` tasks run on it, and ``def`` tasks in threads."""
+        worker, contexts = self._started()
+
+        async def run(job: Job) -> Report:
+            worker.executor.attempts.add(job)
+            attempt = run_job_async(worker.executor, job, _in_thread)
+            return await asyncio.create_task(attempt, context=contexts.new())
+
+        with self._interception.active():
+            steps: Steps = worker.drain(limit, until)
+            try:
+                job = next(steps)
+                while True:
+                    job = steps.send(self._checked(await _outcome_async(run(self._timed(job)))))
+            except StopIteration as finished:
+                return finished.value
+
+    def run[**P, T, E: TaskError](
+        self, task: "TaskFunction[P, T, E, Any, ...]", *args: P.args, **kwargs: P.kwargs
+    ) -> "TaskResult[T, E]":
+        """Send a task, run what is due, and return the result of the task.
+
+        Raises:
+            NotEndedError: The task has not ended, for example because it waits for a retry; the message says why.
+        """
+        handle = task.send(*args, **kwargs).unwrap()
+        report = self.drain()
+        info = handle.info(include_result=True).unwrap()
+        if info is None or info.result is None:
+            raise self._not_ended(task.definition.name, handle.task_id, report)
+        return cast("TaskResult[T, E]", info.result)
+
+    def start[T](self, spec: "WorkflowSpec[T]") -> TestRun[T]:
+        """Start a workflow, and run what is due. The run need not have ended then; see `TestRun.status`."""
+        handle = spec.start().unwrap()
+        return TestRun(handle, self.drain())
+
+    def tick_schedules(self) -> int:
+        """Send what the schedules of the app owe up to now; returns the number of tasks.
+
+        The first call defines the schedules: they are due from then on.
+        """
+        return self._started()[0].tick()
+
+    # The clock
+
+    def now(self) -> datetime:
+        """Return the time by which tasks are due and expire."""
+        return self._clock.now()
+
+    def advance(self, delta: timedelta | str) -> None:
+        """Let the next `drain` move the clock forward: ``advance("3 days")``, ``advance(timedelta(hours=2))``.
+
+        The clock is frozen from now on. `drain` moves it from one due moment to the next, so that delayed tasks,
+        retries, deadlines and schedules happen in their order and at their times. If nothing falls due until the
+        target, the clock moves at once.
+
+        Raises:
+            ValueError: The text is not an interval, or the interval is negative.
+        """
+        self._started()[0].define_schedules()
+        self._clock.move_by(delta)
+        self._move_if_idle()
+
+    def freeze(self, at: datetime) -> None:
+        """Let the next `drain` move the clock to this time, as `advance` does, and keep it there.
+
+        The clock moves back at once, and forward at once if nothing is due before. Schedules that were not defined yet
+        are due from the new time on.
+
+        Raises:
+            ValueError: The time has no time zone.
+        """
+        self._clock.freeze(at)
+        self._move_if_idle()
+
+    def _move_if_idle(self) -> None:
+        """Move the clock at once if nothing falls due before its target, or if a real worker runs what falls due."""
+        _, is_idle = self._clock.look_ahead(*self._started()[0].names)
+        target = self._clock.target
+        if target is not None and (is_idle or self._real_workers):
+            self._clock.set(target)
+
+    # What was sent, and how it ended
+
+    def sent(self, task: "TaskFunction[..., Any, Any, Any, ...] | None" = None, **arguments: Any) -> list[SentTask]:
+        """Return the tasks that were sent, in their order, without the nodes of workflows.
+
+        Args:
+            task: Only this task; None: all.
+            arguments: Only those that were sent with these arguments.
+        """
+        every = self._all_sent()
+        if task is None:
+            return [each for each in every if arguments.items() <= dict(each.args).items()] if arguments else every
+        expected = expected_arguments(task.definition, (), arguments)
+        of_task = (each for each in every if each.task_name == task.definition.name)
+        return [each for each in of_task if matches(task.definition, each, expected)]
+
+    def assert_sent(
+        self, task: "TaskFunction[..., Any, Any, Any, ...]", *args: Any, count: int | None = 1, **kwargs: Any
+    ) -> None:
+        """Assert how often a task was sent with these arguments. Arguments that are left out are not compared.
+
+        Args:
+            task: The task.
+            args: Expected arguments by position.
+            count: How often; None: at least once.
+            kwargs: Expected arguments by name.
+
+        Raises:
+            AssertionError: The message shows what was sent instead, the nearest first, with the differences.
+        """
+        __tracebackhide__ = True
+        expected = expected_arguments(task.definition, args, kwargs)
+        every = self._all_sent()
+        found = sum(
+            each.task_name == task.definition.name and matches(task.definition, each, expected) for each in every
+        )
+        if found != count and not (count is None and found):
+            raise AssertionError(explain(task.definition, expected or None, count, every))
+
+    def assert_not_sent(self, task: "TaskFunction[..., Any, Any, Any, ...]", *args: Any, **kwargs: Any) -> None:
+        """Assert that a task was never sent, or never with these arguments; see `assert_sent`."""
+        __tracebackhide__ = True
+        self.assert_sent(task, *args, count=0, **kwargs)
+
+    def outcomes(self) -> "list[TaskInfo]":
+        """Return the tasks that have ended, in the order in which they ended, with their results and arguments."""
+        ids = [str(task_id) for (task_id,) in self._session.execute("ended_tasks")]
+        broker = self.app.get_broker()
+        found = (broker.get_task_info(task_id, include_result=True, include_args=True).unwrap() for task_id in ids)
+        return [each for each in found if each is not None]
+
+    # Faults
+
+    def crash(
+        self, at: CrashPoint, task: "TaskFunction[..., Any, Any, Any, ...] | None" = None, times: int = 1
+    ) -> None:
+        """Lose the next attempts in `drain`, as if their worker died: they are recovered as those of a dead worker.
+
+        Args:
+            at: ``claimed``: before the attempt starts; ``begun``: after the database has noted the start, and before
+                the function is called; ``ran``: after the function has returned, and before its outcome is stored (and
+                before the transaction of a transactional task is committed); ``committed``: after that.
+            task: Only attempts at this task; None: at any task.
+            times: The number of attempts to lose.
+        """
+        if at not in CRASH_POINTS:
+            msg = f"crash takes at={' or '.join(map(repr, CRASH_POINTS))}, got {at!r}"
+            raise ValueError(msg)
+        self._crashes.add(PlannedCrash(at, None if task is None else task.definition.name, times))
+
+    def disconnect(self, at: DisconnectPoint = "after", times: int = 1) -> None:
+        """Lose the connection in the next call that the app makes to the database: a send, a result, a cancellation.
+
+        Args:
+            at: ``before``: the database has not received the call; ``after``: it has committed the call, and the answer
+                is lost.
+            times: The number of calls that fail.
+        """
+        if at not in DISCONNECT_POINTS:
+            msg = f"disconnect takes at={' or '.join(map(repr, DISCONNECT_POINTS))}, got {at!r}"
+            raise ValueError(msg)
+        self._drivers.disconnects.extend(repeat(at, times))
+
+    @contextmanager
+    def worker(self, processes: int = 1, *args: str) -> Generator[RealWorker]:
+        """Run a real ``horsies worker`` within the block, which waits until the worker claims tasks.
+
+        The worker imports the module of the app in new processes, so patches of the test have no effect there. At the
+        end it is stopped, and what remains of it is killed.
+
+        Args:
+            processes: The number of child processes.
+            args: Further options of the command, such as ``"--concurrency=2"``.
+
+        Raises:
+            WorkerFailedError: The worker did not start or did not stop in time; the message contains its log.
+        """
+        real = RealWorker(self.app, self.database_url, [f"--processes={processes}", *args])
+        self.worker_logs.append(real.log_file)
+        self._real_workers += 1
+        try:
+            with real.running():
+                yield real
+        finally:
+            self._real_workers -= 1
+
+    # Parts
+
+    def _started(self) -> tuple[InProcessWorker, AttemptContexts]:
+        """Return the worker of `drain`, which is registered at its first use."""
+        if self._worker is None or self._contexts is None:
+            for hook in self.app.registry.hooks.child_start:
+                hook.fn()
+            self._worker = InProcessWorker(self.app, self._session, self._clock, self._crashes)
+            self._worker.start()
+            self._contexts = AttemptContexts()
+        return self._worker, self._contexts
+
+    def _checked(self, outcome: Report | LostWorker) -> Report | LostWorker:
+        """Pass an outcome on, unless something has happened that ends the test."""
+        self._interception.check()
+        exception = outcome.exception if isinstance(outcome, Report) else None
+        if exception is not None and _is_of_pytest(exception):
+            raise exception
+        return outcome
+
+    def _timed(self, job: Job) -> Job:
+        """Return a job without time-out if a debugger stops the time."""
+        return job._replace(timeout_ms=None) if has_debugger() else job
+
+    def _on_breakpoint(self) -> None:
+        if self._worker is not None:
+            self._worker.executor.attempts.lift_limits()
+
+    def _all_sent(self) -> list[SentTask]:
+        return [self._read_sent(*row) for row in self._session.execute("sent_tasks")]
+
+    def _read_sent(self, task_id: object, name: str, *facts: Any) -> SentTask:
+        queue, priority, status, args, *times = facts
+        registry = self.app.registry
+        read = registry.get(name).read_args if name in registry else plain_args
+        return SentTask(str(task_id), name, queue, priority, TaskStatus(status), read(name, args), *times)
+
+    def _not_ended(self, name: str, task_id: str, report: DrainReport) -> NotEndedError:
+        why = self._session.call(monitoring_queries.why(UUID(task_id)))
+        hint = "; queue.advance(…) moves the clock" if why.reason in _LATER else ""
+        return NotEndedError(f"task {name} has not ended after {len(report)} attempts: {why.sentence}{hint}")
+
+
+@contextmanager
+def _new_database() -> Generator[str]:
+    """Make a database for a test that does not use the fixture of pytest."""
+    databases = shared_databases()
+    url = databases.new()
+    try:
+        yield url
+    finally:
+        databases.drop(url)
+
+
+@contextmanager
+def _redirected(app: "Horsies", url: str) -> Generator[QueueDrivers]:
+    """Let an app use another database within the block."""
+    drivers = app.producer.runner
+    if not isinstance(drivers, Drivers):
+        msg = f"{app!r} runs its operations with a {type(drivers).__name__}, which cannot be redirected"
+        raise QueueTestError(msg)
+    before, schema = app.config, app.config.broker.schema_name
+    overriding_url = os.environ.pop(DEV_URL_VARIABLE, None)  # it would override the database of the test
+    direct = {"database_url": SecretStr(url), "session_database_url": None, "pgbouncer_transaction_mode": False}
+    config = before.model_copy(update={"broker": before.broker.model_copy(update=direct)})
+    if schema != DEFAULT_SCHEMA or not is_clone(url):
+        with psycopg.connect(url, autocommit=True) as session:
+            prepare_schema(session, schema)
+    during = QueueDrivers(config)
+    during.assume_prepared()
+    app.config = config
+    try:
+        with drivers.replaced(during):
+            yield during
+    finally:
+        during.close_all()
+        app.config = before
+        if overriding_url is not None:
+            os.environ[DEV_URL_VARIABLE] = overriding_url
+
+
+def _outcome(run: Callable[[], Report]) -> Report | LostWorker:
+    try:
+        return run()
+    except LostWorker as lost:
+        return lost
+
+
+async def _outcome_async(run: Awaitable[Report]) -> Report | LostWorker:
+    try:
+        return await run
+    except LostWorker as lost:
+        return lost
+
+
+async def _in_thread[A, R](fn: Callable[[A], R], argument: A) -> R:
+    return await asyncio.get_running_loop().run_in_executor(None, with_context(fn, argument))
+
+
+def _is_of_pytest(exception: BaseException) -> bool:
+    """Whether code of a task has called `pytest.fail`, `pytest.skip` or the like, or has exceeded pytest-timeout."""
+    return not isinstance(exception, Exception) and type(exception).__module__ == "_pytest.outcomes"

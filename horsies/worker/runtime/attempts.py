@@ -1,0 +1,67 @@
+"""Running one job from its arguments to its report: in a child of a worker, or in a test (`horsies.testing`)."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from typing import Protocol
+
+from horsies.worker.ipc import Job, Report
+from horsies.worker.runtime.context import AttemptContexts
+from horsies.worker.runtime.executor import Executor
+from horsies.worker.runtime.post_run import drive
+
+
+class InThread(Protocol):
+    """Calls a function with one argument in another thread, in a copy of the context."""
+
+    def __call__[A, R](self, fn: Callable[[A], R], argument: A) -> Awaitable[R]:
+        """Call ``fn`` with the argument."""
+        ...
+
+
+def run_job(executor: Executor, contexts: AttemptContexts, loop: asyncio.AbstractEventLoop, job: Job) -> Report:
+    """Run a job that is the only one: a ``def`` task in this thread, an ``async def`` task on a loop that is idle."""
+    start = time.perf_counter()
+    executor.attempts.add(job)
+    try:
+        report = _outcome_of(executor, contexts, loop, job)
+    finally:
+        executor.attempts.remove(job)
+    report.seconds = time.perf_counter() - start
+    return report
+
+
+def _outcome_of(executor: Executor, contexts: AttemptContexts, loop: asyncio.AbstractEventLoop, job: Job) -> Report:
+    context = contexts.new()
+    call = context.run(executor.prepare, job)
+    if isinstance(call, Report):
+        return call
+    if call.definition.is_async:
+        return drive(loop, executor.run_async(call), context)
+    return context.run(executor.run, call)
+
+
+async def run_job_async(executor: Executor, job: Job, in_thread: InThread) -> Report:
+    """Run a job on the running event loop: a ``def`` task in another thread, an ``async def`` task on this loop.
+
+    The attempt has been added to ``executor.attempts``. It is removed here.
+    """
+    try:
+        if job.inputs:  # the inputs may have to be read from the database, which blocks
+            call = await in_thread(executor.prepare, job)
+        else:
+            call = executor.prepare(job)
+        if isinstance(call, Report):
+            return call
+        if call.definition.is_async:
+            return await executor.run_async(call)
+        return await in_thread(executor.run, call)
+    finally:
+        executor.attempts.remove(job)
+
+
+def with_context[A, R](fn: Callable[[A], R], argument: A) -> Callable[[], R]:
+    """Return a call in a copy of the current context, for another thread: only one thread can enter a context."""
+    context = copy_context()
+    return lambda: context.run(fn, argument)
