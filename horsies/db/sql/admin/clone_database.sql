@@ -1,0 +1,2 @@
+-- Clones a database.
+create database {name} template {template}{strategy}

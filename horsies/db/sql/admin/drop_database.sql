@@ -1,0 +1,2 @@
+-- Drops a database.
+drop database if exists {name}{force}

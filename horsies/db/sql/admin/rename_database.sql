@@ -1,0 +1,2 @@
+-- Renames a database.
+alter database {old} rename to {new}
