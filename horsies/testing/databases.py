@@ -6,6 +6,7 @@ long as the test run, or the one that HORSIES_TEST_DATABASE_URL names.
 """
 
 import atexit
+import hashlib
 import os
 import shutil
 import tempfile
@@ -115,7 +116,8 @@ def _end_sessions(session: psycopg.Connection[Any], name: str) -> None:
 
 def _sql(file: str, /, **parts: Composable) -> Composed:
     """Return a statement of ``sql/admin`` with its parts."""
-    return SQL(cast("LiteralString", admin(file))).format(**parts)
+    text = cast("LiteralString", admin(file))  # type: ignore[redundant-cast] # mypy has no LiteralString
+    return SQL(text).format(**parts)
 
 
 def _clone_of(name: str, template: str, strategy: Composable) -> Composed:
@@ -259,7 +261,8 @@ class TestDatabases:
 
     def _find_template(self) -> str:
         """Return the name of the template. The first process of a run that needs it creates it."""
-        name = f"{_name(self._home)}_template"
+        kind = hashlib.sha256((self._setup or "").encode()).hexdigest()[:8]
+        name = f"{_name(self._home)}_template_{kind}"
         session = self._creating
         session.execute(admin("lock_template").encode(), (_TEMPLATE_LOCK,))
         try:

@@ -21,7 +21,7 @@ HORSIES = Path(sys.executable).with_name("horsies")
 
 def clean_environment(**more: str) -> dict[str, str]:
     """Return the environment of this process without variables that affect commands, and with additional ones."""
-    unwanted = ("PYTHONPATH", "DATABASE_URL", "_COLOR")
+    unwanted = ("PYTHONPATH", "DATABASE_URL", "_COLOR", "HORSIES_TESTING_RUN")
     return {name: value for name, value in os.environ.items() if not name.endswith(unwanted)} | more
 
 

@@ -69,12 +69,13 @@ def test_a_lost_connection_fails_the_next_send(queue: TestQueue, at: str, sent: 
     queue.assert_sent(add, 1)
 
 
+@pytest.mark.timeout(120)
 def test_a_real_worker_runs_tasks_in_its_own_process(queue: TestQueue, tmp_path: Path) -> None:
     with queue.worker() as worker:
-        write_pid.send(str(tmp_path / "pid")).unwrap().get(20_000).unwrap()
+        write_pid.send(str(tmp_path / "pid")).unwrap().get(40_000).unwrap()
         pid = worker.pid
         queue.advance("1 hour")
-        add.send(1).unwrap().get(20_000).unwrap()
+        add.send(1).unwrap().get(40_000).unwrap()
     assert int((tmp_path / "pid").read_text()) not in {os.getpid(), pid}
     assert "worker.ready" in worker.log()
     with pytest.raises(ProcessLookupError):

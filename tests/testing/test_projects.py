@@ -1,6 +1,5 @@
 """The testing kit in projects of users: pytest with plugins, and unittest. Nothing remains after a run."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -91,4 +90,3 @@ def test_many_tests_leave_nothing_on_an_external_server(project: Path, tcp_datab
         assert session.execute("select datname from pg_database where datname like %s", (like,)).fetchall() == []
         sessions = "select count(*) from pg_stat_activity where application_name = 'horsies-testing'"
         assert session.execute(sessions).fetchone() == (0,)
-    assert os.environ.get(databases.RUN_VARIABLE) is None
