@@ -31,6 +31,7 @@ from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import ClaimMode, Fence, Outcome
 from horsies.events import event
+from horsies.postponement import PostponeScope
 from horsies.worker.attempt_log import AttemptLog, LogDetail
 from horsies.worker.busy_log import BusyLog
 from horsies.worker.claimer import Claimer
@@ -291,9 +292,14 @@ class Exchange:
 
         Outcomes, starts and claims share a transaction, and so a commit. Where limits are active, the claims follow in
         a separate transaction, because they may have to wait for the claims of other workers; so do claims that take
-        tasks singly, because claims failed before.
+        tasks singly, because claims failed before. So do claims beside outcomes that hold a key or a queue: those
+        outcomes lock queues, and a transaction waits for such locks only once.
         """
-        is_separate = self.state.limits_active or self.claimer.mode is ClaimMode.SINGLY
+        is_separate = (
+            self.state.limits_active
+            or self.claimer.mode is ClaimMode.SINGLY
+            or any(outcome.postponed not in (None, PostponeScope.TASK) for outcome in batch.to_store)
+        )
         transaction_numbers = {
             ExchangeCall.FINISH: 1,
             ExchangeCall.START: 1,

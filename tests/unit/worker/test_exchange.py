@@ -14,6 +14,7 @@ from horsies.db.operations import CallFailedError
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.rows import ClaimedTask
 from horsies.db.queries.worker import Claim, Fence
+from horsies.postponement import PostponeScope
 from horsies.worker.exchange_state import ClaimPhase, ExchangeBatch, SyncPhase
 from horsies.worker.reconciler import held_claims
 from tests.support.exchanges import Parts, claim_of, claimed, worker_parts
@@ -414,3 +415,16 @@ class ExchangeModel(RuleBasedStateMachine):
 
 TestExchangeModel = ExchangeModel.TestCase
 TestExchangeModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@in_loop
+async def test_claims_are_separate_from_outcomes_that_lock_queues() -> None:
+    for scope in (None, *PostponeScope):
+        async with worker_parts(children=2) as parts:
+            parts.finish(parts.run_one())
+            batch = parts.batch()
+            batch.outcomes = [outcome._replace(ok=False, postponed=scope) for outcome in batch.outcomes]
+            transactions = parts.exchange._transactions(batch)
+            calls = [[call.sql.split("horsies.")[1].split("(")[0] for call in each] for each in transactions]
+            together = scope in (None, PostponeScope.TASK)
+            assert calls[:2] == ([["finish", "claim"], ["notify_done"]] if together else [["finish"], ["claim"]])

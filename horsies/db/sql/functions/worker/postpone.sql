@@ -1,12 +1,14 @@
 -- Purpose: Postpone those of these tasks whose outcome has a scope, because their code answered with `RateLimited`
 -- or `Snooze`: the attempt is given back as if it had not been claimed, so it costs no retry and its number stays, and
--- the task waits for `retry_after` seconds. Returns the ids that were postponed; null: none.
+-- the task waits for `retry_after` seconds. With the scope 'queue', nothing of its queue starts until then, and with
+-- 'key' nothing of its key, unless the task has no key or its queue is not keyed. Returns the ids that were postponed;
+-- null: none.
 --
 -- Nothing accumulates: the row keeps the last postponement, and how many there were. It also keeps the fence that was
 -- given back, by which `finish` recognizes the same outcome if it comes again.
 --
 -- The task may become due after its deadline. It then waits for `expire` to end it.
--- Locks: none. The caller holds the task rows.
+-- Locks: those of `hold`. The caller holds the task rows.
 -- Called by: finish_batch.
 -- Granted to: nobody.
 create function horsies.postpone(
@@ -16,7 +18,36 @@ create function horsies.postpone(
 language plpgsql as $function$
 declare
     postponed_ids uuid[];
+    held_queues text[];
+    held_scopes text[];
+    held_keys text[];
+    ends timestamptz[];
+    limited text[];
+    reasons text[];
 begin
+    scopes := array(
+        select case when given.scope = 'key' and (t.task_key is null or q.name is null) then 'task'
+                    else given.scope end
+        from unnest(ids, scopes) with ordinality as given (id, scope, place)
+        left join horsies.tasks t on t.id = given.id
+        left join horsies.queues q on q.name = t.queue and q.turns = 'on'
+        order by given.place);
+    select array_agg(wanted.queue), array_agg(wanted.scope), array_agg(wanted.key), array_agg(wanted.until),
+           array_agg(wanted.who), array_agg(wanted.reason)
+    into held_queues, held_scopes, held_keys, ends, limited, reasons
+    from (
+        select t.queue, given.scope, case when given.scope = 'key' then t.task_key else '' end as key,
+               clock + make_interval(secs => given.retry_after) as until, 'task ' || t.id as who,
+               given.result::json ->> 'message' as reason
+        from unnest(ids, exchanges, results, retry_afters, scopes)
+            as given (id, exchange_no, result, retry_after, scope)
+        join horsies.tasks t on t.id = given.id
+        where t.worker_id = finishing_worker and t.exchange_no = given.exchange_no and t.status = 'RUNNING'
+          and given.scope in ('key', 'queue') and given.retry_after > 0
+    ) as wanted;
+    if held_queues is not null then
+        perform horsies.hold(held_queues, held_scopes, held_keys, 'rate_limited', ends, limited, reasons, clock);
+    end if;
     with postponed as (
         update horsies.tasks t
         set status = 'PENDING', run_at = clock + make_interval(secs => given.retry_after), worker_id = null,
