@@ -179,3 +179,4 @@ class BrokerErrorCode(StrEnum):
     LISTENER_START_FAILED = "LISTENER_START_FAILED"
     LISTENER_SUBSCRIBE_FAILED = "LISTENER_SUBSCRIBE_FAILED"
     NO_BROKER = "NO_BROKER"
+    QUEUE_NOT_KEYED = "QUEUE_NOT_KEYED"  # limits and pauses of keys need a queue whose app declares keys

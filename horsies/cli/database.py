@@ -9,6 +9,7 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.locate import locate
+from horsies.codes import BrokerErrorCode
 from horsies.config.app import AppConfig
 from horsies.config.postgres import DEFAULT_SCHEMA, DEV_URL_VARIABLE, PostgresConfig, schema_name_problem
 from horsies.config.urls import parse_url
@@ -18,6 +19,7 @@ from horsies.producer.handle import BrokerResult, parse_id
 from horsies.result import Err
 from horsies.suggestions import suggest
 
+_KEYED = "give the queue max_concurrency_per_key, rate_limit_per_key or takes_turns, and start a worker"
 _LIKE_AN_APP = re.compile(r"[A-Za-z_./][\w./ ]*(:\w+)?")
 
 LOCATOR = typer.Argument(metavar="MODULE:APP", help="The app whose database is used.")
@@ -78,6 +80,8 @@ def ask[R](app: Horsies, question: Callable[[Broker], Awaitable[BrokerResult[R]]
 def granted[R](app: Horsies, answer: BrokerResult[R]) -> R:
     """Return the value of a result, or raise its error as an error about the database."""
     if isinstance(answer, Err):
+        if answer.error.code is BrokerErrorCode.QUEUE_NOT_KEYED:
+            raise ConfigurationError(ErrorCode.CLI_INVALID_ARGS, answer.error.message, help_text=_KEYED)
         raise app.config.broker.unusable(answer.err_value.message)
     return answer.ok_value
 

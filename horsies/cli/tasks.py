@@ -20,7 +20,7 @@ from horsies.cli.bulk import (
 )
 from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, granted, split_ids, viewer
 from horsies.cli.filters import query_of, with_options
-from horsies.cli.output import print_documents, print_facts, print_rows, print_table, say, with_bar
+from horsies.cli.output import counted, print_documents, print_facts, print_rows, print_table, say, utc, with_bar
 from horsies.codes import BrokerErrorCode, TaskStatus
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.producer.handle import BrokerResult
@@ -132,6 +132,11 @@ def show(
 def _print_task(info: TaskInfo) -> None:
     apart = {"attempts", "result", "args"}
     facts = {name: getattr(info, name) for name in TaskInfo.__slots__ if name not in apart}
+    if (last := info.postponed) is not None:
+        facts["postponed"] = (
+            f"{counted(last.count, 'time')}, last {last.code} at {utc(last.at)} until {utc(last.until)}"
+            + ("" if last.message is None else f": {last.message}")
+        )
     if info.args is not None:
         facts["args"] = json.dumps(info.args, ensure_ascii=False)
     result = info.result

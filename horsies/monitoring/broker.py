@@ -25,6 +25,7 @@ from horsies.db.queries.rows import (
 )
 from horsies.monitoring.answers import RerunCandidate, RerunOutcome, RerunPreview, TaskPage
 from horsies.monitoring.filters import TaskQuery, parse_filter
+from horsies.monitoring.flow import FlowControl
 from horsies.plain import short_repr
 from horsies.producer.handle import (
     BrokerOperationError,
@@ -44,7 +45,7 @@ from horsies.tasks.registry import LARGEST_NUMBER
 _MOST = 1000
 
 
-class Broker:
+class Broker(FlowControl):
     """Queries and operations for all tasks, queues, schedules and workers. `Horsies.get_broker` makes it.
 
     Methods do not raise for database errors; they return an `Err`. Most methods are asynchronous only, because
@@ -52,7 +53,7 @@ class Broker:
     """
 
     def __init__(self, runner: Runner, codec_for: CodecFor, args_for: ArgsFor, resolve_url: Callable[[], str]) -> None:
-        self.runner = runner
+        super().__init__(runner)
         self.codec_for = codec_for
         self._args_for = args_for
         self._resolve_url = resolve_url

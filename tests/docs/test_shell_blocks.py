@@ -28,6 +28,7 @@ SHOWN = re.compile(r"^```text\n\$ (horsies [^\n]*)\n(.*?)^```$", re.MULTILINE | 
 NOT_RUN = {
     "horsies db grant": "needs roles of the server: tests/e2e/test_grants_cli.py",
     "horsies db revoke": "needs roles of the server: tests/e2e/test_grants_cli.py",
+    "horsies keys pause": "needs a keyed queue: tests/e2e/test_keys_cli.py",
     "pip install": "needs a package registry",
     "pip wheel": "needs a package registry; tests/e2e/test_wheel.py builds a wheel without one",
     "python hello.py": "tests/e2e/test_seed_page.py, beside `horsies dev hello:app`",

@@ -73,7 +73,7 @@ def test_every_reading_command_has_json() -> None:
     acting = {"worker", "scheduler", "send", "dev", "db migrate", "db sql", "tasks cancel", "tasks rerun"}
     acting |= {"db repair", "db grant", "db revoke", "db register"}
     acting |= {"schedules pause", "schedules resume", "schedules run"}
-    acting |= {"queues pause", "queues resume", "queues cap"}
+    acting |= {"queues pause", "queues resume", "queues cap", "keys pause", "keys resume"}
     acting |= {"workflows pause", "workflows resume", "workflows cancel"}
     groups = {name.split()[0] for name, _ in every_help() if " " in name}
     for name in {name for name, _ in every_help()} - acting - groups:

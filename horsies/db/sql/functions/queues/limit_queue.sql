@@ -1,0 +1,43 @@
+-- Purpose: Set limits of a queue at run time, in place of those that the apps declare: how many tasks of one key may
+-- run at the same time (`per_key`), the rate of the queue, and the rate of each key, as JSON objects. `changed` names
+-- those to change, 'per_key', 'rate' or 'rate_per_key'; null removes the value that was set. Records who has done it,
+-- and when. Returns 'changed', 'unchanged', or 'not keyed': limits of keys need a queue whose app declares keys.
+-- Locks: the lock of the queue, so that a claim applies the old limits or the new ones; then the queue's row.
+-- Called by: queries/flow.py.
+-- Granted to: operator.
+create function horsies.limit_queue(
+    queue_name text, changed text[], per_key int, rate json, rate_per_key json, set_by text
+) returns text
+security definer set search_path = pg_catalog, pg_temp
+language plpgsql as $function$
+declare
+    before text;
+    verdict text;
+begin
+    perform horsies.need_read_committed();
+    perform horsies.lock_limits(array['queue ' || queue_name], true);
+    if (per_key is not null or rate_per_key is not null)
+       and not exists (select from horsies.queues q where q.name = queue_name and q.turns = 'on') then
+        return 'not keyed';
+    end if;
+    select (q.max_concurrency_per_key, q.rate_limit::text, q.rate_limit_per_key::text)::text into before
+    from horsies.queues q where q.name = queue_name;
+    insert into horsies.queues as q (name, max_concurrency_per_key, rate_limit, rate_limit_per_key)
+    values (queue_name, per_key, rate, rate_per_key)
+    on conflict (name) do update
+    set max_concurrency_per_key =
+            case when 'per_key' = any (changed) then per_key else q.max_concurrency_per_key end,
+        rate_limit = case when 'rate' = any (changed) then rate else q.rate_limit end,
+        rate_limit_per_key =
+            case when 'rate_per_key' = any (changed) then rate_per_key else q.rate_limit_per_key end;
+    update horsies.queues q
+    set limits_set_by = left(coalesce(set_by, session_user), 200), limits_set_at = horsies.now()
+    where q.name = queue_name
+      and (q.max_concurrency_per_key, q.rate_limit::text, q.rate_limit_per_key::text)::text
+          is distinct from coalesce(before, (null::int, null::text, null::text)::text);
+    verdict := case when found then 'changed' else 'unchanged' end;
+    perform horsies.forget_queue(queue_name);
+    perform horsies.announce_wake() where verdict = 'changed';
+    return verdict;
+end
+$function$;

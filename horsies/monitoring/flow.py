@@ -1,0 +1,162 @@
+"""`FlowControl`: the methods of the broker that show and change limits of queues and of their keys at run time."""
+
+from horsies.codes import BrokerErrorCode
+from horsies.config.rates import RateLimit
+from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Runner, Unset
+from horsies.db.queries import flow as flow_queries
+from horsies.db.queries.flow import KeyStats, QueueLimits
+from horsies.producer.handle import BrokerOperationError, BrokerResult, unanswered
+from horsies.result import Err, Ok
+
+_MOST_KEYS = 1000
+_LONGEST_KEY = 200
+_MOST_PER_KEY = 2**31 - 1
+
+
+class FlowControl:
+    """Run-time control of queues and their keys. The settings are in the database, and stay when apps are deployed.
+
+    Methods whose name ends in ``_async`` do the same for asyncio.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+
+    def limit_queue(
+        self,
+        name: str,
+        *,
+        per_key: int | Unset | None = UNSET,
+        rate: RateLimit | Unset | None = UNSET,
+        rate_per_key: RateLimit | Unset | None = UNSET,
+        who: str | None = None,
+    ) -> BrokerResult[bool]:
+        """Set limits of a queue, in place of those that its app declares. Limits that are omitted stay as they are.
+
+        Args:
+            name: The queue.
+            per_key: How many tasks of one key run at the same time; None: as the app declares. The queue must be keyed.
+            rate: How many tasks of the queue start in a time; None: as the app declares.
+            rate_per_key: How many tasks of one key start in a time; None: as the app declares. The queue must be keyed.
+            who: Who sets them, for the record. Default: the user of the database.
+
+        Returns:
+            Whether this call changed a limit; an error with QUEUE_NOT_KEYED if the queue is not keyed.
+        """
+        return self.runner.run(_limit(name, per_key, rate, rate_per_key, who))
+
+    async def limit_queue_async(
+        self,
+        name: str,
+        *,
+        per_key: int | Unset | None = UNSET,
+        rate: RateLimit | Unset | None = UNSET,
+        rate_per_key: RateLimit | Unset | None = UNSET,
+        who: str | None = None,
+    ) -> BrokerResult[bool]:
+        """Like `limit_queue`, for asyncio."""
+        return await self.runner.run_async(_limit(name, per_key, rate, rate_per_key, who))
+
+    def get_queue_limits(self, name: str) -> BrokerResult[QueueLimits]:
+        """Return the limits of a queue that are in effect, and who has set them."""
+        return self.runner.run(_answered(flow_queries.queue_limits(name)))
+
+    async def get_queue_limits_async(self, name: str) -> BrokerResult[QueueLimits]:
+        """Like `get_queue_limits`, for asyncio."""
+        return await self.runner.run_async(_answered(flow_queries.queue_limits(name)))
+
+    def get_keys(self, queue: str, *, after: str | None = None, limit: int = 100) -> BrokerResult[list[KeyStats]]:
+        """Return the keys of a queue that have waiting or running tasks, a hold, or fewer tokens than they may have.
+
+        Args:
+            queue: The queue. A queue that is not keyed has no keys.
+            after: Continue after this key; None: begin with the first one.
+            limit: The largest number of keys, 1 to 1,000.
+        """
+        return self.runner.run(_keys(queue, after, limit))
+
+    async def get_keys_async(
+        self, queue: str, *, after: str | None = None, limit: int = 100
+    ) -> BrokerResult[list[KeyStats]]:
+        """Like `get_keys`, for asyncio."""
+        return await self.runner.run_async(_keys(queue, after, limit))
+
+    def pause_key(
+        self, queue: str, key: str, *, reason: str | None = None, who: str | None = None
+    ) -> BrokerResult[bool]:
+        """Pause a key of a queue in the whole cluster: none of its tasks starts, and running ones finish normally.
+
+        Args:
+            queue: The queue, which must be keyed.
+            key: The key; the empty string pauses the tasks that have none.
+            reason: Why, for `why` and the list of keys.
+            who: Who pauses it. Default: the user of the database.
+
+        Returns:
+            Whether this call paused it; an error with QUEUE_NOT_KEYED if the queue is not keyed.
+        """
+        return self.runner.run(_control(queue, key, "pause", who, reason))
+
+    async def pause_key_async(
+        self, queue: str, key: str, *, reason: str | None = None, who: str | None = None
+    ) -> BrokerResult[bool]:
+        """Like `pause_key`, for asyncio."""
+        return await self.runner.run_async(_control(queue, key, "pause", who, reason))
+
+    def resume_key(self, queue: str, key: str) -> BrokerResult[bool]:
+        """End a pause of a key, and a hold that a task has set because a service refused work.
+
+        Returns:
+            Whether anything held the key.
+        """
+        return self.runner.run(_control(queue, key, "resume", None, None))
+
+    async def resume_key_async(self, queue: str, key: str) -> BrokerResult[bool]:
+        """Like `resume_key`, for asyncio."""
+        return await self.runner.run_async(_control(queue, key, "resume", None, None))
+
+
+def _answered[R](call: Call[R]) -> Operation[BrokerResult[R]]:
+    try:
+        return Ok((yield call))
+    except CallFailedError as failure:
+        return unanswered(BrokerErrorCode.MONITORING_QUERY_FAILED, failure)
+
+
+def _refused(message: str) -> Err[BrokerOperationError]:
+    return Err(BrokerOperationError(BrokerErrorCode.MONITORING_QUERY_FAILED, message, retryable=False))
+
+
+def _changed(call: Call[str], queue: str) -> Operation[BrokerResult[bool]]:
+    answer = yield from _answered(call)
+    if isinstance(answer, Err):
+        return answer
+    if answer.value == "not keyed":
+        message = f"queue {queue!r} is not keyed by its app, so its keys have no limits and no pauses"
+        return Err(BrokerOperationError(BrokerErrorCode.QUEUE_NOT_KEYED, message, retryable=False))
+    return Ok(answer.value == "changed")
+
+
+def _limit(
+    name: str,
+    per_key: int | Unset | None,
+    rate: RateLimit | Unset | None,
+    rate_per_key: RateLimit | Unset | None,
+    who: str | None,
+) -> Operation[BrokerResult[bool]]:
+    if isinstance(per_key, int) and not 0 <= per_key <= _MOST_PER_KEY:
+        return _refused(f"per_key must be a whole number from 0 to {_MOST_PER_KEY:,}, got {per_key}")
+    call = flow_queries.limit_queue(name, per_key=per_key, rate=rate, rate_per_key=rate_per_key, who=who)
+    return (yield from _changed(call, name))
+
+
+def _control(queue: str, key: str, action: str, who: str | None, reason: str | None) -> Operation[BrokerResult[bool]]:
+    if len(key) > _LONGEST_KEY or "\0" in key:
+        return _refused(f"a key has at most {_LONGEST_KEY} characters, and no NUL")
+    return (yield from _changed(flow_queries.key_control(queue, key, action, who=who, reason=reason), queue))
+
+
+def _keys(queue: str, after: str | None, limit: int) -> Operation[BrokerResult[list[KeyStats]]]:
+    if not 1 <= limit <= _MOST_KEYS:
+        return _refused(f"limit must be a whole number from 1 to {_MOST_KEYS:,}, got {limit}")
+    return (yield from _answered(flow_queries.list_keys(queue, after, limit)))
