@@ -12,6 +12,7 @@ from horsies.db.queries.rows import (
     QueueStats,
     RerunnableRow,
     RerunVerdict,
+    SampleRow,
     TaskInfoRow,
     WaitingNameRow,
     Why,
@@ -187,6 +188,14 @@ def queue_control(name: str, action: str, cap: int | None = None) -> Call[bool]:
 def sample(keep_hours: float | None) -> Call[int]:
     """Compute the samples of the minutes that have ended; returns their number, 10 or more if there may be more."""
     return Call("select horsies.sample(%s::float8)", (keep_hours,), scalar)
+
+
+def throughput(  # noqa: PLR0913, PLR0917 - those of the server function
+    period_s: int, since: datetime, until: datetime, queue: str | None, name: str | None, limit: int
+) -> Call[list[SampleRow]]:
+    """Return samples, with the time that they cover, earliest first."""
+    sql = "select * from horsies.throughput(%s, %s::timestamptz, %s::timestamptz, %s, %s, %s)"
+    return Call(sql, (period_s, since, until, queue, name, limit), many(SampleRow))
 
 
 def why(task_id: UUID) -> Call[Why]:

@@ -35,6 +35,27 @@ class TaskInfoRow(NamedTuple):
     postponed: bytes | None
 
 
+class SampleRow(NamedTuple):
+    """A row of `horsies.throughput`. Without samples, all columns after ``clock`` are None."""
+
+    first_minute: datetime
+    sampled_until: datetime
+    clock: datetime
+    started_at: datetime
+    queue: str | None
+    task_name: str | None
+    completed: int
+    failed: int
+    cancelled: int
+    expired: int
+    retried: int
+    crashed: int
+    wait_buckets: list[int]
+    wait_counts: list[int]
+    run_buckets: list[int]
+    run_counts: list[int]
+
+
 class AttemptRow(NamedTuple):
     """A row of `horsies.task_attempts`."""
 
