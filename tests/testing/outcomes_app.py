@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any, cast
 
 import psycopg
@@ -130,3 +131,23 @@ def send_everything() -> int:
     nodes = [first, failing, both, skipped]
     app.workflow("mixed", nodes, output=both, definition_key="mixed.v1").start().unwrap()
     return len(sent) + 3
+
+
+def start_random_workflow(seed: int) -> None:
+    """Start a random graph of tasks, some of which fail."""
+    random = Random(seed)  # noqa: S311 # to be repeated
+    nodes: list[Any] = []
+    for number in range(random.randint(1, 9)):
+        before = random.sample(nodes, random.randint(0, min(number, 3)))
+        join = random.choice(["all", "all", "any", "quorum"]) if before else "all"
+        options: dict[str, Any] = {"waits_for": before, "node_id": f"n{number}", "join": join}
+        if join == "quorum":
+            options["min_success"] = random.randint(1, len(before))
+        elif join == "all" and before:
+            options["allow_failed_deps"] = random.random() < 0.3
+        if random.random() < 0.25:
+            nodes.append(TaskNode(fn=ends, kwargs={"how": "error"}, **options))
+        else:
+            nodes.append(TaskNode(fn=random.choice([value, value_async]), kwargs={"number": number}, **options))
+    name = f"random{seed}"
+    app.workflow(name, nodes, output=random.choice(nodes), definition_key=name).start().unwrap()
