@@ -20,6 +20,7 @@ import bench_tasks
 import bulk
 import crowd
 import floor
+import kit
 import psutil
 import psycopg
 import senders
@@ -56,6 +57,7 @@ class Size:
     lasting: int
     flows: int
     waiters: int
+    tests: int
 
 
 FULL = Size(
@@ -70,6 +72,7 @@ FULL = Size(
     lasting=50_000,
     flows=100,
     waiters=10_000,
+    tests=1_000,
 )
 QUICK = Size(
     runs=1,
@@ -83,6 +86,7 @@ QUICK = Size(
     lasting=500,
     flows=5,
     waiters=500,
+    tests=5,
 )
 
 
@@ -354,6 +358,7 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "outlier": outlier,
     "waiters": lambda url, size: waiters.waiters(url, size.runs, size.waiters),
     "imports": lambda _url, size: waits.imports(size.runs),
+    "kit": lambda _url, size: kit.tests(size.tests),
     "reload": lambda _url, size: waits.reload(size.runs),
     "flows": flows,
     "capped": capped,
