@@ -8,7 +8,7 @@ from horsies.cli.database import AS_JSON, ask
 from horsies.cli.flow import operator
 from horsies.cli.output import print_json, print_rows, say
 from horsies.cli.queues import app_with
-from horsies.db.queries.flow import KeyStats
+from horsies.db.queries.limits import KeyStats
 
 keys = typer.Typer(
     no_args_is_help=True,

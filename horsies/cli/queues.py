@@ -10,7 +10,7 @@ from horsies.cli.flow import operator, parse_cap, parse_rate, show_rate
 from horsies.cli.locate import locate
 from horsies.cli.output import print_facts, print_json, print_table, say
 from horsies.db.operations import UNSET
-from horsies.db.queries.flow import QueueLimits
+from horsies.db.queries.limits import QueueLimits
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.monitoring.broker import Broker
 from horsies.producer.handle import BrokerResult

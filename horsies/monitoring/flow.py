@@ -3,8 +3,8 @@
 from horsies.codes import BrokerErrorCode
 from horsies.config.rates import RateLimit
 from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Runner, Unset
-from horsies.db.queries import flow as flow_queries
-from horsies.db.queries.flow import KeyStats, QueueLimits
+from horsies.db.queries import limits as limit_queries
+from horsies.db.queries.limits import KeyStats, QueueLimits
 from horsies.producer.handle import BrokerOperationError, BrokerResult, unanswered
 from horsies.result import Err, Ok
 
@@ -59,11 +59,11 @@ class FlowControl:
 
     def get_queue_limits(self, name: str) -> BrokerResult[QueueLimits]:
         """Return the limits of a queue that are in effect, and who has set them."""
-        return self.runner.run(_answered(flow_queries.queue_limits(name)))
+        return self.runner.run(_answered(limit_queries.queue_limits(name)))
 
     async def get_queue_limits_async(self, name: str) -> BrokerResult[QueueLimits]:
         """Like `get_queue_limits`, for asyncio."""
-        return await self.runner.run_async(_answered(flow_queries.queue_limits(name)))
+        return await self.runner.run_async(_answered(limit_queries.queue_limits(name)))
 
     def get_keys(self, queue: str, *, after: str | None = None, limit: int = 100) -> BrokerResult[list[KeyStats]]:
         """Return the keys of a queue that have waiting or running tasks, a hold, or fewer tokens than they may have.
@@ -146,17 +146,17 @@ def _limit(
 ) -> Operation[BrokerResult[bool]]:
     if isinstance(per_key, int) and not 0 <= per_key <= _MOST_PER_KEY:
         return _refused(f"per_key must be a whole number from 0 to {_MOST_PER_KEY:,}, got {per_key}")
-    call = flow_queries.limit_queue(name, per_key=per_key, rate=rate, rate_per_key=rate_per_key, who=who)
+    call = limit_queries.limit_queue(name, per_key=per_key, rate=rate, rate_per_key=rate_per_key, who=who)
     return (yield from _changed(call, name))
 
 
 def _control(queue: str, key: str, action: str, who: str | None, reason: str | None) -> Operation[BrokerResult[bool]]:
     if len(key) > _LONGEST_KEY or "\0" in key:
         return _refused(f"a key has at most {_LONGEST_KEY} characters, and no NUL")
-    return (yield from _changed(flow_queries.key_control(queue, key, action, who=who, reason=reason), queue))
+    return (yield from _changed(limit_queries.key_control(queue, key, action, who=who, reason=reason), queue))
 
 
 def _keys(queue: str, after: str | None, limit: int) -> Operation[BrokerResult[list[KeyStats]]]:
     if not 1 <= limit <= _MOST_KEYS:
         return _refused(f"limit must be a whole number from 1 to {_MOST_KEYS:,}, got {limit}")
-    return (yield from _answered(flow_queries.list_keys(queue, after, limit)))
+    return (yield from _answered(limit_queries.list_keys(queue, after, limit)))

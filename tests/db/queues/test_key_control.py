@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from horsies.db.queries import flow as flow_queries
+from horsies.db.queries import limits as limit_queries
 from tests.support.sessions import NOON, NotificationListener, Session, call, column, freeze_clock, scalar
 
 
@@ -17,7 +17,7 @@ def keyed(db: Session) -> None:
 
 
 def control(db: Session, action: str, key: str = "a", *, queue: str = "q", who: str | None = "ada@host") -> str:
-    return call(db, flow_queries.key_control(queue, key, action, who=who, reason="overdue"))
+    return call(db, limit_queries.key_control(queue, key, action, who=who, reason="overdue"))
 
 
 def holds(db: Session) -> list[tuple[Any, ...]]:

@@ -4,8 +4,8 @@ import pytest
 
 from horsies.config.rates import RateLimit
 from horsies.db.operations import UNSET, Unset
-from horsies.db.queries import flow as flow_queries
-from horsies.db.queries.flow import QueueLimits
+from horsies.db.queries import limits as limit_queries
+from horsies.db.queries.limits import QueueLimits
 from tests.support.sessions import (
     NOON,
     InBackground,
@@ -40,11 +40,11 @@ def limit(
     rate_per_key: RateLimit | Unset | None = UNSET,
     who: str | None = "ada@host",
 ) -> str:
-    return call(db, flow_queries.limit_queue(name, per_key=per_key, rate=rate, rate_per_key=rate_per_key, who=who))
+    return call(db, limit_queries.limit_queue(name, per_key=per_key, rate=rate, rate_per_key=rate_per_key, who=who))
 
 
 def limits(db: Session, name: str) -> QueueLimits:
-    return call(db, flow_queries.queue_limits(name))
+    return call(db, limit_queries.queue_limits(name))
 
 
 def test_limits_replace_the_declared_ones_until_they_are_restored(db: Session, keyed: str) -> None:

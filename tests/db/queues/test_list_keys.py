@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from horsies.config.rates import RateLimit
-from horsies.db.queries import flow as flow_queries
-from horsies.db.queries.flow import KeyStats
+from horsies.db.queries import limits as limit_queries
+from horsies.db.queries.limits import KeyStats
 from tests.support.factories import DrivenWorker, request, send
 from tests.support.sessions import NOON, Session, call, freeze_clock
 
@@ -23,7 +23,7 @@ def keyed(db: Session) -> None:
 
 
 def keys(db: Session, *, queue: str = "q", after: str | None = None, limit: int = 100) -> list[KeyStats]:
-    return call(db, flow_queries.list_keys(queue, after, limit))
+    return call(db, limit_queries.list_keys(queue, after, limit))
 
 
 def wait_in_turns(db: Session, *given: str | None, priority: int = 100) -> None:

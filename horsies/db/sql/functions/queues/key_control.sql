@@ -2,7 +2,7 @@
 -- tasks without one. Claimed tasks are not affected. A resume also ends a hold that a task has set because a service
 -- refused work (`postpone`). Returns 'changed', 'unchanged' or 'not keyed'.
 -- Locks: a pause: those of `hold`. A resume: the rows of its holds.
--- Called by: queries/flow.py.
+-- Called by: queries/limits.py.
 -- Granted to: operator.
 create function horsies.key_control(queue_name text, wanted_key text, action text, set_by text, reason text)
 returns text

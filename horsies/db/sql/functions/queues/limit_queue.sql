@@ -3,7 +3,7 @@
 -- those to change, 'per_key', 'rate' or 'rate_per_key'; null removes the value that was set. Records who has done it,
 -- and when. Returns 'changed', 'unchanged', or 'not keyed': limits of keys need a queue whose app declares keys.
 -- Locks: the lock of the queue, so that a claim applies the old limits or the new ones; then the queue's row.
--- Called by: queries/flow.py.
+-- Called by: queries/limits.py.
 -- Granted to: operator.
 create function horsies.limit_queue(
     queue_name text, changed text[], per_key int, rate json, rate_per_key json, set_by text

@@ -8,7 +8,7 @@
 -- Each source is walked by a loose index scan with `most` probes, so the call is bounded however many tasks wait.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
--- Called by: queries/flow.py.
+-- Called by: queries/limits.py.
 -- Granted to: viewer, operator.
 create function horsies.list_keys(queue_name text, after_key text, most int, most_tasks int) returns table (
     key text, waiting int, in_flight int, cap int, tokens int, held_by text, held_until timestamptz, who text,

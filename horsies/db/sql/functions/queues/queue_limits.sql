@@ -1,7 +1,7 @@
 -- Purpose: Return the limits of a queue that are in effect, and for each whether it was set at run time; also whether
 -- the queue is keyed, and who has set a limit at run time, and when. No row: nothing is declared and nothing was set.
 -- Locks: none.
--- Called by: queries/flow.py.
+-- Called by: queries/limits.py.
 -- Granted to: viewer, operator.
 create function horsies.queue_limits(queue_name text) returns table (
     is_keyed boolean, per_key int, per_key_is_set boolean, rate json, rate_is_set boolean, rate_per_key json,
