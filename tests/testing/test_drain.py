@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from horsies import OutcomeCode, TaskNode
+from horsies import AppConfig, Horsies, OutcomeCode, PostgresConfig, TaskError, TaskNode, TaskResult
 from horsies.testing import (
     DrainLimitError,
     DrainRefusedError,
@@ -164,6 +164,35 @@ def test_other_threads_use_the_database_of_the_test(queue: TestQueue) -> None:
     thread.start()
     thread.join()
     queue.assert_sent(add, 5)
+
+
+def test_the_schema_of_the_app_is_made_in_the_database_of_the_test(database_url: str) -> None:
+    other = Horsies(AppConfig(broker=PostgresConfig(database_url=shop.NOWHERE, schema="another one")))
+
+    @other.task("one")
+    def one() -> TaskResult[int, TaskError]:
+        return TaskResult(ok=1)
+
+    with TestQueue(other, database_url=database_url) as queue:
+        assert queue.run(one).unwrap() == 1
+        queue.advance("1 day")
+        assert queue.run(one).unwrap() == 1
+        queue.assert_sent(one, count=2)
+
+
+def test_a_breakpoint_stops_the_time(queue: TestQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.breakpointhook", lambda: None)
+    monkeypatch.setattr(shop, "threading", _BreaksWhileWaiting)
+    assert queue.run(slow, 0.2).is_ok()
+
+
+class _BreaksWhileWaiting:
+    """Reaches a breakpoint in place of waiting for an event."""
+
+    class Event:
+        def wait(self, seconds: float) -> None:
+            breakpoint()  # noqa: T100
+            threading.Event().wait(seconds)
 
 
 def test_the_app_gets_its_own_database_back(database_url: str) -> None:

@@ -1,5 +1,6 @@
 """`crash`, `disconnect` and `worker`."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import pytest
 
 from horsies import OperationalErrorCode, TaskSendErrorCode
 from horsies.testing import TestQueue
-from horsies.testing.faults import CRASH_POINTS, CrashPoint
+from horsies.testing.faults import CRASH_POINTS, CrashPoint, DisconnectPoint
 from tests.testing import shop
-from tests.testing.shop import add, charge, charge_once, write_pid
+from tests.testing.shop import add, app, charge, charge_once, write_pid
 
 
 @pytest.fixture
@@ -60,13 +61,23 @@ def test_other_tasks_are_not_lost(queue: TestQueue) -> None:
 
 
 @pytest.mark.parametrize(("at", "sent"), [("before", 0), ("after", 1)])
-def test_a_lost_connection_fails_the_next_send(queue: TestQueue, at: str, sent: int) -> None:
-    queue.disconnect(at)  # type: ignore[arg-type]
+def test_a_lost_connection_fails_the_next_send(queue: TestQueue, at: DisconnectPoint, sent: int) -> None:
+    queue.disconnect(at)
     failed = add.send(1).unwrap_err()
     assert (failed.code, failed.retryable) == (TaskSendErrorCode.ENQUEUE_FAILED, True)
     queue.assert_sent(add, 1, count=sent)
     add.retry_send(failed).unwrap()
     queue.assert_sent(add, 1)
+
+
+@pytest.mark.parametrize(("at", "sent"), [("before", 0), ("after", 2)])
+def test_a_lost_connection_fails_many_sends_at_once(queue: TestQueue, at: DisconnectPoint, sent: int) -> None:
+    queue.disconnect(at)
+    failed = asyncio.run(app.send_many_async([add.args(1), add.args(2)])).unwrap_err()
+    assert failed.retryable
+    assert len(queue.sent(add)) == sent
+    app.retry_send_many(failed).unwrap()
+    assert len(queue.sent(add)) == 2
 
 
 @pytest.mark.timeout(120)
