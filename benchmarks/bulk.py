@@ -34,7 +34,7 @@ def bulk(url: str, runs: int, count: int) -> None:
 def _send(connection: psycopg.Connection, count: int) -> float:
     connection.execute(b"truncate horsies.tasks")
     start = time.perf_counter()
-    handles = bench_tasks.noop.send_many((number,) for number in range(count)).unwrap()
+    handles = bench_tasks.noop.send_many([(number,) for number in range(count)]).unwrap()
     taken = time.perf_counter() - start
     assert len(handles) == count
     return taken

@@ -78,7 +78,7 @@ def peer(url: str) -> Generator[Peer]:
 
 
 async def send_many(count: int) -> None:
-    handles = await bench_tasks.noop.send_many_async((number,) for number in range(count))
+    handles = await bench_tasks.noop.send_many_async([(number,) for number in range(count)])
     assert len(handles.unwrap()) == count
 
 
