@@ -145,6 +145,32 @@ def test_all_pages_together_are_the_whole_list_also_with_a_bound(db: Session, lo
     assert listed == expected
 
 
+def insert_ended(db: Session, count: int) -> None:
+    """Insert ended tasks, one each minute before now; the last one has another name."""
+    db.execute(
+        "insert into horsies.history (id, task_name, queue, priority, args, status, result, run_at, attempt, sent_at,"
+        " finished_at, fingerprint) select (%s || lpad(to_hex(n), 12, '0'))::uuid, case n when 1 then 'rare' else 'add'"
+        " end, 'default', 100, '{}', 'COMPLETED', '1', now(), 1, now(), now() - n * interval '1 minute', 'x'"
+        " from generate_series(1, %s) as n",
+        (str(numbered_id(0))[:24], count),
+    )
+
+
+def test_a_list_that_is_full_early_reads_little(db: Session) -> None:
+    insert_ended(db, 6000)
+    latest = [numbered_id(6000 - n) for n in range(10)]
+    reads = (
+        "select sum(pg_stat_get_xact_tuples_returned(c.oid))::int from pg_class c"
+        " where c.relnamespace = 'horsies'::regnamespace and c.relname like 'history%' and c.relkind = 'i'"
+    )
+    with db.transaction(force_rollback=True):
+        [(before,)] = db.execute(reads).fetchall()
+        assert page(db, "status:completed")[0] == latest
+        [(after,)] = db.execute(reads).fetchall()
+    assert after - before < 2500
+    assert page(db, "task:rare") == ([numbered_id(1)], None, False), "a rare task is searched for further back"
+
+
 def test_history_is_not_read_in_full(db: Session) -> None:
     db.execute(
         "insert into horsies.history (id, task_name, queue, priority, args, status, result, run_at, attempt, sent_at,"

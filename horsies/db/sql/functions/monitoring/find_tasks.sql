@@ -47,68 +47,74 @@ declare
     with_ended constant boolean := not no_statuses @> ended and (statuses = '{}' or statuses && ended);
     cut uuid;
     found_ids uuid[];
+    window_size int;
 begin
-    with living as materialized (
-        select t.id, t.status, t.queue, t.task_name, t.worker_id, t.task_key, t.workflow_id, t.root_id, t.sent_at
-        from horsies.tasks t
-        where with_live and (before is null or t.id < before) and only_ids = '{}'
-        order by t.id desc limit looked_at
-    ),
-    late as materialized (
-        select h.id, h.status, h.queue, h.task_name, h.error_code, h.worker_hostname, h.worker_process_name,
-               h.task_key, h.workflow_id, h.root_id, h.finished_at
-        from horsies.history h
-        where with_ended and (before is null or h.id < before) and only_ids = '{}'
-          and h.finished_at >= first_moment and h.finished_at < end_moment
-        order by h.id desc limit looked_at
-    ),
-    candidate (id, status, queue, task_name, error_code, host, process, task_key, workflow_id, root_id, at) as (
-        select l.id, l.status, l.queue, l.task_name, null, w.hostname, w.process_name, l.task_key, l.workflow_id,
-               l.root_id, l.sent_at
-        from living l left join horsies.workers w on w.id = l.worker_id
-        union all
-        select late.* from late
-        union all
-        select t.id, t.status, t.queue, t.task_name, null, w.hostname, w.process_name, t.task_key, t.workflow_id,
-               t.root_id, t.sent_at
-        from horsies.tasks t left join horsies.workers w on w.id = t.worker_id
-        where t.id = any (only_ids) and (before is null or t.id < before)
-        union all
-        select h.id, h.status, h.queue, h.task_name, h.error_code, h.worker_hostname, h.worker_process_name,
-               h.task_key, h.workflow_id, h.root_id, h.finished_at
-        from unnest(only_ids) as given (id) cross join lateral horsies.find_ended(given.id) h
-        where before is null or h.id < before
-    ),
-    edge as (
-        select greatest(
-            case when (select count(*) from living) >= looked_at then (select l.id from living l order by l.id limit 1)
-            end,
-            case when (select count(*) from late) >= looked_at then (select l.id from late l order by l.id limit 1)
-            end) as id
-    ),
-    matching as (
-        select distinct c.id from candidate c
-        where c.at >= since and c.at < until
-          and (statuses = '{}' or c.status = any (statuses)) and c.status <> all (no_statuses)
-          and (queues = '{}' or c.queue like any (queues)) and not c.queue like any (no_queues)
-          and (names = '{}' or c.task_name like any (names)) and not c.task_name like any (no_names)
-          and (codes = '{}' or c.error_code like any (codes))
-          and (no_codes = '{}' or not coalesce(c.error_code, '') like any (no_codes))
-          and (hosts = '{}' or c.host like any (hosts) or c.process like any (hosts))
-          and (no_hosts = '{}' or not coalesce(c.host, '') like any (no_hosts)
-               and not coalesce(c.process, '') like any (no_hosts))
-          and (keys = '{}' or c.task_key like any (keys))
-          and (no_keys = '{}' or not coalesce(c.task_key, '') like any (no_keys))
-          and (runs = '{}' or c.workflow_id = any (runs) or c.root_id = any (runs))
-          and (no_runs = '{}' or c.workflow_id is null
-               or c.workflow_id <> all (no_runs) and c.root_id <> all (no_runs))
-          and c.id <> all (no_ids)
-        order by c.id desc
-    )
-    select (select e.id from edge e),
-           array(select m.id from matching m cross join edge e where e.id is null or m.id >= e.id
-                 order by m.id desc limit most::bigint + 1)
-    into cut, found_ids;
+    -- Most lists are full after a few rows, so a small number of tasks is searched first.
+    foreach window_size in array array[least(looked_at, greatest(most, 2000)), looked_at] loop
+        with living as materialized (
+            select t.id, t.status, t.queue, t.task_name, t.worker_id, t.task_key, t.workflow_id, t.root_id, t.sent_at
+            from horsies.tasks t
+            where with_live and (before is null or t.id < before) and only_ids = '{}'
+            order by t.id desc limit window_size
+        ),
+        late as materialized (
+            select h.id, h.status, h.queue, h.task_name, h.error_code, h.worker_hostname, h.worker_process_name,
+                   h.task_key, h.workflow_id, h.root_id, h.finished_at
+            from horsies.history h
+            where with_ended and (before is null or h.id < before) and only_ids = '{}'
+              and h.finished_at >= first_moment and h.finished_at < end_moment
+            order by h.id desc limit window_size
+        ),
+        candidate (id, status, queue, task_name, error_code, host, process, task_key, workflow_id, root_id, at) as (
+            select l.id, l.status, l.queue, l.task_name, null, w.hostname, w.process_name, l.task_key, l.workflow_id,
+                   l.root_id, l.sent_at
+            from living l left join horsies.workers w on w.id = l.worker_id
+            union all
+            select late.* from late
+            union all
+            select t.id, t.status, t.queue, t.task_name, null, w.hostname, w.process_name, t.task_key, t.workflow_id,
+                   t.root_id, t.sent_at
+            from horsies.tasks t left join horsies.workers w on w.id = t.worker_id
+            where t.id = any (only_ids) and (before is null or t.id < before)
+            union all
+            select h.id, h.status, h.queue, h.task_name, h.error_code, h.worker_hostname, h.worker_process_name,
+                   h.task_key, h.workflow_id, h.root_id, h.finished_at
+            from unnest(only_ids) as given (id) cross join lateral horsies.find_ended(given.id) h
+            where before is null or h.id < before
+        ),
+        edge as (
+            select greatest(
+                case when (select count(*) from living) >= window_size
+                     then (select l.id from living l order by l.id limit 1)
+                end,
+                case when (select count(*) from late) >= window_size
+                     then (select l.id from late l order by l.id limit 1) end) as id
+        ),
+        matching as (
+            select distinct c.id from candidate c
+            where c.at >= since and c.at < until
+              and (statuses = '{}' or c.status = any (statuses)) and c.status <> all (no_statuses)
+              and (queues = '{}' or c.queue like any (queues)) and not c.queue like any (no_queues)
+              and (names = '{}' or c.task_name like any (names)) and not c.task_name like any (no_names)
+              and (codes = '{}' or c.error_code like any (codes))
+              and (no_codes = '{}' or not coalesce(c.error_code, '') like any (no_codes))
+              and (hosts = '{}' or c.host like any (hosts) or c.process like any (hosts))
+              and (no_hosts = '{}' or not coalesce(c.host, '') like any (no_hosts)
+                   and not coalesce(c.process, '') like any (no_hosts))
+              and (keys = '{}' or c.task_key like any (keys))
+              and (no_keys = '{}' or not coalesce(c.task_key, '') like any (no_keys))
+              and (runs = '{}' or c.workflow_id = any (runs) or c.root_id = any (runs))
+              and (no_runs = '{}' or c.workflow_id is null
+                   or c.workflow_id <> all (no_runs) and c.root_id <> all (no_runs))
+              and c.id <> all (no_ids)
+            order by c.id desc
+        )
+        select (select e.id from edge e),
+               array(select m.id from matching m cross join edge e where e.id is null or m.id >= e.id
+                     order by m.id desc limit most::bigint + 1)
+        into cut, found_ids;
+        exit when cut is null or cardinality(found_ids) > most;
+    end loop;
     is_cut := cut is not null and cardinality(found_ids) <= most;
     ids := found_ids[:most];
     next_before := case when cardinality(found_ids) > most then found_ids[most] when is_cut then cut end;
