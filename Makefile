@@ -11,6 +11,9 @@ IN_ODD_ENVIRONMENT := $(addprefix tests/e2e/test_,$(addsuffix .py,outcomes cance
 	scheduler cli_schedules queues looking maintenance heartbeats read_only_default)) \
 	--deselect tests/e2e/test_scheduler.py::test_ten_days_of_schedulers_that_are_killed_and_stopped_at_random
 
+# What runs once more through a PgBouncer, in each of its modes.
+THROUGH_POOLER := $(addprefix tests/producer/test_,$(addsuffix .py,get sending pooler))
+
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NODE_NO_WARNINGS := 1
 export NO_MKDOCS_2_WARNING := 1
@@ -30,6 +33,8 @@ test: export HORSIES_TEST_SITE := build/site
 test: lint types docs ## Run everything that CI runs; PYTEST_ARGS="-k name" narrows the tests
 	@$(BIN)/python -m tests.support.versions 12 -- -q $(PYTEST_ARGS) --ignore tests/db/test_workflow_oracle.py tests/db tests/e2e/test_outcomes.py tests/e2e/test_odd_names.py
 	@$(ODD_ENVIRONMENT) $(BIN)/python -m pytest -q $(PYTEST_ARGS) $(IN_ODD_ENVIRONMENT)
+	@HORSIES_TEST_POOLER=session $(BIN)/python -m pytest -q $(PYTEST_ARGS) $(THROUGH_POOLER)
+	@HORSIES_TEST_POOLER=transaction $(BIN)/python -m pytest -q $(PYTEST_ARGS) $(THROUGH_POOLER)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-postgres-versions: setup ## Run the tests of the database, producers and workers on PostgreSQL 12, 15 and 18

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import server as servers
 from tests.support.databases import migrated_template, new_database
+from tests.support.pooler import pooled_variables, pooler_of_run
 from tests.support.proxy import Proxy
 from tests.support.server import Server, database_name, running_server, with_database
 from tests.support.workers import WorkerProcess
@@ -44,7 +45,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """Yield the server of this run."""
-    with running_server() as running:
+    with running_server() as running, pooler_of_run(running):
         yield running
 
 
@@ -94,7 +95,7 @@ def start_worker(database_url: str, tmp_path: Path) -> Iterator[StartWorker]:
     with ExitStack() as stack:
 
         def start(app: str, *args: str, env: Mapping[str, str] | None = None) -> WorkerProcess:
-            full = {"HORSIES_DATABASE_URL": database_url, **(env or {})}
+            full = {**pooled_variables(database_url), **(env or {})}
             worker = WorkerProcess(["worker", app, *args], tmp_path, full)
             stack.callback(worker.assert_gone)
             stack.callback(worker.kill_all)

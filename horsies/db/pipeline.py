@@ -238,6 +238,7 @@ def _run_pipeline(
             replies.append((yield from _receive_group(pgconn, adapt, group)))
         except _GroupError as failure:
             if not group.only_notifies:
+                yield from _skip_groups(pgconn, adapt, sent[number + 1 :])
                 raise call_failed(failure.error, failure.call) from failure.error
             failed_notice = failure.error
             replies.append([])
@@ -321,6 +322,18 @@ def _receive_group(pgconn: PGconn, adapt: TransformerType, group: _Sent) -> PQGe
         raise failure
     replies = [call.decode(found) for call, found in zip(group.calls, rows, strict=True)]
     return replies[group.settings :]
+
+
+def _skip_groups(pgconn: PGconn, adapt: TransformerType, groups: Sequence[_Sent]) -> PQGen[None]:
+    """Receive the replies to the groups after a failed one, before its error is raised and the connection is closed.
+
+    PgBouncer (1.18, in session mode) takes a session for idle between two transactions of a pipeline. If its client
+    leaves then, the next client of the session receives the replies that are still to come as those to its own calls.
+    """
+    with suppress(psycopg.OperationalError):  # the connection was lost
+        for group in groups:
+            with suppress(_GroupError):
+                yield from _receive_group(pgconn, adapt, group)
 
 
 def _advance_notification_queue(pgconn: PGconn) -> PQGen[None]:

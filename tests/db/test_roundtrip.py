@@ -49,6 +49,20 @@ def test_an_error_undoes_its_own_transaction_and_closes_the_connection(database_
     assert column(db, "select id from horsies.tasks") == [kept.task_id]
 
 
+def test_an_error_is_raised_after_all_replies_have_arrived(database_url: str, db: Session) -> None:
+    """Behind PgBouncer, the next client of the session would receive the replies that are still to come."""
+    made = database(database_url)
+    later = request()
+    with made.connect() as connection:
+        groups = (
+            [rows("select 1 / %s::int", 0)],
+            [rows("select pg_sleep(%s)", 0.3), task_queries.enqueue(later, replay=False)],
+        )
+        with pytest.raises(CallFailedError, match="division by zero"):
+            round_trip(made, connection, *groups)
+    assert column(db, "select id from horsies.tasks") == [later.task_id]
+
+
 def test_a_notice_that_fails_fails_nothing_else(
     database_url: str, db: Session, caplog: pytest.LogCaptureFixture
 ) -> None:

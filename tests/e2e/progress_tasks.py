@@ -10,6 +10,7 @@ app = Horsies(
     AppConfig(
         broker=PostgresConfig(
             database_url=os.environ.get("HORSIES_DATABASE_URL"),
+            pgbouncer_transaction_mode=os.environ.get("TEST_POOL_MODE") == "transaction",
             schema=os.environ.get("HORSIES_TEST_SCHEMA", "horsies"),
         )
     )

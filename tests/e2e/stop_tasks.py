@@ -10,7 +10,14 @@ from pathlib import Path
 
 from horsies import AppConfig, Horsies, PostgresConfig, RetryPolicy, TaskError, TaskResult, current_task
 
-app = Horsies(AppConfig(broker=PostgresConfig(database_url=os.environ.get("HORSIES_DATABASE_URL"))))
+app = Horsies(
+    AppConfig(
+        broker=PostgresConfig(
+            database_url=os.environ.get("HORSIES_DATABASE_URL"),
+            pgbouncer_transaction_mode=os.environ.get("TEST_POOL_MODE") == "transaction",
+        )
+    )
+)
 
 AGAIN = RetryPolicy.fixed([0.1], auto_retry_for=["TASK_TIMEOUT"], jitter=False)
 FOREVER_S = 600.0

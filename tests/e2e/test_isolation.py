@@ -12,7 +12,8 @@ import pytest
 
 from horsies import OutcomeCode, TaskHandle, TaskStatus
 from horsies.codes import OperationalErrorCode
-from tests.support.environment import URL_VARIABLE, Environment, load_tasks
+from tests.support.environment import Environment, load_tasks
+from tests.support.pooler import pooled_variables
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess, lives
 
@@ -27,7 +28,7 @@ HOW = pytest.mark.parametrize("how", ["--concurrency=1", "--concurrency=3"])
 def stage(environment: Environment) -> Iterator[Environment]:
     """Yield an environment with the tasks of ``stop_tasks``."""
     shutil.copy(TASKS, environment.folder)
-    environment.tasks = load_tasks(environment.folder / TASKS.name, {URL_VARIABLE: environment.url})
+    environment.tasks = load_tasks(environment.folder / TASKS.name, pooled_variables(environment.url))
     yield environment
     environment.tasks.app.close()
 

@@ -69,7 +69,7 @@ def test_tasks_run_retry_send_and_drain(pooled: Pooled) -> None:
 @pytest.mark.timeout(120)
 def test_transaction_mode_without_the_setting_is_recognised(tcp_database_url: str, tmp_path: Path) -> None:
     with (
-        running_pgbouncer(tcp_database_url, "transaction", pool_size=1) as pooler,
+        running_pgbouncer(tcp_database_url, "transaction", pool_size=1, knows_prepared_statements=False) as pooler,
         new_environment(tcp_database_url, tmp_path) as environment,
     ):
         wrong = {URL_VARIABLE: pooler.url(tcp_database_url)}

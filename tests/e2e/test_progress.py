@@ -8,7 +8,8 @@ import pytest
 
 from horsies import TaskHandle, TaskInfo
 from tests.conftest import StartWorker
-from tests.support.environment import URL_VARIABLE, load_tasks
+from tests.support.environment import load_tasks
+from tests.support.pooler import pooled_variables
 from tests.support.waiting import wait_until
 
 TASKS = Path(__file__).with_name("progress_tasks.py")
@@ -25,7 +26,7 @@ def info_of(handle: TaskHandle[Any]) -> TaskInfo:
 def test_progress_of_many_tasks(how: str, database_url: str, tmp_path: Path, start_worker: StartWorker) -> None:
     shutil.copy(TASKS, tmp_path)
     worker = start_worker("progress_tasks:app", how)
-    tasks = load_tasks(tmp_path / TASKS.name, {URL_VARIABLE: database_url})
+    tasks = load_tasks(tmp_path / TASKS.name, pooled_variables(database_url))
     try:
         handles = [task.send(STEPS).unwrap() for task in (tasks.work, tasks.work_async) for _ in range(5)]
         for handle in handles:

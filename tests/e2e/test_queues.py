@@ -18,8 +18,9 @@ from uuid import UUID
 import pytest
 
 from horsies import TaskHandle
-from tests.support.environment import URL_VARIABLE, load_tasks
+from tests.support.environment import load_tasks
 from tests.support.factories import cap_queue, pause_queue
+from tests.support.pooler import pooled_variables
 from tests.support.sessions import Session, open_session, scalar
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
@@ -38,7 +39,7 @@ class Stage:
         self.folder, self._url, self._stack = folder, url, stack
         self.ledger_file = folder / "ledger"
         self.session: Session = stack.enter_context(open_session(url))
-        self.env: dict[str, str] = {URL_VARIABLE: url, "TEST_LEDGER": str(self.ledger_file)}
+        self.env: dict[str, str] = {**pooled_variables(url), "TEST_LEDGER": str(self.ledger_file)}
 
     def set(self, caps: dict[str, int | None] | None = None, **config: Any) -> ModuleType:
         """Set the configuration of the app; return the producer's copy of its module."""

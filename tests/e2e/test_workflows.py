@@ -32,6 +32,7 @@ from horsies import (
 )
 from tests.conftest import StartWorker
 from tests.support.environment import load_tasks
+from tests.support.pooler import pooled_variables
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 
@@ -44,7 +45,7 @@ def flows(database_url: str, tmp_path: Path) -> Iterator[ModuleType]:
     """Return the producer's copy of the app. The copy of the worker is in ``tmp_path``."""
     text = TASKS.read_text().replace('.v1"', f'.{tmp_path.name}"')  # keys are unique in this process
     (tmp_path / TASKS.name).write_text(text)
-    module = load_tasks(tmp_path / TASKS.name, {"HORSIES_DATABASE_URL": database_url})
+    module = load_tasks(tmp_path / TASKS.name, pooled_variables(database_url))
     yield module
     module.app.close()
 

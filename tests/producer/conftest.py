@@ -10,7 +10,9 @@ import pytest
 
 from horsies import PostgresConfig, TaskError, TaskHandle, TaskResult
 from tests.producer.shop import Do, Hand, Shop
+from tests.support import pooler
 from tests.support.callers import AWAITED, BLOCKING, OLDEST_FOR_DJANGO, Caller
+from tests.support.pooler import pooled_config
 from tests.support.sessions import Session, column, open_session
 from tests.support.waiting import wait_until
 
@@ -52,6 +54,8 @@ def db(database_url: str) -> Iterator[Session]:
     """Yield a session of the test's database. At the end, no app may have a connection to it."""
     with open_session(database_url) as session:
         yield session
+        if pooler.MODE is not None:
+            return  # the sessions are those of PgBouncer
         wait_until(lambda: not connections(session), 5, lambda: f"the end of backends {connections(session)}")
 
 
@@ -71,7 +75,8 @@ def new_shop(database_url: str, db: Session) -> Iterator[NewShop]:
     shops: list[Shop] = []
 
     def new_shop(url: str | None = None, broker: PostgresConfig | None = None, **config: Any) -> Shop:
-        shops.append(Shop(broker or PostgresConfig(database_url=url or database_url), **config))
+        default = pooled_config(database_url) if url is None else PostgresConfig(database_url=url)
+        shops.append(Shop(broker or default, **config))
         return shops[-1]
 
     yield new_shop

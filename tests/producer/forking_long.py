@@ -37,7 +37,8 @@ def main() -> None:
     handle = shop.add.send(1).unwrap()
     runner = asyncio.Runner()
     runner.run(handle.info_async())
-    handle.get(timeout_ms=10)
+    while len(sockets()) < 3:  # idle in both pools, and listening
+        handle.get(timeout_ms=100)
     sending = threading.Thread(target=lambda: shop.add.send_many(items()).unwrap())
     sending.start()
     in_transaction.wait()

@@ -89,6 +89,7 @@ class Do:
 def run_in[R](loop: str, coroutine: Coroutine[Any, Any, R]) -> R:
     """Run a coroutine on a new event loop of ``LOOPS``, and close the loop."""
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.get_loop().slow_callback_duration = 60.0  # in debug mode, a slow machine is not worth a message
         return runner.run(coroutine)
 
 

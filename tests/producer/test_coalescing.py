@@ -13,6 +13,7 @@ from tests.producer.conftest import NewShop, blocked, locked_out
 from tests.producer.shop import Do, Hand, Shop, task_id
 from tests.producer.test_frozen_server import frozen, idle
 from tests.support.factories import done
+from tests.support.pooler import counts_sessions
 from tests.support.proxy import Proxy
 from tests.support.sessions import Session, column, scalar
 from tests.support.waiting import wait_until
@@ -138,6 +139,7 @@ def test_a_cancelled_sender_leaves_the_others_alone(do: Do, shop: Shop, db: Sess
     assert len(stored) == 3 + 11, "the send that was cancelled in the queue was not made"
 
 
+@counts_sessions
 def test_stuck_connections_hold_up_no_later_send(
     do: Do, shop: Shop, db: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

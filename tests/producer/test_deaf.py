@@ -13,6 +13,7 @@ import pytest
 from horsies import RetrievalCode
 from tests.producer.conftest import BeginWait, NewShop, listeners
 from tests.producer.shop import OFTEN, RARELY, Hand, Shop
+from tests.support.pooler import counts_sessions
 from tests.support.sessions import Session, column
 from tests.support.waiting import wait_until
 
@@ -65,6 +66,7 @@ def no_threads() -> Generator[None]:
         threading.stack_size(before)
 
 
+@counts_sessions
 def test_garbage_in_notices_is_ignored(begin_wait: BeginWait, new_shop: NewShop, hand: Hand, db: Session) -> None:
     shop = new_shop(resilience=RARELY)
     wait = begin_wait(shop)

@@ -14,6 +14,7 @@ import pytest
 from horsies import PostgresConfig, RetrievalCode, TaskHandle
 from tests.producer.conftest import NewShop, connections, listeners
 from tests.producer.shop import LOOPS, RARELY, Hand, Shop, run_in
+from tests.support.pooler import counts_sessions
 from tests.support.proxy import Proxy
 from tests.support.sessions import Session, column
 from tests.support.waiting import wait_until
@@ -119,11 +120,13 @@ def test_calls_that_are_cut_off_fail_and_can_be_repeated(
         failed = [sent.unwrap_err() for sent in await asyncio.gather(*sends) if sent.is_err()]
         assert failed
         for error in failed:
-            assert (await shop.add.retry_send_async(error)).is_ok()
+            while (again := await shop.add.retry_send_async(error)).is_err():
+                assert again.unwrap_err().retryable, "the other connection was cut, too"
 
     runner.run(cut_off())
 
 
+@counts_sessions
 def test_a_loop_is_closed_and_another_is_opened(loop: str, shop: Shop, db: Session, hand: Hand) -> None:
     async def use() -> weakref.ref[Any]:
         await end_while_waiting(shop, db, hand, (await shop.add.send_async(1)).unwrap())

@@ -20,6 +20,7 @@ from horsies.db.queries import monitoring as monitoring_queries
 from horsies.producer import pool
 from tests.producer.conftest import NewShop, connections
 from tests.producer.shop import Do, Shop
+from tests.support.pooler import counts_sessions
 from tests.support.proxy import Proxy
 from tests.support.sessions import Session, column, scalar
 from tests.support.waiting import wait_until
@@ -70,6 +71,7 @@ def test_a_send_ends_in_time_and_can_be_repeated(
     wait_until(lambda: scalar(db, "select count(*) from horsies.tasks") == 2)
 
 
+@counts_sessions
 def test_idle_connections_are_given_up_together(
     do: Do, shop: Shop, db: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

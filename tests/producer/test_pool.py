@@ -13,6 +13,7 @@ from horsies.producer import pool
 from tests.producer.conftest import NewShop, blocked, connections, locked_out
 from tests.producer.shop import Do, Shop
 from tests.support.factories import numbered_id
+from tests.support.pooler import counts_sessions
 from tests.support.sessions import Session, column, scalar
 from tests.support.waiting import wait_until
 
@@ -51,6 +52,7 @@ def test_one_that_died_while_idle_is_replaced_unseen(do: Do, shop: Shop, db: Ses
     assert count(db) == 4
 
 
+@counts_sessions
 def test_one_that_died_right_after_its_use_is_an_error_once(do: Do, new_shop: NewShop, db: Session) -> None:
     shop = new_shop()
     open_many(do, shop, db)
@@ -149,6 +151,7 @@ def test_no_statement_blocks_for_long(do: Do, shop: Shop, db: Session) -> None:
     assert do(shop.add.retry_send, error).is_ok()
 
 
+@counts_sessions
 class TestLoops:
     """Each event loop has separate connections, which are closed with it."""
 

@@ -3,8 +3,13 @@
 import pytest
 
 from horsies import PostgresConfig
+from horsies.db.connect import Database
+from horsies.db.operations import Call, CallFailedError
+from horsies.db.operations import scalar as scalar_reply
+from horsies.db.pipeline import round_trip
 from tests.producer.conftest import BeginWait, NewShop, listeners
 from tests.producer.shop import RARELY, Hand
+from tests.support.pgbouncer import PoolMode, running_pgbouncer
 from tests.support.sessions import Session, column, scalar
 
 
@@ -38,3 +43,19 @@ def test_with_a_way_around_it_waiting_is_listening(
     assert column(db, came_as, listeners(db)) == [db.info.user], "as who comes through the pooler"
     hand.end(wait.task_id)
     wait.check()
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_a_failed_call_leaves_no_replies_for_the_next_client(tcp_database_url: str, *, mode: PoolMode) -> None:
+    """PgBouncer takes a session for idle between two transactions of a pipeline."""
+    fails, takes_long, last = (
+        Call(f"select {each}", (), scalar_reply) for each in ("1 / 0", "pg_sleep(0.3)::text", "'own reply'")
+    )
+    with running_pgbouncer(tcp_database_url, mode, pool_size=1) as pooler:
+        url = pooler.url(tcp_database_url)
+        database = Database(PostgresConfig(database_url=url, pgbouncer_transaction_mode=mode == "transaction"))
+        for _ in range(3):
+            with database.connect() as connection, pytest.raises(CallFailedError, match="division by zero"):
+                round_trip(database, connection, [fails], [takes_long])
+            with database.connect() as connection:
+                assert round_trip(database, connection, [last], [last]) == [["own reply"]] * 2

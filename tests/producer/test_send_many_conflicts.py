@@ -13,6 +13,7 @@ from horsies import Err, PostgresConfig, TaskHandle, TaskSendError, TaskSendErro
 from horsies.producer import batches
 from tests.producer.conftest import NewShop, connections
 from tests.producer.shop import Do, Shop
+from tests.support.pooler import counts_sessions
 from tests.support.sessions import Session, column, scalar
 from tests.support.waiting import wait_until
 
@@ -147,6 +148,7 @@ class TestOtherFailures:
     """A wait that takes too long, and a serialization failure."""
 
     @pytest.mark.usefixtures("batch_size")
+    @counts_sessions
     def test_a_wait_that_is_too_long_is_repeated_once(self, do: Do, shop: Shop, db: Session, database_url: str) -> None:
         db.execute("alter function horsies.enqueue_once set lock_timeout = '1s'")
         with psycopg.connect(database_url) as connection, ThreadPoolExecutor() as threads:

@@ -24,6 +24,7 @@ from horsies import (
 )
 from tests.producer.conftest import NewShop, blocked, locked_out
 from tests.producer.shop import PASSWORD, Do, Shop
+from tests.support.pooler import counts_sessions
 from tests.support.server import database_name, with_database
 from tests.support.sessions import Session
 from tests.support.waiting import wait_until
@@ -145,6 +146,7 @@ def test_no_url_anywhere(do: Do, new_shop: NewShop, monkeypatch: pytest.MonkeyPa
     assert "HORSIES_DATABASE_URL" in do(shop.add.send, 1).unwrap_err().message
 
 
+@counts_sessions
 def test_a_read_only_standby(do: Do, shop: Shop, db: Session) -> None:
     db.execute(f"alter database {db.info.dbname} set default_transaction_read_only = on".encode())
     error = do(shop.add.send, 1).unwrap_err()

@@ -21,6 +21,7 @@ from horsies.producer.sync_driver import SyncWaiter
 from tests.producer.conftest import BeginWait, NewShop, connections, listeners
 from tests.producer.shop import OFTEN, RARELY, Do, Hand, Shop
 from tests.support.factories import done, numbered_id, send_many
+from tests.support.pooler import counts_sessions, needs_notices
 from tests.support.proxy import Proxy
 from tests.support.sessions import Session, call, column
 from tests.support.waiting import wait_until
@@ -57,6 +58,7 @@ def wait_until_asked(db: Session) -> None:
     wait_until(lambda: column(db, f"{ASKED} and datname = current_database()"), describe="the first look")
 
 
+@needs_notices
 def test_the_outcome_in_a_notice_is_not_asked_for_again_where_the_app_says_so(
     begin_wait: BeginWait, new_shop: NewShop, db: Session
 ) -> None:
@@ -67,6 +69,7 @@ def test_the_outcome_in_a_notice_is_not_asked_for_again_where_the_app_says_so(
     assert column(db, "select status from horsies.tasks") == ["PENDING"]
 
 
+@needs_notices
 def test_the_outcome_in_a_forged_notice_is_not_believed(
     begin_wait: BeginWait, quiet_shop: Shop, db: Session, hand: Hand
 ) -> None:
@@ -92,6 +95,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("trusts", [False, True])
+@needs_notices
 def test_malformed_notices_are_ignored(
     begin_wait: BeginWait, new_shop: NewShop, db: Session, hand: Hand, *, trusts: bool
 ) -> None:
@@ -147,6 +151,7 @@ class TestWhatAWaitSurvives:
         hand.end(wait.task_id)
         wait.check()
 
+    @counts_sessions
     def test_a_closed_app(self, begin_wait: BeginWait, quiet_shop: Shop, db: Session, hand: Hand) -> None:
         wait = begin_wait(quiet_shop)
         first = listeners(db)
@@ -156,6 +161,7 @@ class TestWhatAWaitSurvives:
         wait.check()
 
 
+@counts_sessions
 def test_an_app_can_be_used_after_it_was_closed(
     do: Do, begin_wait: BeginWait, quiet_shop: Shop, db: Session, hand: Hand
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from horsies import TaskHandle
+from tests.support.pooler import pooled_variables
 from tests.support.roles import as_role
 from tests.support.sessions import Session, open_session, scalar
 from tests.support.waiting import wait_until
@@ -48,12 +49,12 @@ class Environment:
         self._stack = stack
         shutil.copy(TASKS, folder)
         self.session: Session = stack.enter_context(open_session(url))
-        self.tasks = load_tasks(folder / TASKS.name, {URL_VARIABLE: url})
+        self.tasks = load_tasks(folder / TASKS.name, pooled_variables(url))
         stack.callback(self.tasks.app.close)
 
     def worker(self, *args: str, app: str = "mixed_tasks:app", command: str = "worker", **env: str) -> WorkerProcess:
         """Start a worker without waiting for it. It is killed at the end, and none of its processes may remain."""
-        environment = {URL_VARIABLE: self.url, "TEST_LEDGER": str(self.ledger_file), **env}
+        environment = {**pooled_variables(self.url), "TEST_LEDGER": str(self.ledger_file), **env}
         worker = WorkerProcess([command, app, *args], self.folder, environment)
         self._stack.callback(worker.assert_gone)
         self._stack.callback(worker.kill_all)

@@ -28,6 +28,7 @@ type PoolMode = Literal["session", "transaction"]
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".tools" / "pgbouncer"
+_PREPARES = (1, 21)
 _LIBRARIES = re.compile(r"Depends: (lib(?:c-ares|cares|event)\S*)")
 _APT = """
 Dir::State "{folder}/state";
@@ -62,7 +63,7 @@ class PgBouncer:
         port: its port on 127.0.0.1.
     """
 
-    def __init__(self, tcp_url: str, mode: PoolMode, folder: Path, pool_size: int) -> None:
+    def __init__(self, tcp_url: str, mode: PoolMode, folder: Path, pool_size: int, more_settings: str) -> None:
         """Start it in front of the server of a URL, for the user of that URL."""
         target = urlsplit(tcp_url)
         self.mode = mode
@@ -71,7 +72,7 @@ class PgBouncer:
         settings = _SETTINGS.format(
             host=target.hostname, port=target.port, own_port=self.port, folder=folder, mode=mode, pool_size=pool_size
         )
-        (folder / "pgbouncer.ini").write_text(settings)
+        (folder / "pgbouncer.ini").write_text(settings + more_settings)
         (folder / "users").write_text(f'"{unquote(target.username or "")}" "{unquote(target.password or "")}"\n')
         program, libraries = installed_or_fetched()
         command = [*embedded._as_server_user(), str(program), str(folder / "pgbouncer.ini")]
@@ -97,24 +98,29 @@ class PgBouncer:
         return parts._replace(netloc=f"{user}@127.0.0.1:{self.port}").geturl()
 
     def close(self) -> None:
-        """End it, and with it all connections through it."""
-        self._process.terminate()
+        """End it, and with it all connections through it. After SIGTERM, newer versions would wait for all clients."""
+        self._process.kill()
         self._process.wait(20)
 
 
 @contextmanager
-def running_pgbouncer(tcp_url: str, mode: PoolMode, *, pool_size: int = 20) -> Generator[PgBouncer]:
+def running_pgbouncer(
+    tcp_url: str, mode: PoolMode, *, pool_size: int = 20, knows_prepared_statements: bool = True
+) -> Generator[PgBouncer]:
     """Run a PgBouncer in front of the server of a URL, over TCP and with a password.
 
     Args:
         tcp_url: with a user and a password.
         mode: its pool mode.
         pool_size: how many connections to one database it opens. In transaction mode, few of them serve many clients.
+        knows_prepared_statements: whether a newer PgBouncer, in transaction mode, prepares statements again in the
+            session that a client gets.
     """
+    settings = "" if knows_prepared_statements or _version() < _PREPARES else "max_prepared_statements = 0\n"
     with TemporaryDirectory(prefix="hrs-pgbouncer-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        running = PgBouncer(tcp_url, mode, folder, pool_size)
+        running = PgBouncer(tcp_url, mode, folder, pool_size, settings)
         try:
             yield running
         finally:
@@ -139,6 +145,16 @@ def installed_or_fetched() -> tuple[Path, Path | None]:
                 Path(name, "root").rename(CACHE)
     [libraries] = (CACHE / "usr" / "lib").glob("*-linux-gnu")
     return CACHE / "usr" / "sbin" / "pgbouncer", libraries
+
+
+@cache
+def _version() -> tuple[int, int]:
+    program, libraries = installed_or_fetched()
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)} if libraries else None
+    shown = subprocess.run([program, "--version"], env=environment, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"PgBouncer (\d+)\.(\d+)", shown)
+    assert found is not None, shown
+    return int(found[1]), int(found[2])
 
 
 def _fetch(folder: Path) -> str | None:
