@@ -6,6 +6,7 @@ from horsies.codec.text import encode_json
 from horsies.config.app import AppConfig
 from horsies.config.unique import Unique
 from horsies.db.queries.declarations import Declarations, TaskDeclaration
+from horsies.db.queries.flow import QueueFlow
 from horsies.tasks.registry import Registry, TaskDefinition
 
 _BUILT_IN = "horsies."
@@ -16,6 +17,20 @@ def declarations_of(config: AppConfig, registry: Registry) -> Declarations:
     priorities = {queue.name: queue.priority for queue in config.queues}
     names = [name for name in registry.names if not name.startswith(_BUILT_IN)]
     return Declarations(config.app_version, [_declare(registry.get(name), priorities) for name in names])
+
+
+def flow_of(config: AppConfig) -> tuple[QueueFlow, ...]:
+    """Return what an app declares about the keys and rates of its queues."""
+    return tuple(
+        QueueFlow(
+            name=queue.name,
+            takes_turns=queue.is_keyed,
+            per_key=queue.max_concurrency_per_key,
+            rate=None if queue.rate_limit is None else queue.rate_limit.to_json(),
+            rate_per_key=None if queue.rate_limit_per_key is None else queue.rate_limit_per_key.to_json(),
+        )
+        for queue in config.queues
+    )
 
 
 def _declare(definition: TaskDefinition, priorities: Mapping[str, int]) -> TaskDeclaration:

@@ -11,10 +11,11 @@ in an exchange before they run.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from horsies.db.operations import Call, CallFailedError
@@ -107,6 +108,8 @@ class Claimer:
         self._to_release: list[Fence] = []
         self._busy_releases: set[Fence] = set()
         self._due = DueTimer(self.announce_work)
+        self._cursors: bytes | None = None  # where the turns of keys go on, as the last claim has answered
+        self._walk_goes_on = False
         self.mode = ClaimMode.TOGETHER
 
     @property
@@ -130,7 +133,20 @@ class Claimer:
         return len(self._busy_releases)
 
     def announce_work(self) -> None:
-        """Expect work that a claim which is in flight may not see, and look for it."""
+        """Expect work that a claim which is in flight may not see, and look for it.
+
+        A walk over keys that goes over several claims begins again, because it may have passed a key before that key
+        had room.
+        """
+        self._walk_goes_on = False
+        self._look_for_work()
+
+    def _continue_walk(self) -> None:
+        """Claim again after a claim that stopped at its bound."""
+        self._walk_goes_on = True
+        self._look_for_work()
+
+    def _look_for_work(self) -> None:
         self._work_hint = True
         self._wake_generation += 1
         self._state.changed.set()
@@ -223,7 +239,7 @@ class Claimer:
         claims: dict[ExchangeCall, Call[Claim]] = {}
         if batch.request.run:
             claims[ExchangeCall.CLAIM_TO_RUN] = worker_queries.claim(
-                *worker, batch.request.run, *names, free=free, mode=self.mode
+                *worker, batch.request.run, *names, free=free, mode=self.mode, cursors=self._next_cursors()
             )
         if batch.request.prefetch:
             claims[ExchangeCall.CLAIM_TO_PREFETCH] = worker_queries.claim(
@@ -281,9 +297,26 @@ class Claimer:
         elif self._wake_generation == batch.wake_generation:
             self._work_hint = False
         for claim in claims:
-            self._state.limits_active |= claim.limits_active or any(task.queue_limited for task in claim.tasks)
-            if claim.due_in is not None:
+            if claim.cursors is not None:
+                self._cursors = claim.cursors
+            if claim.due_in == 0 and claim.cursors is not None:
+                self._continue_walk()
+            elif claim.due_in is not None:
                 self._due.set(claim.due_in)
+        if any(claim.limits_active or any(task.queue_limited for task in claim.tasks) for claim in claims):
+            self._state.limits_active = True
+        elif not any(claim.is_filled for claim in claims):  # a filled claim does not say whether limits are active
+            self._state.limits_active = False
+
+    def _next_cursors(self) -> bytes | None:
+        """Return the cursors for the next claim. Unless the last claim is to be continued, every walk begins again."""
+        if self._cursors is not None and not self._walk_goes_on:
+            positions: dict[str, dict[str, dict[str, Any]]] = json.loads(self._cursors)
+            for queue in positions.values():
+                for priority, position in queue.items():
+                    queue[priority] = {"after": position.get("after")}
+            return json.dumps(positions).encode()
+        return self._cursors
 
     def _start(self, batch: ExchangeBatch, jobs: list[Job]) -> None:
         """Give jobs to children; release the ones that find no place, because a child has died meanwhile.

@@ -9,6 +9,7 @@ from horsies.config.app import RecoveryConfig, WorkerResilienceConfig
 from horsies.config.payload import PayloadPolicy
 from horsies.config.postgres import PostgresConfig
 from horsies.db.queries.declarations import Declarations
+from horsies.db.queries.flow import QueueFlow
 from horsies.errors import ConfigurationError, ErrorCode, caller_location, raise_all
 from horsies.events import LogFormat
 from horsies.plain import short_repr
@@ -108,6 +109,7 @@ class WorkerSettings:
         recovery: thresholds and intervals of heartbeats and maintenance.
         resilience: retry pauses and the poll interval.
         queues: maps the names of the queues to their caps; None: no cap.
+        flow: what the app declares about keys and rates of its queues.
         cluster_cap: the cap on running tasks of the whole cluster; None: no cap.
         prefetch_buffer: the number of tasks to prefetch.
         lease_s: the lease of prefetched tasks, in seconds; None: nothing is prefetched.
@@ -138,6 +140,7 @@ class WorkerSettings:
     folders: tuple[str, ...]
     declarations: Declarations
     payload: PayloadPolicy
+    flow: tuple[QueueFlow, ...] = ()
     results_in_notices: bool = False
 
     @property

@@ -3,7 +3,7 @@
 from horsies.config.app import AppConfig
 from horsies.db.operations import Runner
 from horsies.scheduler.plan import plan_schedules
-from horsies.tasks.declarations import declarations_of
+from horsies.tasks.declarations import declarations_of, flow_of
 from horsies.tasks.registry import Registry
 from horsies.worker.options import WorkerSettings
 from horsies.worker.runtime.executor import Executor
@@ -41,6 +41,7 @@ def worker_settings(name: str, config: AppConfig, registry: Registry, folders: t
         declarations=declarations_of(config, registry),
         results_in_notices=config.results_in_notices,
         payload=config.payload,
+        flow=flow_of(config),
     )
 
 

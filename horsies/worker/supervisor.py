@@ -30,6 +30,7 @@ from horsies.db.errors import call_failed
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.declarations import register_tasks
+from horsies.db.queries.flow import backfill_turns, declare_queues
 from horsies.db.sqlfiles import channel, listen
 from horsies.events import event
 from horsies.process import StopSignals
@@ -47,6 +48,7 @@ from horsies.worker.options import WorkerOptions, WorkerSettings, suspend_clock
 from horsies.worker.processes import ProcessManager
 from horsies.worker.reload import Watch
 
+_BACKFILLED = 1000
 _WATCHDOG_MARGIN = 0.25
 _TASK_ID = re.compile(r"[0-9a-f]{32}")
 _POLL_ONLY_S = 0.25
@@ -153,6 +155,7 @@ class Supervisor:
         await retry_until_connected(self._settings.resilience, lambda: prepare_in_thread(self._database))
         await retry_until_connected(self._settings.resilience, self._register)
         await retry_until_connected(self._settings.resilience, self._register_tasks)
+        await retry_until_connected(self._settings.resilience, self._declare_queues)
         await retry_until_connected(self._settings.resilience, self._reap_local_workers)
 
     async def _reap_local_workers(self) -> None:
@@ -174,6 +177,15 @@ class Supervisor:
     async def _register_tasks(self) -> None:
         """Register what the app declares about its tasks, so that they can be sent from SQL."""
         await self._lanes[0].call(register_tasks(self._identity.worker_id, self._settings.declarations))
+
+    async def _declare_queues(self) -> None:
+        """Store what the app declares about its queues, and let tasks that were sent before take turns."""
+        flow, lane = self._settings.flow, self._lanes[0]
+        await lane.call(declare_queues(flow))
+        keyed = [queue.name for queue in flow if queue.takes_turns]
+        is_complete = not keyed
+        while not is_complete:
+            is_complete = await lane.call(backfill_turns(keyed, _BACKFILLED)) == 0
 
     def _other_services(self) -> Sequence[Coroutine[Any, Any, None]]:
         maintenance = MaintenanceService(

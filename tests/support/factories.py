@@ -181,6 +181,7 @@ class DrivenWorker:
         self.names = tuple(names)
         self.id = uuid7()
         self.exchange_no = 0
+        self.cursors: bytes | None = None
         call(session, worker_queries.worker_start(self.id, self.facts(stale_after_s)))
 
     def facts(self, stale_after_s: float) -> WorkerFacts:
@@ -206,9 +207,18 @@ class DrivenWorker:
         self.exchange_no += 1
         free = wanted if free is None else free
         asked = worker_queries.claim(
-            self.id, self.exchange_no, wanted, self.queues, self.names, free=free, lease_s=lease_s
+            self.id,
+            self.exchange_no,
+            wanted,
+            self.queues,
+            self.names,
+            free=free,
+            lease_s=lease_s,
+            cursors=self.cursors,
         )
-        return call(self.session, asked)
+        claim = call(self.session, asked)
+        self.cursors = claim.cursors
+        return claim
 
     def claim(self, wanted: int = 1) -> list[Fence]:
         """Claim tasks, and return their fences."""

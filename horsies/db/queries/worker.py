@@ -7,15 +7,15 @@ from enum import Enum, IntEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from horsies.db.adapt import RawJson
 from horsies.db.operations import Call, Notice, Rows, first, many, nothing, scalar
 from horsies.db.queries.rows import ClaimedTask
 from horsies.postponement import PostponeScope
 
 _CLAIM = (  # the columns are named, so that a newer function may return more
-    "select id, task_name, args, attempt, timeout_ms, queue, capped, root_id, inputs, due_in"
-    " from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[])"
+    "select id, task_name, args, attempt, timeout_ms, queue, capped, root_id, inputs, due_in, cursors"
+    " from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[], %s, %s::json)"
 )
-_CLAIM_SINGLY = _CLAIM[:-1] + ", true)"
 _FINISH = (
     "select id, verdict, stored_code, due_again"
     " from horsies.finish(%s, %s::uuid[], %s::bigint[], %s::boolean[], %s::text[], %s::text[],"
@@ -134,12 +134,14 @@ class Claim:
         is_filled: whether as many tasks as requested were claimed, so that more may be available.
         limits_active: whether caps or pauses of queues applied; False for a filled claim, which does not report it.
         due_in: seconds until the next scheduled task is due; None: none is scheduled, or the claim was filled.
+        cursors: where the turns of keys go on, for the next claim; None: no queue of the worker is regulated.
     """
 
     tasks: list[ClaimedTask]
     is_filled: bool
     limits_active: bool
     due_in: float | None
+    cursors: bytes | None = None
 
 
 class _ClaimRow(NamedTuple):
@@ -159,6 +161,7 @@ class _ClaimRow(NamedTuple):
     root_id: UUID | None
     inputs: bytes | None
     due_in: float | None
+    cursors: bytes | None
 
 
 class WorkerFacts(NamedTuple):
@@ -229,15 +232,14 @@ def _ids(rows: Rows) -> set[UUID]:
     return {row[0] for row in rows}
 
 
-def _claim(rows: Rows) -> Claim:
+def _claim(rows: Rows, limit: int) -> Claim:
     if not rows:  # the worker was declared dead
         return Claim([], is_filled=False, limits_active=False, due_in=None)
     last = _ClaimRow(*rows[-1])
-    is_filled = last.id is not None
-    tasks = [ClaimedTask(*row[:9]) for row in (rows if is_filled else rows[:-1])]
-    if is_filled:
-        return Claim(tasks, is_filled=True, limits_active=False, due_in=None)
-    return Claim(tasks, is_filled=False, limits_active=last.limits_active, due_in=last.due_in)
+    tasks = [ClaimedTask(*row[:9]) for row in (rows if last.id is not None else rows[:-1])]
+    if len(tasks) >= limit:
+        return Claim(tasks, is_filled=True, limits_active=False, due_in=None, cursors=last.cursors)
+    return Claim(tasks, is_filled=False, limits_active=last.limits_active, due_in=last.due_in, cursors=last.cursors)
 
 
 def claim(  # noqa: PLR0913 - the server function's own parameters
@@ -250,6 +252,7 @@ def claim(  # noqa: PLR0913 - the server function's own parameters
     free: int,
     lease_s: float | None = None,
     mode: ClaimMode = ClaimMode.TOGETHER,
+    cursors: bytes | None = None,
 ) -> Call[Claim]:
     """Claim up to ``limit`` due tasks.
 
@@ -262,9 +265,12 @@ def claim(  # noqa: PLR0913 - the server function's own parameters
         free: the largest number of tasks from queues with a cap: as many as can start at once.
         lease_s: prefetch the tasks for this many seconds; None: they start now.
         mode: whether a row at which the server fails stops the other tasks.
+        cursors: those of the last claim; None: the first key of each queue has the first turn.
     """
-    sql = _CLAIM if mode is ClaimMode.TOGETHER else _CLAIM_SINGLY
-    return Call(sql, (worker_id, exchange_no, limit, free, lease_s, list(queues), list(names)), _claim)
+    given = None if cursors is None else RawJson(cursors)
+    singly = mode is ClaimMode.SINGLY
+    params = (worker_id, exchange_no, limit, free, lease_s, list(queues), list(names), singly, given)
+    return Call(_CLAIM, params, lambda rows: _claim(rows, limit))
 
 
 def start(worker_id: UUID, fences: Sequence[Fence]) -> Call[dict[UUID, int]]:

@@ -6,7 +6,7 @@
 -- backslashes.
 --
 -- Locks: none.
--- Called by: send_once.
+-- Called by: key_of_arguments, send_once.
 -- Granted to: nobody.
 create function horsies.compared_arguments(args json, names text[], defaults json) returns text
 language plpgsql stable as $function$

@@ -15,6 +15,7 @@ declare
     expiry constant json := horsies.task_error('TASK_EXPIRED', 'the task was not started by its good_until');
 begin
     perform horsies.need_read_committed();
+    perform horsies.end_turns();
     overdue := array(
         select t.id from horsies.tasks t
         where t.good_until <= clock and t.status in ('PENDING', 'CLAIMED')

@@ -55,9 +55,16 @@ begin
     select count(*) into ahead
     from (select from horsies.tasks t
           where t.queue = task.queue and t.status = 'PENDING' and not t.held and t.run_at <= clock
-            and (t.priority, t.run_at, t.id) < (task.priority, task.run_at, task.id) limit 1000) as others;
+            and t.turn_key is null and task.turn_key is null
+            and (t.priority, t.run_at, t.id) < (task.priority, task.run_at, task.id)
+          union all
+          select from horsies.tasks t
+          where t.queue = task.queue and t.status = 'PENDING' and not t.held and t.run_at <= clock
+            and t.turn_key = task.turn_key and t.priority = task.priority
+            and (t.run_at, t.id) < (task.run_at, task.id)
+          limit 1000) as others;
 
-    return query select found.reason, found.sentence from (values
+    return query select found.reason, found.sentence from (select * from (values
         (1, task.status = 'RUNNING', 'running', format('running since %s, attempt %s, on %s',
             to_char(task.started_at at time zone 'UTC', style), task.attempt, holder)),
         (2, task.status = 'CLAIMED', 'prefetched',
@@ -81,9 +88,12 @@ begin
         (11, not exists (select from unnest(serving) as s (id)
                          cross join lateral horsies.claimable(s.id, array[task.queue], 1)), 'cluster_full',
             format('the cluster is full, its cap is cluster_wide_cap: %s', all_fillers)),
-        (12, true, 'next', format('it is due, with %s before it in its queue; live workers that may take it: %s',
+        (13, true, 'next', format('it is due, with %s before it in its queue; live workers that may take it: %s',
             ahead, cardinality(serving)))
-    ) as found (place, holds, reason, sentence)
+    ) as known (place, holds, reason, sentence)
+    union all
+    select 12, true, r.reason, r.sentence from horsies.why_regulated(task.queue, task.task_key, clock) as r
+    ) as found
     where found.holds order by found.place limit 1;
 end
 $function$;

@@ -3,7 +3,7 @@
 -- instead. A loose index scan steps from one pair (or triple) to the next, so it costs one probe for each name (or
 -- name and queue) and one for each result, however many rows are waiting.
 -- Locks: none.
--- Called by: claim.
+-- Called by: claim_in_order.
 -- Granted to: nobody.
 create function horsies.claim_heads(names text[], queues text[], lowest int)
 returns table (name text, queue text, priority smallint, run_at timestamptz)

@@ -11,7 +11,7 @@
 --
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
--- Called by: claim, notify_room, start, why.
+-- Called by: claim_from_queue, claim_in_order, notify_room, start, why.
 -- Granted to: nobody.
 create function horsies.claimable(asking_worker uuid, names text[], free int)
 returns table (name text, room int, cluster_room int, max_concurrency int)

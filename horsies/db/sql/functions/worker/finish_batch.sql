@@ -58,8 +58,8 @@ begin
         ),
         retried as (
             update horsies.tasks t
-            set status = 'PENDING', run_at = f.due_again, worker_id = null, exchange_no = null, lease_until = null,
-                claimed_at = null, started_at = null
+            set status = 'PENDING', run_at = f.due_again, turn_key = null, worker_id = null, exchange_no = null,
+                lease_until = null, claimed_at = null, started_at = null
             from failure f
             where t.id = f.id and f.due_again is not null
             returning t.id

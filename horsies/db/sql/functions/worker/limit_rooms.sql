@@ -5,7 +5,7 @@
 --
 -- Planner settings: see docs/architecture.md.
 -- Locks: none. The caller holds the locks of these limits, and must call this in a statement after it has taken them.
--- Called by: claim.
+-- Called by: claim_in_order.
 -- Granted to: nobody.
 create function horsies.limit_rooms(
     names text[], limited_names text[], limits int[], cluster_limit int, free int,

@@ -17,6 +17,7 @@ declare
     clock timestamptz;
     mine uuid[];
     open_names text[];
+    regulated text[] := '{}';                       -- their tasks start by a claim only
 begin
     perform horsies.durable();
     perform horsies.need_read_committed();
@@ -32,10 +33,16 @@ begin
     select array_agg(c.name) into open_names
     from horsies.claimable(
         starting_worker, array(select t.queue from horsies.tasks t where t.id = any (mine)), 0) as c;
+    if exists (select from horsies.queues) then
+        regulated := array(
+            select s.name
+            from horsies.flow_settings(array(select t.queue from horsies.tasks t where t.id = any (mine))) as s);
+    end if;
     return query
     update horsies.tasks t
     set status = 'RUNNING', attempt = t.attempt + 1, started_at = clock, lease_until = null
-    where t.id = any (mine) and t.queue = any (open_names) and not t.held and (t.good_until > clock) is not false
+    where t.id = any (mine) and t.queue = any (open_names) and t.queue <> all (regulated) and not t.held
+      and (t.good_until > clock) is not false
     returning t.id, t.attempt;
     perform horsies.announce_wake() where horsies.return_to_queue(
         array(select t.id from horsies.tasks t where t.id = any (mine) and t.started_at is null), false) > 0;

@@ -8,7 +8,7 @@
 -- A task that is unique until it has started holds this no longer, whatever becomes of the claim.
 --
 -- Locks: the task rows that are taken, SKIP LOCKED. The caller holds the locks of limits.
--- Called by: claim, take_singly.
+-- Called by: claim_from_queue, claim_in_order, take_keys, take_singly.
 -- Granted to: nobody.
 create function horsies.take(
     claiming_worker uuid, exchange bigint, candidates uuid[], most int, clock timestamptz,

@@ -2,7 +2,7 @@
 -- exception or because it violates a constraint, does not stop the other tasks. Such a row ends as FAILED (see
 -- `fail_unclaimable`).
 -- Locks: those of `take`; for a row that fails, those of `fail_unclaimable`.
--- Called by: claim.
+-- Called by: claim_from_queue, claim_in_order, take_keys.
 -- Granted to: nobody.
 create function horsies.take_singly(
     claiming_worker uuid, exchange bigint, candidates uuid[], most int, clock timestamptz,

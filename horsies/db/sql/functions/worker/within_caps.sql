@@ -2,7 +2,7 @@
 -- the queues that have room, with their `rooms` (null: no limit); tasks of other queues are left out. From queues with
 -- a limit, only tasks are selected that can start at once: those among the first `free` of the tasks that fit.
 -- Locks: none. The caller holds the locks of the limits.
--- Called by: claim.
+-- Called by: claim_in_order.
 -- Granted to: nobody.
 create function horsies.within_caps(candidates uuid[], names text[], rooms int[], free int) returns uuid[]
 language sql volatile as $function$

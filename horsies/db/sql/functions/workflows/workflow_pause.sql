@@ -15,7 +15,7 @@ begin
     )
     select array_agg(stopped.id) into paused from stopped;
     held_tasks := array(select t.id from horsies.tasks t where t.workflow_id = any (paused) order by t.id for update);
-    update horsies.tasks t set held = true where t.id = any (held_tasks);
+    update horsies.tasks t set held = true, turn_key = null where t.id = any (held_tasks);
     perform horsies.return_to_queue(
         array(select t.id from horsies.tasks t where t.id = any (held_tasks) and t.status = 'CLAIMED'), false);
     perform horsies.announce_ids('done', paused);

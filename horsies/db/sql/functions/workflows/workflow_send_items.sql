@@ -23,7 +23,8 @@ begin
              fingerprint, workflow_id, node_index, root_id, item, task_key, turn_key)
         select horsies.node_task_id(clock, i.item, map.workflow_id || ':' || map.index), map.task_name, map.queue,
                map.priority, i.args, map.is_paused, clock, map.good_until, map.retry_policy, map.timeout_ms, clock, '',
-               map.workflow_id, map.index, map.root_id, i.item, i.key, horsies.turn_key_in(map.queue, i.key)
+               map.workflow_id, map.index, map.root_id, i.item, i.key,
+               case when not map.is_paused then horsies.turn_key_in(map.queue, i.key) end
         from (
             select merged.item, merged.args, case
                 when map.key_by is null then map.task_key

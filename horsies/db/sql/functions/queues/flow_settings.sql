@@ -1,0 +1,27 @@
+-- Purpose: Return the settings of those of these queues that are *regulated*: their keys take turns, or they have a
+-- rate or holds. A value that was set at run time takes precedence over the declared one. `token_us` is the number of
+-- microseconds per token of a rate, rounded up so that no rounding exceeds the rate; it is null without a rate.
+-- Settings per key are null while the keys of the queue do not take turns.
+-- Locks: none.
+-- Called by: backfill_turns, claim, claim_from_queue, claim_regulated, start, why_regulated.
+-- Granted to: nobody.
+create function horsies.flow_settings(names text[])
+returns table (
+    name text, paused boolean, turns text, per_key int, token_us bigint, burst int, key_token_us bigint, key_burst int,
+    has_holds boolean
+)
+language sql stable as $function$
+    select q.name, q.paused, q.turns, case when q.turns = 'on' then
+               coalesce(q.max_concurrency_per_key, q.declared_per_key) end,
+           ceil(1000000 * (rate.of_queue ->> 'per_seconds')::numeric / (rate.of_queue ->> 'limit')::numeric)::bigint,
+           (rate.of_queue ->> 'burst')::int,
+           ceil(1000000 * (rate.of_key ->> 'per_seconds')::numeric / (rate.of_key ->> 'limit')::numeric)::bigint,
+           (rate.of_key ->> 'burst')::int, q.has_holds
+    from horsies.queues q
+    cross join lateral (
+        select coalesce(q.rate_limit, q.declared_rate) as of_queue,
+               case when q.turns = 'on' then coalesce(q.rate_limit_per_key, q.declared_rate_per_key) end as of_key
+    ) as rate
+    where q.name = any (names)
+      and (q.turns <> 'off' or q.has_holds or q.rate_limit is not null or q.declared_rate is not null)
+$function$;

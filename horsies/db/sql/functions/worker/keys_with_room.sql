@@ -1,0 +1,52 @@
+-- Purpose: Walk over the next `most` keys with waiting tasks of a queue and priority, after a key, with one probe of
+-- the index for each. Returns them in their order with their room: how many tasks of the key may start, at most
+-- `most_room`. `free_at` is when a key that waits for tokens or for the end of a hold may start one; null: a finish
+-- frees it. (`after_key`, `after_time`) is a position in the index; ('', '-infinity') is its beginning.
+-- Locks: none. The caller holds the lock of the queue.
+-- Called by: claim_in_turns.
+-- Granted to: nobody.
+create function horsies.keys_with_room(
+    queue_name text, at_priority int, after_key text, after_time timestamptz, most int, most_room int,
+    clock timestamptz, per_key int, token_us bigint, burst int, has_holds boolean
+) returns table (key text, room int, free_at timestamptz)
+language plpgsql as $function$
+begin
+    return query
+    with recursive walked as (
+        (select t.turn_key, 1 as place from horsies.tasks t
+         where t.queue = queue_name and t.priority = at_priority and t.status = 'PENDING' and not t.held
+           and t.turn_key is not null and (t.turn_key, t.run_at) > (after_key, after_time)
+         order by t.turn_key, t.run_at limit 1)
+        union all
+        select following.turn_key, w.place + 1
+        from walked w cross join lateral (
+            select t.turn_key from horsies.tasks t
+            where t.queue = queue_name and t.priority = at_priority and t.status = 'PENDING' and not t.held
+              and t.turn_key is not null and t.turn_key > w.turn_key
+            order by t.turn_key limit 1
+        ) as following
+        where w.place < most
+    )
+    select w.turn_key,
+           case when held.until is not null then 0
+                else least(most_room, per_key - claimed.number,
+                           horsies.tokens_left(bucket.full_at, clock, token_us, burst)) end,
+           coalesce(held.until, case when horsies.tokens_left(bucket.full_at, clock, token_us, burst) = 0
+                                     then horsies.tokens_due(bucket.full_at, token_us, burst) end)
+    from walked w
+    left join lateral (
+        select max(h.until) as until from horsies.holds h
+        where has_holds and h.queue = queue_name and h.scope = 'key' and h.key = w.turn_key and h.until > clock
+    ) as held on true
+    left join lateral (
+        select count(*)::int as number from horsies.tasks t
+        where per_key is not null and t.queue = queue_name and coalesce(t.task_key, '') = w.turn_key
+          and t.status <> 'PENDING' and (t.task_key is not null or t.turn_key is not null)
+    ) as claimed on true
+    left join lateral (
+        select b.full_at from horsies.buckets b
+        where token_us is not null and b.queue = queue_name and b.scope = 'key' and b.key = w.turn_key
+    ) as bucket on true
+    order by w.place;
+end
+$function$;
