@@ -30,6 +30,7 @@ EXECUTED = [
         "retries.md",
         "hooks.md",
         "queues.md",
+        "flow-control.md",
         "results-and-errors.md",
         "schedules.md",
         "workflows.md",
