@@ -14,8 +14,11 @@ from horsies.db.queries import worker as worker_queries
 from horsies.db.rights import fixed_path
 from horsies.db.sqlfiles import admin, channel, listen
 
-_NAMED = re.compile(r"(?<!drop )\b(index|constraint)\s+(?:if not exists\s+)?(\w+)\s+(?:on|check|unique)\b")
-_DROPPED = re.compile(r"\bdrop (?:index|constraint)\s+(?:if exists\s+)?(?:horsies\.)?(\w+)")
+_CHANGE = re.compile(
+    r"\bdrop (?:index|constraint)\s+(?:if exists\s+)?(?:horsies\.)?(?P<dropped>\w+)"
+    r"|\balter index\s+(?:horsies\.)?(?P<old>\w+)\s+rename to\s+(?P<new>\w+)"
+    r"|\b(?P<kind>index|constraint)\s+(?:if not exists\s+)?(?P<made>\w+)\s+(?:on|check|unique)\b"
+)
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -31,10 +34,21 @@ def drift(connection: Connection, schema: str) -> list[str]:
     differing = [
         f"function {name}" for name, sql in sqlfiles.functions().items() if (name, body(sql, schema)) not in bodies
     ]
-    tables = "\n".join(sql for _, sql in sorted(sqlfiles.migrations().items()))
-    dropped = set(_DROPPED.findall(tables))
-    named = {(kind, name) for kind, name in _NAMED.findall(tables) if name not in dropped}
-    return [*differing, *sorted(f"{kind} {name}" for kind, name in named if (kind, name) not in found)]
+    return [*differing, *sorted(f"{kind} {name}" for kind, name in _expected() if (kind, name) not in found)]
+
+
+def _expected() -> set[tuple[str, str]]:
+    """Return kind and name of each index and named constraint that there is after the last migration."""
+    made: dict[str, str] = {}
+    for _, sql in sorted(sqlfiles.migrations().items()):
+        for match in _CHANGE.finditer(sql):
+            if match["dropped"]:
+                made.pop(match["dropped"], None)
+            elif match["old"]:
+                made[match["new"]] = made.pop(match["old"])
+            else:
+                made[match["made"]] = match["kind"]
+    return {(kind, name) for name, kind in made.items()}
 
 
 class OldestSnapshot(NamedTuple):

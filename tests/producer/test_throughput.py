@@ -12,7 +12,7 @@ from horsies.db.queries import monitoring as monitoring_queries
 from horsies.monitoring import Histogram, Period, Throughput, throughput, throughput_async, total
 from tests.producer.shop import Hand, Shop
 from tests.support.factories import failed
-from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock, scalar
+from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock
 
 HOUR = timedelta(hours=1)
 
@@ -85,25 +85,3 @@ def test_percentiles_of_a_histogram() -> None:
     assert mixed.total == 10
     assert mixed.percentile(0.9) == mixed.percentile(0) == pytest.approx(0.00001 * 1.2**9.5)
     assert mixed.percentile(0.91) == mixed.percentile(1) == pytest.approx(0.00001 * 1.2**49.5)
-
-
-def test_only_the_wanted_samples_are_read(db: Session, shop: Shop) -> None:
-    """An hour is found through the primary key, however many samples there are."""
-    assert shop
-    freeze_clock(db)
-    sample(db)
-    db.execute(
-        "insert into horsies.samples select 60, %s::timestamptz - n * interval '1 minute', 'default', 'add',"
-        " 1, 0, 0, 0, 0, 0, '{}', '{}', '{}', '{}' from generate_series(1, 5000) as n",
-        (NOON,),
-    )
-    reads = "select pg_stat_get_xact_tuples_fetched(c.oid) + pg_stat_get_xact_tuples_returned(c.oid) from pg_class c"
-    reads += " where c.oid = 'horsies.samples_pkey'::regclass"
-    with db.transaction(force_rollback=True):
-        before = scalar(db, reads)
-        rows = db.execute(
-            "select * from horsies.throughput(60, %s, %s, null, null, 1000)", (NOON - HOUR, NOON)
-        ).fetchall()
-        after = scalar(db, reads)
-    assert len(rows) == 60
-    assert 0 < after - before < 200

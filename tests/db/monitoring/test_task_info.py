@@ -68,6 +68,7 @@ def test_a_waiting_task(db: Session) -> None:
         reruns=[],
         args=None,
         result=None,
+        postponed=None,
     )
 
 
