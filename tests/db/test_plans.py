@@ -281,8 +281,7 @@ def test_a_first_send_of_many_tasks_looks_nowhere_else(full: Session, count: int
     with reading(full) as reads:
         send_many(full, count)
     assert reads.whole_tables <= {"queues"}
-    assert reads.indexes.items() >= {"tasks_pkey": count}.items()
-    assert reads.indexes.keys() <= {"tasks_pkey", "queues_pkey"}
+    assert reads.indexes.keys() <= {"queues_pkey"}
     assert reads.blocks < 100 + 30 * count
 
 

@@ -192,7 +192,7 @@ def test_lacking_rights_are_those_of_the_kind_only(db: Session, role: str) -> No
         assert lacking_rights(db, DEFAULT_SCHEMA, functions_of([Kind.PRODUCER])) == []
         [lacking] = lacking_rights(db, DEFAULT_SCHEMA, functions_of([Kind.WORKER]))
         assert lacking.startswith("execute on ")
-        assert "functions (add_partitions, claim, declared_differences, …)" in lacking
+        assert "functions (add_partitions, backfill_turns, claim, …)" in lacking
     assert lacking_rights(db, DEFAULT_SCHEMA, functions_of(list(Kind))) == []
 
 

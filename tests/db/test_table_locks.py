@@ -74,7 +74,7 @@ def test_the_error_names_the_session_with_the_oldest_transaction(
 def test_a_lock_on_another_table_is_not_blamed(outdated: Session, reader: Session, new_session: NewSession) -> None:
     older = new_session()
     with older.transaction():
-        older.execute("select count(*) from horsies.queues")
+        older.execute("select count(*) from horsies.locks")
         reader.execute("commit")
         reader.execute("begin")
         reader.execute(_READ)

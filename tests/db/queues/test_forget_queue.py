@@ -19,6 +19,6 @@ from tests.support.sessions import Session, scalar
 )
 def test_a_row_with_a_setting_stays(db: Session, setting: str) -> None:
     db.execute("insert into horsies.queues (name) values ('a'), ('b')")
-    db.execute(f"update horsies.queues set {setting} where name = 'a'")
+    db.execute(f"update horsies.queues set {setting} where name = 'a'".encode())
     db.execute("select horsies.forget_queue('a'), horsies.forget_queue('b')")
     assert scalar(db, "select name from horsies.queues") == "a"

@@ -5,7 +5,7 @@
 -- Called by: claim_from_queue, claim_in_turns, keys_with_room, why_regulated.
 -- Granted to: nobody.
 create function horsies.tokens_left(full_at timestamptz, clock timestamptz, token_us bigint, burst int) returns int
-language sql immutable as $function$
+language sql stable as $function$
     select case when token_us is null then null
                 when full_at is null or full_at <= clock then burst
                 else greatest(0, (burst * token_us - round(extract(epoch from full_at - clock) * 1000000)::bigint)
