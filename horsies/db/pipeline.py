@@ -304,9 +304,12 @@ def _receive_group(pgconn: PGconn, adapt: TransformerType, group: _Sent) -> PQGe
     failure: _GroupError | None = None
     while True:
         try:
-            [result] = yield from generators.fetch_many(pgconn)
+            results = yield from generators.fetch_many(pgconn)
         except psycopg.OperationalError as lost:
             raise failure or lost from None  # the server has said why it closes the connection
+        if not results:
+            raise failure or psycopg.OperationalError("the connection was lost earlier in this round trip")
+        [result] = results
         match result.status:
             case ExecStatus.PIPELINE_SYNC:
                 break

@@ -63,6 +63,25 @@ def test_an_error_is_raised_after_all_replies_have_arrived(database_url: str, db
     assert column(db, "select id from horsies.tasks") == [later.task_id]
 
 
+@pytest.mark.parametrize("later", [1, 2])
+def test_nothing_is_received_after_the_server_has_closed_the_connection(database_url: str, later: int) -> None:
+    made = database(database_url)
+    groups = [[rows("select pg_terminate_backend(pg_backend_pid())")], *[[rows("select 1")]] * later]
+    with (
+        made.connect() as connection,
+        pytest.raises(CallFailedError, match="terminating connection due to administrator command") as raised,
+    ):
+        round_trip(made, connection, *groups)
+    assert raised.value.retryable
+
+
+def test_calls_after_a_notice_that_ended_the_connection_have_failed(database_url: str) -> None:
+    made = database(database_url)
+    notice = Notice("select pg_terminate_backend(pg_backend_pid())", (), lambda _: None)
+    with made.connect() as connection, pytest.raises((CallFailedError, errors.OperationalError)):
+        round_trip(made, connection, [notice], [rows("select 1")])
+
+
 def test_a_notice_that_fails_fails_nothing_else(
     database_url: str, db: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
