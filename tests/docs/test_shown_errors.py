@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 SHOWN = re.compile(r"^```text\n(error\[.*?)^```$", re.MULTILINE | re.DOTALL)
 PLACE = re.compile(r" --> (?P<file>\S+):(?P<line>\d+)\n.*?^ *\d+ \| (?P<source>[^\n]*)$", re.MULTILINE | re.DOTALL)
+FILTER = re.compile(r"^  (?P<filter>\S[^\n]*)\n +\^+$", re.MULTILINE)
 SHOWN_ERRORS = [(page.name, text) for page in PAGES for text in SHOWN.findall(page.read_text())]
 START = ["from horsies import AppConfig, Horsies, TaskError, TaskResult", "app = Horsies(AppConfig())"]
 
@@ -27,10 +28,20 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize(("page", "shown"), SHOWN_ERRORS)
 def test_it_comes_out_like_that(page: str, shown: str, tmp_path: Path) -> None:
-    place = PLACE.search(shown)
-    assert place is not None, page
-    (tmp_path / place["file"]).write_text(program(int(place["line"]), place["source"]))
-    command = [str(Path(sys.executable).with_name("horsies")), "worker", f"{Path(place['file']).stem}:app"]
+    arguments = arguments_for(shown, tmp_path)
+    assert arguments is not None, page
+    command = [str(Path(sys.executable).with_name("horsies")), *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 1
     assert done.stderr == shown
+
+
+def arguments_for(shown: str, folder: Path) -> list[str] | None:
+    """Write the module that an error is about, and return the arguments of the command that finds it."""
+    if (place := PLACE.search(shown)) is not None:
+        (folder / place["file"]).write_text(program(int(place["line"]), place["source"]))
+        return ["worker", f"{Path(place['file']).stem}:app"]
+    if (mistake := FILTER.search(shown)) is not None:
+        (folder / "shop.py").write_text("\n".join(START))
+        return ["tasks", "list", "shop:app", mistake["filter"]]
+    return None
