@@ -125,7 +125,13 @@ class Task:
         is_known = holder in self.outcomes and self.outcomes[holder] == code
         if code == POSTPONED:
             is_known = holder == self.given_back
-        return "duplicate" if is_known else "stale"
+        if is_known:
+            return "duplicate"
+        return "superseded" if self.was_completed_by(holder) else "stale"
+
+    def was_completed_by(self, holder: Holder) -> bool:
+        """Return whether a claim has completed the task; then another outcome of it is that of a lost report."""
+        return holder in self.outcomes and self.outcomes[holder] is None
 
 
 def outcome_of(fence: Fence, code: str | None) -> Outcome:
@@ -283,9 +289,12 @@ class LifeCycle(RuleBasedStateMachine):
     @rule(data=st.data())
     def reconcile(self, data: st.DataObject) -> None:
         worker, fences = self.draw_claims(data)
-        lost = {f.task_id for f in fences if self.tasks[f.task_id].holder != holder_of(worker, f)}
-        assert worker.reconcile(*fences) == lost
-        known = {fence.task_id for fence in fences} - lost
+        known: set[UUID] = set()
+        for fence in fences:
+            task, holder = self.tasks[fence.task_id], holder_of(worker, fence)
+            if task.holder == holder or task.was_completed_by(holder):
+                known.add(task.id)
+        assert worker.reconcile(*fences) == {fence.task_id for fence in fences} - known
         for task in self.live(lambda task: task.holder is not None and task.holder[0] == worker.id):
             if task.id not in known:
                 task.go_back()
