@@ -1,5 +1,8 @@
 """`FlowControl`: the methods of the broker that show and change limits of queues and of their keys at run time."""
 
+from collections.abc import Mapping
+
+from horsies.codec.problems import show_value
 from horsies.codes import BrokerErrorCode
 from horsies.config.rates import RateLimit
 from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Runner, Unset
@@ -144,10 +147,22 @@ def _limit(
     rate_per_key: RateLimit | Unset | None,
     who: str | None,
 ) -> Operation[BrokerResult[bool]]:
-    if isinstance(per_key, int) and not 0 <= per_key <= _MOST_PER_KEY:
-        return _refused(f"per_key must be a whole number from 0 to {_MOST_PER_KEY:,}, got {per_key}")
+    problem = _wrong_limit(per_key, {"rate": rate, "rate_per_key": rate_per_key})
+    if problem is not None:
+        return _refused(problem)
     call = limit_queries.limit_queue(name, per_key=per_key, rate=rate, rate_per_key=rate_per_key, who=who)
     return (yield from _changed(call, name))
+
+
+def _wrong_limit(per_key: object, rates: Mapping[str, object]) -> str | None:
+    """Return what is wrong with the limits; None: nothing. A wrong type must not be taken for None."""
+    is_number = isinstance(per_key, int) and not isinstance(per_key, bool) and 0 <= per_key <= _MOST_PER_KEY
+    if not (per_key is None or isinstance(per_key, Unset) or is_number):
+        return f"per_key must be a whole number from 0 to {_MOST_PER_KEY:,}, got {show_value(per_key)}"
+    for option, rate in rates.items():
+        if not (rate is None or isinstance(rate, Unset | RateLimit)):
+            return f"{option} must be a RateLimit or None, got {show_value(rate)}"
+    return None
 
 
 def _control(queue: str, key: str, action: str, who: str | None, reason: str | None) -> Operation[BrokerResult[bool]]:

@@ -93,6 +93,10 @@ def test_the_broker_has_the_same_methods(keyed: Shell) -> None:
         assert broker.pause_key("bulk", "a").unwrap_err().code is BrokerErrorCode.QUEUE_NOT_KEYED
         assert broker.limit_queue("bulk", per_key=1).unwrap_err().code is BrokerErrorCode.QUEUE_NOT_KEYED
         assert broker.limit_queue("mail", per_key=-1).is_err()
+        wrong: Any  # a limit of a wrong type is refused, and does not restore the declared limit
+        for wrong in ({"rate": "100/60s"}, {"rate_per_key": 5}, {"per_key": "2"}, {"per_key": 2.0}, {"per_key": True}):
+            assert broker.limit_queue("mail", **wrong).is_err()
+        assert broker.get_queue_limits("mail").unwrap().set_at_run_time == ("rate",)
         assert broker.pause_key("mail", "x" * 201).is_err()
         assert broker.get_keys("mail", limit=0).is_err()
         asyncio.run(in_a_loop())
