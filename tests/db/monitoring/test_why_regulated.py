@@ -49,6 +49,8 @@ def test_a_hold_is_named_with_its_end(db: Session) -> None:
     hold(db, "'infinity'")
     db.execute("update horsies.holds set kind = 'paused', who = 'ada' where scope = 'queue'")
     assert why(db, "b") == ("held_back", "its queue default is paused until it is resumed, by ada")
+    db.execute("update horsies.holds set reason = 'it is too slow'")
+    assert why(db, "b")[1].endswith(" until it is resumed, by ada: it is too slow")
 
 
 def test_a_plain_queue_has_no_such_reason(db: Session) -> None:

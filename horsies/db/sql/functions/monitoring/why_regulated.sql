@@ -41,11 +41,12 @@ begin
         ) as c;
     end if;
     return query select found.reason, found.sentence from (values
-        (1, held.until is not null, 'held_back', format('%s %s until %s%s',
+        (1, held.until is not null, 'held_back', format('%s %s until %s%s%s',
             case held.scope when 'queue' then 'its queue ' || queue_name else named end,
             case held.kind when 'paused' then 'is paused' else 'is held back by a remote limit' end,
             case when isfinite(held.until) then to_char(held.until at time zone 'UTC', style) else 'it is resumed' end,
-            case when held.who is not null then ', by ' || held.who else '' end)),
+            case when held.who is not null then ', by ' || held.who else '' end,
+            case when held.reason is not null and horsies.sees_arguments() then ': ' || held.reason else '' end)),
         (2, claimed >= setting.per_key, 'key_full', concat_ws(': ', format(
             '%s is full, %s are claimed and the limit is %s', named, claimed, setting.per_key), fillers)),
         (3, horsies.tokens_left(queue_full_at, clock, setting.token_us, setting.burst) = 0, 'rate_limit',
