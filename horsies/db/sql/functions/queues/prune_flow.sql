@@ -1,23 +1,51 @@
--- Purpose: Delete expired holds and full buckets of a queue, a few at a time. When the last hold is gone, the queue
--- is no longer marked as held.
+-- Purpose: Delete expired holds and full buckets of a queue. Of those that belong to keys, each call looks at a few,
+-- from the key `after_key` on (null: the first one), so that a claim does not read all keys. Returns the key at which
+-- the next call begins; null: the first one. When the last hold is gone, the queue is no longer marked as held.
+-- Planner settings: see docs/architecture.md.
 -- Locks: rows of holds, buckets and `queues`. The caller holds the lock of the queue.
 -- Called by: claim_regulated.
 -- Granted to: nobody.
-create function horsies.prune_flow(queue_name text, has_holds boolean, clock timestamptz) returns void
-language plpgsql as $function$
+create function horsies.prune_flow(queue_name text, has_holds boolean, after_key text, clock timestamptz) returns text
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_sort = off set jit = off
+as $function$
 declare
-    most constant int := 100;
+    most constant int := 100;                       -- rows of each table; one key has at most two
+    first_key constant text := coalesce(after_key, '');
+    next_key text;
+    next_held_key text;
 begin
     if has_holds then
-        delete from horsies.holds h where h.queue = queue_name and h.until <= clock;
+        delete from horsies.holds h
+        where h.queue = queue_name and h.scope = 'queue' and h.key = '' and h.until <= clock;
+        with seen as materialized (
+            select h.key, h.kind, h.until from horsies.holds h
+            where h.queue = queue_name and h.scope = 'key' and h.key >= first_key order by h.key, h.kind limit most
+        ),
+        deleted as (
+            delete from horsies.holds h using seen s
+            where h.queue = queue_name and h.scope = 'key' and h.key = s.key and h.kind = s.kind
+              and s.until <= clock and h.until <= clock
+        )
+        select case when count(*) = most then max(s.key) end into next_held_key from seen s;
         if not exists (select from horsies.holds h where h.queue = queue_name) then
             update horsies.queues q set has_holds = false where q.name = queue_name;
             perform horsies.forget_queue(queue_name);
         end if;
     end if;
     delete from horsies.buckets b
-    where (b.queue, b.scope, b.key) in (
-        select f.queue, f.scope, f.key from horsies.buckets f
-        where f.queue = queue_name and f.full_at <= clock order by f.full_at limit most);
+    where b.queue = queue_name and b.scope = 'queue' and b.key = '' and b.full_at <= clock;
+    with seen as materialized (
+        select b.key, b.full_at from horsies.buckets b
+        where b.queue = queue_name and b.scope = 'key' and b.key >= first_key order by b.key limit most
+    ),
+    deleted as (
+        delete from horsies.buckets b using seen s
+        where b.queue = queue_name and b.scope = 'key' and b.key = s.key
+          and s.full_at <= clock and b.full_at <= clock
+    )
+    select case when count(*) = most then max(s.key) end into next_key from seen s;
+    return least(next_key, next_held_key);
 end
 $function$;

@@ -4,7 +4,8 @@
 --
 -- The locks of the regulated queues that have waiting tasks are taken first, and waited for. The clock is read after
 -- that: a start must not get a time before that of a start in an earlier transaction. Then, for each queue, due rows
--- are moved into the order of turns, and expired holds and full buckets are deleted.
+-- are moved into the order of turns, and expired holds and full buckets are deleted. If more rows may be due than were
+-- moved, `due_in` is 0.
 --
 -- `given_cursors` is a JSON object with the positions of the worker's last claim, by queue and priority. The last row
 -- of the reply has no id, and the new positions.
@@ -28,6 +29,7 @@ as $function$
 declare
     most_promoted constant int := 200;
     lowest constant int := 100;                     -- the last priority
+    no_priority constant text := '0';               -- where `positions` keeps the key at which `prune_flow` begins
     clock timestamptz;
     regulated text[];
     plain text[];
@@ -43,6 +45,8 @@ declare
     sources text[];                                 -- what is searched next: queues, and '' for all that are plain
     source text;
     item record;
+    promoted int;
+    pruned_until text;
 begin
     select w.cluster_cap into cluster_limit from horsies.workers w where w.id = claiming_worker;
     if not found then
@@ -64,9 +68,23 @@ begin
     clock := horsies.now();
     for item in select * from horsies.flow_settings(regulated) as s order by s.name collate "C" loop
         if item.turns <> 'off' then
-            perform horsies.promote(item.name, item.turns, most_promoted, clock);
+            promoted := horsies.promote(item.name, item.turns, most_promoted, clock);
+            if promoted > 0 and positions ? item.name then      -- a walk may have passed their keys
+                positions := jsonb_set(positions, array[item.name], (
+                    select jsonb_object_agg(p.key, jsonb_build_object('after', p.value -> 'after'))
+                    from jsonb_each(positions -> item.name) as p));
+            end if;
+            if promoted = most_promoted then                    -- more rows may be due
+                next_due_in := 0;
+            end if;
         end if;
-        perform horsies.prune_flow(item.name, item.has_holds, clock);
+        pruned_until := horsies.prune_flow(
+            item.name, item.has_holds, positions #>> array[item.name, no_priority, 'after'], clock);
+        if pruned_until is distinct from positions #>> array[item.name, no_priority, 'after'] then
+            positions := jsonb_set(
+                jsonb_set(positions, array[item.name], coalesce(positions -> item.name, '{}')),
+                array[item.name, no_priority], jsonb_build_object('after', pruned_until));
+        end if;
     end loop;
     plain := plain || array(                        -- those that have become plain in this step
         select r.name from unnest(regulated) as r (name)
