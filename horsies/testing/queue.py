@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from uuid import UUID
 
 import psycopg
@@ -53,6 +53,15 @@ if TYPE_CHECKING:
 _LATER = ("retry", "scheduled")
 
 
+class _Opened(NamedTuple):
+    """What a queue has within its block."""
+
+    database_url: str
+    drivers: QueueDrivers
+    session: KitSession
+    clock: TaskClock
+
+
 class TestQueue:
     """The queue of an app during a test, on a database of the test's own. Use it as a context manager.
 
@@ -71,6 +80,7 @@ class TestQueue:
         self.app = app
         self._given_url = database_url
         self._stack = ExitStack()
+        self._within_block: _Opened | None = None
         self._crashes = Crashes()
         self._interception = Interception(self._on_breakpoint)
         self._worker: InProcessWorker | None = None
@@ -82,12 +92,12 @@ class TestQueue:
     def __enter__(self) -> Self:
         """Let the app use the database of the test."""
         with ExitStack() as stack:
-            self.database_url = self._given_url or stack.enter_context(_new_database())
-            self._drivers = stack.enter_context(_redirected(self.app, self.database_url))
-            self._session = KitSession(self._drivers)
-            self._clock = TaskClock(self._session)
+            url = self._given_url or stack.enter_context(_new_database())
+            drivers = stack.enter_context(_redirected(self.app, url))
+            session = KitSession(drivers)
             stack.callback(self._stop)
             self._stack = stack.pop_all()
+        self._within_block = _Opened(url, drivers, session, TaskClock(session))
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -95,12 +105,27 @@ class TestQueue:
         self._stack.close()
 
     def _stop(self) -> None:
-        if self._worker is not None:
+        worker, runner = self._worker, self._runner
+        self._within_block = self._worker = self._runner = self._contexts = None
+        if worker is not None:
             for hook in reversed(self.app.registry.hooks.child_stop):
                 hook.fn()
-            self._worker.stop()
-        if self._runner is not None:
-            self._runner.close()
+            worker.stop()
+        if runner is not None:
+            runner.close()
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the database of the test."""
+        return self._opened.database_url
+
+    @property
+    def _opened(self) -> _Opened:
+        """Return the parts that need the database of the test. Without it, calls would reach that of the app."""
+        if self._within_block is None:
+            msg = "a TestQueue works only within its block: with TestQueue(app) as queue: …"
+            raise QueueTestError(msg)
+        return self._within_block
 
     # Running tasks
 
@@ -119,10 +144,10 @@ class TestQueue:
             DrainLimitError: Tasks are still due after ``limit`` attempts.
             DrainRefusedError: An event loop runs in this thread.
             ProcessExitRefusedError: A task tried to end or to signal this process.
+            ValueError: The limit is less than 1.
         """
-        if running_loop() is not None:
-            msg = "drain blocks, and an event loop runs in this thread: use await queue.drain_async()"
-            raise DrainRefusedError(msg)
+        _refuse_in_loop("drain", "await queue.drain_async()")
+        _at_least_one("drain", "limit", limit)
         worker, contexts = self._started()
         if self._runner is None:
             self._runner = Runner()
@@ -145,6 +170,7 @@ class TestQueue:
 
     async def drain_async(self, limit: int = 1000, until: Callable[[], bool] | None = None) -> DrainReport:
         """Like `drain`, on the running event loop: ``async def`` tasks run on it, and ``def`` tasks in threads."""
+        _at_least_one("drain", "limit", limit)
         worker, contexts = self._started()
 
         async def run(job: Job) -> Report | LostWorker:
@@ -170,8 +196,12 @@ class TestQueue:
         """Send a task, run what is due, and return the result of the task.
 
         Raises:
+            DrainRefusedError: An event loop runs in this thread.
             NotEndedError: The task has not ended, for example because it waits for a retry; the message says why.
+            QueueTestError: The task belongs to another app.
         """
+        _refuse_in_loop("run", "await task.send_async(…), then await queue.drain_async()")
+        self._refuse_foreign(task.definition.name, task.producer.runner)
         handle = task.send(*args, **kwargs).unwrap()
         report = self.drain()
         info = handle.info(include_result=True).unwrap()
@@ -180,7 +210,15 @@ class TestQueue:
         return cast("TaskResult[T, E]", info.result)
 
     def start[T](self, spec: "WorkflowSpec[T]") -> TestRun[T]:
-        """Start a workflow, and run what is due. The run need not have ended then; see `TestRun.status`."""
+        """Start a workflow, and run what is due. The run need not have ended then; see `TestRun.status`.
+
+        Raises:
+            DrainRefusedError: An event loop runs in this thread.
+            QueueTestError: The workflow belongs to another app.
+        """
+        _refuse_in_loop("start", "await spec.start_async(), then await queue.drain_async()")
+        if spec.app is not None:
+            self._refuse_foreign(f"the workflow {spec.name}", spec.app.producer.runner)
         handle = spec.start().unwrap()
         return TestRun(handle, self.drain())
 
@@ -195,7 +233,7 @@ class TestQueue:
 
     def now(self) -> datetime:
         """Return the time by which tasks are due and expire."""
-        return self._clock.now()
+        return self._opened.clock.now()
 
     def advance(self, delta: timedelta | str) -> None:
         """Let the next `drain` move the clock forward: ``advance("3 days")``, ``advance(timedelta(hours=2))``.
@@ -208,7 +246,7 @@ class TestQueue:
             ValueError: The text is not an interval, or the interval is negative.
         """
         self._started()[0].define_schedules()
-        self._clock.move_by(delta)
+        self._opened.clock.move_by(delta)
         self._move_if_idle()
 
     def freeze(self, at: datetime) -> None:
@@ -220,15 +258,15 @@ class TestQueue:
         Raises:
             ValueError: The time has no time zone.
         """
-        self._clock.freeze(at)
+        self._opened.clock.freeze(at)
         self._move_if_idle()
 
     def _move_if_idle(self) -> None:
         """Move the clock at once if nothing falls due before its target, or if a real worker runs what falls due."""
-        _, is_idle = self._clock.look_ahead(*self._started()[0].names)
-        target = self._clock.target
+        _, is_idle = self._opened.clock.look_ahead(*self._started()[0].names)
+        target = self._opened.clock.target
         if target is not None and (is_idle or self._real_workers):
-            self._clock.set(target)
+            self._opened.clock.set(target)
 
     # What was sent, and how it ended
 
@@ -276,7 +314,7 @@ class TestQueue:
 
     def outcomes(self) -> "list[TaskInfo]":
         """Return the tasks that have ended, in the order in which they ended, with their results and arguments."""
-        ids = [str(task_id) for (task_id,) in self._session.execute("ended_tasks")]
+        ids = [str(task_id) for (task_id,) in self._opened.session.execute("ended_tasks")]
         broker = self.app.get_broker()
         found = (broker.get_task_info(task_id, include_result=True, include_args=True).unwrap() for task_id in ids)
         return [each for each in found if each is not None]
@@ -298,6 +336,7 @@ class TestQueue:
         if at not in CRASH_POINTS:
             msg = f"crash takes at={' or '.join(map(repr, CRASH_POINTS))}, got {at!r}"
             raise ValueError(msg)
+        _at_least_one("crash", "times", times)
         self._crashes.add(PlannedCrash(at, None if task is None else task.definition.name, times))
 
     def disconnect(self, at: DisconnectPoint = "after", times: int = 1) -> None:
@@ -311,7 +350,8 @@ class TestQueue:
         if at not in DISCONNECT_POINTS:
             msg = f"disconnect takes at={' or '.join(map(repr, DISCONNECT_POINTS))}, got {at!r}"
             raise ValueError(msg)
-        self._drivers.disconnects.extend(repeat(at, times))
+        _at_least_one("disconnect", "times", times)
+        self._opened.drivers.disconnects.extend(repeat(at, times))
 
     @contextmanager
     def worker(self, processes: int = 1, *args: str) -> Generator[RealWorker]:
@@ -338,12 +378,21 @@ class TestQueue:
 
     # Parts
 
+    def _refuse_foreign(self, what: str, runner: object) -> None:
+        """Refuse a task or a workflow of another app, which may use its own database instead of that of the test."""
+        if self._opened and runner is not self.app.producer.runner:
+            msg = (
+                f"{what} belongs to another app, which this queue does not run: make a queue of that app, "
+                "horsies(its_app) or TestQueue(its_app). If both are the same app, its module was imported twice"
+            )
+            raise QueueTestError(msg)
+
     def _started(self) -> tuple[InProcessWorker, AttemptContexts]:
         """Return the worker of `drain`, which is registered at its first use."""
         if self._worker is None or self._contexts is None:
             for hook in self.app.registry.hooks.child_start:
                 hook.fn()
-            self._worker = InProcessWorker(self.app, self._session, self._clock, self._crashes)
+            self._worker = InProcessWorker(self.app, self._opened.session, self._opened.clock, self._crashes)
             self._worker.start()
             self._contexts = AttemptContexts()
         return self._worker, self._contexts
@@ -365,7 +414,7 @@ class TestQueue:
             self._worker.executor.attempts.lift_limits()
 
     def _all_sent(self) -> list[SentTask]:
-        return [self._read_sent(*row) for row in self._session.execute("sent_tasks")]
+        return [self._read_sent(*row) for row in self._opened.session.execute("sent_tasks")]
 
     def _read_sent(self, task_id: object, name: str, *facts: Any) -> SentTask:
         queue, priority, status, args, *times = facts
@@ -374,9 +423,10 @@ class TestQueue:
         return SentTask(str(task_id), name, queue, priority, TaskStatus(status), read(name, args), *times)
 
     def _not_ended(self, name: str, task_id: str, report: DrainReport) -> NotEndedError:
-        why = self._session.call(monitoring_queries.why(UUID(task_id)))
+        why = self._opened.session.call(monitoring_queries.why(UUID(task_id)))
         hint = "; queue.advance(…) moves the clock" if why.reason in _LATER else ""
-        return NotEndedError(f"task {name} has not ended after {len(report)} attempts: {why.sentence}{hint}")
+        attempts = "1 attempt" if len(report) == 1 else f"{len(report)} attempts"
+        return NotEndedError(f"task {name} has not ended after {attempts}: {why.sentence}{hint}")
 
 
 @contextmanager
@@ -419,6 +469,18 @@ def _redirected(app: "Horsies", url: str) -> Generator[QueueDrivers]:
 
 async def _in_thread[A, R](fn: Callable[[A], R], argument: A) -> R:
     return await asyncio.get_running_loop().run_in_executor(None, with_context(fn, argument))
+
+
+def _refuse_in_loop(method: str, instead: str) -> None:
+    if running_loop() is not None:
+        msg = f"{method} blocks, and an event loop runs in this thread: use {instead}"
+        raise DrainRefusedError(msg)
+
+
+def _at_least_one(method: str, parameter: str, number: int) -> None:
+    if number < 1:
+        msg = f"{method} takes {parameter}=1 or more, got {number}"
+        raise ValueError(msg)
 
 
 def _is_of_pytest(exception: BaseException) -> bool:

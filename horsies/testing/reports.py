@@ -68,4 +68,6 @@ class DrainReport:
     def most_frequent(self) -> str:
         """Describe which tasks ran most often."""
         counts = Counter(each.task_name for each in self.attempts)
-        return ", ".join(f"{name} {count} times" for name, count in counts.most_common(3))
+        return ", ".join(
+            f"{name} {'once' if count == 1 else f'{count} times'}" for name, count in counts.most_common(3)
+        )

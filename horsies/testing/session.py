@@ -75,9 +75,10 @@ class TaskClock:
         start = self._freeze()
         try:
             [(target,)] = self._session.execute("add_interval", (self.target or start, delta))
-        except psycopg.DataError as error:
-            msg = f'advance takes a timedelta or an interval of PostgreSQL such as "3 days", got {delta!r}'
-            raise ValueError(msg) from error
+        except (psycopg.DataError, psycopg.ProgrammingError) as error:
+            raise _no_interval(delta) from error
+        if target is None:
+            raise _no_interval(delta)
         if target < start:
             msg = f"advance moves the clock forward only, got {delta!r}; freeze sets it to any time"
             raise ValueError(msg)
@@ -89,7 +90,7 @@ class TaskClock:
         Raises:
             ValueError: the time has no time zone.
         """
-        if at.tzinfo is None:
+        if getattr(at, "tzinfo", None) is None:
             msg = f"freeze takes a datetime with a time zone, got {at!r}: pass tzinfo=UTC, for example"
             raise ValueError(msg)
         if at < self._freeze():
@@ -127,3 +128,7 @@ class TaskClock:
         if not is_frozen:
             self.set(now)
         return now
+
+
+def _no_interval(delta: object) -> ValueError:
+    return ValueError(f'advance takes a timedelta or an interval of PostgreSQL such as "3 days", got {delta!r}')

@@ -52,5 +52,5 @@ def run(folder: Path, *command: str) -> str:
 def test_the_project_of_the_page_works(tmp_path: Path) -> None:
     write_project(tmp_path)
     assert len(blocks(PAGE, "python failing")) == 3
-    assert "10 passed" in run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error")
+    assert "11 passed" in run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error")
     assert "Ran 1 test" in run(tmp_path, "unittest", "test_with_unittest")

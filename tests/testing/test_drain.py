@@ -76,7 +76,7 @@ def test_nothing_runs_before_drain(queue: TestQueue) -> None:
 
 
 def test_a_run_that_has_not_ended_says_why(queue: TestQueue) -> None:
-    with pytest.raises(NotEndedError, match=r"task fails_twice has not ended after 1 attempts: attempt 1 failed"):
+    with pytest.raises(NotEndedError, match=r"task fails_twice has not ended after 1 attempt: attempt 1 failed"):
         queue.run(fails_twice)
 
 

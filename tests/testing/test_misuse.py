@@ -1,0 +1,96 @@
+"""Mistakes in tests are refused before anything is sent, with a message that names the fix."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any, cast
+
+import pytest
+
+from horsies import AppConfig, Horsies, PostgresConfig, TaskError, TaskResult
+from horsies.testing import DrainRefusedError, QueueTestError, TestQueue
+from tests.testing.shop import add, app
+
+USES: list[Callable[[TestQueue], object]] = [
+    lambda queue: queue.run(add, 1),
+    lambda queue: queue.drain(),
+    lambda queue: asyncio.run(queue.drain_async()),
+    lambda queue: queue.start(app.workflow("one", [add.node()(1)], definition_key="one.v1")),
+    lambda queue: queue.outcomes(),
+    lambda queue: queue.sent(),
+    lambda queue: queue.assert_not_sent(add),
+    lambda queue: queue.now(),
+    lambda queue: queue.advance("1 hour"),
+    lambda queue: queue.freeze(datetime(2031, 5, 6, tzinfo=UTC)),
+    lambda queue: queue.tick_schedules(),
+    lambda queue: queue.disconnect(),
+    lambda queue: queue.worker().__enter__(),
+]
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
+other = Horsies(AppConfig(broker=PostgresConfig(database_url=NOWHERE)))
+
+
+@other.task("count_boxes")
+def count_boxes(number: int) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=number)
+
+
+@pytest.mark.parametrize("uses_before", [0, 1])
+def test_a_queue_works_only_within_its_block(database_url: str, uses_before: int) -> None:
+    queue = TestQueue(app, database_url=database_url)
+    for _ in range(uses_before):
+        with queue:
+            assert queue.run(add, 1).is_ok()
+    for use in USES:
+        with pytest.raises(QueueTestError, match=r"works only within its block: with TestQueue\(app\) as queue: …"):
+            use(queue)
+    with queue:
+        assert len(queue.sent()) == uses_before
+        assert queue.run(add, 1).is_ok()
+
+
+def test_tasks_and_workflows_of_another_app_are_not_sent_to_its_own_database(queue: TestQueue) -> None:
+    spec = other.workflow("boxes", [count_boxes.node()(1)], definition_key="boxes.v1")
+    with pytest.raises(QueueTestError, match=r"count_boxes belongs to another app.*horsies\(its_app\)"):
+        queue.run(count_boxes, 1)
+    with pytest.raises(QueueTestError, match="the workflow boxes belongs to another app"):
+        queue.start(spec)
+
+
+def test_run_and_start_send_nothing_while_an_event_loop_runs(queue: TestQueue) -> None:
+    async def run() -> None:
+        queue.run(add, 1)
+
+    async def start() -> None:
+        queue.start(app.workflow("one", [add.node()(1)], definition_key="one.v1"))
+
+    with pytest.raises(DrainRefusedError, match=r"await task\.send_async\(…\), then await queue\.drain_async\(\)"):
+        asyncio.run(run())
+    with pytest.raises(DrainRefusedError, match=r"await spec\.start_async\(\), then await queue\.drain_async\(\)"):
+        asyncio.run(start())
+    assert queue.sent() == []
+    assert not queue.drain()
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_numbers_are_at_least_one(queue: TestQueue, number: int) -> None:
+    with pytest.raises(ValueError, match=f"crash takes times=1 or more, got {number}"):
+        queue.crash("claimed", times=number)
+    with pytest.raises(ValueError, match=f"disconnect takes times=1 or more, got {number}"):
+        queue.disconnect(times=number)
+    with pytest.raises(ValueError, match=f"drain takes limit=1 or more, got {number}"):
+        queue.drain(limit=number)
+    with pytest.raises(ValueError, match=f"drain takes limit=1 or more, got {number}"):
+        asyncio.run(queue.drain_async(limit=number))
+
+
+@pytest.mark.parametrize("delta", [3, None, "", "3 parsecs", "999999999 years"])
+def test_advance_names_what_it_takes(queue: TestQueue, delta: object) -> None:
+    with pytest.raises(ValueError, match='advance takes a timedelta or an interval of PostgreSQL such as "3 days"'):
+        queue.advance(cast("Any", delta))
+
+
+@pytest.mark.parametrize("at", ["2031-05-06", date(2031, 5, 6), None])
+def test_freeze_names_what_it_takes(queue: TestQueue, at: object) -> None:
+    with pytest.raises(ValueError, match="freeze takes a datetime with a time zone"):
+        queue.freeze(cast("Any", at))
