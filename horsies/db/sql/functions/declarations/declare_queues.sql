@@ -1,7 +1,8 @@
 -- Purpose: Store what an app declares about keys and rates of its queues: the declaration of the worker that started
 -- last applies. The arrays have one element for each queue; rates are JSON texts like those in `queues`. A queue for
 -- which nothing is declared gets no row. Workers are woken if a declaration has changed.
--- Locks: the rows of the queues, in the order of their names; new rows of `locks`.
+-- Locks: new rows of `locks` first, because others lock these before the queues; then the rows of the queues. Both in
+-- the order of their names.
 -- Called by: queries/flow.py.
 -- Granted to: worker.
 create function horsies.declare_queues(
@@ -13,15 +14,18 @@ declare
     given record;
     before text;
 begin
+    insert into horsies.locks (name)
+    select 'queue ' || d.name from unnest(names, takes_turns, rates) as d (name, takes_turns, rate)
+    where d.takes_turns or d.rate is not null order by d.name
+    on conflict do nothing;
     for given in
         select d.* from unnest(names, takes_turns, per_keys, rates, rates_per_key)
             as d (name, takes_turns, per_key, rate, rate_per_key)
-        order by d.name collate "C"
+        order by d.name
     loop
         select (q.turns, q.declared_per_key, q.declared_rate::text, q.declared_rate_per_key::text)::text into before
         from horsies.queues q where q.name = given.name for update;
         if given.takes_turns or given.rate is not null then
-            insert into horsies.locks (name) values ('queue ' || given.name) on conflict do nothing;
             insert into horsies.queues (name) values (given.name) on conflict do nothing;
         end if;
         update horsies.queues q
