@@ -52,10 +52,10 @@ def test_a_claim_that_returns_more_columns_still_fits(environment: Environment) 
 WIDER = """
     create function horsies.claim(
         claiming_worker uuid, exchange bigint, wanted int, free int, lease_seconds double precision,
-        queue_names text[], known_names text[]
+        queue_names text[], known_names text[], singly boolean default false, given_cursors json default null
     ) returns table (
         novelty text, id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean,
-        root_id uuid, inputs json, due_in double precision
+        root_id uuid, inputs json, due_in double precision, cursors json
     ) language sql as $function$
         with claimed as (
             update horsies.tasks t
@@ -64,10 +64,10 @@ WIDER = """
             where t.status = 'PENDING' returning t.*
         )
         select 'new', c.id, c.task_name, c.args, c.attempt, c.timeout_ms, c.queue, false, c.root_id, null::json,
-               null::float8
+               null::float8, null::json
         from claimed c
         union all
-        select 'new', null, null, null, null, null, null, false, null, null, null
+        select 'new', null, null, null, null, null, null, false, null, null, null, null
         where not exists (select from claimed)
     $function$
 """
