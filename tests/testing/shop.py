@@ -27,7 +27,7 @@ from horsies import (
     current_task,
 )
 
-NOWHERE = "postgresql://nobody:secret@127.0.0.1:1/nowhere"
+NOWHERE = "postgresql://nobody:pw-of-nowhere@127.0.0.1:1/nowhere"
 
 app = Horsies(AppConfig(broker=PostgresConfig(database_url=NOWHERE)))
 planned = Horsies(
