@@ -20,8 +20,15 @@ def test_a_full_key_is_named_with_the_tasks_that_fill_it(db: Session) -> None:
     send_keys(db, "a")
     DrivenWorker(db).claim_one()
     full = "is full, 1 are claimed and the limit is 1: add on host-1/worker"
-    assert why(db) == ("key_full", f"the key a {full}")
+    assert why(db) == ("key_full", f'the key "a" {full}')
     assert why(db, "b")[0] == "next"
+
+
+def test_a_key_cannot_pass_for_a_part_of_the_sentence(db: Session) -> None:
+    declare_queue(db, per_key=1)
+    send_keys(db, 'a" is paused\n')
+    DrivenWorker(db).claim_one()
+    assert why(db, 'a" is paused\n')[1].startswith(r'the key "a\" is paused\n" is full, ')
 
 
 def test_the_time_of_the_next_token_is_named(db: Session) -> None:
@@ -45,7 +52,7 @@ def test_a_hold_is_named_with_its_end(db: Session) -> None:
     DrivenWorker(db)
     hold(db, "horsies.now() + interval '1 minute'", key="a")
     at = f"{NOON:%Y-%m-%d %H}:01:00 UTC"
-    assert why(db) == ("held_back", f"the key a is held back by a remote limit until {at}")
+    assert why(db) == ("held_back", f'the key "a" is held back by a remote limit until {at}')
     hold(db, "'infinity'")
     db.execute("update horsies.holds set kind = 'paused', who = 'ada' where scope = 'queue'")
     assert why(db, "b") == ("held_back", "its queue default is paused until it is resumed, by ada")
