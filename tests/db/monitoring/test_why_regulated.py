@@ -26,7 +26,7 @@ def test_a_full_key_is_named_with_the_tasks_that_fill_it(db: Session) -> None:
 
 def test_a_key_cannot_pass_for_a_part_of_the_sentence(db: Session) -> None:
     declare_queue(db, per_key=1)
-    send_keys(db, 'a" is paused\n')
+    send_keys(db, ['a" is paused\n'])
     DrivenWorker(db).claim_one()
     assert why(db, 'a" is paused\n')[1].startswith(r'the key "a\" is paused\n" is full, ')
 
