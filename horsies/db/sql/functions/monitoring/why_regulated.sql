@@ -9,7 +9,7 @@ language plpgsql stable as $function$
 declare
     style constant text := 'YYYY-MM-DD HH24:MI:SS "UTC"';
     turn constant text := coalesce(task_key, '');
-    named constant text := case when task_key is null then 'the tasks without a key' else 'the key ' || to_json(task_key) end;
+    named constant text := coalesce('the key ' || to_json(task_key), 'the tasks without a key');
     setting record;
     held record;
     queue_full_at timestamptz;
