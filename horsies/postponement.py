@@ -27,7 +27,7 @@ class PostponeScope(StrEnum):
 
 
 class Postponement(NamedTuple):
-    """What a task asks for.
+    """The answer of a task that asks to run again later, with all values valid.
 
     Attributes:
         code: RATE_LIMITED or SNOOZED.
@@ -56,7 +56,7 @@ class AttemptPostponed(Exception):  # noqa: N818 - it is not an error, and its s
 
     Attributes:
         code: The error code of the answer.
-        data: What the answer says, as in ``TaskError.data``.
+        data: The delay and the scope of the answer, as in ``TaskError.data``.
     """
 
     def __init__(self, code: OutcomeCode, data: Mapping[str, object]) -> None:

@@ -95,12 +95,14 @@ def limit(  # noqa: PLR0913 - one parameter an option
 
     Example: horsies queues limit instance:app default --rate 100/60s
     """
-    given = {"per_key": parse_cap(per_key), "rate": parse_rate(rate), "rate_per_key": parse_rate(rate_per_key)}
+    most, start_rate, key_rate = parse_cap(per_key), parse_rate(rate), parse_rate(rate_per_key)
     app = app_with(locator, name)
 
     async def change(broker: Broker) -> BrokerResult[QueueLimits]:
-        if any(value is not UNSET for value in given.values()):
-            changed = await broker.limit_queue_async(name, **given, who=operator())  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        if any(value is not UNSET for value in (most, start_rate, key_rate)):
+            changed = await broker.limit_queue_async(
+                name, per_key=most, rate=start_rate, rate_per_key=key_rate, who=operator()
+            )
             if isinstance(changed, Err):
                 return changed
         return await broker.get_queue_limits_async(name)

@@ -14,7 +14,7 @@ from horsies.codes import WorkflowStatus
 from horsies.db.operations import Call
 from horsies.db.queries import workflows as workflow_queries
 from horsies.errors import ConfigurationError, ErrorCode
-from horsies.monitoring.broker import answered
+from horsies.monitoring.asking import answered
 from horsies.rendering import printable_line
 
 if TYPE_CHECKING:

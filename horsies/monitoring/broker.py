@@ -24,6 +24,7 @@ from horsies.db.queries.rows import (
     WorkerStats,
 )
 from horsies.monitoring.answers import RerunCandidate, RerunOutcome, RerunPreview, TaskPage
+from horsies.monitoring.asking import answered, refused
 from horsies.monitoring.filters import TaskQuery, parse_filter
 from horsies.monitoring.flow import FlowControl
 from horsies.plain import short_repr
@@ -148,12 +149,12 @@ class Broker(FlowControl):
         """
         parsed = Ok(wanted) if isinstance(wanted, TaskQuery) else parse_filter(wanted)
         if isinstance(parsed, Err):
-            return _refused(f"invalid filter: {parsed.err_value}")
+            return refused(f"invalid filter: {parsed.err_value}")
         if (wrong := _wrong_limit(limit)) is not None:
             return wrong
         cursor = None if before is None else parse_id(before)
         if before is not None and cursor is None:
-            return _refused(f"before must be the id of a task, got {short_repr(before)}")
+            return refused(f"before must be the id of a task, got {short_repr(before)}")
         call = monitoring_queries.find_tasks(parsed.ok_value.document(), cursor, limit, with_args=include_args)
         found = await self._query(call)
 
@@ -378,21 +379,7 @@ def _wrong_limit(limit: object) -> Err[BrokerOperationError] | None:
     """Return the error for a number of tasks that the database would refuse; None if it is valid."""
     if isinstance(limit, int) and 0 <= limit <= LARGEST_NUMBER:
         return None
-    return _refused(f"limit must be a whole number from 0 to {LARGEST_NUMBER:,}, got {short_repr(limit)}")
-
-
-def _refused(message: str) -> Err[BrokerOperationError]:
-    return Err(BrokerOperationError(BrokerErrorCode.MONITORING_QUERY_FAILED, message, retryable=False))
-
-
-def answered[R](
-    call: Call[R], code: BrokerErrorCode = BrokerErrorCode.MONITORING_QUERY_FAILED
-) -> Operation[BrokerResult[R]]:
-    """Make a call, and return its failure as an `Err` with the given code."""
-    try:
-        return Ok((yield call))
-    except CallFailedError as failure:
-        return unanswered(code, failure)
+    return refused(f"limit must be a whole number from 0 to {LARGEST_NUMBER:,}, got {short_repr(limit)}")
 
 
 def _clean(batch: Callable[[], Call[int]]) -> Operation[BrokerResult[int]]:

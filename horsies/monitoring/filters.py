@@ -28,7 +28,7 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 class FilterField(StrEnum):
-    """What a term of a filter compares.
+    """The property of a task that a term of a filter compares.
 
     Attributes:
         STATUS: the status of the task.
@@ -69,7 +69,7 @@ class FilterMistake:
     """A mistake in a filter, with its place and the fix.
 
     Attributes:
-        message: What is wrong.
+        message: A description of the mistake.
         text: The whole filter.
         start: The index of the first character that is wrong.
         length: How many characters are wrong, at least one.
@@ -97,7 +97,7 @@ class FilterTerm:
     """One term of a filter.
 
     Attributes:
-        field: What is compared.
+        field: The property that is compared.
         value: A status, an id, or a pattern of the SQL operator LIKE. For SINCE and UNTIL: a time in ISO 8601, or a
             number of seconds before now.
         is_negated: Whether tasks that match are excluded.

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from horsies.codec.problems import show_value
 from horsies.codes import BrokerErrorCode
 from horsies.config.rates import RateLimit
-from horsies.db.operations import UNSET, Call, CallFailedError, Operation, Runner, Unset
+from horsies.db.operations import UNSET, Call, Operation, Runner, Unset
 from horsies.db.queries import limits as limit_queries
 from horsies.db.queries.limits import KeyStats, QueueLimits
-from horsies.producer.handle import BrokerOperationError, BrokerResult, unanswered
+from horsies.monitoring.asking import answered, refused
+from horsies.producer.handle import BrokerOperationError, BrokerResult
+from horsies.producer.keys import MOST_CHARACTERS
 from horsies.result import Err, Ok
 
 _MOST_KEYS = 1000
-_LONGEST_KEY = 200
 _MOST_PER_KEY = 2**31 - 1
 
 
@@ -41,7 +42,7 @@ class FlowControl:
             per_key: How many tasks of one key run at the same time; None: as the app declares. The queue must be keyed.
             rate: How many tasks of the queue start in a time; None: as the app declares.
             rate_per_key: How many tasks of one key start in a time; None: as the app declares. The queue must be keyed.
-            who: Who sets them, for the record. Default: the user of the database.
+            who: The person who sets them, for the record. Default: the user of the database.
 
         Returns:
             Whether this call changed a limit; an error with QUEUE_NOT_KEYED if the queue is not keyed.
@@ -62,11 +63,11 @@ class FlowControl:
 
     def get_queue_limits(self, name: str) -> BrokerResult[QueueLimits]:
         """Return the limits of a queue that are in effect, and who has set them."""
-        return self.runner.run(_answered(limit_queries.queue_limits(name)))
+        return self.runner.run(answered(limit_queries.queue_limits(name)))
 
     async def get_queue_limits_async(self, name: str) -> BrokerResult[QueueLimits]:
         """Like `get_queue_limits`, for asyncio."""
-        return await self.runner.run_async(_answered(limit_queries.queue_limits(name)))
+        return await self.runner.run_async(answered(limit_queries.queue_limits(name)))
 
     def get_keys(self, queue: str, *, after: str | None = None, limit: int = 100) -> BrokerResult[list[KeyStats]]:
         """Return the keys of a queue that have waiting or running tasks, a hold, or fewer tokens than they may have.
@@ -93,7 +94,7 @@ class FlowControl:
             queue: The queue, which must be keyed.
             key: The key; the empty string pauses the tasks that have none.
             reason: Why, for `why` and the list of keys.
-            who: Who pauses it. Default: the user of the database.
+            who: The person who pauses it, for the record. Default: the user of the database.
 
         Returns:
             Whether this call paused it; an error with QUEUE_NOT_KEYED if the queue is not keyed.
@@ -119,19 +120,8 @@ class FlowControl:
         return await self.runner.run_async(_control(queue, key, "resume", None, None))
 
 
-def _answered[R](call: Call[R]) -> Operation[BrokerResult[R]]:
-    try:
-        return Ok((yield call))
-    except CallFailedError as failure:
-        return unanswered(BrokerErrorCode.MONITORING_QUERY_FAILED, failure)
-
-
-def _refused(message: str) -> Err[BrokerOperationError]:
-    return Err(BrokerOperationError(BrokerErrorCode.MONITORING_QUERY_FAILED, message, retryable=False))
-
-
 def _changed(call: Call[str], queue: str) -> Operation[BrokerResult[bool]]:
-    answer = yield from _answered(call)
+    answer = yield from answered(call)
     if isinstance(answer, Err):
         return answer
     if answer.value == "not keyed":
@@ -149,7 +139,7 @@ def _limit(
 ) -> Operation[BrokerResult[bool]]:
     problem = _wrong_limit(per_key, {"rate": rate, "rate_per_key": rate_per_key})
     if problem is not None:
-        return _refused(problem)
+        return refused(problem)
     call = limit_queries.limit_queue(name, per_key=per_key, rate=rate, rate_per_key=rate_per_key, who=who)
     return (yield from _changed(call, name))
 
@@ -166,12 +156,12 @@ def _wrong_limit(per_key: object, rates: Mapping[str, object]) -> str | None:
 
 
 def _control(queue: str, key: str, action: str, who: str | None, reason: str | None) -> Operation[BrokerResult[bool]]:
-    if len(key) > _LONGEST_KEY or "\0" in key:
-        return _refused(f"a key has at most {_LONGEST_KEY} characters, and no NUL")
+    if len(key) > MOST_CHARACTERS or "\0" in key:
+        return refused(f"a key has at most {MOST_CHARACTERS} characters, and no NUL")
     return (yield from _changed(limit_queries.key_control(queue, key, action, who=who, reason=reason), queue))
 
 
 def _keys(queue: str, after: str | None, limit: int) -> Operation[BrokerResult[list[KeyStats]]]:
     if not 1 <= limit <= _MOST_KEYS:
-        return _refused(f"limit must be a whole number from 1 to {_MOST_KEYS:,}, got {limit}")
-    return (yield from _answered(limit_queries.list_keys(queue, after, limit)))
+        return refused(f"limit must be a whole number from 1 to {_MOST_KEYS:,}, got {limit}")
+    return (yield from answered(limit_queries.list_keys(queue, after, limit)))

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 
-from horsies.codes import BrokerErrorCode
+from horsies.db.operations import Operation
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries.rows import SampleRow
-from horsies.monitoring.broker import Broker, answered
+from horsies.monitoring.asking import answered, refused
+from horsies.monitoring.broker import Broker
 from horsies.monitoring.histograms import Histogram
 from horsies.plain import short_repr
-from horsies.producer.handle import BrokerOperationError, BrokerResult
-from horsies.result import Err
+from horsies.producer.handle import BrokerResult
 
 _MOST = 100_000
 
@@ -44,8 +44,8 @@ class Sample:
         cancelled: How many tasks ended as CANCELLED.
         expired: How many tasks ended as EXPIRED.
         retried: How many attempts failed and were retried.
-        crashed: How many attempts ended because a process of the worker died; they count in ``failed`` and ``retried``
-            too.
+        crashed: How many attempts ended because a process of the worker died; ``failed`` or
+            ``retried`` count them as well.
         waits: The times from being due to the start, of the last attempt of each task.
         runs: The times from the start to the end, of attempts that completed or failed and did not crash.
     """
@@ -132,10 +132,7 @@ def throughput(  # noqa: PLR0913 - one keyword a condition
     Returns:
         The samples; or an error with MONITORING_QUERY_FAILED.
     """
-    if (wrong := _wrong_period(period)) is not None:
-        return wrong
-    call = monitoring_queries.throughput(period, since, until, queue_name, task_name, _MOST + 1)
-    return broker.runner.run(answered(call)).map(_throughput)
+    return broker.runner.run(_read(since, until, period, queue_name, task_name))
 
 
 async def throughput_async(  # noqa: PLR0913 - one keyword a condition
@@ -148,19 +145,17 @@ async def throughput_async(  # noqa: PLR0913 - one keyword a condition
     task_name: str | None = None,
 ) -> BrokerResult[Throughput]:
     """Like `throughput`, for asyncio."""
-    if (wrong := _wrong_period(period)) is not None:
-        return wrong
-    call = monitoring_queries.throughput(period, since, until, queue_name, task_name, _MOST + 1)
-    return (await broker.runner.run_async(answered(call))).map(_throughput)
+    return await broker.runner.run_async(_read(since, until, period, queue_name, task_name))
 
 
-def _wrong_period(period: int) -> Err[BrokerOperationError] | None:
-    """Return the error for a period of which there are no samples; None if it is valid."""
+def _read(
+    since: datetime, until: datetime, period: Period, queue_name: str | None, task_name: str | None
+) -> Operation[BrokerResult[Throughput]]:
     known = [int(each) for each in Period]
-    if period in known:
-        return None
-    message = f"period must be one of {', '.join(map(str, known))} seconds, got {short_repr(period)}"
-    return Err(BrokerOperationError(BrokerErrorCode.MONITORING_QUERY_FAILED, message, retryable=False))
+    if period not in known:
+        return refused(f"period must be one of {', '.join(map(str, known))} seconds, got {short_repr(period)}")
+    call = monitoring_queries.throughput(period, since, until, queue_name, task_name, _MOST + 1)
+    return (yield from answered(call)).map(_throughput)
 
 
 def _throughput(rows: list[SampleRow]) -> Throughput:

@@ -178,7 +178,7 @@ class _PooledSend:
 
     A list or a tuple is sent in small batches: the server inserts a batch while the next one is encoded. For any other
     input, the transaction is begun later, when a large batch is full, because its items may come slowly, and a
-    transaction must not wait for them. From then on, its batches are small too.
+    transaction must not wait for them. From then on, its batches are small as well.
 
     The batches are kept up to a limit. If the database fails, the input is read to its end, so that the payload of the
     error has all tasks, and a replay sends all of them.

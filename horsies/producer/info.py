@@ -48,10 +48,10 @@ class TaskPostponement:
 
     Attributes:
         code: RATE_LIMITED or SNOOZED.
-        scope: "task", "key" or "queue": what was to wait.
+        scope: "task", "key" or "queue": whether the task alone had to wait, or its key, or its queue.
         message: A description for people; None for users who may not see arguments.
         at: When the attempt ended.
-        until: Until when the task was to wait. It may wait longer, for other reasons.
+        until: Until when the task had to wait. It may wait longer, for other reasons.
         count: How often the task has been postponed.
     """
 

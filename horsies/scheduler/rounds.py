@@ -24,7 +24,7 @@ type Steps[R] = Generator[Groups, list[list[Any]], R]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What a round has done.
+    """The result of a round.
 
     Attributes:
         sent: the number of tasks that it has sent.

@@ -1,8 +1,8 @@
 """Databases of tests: each test gets a clone of a template, which is migrated once.
 
 The server clones the next database while the present test runs, and drops the last one: the statements are sent without
-waiting for their replies, so this needs no thread. The server is an embedded one in a folder of its own, which lives as
-long as the test run, or the one that HORSIES_TEST_DATABASE_URL names.
+waiting for their replies, so this needs no thread. The server is the one that HORSIES_TEST_DATABASE_URL names, or
+else an embedded server that is stopped and deleted at the end of the test run.
 """
 
 import atexit

@@ -122,7 +122,7 @@ class InProcessWorker:
             self._clock.set(moment)
 
     def _attempt(self, job: "Job | RanAttempt") -> Generator[Job, Report | LostWorker, RanAttempt]:
-        """Run one job, and write its outcome, unless the attempt is to be lost before or after that."""
+        """Run one job, and write its outcome, unless a planned crash loses the attempt before or after that."""
         if isinstance(job, RanAttempt):
             return job
         if self._crashes.take("begun", job.task_name):
@@ -147,7 +147,7 @@ class InProcessWorker:
         )
 
     def _claim(self) -> "Job | RanAttempt | None":
-        """Claim the next due task. If it is to be lost while it is claimed, return that attempt."""
+        """Claim the next due task. If a planned crash loses it while it is claimed, return that attempt."""
         is_prefetched = self._crashes.expects("claimed")
         self._exchange_no += 1
         task = self._claimed(lease_s=_LEASE_S if is_prefetched else None)

@@ -22,12 +22,12 @@ class LostWorker(BaseException):
 
 @dataclass(slots=True)
 class PlannedCrash:
-    """Attempts that are to be lost.
+    """A plan to lose attempts.
 
     Attributes:
         at: the point.
         task_name: the task; None: any task.
-        times: how many attempts are still to be lost.
+        times: how many attempts it will still lose.
     """
 
     at: CrashPoint
@@ -46,11 +46,11 @@ class Crashes:
         self._planned.append(crash)
 
     def expects(self, at: CrashPoint) -> bool:
-        """Whether some attempt is to be lost at this point."""
+        """Return whether a crash is planned at this point."""
         return any(each.at == at for each in self._planned)
 
     def take(self, at: CrashPoint, task_name: str) -> bool:
-        """Whether an attempt at this task is to be lost here; it counts as lost then."""
+        """Return whether a planned crash loses an attempt at this task here, and count it."""
         for each in self._planned:
             if each.at == at and each.task_name in {None, task_name}:
                 each.times -= 1

@@ -54,7 +54,7 @@ _LATER = ("retry", "scheduled")
 
 
 class _Opened(NamedTuple):
-    """What a queue has within its block."""
+    """The parts of a queue that exist within its block."""
 
     database_url: str
     drivers: QueueDrivers

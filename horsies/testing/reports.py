@@ -36,7 +36,9 @@ class RanAttempt:
 
 @dataclass(slots=True)
 class DrainReport:
-    """What a call of `drain` has done. It is true if anything has happened, and its length is the number of attempts.
+    """The attempts and the other work of a call of `drain`.
+
+    It is true if anything has happened, and its length is the number of attempts.
 
     Attributes:
         attempts: The attempts, in the order in which they ran.

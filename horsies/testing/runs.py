@@ -16,7 +16,7 @@ class TestRun[T]:
 
     Attributes:
         handle: The handle of the run.
-        report: What was run.
+        report: The attempts that `drain` ran.
     """
 
     __test__ = False

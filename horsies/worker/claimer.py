@@ -309,7 +309,7 @@ class Claimer:
             self._state.limits_active = False
 
     def _next_cursors(self) -> bytes | None:
-        """Return the cursors for the next claim. Unless the last claim is to be continued, every walk begins again."""
+        """Return the cursors for the next claim. If the last claim has ended its walks, every walk begins again."""
         if self._cursors is not None and not self._walk_goes_on:
             positions: dict[str, dict[str, dict[str, Any]]] = json.loads(self._cursors)
             for queue in positions.values():

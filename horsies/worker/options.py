@@ -109,7 +109,7 @@ class WorkerSettings:
         recovery: thresholds and intervals of heartbeats and maintenance.
         resilience: retry pauses and the poll interval.
         queues: maps the names of the queues to their caps; None: no cap.
-        flow: what the app declares about keys and rates of its queues.
+        flow: the declared keys and rates of the queues of the app.
         cluster_cap: the cap on running tasks of the whole cluster; None: no cap.
         prefetch_buffer: the number of tasks to prefetch.
         lease_s: the lease of prefetched tasks, in seconds; None: nothing is prefetched.

@@ -1,4 +1,4 @@
-"""What a worker needs of an app: settings for the supervisor, and the executor that runs its tasks."""
+"""An app in a worker: the settings for the supervisor, and the executor that runs its tasks."""
 
 from horsies.config.app import AppConfig
 from horsies.db.operations import Runner

@@ -1,0 +1,21 @@
+"""Calls for people who look at the database: their failures, and arguments that are refused, are values."""
+
+from horsies.codes import BrokerErrorCode
+from horsies.db.operations import Call, CallFailedError, Operation
+from horsies.producer.handle import BrokerOperationError, BrokerResult, unanswered
+from horsies.result import Err, Ok
+
+
+def answered[R](
+    call: Call[R], code: BrokerErrorCode = BrokerErrorCode.MONITORING_QUERY_FAILED
+) -> Operation[BrokerResult[R]]:
+    """Make a call, and return its failure as an `Err` with the given code."""
+    try:
+        return Ok((yield call))
+    except CallFailedError as failure:
+        return unanswered(code, failure)
+
+
+def refused(message: str) -> Err[BrokerOperationError]:
+    """Make the MONITORING_QUERY_FAILED error for an argument that is invalid."""
+    return Err(BrokerOperationError(BrokerErrorCode.MONITORING_QUERY_FAILED, message, retryable=False))
