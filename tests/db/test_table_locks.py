@@ -12,7 +12,7 @@ from horsies.db.migrate import migrate
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, admin
 from horsies.db.table_locks import TablesLockedError
 from tests.db.test_replica_identity import install
-from tests.support.server import embedded_server
+from tests.support.server import own_server
 from tests.support.sessions import InBackground, NewSession, Session, open_session, scalar, wait_until_blocked
 
 PREVIOUS = 18
@@ -110,8 +110,7 @@ def test_new_functions_do_not_wait_for_a_reader(db: Session, other: Session) -> 
 
 def test_a_prepared_transaction_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    settings = {"max_prepared_transactions": "2", "fsync": "off"}
-    with embedded_server(tmp_path / "pg", settings) as server, open_session(server.url) as session:
+    with own_server(tmp_path / "pg", {"max_prepared_transactions": "2"}) as server, open_session(server.url) as session:
         install(session, PREVIOUS)
         session.execute("begin")
         session.execute(_READ)

@@ -164,10 +164,11 @@ def test_a_full_disk_keeps_outcomes_waiting_and_stops_claims(environment: Enviro
 
 
 def test_a_restart_of_the_server_loses_and_repeats_no_task(tmp_path: Path) -> None:
-    port = free_port()
+    settings = {"port": str(free_port())}  # the same address after the restart
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()), "pg")
-        with own_server(home, port) as url:
+        with own_server(home, settings) as server:
+            url = server.url
             with psycopg.connect(url, autocommit=True) as session:
                 migrate(session, "horsies")
             environment = stack.enter_context(new_environment(url, tmp_path))
@@ -176,7 +177,7 @@ def test_a_restart_of_the_server_loses_and_repeats_no_task(tmp_path: Path) -> No
             handles = [environment.send("sleep", key, 0.2) for key in keys]
             environment.wait_for_note("task-5")
         worker.wait_for_log(r"connection\.retrying")
-        with own_server(home, port):
+        with own_server(home, settings):
             assert [handle.get(timeout_ms=30_000).ok_value for handle in handles] == keys
             assert {key: environment.counts()[key] for key in keys} == dict.fromkeys(keys, 1)
             assert worker.stop() == 0

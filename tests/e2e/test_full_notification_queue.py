@@ -11,7 +11,7 @@ import pytest
 from horsies.db.migrate import migrate
 from tests.support.environment import Environment, new_environment
 from tests.support.runs import node, start, state
-from tests.support.server import embedded_server
+from tests.support.server import own_server
 from tests.support.sessions import SCHEMA, open_session
 from tests.support.shell import Shell
 from tests.support.waiting import wait_until
@@ -41,7 +41,7 @@ class Crowd:
 def crowd(tmp_path: Path) -> Iterator[Crowd]:
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()), "pg")
-        server = stack.enter_context(embedded_server(home, {"max_notify_queue_pages": "64", "fsync": "off"}))
+        server = stack.enter_context(own_server(home, {"max_notify_queue_pages": "64"}))
         with psycopg.connect(server.url, autocommit=True) as session:
             if session.info.server_version < HAS_SETTING:
                 pytest.skip("the server has no max_notify_queue_pages")

@@ -194,16 +194,17 @@ def test_it_survives_that_all_its_connections_end(stage: Stage) -> None:
 
 
 def test_it_survives_a_restart_of_the_server(tmp_path: Path) -> None:
-    port = free_port()
+    settings = {"port": str(free_port())}  # the same address after the restart
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()), "pg")
-        with own_server(home, port) as url:
+        with own_server(home, settings) as server:
+            url = server.url
             with open_session(url) as session:
                 migrate(session, SCHEMA)
             stage = Stage(url, tmp_path, stack)
             leader = stage.leader()
         leader.wait_for_log("scheduler.lead_lost")
-        with own_server(home, port):
+        with own_server(home, settings):
             stage.session = stack.enter_context(open_session(url))
             move_clock(stage.session, 3600)
             stage.wait_until_nothing_is_due()

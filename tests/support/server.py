@@ -130,10 +130,10 @@ def embedded_server(home: Path, settings: dict[str, str]) -> Generator[Server]:
 
 
 @contextmanager
-def own_server(home: Path, port: int) -> Generator[str]:
-    """Run a separate server for one test, always at the same address. Yield its URL."""
-    with embedded_server(home, {"port": str(port), "fsync": "off"}) as server:
-        yield server.url
+def own_server(home: Path, settings: dict[str, str]) -> Generator[Server]:
+    """Run a separate server for one test, and wait at the end until nothing writes into its folder any more."""
+    with embedded_server(home, {"fsync": "off", **settings}) as server:
+        yield server
     wait_until(lambda: not embedded.is_running(home), describe="the server to stop")
 
 
