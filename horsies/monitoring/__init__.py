@@ -1,6 +1,55 @@
 """Monitoring: questions about tasks, queues and workers, and what they were in the past."""
 
+from horsies.monitoring.counts import Accuracy, Count
 from horsies.monitoring.histograms import Histogram
 from horsies.monitoring.samples import Period, Sample, Throughput, throughput, throughput_async, total
+from horsies.monitoring.status import (
+    QueueStatus,
+    RunCount,
+    ScheduleStatus,
+    WaitingReason,
+    WorkerState,
+    backlog,
+    backlog_async,
+    queue_status,
+    queue_status_async,
+    run_counts,
+    run_counts_async,
+    schedule_status,
+    schedule_status_async,
+    waiting_reasons,
+    waiting_reasons_async,
+    worker_state,
+    worker_status,
+    worker_status_async,
+)
 
-__all__ = ["Histogram", "Period", "Sample", "Throughput", "throughput", "throughput_async", "total"]
+__all__ = [
+    "Accuracy",
+    "Count",
+    "Histogram",
+    "Period",
+    "QueueStatus",
+    "RunCount",
+    "Sample",
+    "ScheduleStatus",
+    "Throughput",
+    "WaitingReason",
+    "WorkerState",
+    "backlog",
+    "backlog_async",
+    "queue_status",
+    "queue_status_async",
+    "run_counts",
+    "run_counts_async",
+    "schedule_status",
+    "schedule_status_async",
+    "throughput",
+    "throughput_async",
+    "total",
+    "waiting_reasons",
+    "waiting_reasons_async",
+    "worker_state",
+    "worker_status",
+    "worker_status_async",
+]

@@ -12,6 +12,7 @@ from horsies.db.connection import WorkerConnection
 from horsies.db.migrate import PARTITION_DAYS
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import monitoring as monitoring_queries
+from horsies.db.queries import status as status_queries
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries import workflows as workflow_queries
 from horsies.events import event
@@ -52,6 +53,7 @@ def maintenance_jobs(recovery: RecoveryConfig, silence: SilenceObserver | None =
     found = [
         MaintenanceJob("expire", lambda: worker_queries.expire(_MAX_ROWS), _MAX_ROWS),
         MaintenanceJob("sample", lambda: monitoring_queries.sample(keep_hours), _MAX_MINUTES),
+        MaintenanceJob("count_waiting", status_queries.count_waiting),
         MaintenanceJob("add_partitions", lambda: worker_queries.add_partitions(PARTITION_DAYS, keep_hours)),
     ]
     if recovery.auto_fail_stale_running:

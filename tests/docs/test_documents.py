@@ -35,6 +35,7 @@ EXECUTED = [
         "schedules.md",
         "workflows.md",
         "workflow-runs.md",
+        "monitoring.md",
         "upgrading.md",
         "coming-from-celery.md",
         "moving-from-horsies-0.md",

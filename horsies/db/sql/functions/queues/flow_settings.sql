@@ -3,7 +3,8 @@
 -- microseconds per token of a rate, rounded up so that no rounding exceeds the rate; it is null without a rate.
 -- Settings per key are null while the keys of the queue do not take turns.
 -- Locks: none.
--- Called by: backfill_turns, claim, claim_from_queue, claim_regulated, start, why_regulated.
+-- Called by: backfill_turns, blocked_keys, claim, claim_from_queue, claim_regulated, start, waiting_reasons,
+-- why_regulated.
 -- Granted to: nobody.
 create function horsies.flow_settings(names text[])
 returns table (
