@@ -435,11 +435,15 @@ class Horsies:
         """Like `rerun`, for asyncio."""
         return await self._drivers.run_async(rerun(self.producer, task_id, self.handle))
 
-    def get_broker(self) -> Broker:
-        """Return the monitoring interface: queries and operations for all tasks, queues, schedules and workers."""
-        return Broker(
-            self._drivers, self.registry.result_codec, self.registry.read_args, self.config.broker.resolve_url
-        )
+    def get_broker(self, *, who: str | None = None) -> Broker:
+        """Return the monitoring interface: queries and operations for all tasks, queues, schedules and workers.
+
+        Args:
+            who: The person or program in whose name it acts, for `Broker.get_audit`. Default: the user of the
+                operating system and the host, ``user@host``.
+        """
+        codec_for, args_for = self.registry.result_codec, self.registry.read_args
+        return Broker(self._drivers, codec_for, args_for, self.config.broker.resolve_url, who)
 
     def worker(self, **options: Unpack[WorkerKeywords]) -> "Worker":
         """Make a worker for this app, for a custom entry point: ``sys.exit(app.worker(processes=4).run())``.

@@ -14,10 +14,14 @@ from horsies.config.app import AppConfig
 from horsies.config.postgres import DEFAULT_SCHEMA, DEV_URL_VARIABLE, PostgresConfig, schema_name_problem
 from horsies.config.urls import parse_url
 from horsies.errors import ConfigurationError, ErrorCode
+from horsies.monitoring.audit import current_user
 from horsies.monitoring.broker import Broker
 from horsies.producer.handle import BrokerResult, parse_id
 from horsies.result import Err
 from horsies.suggestions import suggest
+
+WHO_VARIABLE = "HORSIES_WHO"
+"""The environment variable that names who runs commands, for the records of actions."""
 
 _KEYED = "give the queue max_concurrency_per_key, rate_limit_per_key or takes_turns, and start a worker"
 _LIKE_AN_APP = re.compile(r"[A-Za-z_./][\w./ ]*(:\w+)?")
@@ -61,6 +65,11 @@ def viewer(locator: str | None) -> Horsies:
     return Horsies(AppConfig(broker=config.model_copy(update={"auto_migrate": False})))
 
 
+def operator() -> str:
+    """Return who runs the command, for the records of actions: as the environment says, or ``user@host``."""
+    return os.environ.get(WHO_VARIABLE) or current_user()
+
+
 def ask[R](app: Horsies, question: Callable[[Broker], Awaitable[BrokerResult[R]]]) -> R:
     """Run an operation of an app's broker.
 
@@ -70,7 +79,7 @@ def ask[R](app: Horsies, question: Callable[[Broker], Awaitable[BrokerResult[R]]
 
     async def answer() -> BrokerResult[R]:
         try:
-            return await question(app.get_broker())
+            return await question(app.get_broker(who=operator()))
         finally:
             await app.close_async()
 

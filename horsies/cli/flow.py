@@ -1,8 +1,6 @@
-"""Limits of queues and keys on the command line: how they are written, and who has set them."""
+"""Limits of queues and keys on the command line: how they are written."""
 
-import getpass
 import re
-import socket
 
 import typer
 
@@ -52,12 +50,3 @@ def parse_cap(text: str | None) -> int | Unset | None:
 def show_rate(rate: RateLimit | None) -> str | None:
     """Write a rate as `parse_rate` reads it."""
     return None if rate is None else f"{rate.limit}/{rate.per_seconds:g}s,burst={rate.depth}"
-
-
-def operator() -> str:
-    """Return who runs the command, for the record: ``user@host``."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # the user id has no name
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"

@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from horsies.cli.database import AS_JSON, ask
-from horsies.cli.flow import operator
 from horsies.cli.output import print_json, print_rows, say
 from horsies.cli.queues import app_with
 from horsies.db.queries.limits import KeyStats
@@ -59,7 +58,7 @@ def pause(
     Example: horsies keys pause instance:app default tenant-7
     """
     app = app_with(locator, queue)
-    changed = ask(app, lambda broker: broker.pause_key_async(queue, key, reason=reason, who=operator()))
+    changed = ask(app, lambda broker: broker.pause_key_async(queue, key, reason=reason))
     say(f"key {key!r} is paused" if changed else f"key {key!r} was paused before")
 
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "schedules": ("schedules:schedules", "Show, pause, resume and run schedules."),
     "workflows": ("workflows:workflows", "Show, pause, resume and cancel runs of workflows."),
     "workers": ("workers:workers", "List the workers that the database knows, with their claimed tasks."),
+    "audit": ("audit:audit", "Show who has operated the queue, when, and what was changed."),
     "doctor": ("doctor:doctor", "Find problems of the database, and say how to fix them."),
     "db": ("db:db", "Create, migrate, repair and inspect the schema."),
 }
@@ -80,12 +81,27 @@ def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer's calling conven
         raise typer.Exit
 
 
+def _set_who(name: str | None) -> None:
+    """Pass the name on to the command by the environment."""
+    if name is not None:
+        os.environ["HORSIES_WHO"] = name
+
+
 @app.callback()
 def options(
     *,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    who: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            callback=_set_who,
+            expose_value=False,
+            help="Who runs the command, for 'horsies audit'. Default: HORSIES_WHO, or the user and the host.",
+        ),
+    ] = None,
 ) -> None:
     """Horsies: a task queue on PostgreSQL.
 

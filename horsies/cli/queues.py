@@ -6,7 +6,7 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.database import AS_JSON, ask, did_you_mean
-from horsies.cli.flow import operator, parse_cap, parse_rate, show_rate
+from horsies.cli.flow import parse_cap, parse_rate, show_rate
 from horsies.cli.locate import locate
 from horsies.cli.output import print_facts, print_json, print_table, say
 from horsies.db.operations import UNSET
@@ -100,9 +100,7 @@ def limit(  # noqa: PLR0913 - one parameter an option
 
     async def change(broker: Broker) -> BrokerResult[QueueLimits]:
         if any(value is not UNSET for value in (most, start_rate, key_rate)):
-            changed = await broker.limit_queue_async(
-                name, per_key=most, rate=start_rate, rate_per_key=key_rate, who=operator()
-            )
+            changed = await broker.limit_queue_async(name, per_key=most, rate=start_rate, rate_per_key=key_rate)
             if isinstance(changed, Err):
                 return changed
         return await broker.get_queue_limits_async(name)

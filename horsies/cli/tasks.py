@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import partial
 from types import SimpleNamespace
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -18,11 +19,14 @@ from horsies.cli.bulk import (
     rerun_all,
     rerun_named,
 )
-from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, granted, split_ids, viewer
+from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, granted, operator, split_ids, viewer
 from horsies.cli.filters import query_of, with_options
 from horsies.cli.output import counted, print_documents, print_facts, print_rows, print_table, say, utc, with_bar
 from horsies.codes import BrokerErrorCode, TaskStatus
+from horsies.db.queries.tasks import cancel as cancel_task
 from horsies.errors import ConfigurationError, ErrorCode
+from horsies.monitoring.asking import answered
+from horsies.monitoring.broker import rerun as rerun_task
 from horsies.producer.handle import BrokerResult
 from horsies.producer.info import TaskInfo
 from horsies.result import Err
@@ -185,9 +189,17 @@ def cancel(
         cancel_all(app, queue, name, yes=yes)
         return
     refuse_conditions(queue, name)
-    ended = sum(_answer(app, task_id, app.handle(task_id).cancel()) for task_id in with_bar(ids, "cancelling"))
+    ended = sum(_cancel(app, task_id) for task_id in with_bar(ids, "cancelling"))
     say(f"cancelled {ended} of {len(ids)}")
     app.close()
+
+
+def _cancel(app: Horsies, task_id: str) -> bool:
+    """Cancel a task, which must exist; returns whether this call ended it."""
+    verdict = granted(app, app.producer.runner.run(answered(cancel_task(UUID(task_id), who=operator()))))
+    if verdict == "unknown":
+        raise no_task(task_id)
+    return verdict == "cancelled"
 
 
 @tasks.command()
@@ -231,7 +243,8 @@ def rerun(  # noqa: PLR0913 - one parameter an option
         rerun_named(app, ids)
         return
     for task_id in with_bar(ids, "sending"):
-        say(_answer(app, task_id, app.rerun(task_id)).task_id)
+        sent = app.producer.runner.run(rerun_task(app.producer, task_id, app.handle, operator()))
+        say(_answer(app, task_id, sent).task_id)
     app.close()
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from horsies.app import Horsies
-from horsies.cli.database import AS_JSON, LOCATOR, granted, split_ids, viewer
+from horsies.cli.database import AS_JSON, LOCATOR, granted, operator, split_ids, viewer
 from horsies.cli.output import print_documents, print_facts, print_rows, say
 from horsies.codes import WorkflowStatus
 from horsies.db.operations import Call
@@ -144,7 +144,7 @@ def _control(arguments: list[str], action: str, done: str, otherwise: str) -> No
     locator, ids = split_ids(arguments, needed="run")
     app = viewer(locator)
     for run_id in ids:
-        verdict = _ask(app, workflow_queries.workflow_control(UUID(run_id), action))
+        verdict = _ask(app, workflow_queries.workflow_control(UUID(run_id), action, who=operator()))
         if verdict == "unknown":
             raise _no_run(run_id)
         say(f"{run_id} {done if verdict == 'changed' else otherwise}")

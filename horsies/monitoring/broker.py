@@ -51,10 +51,20 @@ class Broker(FlowControl):
 
     Methods do not raise for database errors; they return an `Err`. Most methods are asynchronous only, because
     monitoring programs usually have an event loop.
+
+    Each change that a method makes is recorded in the database, with the name that `Horsies.get_broker` got; see
+    `get_audit`. What a `TaskHandle` changes is not recorded.
     """
 
-    def __init__(self, runner: Runner, codec_for: CodecFor, args_for: ArgsFor, resolve_url: Callable[[], str]) -> None:
-        super().__init__(runner)
+    def __init__(
+        self,
+        runner: Runner,
+        codec_for: CodecFor,
+        args_for: ArgsFor,
+        resolve_url: Callable[[], str],
+        who: str | None = None,
+    ) -> None:
+        super().__init__(runner, who)
         self.codec_for = codec_for
         self._args_for = args_for
         self._resolve_url = resolve_url
@@ -187,7 +197,7 @@ class Broker(FlowControl):
         """
         known = [found for task_id in task_ids if (found := parse_id(task_id)) is not None]
         ended = await self.runner.run_async(
-            answered(monitoring_queries.cancel_many(known), BrokerErrorCode.CLEANUP_FAILED)
+            answered(monitoring_queries.cancel_many(known, who=self.who), BrokerErrorCode.CLEANUP_FAILED)
         )
         return ended.map(lambda ids: list(map(str, ids)))
 
@@ -237,7 +247,8 @@ class Broker(FlowControl):
         origins = [parse_id(each.task_id) for each in candidates]
         known = [(origin, each.reruns) for origin, each in zip(origins, candidates, strict=True) if origin is not None]
         new_ids = {origin: uuid7() for origin, _ in known}
-        call = monitoring_queries.rerun_many(list(new_ids), list(dict(known).values()), list(new_ids.values()))
+        reruns = list(dict(known).values())
+        call = monitoring_queries.rerun_many(list(new_ids), reruns, list(new_ids.values()), who=self.who)
         verdicts = await self.runner.run_async(answered(call, BrokerErrorCode.ENQUEUE_FAILED))
 
         def outcome(candidate: RerunCandidate, origin: UUID | None, found: dict[UUID, RerunVerdict]) -> RerunOutcome:
@@ -277,7 +288,7 @@ class Broker(FlowControl):
         Returns:
             Whether this call paused it; ``Ok(None)`` if the schedule is not registered.
         """
-        return await self._query(schedule_queries.schedule_pause(name, paused=True))
+        return await self._query(schedule_queries.schedule_pause(name, paused=True, who=self.who))
 
     async def resume_schedule(self, name: str) -> BrokerResult[bool | None]:
         """Resume a paused schedule from now on.
@@ -285,7 +296,7 @@ class Broker(FlowControl):
         Returns:
             Whether this call resumed it; ``Ok(None)`` if the schedule is not registered.
         """
-        return await self._query(schedule_queries.schedule_pause(name, paused=False))
+        return await self._query(schedule_queries.schedule_pause(name, paused=False, who=self.who))
 
     async def run_schedule(self, name: str) -> BrokerResult[str | None]:
         """Send the task of a schedule now, independent of its pattern.
@@ -294,7 +305,7 @@ class Broker(FlowControl):
             The id of the task: the new one or, if the task is unique and another one keeps it from being sent, that
             one; ``Ok(None)`` if the schedule is not registered.
         """
-        ran = await self._query(schedule_queries.schedule_run(name, uuid7()))
+        ran = await self._query(schedule_queries.schedule_run(name, uuid7(), who=self.who))
         return ran.map(lambda task_id: None if task_id is None else str(task_id))
 
     async def why(self, task_id: str) -> BrokerResult[Why]:
@@ -317,7 +328,7 @@ class Broker(FlowControl):
         Returns:
             Whether this call paused it; False if it was already paused.
         """
-        return await self._query(monitoring_queries.queue_control(name, "pause"))
+        return await self._query(monitoring_queries.queue_control(name, "pause", who=self.who))
 
     async def resume_queue(self, name: str) -> BrokerResult[bool]:
         """Resume a paused queue immediately.
@@ -325,7 +336,7 @@ class Broker(FlowControl):
         Returns:
             Whether this call resumed it; False if it was not paused.
         """
-        return await self._query(monitoring_queries.queue_control(name, "resume"))
+        return await self._query(monitoring_queries.queue_control(name, "resume", who=self.who))
 
     async def cap_queue(self, name: str, max_concurrency: int | None) -> BrokerResult[bool]:
         """Override the ``max_concurrency`` that apps declare for a queue; None removes the override.
@@ -333,7 +344,7 @@ class Broker(FlowControl):
         Returns:
             Whether this call changed the cap.
         """
-        return await self._query(monitoring_queries.queue_control(name, "cap", max_concurrency))
+        return await self._query(monitoring_queries.queue_control(name, "cap", max_concurrency, who=self.who))
 
     async def mark_stale_tasks_as_failed(self, stale_threshold_ms: int = 300_000) -> BrokerResult[int]:
         """Declare workers dead whose last heartbeat is older than the threshold. Workers do the same periodically.
@@ -352,7 +363,7 @@ class Broker(FlowControl):
         Returns:
             The number of running tasks that were recovered.
         """
-        return await self._clean(lambda: monitoring_queries.reap_stale(stale_threshold_ms / 1000, _MOST))
+        return await self._clean(lambda: monitoring_queries.reap_stale(stale_threshold_ms / 1000, _MOST, who=self.who))
 
     async def requeue_stale_claimed(self, stale_threshold_ms: int = 120_000) -> BrokerResult[int]:
         """Return the claimed but not started tasks of workers without a recent heartbeat to their queues.
@@ -363,7 +374,8 @@ class Broker(FlowControl):
         Returns:
             The number of these tasks.
         """
-        return await self._clean(lambda: monitoring_queries.return_stale_to_queue(stale_threshold_ms / 1000, _MOST))
+        threshold_s = stale_threshold_ms / 1000
+        return await self._clean(lambda: monitoring_queries.return_stale_to_queue(threshold_s, _MOST, who=self.who))
 
     def _infos(self, rows: list[TaskInfoRow]) -> list[TaskInfo]:
         return [task_info(row, None, None, with_reason=False, args_for=self._args_for) for row in rows]
@@ -399,24 +411,27 @@ def _schedules(found: tuple[datetime, dict[str, ScheduleState]]) -> list[Schedul
 
 
 def rerun(
-    producer: Producer, task_id: str, make_handle: Callable[[str], TaskHandle[Any]]
+    producer: Producer, task_id: str, make_handle: Callable[[str], TaskHandle[Any]], who: str | None = None
 ) -> Operation[BrokerResult[TaskHandle[Any]]]:
-    """Send an ended task again. With ``resend_on_transient_err``, retry that up to three times."""
+    """Send an ended task again. With ``resend_on_transient_err``, retry that up to three times.
+
+    With ``who``, the name of a person or program that operates the queue, the action is recorded.
+    """
     origin, new_id = parse_id(task_id), uuid7()
     if origin is None:
         return no_such_task(task_id)
 
     def attempt() -> Operation[BrokerResult[TaskHandle[Any]]]:
-        return _rerun(origin, new_id, make_handle)
+        return _rerun(origin, new_id, make_handle, who)
 
     return (yield from with_resend(producer, attempt(), attempt))
 
 
 def _rerun(
-    origin: UUID, new_id: UUID, make_handle: Callable[[str], TaskHandle[Any]]
+    origin: UUID, new_id: UUID, make_handle: Callable[[str], TaskHandle[Any]], who: str | None
 ) -> Operation[BrokerResult[TaskHandle[Any]]]:
     try:
-        verdict: str = yield task_queries.rerun(origin, new_id)
+        verdict: str = yield task_queries.rerun(origin, new_id, who=who)
     except CallFailedError as failure:
         return unanswered(BrokerErrorCode.ENQUEUE_FAILED, failure)
     if verdict == "unknown":

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from horsies.codec.problems import show_value
 from horsies.codes import BrokerErrorCode
 from horsies.config.rates import RateLimit
-from horsies.db.operations import UNSET, Call, Operation, Runner, Unset
+from horsies.db.operations import UNSET, Call, Operation, Unset
 from horsies.db.queries import limits as limit_queries
 from horsies.db.queries.limits import KeyStats, QueueLimits
 from horsies.monitoring.asking import answered, refused
+from horsies.monitoring.audit import AuditLog
 from horsies.producer.handle import BrokerOperationError, BrokerResult
 from horsies.producer.keys import MOST_CHARACTERS
 from horsies.result import Err, Ok
@@ -17,14 +18,11 @@ _MOST_KEYS = 1000
 _MOST_PER_KEY = 2**31 - 1
 
 
-class FlowControl:
+class FlowControl(AuditLog):
     """Run-time control of queues and their keys. The settings are in the database, and stay when apps are deployed.
 
     Methods whose name ends in ``_async`` do the same for asyncio.
     """
-
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
 
     def limit_queue(
         self,
@@ -42,12 +40,12 @@ class FlowControl:
             per_key: How many tasks of one key run at the same time; None: as the app declares. The queue must be keyed.
             rate: How many tasks of the queue start in a time; None: as the app declares.
             rate_per_key: How many tasks of one key start in a time; None: as the app declares. The queue must be keyed.
-            who: The person who sets them, for the record. Default: the user of the database.
+            who: The person who sets them, for the record. Default: that of `Horsies.get_broker`.
 
         Returns:
             Whether this call changed a limit; an error with QUEUE_NOT_KEYED if the queue is not keyed.
         """
-        return self.runner.run(_limit(name, per_key, rate, rate_per_key, who))
+        return self.runner.run(_limit(name, per_key, rate, rate_per_key, who or self.who))
 
     async def limit_queue_async(
         self,
@@ -59,7 +57,7 @@ class FlowControl:
         who: str | None = None,
     ) -> BrokerResult[bool]:
         """Like `limit_queue`, for asyncio."""
-        return await self.runner.run_async(_limit(name, per_key, rate, rate_per_key, who))
+        return await self.runner.run_async(_limit(name, per_key, rate, rate_per_key, who or self.who))
 
     def get_queue_limits(self, name: str) -> BrokerResult[QueueLimits]:
         """Return the limits of a queue that are in effect, and who has set them."""
@@ -94,18 +92,18 @@ class FlowControl:
             queue: The queue, which must be keyed.
             key: The key; the empty string pauses the tasks that have none.
             reason: Why, for `why` and the list of keys.
-            who: The person who pauses it, for the record. Default: the user of the database.
+            who: The person who pauses it, for the record. Default: that of `Horsies.get_broker`.
 
         Returns:
             Whether this call paused it; an error with QUEUE_NOT_KEYED if the queue is not keyed.
         """
-        return self.runner.run(_control(queue, key, "pause", who, reason))
+        return self.runner.run(_control(queue, key, "pause", who or self.who, reason))
 
     async def pause_key_async(
         self, queue: str, key: str, *, reason: str | None = None, who: str | None = None
     ) -> BrokerResult[bool]:
         """Like `pause_key`, for asyncio."""
-        return await self.runner.run_async(_control(queue, key, "pause", who, reason))
+        return await self.runner.run_async(_control(queue, key, "pause", who or self.who, reason))
 
     def resume_key(self, queue: str, key: str) -> BrokerResult[bool]:
         """End a pause of a key, and a hold that a task has set because a service refused work.
@@ -113,11 +111,11 @@ class FlowControl:
         Returns:
             Whether anything held the key.
         """
-        return self.runner.run(_control(queue, key, "resume", None, None))
+        return self.runner.run(_control(queue, key, "resume", self.who, None))
 
     async def resume_key_async(self, queue: str, key: str) -> BrokerResult[bool]:
         """Like `resume_key`, for asyncio."""
-        return await self.runner.run_async(_control(queue, key, "resume", None, None))
+        return await self.runner.run_async(_control(queue, key, "resume", self.who, None))
 
 
 def _changed(call: Call[str], queue: str) -> Operation[BrokerResult[bool]]:

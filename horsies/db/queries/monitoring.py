@@ -112,10 +112,10 @@ def ended_codes() -> Call[list[str]]:
     return Call("select * from horsies.ended_codes()", (), column)
 
 
-def cancel_many(task_ids: Sequence[UUID]) -> Call[list[UUID]]:
+def cancel_many(task_ids: Sequence[UUID], *, who: str | None = None) -> Call[list[UUID]]:
     """Cancel those of the tasks that have not ended; returns their ids."""
     hint = Notice("select horsies.notify_cancel_many(%s::uuid[])", (list(task_ids),), nothing)
-    return Call("select * from horsies.cancel_many(%s::uuid[])", (list(task_ids),), column, hint=hint)
+    return Call("select * from horsies.cancel_many(%s::uuid[], %s)", (list(task_ids), who), column, hint=hint)
 
 
 def rerunnable(wanted: TaskFilter, limit: int, *, again: bool = False) -> Call[RerunnableRow]:
@@ -128,11 +128,11 @@ def _verdicts(rows: Rows) -> dict[UUID, RerunVerdict]:
 
 
 def rerun_many(
-    origins: Sequence[UUID], known: Sequence[int], new_ids: Sequence[UUID]
+    origins: Sequence[UUID], known: Sequence[int], new_ids: Sequence[UUID], *, who: str | None = None
 ) -> Call[dict[UUID, RerunVerdict]]:
     """Rerun ended tasks, each only if it still has the known number of reruns; returns a verdict for each."""
-    params = (list(origins), list(known), list(new_ids))
-    sql = "select * from horsies.rerun_many(%s::uuid[], %s::int[], %s::uuid[])"
+    params = (list(origins), list(known), list(new_ids), who)
+    sql = "select * from horsies.rerun_many(%s::uuid[], %s::int[], %s::uuid[], %s)"
     return Call(sql, params, _verdicts, hint=notify_wake())
 
 
@@ -157,21 +157,24 @@ def worker_stats() -> Call[list[WorkerStats]]:
     return Call("select * from horsies.worker_stats()", (), many(_worker))
 
 
-def reap_stale(stale_after_s: float, limit: int) -> Call[int]:
+def reap_stale(stale_after_s: float, limit: int, *, who: str | None = None) -> Call[int]:
     """Declare workers without a recent heartbeat dead, and reap their tasks; returns the number of running ones."""
-    return Call("select horsies.reap_stale(%s::float8, %s)", (stale_after_s, limit), scalar, hint=announce())
+    return Call("select horsies.reap_stale(%s::float8, %s, %s)", (stale_after_s, limit, who), scalar, hint=announce())
 
 
-def return_stale_to_queue(stale_after_s: float, limit: int, silent: Sequence[UUID] | None = None) -> Call[int]:
+def return_stale_to_queue(
+    stale_after_s: float, limit: int, silent: Sequence[UUID] | None = None, *, who: str | None = None
+) -> Call[int]:
     """Return claimed tasks of silent workers to the queue; returns their number.
 
     Args:
         stale_after_s: the age of the last heartbeat by the clock of the server, in seconds.
         limit: the largest number of tasks.
         silent: the workers that the caller has seen silent, instead of those without a recent heartbeat.
+        who: the person or program that operates the queue, for the record; None: a worker, without a record.
     """
-    params = (stale_after_s, limit, None if silent is None else list(silent))
-    sql = "select horsies.return_stale_to_queue(%s::float8, %s::int, %s::uuid[])"
+    params = (stale_after_s, limit, None if silent is None else list(silent), who)
+    sql = "select horsies.return_stale_to_queue(%s::float8, %s::int, %s::uuid[], %s)"
     return Call(sql, params, scalar, hint=announce())
 
 
@@ -180,9 +183,10 @@ def queue_stats(names: Sequence[str]) -> Call[list[QueueStats]]:
     return Call("select * from horsies.queue_stats(%s::text[])", (list(names),), many(QueueStats))
 
 
-def queue_control(name: str, action: str, cap: int | None = None) -> Call[bool]:
+def queue_control(name: str, action: str, cap: int | None = None, *, who: str | None = None) -> Call[bool]:
     """``pause``, ``resume`` or ``cap`` a queue; returns whether that changed anything."""
-    return Call("select horsies.queue_control(%s, %s, %s::int)", (name, action, cap), scalar, hint=announce())
+    sql = "select horsies.queue_control(%s, %s, %s::int, %s)"
+    return Call(sql, (name, action, cap, who), scalar, hint=announce())
 
 
 def sample(keep_hours: float | None) -> Call[int]:

@@ -71,17 +71,17 @@ def schedule_tick(
     return Call(_TICK, params, scalar, hint=notify_wake())
 
 
-def schedule_pause(name: str, *, paused: bool) -> Call[bool | None]:
+def schedule_pause(name: str, *, paused: bool, who: str | None = None) -> Call[bool | None]:
     """Pause or resume a schedule; returns whether that changed anything, or None if there is no such schedule."""
-    return Call("select horsies.schedule_pause(%s, %s)", (name, paused), scalar)
+    return Call("select horsies.schedule_pause(%s, %s, %s)", (name, paused, who), scalar)
 
 
-def schedule_run(name: str, task_id: UUID) -> Call[UUID | None]:
+def schedule_run(name: str, task_id: UUID, *, who: str | None = None) -> Call[UUID | None]:
     """Send the task of a schedule now; returns the task that stands for the send, or None without such a schedule.
 
     This is another task than the new one if the task is unique, and a live one keeps it from being sent.
     """
-    return Call("select horsies.schedule_run(%s, %s)", (name, task_id), scalar, hint=notify_wake())
+    return Call("select horsies.schedule_run(%s, %s, %s)", (name, task_id, who), scalar, hint=notify_wake())
 
 
 def _states(rows: Rows) -> tuple[datetime, dict[str, ScheduleState]]:

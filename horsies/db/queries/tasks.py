@@ -284,9 +284,12 @@ def task_attempts(task_id: UUID) -> Call[list[AttemptRow]]:
     return Call("select * from horsies.task_attempts(%s)", (task_id,), many(AttemptRow))
 
 
-def cancel(task_id: UUID) -> Call[str]:
-    """Cancel a task that has not ended; returns ``cancelled``, ``ended`` or ``unknown``."""
-    return Call("select horsies.cancel(%s)", (task_id,), scalar, hint=notify_cancel(task_id))
+def cancel(task_id: UUID, *, who: str | None = None) -> Call[str]:
+    """Cancel a task that has not ended; returns ``cancelled``, ``ended`` or ``unknown``.
+
+    With ``who``, the name of a person or program that operates the queue, the action is recorded.
+    """
+    return Call("select horsies.cancel(%s, %s)", (task_id, who), scalar, hint=notify_cancel(task_id))
 
 
 def notify_cancel(task_id: UUID) -> Notice:
@@ -300,6 +303,9 @@ def progress(task_id: UUID, attempt: int, report: bytes | None) -> Call[bool]:
     return Call("select horsies.progress(%s, %s::int, %s::json)", params, scalar)
 
 
-def rerun(origin: UUID, new_id: UUID) -> Call[str]:
-    """Rerun an ended task; returns ``sent``, ``live`` or ``unknown``. Repeating it with the same new id is safe."""
-    return Call("select horsies.rerun(%s, %s)", (origin, new_id), scalar, hint=notify_wake())
+def rerun(origin: UUID, new_id: UUID, *, who: str | None = None) -> Call[str]:
+    """Rerun an ended task; returns ``sent``, ``live`` or ``unknown``. Repeating it with the same new id is safe.
+
+    With ``who``, the name of a person or program that operates the queue, the action is recorded.
+    """
+    return Call("select horsies.rerun(%s, %s, %s)", (origin, new_id, who), scalar, hint=notify_wake())

@@ -29,9 +29,12 @@ def workflow_start(request: RunRequest, connection: object = UNSET) -> Call[str]
     return Call("select horsies.workflow_start(%s, %s::json, %s)", params, scalar, notify_wake(), connection)
 
 
-def workflow_control(run_id: UUID, action: str) -> Call[str]:
-    """``pause``, ``resume`` or ``cancel`` a run; returns ``changed``, ``unchanged`` or ``unknown``."""
-    return Call("select horsies.workflow_control(%s, %s)", (run_id, action), scalar, hint=announce())
+def workflow_control(run_id: UUID, action: str, *, who: str | None = None) -> Call[str]:
+    """``pause``, ``resume`` or ``cancel`` a run; returns ``changed``, ``unchanged`` or ``unknown``.
+
+    With ``who``, the name of a person or program that operates the queue, the action is recorded.
+    """
+    return Call("select horsies.workflow_control(%s, %s, %s)", (run_id, action, who), scalar, hint=announce())
 
 
 def workflow_attach(task_id: UUID, attempt: int, request: RunRequest) -> Call[str]:

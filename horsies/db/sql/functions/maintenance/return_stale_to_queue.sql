@@ -1,13 +1,14 @@
 -- Purpose: Return claimed tasks that have not started to the queue if their lease has expired, or if their worker is
 -- silent: it is named in `silent`, or, if that is null, it has sent no heartbeat for this many seconds. Tasks that
 -- have started stay with their worker. So do tasks that would return for the fifth time because of dead workers:
--- `reap` fails them when the worker is dead. Returns how many were returned; at most `most`.
+-- `reap` fails them when the worker is dead. Returns how many were returned; at most `most`. If `who` is given, a
+-- person or program operates the queue, and the action is recorded.
 -- Planner settings: see docs/architecture.md.
 -- Locks: task rows in the order of their ids, SKIP LOCKED.
 -- Called by: queries/monitoring.py.
 -- Granted to: worker, operator.
 create function horsies.return_stale_to_queue(
-    stale_after_seconds double precision, most int, silent uuid[] default null
+    stale_after_seconds double precision, most int, silent uuid[] default null, who text default null
 ) returns int
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -36,6 +37,7 @@ begin
         for update of t skip locked
     ) as locked;
     returned := horsies.return_to_queue(stale, true) + horsies.return_to_queue(passed, false);
+    perform horsies.record_action(who, 'task.return', (stale || passed)::text[], null) where who is not null;
     perform horsies.announce_wake() where returned > 0;
     return returned;
 end

@@ -1,6 +1,6 @@
 -- Purpose: Pause or resume a key of a keyed queue, for all workers from their next claim on; '' is the key of the
 -- tasks without one. Claimed tasks are not affected. A resume also ends a hold that a task has set because a service
--- refused work (`postpone`). Returns 'changed', 'unchanged' or 'not keyed'.
+-- refused work (`postpone`). Returns 'changed', 'unchanged' or 'not keyed'. A change is recorded.
 -- Locks: a pause: those of `hold`. A resume: the rows of its holds.
 -- Called by: queries/limits.py.
 -- Granted to: operator.
@@ -17,6 +17,7 @@ begin
         if not found then
             return 'unchanged';
         end if;
+        perform horsies.record_action(set_by, 'key.resume', array[wanted_key], json_build_object('queue', queue_name));
         perform horsies.announce_wake();
         return 'changed';
     end if;
@@ -29,6 +30,8 @@ begin
     end if;
     perform horsies.hold(array[queue_name], array['key'], array[wanted_key], 'paused', array['infinity'::timestamptz],
                          array[left(coalesce(set_by, session_user), 200)], array[left(reason, 200)], clock);
+    perform horsies.record_action(set_by, 'key.pause', array[wanted_key],
+                                  json_build_object('queue', queue_name, 'reason', left(reason, 200)));
     return 'changed';
 end
 $function$;

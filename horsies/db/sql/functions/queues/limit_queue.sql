@@ -36,6 +36,9 @@ begin
       and (q.max_concurrency_per_key, q.rate_limit::text, q.rate_limit_per_key::text)::text
           is distinct from coalesce(before, (null::int, null::text, null::text)::text);
     verdict := case when found then 'changed' else 'unchanged' end;
+    perform horsies.record_action(set_by, 'queue.limit', array[queue_name], json_object_agg(limits.name,
+        case limits.name when 'per_key' then to_json(per_key) when 'rate' then rate else rate_per_key end))
+    from unnest(changed) as limits (name) where verdict = 'changed' having count(*) > 0;
     perform horsies.forget_queue(queue_name);
     perform horsies.announce_wake() where verdict = 'changed';
     return verdict;

@@ -2,11 +2,11 @@
 -- removes the override), for all workers from their next claim on. Claimed tasks are not affected, except that
 -- prefetched tasks of a paused queue return to the queue instead of starting. A resume also ends a hold of the queue
 -- that a task has set because a service refused work. Returns whether this call changed anything; if so, workers are
--- woken.
+-- woken, and the action of `who` is recorded.
 -- Locks: for a limit, its new row in `locks`; then the queue's row; for a resume, the rows of its holds.
 -- Called by: queries/monitoring.py.
 -- Granted to: operator.
-create function horsies.queue_control(queue_name text, action text, cap int) returns boolean
+create function horsies.queue_control(queue_name text, action text, cap int, who text default null) returns boolean
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 declare
@@ -32,6 +32,8 @@ begin
        (select (q.paused, q.max_concurrency)::text from horsies.queues q where q.name = queue_name) then
         return false;
     end if;
+    perform horsies.record_action(who, 'queue.' || action, array[queue_name],
+                                  case when action = 'cap' then json_build_object('max_concurrency', cap) end);
     perform horsies.announce_wake();
     return true;
 end

@@ -1,6 +1,7 @@
 -- Purpose: Send an ended task again, as a new task that records its origin. Returns 'sent', 'live' (the origin has
 -- not ended) or 'unknown'. The deadline, the idempotency key and the workflow node of the origin are not copied. A
--- call may be replayed with the same `new_id`.
+-- call may be replayed with the same `new_id`. If `who` is given, a person or program operates the queue, and the
+-- action is recorded.
 --
 -- As in `enqueue`, the new task is inserted first and looked for in history in a second statement with its own
 -- snapshot, because it may have run and ended since the first call.
@@ -9,7 +10,7 @@
 -- Locks: the new task's row; then the table reruns, which waits for a bulk rerun.
 -- Called by: queries/tasks.py.
 -- Granted to: producer, worker, operator.
-create function horsies.rerun(origin uuid, new_id uuid) returns text
+create function horsies.rerun(origin uuid, new_id uuid, who text default null) returns text
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
@@ -32,6 +33,8 @@ begin
     if found then
         insert into horsies.reruns (origin, task_id, sent_at) values (rerun.origin, new_id, clock)
         on conflict do nothing;
+        perform horsies.record_action(who, 'task.rerun', array[rerun.origin::text], null)
+        where who is not null and not exists (select from horsies.find_ended(new_id));
     else
         return case when exists (select from horsies.find_ended(origin)) then 'sent' else 'unknown' end;
     end if;

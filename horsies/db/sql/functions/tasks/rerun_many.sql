@@ -2,7 +2,7 @@
 -- exactly as many reruns as the caller expects (`known`). If two operators repair the same failures at the same
 -- time, each task is therefore sent once. Returns for each origin 'sent', 'changed' (its number of reruns differs),
 -- 'live' (it has not ended) or 'unknown'. A call may be replayed with the same `new_ids`: tasks that were sent are
--- reported as 'sent' again, and no second task is created.
+-- reported as 'sent' again, and no second task is created. The action of `who` is recorded.
 --
 -- All callers take turns under a lock of the table `reruns`. The reruns are counted in a statement after the lock,
 -- whose snapshot includes everything that earlier callers committed.
@@ -11,7 +11,7 @@
 -- Locks: the table reruns, against writers; then the new tasks' rows.
 -- Called by: queries/monitoring.py.
 -- Granted to: operator.
-create function horsies.rerun_many(origins uuid[], known int[], new_ids uuid[])
+create function horsies.rerun_many(origins uuid[], known int[], new_ids uuid[], who text default null)
 returns table (origin uuid, verdict text)
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -20,6 +20,7 @@ as $function$
 #variable_conflict use_column
 declare
     clock constant timestamptz := horsies.now();
+    sent_now text[];
 begin
     perform horsies.durable();
     perform horsies.need_read_committed();
@@ -35,8 +36,13 @@ begin
         where given.known = (select count(*) from horsies.reruns r where r.origin = given.origin)
           and not exists (select from horsies.reruns r where r.origin = given.origin and r.task_id = given.new_id)
         returning id, rerun_of
+    ),
+    noted as (
+        insert into horsies.reruns as r (origin, task_id, sent_at) select s.rerun_of, s.id, clock from sent s
+        returning r.origin
     )
-    insert into horsies.reruns (origin, task_id, sent_at) select s.rerun_of, s.id, clock from sent s;
+    select array_agg(n.origin::text) into sent_now from noted n;
+    perform horsies.record_action(who, 'task.rerun', sent_now, null);
     return query
     select given.origin, case
         when exists (select from horsies.reruns r where r.origin = given.origin and r.task_id = given.new_id)
