@@ -31,6 +31,8 @@ from horsies.db.sqlfiles import admin
 
 _CALL_LIMIT_S = 60.0
 _CHECK_INTERVAL = "2s"
+_CHECK_SETTING = "set local client_connection_check_interval"
+_CHECKS_CLIENTS_SINCE = 140000  # the version of the server
 _FINISH_POSITION = 1  # of `finish_own`, behind the check of constraints
 _REFUSED_RESULT = ("22", "54")  # classes of errors: data exception, program limit exceeded
 
@@ -197,9 +199,10 @@ async def finish_async(database: Database, connection: AsyncTaskConnection, own:
 
 
 @cache
-def _begin_script() -> str:
-    lines = admin("begin_own").splitlines()
-    return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+def _begin_script(server_version: int) -> str:
+    """Return the script that begins a transaction, without its comments and what the server does not know."""
+    left_out = ("--",) if server_version >= _CHECKS_CLIENTS_SINCE else ("--", _CHECK_SETTING)
+    return "\n".join(line for line in admin("begin_own").splitlines() if not line.startswith(left_out))
 
 
 def roll_back(connection: TaskConnection) -> None:
@@ -221,7 +224,8 @@ async def roll_back_async(connection: AsyncTaskConnection) -> None:
 
 
 def _begin(pgconn: PGconn, own: OwnFence) -> PQGen[None]:
-    script = _begin_script().replace("FENCE", own.setting).replace("CHECK_INTERVAL", _CHECK_INTERVAL)
+    script = _begin_script(pgconn.server_version)
+    script = script.replace("FENCE", own.setting).replace("CHECK_INTERVAL", _CHECK_INTERVAL)
     yield from _execute(pgconn, script)
 
 

@@ -31,6 +31,8 @@ _STORED = Verdict("accepted", None, None)
 MAX_BATCH_OUTCOMES = 1000
 MAX_BATCH_BYTES = 16 << 20
 MAX_HELD_BYTES = 64 << 20
+GATHER_S = 0.005
+"""The longest time for which outcomes wait that need only a notice, in seconds."""
 
 
 class BusyOutcome(NamedTuple):
@@ -82,6 +84,7 @@ class Completer:
         self._held_bytes = 0
         self._freed_queues: set[str] = set()
         self._makes_work = False
+        self._gathers_since = 0.0
         self._busy: dict[Fence, BusyOutcome] = {}
         self._busy_since: dict[Fence, float] = {}
         self._isolated: set[Fence] = set()
@@ -96,6 +99,16 @@ class Completer:
     def count(self) -> int:
         """The number of outcomes that wait for an exchange."""
         return len(self._waiting)
+
+    @property
+    def may_gather(self) -> bool:
+        """Whether all outcomes that wait need only a notice, and none of them has waited for `GATHER_S`.
+
+        Their tasks have stored them, and no task becomes ready by them.
+        """
+        if self._makes_work or any(each.storage is Storage.WORKER for each in self._waiting.values()):
+            return False
+        return not self._waiting or suspend_clock() - self._gathers_since < GATHER_S
 
     @property
     def busy_count(self) -> int:
@@ -116,6 +129,8 @@ class Completer:
             makes_work: whether it may make tasks ready, by a retry or in a workflow.
         """
         self._attempt_log.note(job, outcome)
+        if outcome.storage is Storage.TASK and not self._waiting:
+            self._gathers_since = suspend_clock()
         self._waiting[outcome.fence] = outcome
         self._held_bytes += len(outcome.result)
         self._makes_work |= makes_work
@@ -147,6 +162,7 @@ class Completer:
     def put_back(self, batch: ExchangeBatch) -> None:
         """Take back what an exchange carried whose reply was lost. It is sent again, before all newer outcomes."""
         self._waiting = {outcome.fence: outcome for outcome in batch.outcomes} | self._waiting
+        self._gathers_since = 0.0
         self._freed_queues |= batch.freed_queues
         self._makes_work |= batch.makes_work
 

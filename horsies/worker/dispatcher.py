@@ -88,6 +88,17 @@ class Dispatcher:
         return sum(child.room(1 if child.predecessor_load else limit) for child in self._ready())
 
     @property
+    def has_waiting_jobs(self) -> bool:
+        """Whether a job waits in a child behind the one that runs."""
+        return any(child.waiting for child in self._processes)
+
+    @property
+    def is_half_ahead(self) -> bool:
+        """Whether every child that takes jobs has at least half of the jobs waiting that it may have ahead."""
+        half = (1 + self._runtimes.ahead) // 2
+        return half > 0 and all(child.waiting >= half for child in self._ready())
+
+    @property
     def held_jobs(self) -> int:
         """The number of jobs that run or wait in children."""
         return sum(len(child.jobs) for child in self._processes)

@@ -29,15 +29,22 @@ from horsies.db.connection import Backoff, WorkerConnection
 from horsies.db.errors import finds_other_schema, refuses_value
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
-from horsies.db.queries.worker import ClaimMode, Fence, Outcome
+from horsies.db.queries.worker import ClaimMode, Fence, Outcome, Storage
 from horsies.events import event
 from horsies.postponement import PostponeScope
 from horsies.worker.attempt_log import AttemptLog, LogDetail
 from horsies.worker.busy_log import BusyLog
 from horsies.worker.claimer import Claimer
-from horsies.worker.completer import BusyOutcome, Completer
+from horsies.worker.completer import GATHER_S, BusyOutcome, Completer
 from horsies.worker.dispatcher import Dispatcher
-from horsies.worker.exchange_state import ExchangeBatch, ExchangeCall, ExchangeState, SyncPhase, WorkerIdentity
+from horsies.worker.exchange_state import (
+    ClaimRequest,
+    ExchangeBatch,
+    ExchangeCall,
+    ExchangeState,
+    SyncPhase,
+    WorkerIdentity,
+)
 from horsies.worker.ipc import Job
 from horsies.worker.options import WorkerOptions, WorkerSettings, suspend_clock
 from horsies.worker.reconciler import Reconciler
@@ -104,6 +111,8 @@ class Exchange:
             self._dispatcher.withdraw()
         if makes_work:
             self.claimer.announce_work()
+        if outcome.storage is Storage.TASK and self.completer.count == 1:
+            asyncio.get_running_loop().call_later(GATHER_S, self.state.changed.set)
         self.state.changed.set()
 
     def on_capacity(self) -> None:
@@ -215,7 +224,18 @@ class Exchange:
         in_flight = sum(batch.size for batch in self.state.in_flight if batch.built_at > recent)
         request = self.claimer.request(is_full=self.completer.is_full)
         size = request.size(self.completer.count + self.claimer.releases)
-        return size > 0 and 2 * size >= in_flight
+        return size > 0 and 2 * size >= in_flight and not self._may_gather(request)
+
+    def _may_gather(self, request: ClaimRequest) -> bool:
+        """Whether a batch can wait a little, because children are busy for longer and nothing in it is urgent.
+
+        An outcome that the transaction of its task has stored needs only a notice. An exchange for each of them would
+        take more time than the task. So they gather for at most `GATHER_S` while jobs wait in children, and a claim
+        waits until a child has used up half of the jobs that it may have ahead.
+        """
+        if self.claimer.releases or request.start or request.prefetch or not self.completer.may_gather:
+            return False
+        return self._dispatcher.is_half_ahead if request.run else self._dispatcher.has_waiting_jobs
 
     async def _open(self, lane: Lane, backoff: Backoff) -> None:
         """Open the connection of a lane, before a batch is built for it. If it is refused, the other lanes continue."""

@@ -16,7 +16,7 @@ from horsies.db.connection import WorkerConnection
 from horsies.db.operations import CallFailedError
 from horsies.db.queries.declarations import Declarations
 from horsies.db.queries.rows import ClaimedTask
-from horsies.db.queries.worker import Claim, Fence, Verdict
+from horsies.db.queries.worker import Claim, Fence, Storage, Verdict
 from horsies.worker import ipc
 from horsies.worker.dispatcher import Dispatcher
 from horsies.worker.exchange import Exchange
@@ -91,8 +91,8 @@ class Parts:
         ``busy`` are the tasks whose rows another transaction holds.
         """
         replies: list[object] = []
-        if batch.outcomes:
-            ids = [outcome.fence.task_id for outcome in batch.outcomes]
+        if batch.to_store:
+            ids = [outcome.fence.task_id for outcome in batch.to_store]
             replies.append({each: Verdict("busy" if each in busy else verdict, None, None) for each in ids})
         if batch.starting:
             replies.append(dict.fromkeys(starts, 1))
@@ -103,10 +103,18 @@ class Parts:
         """Return the tasks that were assigned to children."""
         return {fence.task_id for fence in self.dispatcher.held()}
 
-    def finish(self, fence: Fence, *, ok: bool = True, result: bytes = b"null") -> None:
+    def finish(
+        self,
+        fence: Fence,
+        *,
+        ok: bool = True,
+        result: bytes = b"null",
+        seconds: float = 1.0,
+        storage: Storage = Storage.WORKER,
+    ) -> None:
         """Report, as a child does, that an attempt has ended."""
         child = next(child for child in self.processes if fence in child.jobs)
-        report = Report(fence, ok, result, None if ok else "DECLINED", seconds=1.0)
+        report = Report(fence, ok, result, None if ok else "DECLINED", seconds=seconds, storage=storage)
         self.dispatcher.on_frame(child, Frame(Kind.DONE, report.encode()))
 
     def failure(self) -> CallFailedError:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from horsies.db.operations import CallFailedError
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.rows import ClaimedTask
-from horsies.db.queries.worker import Claim, Fence
+from horsies.db.queries.worker import Claim, Fence, Storage
 from horsies.postponement import PostponeScope
 from horsies.worker.exchange_state import ClaimPhase, ExchangeBatch, SyncPhase
 from horsies.worker.reconciler import held_claims
@@ -42,6 +42,79 @@ async def test_a_second_exchange_must_be_half_as_large_as_what_is_in_flight() ->
     async with worker_parts(children=5, max_claim_batch=4) as parts:
         parts.batch()
         assert not parts.exchange.has_pending_work()  # one free slot
+
+
+def fill_ahead(parts: Parts) -> list[Fence]:
+    """Let one child be as many quick jobs ahead as it may be; returns the fences in the order of the jobs."""
+    fence = parts.run_one()
+    parts.finish(fence, seconds=0.001)  # so that the child may be ten jobs ahead
+    batch = parts.batch()
+    tasks = [claimed() for _ in range(batch.request.run)]
+    assert len(tasks) == 11
+    parts.reply(batch, claim_of(*tasks, is_filled=True))
+    return [Fence(task.id, batch.exchange_no) for task in tasks]
+
+
+@in_loop
+async def test_outcomes_that_need_only_a_notice_gather_while_the_children_are_busy() -> None:
+    async with worker_parts(children=1) as parts:
+        fences = fill_ahead(parts)
+        for fence in fences[:5]:
+            parts.finish(fence, seconds=0.001, storage=Storage.TASK)
+            assert not parts.exchange.has_pending_work()
+        parts.finish(fences[5], seconds=0.001, storage=Storage.TASK)  # less than half of the jobs are left
+        assert parts.exchange.has_pending_work()
+        batch = parts.batch()
+        assert (len(batch.outcomes), batch.request.run) == (6, 6)
+
+
+@in_loop
+async def test_outcomes_that_need_only_a_notice_wait_for_a_few_milliseconds_at_most() -> None:
+    async with worker_parts(children=1) as parts:
+        fences = fill_ahead(parts)
+        parts.exchange.state.changed.clear()
+        parts.finish(fences[0], seconds=0.001, storage=Storage.TASK)
+        assert not parts.exchange.has_pending_work()
+        parts.exchange.state.changed.clear()
+        await parts.exchange.state.next_change()  # nothing else happens: a timer ends the wait
+        assert parts.exchange.has_pending_work()
+
+
+@in_loop
+async def test_an_outcome_that_has_to_be_stored_does_not_wait() -> None:
+    async with worker_parts(children=1) as parts:
+        fences = fill_ahead(parts)
+        parts.finish(fences[0], seconds=0.001, storage=Storage.TASK)
+        assert not parts.exchange.has_pending_work()
+        parts.finish(fences[1], seconds=0.001)
+        assert parts.exchange.has_pending_work()
+
+
+@in_loop
+async def test_the_notice_of_the_last_outcome_does_not_wait() -> None:
+    """No job waits in a child, so there is no other outcome to wait for."""
+    async with worker_parts(children=1) as parts:
+        fence = parts.run_one()
+        parts.finish(fence, seconds=0.001, storage=Storage.TASK)
+        assert parts.exchange.has_pending_work()
+
+
+@in_loop
+async def test_releases_do_not_wait() -> None:
+    async with worker_parts(children=1) as parts:
+        fences = fill_ahead(parts)
+        assert not parts.exchange.has_pending_work()
+        parts.exchange.claimer.release([fences[-1]])
+        assert parts.exchange.has_pending_work()
+
+
+@in_loop
+async def test_a_notice_whose_reply_was_lost_does_not_wait_again() -> None:
+    async with worker_parts(children=1) as parts:
+        fences = fill_ahead(parts)
+        parts.finish(fences[0], seconds=0.001, storage=Storage.TASK)
+        parts.exchange.put_back(parts.batch())
+        assert parts.exchange.has_pending_work()
 
 
 @in_loop

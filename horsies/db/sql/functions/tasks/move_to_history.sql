@@ -7,7 +7,7 @@
 -- into the queue.
 --
 -- Locks: none. The caller holds the root runs and the task rows.
--- Called by: end_tasks, finish_batch.
+-- Called by: end_tasks, finish_batch, finish_own.
 -- Granted to: nobody.
 create function horsies.move_to_history(
     ids uuid[], oks boolean[], failed_status text, results text[], codes text[], hostnames text[], pids int[],

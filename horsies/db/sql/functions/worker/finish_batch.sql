@@ -4,7 +4,7 @@
 -- Locks: root runs in the order of their ids; then task rows in the order of their ids, SKIP LOCKED. They are locked
 -- here and not in `finish`: a row that is locked outside of a subtransaction and deleted inside needs a multixact,
 -- which costs more than everything else.
--- Called by: finish, finish_each, finish_own.
+-- Called by: finish, finish_each.
 -- Granted to: nobody.
 create function horsies.finish_batch(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
