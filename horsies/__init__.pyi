@@ -81,6 +81,7 @@ from horsies.task_result import TaskResult as TaskResult
 from horsies.tasks.current import CurrentTask as CurrentTask
 from horsies.tasks.current import current_task as current_task
 from horsies.tasks.hooks import AttemptOutcome as AttemptOutcome
+from horsies.tasks.log_filter import TaskLogFilter as TaskLogFilter
 from horsies.version import __version__ as __version__
 from horsies.workflows.builders import MapFactory as MapFactory
 from horsies.workflows.builders import NodeFactory as NodeFactory

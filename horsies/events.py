@@ -51,7 +51,13 @@ def without_event(name: str) -> Generator[None]:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    return getattr(record, "fields", {})
+    """Return the task that a `horsies.TaskLogFilter` has added to a record, followed by the fields of an event."""
+    task_id = getattr(record, "task_id", "-")
+    task: dict[str, object] = {}
+    if task_id != "-":
+        attempt = getattr(record, "task_attempt", None)
+        task = {"task": getattr(record, "task_name", None), "id": task_id, "attempt": attempt}
+    return task | getattr(record, "fields", {})
 
 
 def _name(record: logging.LogRecord) -> str:
@@ -133,14 +139,17 @@ def _masked(value: object) -> object:
     return mask_known_secrets(value) if isinstance(value, str) else value
 
 
-def configure_logging(level: str, log_format: LogFormat) -> None:
+def configure_logging(level: str, log_format: LogFormat, *filters: logging.Filter) -> None:
     """Send all log records of this process, including those of user code, to standard error.
 
     Args:
         level: the name of a level of `logging`, in any case.
         log_format: the format of the lines.
+        filters: filters of the handler, which see every record.
     """
     handler = logging.StreamHandler(sys.stderr)
+    for added in filters:
+        handler.addFilter(added)
     handler.setFormatter({"json": JsonFormatter, "text": TextFormatter, "short": ShortFormatter}[log_format]())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # horsies logs failures of connections itself

@@ -20,6 +20,7 @@ from horsies.events import configure_logging, event
 from horsies.process import INTERRUPTED, StopSignals, open_standard_files, raise_open_files_limit
 from horsies.producer.send import Producer, sends_are_suppressed, sends_suppressed
 from horsies.rendering import render_errors, use_color
+from horsies.tasks.log_filter import TaskLogFilter
 from horsies.tasks.registry import Registry
 from horsies.version import __version__
 from horsies.worker.fork_server import ForkServer, LoadedApp, StartErrors, start_fork_server
@@ -73,7 +74,7 @@ def run_worker(load: Callable[[], ServableApp], options: WorkerOptions) -> int:
         The exit code: 0 after a graceful shutdown, 1 if the worker could not start or has failed.
     """
     open_standard_files()
-    configure_logging(options.loglevel, options.log_format)
+    configure_logging(options.loglevel, options.log_format, TaskLogFilter())
     problem = _start_problem(options)
     if problem is not None:
         return _refuse([problem])
@@ -214,7 +215,8 @@ def _report_warnings(app: ServableApp) -> None:
 
 
 def _import(load: Callable[[], ServableApp], options: WorkerOptions) -> ServableApp:
-    configure_logging(options.loglevel, options.log_format)  # logging is not configured in a fresh interpreter
+    # Logging is not configured in a fresh interpreter.
+    configure_logging(options.loglevel, options.log_format, TaskLogFilter())
     with sends_suppressed():
         return load()
 

@@ -13,6 +13,7 @@ from tests.support.workers import WorkerProcess
 AROUND = """
 import asyncio
 import json
+import logging
 import os
 import threading
 from collections.abc import Generator, Iterator
@@ -53,6 +54,7 @@ def inner(task: CurrentTask) -> Iterator[None]:
 
 @app.task("whose")
 def whose() -> TaskResult[list[str], TaskError]:
+    logging.getLogger("shop.parcels").warning("asked for the tenant")
     return TaskResult(ok=[tenant.get(), threading.current_thread().name])
 
 
@@ -60,6 +62,7 @@ def whose() -> TaskResult[list[str], TaskError]:
 async def whose_async() -> TaskResult[list[str], TaskError]:
     async def nested() -> str:
         await asyncio.sleep(0)
+        logging.getLogger("shop.parcels").warning("asked for the tenant")
         return tenant.get()
 
     return TaskResult(ok=[await asyncio.create_task(nested()), threading.current_thread().name])
@@ -131,6 +134,7 @@ def test_hooks_nest_around_each_attempt_and_set_context_for_it(environment: Envi
         assert lines[0]["thread"] == thread
         assert lines[0]["is_current"] is True
         assert (lines[-1]["status"], lines[-1]["code"], lines[-1]["exception"]) == ("COMPLETED", None, None)
+        worker.wait_for_log(rf"asked for the tenant logger=shop.parcels task={name} id={task_id} attempt=1\n")
 
     task_id = send(environment, "twice", RetryPolicy.fixed([0.01], auto_retry_for=["NOT_THERE"], jitter=False))
     assert environment.tasks.app.get_result(task_id, timeout_ms=20_000).is_ok()
