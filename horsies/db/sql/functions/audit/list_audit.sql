@@ -1,5 +1,6 @@
 -- Purpose: The records of actions that match, the latest first, before the record `before` (null: from the latest).
 -- Each condition that is null matches all records. `subject` is an id or a name that was acted on.
+-- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/audit.py.
 -- Granted to: operator.
