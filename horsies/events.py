@@ -13,6 +13,9 @@ from horsies.rendering import printable_block, printable_json, printable_line
 
 type LogFormat = Literal["text", "json", "short"]
 
+NO_TASK = "-"
+"""Stands for the attributes that `horsies.TaskLogFilter` adds to a record which is logged outside of a task."""
+
 _log = logging.getLogger("horsies")
 
 
@@ -52,9 +55,9 @@ def without_event(name: str) -> Generator[None]:
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     """Return the task that a `horsies.TaskLogFilter` has added to a record, followed by the fields of an event."""
-    task_id = getattr(record, "task_id", "-")
+    task_id = getattr(record, "task_id", NO_TASK)
     task: dict[str, object] = {}
-    if task_id != "-":
+    if task_id != NO_TASK:
         attempt = getattr(record, "task_attempt", None)
         task = {"task": getattr(record, "task_name", None), "id": task_id, "attempt": attempt}
     return task | getattr(record, "fields", {})

@@ -9,6 +9,7 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.locate import locate
+from horsies.cli.main import WHO_VARIABLE
 from horsies.codes import BrokerErrorCode
 from horsies.config.app import AppConfig
 from horsies.config.postgres import DEFAULT_SCHEMA, DEV_URL_VARIABLE, PostgresConfig, schema_name_problem
@@ -19,9 +20,6 @@ from horsies.monitoring.broker import Broker
 from horsies.producer.handle import BrokerResult, parse_id
 from horsies.result import Err
 from horsies.suggestions import suggest
-
-WHO_VARIABLE = "HORSIES_WHO"
-"""The environment variable that names who runs commands, for the records of actions."""
 
 _KEYED = "give the queue max_concurrency_per_key, rate_limit_per_key or takes_turns, and start a worker"
 _LIKE_AN_APP = re.compile(r"[A-Za-z_./][\w./ ]*(:\w+)?")

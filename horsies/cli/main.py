@@ -14,6 +14,9 @@ from horsies.process import leave_on_stop_signals, open_standard_files
 from horsies.rendering import render_error, use_color
 from horsies.version import __version__
 
+WHO_VARIABLE = "HORSIES_WHO"
+"""The environment variable that names who runs commands, for the records of actions."""
+
 COMMANDS = {
     "worker": ("worker:worker", "Run tasks until the worker is stopped."),
     "scheduler": ("scheduler:scheduler", "Send the tasks of the app's schedules when they are due."),
@@ -84,7 +87,7 @@ def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer's calling conven
 def _set_who(name: str | None) -> None:
     """Pass the name on to the command by the environment."""
     if name is not None:
-        os.environ["HORSIES_WHO"] = name
+        os.environ[WHO_VARIABLE] = name
 
 
 @app.callback()

@@ -200,9 +200,10 @@ async def finish_async(database: Database, connection: AsyncTaskConnection, own:
 
 @cache
 def _begin_script(server_version: int) -> str:
-    """Return the script that begins a transaction, without its comments and what the server does not know."""
+    """Return the script that begins a transaction, without its comments and without settings unknown to the server."""
     left_out = ("--",) if server_version >= _CHECKS_CLIENTS_SINCE else ("--", _CHECK_SETTING)
-    return "\n".join(line for line in admin("begin_own").splitlines() if not line.startswith(left_out))
+    lines = [line for line in admin("begin_own").splitlines() if not line.startswith(left_out)]
+    return "\n".join(lines).replace("CHECK_INTERVAL", _CHECK_INTERVAL)
 
 
 def roll_back(connection: TaskConnection) -> None:
@@ -224,9 +225,7 @@ async def roll_back_async(connection: AsyncTaskConnection) -> None:
 
 
 def _begin(pgconn: PGconn, own: OwnFence) -> PQGen[None]:
-    script = _begin_script(pgconn.server_version)
-    script = script.replace("FENCE", own.setting).replace("CHECK_INTERVAL", _CHECK_INTERVAL)
-    yield from _execute(pgconn, script)
+    yield from _execute(pgconn, _begin_script(pgconn.server_version).replace("FENCE", own.setting))
 
 
 def _execute(pgconn: PGconn, script: str) -> PQGen[None]:

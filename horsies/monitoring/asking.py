@@ -2,6 +2,7 @@
 
 from horsies.codes import BrokerErrorCode
 from horsies.db.operations import Call, CallFailedError, Operation
+from horsies.plain import short_repr
 from horsies.producer.handle import BrokerOperationError, BrokerResult, unanswered
 from horsies.result import Err, Ok
 
@@ -19,3 +20,10 @@ def answered[R](
 def refused(message: str) -> Err[BrokerOperationError]:
     """Make the MONITORING_QUERY_FAILED error for an argument that is invalid."""
     return Err(BrokerOperationError(BrokerErrorCode.MONITORING_QUERY_FAILED, message, retryable=False))
+
+
+def wrong_limit(limit: object, least: int, most: int) -> Err[BrokerOperationError] | None:
+    """Return the error for a number of rows outside of a range; None if it is valid."""
+    if isinstance(limit, int) and least <= limit <= most:
+        return None
+    return refused(f"limit must be a whole number from {least} to {most:,}, got {short_repr(limit)}")

@@ -1,4 +1,4 @@
-"""Records of actions: who has operated the queue, by the command line or by `Broker`, when, and what was changed."""
+"""Records of the actions of people and programs that operate the queue, by the command line or by `Broker`."""
 
 import getpass
 import json
@@ -12,7 +12,7 @@ from uuid import UUID
 from horsies.db.operations import Operation, Runner
 from horsies.db.queries import audit as audit_queries
 from horsies.db.queries.audit import AuditRow
-from horsies.monitoring.asking import answered, refused
+from horsies.monitoring.asking import answered, refused, wrong_limit
 from horsies.plain import short_repr
 from horsies.producer.handle import BrokerResult
 
@@ -48,7 +48,7 @@ class AuditRecord:
         acted_at: The time of the action by the clock of the database.
         who: The person or program, as the caller has said.
         database_user: The database role that has logged in.
-        action: What was done, such as ``queue.pause``.
+        action: The name of the action, such as ``queue.pause``; one of `ACTIONS`.
         subjects: The ids or names of what was changed, at most 1,000. An action on more has several records.
         details: The values that were set, and the reason; None: there are none.
     """
@@ -141,8 +141,8 @@ def _get(  # noqa: PLR0913, PLR0917 - one parameter a condition
     unknown = [action for action in actions or () if action not in ACTIONS]
     if unknown:
         return refused(f"there is no action {short_repr(unknown[0])}; the actions are {', '.join(ACTIONS)}")
-    if not 1 <= limit <= _MOST:
-        return refused(f"limit must be a whole number from 1 to {_MOST:,}, got {limit}")
+    if (wrong := wrong_limit(limit, 1, _MOST)) is not None:
+        return wrong
     try:
         last = None if before is None else UUID(before)
     except ValueError:

@@ -24,7 +24,7 @@ from horsies.db.queries.rows import (
     WorkerStats,
 )
 from horsies.monitoring.answers import RerunCandidate, RerunOutcome, RerunPreview, TaskPage
-from horsies.monitoring.asking import answered, refused
+from horsies.monitoring.asking import answered, refused, wrong_limit
 from horsies.monitoring.filters import TaskQuery, parse_filter
 from horsies.monitoring.flow import FlowControl
 from horsies.plain import short_repr
@@ -53,7 +53,7 @@ class Broker(FlowControl):
     monitoring programs usually have an event loop.
 
     Each change that a method makes is recorded in the database, with the name that `Horsies.get_broker` got; see
-    `get_audit`. What a `TaskHandle` changes is not recorded.
+    `get_audit`. Changes by a `TaskHandle` are not recorded.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Broker(FlowControl):
         wanted = monitoring_queries.TaskFilter(
             statuses=statuses, queue=queue_name, name=task_name, codes=error_codes, since=since, until=until
         )
-        if (wrong := _wrong_limit(limit)) is not None:
+        if (wrong := wrong_limit(limit, 0, LARGEST_NUMBER)) is not None:
             return wrong
         call = monitoring_queries.list_tasks(wanted, limit, with_args=include_args)
         return (await self._query(call)).map(self._infos)
@@ -160,7 +160,7 @@ class Broker(FlowControl):
         parsed = Ok(wanted) if isinstance(wanted, TaskQuery) else parse_filter(wanted)
         if isinstance(parsed, Err):
             return refused(f"invalid filter: {parsed.err_value}")
-        if (wrong := _wrong_limit(limit)) is not None:
+        if (wrong := wrong_limit(limit, 0, LARGEST_NUMBER)) is not None:
             return wrong
         cursor = None if before is None else parse_id(before)
         if before is not None and cursor is None:
@@ -230,7 +230,7 @@ class Broker(FlowControl):
         wanted = monitoring_queries.TaskFilter(
             statuses=statuses, queue=queue_name, name=task_name, codes=error_codes, since=since, until=until
         )
-        if (wrong := _wrong_limit(limit)) is not None:
+        if (wrong := wrong_limit(limit, 0, LARGEST_NUMBER)) is not None:
             return wrong
         return (await self._query(monitoring_queries.rerunnable(wanted, limit, again=again))).map(RerunPreview.of)
 
@@ -385,13 +385,6 @@ class Broker(FlowControl):
 
     async def _clean(self, batch: Callable[[], Call[int]]) -> BrokerResult[int]:
         return await self.runner.run_async(_clean(batch))
-
-
-def _wrong_limit(limit: object) -> Err[BrokerOperationError] | None:
-    """Return the error for a number of tasks that the database would refuse; None if it is valid."""
-    if isinstance(limit, int) and 0 <= limit <= LARGEST_NUMBER:
-        return None
-    return refused(f"limit must be a whole number from 0 to {LARGEST_NUMBER:,}, got {short_repr(limit)}")
 
 
 def _clean(batch: Callable[[], Call[int]]) -> Operation[BrokerResult[int]]:

@@ -35,7 +35,6 @@ class Count:
 
     @classmethod
     def of(cls, number: int, accuracy: str, counted_at: datetime | None, clock: datetime) -> "Count":
-        """Make a count from the columns of a row. Only counts of maintenance have a time of their own."""
+        """Make a count from the columns of a row. ``counted_at`` is the time of a count of maintenance."""
         known = Accuracy(accuracy)
-        is_stored = known is Accuracy.COUNTED and counted_at is not None
-        return cls(number, known, counted_at if is_stored and counted_at is not None else clock)
+        return cls(number, known, (counted_at if known is Accuracy.COUNTED else None) or clock)

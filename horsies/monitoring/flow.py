@@ -8,7 +8,7 @@ from horsies.config.rates import RateLimit
 from horsies.db.operations import UNSET, Call, Operation, Unset
 from horsies.db.queries import limits as limit_queries
 from horsies.db.queries.limits import KeyStats, QueueLimits
-from horsies.monitoring.asking import answered, refused
+from horsies.monitoring.asking import answered, refused, wrong_limit
 from horsies.monitoring.audit import AuditLog
 from horsies.producer.handle import BrokerOperationError, BrokerResult
 from horsies.producer.keys import MOST_CHARACTERS
@@ -160,6 +160,6 @@ def _control(queue: str, key: str, action: str, who: str | None, reason: str | N
 
 
 def _keys(queue: str, after: str | None, limit: int) -> Operation[BrokerResult[list[KeyStats]]]:
-    if not 1 <= limit <= _MOST_KEYS:
-        return refused(f"limit must be a whole number from 1 to {_MOST_KEYS:,}, got {limit}")
+    if (wrong := wrong_limit(limit, 1, _MOST_KEYS)) is not None:
+        return wrong
     return (yield from answered(limit_queries.list_keys(queue, after, limit)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from horsies.codes import WorkflowStatus
 from horsies.db.operations import Operation
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries import schedules as schedule_queries
@@ -105,12 +106,12 @@ class RunCount:
     """How many workflow runs have a status, without child runs.
 
     Attributes:
-        status: ``RUNNING`` or ``PAUSED``; or ``COMPLETED``, ``FAILED`` or ``CANCELLED``, of runs that ended recently.
+        status: RUNNING or PAUSED; or COMPLETED, FAILED or CANCELLED, of runs that ended recently.
         runs: The number of runs.
         is_exact: Whether this is all of them. False: there are more.
     """
 
-    status: str
+    status: WorkflowStatus
     runs: int
     is_exact: bool
 
@@ -303,7 +304,7 @@ def _run_counts(ended_within_s: float) -> Operation[BrokerResult[tuple[RunCount,
         return refused(f"ended_within_s must be a number of seconds, at least 0, got {short_repr(ended_within_s)}")
 
     def decoded(rows: list[RunCountRow]) -> tuple[RunCount, ...]:
-        return tuple(RunCount(row.status, row.runs, row.is_exact) for row in rows)
+        return tuple(RunCount(WorkflowStatus(row.status), row.runs, row.is_exact) for row in rows)
 
     return (yield from answered(status_queries.run_counts(ended_within_s))).map(decoded)
 

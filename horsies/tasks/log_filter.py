@@ -3,9 +3,8 @@
 import logging
 from typing import override
 
+from horsies.events import NO_TASK
 from horsies.tasks.current import current_task
-
-_NO_TASK = "-"
 
 
 class TaskLogFilter(logging.Filter):
@@ -25,7 +24,7 @@ class TaskLogFilter(logging.Filter):
         """
         if not hasattr(record, "task_id"):
             task = current_task()
-            record.task_name = _NO_TASK if task is None else task.name
-            record.task_id = _NO_TASK if task is None else task.id
-            record.task_attempt = _NO_TASK if task is None else task.attempt
+            record.task_name = NO_TASK if task is None else task.name
+            record.task_id = NO_TASK if task is None else task.id
+            record.task_attempt = NO_TASK if task is None else task.attempt
         return True

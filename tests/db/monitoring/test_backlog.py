@@ -30,3 +30,12 @@ def test_tasks_that_no_worker_would_start_do_not_count(db: Session) -> None:
     assert backlog(db) == 5
     call(db, monitoring_queries.queue_control("default", "pause"))
     assert backlog(db) == 2
+
+
+def test_tasks_of_other_queues_are_not_counted(db: Session) -> None:
+    send_many(db, 5)
+    for _ in range(3):
+        send(db, request(queue="other"))
+    figures = "select queue, waiting from horsies.waiting_figures(horsies.now(), only_queue => %s)"
+    assert db.execute(figures, ("other",)).fetchall() == [("other", 3)]
+    assert db.execute(figures, (None,)).fetchall() == [("default", 5), ("other", 3)]

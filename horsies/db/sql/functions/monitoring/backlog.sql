@@ -20,7 +20,7 @@ begin
        and not exists (select from horsies.holds h where h.queue = queue_name and h.scope = 'queue' and h.key = ''
                                                      and h.until > clock) then
         select coalesce(sum(f.waiting), 0) into waiting
-        from horsies.waiting_figures(clock) as f where f.queue = queue_name;
+        from horsies.waiting_figures(clock, only_queue => queue_name) as f;
     end if;
     return in_flight + waiting;
 end

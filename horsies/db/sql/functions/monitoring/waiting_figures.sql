@@ -1,6 +1,6 @@
 -- Purpose: Count the waiting tasks of each pair of queue and name: those that are due (`waiting`) and those that are
 -- not (`scheduled`); `first_due_at` is the earliest due time of those that are due. Tasks that a paused workflow run
--- holds are left out.
+-- holds are left out. With `only_queue`, the tasks of other queues are not counted.
 --
 -- A queue is counted up to `most` tasks of each kind, and all queues together up to about `most_in_all`, those with
 -- few tasks first. For each kind, an `accuracy` says where the number comes from: 'exact'; 'counted', by maintenance,
@@ -12,7 +12,8 @@
 -- Called by: backlog, count_waiting, queue_status, waiting_reasons.
 -- Granted to: nobody.
 create function horsies.waiting_figures(
-    clock timestamptz, most int default 100000, most_in_all int default 300000, most_groups int default 5000
+    clock timestamptz, most int default 100000, most_in_all int default 300000, most_groups int default 5000,
+    only_queue text default null
 ) returns table (
     queue text, task_name text, waiting bigint, waiting_accuracy text, scheduled bigint, scheduled_accuracy text,
     counted_at timestamptz, first_due_at timestamptz
@@ -71,6 +72,7 @@ begin
             last_queue := found_group.queue;
             last_name := found_group.task_name;
         end if;
+        continue when found_group.queue <> only_queue;      -- never if this is null
         queue := found_group.queue;
         task_name := found_group.task_name;
         first_due_at := case when found_group.first_at <= clock then found_group.first_at end;
@@ -118,7 +120,8 @@ begin
     if groups >= most_groups then
         return query
         select c.queue, c.task_name, c.waiting, 'counted', c.scheduled, 'counted', c.counted_at, null::timestamptz
-        from horsies.waiting_counts c where (c.task_name, c.queue) > (last_name, last_queue);
+        from horsies.waiting_counts c
+        where (c.task_name, c.queue) > (last_name, last_queue) and (c.queue = only_queue) is not false;
     end if;
 end
 $function$;

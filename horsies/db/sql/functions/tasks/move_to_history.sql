@@ -6,7 +6,8 @@
 -- A retried task has no fence any more, so `finish_batch` passes its whole batch after it has put the retries back
 -- into the queue.
 --
--- Locks: none. The caller holds the root runs and the task rows.
+-- Locks: none beyond those that the caller holds: the root runs and the task rows. For `finish_own`, which holds only
+-- the root run, the delete waits for the task row and checks the fence again.
 -- Called by: end_tasks, finish_batch, finish_own.
 -- Granted to: nobody.
 create function horsies.move_to_history(

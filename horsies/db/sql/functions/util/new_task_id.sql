@@ -1,6 +1,6 @@
--- Purpose: Make the id of a task that is sent from SQL: a UUIDv7 of this time with random bits. PostgreSQL 12 has no
--- function that makes a random UUID, so there the bits are a hash of what distinguishes calls: the process and its
--- transaction, the time, and random numbers.
+-- Purpose: Make the id of a task that is sent from SQL, or of a record of an action: a UUIDv7 of this time with random
+-- bits. PostgreSQL 12 has no function that makes a random UUID, so there the bits are a hash of what distinguishes
+-- calls: the process and its transaction, the time, and random numbers.
 -- Locks: none.
 -- Called by: record_action, send.
 -- Granted to: nobody.
