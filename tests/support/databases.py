@@ -37,7 +37,7 @@ ODD_SETTINGS = {
 """Settings that somebody may have made for other programs, and that must not matter."""
 
 _TEMPLATE = "_template"
-_HAS_LOCALE_PROVIDERS = 15_00_00
+_HAS_LOCALE_PROVIDERS = _HAS_STRATEGIES = 15_00_00
 
 
 def migrated_template(server: Server) -> str:
@@ -66,12 +66,18 @@ def new_database(
     """Create a database, and drop it at the end. Yield its URL.
 
     Its name ends with ``suffix``. If an encoding is given, its locale is C.
+
+    All files of the template are copied, as in PostgreSQL before 15, and not block by block through its buffers. That
+    takes half of the processor time, and with the files comes the cache of the catalog, which the first session of
+    the new database would otherwise have to build.
     """
     name = f"{run_name()}_{uuid.uuid4().hex[:10]}{suffix}"
     with server.connect() as session:
-        options = SQL("") if encoding is None else _encoded(encoding, session.info.server_version)
-        create = SQL("create database {} template {} {}")
-        session.execute(create.format(Identifier(name), Identifier(template), options))
+        version = session.info.server_version
+        options = SQL("") if encoding is None else _encoded(encoding, version)
+        copying = SQL("strategy file_copy" if version >= _HAS_STRATEGIES else "")
+        create = SQL("create database {} template {} {} {}")
+        session.execute(create.format(Identifier(name), Identifier(template), options, copying))
     url = server.database_url(name)
     if template.endswith(_TEMPLATE):
         roles.have_rights(name)

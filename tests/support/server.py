@@ -36,6 +36,7 @@ _MEMORY_NEEDED = 4 << 30
 _RUN_VARIABLE = "HORSIES_TEST_RUN"
 _HOME_VARIABLE = "HORSIES_TEST_DATA"
 _LOCK_KEY = 4711
+_HAS_FORCE = 13_00_00
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,13 @@ def _drop_roles(session: psycopg.Connection) -> None:
 
 
 def drop_database(session: psycopg.Connection, name: str) -> None:
-    """Drop a database, and end the sessions that are still connected to it."""
+    """Drop a database, and end the sessions that are still connected to it.
+
+    ``force`` first keeps new sessions out, for example one that a pooler is about to open.
+    """
+    if session.info.server_version >= _HAS_FORCE:
+        session.execute(SQL("drop database if exists {} with (force)").format(Identifier(name)))
+        return
     session.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
     session.execute(SQL("drop database if exists {}").format(Identifier(name)))
 
