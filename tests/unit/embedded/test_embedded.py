@@ -72,18 +72,28 @@ def start_holder() -> Iterator[StartHolder]:
         holder.kill()
 
 
-def processes_naming(path: Path) -> list[psutil.Process]:
-    """Find keepers and servers with the path in their command lines."""
-    found: list[psutil.Process] = []
+def processes_naming(path: Path) -> dict[psutil.Process, list[str]]:
+    """Find keepers and servers with the path in their command lines, and return these command lines.
+
+    A process can end at any moment, and then has no command line any more: each one is read once.
+    """
+    found: dict[psutil.Process, list[str]] = {}
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess):
-            if any(part.startswith(str(path)) for part in process.cmdline()) and process.pid != os.getpid():
-                found.append(process)
+            command = process.cmdline()
+            if any(part.startswith(str(path)) for part in command) and process.pid != os.getpid():
+                found[process] = command
     return found
 
 
 def keeper_of(home: Path) -> psutil.Process:
-    return next(each for each in processes_naming(home) if str(home / "lock") in each.cmdline())
+    """Wait until exactly one keeper is left, and return it: the process that starts it ends a moment later."""
+
+    def only_one() -> list[psutil.Process]:
+        keepers = [process for process, command in processes_naming(home).items() if str(home / "lock") in command]
+        return keepers if len(keepers) == 1 else []
+
+    return wait_until(only_one, describe=lambda: str(processes_naming(home)))[0]
 
 
 def server_of(home: Path) -> psutil.Process:
@@ -205,8 +215,7 @@ def test_the_keeper_withstands_signals_to_its_group(folder: Path) -> None:
 def test_many_starters_make_one_server(folder: Path, start_holder: StartHolder) -> None:
     holders = [start_holder(folder / "pg") for _ in range(4)]
     assert len({holder.url() for holder in holders}) == 1
-    keepers = [each for each in processes_naming(folder) if "keeper.py" in " ".join(each.cmdline())]
-    assert len(keepers) == 1
+    assert keeper_of(folder / "pg").is_running()
 
 
 def test_a_starter_killed_halfway_is_repaired_by_the_next(folder: Path, start_holder: StartHolder) -> None:
