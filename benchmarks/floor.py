@@ -31,9 +31,10 @@ def ask[R](connection: psycopg.Connection[tuple[object, ...]], call: Call[R]) ->
     return call.decode(connection.execute(call.sql.encode(), call.params).fetchall())
 
 
-def request(number: int, task: str = "noop") -> EnqueueRequest:
+def request(number: int, task: str = "noop", key: str | None = None) -> EnqueueRequest:
     """Return the row that a send of the task creates."""
-    return EnqueueRequest(uuid7(), task, "default", 100, b'{"number":%d}' % number, bytes(32), 0.0, None, None, None)
+    args = b'{"number":%d}' % number
+    return EnqueueRequest(uuid7(), task, "default", 100, args, bytes(32), 0.0, None, None, None, key=key)
 
 
 def fill(url: str, count: int, task: str) -> None:

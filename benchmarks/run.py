@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bench_flows
@@ -19,10 +19,14 @@ import bench_notices
 import bench_tasks
 import bulk
 import crowd
+import fairness
 import floor
+import keyed
 import kit
+import pinned
 import psutil
 import psycopg
+import rated
 import senders
 import waiters
 import waits
@@ -58,6 +62,11 @@ class Size:
     flows: int
     waiters: int
     tests: int
+    keys: int
+    keyed: int
+    crowd_of_key: int
+    pinned_s: float
+    rated: int
 
 
 FULL = Size(
@@ -73,6 +82,11 @@ FULL = Size(
     flows=100,
     waiters=10_000,
     tests=1_000,
+    keys=10_000,
+    keyed=1_000_000,
+    crowd_of_key=100_000,
+    pinned_s=300.0,
+    rated=400,
 )
 QUICK = Size(
     runs=1,
@@ -87,6 +101,11 @@ QUICK = Size(
     flows=5,
     waiters=500,
     tests=5,
+    keys=100,
+    keyed=4_000,
+    crowd_of_key=500,
+    pinned_s=1.0,
+    rated=40,
 )
 
 
@@ -341,6 +360,20 @@ def due(url: str, size: Size) -> None:
     measure("start after the due time, idle", "ms", len(found), iter(found).__next__)
 
 
+def keys(url: str, size: Size) -> None:
+    """Compare claims and drains of a queue with many keys with those of a queue without, and check its promises."""
+    sizes = keyed.Sizes(size.keys, size.keyed // size.keys, size.crowd, drained=size.keyed // 5_000 + 10)
+    keyed.claims(url, size.runs, sizes)
+    fairness.fairness(url, size.runs, size.crowd_of_key, size.crowd_of_key // 100)
+    pinned.pinned(url, size.pinned_s)
+
+
+def rates(url: str, size: Size) -> None:
+    """Measure how exactly rates are kept, and what they cost a claim."""
+    rated.accuracy(url, size.rated)
+    rated.cost(url, size.runs, size.keys, size.keyed // size.keys)
+
+
 BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "drain": drain_sync,
     "drain_async": drain_async,
@@ -363,19 +396,25 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "flows": flows,
     "capped": capped,
     "due": due,
+    "keys": keys,
+    "rates": rates,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--pinned-seconds", type=float, help="how long `keys` keeps an old snapshot; default: 300")
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []])
     asked = parser.parse_args()
     print(facts())
     compileall.compile_dir(Path(horsies.__file__).parent, quiet=1)  # as in an installed package
+    size = QUICK if asked.quick else FULL
+    if asked.pinned_seconds is not None:
+        size = replace(size, pinned_s=asked.pinned_seconds)
     with database() as url:
         for name in asked.names or BENCHMARKS:
-            BENCHMARKS[name](url, QUICK if asked.quick else FULL)
+            BENCHMARKS[name](url, size)
 
 
 if __name__ == "__main__":

@@ -39,5 +39,10 @@ def test_every_benchmark_runs_and_prints_its_numbers() -> None:
         "change to its task's result",
         "fan-out and join",
         "chain p50",
+        "blocks of a claim of 20, keyed",
+        "starts until a small key's task, one at a time, beside the crowd",
+        "  last tenth against the first, keyed",
+        "reached of 40/s, rated",
+        "blocks of a claim of 20, rate of each key",
     ):
         assert f"\n{name}" in done.stdout
