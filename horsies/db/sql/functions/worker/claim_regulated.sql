@@ -7,6 +7,9 @@
 -- are moved into the order of turns, and expired holds and full buckets are deleted. If more rows may be due than were
 -- moved, `due_in` is 0.
 --
+-- Whether tasks wait is a subquery with a value, an order and a limit. The planner may answer an `exists` below an
+-- `or` by reading all rows that wait into a hash table; the order lets it choose the index that begins with a queue.
+--
 -- `given_cursors` is a JSON object with the positions of the worker's last claim, by queue and priority. The last row
 -- of the reply has no id, and the new positions.
 --
@@ -58,10 +61,12 @@ begin
         select s.name from horsies.flow_settings(regulated) as s
         where not s.paused and (
             s.has_holds or s.turns = 'ending'
-            or exists (select from horsies.tasks t
-                       where t.queue = s.name and t.status = 'PENDING' and not t.held and t.turn_key is null)
-            or exists (select from horsies.tasks t
-                       where t.queue = s.name and t.status = 'PENDING' and not t.held and t.turn_key is not null)));
+            or (select true from horsies.tasks t
+                where t.queue = s.name and t.status = 'PENDING' and not t.held and t.turn_key is null
+                order by t.priority limit 1)
+            or (select true from horsies.tasks t
+                where t.queue = s.name and t.status = 'PENDING' and not t.held and t.turn_key is not null
+                order by t.priority limit 1)));
     perform horsies.lock_limits(
         array(select 'queue ' || r.name from unnest(regulated) as r (name))
         || case when cluster_limit is not null then array['cluster'] else '{}' end, may_wait => true);
