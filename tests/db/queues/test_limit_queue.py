@@ -1,5 +1,6 @@
 """`limit_queue` and `queue_limits`: limits that are set at run time, in place of the declared ones."""
 
+import psycopg
 import pytest
 
 from horsies.config.rates import RateLimit
@@ -106,3 +107,46 @@ def test_it_waits_for_a_claim_that_holds_the_lock_of_the_queue(
         wait_until_blocked(db, changing)
         assert limits(db, keyed).rate == _full(OTHER)
     assert waiting.result() == "changed"
+
+
+@pytest.mark.parametrize("name", ["rate", "rate_per_key"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "[]",
+        "null",
+        "5",
+        "{}",
+        '{"limit": 0, "per_seconds": 60, "burst": 1}',
+        '{"limit": -1, "per_seconds": 60, "burst": 1}',
+        '{"limit": 1.5, "per_seconds": 60, "burst": 1}',
+        '{"limit": "5", "per_seconds": 60, "burst": 1}',
+        '{"limit": "NaN", "per_seconds": 60, "burst": 1}',
+        '{"limit": 1000001, "per_seconds": 60, "burst": 1}',
+        '{"limit": 1e99, "per_seconds": 60, "burst": 1}',
+        '{"limit": 5, "per_seconds": 0, "burst": 1}',
+        '{"limit": 5, "per_seconds": -1, "burst": 1}',
+        '{"limit": 5, "per_seconds": "NaN", "burst": 1}',
+        '{"limit": 5, "per_seconds": 1e999999, "burst": 1}',
+        '{"limit": 5, "per_seconds": 2678401, "burst": 1}',
+        '{"limit": 5, "per_seconds": 60}',
+        '{"limit": 5, "per_seconds": 60, "burst": 0}',
+        '{"limit": 5, "per_seconds": 60, "burst": null}',
+        '{"limit": {"limit": 5}, "per_seconds": 60, "burst": 1}',
+    ],
+)
+def test_a_wrong_rate_is_refused_with_a_hint(db: Session, keyed: str, name: str, wrong: str) -> None:
+    """Nobody but `RateLimit` checks what an operator passes in SQL, and every claim would fail because of it."""
+    setting = f"select horsies.limit_queue(%s, array[%s], null, {name} => %s, set_by => null, OTHER => null)"
+    other = "rate_per_key" if name == "rate" else "rate"
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=f"cannot be set for queue {keyed}") as refused:
+        db.execute(setting.replace("OTHER", other).encode(), (keyed, name, wrong))
+    assert '{"limit": 100, "per_seconds": 60, "burst": 10}' in (refused.value.diag.message_hint or "")
+    assert limits(db, keyed).set_at_run_time == ()
+
+
+@pytest.mark.parametrize("seconds", [1e-07, 0.25, 60, 2_678_400])
+def test_a_rate_of_any_valid_period_is_accepted(db: Session, keyed: str, seconds: float) -> None:
+    rate = RateLimit(limit=1_000_000, per_seconds=seconds, burst=1_000_000)
+    assert limit(db, keyed, rate=rate) == "changed"
+    assert limits(db, keyed).rate == rate

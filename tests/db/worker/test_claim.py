@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from horsies.config.rates import RateLimit
 from horsies.db.queries import worker as worker_queries
 from tests.support.factories import DrivenWorker, done, numbered_id, request, send, send_many
 from tests.support.sessions import (
@@ -19,6 +20,7 @@ from tests.support.sessions import (
     move_clock,
     row,
     scalar,
+    wait_until_blocked,
 )
 
 PARALLEL = 8
@@ -239,6 +241,26 @@ def test_many_workers_at_once_take_each_task_exactly_once(
     assert len(taken) == MANY
     assert sorted(taken) == column(db, "select id from horsies.tasks where status = 'RUNNING' order by id")
     assert scalar(db, "select count(distinct id) from horsies.tasks where attempt = 1") == MANY
+
+
+@pytest.mark.parametrize("column_and_value", ["max_concurrency, 5", "declared_rate, {rate}"])
+def test_a_claim_that_waits_for_a_limit_starts_nothing_past_its_deadline(
+    db: Session, new_session: NewSession, in_background: InBackground, column_and_value: str
+) -> None:
+    freeze_clock(db)
+    name, value = column_and_value.split(", ")
+    limit = RateLimit(limit=100, per_seconds=1).to_json() if value == "{rate}" else int(value)
+    db.execute(f"insert into horsies.queues (name, {name}) values ('default', %s)".encode(), (limit,))
+    send(db, request(good_until=NOON + timedelta(seconds=10)))
+    holder, claiming = new_session(), new_session()
+    worker = DrivenWorker(claiming)
+    with holder.transaction():
+        holder.execute("select horsies.lock_limits(array['queue default'], true)")
+        claim = in_background(worker.claim)
+        wait_until_blocked(db, claiming)
+        move_clock(db, 10)
+    assert claim.result() == []
+    assert scalar(db, "select status from horsies.tasks") == "PENDING"
 
 
 def test_claims_and_outcomes_go_on_while_tasks_are_sent(

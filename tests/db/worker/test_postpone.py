@@ -132,15 +132,27 @@ def test_the_answer_of_another_worker_and_of_a_cancelled_task_is_stale(db: Sessi
     assert row(db, "history", fence.task_id)["status"] == "CANCELLED"
 
 
-def test_the_deadline_still_ends_the_task(db: Session, worker: DrivenWorker) -> None:
+@pytest.mark.parametrize("seconds", [10, 60])
+def test_a_task_that_is_postponed_to_its_deadline_or_later_expires_at_once(
+    db: Session, worker: DrivenWorker, seconds: float
+) -> None:
     task_id = send(db, request(good_until=NOON + timedelta(seconds=10)))
-    worker.finish(postponed(worker.claim_one(), 60))
+    fence = worker.claim_one()
+    assert worker.finish(postponed(fence, seconds)) == ["accepted"]
+    ended = row(db, "history", task_id)
+    assert (ended["status"], ended["error_code"], ended["attempt"]) == ("EXPIRED", "TASK_EXPIRED", 0)
+    assert ended["finished_at"] == NOON
+    assert worker.finish(postponed(fence, seconds)) == ["duplicate"]
+
+
+def test_a_task_that_is_postponed_within_its_deadline_still_expires(db: Session, worker: DrivenWorker) -> None:
+    task_id = send(db, request(good_until=NOON + timedelta(seconds=10)))
+    worker.finish(postponed(worker.claim_one(), 5))
     assert expire(db) == 0
     move_clock(db, 10)
     assert worker.claim() == []
     assert expire(db) == 1
-    ended = row(db, "history", task_id)
-    assert (ended["status"], ended["error_code"], ended["attempt"]) == ("EXPIRED", "TASK_EXPIRED", 0)
+    assert row(db, "history", task_id)["status"] == "EXPIRED"
 
 
 def test_it_does_not_touch_the_other_outcomes_of_its_batch(db: Session, worker: DrivenWorker) -> None:

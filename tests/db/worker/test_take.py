@@ -1,10 +1,11 @@
 """`take`: gives a worker the tasks that still wait, in the given order."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from tests.support.factories import DrivenWorker, numbered_id, request, send
-from tests.support.sessions import Session, row
+from tests.support.sessions import NOON, Session, freeze_clock, move_clock, row
 
 TAKE = "select id, capped from horsies.{}(%s, 1, %s::uuid[], %s, horsies.now(), %s::float8, %s::text[], %s::int[])"
 
@@ -37,6 +38,13 @@ def test_tasks_that_are_locked_or_no_longer_due_are_skipped(db: Session, other: 
         other.execute("select from horsies.tasks where id = %s for update", (locked,))
         assert take(db, [locked, later, free]) == [(free, False)]
     assert take(db, [free]) == []
+
+
+def test_a_task_whose_deadline_has_passed_since_it_was_read_is_skipped(db: Session) -> None:
+    freeze_clock(db)
+    late, early = (send(db, request(numbered_id(n), good_until=NOON + timedelta(seconds=n))) for n in (5, 10))
+    move_clock(db, 5)
+    assert take(db, [late, early]) == [(early, False)]
 
 
 def test_they_say_whether_their_queue_has_a_limit(db: Session) -> None:

@@ -2,6 +2,7 @@
 -- run at the same time (`per_key`), the rate of the queue, and the rate of each key, as JSON objects. `changed` names
 -- those to change, 'per_key', 'rate' or 'rate_per_key'; null removes the value that was set. Records who has done it,
 -- and when. Returns 'changed', 'unchanged', or 'not keyed': limits of keys need a queue whose app declares keys.
+-- Raises 22023 for a rate that is not an object as `RateLimit` writes it: claims divide by its numbers.
 -- Locks: the lock of the queue, so that a claim applies the old limits or the new ones; then the queue's row.
 -- Called by: queries/limits.py.
 -- Granted to: operator.
@@ -13,8 +14,32 @@ language plpgsql as $function$
 declare
     before text;
     verdict text;
+    given json;
+    whole constant text := '^[0-9]{1,7}$';
+    positive constant text := '^[0-9]{1,7}([.][0-9]{1,200})?([eE][+-]?[0-9]{1,2})?$';
+    most_tokens constant int := 1000000;
+    longest_period_s constant int := 2678400;
 begin
     perform horsies.need_read_committed();
+    foreach given in array array[rate, rate_per_key] loop
+        -- The conditions of a CASE are evaluated in order, so nothing is cast that is not a number.
+        if not (case when given is null then true
+                     when json_typeof(given) <> 'object' then false
+                     when json_typeof(given -> 'limit') is distinct from 'number'
+                          or json_typeof(given -> 'burst') is distinct from 'number'
+                          or json_typeof(given -> 'per_seconds') is distinct from 'number' then false
+                     when given ->> 'limit' !~ whole or given ->> 'burst' !~ whole
+                          or given ->> 'per_seconds' !~ positive then false
+                     else (given ->> 'limit')::int between 1 and most_tokens
+                          and (given ->> 'burst')::int between 1 and most_tokens
+                          and (given ->> 'per_seconds')::numeric > 0
+                          and (given ->> 'per_seconds')::numeric <= longest_period_s end) then
+            raise exception 'the rate % cannot be set for queue %', left(given::text, 200), queue_name
+                using errcode = 'invalid_parameter_value',
+                      hint = 'pass an object such as {"limit": 100, "per_seconds": 60, "burst": 10}: limit and burst '
+                             'are whole numbers from 1 to 1000000, per_seconds is above 0 and at most 2678400';
+        end if;
+    end loop;
     perform horsies.lock_limits(array['queue ' || queue_name], true);
     if (per_key is not null or rate_per_key is not null)
        and not exists (select from horsies.queues q where q.name = queue_name and q.turns = 'on') then

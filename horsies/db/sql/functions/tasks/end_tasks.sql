@@ -2,7 +2,7 @@
 -- and moves the tasks to history. Returns the ids that were ended, null if there were none.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none. The caller holds the root runs and the task rows.
--- Called by: cancel, cancel_many, expire, fail_unclaimable, insert_unique, workflow_cancel.
+-- Called by: cancel, cancel_many, expire, fail_unclaimable, insert_unique, postpone, workflow_cancel.
 -- Granted to: nobody.
 create function horsies.end_tasks(ids uuid[], end_status text, error json, code text, clock timestamptz)
 returns uuid[]

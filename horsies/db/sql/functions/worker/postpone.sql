@@ -7,7 +7,7 @@
 -- Nothing accumulates: the row keeps the last postponement, and how many there were. It also keeps the fence that was
 -- given back, by which `finish` recognizes the same outcome if it comes again.
 --
--- The task may become due after its deadline. It then waits for `expire` to end it.
+-- A task that would become due at its deadline or later can never start. It ends as EXPIRED at once.
 -- Locks: those of `hold`. The caller holds the task rows.
 -- Called by: finish_batch.
 -- Granted to: nobody.
@@ -18,6 +18,9 @@ create function horsies.postpone(
 language plpgsql as $function$
 declare
     postponed_ids uuid[];
+    overdue uuid[];
+    expiry constant json := horsies.task_error(
+        'TASK_EXPIRED', 'the task was postponed to a time at which its good_until has passed');
     held_queues text[];
     held_scopes text[];
     held_keys text[];
@@ -62,9 +65,13 @@ begin
             as given (id, exchange_no, result, code, retry_after, scope)
         where t.id = given.id and t.worker_id = finishing_worker and t.exchange_no = given.exchange_no
           and t.status = 'RUNNING' and given.scope is not null
-        returning t.id
+        returning t.id, t.good_until <= t.run_at as is_overdue
     )
-    select array_agg(postponed.id) into postponed_ids from postponed;
+    select array_agg(p.id), array_agg(p.id order by p.id) filter (where p.is_overdue) into postponed_ids, overdue
+    from postponed p;
+    if overdue is not null then
+        perform horsies.end_tasks(overdue, 'EXPIRED', expiry, 'TASK_EXPIRED', clock);
+    end if;
     return postponed_ids;
 end
 $function$;

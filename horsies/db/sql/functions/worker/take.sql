@@ -1,6 +1,7 @@
 -- Purpose: Give a worker up to `most` of these waiting tasks, in the given order, and mark them RUNNING, or CLAIMED
 -- for `lease_seconds`. `rooms` tells which of their queues have a limit (null: none has). Rows that other workers have
--- locked and rows that have changed since they were read are skipped. Returns what `claim` returns.
+-- locked and rows that have changed since they were read are skipped, and so are tasks whose deadline has passed
+-- meanwhile: the claim may have waited for locks since it read its clock. Returns what `claim` returns.
 --
 -- The condition for a waiting row is `worker_id is null`, which a constraint makes equivalent to PENDING. A condition
 -- on the status would let the planner use partial indexes where it should fetch rows by their ids.
@@ -27,6 +28,7 @@ begin
         from unnest(candidates) with ordinality as candidate (id, place)
         join horsies.tasks t on t.id = candidate.id
         where t.worker_id is null and not t.held and t.run_at <= clock
+          and (t.good_until is null or t.good_until > horsies.now())
         order by candidate.place limit most
         for update of t skip locked
     ),
