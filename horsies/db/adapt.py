@@ -93,12 +93,17 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 def adapters_map() -> AdaptersMap:
     """Return the adapters of all connections: psycopg's own, raw JSON in both directions, and times in UTC."""
     ours = AdaptersMap(adapters)
-    ours.register_dumper(RawJson, _RawJsonDumper)
-    ours.register_dumper(RawText, _RawTextDumper)
-    ours.register_dumper(list, _ListDumper)
-    ours.register_loader("json", _RawJsonLoader)
-    ours.register_loader("timestamptz", _UtcLoader)
+    register_adapters(ours)
     return ours
+
+
+def register_adapters(to: AdaptersMap) -> None:
+    """Add the conversions of this library to those of psycopg."""
+    to.register_dumper(RawJson, _RawJsonDumper)
+    to.register_dumper(RawText, _RawTextDumper)
+    to.register_dumper(list, _ListDumper)
+    to.register_loader("json", _RawJsonLoader)
+    to.register_loader("timestamptz", _UtcLoader)
 
 
 class AdaptContext:

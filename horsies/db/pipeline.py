@@ -110,6 +110,22 @@ async def roll_back_async(connection: AsyncConnection[Any], transaction: Transac
     await connection.rollback()
 
 
+def call_within[R](database: Database, connection: BaseConnection[Any], call: Call[R]) -> PQGen[R]:
+    """Make one call in the open transaction of a connection, without preparing its statement.
+
+    Raises:
+        psycopg.Error: the call failed. The transaction has failed, and the connection stays open.
+    """
+    adapt = Transformer(connection)
+    params = adapt.dump_sequence(call.params, [PyFormat.TEXT] * len(call.params))
+    connection.pgconn.send_query_params(database.numbered(call), params)
+    [result] = yield from generators.execute(connection.pgconn)
+    if result.status != ExecStatus.TUPLES_OK:
+        raise errors.error_from_result(result)
+    adapt.set_pgresult(result)
+    return call.decode(adapt.load_rows(0, result.ntuples, tuple))
+
+
 class _Session(NamedTuple):
     """A connection, and what is needed to send calls over it.
 

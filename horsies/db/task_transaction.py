@@ -25,6 +25,7 @@ from psycopg.pq.abc import PGconn
 
 from horsies.db.bounded import AsyncBoundedConnection, BoundedConnection
 from horsies.db.connect import Database
+from horsies.db.pipeline import call_within
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import Fence
 from horsies.db.sqlfiles import admin
@@ -196,6 +197,34 @@ async def finish_async(database: Database, connection: AsyncTaskConnection, own:
             await connection.wait(_finish(database, connection.pgconn, own, result))
         except psycopg.Error as lost:
             raise EndFailedError(EndReason.UNKNOWN, lost) from lost
+
+
+def begin_within(connection: BoundedConnection, own: OwnFence) -> None:
+    """Mark the open transaction of a test as that of an attempt; see `begin`.
+
+    Raises:
+        psycopg.Error: the connection is lost, or the transaction has failed.
+    """
+    connection.execute(admin("set_fence").encode(), (own.setting,))
+
+
+def finish_within(database: Database, connection: BoundedConnection, own: OwnFence, result: bytes) -> None:
+    """Write the outcome of a successful attempt in the open transaction, for tests; see `finish`.
+
+    Raises:
+        EndFailedError: the outcome was not written, and the transaction has failed.
+    """
+    finishing = worker_queries.finish_own(
+        own.worker_id, own.fence, result, hostname=own.hostname, pid=own.pid, process_name=own.process_name
+    )
+    answered = 0
+    try:
+        connection.execute(admin("check_constraints").encode())
+        connection.execute(admin("defer_constraints").encode())
+        answered = _FINISH_POSITION
+        connection.wait(call_within(database, connection, finishing))
+    except psycopg.Error as error:
+        raise EndFailedError(_reason(error, answered), error) from error
 
 
 @cache

@@ -22,11 +22,12 @@ import psutil
 import psycopg
 from psycopg import generators
 from psycopg.pq import ExecStatus
+from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from horsies.config.postgres import DEFAULT_SCHEMA
 from horsies.db.migrate import migrate
-from horsies.db.sqlfiles import admin, bind
+from horsies.db.sqlfiles import admin, bind, functions_hash, migrations
 from horsies.embedded import server as embedded
 from horsies.testing.errors import QueueTestError
 
@@ -49,6 +50,7 @@ _MEMORY_NEEDED = 2 << 30
 _STOP_WITHIN_S = 20.0
 _POLL_S = 0.02
 _TEMPLATE_LOCK = 471_147
+_CLOCK_MARK = "-- horsies.testing"
 _HAS_FORCE = 13_00_00
 _HAS_STRATEGIES = 15_00_00
 _clones: set[str] = set()
@@ -297,6 +299,42 @@ def shared_databases() -> TestDatabases:
 
 
 def prepare_schema(session: psycopg.Connection[Any], schema: str) -> None:
-    """Migrate a schema, and let its clock of tasks read the table `clock`."""
+    """Migrate a schema, and let its clock of tasks read the table `clock`.
+
+    Raises:
+        QueueTestError: the schema has the clock of production, and contains tasks or workers.
+    """
+    _refuse_production(session, schema)
     migrate(session, schema)
-    session.execute(bind(admin("test_clock"), schema))
+    mark = _clock_mark(schema)
+    session.execute(bind(admin("test_clock").replace("-- RELEASE", mark), schema))
+
+
+def is_prepared(session: psycopg.Connection[Any], schema: str) -> bool:
+    """Whether `prepare_schema` has prepared a schema for this release."""
+    return _has_clock(session, schema, _clock_mark(schema))
+
+
+def _clock_mark(schema: str) -> str:
+    return f"{_CLOCK_MARK} {max(migrations())} {functions_hash(schema)}"
+
+
+def _has_clock(session: psycopg.Connection[Any], schema: str, mark: str) -> bool:
+    cursor = psycopg.Cursor(session, row_factory=tuple_row)
+    return cursor.execute(bind(admin("has_test_clock"), schema), (mark,)).fetchone() == (True,)
+
+
+def _refuse_production(session: psycopg.Connection[Any], schema: str) -> None:
+    if _has_clock(session, schema, _CLOCK_MARK):
+        return
+    try:
+        in_use = session.execute(bind(admin("is_in_use"), schema)).fetchone() == (True,)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return
+    if in_use:
+        msg = (
+            f"the database {session.info.dbname!r} is not one of tests: its schema {schema!r} has the clock of "
+            "production, and contains tasks or workers. TestQueue would replace the clock, so pass the URL of an empty "
+            "database, or none"
+        )
+        raise QueueTestError(msg)

@@ -26,7 +26,7 @@ from horsies.tasks.registry import Registry
 from horsies.testing.errors import DrainLimitError, QueueTestError
 from horsies.testing.faults import Crashes, LostWorker
 from horsies.testing.reports import DrainReport, RanAttempt
-from horsies.testing.session import CLOCK_TIME, KitSession, TaskClock
+from horsies.testing.session import CLOCK_TIME, KitSession, TaskClock, make_call
 from horsies.worker.completer import refused_outcome
 from horsies.worker.ipc import Job, Report
 from horsies.worker.liveness import worker_facts
@@ -83,10 +83,18 @@ class InProcessWorker:
             [declaration_queries.register_tasks(self._worker_id, self._settings.declarations)],
         )
 
+    def resume(self) -> None:
+        """Register the worker again, and forget the target of the clock, if a rollback has removed them."""
+        [(is_registered, is_frozen)] = self._session.execute("test_state", (self._worker_id,))
+        if not is_registered:
+            self.start()
+        if not is_frozen:
+            self._clock.target = None
+
     def stop(self) -> None:
         """Deregister the worker."""
         with suppress(CallFailedError):
-            self._session.call(worker_queries.worker_stop(self._worker_id))
+            make_call(self._session, worker_queries.worker_stop(self._worker_id))
 
     def define_schedules(self) -> None:
         """Define the schedules of the app at the present time, so that they are due from now on."""
@@ -111,7 +119,7 @@ class InProcessWorker:
             while (job := self._claim()) is not None:
                 if len(report) == limit:
                     if isinstance(job, Job):
-                        self._session.call(worker_queries.release(self._worker_id, [job.fence]))
+                        make_call(self._session, worker_queries.release(self._worker_id, [job.fence]))
                     raise _limit_reached(limit, report)
                 report.attempts.append((yield from self._attempt(job)))
                 if until is not None and until():
@@ -158,7 +166,7 @@ class InProcessWorker:
         if is_prefetched:
             if self._crashes.take("claimed", task.task_name):
                 return self._lose(Job.of_claim(fence, task, attempt + 1))
-            attempts = self._session.call(worker_queries.start(self._worker_id, [fence]))
+            attempts = make_call(self._session, worker_queries.start(self._worker_id, [fence]))
             if task.id not in attempts:
                 return self._claim()
             attempt = attempts[task.id]
@@ -211,7 +219,7 @@ class InProcessWorker:
             time.sleep(_BUSY_PAUSE_S)
 
     def _busy(self, outcome: Outcome) -> QueueTestError:
-        holders = self._session.call(worker_queries.lock_holders([outcome.fence.task_id]))
+        holders = make_call(self._session, worker_queries.lock_holders([outcome.fence.task_id]))
         described = ", ".join(f"{each.application or 'a program'} (pid {each.pid})" for each in holders)
         return QueueTestError(
             f"the outcome of task {outcome.fence.task_id} cannot be written, because another transaction holds its "
@@ -224,14 +232,14 @@ class InProcessWorker:
 
     def _lose(self, job: Job) -> RanAttempt:
         """Let this worker die: its tasks are recovered as those of a dead worker, and another one takes its place."""
-        self._session.call(worker_queries.reap(self._worker_id, _MAX_ROWS))
+        make_call(self._session, worker_queries.reap(self._worker_id, _MAX_ROWS))
         self.start()
         name, task_id = job.task_name, str(job.fence.task_id)
         return RanAttempt(name, task_id, job.attempt, None, None, self._claimed_at, lost=True)
 
     def _expire(self) -> int:
         expired = 0
-        while count := self._session.call(worker_queries.expire(_MAX_ROWS)):
+        while count := make_call(self._session, worker_queries.expire(_MAX_ROWS)):
             expired += count
         return expired
 
@@ -267,6 +275,14 @@ def _limit_reached(limit: int, report: DrainReport) -> DrainLimitError:
         f"sends itself again without end, that is a mistake; else pass a larger limit: drain(limit={limit * 10})"
     )
     return DrainLimitError(message)
+
+
+def advance(steps: Steps, report: Report | LostWorker | None = None) -> Job | DrainReport:
+    """Pass the report of a job to `InProcessWorker.drain`, and return the next job, or the report of the drain."""
+    try:
+        return next(steps) if report is None else steps.send(report)
+    except StopIteration as finished:
+        return finished.value
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -1,25 +1,16 @@
 """`TestQueue`: the queue of an app during a test."""
 
-import asyncio
-import os
-from asyncio import Runner
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import UUID
-
-import psycopg
-from pydantic import SecretStr
 
 from horsies.codec.signature import plain_args
 from horsies.codes import TaskStatus
-from horsies.config.postgres import DEFAULT_SCHEMA, DEV_URL_VARIABLE
 from horsies.db.queries import monitoring as monitoring_queries
-from horsies.producer.drivers import Drivers
-from horsies.testing.databases import is_clone, prepare_schema, shared_databases
-from horsies.testing.engine import InProcessWorker, Steps, running_loop
+from horsies.testing.engine import InProcessWorker, advance, running_loop
 from horsies.testing.errors import DrainRefusedError, NotEndedError, QueueTestError
 from horsies.testing.faults import (
     CRASH_POINTS,
@@ -29,17 +20,15 @@ from horsies.testing.faults import (
     DisconnectPoint,
     LostWorker,
     PlannedCrash,
-    QueueDrivers,
 )
 from horsies.testing.interception import Interception, has_debugger
+from horsies.testing.redirection import Opened, checked_app, new_database, on_database, on_django_connection
 from horsies.testing.reports import DrainReport
 from horsies.testing.runs import TestRun
 from horsies.testing.sent import SentTask, expected_arguments, explain, matches
-from horsies.testing.session import KitSession, TaskClock
+from horsies.testing.session import make_call
 from horsies.testing.worker_process import RealWorker
 from horsies.worker.ipc import Job, Report
-from horsies.worker.runtime.attempts import run_job, run_job_async, with_context
-from horsies.worker.runtime.context import AttemptContexts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,15 +42,6 @@ if TYPE_CHECKING:
 _LATER = ("retry", "scheduled")
 
 
-class _Opened(NamedTuple):
-    """The parts of a queue that exist within its block."""
-
-    database_url: str
-    drivers: QueueDrivers
-    session: KitSession
-    clock: TaskClock
-
-
 class TestQueue:
     """The queue of an app during a test, on a database of the test's own. Use it as a context manager.
 
@@ -69,50 +49,63 @@ class TestQueue:
     The code under test needs no change.
 
     Args:
-        app: The app.
-        database_url: The URL of the database, with a schema prepared as `TestDatabases` does; None: a new database,
-            which is dropped at the end.
+        app: The app. None: that of the back end ``default`` of ``django.tasks``, with ``connection`` only.
+        database_url: The URL of an existing database for tests, whose schema is migrated and whose clock is made
+            movable; None: a new database, which is dropped at the end.
+        connection: Django's connection to its test database, such as `django.db.connection`, for Django's `TestCase`.
+            All calls are made over it, in the transaction of the test if there is one.
+
+    Raises:
+        TypeError: The app is no `Horsies` object.
+        ValueError: Both ``database_url`` and ``connection`` are given.
     """
 
     __test__ = False
 
-    def __init__(self, app: "Horsies", *, database_url: str | None = None) -> None:
-        self.app = app
+    def __init__(
+        self, app: "Horsies | None" = None, *, database_url: str | None = None, connection: object = None
+    ) -> None:
+        if database_url is not None and connection is not None:
+            msg = "TestQueue takes database_url= or connection=, not both"
+            raise ValueError(msg)
+        self.app = checked_app(app, is_in_django=connection is not None)
         self._given_url = database_url
+        self._connection = connection
         self._stack = ExitStack()
-        self._within_block: _Opened | None = None
+        self._within_block: Opened | None = None
         self._crashes = Crashes()
         self._interception = Interception(self._on_breakpoint)
         self._worker: InProcessWorker | None = None
-        self._runner: Runner | None = None
-        self._contexts: AttemptContexts | None = None
         self._real_workers = 0
         self.worker_logs: list[Path] = []
 
     def __enter__(self) -> Self:
         """Let the app use the database of the test."""
         with ExitStack() as stack:
-            url = self._given_url or stack.enter_context(_new_database())
-            drivers = stack.enter_context(_redirected(self.app, url))
-            session = KitSession(drivers)
+            if self._connection is not None:
+                opened = stack.enter_context(on_django_connection(self.app, self._connection))
+            else:
+                url = self._given_url or stack.enter_context(new_database())
+                opened = stack.enter_context(on_database(self.app, url))
             stack.callback(self._stop)
             self._stack = stack.pop_all()
-        self._within_block = _Opened(url, drivers, session, TaskClock(session))
+        self._within_block = opened
         return self
 
     def __exit__(self, *_error: object) -> None:
         """Give the app its own database back."""
         self._stack.close()
 
+    def __deepcopy__(self, _memo: dict[int, object]) -> Self:
+        """Return the same queue: Django copies what `setUpTestData` assigns to the class, for each test."""
+        return self
+
     def _stop(self) -> None:
-        worker, runner = self._worker, self._runner
-        self._within_block = self._worker = self._runner = self._contexts = None
+        worker, self._within_block, self._worker = self._worker, None, None
         if worker is not None:
             for hook in reversed(self.app.registry.hooks.child_stop):
                 hook.fn()
             worker.stop()
-        if runner is not None:
-            runner.close()
 
     @property
     def database_url(self) -> str:
@@ -120,7 +113,7 @@ class TestQueue:
         return self._opened.database_url
 
     @property
-    def _opened(self) -> _Opened:
+    def _opened(self) -> Opened:
         """Return the parts that need the database of the test. Without it, calls would reach that of the app."""
         if self._within_block is None:
             msg = "a TestQueue works only within its block: with TestQueue(app) as queue: …"
@@ -148,47 +141,26 @@ class TestQueue:
         """
         _refuse_in_loop("drain", "await queue.drain_async()")
         _at_least_one("drain", "limit", limit)
-        worker, contexts = self._started()
-        if self._runner is None:
-            self._runner = Runner()
-        loop = self._runner.get_loop()
-
-        def run(job: Job) -> Report | LostWorker:
-            try:
-                return run_job(worker.executor, contexts, loop, self._timed(job))
-            except LostWorker as lost:
-                return lost
-
+        worker, jobs = self._started(), self._opened.jobs
         with self._interception.active():
             steps = worker.drain(limit, until)
-            try:
-                job = next(steps)
-                while True:
-                    job = steps.send(self._checked(run(job)))
-            except StopIteration as finished:
-                return finished.value
+            step = advance(steps)
+            while isinstance(step, Job):
+                step = advance(steps, self._checked(jobs.run(worker.executor, self._timed(step))))
+            return step
 
     async def drain_async(self, limit: int = 1000, until: Callable[[], bool] | None = None) -> DrainReport:
         """Like `drain`, on the running event loop: ``async def`` tasks run on it, and ``def`` tasks in threads."""
         _at_least_one("drain", "limit", limit)
-        worker, contexts = self._started()
-
-        async def run(job: Job) -> Report | LostWorker:
-            worker.executor.attempts.add(job)
-            attempt = run_job_async(worker.executor, self._timed(job), _in_thread)
-            try:
-                return await asyncio.create_task(attempt, context=contexts.new())
-            except LostWorker as lost:
-                return lost
-
+        jobs = self._opened.jobs
+        worker = await jobs.call(self._started)
         with self._interception.active():
-            steps: Steps = worker.drain(limit, until)
-            try:
-                job = next(steps)
-                while True:
-                    job = steps.send(self._checked(await run(job)))
-            except StopIteration as finished:
-                return finished.value
+            steps = worker.drain(limit, until)
+            step = await jobs.call(advance, steps)
+            while isinstance(step, Job):
+                report = await jobs.run_async(worker.executor, self._timed(step))
+                step = await jobs.call(advance, steps, self._checked(report))
+            return step
 
     def run[**P, T, E: TaskError](
         self, task: "TaskFunction[P, T, E, Any, ...]", *args: P.args, **kwargs: P.kwargs
@@ -227,7 +199,7 @@ class TestQueue:
 
         The first call defines the schedules: they are due from then on.
         """
-        return self._started()[0].tick()
+        return self._started().tick()
 
     # The clock
 
@@ -245,7 +217,7 @@ class TestQueue:
         Raises:
             ValueError: The text is not an interval, or the interval is negative.
         """
-        self._started()[0].define_schedules()
+        self._started().define_schedules()
         self._opened.clock.move_by(delta)
         self._move_if_idle()
 
@@ -263,7 +235,7 @@ class TestQueue:
 
     def _move_if_idle(self) -> None:
         """Move the clock at once if nothing falls due before its target, or if a real worker runs what falls due."""
-        _, is_idle = self._opened.clock.look_ahead(*self._started()[0].names)
+        _, is_idle = self._opened.clock.look_ahead(*self._started().names)
         target = self._opened.clock.target
         if target is not None and (is_idle or self._real_workers):
             self._opened.clock.set(target)
@@ -367,6 +339,13 @@ class TestQueue:
         Raises:
             WorkerFailedError: The worker did not start or did not stop in time; the message contains its log.
         """
+        if self._connection is not None:
+            msg = (
+                "queue.worker() needs a database of its own: a worker process would use the database of Django's "
+                "settings, and does not see the transaction of this test. Use queue.drain(), or TestQueue(app) without "
+                "connection="
+            )
+            raise QueueTestError(msg)
         real = RealWorker(self.app, self.database_url, [f"--processes={processes}", *args])
         self.worker_logs.append(real.log_file)
         self._real_workers += 1
@@ -387,15 +366,20 @@ class TestQueue:
             )
             raise QueueTestError(msg)
 
-    def _started(self) -> tuple[InProcessWorker, AttemptContexts]:
-        """Return the worker of `drain`, which is registered at its first use."""
-        if self._worker is None or self._contexts is None:
+    def _started(self) -> InProcessWorker:
+        """Return the worker of `drain`, which is registered at its first use, with the tasks that are defined now."""
+        opened = self._opened
+        if self._worker is None:
             for hook in self.app.registry.hooks.child_start:
                 hook.fn()
-            self._worker = InProcessWorker(self.app, self._opened.session, self._opened.clock, self._crashes)
-            self._worker.start()
-            self._contexts = AttemptContexts()
-        return self._worker, self._contexts
+            worker = InProcessWorker(self.app, opened.session, opened.clock, self._crashes)
+            worker.executor.use_transactions(opened.transactions)
+            worker.start()
+            opened.jobs.renew_contexts()
+            self._worker = worker
+        elif self._connection is not None:
+            self._worker.resume()
+        return self._worker
 
     def _checked(self, outcome: Report | LostWorker) -> Report | LostWorker:
         """Pass an outcome on, unless something has happened that ends the test."""
@@ -423,52 +407,10 @@ class TestQueue:
         return SentTask(str(task_id), name, queue, priority, TaskStatus(status), read(name, args), *times)
 
     def _not_ended(self, name: str, task_id: str, report: DrainReport) -> NotEndedError:
-        why = self._opened.session.call(monitoring_queries.why(UUID(task_id)))
+        why = make_call(self._opened.session, monitoring_queries.why(UUID(task_id)))
         hint = "; queue.advance(…) moves the clock" if why.reason in _LATER else ""
         attempts = "1 attempt" if len(report) == 1 else f"{len(report)} attempts"
         return NotEndedError(f"task {name} has not ended after {attempts}: {why.sentence}{hint}")
-
-
-@contextmanager
-def _new_database() -> Generator[str]:
-    """Make a database for a test that does not use the fixture of pytest."""
-    databases = shared_databases()
-    url = databases.new()
-    try:
-        yield url
-    finally:
-        databases.drop(url)
-
-
-@contextmanager
-def _redirected(app: "Horsies", url: str) -> Generator[QueueDrivers]:
-    """Let an app use another database within the block."""
-    drivers = app.producer.runner
-    if not isinstance(drivers, Drivers):
-        msg = f"{app!r} runs its operations with a {type(drivers).__name__}, which cannot be redirected"
-        raise QueueTestError(msg)
-    before, schema = app.config, app.config.broker.schema_name
-    overriding_url = os.environ.pop(DEV_URL_VARIABLE, None)  # it would override the database of the test
-    direct = {"database_url": SecretStr(url), "session_database_url": None, "pgbouncer_transaction_mode": False}
-    config = before.model_copy(update={"broker": before.broker.model_copy(update=direct)})
-    if schema != DEFAULT_SCHEMA or not is_clone(url):
-        with psycopg.connect(url, autocommit=True) as session:
-            prepare_schema(session, schema)
-    during = QueueDrivers(config)
-    during.assume_prepared()
-    app.config = config
-    try:
-        with drivers.replaced(during):
-            yield during
-    finally:
-        during.close_all()
-        app.config = before
-        if overriding_url is not None:
-            os.environ[DEV_URL_VARIABLE] = overriding_url
-
-
-async def _in_thread[A, R](fn: Callable[[A], R], argument: A) -> R:
-    return await asyncio.get_running_loop().run_in_executor(None, with_context(fn, argument))
 
 
 def _refuse_in_loop(method: str, instead: str) -> None:

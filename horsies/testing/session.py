@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 
@@ -16,8 +16,24 @@ CLOCK_TIME: Call[datetime] = Call(admin("clock_time"), (), scalar)
 """Reads the time by which tasks are due."""
 
 
-class KitSession:
-    """Makes calls for the testing kit, over connections of the app's pool.
+class KitSession(Protocol):
+    """Makes calls for the testing kit."""
+
+    def round_trip(self, *groups: Sequence[Call[Any]]) -> list[list[Any]]:
+        """Make calls in one round trip; each group is one transaction.
+
+        Raises:
+            CallFailedError: a call failed.
+        """
+        ...
+
+    def execute(self, name: str, params: Any = None) -> list[tuple[Any, ...]]:
+        """Run a statement from a file of ``sql/admin``, and return its rows."""
+        ...
+
+
+class PoolSession:
+    """Makes calls over connections of the app's pool.
 
     Args:
         drivers: the drivers of the app.
@@ -27,23 +43,20 @@ class KitSession:
         self._drivers = drivers
 
     def round_trip(self, *groups: Sequence[Call[Any]]) -> list[list[Any]]:
-        """Make calls in one round trip; each group is one transaction.
-
-        Raises:
-            CallFailedError: a call failed.
-        """
+        """Make calls in one round trip; see `KitSession`."""
         with self._drivers.connection() as connection:
             return round_trip(self._drivers.database, connection, *groups)
-
-    def call[R](self, call: Call[R]) -> R:
-        """Make one call, followed by its hint."""
-        return self.round_trip(*call.groups)[0][0]
 
     def execute(self, name: str, params: Any = None) -> list[tuple[Any, ...]]:
         """Run a statement from a file of ``sql/admin``, and return its rows."""
         with self._drivers.connection() as connection:
             cursor = connection.execute(bind(admin(name), self._drivers.database.schema), params)
             return cursor.fetchall() if cursor.description else []
+
+
+def make_call[R](session: KitSession, call: Call[R]) -> R:
+    """Make one call, followed by its hint."""
+    return session.round_trip(*call.groups)[0][0]
 
 
 class TaskClock:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from horsies import AppConfig, Horsies, PostgresConfig, TaskError, TaskResult
+from horsies import AppConfig, Horsies, HorsiesError, PostgresConfig, TaskError, TaskResult
 from horsies.testing import DrainRefusedError, QueueTestError, TestQueue
 from tests.testing.shop import add, app
 
@@ -94,3 +94,36 @@ def test_advance_names_what_it_takes(queue: TestQueue, delta: object) -> None:
 def test_freeze_names_what_it_takes(queue: TestQueue, at: object) -> None:
     with pytest.raises(ValueError, match="freeze takes a datetime with a time zone"):
         queue.freeze(cast("Any", at))
+
+
+@pytest.mark.parametrize("given", [None, "tests.testing.shop:app", 5])
+def test_the_app_is_an_app(given: object) -> None:
+    with pytest.raises(TypeError, match=r"TestQueue takes the app, a Horsies object: TestQueue\(app\); got"):
+        TestQueue(cast("Any", given))
+
+
+def test_a_queue_has_one_database(database_url: str) -> None:
+    with pytest.raises(ValueError, match="database_url= or connection=, not both"):
+        TestQueue(app, database_url=database_url, connection=object())
+
+
+def test_a_database_that_cannot_be_opened_is_named() -> None:
+    url = "postgresql://nobody:pw-of-nobody@127.0.0.1:1/nowhere"
+    with pytest.raises(QueueTestError, match=r"the database of the test, .*127\.0\.0\.1.* cannot be opened") as caught:
+        TestQueue(app, database_url=url).__enter__()
+    assert "pw-of-nobody" not in str(caught.value)
+    with pytest.raises(HorsiesError, match="database_url"):
+        TestQueue(app, database_url="mysql://localhost/shop").__enter__()
+
+
+def test_a_database_that_is_in_use_is_refused(database_url: str) -> None:
+    producer = Horsies(AppConfig(broker=PostgresConfig(database_url=database_url)))
+
+    @producer.task("used")
+    def used() -> TaskResult[None, TaskError]:
+        return TaskResult(ok=None)
+
+    used.send().unwrap()
+    with pytest.raises(QueueTestError, match="is not one of tests.*contains tasks or workers"):
+        TestQueue(app, database_url=database_url).__enter__()
+    producer.close()

@@ -21,6 +21,7 @@ from horsies.worker.runtime.post_run import Raised, restore_process
 from horsies.worker.runtime.reports import ReadyCall, failed, postponed, size_in_array, stopped, type_and_text
 from horsies.worker.runtime.stopping import RunningAttempt, RunningAttempts
 from horsies.worker.runtime.transactional import TransactionalAttempts
+from horsies.worker.runtime.transactions import Transactions
 from horsies.workflows.nodes import WorkflowContextMissingIdError
 
 if TYPE_CHECKING:
@@ -50,6 +51,14 @@ class Executor:
     def report_commits(self, to: Callable[[Job], None]) -> None:
         """Set what is called when an attempt at a transactional task is about to be committed."""
         self._transactional.on_commit = to
+
+    def is_async(self, job: Job) -> bool:
+        """Whether a job calls an ``async def`` function."""
+        return job.task_name in self._registry and self._registry.get(job.task_name).is_async
+
+    def use_transactions(self, transactions: Transactions) -> None:
+        """Set what begins the transactions of transactional tasks."""
+        self._transactional.use(transactions)
 
     def prepare(self, job: Job) -> ReadyCall | Report:
         """Find the task and decode the arguments; returns a report if that fails, after the hooks have seen it."""

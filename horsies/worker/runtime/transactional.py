@@ -80,6 +80,10 @@ class TransactionalAttempts:
         self._transactions = Transactions(database)
         self.on_commit: Callable[[Job], None] = _ignore
 
+    def use(self, transactions: Transactions) -> None:
+        """Let others begin the transactions."""
+        self._transactions = transactions
+
     def run(self, call: ReadyCall, attempt: RunningAttempt, task: CurrentTask) -> Report:
         """Run an attempt at a ``def`` task in this thread."""
         begun = _own(call)

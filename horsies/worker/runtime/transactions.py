@@ -125,6 +125,12 @@ class Transactions:
         self._database.verified.add(transaction.connection)
         return transaction
 
+    def close_idle(self) -> None:
+        """Close the connections that no attempt uses."""
+        for session in (*self._idle, *self._idle_async):
+            session.finish()
+        self._idle, self._idle_async = [], []
+
     def _by_psycopg(self, own: OwnFence) -> TaskTransaction:
         while self._idle:
             connection = TaskConnection(self._idle.pop(), tuple_row)
