@@ -8,9 +8,15 @@ import pytest
 from tests.db.test_plans import reading
 from tests.support.factories import DrivenWorker, done, failed
 from tests.support.runs import control, node, start, statuses
-from tests.support.sessions import Session, open_session, scalar
+from tests.support.sessions import Session, column, open_session, scalar
 
 WIDE = 5_000
+RUNS = 5_000
+_COPY_RUNS = """
+    insert into horsies.workflows
+    select (jsonb_populate_record(w, jsonb_build_object('id', new.id, 'root_id', new.id))).*
+    from horsies.workflows w cross join (select md5(n::text)::uuid from generate_series(1, %s) as n) as new (id)
+"""
 
 
 @pytest.fixture
@@ -66,3 +72,17 @@ def test_a_chain_that_is_skipped_costs_its_length(database_url: str) -> None:
         assert reads.rows < 300 * 25
         worker.finish(failed(fence))
         assert set(statuses(session, run)[1:]) == {"SKIPPED"}
+
+
+def test_a_task_of_a_held_run_makes_nobody_read_all_runs(db: Session, other: Session) -> None:
+    db.execute("alter table horsies.workflows set (autovacuum_enabled = off)")
+    run = start(db, *(node() for _ in range(20)))
+    tasks = column(db, "select id from horsies.tasks where workflow_id = %s", run)
+    with other.transaction():
+        other.execute("select from horsies.workflows where id = %s for update", (run,))
+        for _ in range(8):  # plans are made while the table is small
+            assert scalar(db, "select horsies.lock_free_roots(%s::uuid[])", tasks) == []
+        db.execute(_COPY_RUNS, (RUNS,))
+        with reading(db) as reads:
+            assert scalar(db, "select horsies.lock_free_roots(%s::uuid[])", tasks) == []
+    assert reads.blocks < 150, reads.blocks

@@ -1,6 +1,10 @@
 -- Purpose: Lock those root runs of these tasks that no other transaction holds. Returns the tasks that have no root
 -- run or whose root run is locked now. Callers leave the other tasks alone and try again later. In contrast to
 -- `lock_roots`, this function never waits.
+--
+-- Whether a root run exists is a subquery with a limit. The planner may answer an `exists` below an `or` by reading all
+-- runs into a hash table.
+--
 -- Planner settings: see docs/architecture.md.
 -- Locks: root runs in the order of their ids, SKIP LOCKED.
 -- Called by: expire, finish_each, reap.
@@ -21,6 +25,6 @@ begin
         select t.id from horsies.tasks t
         where t.id = any (tasks)
           and (t.root_id is null or t.root_id = any (locked)
-               or not exists (select from horsies.workflows w where w.id = t.root_id)));
+               or (select true from horsies.workflows w where w.id = t.root_id limit 1) is null));
 end
 $function$;
