@@ -32,7 +32,7 @@ declare
     candidates uuid[];
     part int;
     taken int := 0;
-    next_due timestamptz;
+    next_due timestamptz;                           -- when the queue has tokens again, or its hold ends
 begin
     select s.* into setting from horsies.flow_settings(array[queue_name]) as s;
     select c.* into usable from horsies.claimable(claiming_worker, array[queue_name], free) as c;
@@ -97,14 +97,10 @@ begin
             from horsies.buckets b where b.queue = queue_name and b.scope = 'queue' and b.key = '';
         end if;
     end if;
-    select least(next_due, min(t.run_at)) into next_due from (
-        select t.run_at from horsies.tasks t
-        where t.queue = queue_name and t.priority = at_priority and t.run_at > clock and t.status = 'PENDING'
-          and not t.held and t.turn_key is null
-        order by t.run_at limit 1) as t;
     return query select null::uuid, null::text, null::json, null::int, null::int, null::text, true, null::uuid,
                         null::json,
-                        case when isfinite(next_due) then extract(epoch from next_due - clock)::double precision end,
+                        case when next_due is not null then horsies.spread_wait(next_due, clock)
+                             else horsies.scheduled_wait(queue_name, at_priority, clock, setting.has_holds) end,
                         null::json;
 end
 $function$;

@@ -128,11 +128,10 @@ begin
     root_id := null; inputs := null;
     if cardinality(taken_keys) > 0 then
         cursors := json_build_object('after', taken_keys[cardinality(taken_keys)]);
-        due_in := case when still_wanted > 0 and is_complete
-                       then extract(epoch from next_due - clock)::double precision else 0 end;
+        due_in := case when still_wanted > 0 and is_complete then horsies.spread_wait(next_due, clock) else 0 end;
     elsif is_complete then
         cursors := json_build_object('after', origin);
-        due_in := extract(epoch from next_due - clock)::double precision;
+        due_in := horsies.spread_wait(next_due, clock);
     else
         cursors := json_build_object(
             'after', case when after_time = 'infinity' then after_key end,
