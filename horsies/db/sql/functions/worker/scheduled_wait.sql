@@ -1,7 +1,7 @@
 -- Purpose: Return after how many seconds the first task of a regulated queue and priority falls due that waits for its
 -- time; null: none waits. A task whose key is held beyond that time cannot start before the hold ends, so its wait is
--- spread (see `spread_wait`). The last of many rows that are read counts with its own time, because a row behind it may
--- have a key that is not held.
+-- spread (see `spread_wait`). The last of many rows that are read counts with its own time, because a row behind it
+-- may have a key that is not held.
 -- Locks: none.
 -- Called by: claim_from_queue.
 -- Granted to: nobody.

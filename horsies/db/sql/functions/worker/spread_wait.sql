@@ -1,6 +1,6 @@
--- Purpose: Return how many seconds a worker waits for a token, or for the end of a hold: until `due`, and up to a tenth
--- of that longer, by chance, but at most 0.1 s. All workers that wait for the same instant would otherwise claim at
--- once, and take the lock of the queue one after the other. Null: nothing ends the wait.
+-- Purpose: Return how many seconds a worker waits for a token, or for the end of a hold: until `due`, and up to a
+-- tenth of that longer, by chance, but at most 0.1 s. All workers that wait for the same instant would otherwise claim
+-- at once, and take the lock of the queue one after the other. Null: nothing ends the wait.
 -- Locks: none.
 -- Called by: claim_from_queue, claim_in_turns, scheduled_wait.
 -- Granted to: nobody.

@@ -2,8 +2,8 @@
 -- run or whose root run is locked now. Callers leave the other tasks alone and try again later. In contrast to
 -- `lock_roots`, this function never waits.
 --
--- Whether a root run exists is a subquery with a limit. The planner may answer an `exists` below an `or` by reading all
--- runs into a hash table.
+-- Whether a root run exists is a subquery with a limit. The planner may answer an `exists` below an `or` by reading
+-- all runs into a hash table.
 --
 -- Planner settings: see docs/architecture.md.
 -- Locks: root runs in the order of their ids, SKIP LOCKED.
