@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         QueueTestError,
         WorkerFailedError,
     )
+    from horsies.testing.plugin import MakeQueue
     from horsies.testing.queue import TestQueue
     from horsies.testing.reports import DrainReport, RanAttempt
     from horsies.testing.runs import TestRun
@@ -25,6 +26,7 @@ _MODULES = {
     "DrainLimitError": "errors",
     "DrainRefusedError": "errors",
     "DrainReport": "reports",
+    "MakeQueue": "plugin",
     "NotEndedError": "errors",
     "ProcessExitRefusedError": "errors",
     "QueueTestError": "errors",
@@ -40,6 +42,7 @@ __all__ = [
     "DrainLimitError",
     "DrainRefusedError",
     "DrainReport",
+    "MakeQueue",
     "NotEndedError",
     "ProcessExitRefusedError",
     "QueueTestError",

@@ -110,7 +110,7 @@ def on_django_connection(app: "Horsies", connection: object) -> Generator[Opened
     def drivers_for(config: AppConfig) -> SharedDrivers:
         return SharedDrivers(config, owner, _in_thread)
 
-    with redirected(app, url, drivers_for) as drivers:
+    with _blocks_kept_open(), redirected(app, url, drivers_for) as drivers:
         schema = app.config.broker.schema_name
         if not is_prepared(owner.current(), schema):
             with open_session(drivers.database) as separate:
@@ -128,6 +128,27 @@ def on_django_connection(app: "Horsies", connection: object) -> Generator[Opened
             transactions.close_idle()
             with suppress(psycopg.Error):  # the connection was lost, or its transaction has failed
                 _empty_tables(drivers.shared)
+
+
+@contextmanager
+def _blocks_kept_open() -> Generator[None]:
+    """Let Django's `close_old_connections`, which hooks of the app call around tasks, spare connections in a block.
+
+    No atomic block is open around the task of a worker. Here it is that of the `TestCase`, and closing its connection
+    would fail the test.
+    """
+    wrappers: Any = BaseDatabaseWrapper
+    close = wrappers.close_if_unusable_or_obsolete
+
+    def close_unless_in_block(wrapper: BaseDatabaseWrapper) -> None:
+        if not wrapper.in_atomic_block:
+            close(wrapper)
+
+    wrappers.close_if_unusable_or_obsolete = close_unless_in_block
+    try:
+        yield
+    finally:
+        wrappers.close_if_unusable_or_obsolete = close
 
 
 def _empty_tables(shared: SharedConnection) -> None:

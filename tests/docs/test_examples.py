@@ -74,7 +74,7 @@ def test_the_fastapi_project_works(tmp_path: Path, tcp_database_url: str, projec
     server.stop()
     assert "shutdown complete" in server.log()
     [tested] = project.run("python -m pytest")
-    assert "5 passed" in tested
+    assert "6 passed" in tested
     assert project.is_done
 
 

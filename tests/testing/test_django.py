@@ -48,9 +48,8 @@ def test_the_tests_of_a_project(project: Path, django_env: dict[str, str], schem
             f"select count(*) from {qualifier(schema)}.tasks union all select count(*) from {qualifier(schema)}.history"
         )
         assert session.execute(left.encode()).fetchall() == [(0,), (0,)]
-    assert "Ran 1 test" in run(
-        project, "manage", "test", "--no-input", "orders.test_page", **env
-    )  # and deletes the test database
+    parallel = run(project, "manage", "test", "--pattern", "test*.py", "--no-input", "--parallel=2", **env)
+    assert "Ran 38 tests" in parallel  # and deletes the test databases
 
 
 def login(env: dict[str, str]) -> dict[str, str]:

@@ -1,12 +1,11 @@
 """Tests of the project: python manage.py test."""
 
-import subprocess
-import sys
-
-from django.tasks import TaskResultStatus
-from django.test import TestCase, TransactionTestCase
+from django.core import mail
+from django.db import connection
+from django.test import TestCase
 
 from config.queue import queue
+from horsies.testing import TestQueue
 from orders.models import Order
 from orders.tasks import send_confirmation, write_invoice
 
@@ -14,41 +13,43 @@ ORDER = {"email": "ada@example.org", "total": "49.00"}
 
 
 class OrderTests(TestCase):
-    """Each test is one transaction that is rolled back, so no worker sees its tasks."""
+    """Tests with the queue in Django's test database, in the transaction of the test."""
+
+    def setUp(self) -> None:
+        self.jobs = self.enterContext(TestQueue(queue, connection=connection))
 
     def test_the_app_is_valid(self) -> None:
         assert queue.check() == []
 
-    def test_an_order_is_accepted(self) -> None:
+    def test_an_order_gets_its_invoice_and_its_email(self) -> None:
         answer = self.client.post("/orders/", ORDER)
         assert answer.status_code == 202
-        assert self.client.post("/orders/", {"total": "much"}).status_code == 400
+        order = Order.objects.get()
+        self.jobs.assert_sent(write_invoice, order.pk)
+        self.jobs.drain()
+        assert self.client.get(answer.json()["url"]).json() == {
+            "order": order.pk,
+            "invoice": "COMPLETED",
+            "invoice_number": f"2026-{order.pk:05}",
+            "confirmation": "SUCCESSFUL",
+        }
+        assert mail.outbox[0].to == ["ada@example.org"]
 
-    def test_the_task_numbers_the_invoice(self) -> None:
+    def test_nothing_is_sent_for_a_refused_order(self) -> None:
+        assert self.client.post("/orders/", {"total": "much"}).status_code == 400
+        assert self.jobs.sent() == []
+
+    def test_a_free_order_gets_no_invoice(self) -> None:
+        order = Order.objects.create(email="ada@example.org", total=0)
+        assert self.jobs.run(write_invoice, order.pk).unwrap_err().error_code == "NOTHING_TO_PAY"
+
+    def test_a_deleted_order_is_not_tried_again(self) -> None:
         order = Order.objects.create(**ORDER)
-        number = write_invoice(order.pk).unwrap()
-        order.refresh_from_db()
-        assert order.invoice_number == number
+        write_invoice.send(order.pk).unwrap()
+        order.delete()
+        [attempt] = self.jobs.drain()
+        assert (attempt.error_code, attempt.retry_at) == ("ORDER_DELETED", None)
 
     def test_the_task_confirms_the_order(self) -> None:
         order = Order.objects.create(**ORDER)
         assert send_confirmation.call(order.pk) == "ada@example.org"
-
-
-class WorkerTests(TransactionTestCase):
-    """These tests commit, and start a worker on the test database."""
-
-    def setUp(self) -> None:
-        worker = subprocess.Popen([sys.executable, "manage.py", "horsies", "worker", "--processes=2"])
-        self.addCleanup(worker.wait, timeout=30)
-        self.addCleanup(worker.terminate)
-
-    def test_a_worker_runs_both_tasks(self) -> None:
-        self.client.post("/orders/", ORDER)
-        order = Order.objects.get()
-        invoice = write_invoice.handle(str(order.invoice_task_id)).get(timeout_ms=30_000)
-        queue.get_result(str(order.email_task_id), timeout_ms=30_000)
-        order.refresh_from_db()
-        assert order.invoice_number == invoice.unwrap()
-        confirmation = send_confirmation.get_result(str(order.email_task_id))
-        assert confirmation.status == TaskResultStatus.SUCCESSFUL

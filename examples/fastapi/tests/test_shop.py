@@ -1,31 +1,30 @@
-"""Tests of the shop: python -m pytest tests."""
+"""Tests of the shop: python -m pytest."""
 
-import subprocess
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
 from fastapi.testclient import TestClient
 
-from shop.tasks import queue, write_invoice
+from horsies.testing import MakeQueue, TestQueue
+from shop.tasks import queue, shipping_cost, write_invoice
 from shop.web import app
 
 ORDER = {"email": "ada@example.org", "total": "49.00"}
 
 
 @pytest.fixture
-def client() -> Iterator[TestClient]:
+def jobs(horsies: MakeQueue) -> TestQueue:
+    """The queue of the shop, in a database for this test only."""
+    return horsies(queue)
+
+
+@pytest.fixture
+def client(jobs: TestQueue) -> Iterator[TestClient]:
+    """A client of the service, which uses the database of the test."""
     with TestClient(app) as client:  # runs the lifespan
         yield client
-
-
-@pytest.fixture(scope="session")
-def worker() -> Iterator[None]:
-    process = subprocess.Popen(["horsies", "worker", "shop.tasks:queue"])
-    yield
-    process.terminate()
-    assert process.wait(timeout=30) == 0
 
 
 def test_the_queue_is_valid() -> None:
@@ -37,21 +36,33 @@ def test_the_task_writes_an_invoice() -> None:
     assert write_invoice(7, Decimal(0), date(2026, 5, 1)).err_value.error_code == "NOTHING_TO_PAY"
 
 
-def test_an_order_is_accepted(client: TestClient) -> None:
+def test_an_order_gets_its_invoice(jobs: TestQueue, client: TestClient) -> None:
     answer = client.post("/orders", json=ORDER)
     assert answer.status_code == 202
-    assert client.get(answer.json()["invoice"]).json()["status"] in {"pending", "done"}
-    assert client.get("/orders/0/invoice").status_code == 404
+    order, invoice = answer.json()["order_id"], answer.json()["invoice"]
+    jobs.assert_sent(write_invoice, order, Decimal("49.00"))
+    assert client.get(invoice).json() == {"status": "pending"}
+    jobs.drain()
+    today = datetime.now(UTC).date()
+    assert client.get(invoice).json() == {"status": "done", "text": f"Invoice {order} of {today}: 49.00 EUR"}
 
 
-@pytest.mark.usefixtures("worker")
-def test_an_order_gets_its_invoice(client: TestClient) -> None:
-    order = client.post("/orders", json=ORDER).json()
-    invoice = client.get(order["invoice"], params={"wait_ms": 20_000}).json()
-    assert invoice["status"] == "done"
-    assert invoice["text"].startswith(f"Invoice {order['order_id']} of ")
+def test_nothing_is_sent_for_an_order_that_is_not_stored(jobs: TestQueue, client: TestClient) -> None:
+    jobs.disconnect(at="before")
+    assert client.post("/orders", json=ORDER).status_code == 503
+    jobs.assert_not_sent(write_invoice)
+    assert client.get("/orders/1/invoice").status_code == 404
 
 
-@pytest.mark.usefixtures("worker")
-def test_shipping_costs_are_computed(client: TestClient) -> None:
-    assert client.post("/shipping-costs", json={"country": "DE", "weight_kg": "2"}).json() == {"cost": "9"}
+def test_an_invoice_survives_the_death_of_a_worker(jobs: TestQueue, client: TestClient) -> None:
+    invoice = client.post("/orders", json=ORDER).json()["invoice"]
+    jobs.crash(at="ran", task=write_invoice)
+    jobs.advance("1 minute")  # the first retry follows after about 5 seconds
+    jobs.drain()
+    assert client.get(invoice).json()["status"] == "done"
+
+
+def test_shipping_costs_are_computed(jobs: TestQueue, client: TestClient) -> None:
+    assert jobs.run(shipping_cost, "FR", Decimal(1)).unwrap() == Decimal(14)
+    with jobs.worker():  # the request waits for the result
+        assert client.post("/shipping-costs", json={"country": "DE", "weight_kg": "2"}).json() == {"cost": "9"}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 from psycopg.pq import Conninfo
 
 from horsies.tasks.current import CurrentTask
@@ -24,16 +24,6 @@ def database_url(alias: str = DEFAULT_DB_ALIAS) -> str:
     parameters = connections[alias].get_connection_params()
     given = {name: str(value) for name, value in parameters.items() if name in keywords and value is not None}
     return "postgresql:///?" + urlencode(given, quote_via=quote)
-
-
-def close_old_connections() -> None:
-    """Close the unusable and expired connections of this thread, except one in an atomic block.
-
-    No block is open around the task of a worker. In a test, it is that of Django's `TestCase`, which has to stay open.
-    """
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
 
 
 def close_connections(_task: CurrentTask) -> Iterator[None]:

@@ -12,6 +12,7 @@ from inspect import iscoroutinefunction
 from typing import Any, cast
 
 from asgiref.sync import sync_to_async
+from django.db import close_old_connections
 from django.tasks import Task, TaskContext, TaskResultStatus
 from django.tasks.base import TaskError as DjangoTaskError
 from django.tasks.base import TaskResult as DjangoTaskResult
@@ -21,7 +22,6 @@ from django.utils.json import normalize_json
 
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
-from horsies.contrib.django.connections import close_old_connections
 from horsies.postponement import AttemptPostponed
 from horsies.task_result import TaskError, TaskResult, UndeclaredTaskError
 from horsies.tasks.current import CurrentTask, current_task
