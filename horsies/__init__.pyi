@@ -31,6 +31,7 @@ from horsies.config.payload import PayloadPolicy as PayloadPolicy
 from horsies.config.postgres import PostgresConfig as PostgresConfig
 from horsies.config.queues import CustomQueueConfig as CustomQueueConfig
 from horsies.config.queues import QueueMode as QueueMode
+from horsies.config.rates import NO_LIMIT as NO_LIMIT
 from horsies.config.rates import RateLimit as RateLimit
 from horsies.config.retry import ExceptionMapper as ExceptionMapper
 from horsies.config.retry import RetryPolicy as RetryPolicy

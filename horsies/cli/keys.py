@@ -8,6 +8,9 @@ from horsies.cli.database import AS_JSON, ask
 from horsies.cli.output import print_json, print_rows, say
 from horsies.cli.queues import app_with
 from horsies.db.queries.limits import KeyStats
+from horsies.monitoring.broker import Broker
+from horsies.producer.handle import BrokerResult
+from horsies.result import Err
 
 keys = typer.Typer(
     no_args_is_help=True,
@@ -34,11 +37,22 @@ def list_(
 ) -> None:
     """List the keys of a queue that have waiting or running tasks, a hold, or fewer tokens than they may have.
 
-    Waiting tasks are those that are due. HELD_BY is 'paused' or 'rate_limited'.
+    Waiting tasks are those that are due. HELD_BY is 'paused' or 'rate_limited'. Of a queue that is not keyed any more,
+    the keys with holds are shown.
 
     Example: horsies keys list instance:app default
     """
-    found = ask(app_with(locator, queue), lambda broker: broker.get_keys_async(queue, after=after, limit=limit))
+
+    async def read(broker: Broker) -> BrokerResult[tuple[list[KeyStats], bool]]:
+        limits = await broker.get_queue_limits_async(queue)
+        if isinstance(limits, Err):
+            return limits
+        found = await broker.get_keys_async(queue, after=after, limit=limit)
+        return found.map(lambda keys: (keys, limits.value.is_keyed))
+
+    found, is_keyed = ask(app_with(locator, queue), read)
+    if found and not is_keyed:
+        say(f"queue {queue} is not keyed: these holds have no effect until its app declares keys again", err=True)
     if as_json:
         print_json([each._asdict() for each in found])
     else:

@@ -6,7 +6,7 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.database import AS_JSON, ask, did_you_mean
-from horsies.cli.flow import parse_cap, parse_rate, show_rate
+from horsies.cli.flow import LIFTED, parse_cap, parse_rate, show_rate
 from horsies.cli.locate import locate
 from horsies.cli.output import print_facts, print_json, print_table, say
 from horsies.db.operations import UNSET
@@ -90,8 +90,9 @@ def limit(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Change the limits of keys and the rates of a queue, in place of those that the app declares, and show them.
 
-    The word 'declared' restores what the app declares. Limits that are not named stay as they are, so without options
-    the command only shows them. They stay when the app is deployed. Limits of keys need a queue that is keyed.
+    The word 'none' lifts a limit, whatever the app declares, and 'declared' restores what the app declares. Limits that
+    are not named stay as they are, so without options the command only shows them. They stay when the app is deployed.
+    Limits of keys need a queue that is keyed.
 
     Example: horsies queues limit instance:app default --rate 100/60s
     """
@@ -110,7 +111,9 @@ def limit(  # noqa: PLR0913 - one parameter an option
     if as_json:
         print_json(limits._asdict() | rates)
     else:
-        print_facts(limits._asdict() | rates | {"set_at_run_time": ", ".join(limits.set_at_run_time) or None})
+        facts = limits._asdict() | rates
+        lifted = {name: LIFTED for name in limits.set_at_run_time if facts[name] is None}
+        print_facts(facts | lifted | {"set_at_run_time": ", ".join(limits.set_at_run_time) or None})
 
 
 def app_with(locator: str, queue: str) -> Horsies:

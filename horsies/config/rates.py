@@ -1,7 +1,8 @@
 """`RateLimit`: how many tasks of a queue, or of one of its keys, start in a time."""
 
 import json
-from typing import ClassVar, Self
+from enum import Enum
+from typing import ClassVar, Final, Self
 
 from pydantic import Field
 
@@ -10,6 +11,16 @@ from horsies.errors import ErrorCode
 
 _MOST_TOKENS = 1_000_000
 _LONGEST_PERIOD_S = 31 * 86_400
+
+
+class NoLimit(Enum):
+    """The type of `NO_LIMIT`."""
+
+    NO_LIMIT = "none"
+
+
+NO_LIMIT: Final = NoLimit.NO_LIMIT
+"""A limit of a queue that an operator lifts at run time: the queue has none, whatever its app declares."""
 
 
 class RateLimit(Settings):

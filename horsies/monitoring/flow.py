@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from horsies.codec.problems import show_value
 from horsies.codes import BrokerErrorCode
-from horsies.config.rates import RateLimit
+from horsies.config.rates import NoLimit, RateLimit
 from horsies.db.operations import UNSET, Call, Operation, Unset
 from horsies.db.queries import limits as limit_queries
 from horsies.db.queries.limits import KeyStats, QueueLimits
@@ -28,12 +28,14 @@ class FlowControl(AuditLog):
         self,
         name: str,
         *,
-        per_key: int | Unset | None = UNSET,
-        rate: RateLimit | Unset | None = UNSET,
-        rate_per_key: RateLimit | Unset | None = UNSET,
+        per_key: int | NoLimit | Unset | None = UNSET,
+        rate: RateLimit | NoLimit | Unset | None = UNSET,
+        rate_per_key: RateLimit | NoLimit | Unset | None = UNSET,
         who: str | None = None,
     ) -> BrokerResult[bool]:
         """Set limits of a queue, in place of those that its app declares. Limits that are omitted stay as they are.
+
+        `NO_LIMIT` lifts a limit: the queue has none, whatever its app declares. None restores what the app declares.
 
         Args:
             name: The queue.
@@ -51,9 +53,9 @@ class FlowControl(AuditLog):
         self,
         name: str,
         *,
-        per_key: int | Unset | None = UNSET,
-        rate: RateLimit | Unset | None = UNSET,
-        rate_per_key: RateLimit | Unset | None = UNSET,
+        per_key: int | NoLimit | Unset | None = UNSET,
+        rate: RateLimit | NoLimit | Unset | None = UNSET,
+        rate_per_key: RateLimit | NoLimit | Unset | None = UNSET,
         who: str | None = None,
     ) -> BrokerResult[bool]:
         """Like `limit_queue`, for asyncio."""
@@ -71,7 +73,7 @@ class FlowControl(AuditLog):
         """Return the keys of a queue that have waiting or running tasks, a hold, or fewer tokens than they may have.
 
         Args:
-            queue: The queue. A queue that is not keyed has no keys.
+            queue: The queue. Of a queue that is not keyed any more, the keys with holds are returned.
             after: Continue after this key; None: begin with the first one.
             limit: The largest number of keys, 1 to 1,000.
         """
@@ -130,9 +132,9 @@ def _changed(call: Call[str], queue: str) -> Operation[BrokerResult[bool]]:
 
 def _limit(
     name: str,
-    per_key: int | Unset | None,
-    rate: RateLimit | Unset | None,
-    rate_per_key: RateLimit | Unset | None,
+    per_key: int | NoLimit | Unset | None,
+    rate: RateLimit | NoLimit | Unset | None,
+    rate_per_key: RateLimit | NoLimit | Unset | None,
     who: str | None,
 ) -> Operation[BrokerResult[bool]]:
     problem = _wrong_limit(per_key, {"rate": rate, "rate_per_key": rate_per_key})
@@ -145,11 +147,13 @@ def _limit(
 def _wrong_limit(per_key: object, rates: Mapping[str, object]) -> str | None:
     """Return what is wrong with the limits; None: nothing. A wrong type must not be taken for None."""
     is_number = isinstance(per_key, int) and not isinstance(per_key, bool) and 0 <= per_key <= _MOST_PER_KEY
-    if not (per_key is None or isinstance(per_key, Unset) or is_number):
-        return f"per_key must be a whole number from 0 to {_MOST_PER_KEY:,}, got {show_value(per_key)}"
+    if not (per_key is None or isinstance(per_key, Unset | NoLimit) or is_number):
+        return (
+            f"per_key must be a whole number from 0 to {_MOST_PER_KEY:,}, NO_LIMIT or None, got {show_value(per_key)}"
+        )
     for option, rate in rates.items():
-        if not (rate is None or isinstance(rate, Unset | RateLimit)):
-            return f"{option} must be a RateLimit or None, got {show_value(rate)}"
+        if not (rate is None or isinstance(rate, Unset | NoLimit | RateLimit)):
+            return f"{option} must be a RateLimit, NO_LIMIT or None, got {show_value(rate)}"
     return None
 
 

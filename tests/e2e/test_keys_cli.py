@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from horsies import AppConfig, BrokerErrorCode, Horsies, PostgresConfig
+from horsies import NO_LIMIT, AppConfig, BrokerErrorCode, Horsies, PostgresConfig
 from horsies.config.rates import RateLimit
 from tests.support.sessions import SCHEMA
 from tests.support.shell import Shell
@@ -49,6 +49,8 @@ def test_limits_and_keys_by_the_command_line(keyed: Shell) -> None:
     text = keyed.run("queues", "limit", "shop:app", "mail", "--rate=declared").stdout
     assert "set_at_run_time  per_key, rate_per_key" in text
     assert "rate             " not in text
+    assert limits(keyed, "--per-key=none")["per_key"] is None
+    assert "per_key          none\n" in keyed.run("queues", "limit", "shop:app", "mail").stdout
     refused = keyed.run("queues", "limit", "shop:app", "bulk", "--per-key=2", code=1).stderr
     assert "queue 'bulk' is not keyed" in refused
     assert "HRS-206" in refused
@@ -66,6 +68,10 @@ def test_limits_and_keys_by_the_command_line(keyed: Shell) -> None:
         None,
     )
     assert "tenant-7" in keyed.run("keys", "list", "shop:app", "mail").stdout
+    keyed.session.execute("update horsies.queues set turns = 'off'")
+    left = keyed.run("keys", "list", "shop:app", "mail")
+    assert "tenant-7" in left.stdout
+    assert "queue mail is not keyed: these holds have no effect" in left.stderr
     resume = ("keys", "resume", "shop:app", "mail", "tenant-7")
     assert keyed.run(*resume).stdout == "key 'tenant-7' is resumed\n"
     assert keyed.run(*resume).stdout == "nothing held the key 'tenant-7'\n"
@@ -87,6 +93,9 @@ def test_the_broker_has_the_same_methods(keyed: Shell) -> None:
     try:
         assert broker.limit_queue("mail", rate=rate, who="ada").unwrap() is True
         assert broker.get_queue_limits("mail").unwrap().set_by == "ada"
+        assert broker.limit_queue("mail", per_key=NO_LIMIT).unwrap() is True
+        assert broker.get_queue_limits("mail").unwrap().per_key is None
+        assert broker.limit_queue("mail", per_key=None).unwrap() is True
         assert broker.pause_key("mail", "a", reason="overdue", who="ada").unwrap() is True
         [found] = broker.get_keys("mail").unwrap()
         assert (found.key, found.who, found.reason) == ("a", "ada", "overdue")

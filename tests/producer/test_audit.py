@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from horsies import Broker, TaskStatus
-from horsies.config.rates import RateLimit
+from horsies.config.rates import NO_LIMIT, RateLimit
 from horsies.monitoring.audit import ACTIONS, AuditRecord, current_user
 from tests.producer.shop import Do, Hand, Shop
 from tests.support.factories import define, prefetch
@@ -98,7 +98,9 @@ METHODS: dict[str, tuple[str, Action]] = {
     "cap_queue": ("queue.cap", lambda setup: setup.broker.cap_queue("default", 3)),
     "limit_queue": (
         "queue.limit",
-        lambda setup: setup.broker.limit_queue_async("default", per_key=2, rate=RateLimit(limit=5, per_seconds=60)),
+        lambda setup: setup.broker.limit_queue_async(
+            "default", per_key=2, rate=RateLimit(limit=5, per_seconds=60), rate_per_key=NO_LIMIT
+        ),
     ),
     "pause_key": ("key.pause", lambda setup: setup.broker.pause_key_async("default", "tenant", reason="overdue")),
     "resume_key": ("key.resume", resume_key),
@@ -128,7 +130,11 @@ def test_an_action_leaves_one_record(setup: Setup, method: str) -> None:
         runner.run(setup.shop.app.close_async())
     assert (record.action, record.who, len(record.subjects)) == (action, "ada", 1)
     if method == "limit_queue":
-        assert record.details == {"per_key": 2, "rate": {"limit": 5, "per_seconds": 60.0, "burst": 1}}
+        assert record.details == {
+            "per_key": 2,
+            "rate": {"limit": 5, "per_seconds": 60.0, "burst": 1},
+            "rate_per_key": "none",
+        }
     if method == "pause_key":
         assert record.details == {"queue": "default", "reason": "overdue"}
 

@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import NamedTuple
 
-from horsies.config.rates import RateLimit
+from horsies.config.rates import NO_LIMIT, NoLimit, RateLimit
 from horsies.db.operations import UNSET, Call, Rows, Unset, many, scalar
 from horsies.db.queries.worker import announce
 
@@ -49,8 +49,8 @@ class QueueLimits(NamedTuple):
         rate: how many tasks of the queue start in a time; None: no limit.
         rate_per_key: how many tasks of one key start in a time; None: no limit.
         set_at_run_time: which of these were set at run time, instead of by the app: ``per_key``, ``rate``,
-            ``rate_per_key``.
-        set_by: who has set one at run time last; None: nobody.
+            ``rate_per_key``. One that is None was lifted.
+        set_by: who has set or lifted one at run time last; None: nobody.
         set_at: when.
     """
 
@@ -67,17 +67,18 @@ class QueueLimits(NamedTuple):
 def limit_queue(
     name: str,
     *,
-    per_key: int | Unset | None,
-    rate: RateLimit | Unset | None,
-    rate_per_key: RateLimit | Unset | None,
+    per_key: int | NoLimit | Unset | None,
+    rate: RateLimit | NoLimit | Unset | None,
+    rate_per_key: RateLimit | NoLimit | Unset | None,
     who: str | None,
 ) -> Call[str]:
-    """Set limits, or None to restore the declared ones; ``changed``, ``unchanged`` or ``not keyed``."""
+    """Set limits, lift them, or None to restore the declared ones; ``changed``, ``unchanged`` or ``not keyed``."""
     given = {"per_key": per_key, "rate": rate, "rate_per_key": rate_per_key}
     changed = [option for option, value in given.items() if value is not UNSET]
     values = [value.to_json() if isinstance(value, RateLimit) else None for value in (rate, rate_per_key)]
-    params = (name, changed, per_key if isinstance(per_key, int) else None, *values, who)
-    sql = "select horsies.limit_queue(%s, %s::text[], %s::int, %s::json, %s::json, %s)"
+    lifted = [option for option, value in given.items() if value is NO_LIMIT]
+    params = (name, changed, per_key if isinstance(per_key, int) else None, *values, who, lifted)
+    sql = "select horsies.limit_queue(%s, %s::text[], %s::int, %s::json, %s::json, %s, %s::text[])"
     return Call(sql, params, scalar, hint=announce())
 
 

@@ -15,6 +15,17 @@ def test_values_of_the_run_time_take_precedence(db: Session) -> None:
     assert db.execute(QUERY, (["keyed"],)).fetchall() == [("keyed", "on", 0, 100000, 5, 1000000, 3, False)]
 
 
+def test_a_lifted_limit_is_none(db: Session) -> None:
+    declare_queue(db, "keyed", per_key=2, rate=rate(7, 1), rate_per_key=rate(60, 60, burst=3))
+    for lifted, expected in {
+        "per_key": (None, 142858, 1, 1000000, 3),
+        "rate": (2, None, None, 1000000, 3),
+        "rate_per_key": (2, 142858, 1, None, None),
+    }.items():
+        db.execute("update horsies.queues set lifted_limits = array[%s]", (lifted,))
+        assert db.execute(QUERY, (["keyed"],)).fetchall() == [("keyed", "on", *expected, False)]
+
+
 def test_plain_and_paused_queues_are_not_regulated_and_held_ones_are(db: Session) -> None:
     db.execute("select horsies.queue_control('paused', 'pause', null)")
     hold(db, "now() + interval '1 minute'", queue="held")

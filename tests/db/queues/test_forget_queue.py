@@ -15,6 +15,7 @@ from tests.support.sessions import Session, scalar
         "declared_rate = '{}'",
         "rate_limit_per_key = '{}'",
         "max_concurrency = 0",
+        "lifted_limits = '{rate}'",
     ],
 )
 def test_a_row_with_a_setting_stays(db: Session, setting: str) -> None:

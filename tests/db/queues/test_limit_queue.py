@@ -3,10 +3,12 @@
 import psycopg
 import pytest
 
-from horsies.config.rates import RateLimit
+from horsies.config.rates import NO_LIMIT, NoLimit, RateLimit
 from horsies.db.operations import UNSET, Unset
 from horsies.db.queries import limits as limit_queries
 from horsies.db.queries.limits import QueueLimits
+from tests.support.factories import DrivenWorker
+from tests.support.flow import declare_queue, keys_of, rate, send_keys
 from tests.support.sessions import (
     NOON,
     InBackground,
@@ -36,9 +38,9 @@ def limit(
     db: Session,
     name: str,
     *,
-    per_key: int | Unset | None = UNSET,
-    rate: RateLimit | Unset | None = UNSET,
-    rate_per_key: RateLimit | Unset | None = UNSET,
+    per_key: int | NoLimit | Unset | None = UNSET,
+    rate: RateLimit | NoLimit | Unset | None = UNSET,
+    rate_per_key: RateLimit | NoLimit | Unset | None = UNSET,
     who: str | None = "ada@host",
 ) -> str:
     return call(db, limit_queries.limit_queue(name, per_key=per_key, rate=rate, rate_per_key=rate_per_key, who=who))
@@ -58,6 +60,60 @@ def test_limits_replace_the_declared_ones_until_they_are_restored(db: Session, k
     assert limits(db, keyed).set_at_run_time == ("per_key", "rate_per_key")
     assert limit(db, keyed, per_key=None, rate_per_key=None) == "changed"
     assert limits(db, keyed)._replace(set_by=None, set_at=None) == declared
+
+
+def test_a_lifted_limit_does_not_return_with_the_next_declaration(db: Session, keyed: str) -> None:
+    assert limit(db, keyed, per_key=NO_LIMIT, rate=NO_LIMIT) == "changed"
+    lifted = QueueLimits("q", True, None, None, None, ("per_key", "rate"), "ada@host", NOON)
+    assert limits(db, keyed) == lifted
+    assert limit(db, keyed, rate=NO_LIMIT, who="bob") == "unchanged"
+    declare_queue(db, keyed, per_key=1, rate=OTHER.to_json(), rate_per_key=RATE.to_json())
+    assert limits(db, keyed) == lifted._replace(rate_per_key=_full(RATE))
+    assert limit(db, keyed, per_key=4, rate=None) == "changed"
+    assert limits(db, keyed) == QueueLimits("q", True, 4, _full(OTHER), _full(RATE), ("per_key",), "ada@host", NOON)
+    assert limit(db, keyed, per_key=NO_LIMIT) == "changed"
+    assert limits(db, keyed)._replace(rate_per_key=None) == lifted._replace(
+        rate=_full(OTHER), set_at_run_time=("per_key",)
+    )
+
+
+def test_a_worker_claims_as_if_a_lifted_limit_was_never_declared(db: Session) -> None:
+    declare_queue(db, per_key=1, rate=rate(1, 60, burst=1), rate_per_key=rate(1, 60, burst=1))
+    send_keys(db, "aaab")
+    worker = DrivenWorker(db)
+    assert keys_of(db, worker.claim(9)) == "a"
+    assert limit(db, "default", rate=NO_LIMIT) == "changed"
+    assert keys_of(db, worker.claim(9)) == "b"
+    assert limit(db, "default", per_key=NO_LIMIT) == "changed"
+    assert worker.claim(9) == []
+    assert limit(db, "default", rate_per_key=NO_LIMIT) == "changed"
+    assert keys_of(db, worker.claim(9)) == "aa"
+
+
+def test_a_lifted_rate_leaves_a_plain_queue_on_the_fast_path(db: Session) -> None:
+    declare_queue(db, "plain", takes_turns=False, rate=rate(1, 60, burst=1))
+    assert limit(db, "plain", rate=NO_LIMIT) == "changed"
+    assert db.execute("select * from horsies.flow_settings('{plain}')").fetchall() == []
+    declare_queue(db, "plain", takes_turns=False)
+    assert limits(db, "plain").set_at_run_time == ("rate",), "it is kept for the next declaration"
+    assert limit(db, "plain", rate=None) == "changed"
+    assert scalar(db, "select count(*) from horsies.queues") == 0
+
+
+def test_limits_of_keys_cannot_be_lifted_where_there_are_none(db: Session) -> None:
+    assert limit(db, "plain", per_key=NO_LIMIT) == "not keyed"
+    assert limit(db, "plain", rate_per_key=NO_LIMIT) == "not keyed"
+    assert scalar(db, "select count(*) from horsies.queues") == 0
+
+
+def test_an_operator_in_sql_may_name_a_lifted_limit_only_once(db: Session, keyed: str) -> None:
+    """Such a call names it in `lifted` alone, or passes a value that is ignored."""
+    db.execute("select horsies.limit_queue(%s, '{}', 5, null, null, 'ada', '{per_key,rate}')", (keyed,))
+    assert limits(db, keyed)[2:6] == (None, None, None, ("per_key", "rate"))
+    with pytest.raises(psycopg.errors.CheckViolation, match="lifted_limits_are_known"):
+        db.execute("select horsies.limit_queue(%s, '{}', null, null, null, 'ada', '{rates}')", (keyed,))
+    db.execute("select horsies.limit_queue(%s, '{rate,per_key}', null, null, null, 'ada', null)", (keyed,))
+    assert limits(db, keyed)[2:6] == (3, _full(OTHER), None, ())
 
 
 def _full(rate: RateLimit) -> RateLimit:

@@ -79,6 +79,23 @@ def test_a_queue_that_is_not_keyed_has_no_keys(db: Session) -> None:
     assert keys(db, queue="unknown") == []
 
 
+@pytest.mark.parametrize("turns", ["off", "ending"])
+def test_holds_stay_visible_when_the_app_declares_no_keys_any_more(db: Session, turns: str) -> None:
+    wait_in_turns(db, "a")
+    db.execute("insert into horsies.holds values ('q', 'key', 'b', 'paused', 'infinity', 'ada', 'why', %s)", (NOON,))
+    DrivenWorker(db, queues=["q"]).claim_one()
+    db.execute("update horsies.queues set turns = %s, has_holds = true", (turns,))
+    found = {each.key: (each.cap, each.tokens, each.held_by, each.who) for each in keys(db)}
+    assert found.pop("b") == (None, None, "paused", "ada")
+    assert found == ({"a": (None, None, None, None)} if turns == "ending" else {})
+
+
+def test_a_lifted_cap_is_not_shown(db: Session) -> None:
+    wait_in_turns(db, "a")
+    db.execute("update horsies.queues set lifted_limits = '{per_key,rate_per_key}'")
+    assert [(each.key, each.cap, each.tokens) for each in keys(db)] == [("a", None, None)]
+
+
 def test_many_waiting_tasks_of_a_key_are_counted_up_to_a_bound(db: Session) -> None:
     wait_in_turns(db, "a")
     db.execute(

@@ -35,6 +35,15 @@ def test_what_was_set_at_run_time_comes_first_one_by_one(db: Session) -> None:
     assert read(db) == (False, 0, True, SET, True, SET, True, "ada", NOON)
 
 
+def test_a_lifted_limit_is_none_and_set_at_run_time(db: Session) -> None:
+    db.execute(
+        "insert into horsies.queues (name, turns, declared_per_key, declared_rate, rate_limit_per_key, lifted_limits)"
+        " values ('q', 'on', 3, %s, %s, '{per_key,rate}')",
+        (JSON_DECLARED, JSON_SET),
+    )
+    assert read(db) == (True, None, True, None, True, SET, True, None, None)
+
+
 def read(db: Session) -> tuple[object, ...]:
     [row] = db.execute(ASK, ("q",)).fetchall()
     return tuple(json.loads(value) if isinstance(value, bytes) else value for value in row)

@@ -4,7 +4,7 @@ import pytest
 import typer
 
 from horsies.cli.flow import parse_cap, parse_rate, show_rate
-from horsies.config.rates import RateLimit
+from horsies.config.rates import NO_LIMIT, RateLimit
 from horsies.db.operations import UNSET
 
 
@@ -40,6 +40,7 @@ def test_a_rate_is_shown_as_it_is_read(text: str) -> None:
 
 def test_a_cap() -> None:
     assert (parse_cap("0"), parse_cap("12"), parse_cap("declared"), parse_cap(None)) == (0, 12, None, UNSET)
+    assert (parse_cap("none"), parse_rate("none")) == (NO_LIMIT, NO_LIMIT)
     for wrong in ("", "-1", "2.5", "many", "٢", "1" * 10):
         with pytest.raises(typer.BadParameter, match="is not a number of tasks"):
             parse_cap(wrong)

@@ -1,6 +1,7 @@
 -- Purpose: Return the settings of those of these queues that are *regulated*: their keys take turns, or they have a
 -- rate or holds. A value that was set at run time takes precedence over the declared one. `token_us` is the number of
 -- microseconds per token of a rate, rounded up so that no rounding exceeds the rate; it is null without a rate.
+-- A limit that an operator has lifted is null.
 -- Settings per key are null while the keys of the queue do not take turns.
 -- Locks: none.
 -- Called by: backfill_turns, blocked_keys, claim, claim_from_queue, claim_regulated, start, waiting_reasons,
@@ -12,17 +13,19 @@ returns table (
     has_holds boolean
 )
 language sql stable as $function$
-    select q.name, q.paused, q.turns, case when q.turns = 'on' then
-               coalesce(q.max_concurrency_per_key, q.declared_per_key) end,
-           ceil(1000000 * (rate.of_queue ->> 'per_seconds')::numeric / (rate.of_queue ->> 'limit')::numeric)::bigint,
-           (rate.of_queue ->> 'burst')::int,
-           ceil(1000000 * (rate.of_key ->> 'per_seconds')::numeric / (rate.of_key ->> 'limit')::numeric)::bigint,
-           (rate.of_key ->> 'burst')::int, q.has_holds
+    select q.name, q.paused, q.turns, limits.per_key,
+           ceil(1000000 * (limits.rate ->> 'per_seconds')::numeric / (limits.rate ->> 'limit')::numeric)::bigint,
+           (limits.rate ->> 'burst')::int,
+           ceil(1000000 * (limits.key_rate ->> 'per_seconds')::numeric
+                / (limits.key_rate ->> 'limit')::numeric)::bigint,
+           (limits.key_rate ->> 'burst')::int, q.has_holds
     from horsies.queues q
     cross join lateral (
-        select coalesce(q.rate_limit, q.declared_rate) as of_queue,
-               case when q.turns = 'on' then coalesce(q.rate_limit_per_key, q.declared_rate_per_key) end as of_key
-    ) as rate
-    where q.name = any (names)
-      and (q.turns <> 'off' or q.has_holds or q.rate_limit is not null or q.declared_rate is not null)
+        select case when 'rate' <> all (q.lifted_limits) then coalesce(q.rate_limit, q.declared_rate) end as rate,
+               case when q.turns = 'on' and 'per_key' <> all (q.lifted_limits)
+                    then coalesce(q.max_concurrency_per_key, q.declared_per_key) end as per_key,
+               case when q.turns = 'on' and 'rate_per_key' <> all (q.lifted_limits)
+                    then coalesce(q.rate_limit_per_key, q.declared_rate_per_key) end as key_rate
+    ) as limits
+    where q.name = any (names) and (q.turns <> 'off' or q.has_holds or limits.rate is not null)
 $function$;

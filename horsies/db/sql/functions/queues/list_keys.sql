@@ -1,9 +1,9 @@
--- Purpose: List keys of a keyed queue that have waiting or claimed tasks, a hold, or a bucket that is not full; at
--- most `most`, in their order, after the key `after_key` (null: from the first one). For each: tasks that are due and
--- wait (counted up to `most_tasks` per priority), tasks in flight, the cap and the tokens in effect (null: no limit),
--- and its hold: its kind, its end (null: none is known), who has set it and why. The reason is null for users who may
--- not see arguments.
--- '' is the key of the tasks without one.
+-- Purpose: List keys of a queue that have waiting or claimed tasks, a hold, or a bucket that is not full; at most
+-- `most`, in their order, after the key `after_key` (null: from the first one). If the app declares no keys any more,
+-- those with a hold are listed: holds take effect again when keys are declared. For each: tasks that are due and wait
+-- (counted up to `most_tasks` per priority), tasks in flight, the cap and the tokens in effect (null: no limit), and
+-- its hold: its kind, its end (null: none is known), who has set it and why. The reason is null for users who may not
+-- see arguments. '' is the key of the tasks without one.
 --
 -- Each source is walked by a loose index scan with `most` probes, so the call is bounded however many tasks wait.
 -- Planner settings: see docs/architecture.md.
@@ -20,14 +20,18 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $function$
 declare
     clock constant timestamptz := horsies.now();
+    has_turns boolean;
     per_key int;
     bucket_rate json;
     priorities int[];
 begin
-    select coalesce(q.max_concurrency_per_key, q.declared_per_key),
-           coalesce(q.rate_limit_per_key, q.declared_rate_per_key)
-    into per_key, bucket_rate
-    from horsies.queues q where q.name = queue_name and q.turns <> 'off';
+    select q.turns <> 'off',
+           case when q.turns = 'on' and 'per_key' <> all (q.lifted_limits)
+                then coalesce(q.max_concurrency_per_key, q.declared_per_key) end,
+           case when q.turns = 'on' and 'rate_per_key' <> all (q.lifted_limits)
+                then coalesce(q.rate_limit_per_key, q.declared_rate_per_key) end
+    into has_turns, per_key, bucket_rate
+    from horsies.queues q where q.name = queue_name;
     if not found then
         return;
     end if;
@@ -74,7 +78,7 @@ begin
     found_keys as (
         select w.turn_key as key from waits w where w.place > 0
         union
-        select r.task_key from runs r where r.place > 0
+        select r.task_key from runs r where has_turns and r.place > 0
         union
         (select h.key from horsies.holds h
          where h.queue = queue_name and h.scope = 'key' and h.until > clock
