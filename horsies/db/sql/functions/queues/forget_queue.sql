@@ -1,5 +1,5 @@
--- Purpose: Delete the row of a queue if nothing is left in it: no pause, no limit that was set or lifted at run time, no
--- keys or rates that an app declares, and no holds. Claims of a queue without a row are faster.
+-- Purpose: Delete the row of a queue if nothing is left in it: no pause, no limit that was set or lifted at run time,
+-- no keys or rates that an app declares, and no holds. Claims of a queue without a row are faster.
 -- Locks: the queue's row.
 -- Called by: declare_queues, limit_queue, promote, prune_flow, queue_control.
 -- Granted to: nobody.
