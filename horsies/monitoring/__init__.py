@@ -1,6 +1,15 @@
 """Monitoring: questions about tasks, queues and workers, and what they were in the past."""
 
 from horsies.monitoring.counts import Accuracy, Count
+from horsies.monitoring.error_groups import (
+    ErrorCount,
+    ErrorGroup,
+    ErrorGroups,
+    error_counts,
+    error_counts_async,
+    errors,
+    errors_async,
+)
 from horsies.monitoring.histograms import Histogram
 from horsies.monitoring.samples import Period, Sample, Throughput, throughput, throughput_async, total
 from horsies.monitoring.status import (
@@ -27,6 +36,9 @@ from horsies.monitoring.status import (
 __all__ = [
     "Accuracy",
     "Count",
+    "ErrorCount",
+    "ErrorGroup",
+    "ErrorGroups",
     "Histogram",
     "Period",
     "QueueStatus",
@@ -38,6 +50,10 @@ __all__ = [
     "WorkerState",
     "backlog",
     "backlog_async",
+    "error_counts",
+    "error_counts_async",
+    "errors",
+    "errors_async",
     "queue_status",
     "queue_status_async",
     "run_counts",

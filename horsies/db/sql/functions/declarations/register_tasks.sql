@@ -2,7 +2,7 @@
 -- `names_of_parameters` and `names_of_required` contain JSON arrays of names. These declarations replace earlier ones
 -- of the same names. Declarations of earlier versions are kept while a live worker has them, for `doctor`.
 -- `declaring_worker` is null if no worker registers them.
--- Locks: the row 'declarations' of `locks`, so that only one app registers at a time; the worker's row.
+-- Locks: the row 'declarations' of `locks`, so that only one app registers at a time; the worker's rows.
 -- Called by: queries/declarations.py.
 -- Granted to: worker.
 create function horsies.register_tasks(
@@ -36,6 +36,7 @@ begin
     on conflict (digest) do update
     set is_current = true, app_version = excluded.app_version, registered_at = excluded.registered_at;
     update horsies.workers w set app_version = version, declared = digests where w.id = declaring_worker;
+    update horsies.worker_versions v set app_version = version where v.worker_id = declaring_worker;
     delete from horsies.declarations d
     where not d.is_current and not exists (select from horsies.workers w where d.digest = any (w.declared));
 end

@@ -6,7 +6,8 @@
 -- they are summarized first. If another session keeps the partition locked (autovacuum does), that waits for the
 -- next call.
 --
--- A retried attempt has no queue and no name: they are those of its task, which is live or has ended since.
+-- A retried attempt has no queue and no name: they are those of its task, which is live or has ended since. If the
+-- clock was set back, the task may have ended up to a day earlier than its attempt.
 -- Planner settings: see docs/architecture.md.
 -- Locks: the partitions of history, against each other's summaries and vacuum.
 -- Called by: sample.
@@ -63,7 +64,7 @@ begin
             left join lateral (select t.queue, t.task_name from horsies.tasks t where t.id = a.task_id) t on true
             left join lateral (
                 select h.queue, h.task_name from horsies.history h
-                where t.queue is null and h.id = a.task_id and h.finished_at >= %1$L limit 1
+                where t.queue is null and h.id = a.task_id and h.finished_at >= %3$L limit 1
             ) h on true
             where a.finished_at >= %1$L and a.finished_at < %2$L and coalesce(t.queue, h.queue) is not null
             group by 1, 2, 3, 4, 5, 6, 7
@@ -90,7 +91,7 @@ begin
                coalesce(array_agg(p.bucket order by p.bucket) filter (where p.kind = 'run'), '{}'),
                coalesce(array_agg(p.number order by p.bucket) filter (where p.kind = 'run'), '{}')
         from parts p group by p.minute, p.queue, p.task_name
-        $statement$, since, until);
+        $statement$, since, until, since - interval '1 day');
     perform horsies.roll_up(60, 600, since, until);
     perform horsies.roll_up(600, 3600, since, until);
 end

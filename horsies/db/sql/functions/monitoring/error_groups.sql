@@ -1,0 +1,43 @@
+-- Purpose: List the error groups that had failures in the hours from `since` until before `until`, of a task and a
+-- code (null: any), those with the most failures first, at most `most`; `number` counts the failed attempts in these
+-- hours. Every row also says from when on failures are counted, until when, and what time it is. If there are no
+-- groups, one row has only that; and no row at all, if maintenance has never counted failures. The cost grows with the
+-- number of groups and hours, not with that of failures.
+-- Planner settings: see docs/architecture.md.
+-- Locks: none.
+-- Called by: queries/errors.py.
+-- Granted to: viewer, operator.
+create function horsies.error_groups(
+    since timestamptz, until timestamptz, name text, code text, most int
+) returns table (
+    errors_since timestamptz, sampled_until timestamptz, clock timestamptz, id bigint, task_name text, error_code text,
+    frame text, message text, is_other boolean, first_seen timestamptz, last_seen timestamptz, example_id uuid,
+    number bigint
+)
+security definer set search_path = pg_catalog, pg_temp
+language plpgsql
+set enable_seqscan = off set enable_mergejoin = off set jit = off set timezone = 'UTC'
+as $function$
+#variable_conflict use_column
+declare
+    this_moment constant timestamptz := horsies.now();
+begin
+    return query
+    select s.errors_since, s.sampled_until, this_moment, found.*
+    from horsies.sampling s
+    left join lateral (
+        select g.id, g.task_name, g.error_code, g.frame, g.message, g.is_other, g.first_seen, g.last_seen,
+               g.example_id, counted.number
+        from (
+            select c.group_id, sum(c.number)::bigint as number from horsies.error_counts c
+            where c.period_s = 3600 and c.started_at >= date_trunc('hour', since) and c.started_at < until
+            group by c.group_id
+        ) as counted
+        join horsies.error_groups g on g.id = counted.group_id
+        where (name is null or g.task_name = name) and (code is null or g.error_code = code)
+        order by counted.number desc, g.last_seen desc, g.id limit most
+    ) as found on true
+    where s.errors_since is not null
+    order by found.number desc, found.last_seen desc, found.id;
+end
+$function$;
