@@ -121,6 +121,17 @@ def drain_async(url: str, size: Size) -> None:
     measure("drain async, 2 x 100", "/s", size.runs, lambda: drained(url, size.drained, "noop_async", *options))
 
 
+def drain_metrics(url: str, size: Size) -> None:
+    """Empty a queue of no-op tasks with and without metrics. The runs alternate."""
+    found = [
+        (drained(url, size.drained, "noop", "--processes=2", "--metrics-port=0"), plain())
+        for plain in [lambda: drained(url, size.drained, "noop", "--processes=2")] * (2 * size.runs)
+    ]
+    measure("drain with metrics, 2 processes", "/s", len(found), iter([rate for rate, _ in found]).__next__)
+    measure("drain without metrics", "/s", len(found), iter([rate for _, rate in found]).__next__)
+    measure("  with against without", "times", len(found), iter([rate / off for rate, off in found]).__next__)
+
+
 def drain_transactional(url: str, size: Size) -> None:
     """Empty a queue of transactional no-op tasks with two processes; its floor commits each task alone, too."""
 
@@ -377,6 +388,7 @@ def rates(url: str, size: Size) -> None:
 BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "drain": drain_sync,
     "drain_async": drain_async,
+    "drain_metrics": drain_metrics,
     "drain_transactional": drain_transactional,
     "send": send,
     "senders": lambda _url, size: senders.senders(size.runs, size.sent),

@@ -23,6 +23,11 @@ class LogLevel(StrEnum):
 
 OfLogLevel = Annotated[LogLevel, typer.Option(case_sensitive=False, help="Log events of this level and above.")]
 OfLogFormat = Annotated[Literal["text", "json"], typer.Option(help="Log events as lines of text or as JSON objects.")]
+OfMetricsPort = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, metavar="PORT", help="Serve metrics and health checks over HTTP; 0: any free port."),
+]
+OfMetricsHost = Annotated[str, typer.Option(metavar="ADDRESS", help="Where to serve metrics and health checks.")]
 
 
 def worker(  # noqa: PLR0913 - one parameter an option
@@ -54,6 +59,8 @@ def worker(  # noqa: PLR0913 - one parameter an option
             min=0, metavar="SECONDS", help="Kill tasks that still run this long after a stop. Default: never."
         ),
     ] = None,
+    metrics_port: OfMetricsPort = None,
+    metrics_host: OfMetricsHost = "127.0.0.1",
     loglevel: OfLogLevel = LogLevel.INFO,
     log_format: OfLogFormat = "text",
 ) -> None:
@@ -74,6 +81,8 @@ def worker(  # noqa: PLR0913 - one parameter an option
         start_method=start_method,
         scheduler=scheduler,
         reload=reload,
+        metrics_port=metrics_port,
+        metrics_host=metrics_host,
         shutdown_timeout=shutdown_timeout,
         loglevel=loglevel.value,
         log_format=log_format,

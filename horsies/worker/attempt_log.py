@@ -16,12 +16,22 @@ from horsies.worker.ipc import Job
 _ERRORS: frozenset[str] = frozenset({*ContractCode, OperationalErrorCode.WORKER_CRASHED})
 
 
-class _Ended(NamedTuple):
-    """An attempt whose outcome is not confirmed yet."""
+class EndedAttempt(NamedTuple):
+    """An attempt that has ended.
+
+    Attributes:
+        task_name: its task.
+        queue: the queue of the task.
+        attempt: its number, from 1.
+        seconds: how long it ran.
+        waited_s: how long the task waited from its due time to its start.
+    """
 
     task_name: str
+    queue: str
     attempt: int
     seconds: float
+    waited_s: float
 
 
 class LogDetail(Enum):
@@ -49,18 +59,28 @@ class AttemptLog:
         self._payload = payload
         self._successes = logging.INFO if detail is LogDetail.DEVELOPMENT else logging.DEBUG
         self._logs_successes = is_logged(self._successes)
-        self._ended: dict[Fence, _Ended] = {}
+        self._ended: dict[Fence, EndedAttempt] = {}
 
     def note(self, job: Job, outcome: Outcome) -> None:
         """Remember an attempt until its outcome is confirmed."""
-        seconds = outcome.seconds or time.monotonic() - job.given_at
-        self._ended[outcome.fence] = _Ended(job.task_name, job.attempt, seconds)
+        now = time.monotonic()
+        seconds = outcome.seconds or now - job.given_at
+        waited_s = now - seconds - job.due_at
+        self._ended[outcome.fence] = EndedAttempt(job.task_name, job.queue, job.attempt, seconds, waited_s)
 
-    def confirm(self, outcome: Outcome, verdict: Verdict) -> None:
-        """Log an attempt whose outcome the database has answered. Stale outcomes are not logged here."""
+    def confirm(self, outcome: Outcome, verdict: Verdict) -> EndedAttempt | None:
+        """Log an attempt whose outcome the database has answered.
+
+        Returns:
+            The attempt; None if the outcome is stale. Stale outcomes are not logged here.
+        """
         ended = self._ended.pop(outcome.fence, None)
         if ended is None or verdict.verdict == "stale":
-            return
+            return None
+        self._log(ended, outcome, verdict)
+        return ended
+
+    def _log(self, ended: EndedAttempt, outcome: Outcome, verdict: Verdict) -> None:
         warn_of_result(self._payload, len(outcome.result), **_identity(outcome, ended))
         if verdict.error_code is None:
             if self._logs_successes:
@@ -103,9 +123,9 @@ def _postponement(outcome: Outcome, verdict: Verdict) -> dict[str, object]:
     return facts
 
 
-def _identity(outcome: Outcome, ended: _Ended) -> dict[str, object]:
+def _identity(outcome: Outcome, ended: EndedAttempt) -> dict[str, object]:
     return {"task": ended.task_name, "id": outcome.fence.task_id, "attempt": ended.attempt}
 
 
-def _facts(outcome: Outcome, ended: _Ended) -> dict[str, object]:
+def _facts(outcome: Outcome, ended: EndedAttempt) -> dict[str, object]:
     return _identity(outcome, ended) | {"ms": round(ended.seconds * 1000, 1)}

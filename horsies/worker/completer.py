@@ -25,6 +25,7 @@ from horsies.task_result import TaskError
 from horsies.worker.attempt_log import AttemptLog
 from horsies.worker.exchange_state import ExchangeBatch
 from horsies.worker.ipc import Job
+from horsies.worker.metrics import WorkerCounters
 from horsies.worker.options import suspend_clock
 
 _STORED = Verdict("accepted", None, None)
@@ -76,10 +77,16 @@ def refused_outcome(outcome: Outcome, reason: str) -> Outcome:
 
 
 class Completer:
-    """Collects outcomes, bounds the memory that they take, and hands them to exchanges."""
+    """Collects outcomes, bounds the memory that they take, and hands them to exchanges.
 
-    def __init__(self, attempt_log: AttemptLog) -> None:
+    Args:
+        attempt_log: logs attempts when their outcomes are confirmed.
+        counters: counts them then; None: nothing is counted.
+    """
+
+    def __init__(self, attempt_log: AttemptLog, counters: WorkerCounters | None = None) -> None:
         self._attempt_log = attempt_log
+        self._counters = counters
         self._waiting: dict[Fence, Outcome] = {}
         self._held_bytes = 0
         self._freed_queues: set[str] = set()
@@ -201,11 +208,15 @@ class Completer:
                 continue
             self._held_bytes -= len(outcome.result)
             self._busy_since.pop(outcome.fence, None)
-            self._attempt_log.confirm(outcome, verdict)
+            ended = self._attempt_log.confirm(outcome, verdict)
+            if self._counters is not None and ended is not None:
+                self._counters.count_attempt(ended, outcome, verdict)
         self._busy |= {each.outcome.fence: each for each in busy}
         stale = sum(verdict.verdict == "stale" for verdict in verdicts.values())
         if stale:
             self.stale_outcomes += stale
+            if self._counters is not None:
+                self._counters.count_rejected(stale)
             event("outcomes.stale", level=logging.WARNING, count=stale)
         return busy
 

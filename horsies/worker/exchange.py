@@ -46,6 +46,7 @@ from horsies.worker.exchange_state import (
     WorkerIdentity,
 )
 from horsies.worker.ipc import Job
+from horsies.worker.metrics import WorkerCounters
 from horsies.worker.options import WorkerOptions, WorkerSettings, suspend_clock
 from horsies.worker.reconciler import Reconciler
 
@@ -79,21 +80,24 @@ class Lane:
 class Exchange:
     """Sends batches over the lanes and applies the replies."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a worker
         self,
         connections: Sequence[WorkerConnection],
         identity: WorkerIdentity,
         dispatcher: Dispatcher,
         settings: WorkerSettings,
         options: WorkerOptions,
+        *,
+        counters: WorkerCounters | None = None,
     ) -> None:
+        self._counters = counters
         self._lanes = [Lane(connection) for connection in connections]
         self._dispatcher = dispatcher
         self._settings = settings
         self._more_lanes_allowed = True
         self.state = ExchangeState(identity, settings)
         detail = LogDetail.DEVELOPMENT if options.reload else LogDetail.PRODUCTION
-        self.completer = Completer(AttemptLog(detail, settings.payload))
+        self.completer = Completer(AttemptLog(detail, settings.payload), counters)
         dispatcher.subscribe(on_outcome=self.on_outcome, on_capacity=self.on_capacity, on_unstarted=self.on_unstarted)
         self.claimer = Claimer(self.state, dispatcher, options)
         parts = (self.claimer, self.completer, dispatcher)
@@ -362,6 +366,8 @@ class Exchange:
     def apply_replies(self, batch: ExchangeBatch, replies: Iterable[Any]) -> None:
         """Act on the replies to a batch, which come in the order of `ExchangeBatch.calls`; notices have none."""
         self.state.mark_answered(batch)
+        if self._counters is not None and (batch.request.run or batch.request.prefetch):
+            self._counters.observe_claim(suspend_clock() - batch.built_at)
         reply_to: dict[ExchangeCall, Any] = dict(zip(batch.calls, replies, strict=False))
         if batch.outcomes:
             for busy in self.completer.confirm(batch, reply_to.get(ExchangeCall.FINISH, {})):

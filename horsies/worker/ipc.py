@@ -169,6 +169,7 @@ class Job(NamedTuple):
         inputs: JSON from the workflow run that it belongs to.
         given_at: when the worker received it, in seconds of the monotonic clock.
         claimant: the holder of the claim, if the task is transactional.
+        due_at: when the task fell due, in seconds of the monotonic clock of the worker. Not sent to the child.
     """
 
     fence: Fence
@@ -182,10 +183,11 @@ class Job(NamedTuple):
     inputs: bytes = b""
     given_at: float = 0.0
     claimant: Claimant | None = None
+    due_at: float = 0.0
 
     @classmethod
     def of_claim(cls, fence: Fence, task: ClaimedTask, attempt: int) -> "Job":
-        """Return the job for a task that was claimed just now."""
+        """Return the job for a task that was claimed just now, or that was prefetched and starts now."""
         return cls(
             fence=fence,
             attempt=attempt,
@@ -197,6 +199,7 @@ class Job(NamedTuple):
             on_node=task.root_id is not None,
             inputs=task.inputs or b"",
             given_at=time.monotonic(),
+            due_at=task.due_at,
         )
 
     def claimed_by(self, worker_id: UUID, hostname: str) -> "Job":

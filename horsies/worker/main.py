@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from horsies.config.app import AppConfig
 from horsies.config.postgres import DEV_URL_VARIABLE
@@ -17,6 +17,7 @@ from horsies.db.operations import CallFailedError
 from horsies.embedded.server import EmbeddedError
 from horsies.errors import ErrorCode, HorsiesError, caller_location, flatten, raise_all
 from horsies.events import configure_logging, event
+from horsies.metrics.packages import missing_packages
 from horsies.process import INTERRUPTED, StopSignals, open_standard_files, raise_open_files_limit
 from horsies.producer.send import Producer, sends_are_suppressed, sends_suppressed
 from horsies.rendering import render_errors, use_color
@@ -32,6 +33,9 @@ from horsies.worker.served_app import make_executor, worker_settings
 from horsies.worker.spawn import leftover_threads_error, log_native_threads
 from horsies.worker.supervisor import Supervisor
 from horsies.workflows.built_in_tasks import inner_tasks
+
+if TYPE_CHECKING:
+    from horsies.worker.metrics_service import MetricsService
 
 _MISTYPED = {ErrorCode.CLI_INVALID_ARGS, ErrorCode.WORKER_INVALID_LOCATOR}
 _BASE_FILES = 40
@@ -128,8 +132,9 @@ def _run(
     _banner(settings, options)
     try:
         has_changed = asyncio.run(_supervise(fork_server, settings, options, signals, watch))
-    except CallFailedError as failure:
-        return _refuse([settings.broker.unusable(failure.message)])
+    except (CallFailedError, HorsiesError) as failure:
+        problem = failure if isinstance(failure, HorsiesError) else settings.broker.unusable(failure.message)
+        return _refuse([problem])
     except (ChildrenCannotStartError, ForkServerDiedError) as error:
         event("worker.failed", level=logging.ERROR, reason=str(error))
         return 1
@@ -160,6 +165,8 @@ def _start_problem(options: WorkerOptions) -> HorsiesError | None:
             location=caller_location(),
             help_text='call it only below: if __name__ == "__main__":',
         )
+    if options.metrics_port is not None and (missing := missing_packages("--metrics-port")) is not None:
+        return missing
     if options.start_method == "spawn":
         return None
     log_native_threads(options.start_method)
@@ -272,7 +279,18 @@ async def _supervise(
     signals: StopSignals,
     watch: Watch | None,
 ) -> bool:
-    return await Supervisor(fork_server, settings, options, signals, watch).run()
+    try:  # after the fork server has started, so that no child inherits the socket
+        metrics = None if options.metrics_port is None else _metrics_service(settings, options)
+    except HorsiesError:
+        fork_server.kill()
+        raise
+    return await Supervisor(fork_server, settings, options, signals, watch, metrics=metrics).run()
+
+
+def _metrics_service(settings: WorkerSettings, options: WorkerOptions) -> "MetricsService":
+    from horsies.worker.metrics_service import MetricsService  # noqa: PLC0415 - its packages are optional
+
+    return MetricsService(settings, options)
 
 
 def _banner(settings: WorkerSettings, options: WorkerOptions) -> None:

@@ -23,6 +23,7 @@ _MINIMUMS = {
     "max_tasks_per_child": 0,
     "max_memory_per_child_mb": 0,
 }
+_LARGEST_PORT = 65535
 
 type StartMethod = Literal["fork", "spawn"]
 
@@ -41,6 +42,8 @@ class WorkerKeywords(TypedDict, total=False):
     shutdown_timeout: float | None
     scheduler: bool
     reload: bool
+    metrics_port: int | None
+    metrics_host: str
     loglevel: str
     log_format: LogFormat
 
@@ -63,6 +66,9 @@ class WorkerOptions:
         scheduler: whether the worker also runs the app's schedules.
         reload: whether the worker restarts when a file of the app changes, and logs every task; for development.
         shutdown_timeout: seconds that running tasks may take after a stop signal; None: no limit.
+        metrics_port: the port of the HTTP server for metrics and health checks; 0: any free port; None: no server. It
+            needs the extra ``metrics``.
+        metrics_host: the address of that server. Everybody who can reach it can read the metrics.
         loglevel: the name of a level of `logging`.
         log_format: ``text``, ``json`` or ``short``.
     """
@@ -78,6 +84,8 @@ class WorkerOptions:
     shutdown_timeout: float | None = None
     scheduler: bool = False
     reload: bool = False
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
     loglevel: str = "INFO"
     log_format: LogFormat = "text"
 
@@ -95,6 +103,10 @@ class WorkerOptions:
         methods = get_args(StartMethod.__value__)
         if self.start_method not in methods:
             problems.append(f"start_method must be one of {', '.join(methods)}, got {self.start_method!r}")
+        if self.metrics_port is not None and self.metrics_port not in range(_LARGEST_PORT + 1):
+            problems.append(
+                f"metrics_port must be a port from 0 to {_LARGEST_PORT}, got {short_repr(self.metrics_port)}"
+            )
         where = caller_location()
         raise_all(ConfigurationError(ErrorCode.CLI_INVALID_ARGS, problem, location=where) for problem in problems)
 

@@ -29,6 +29,7 @@ import logging
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
@@ -37,6 +38,7 @@ from horsies.worker import ipc
 from horsies.worker.child_process import Child, ChildState, StopMode, new_channel
 from horsies.worker.fork_server import ForkServer
 from horsies.worker.ipc import Frame, FrameReader, Kind, describe_end
+from horsies.worker.metrics import DeathReason, WorkerCounters
 from horsies.worker.options import WorkerOptions
 from horsies.worker.runtime.exits import EXIT_WITHIN_S
 
@@ -96,12 +98,15 @@ class ProcessManager:
         failed: raises `ChildrenCannotStartError` or `ForkServerDiedError` when no child can be started any more.
     """
 
-    def __init__(self, fork_server: ForkServer, name: str, options: WorkerOptions) -> None:
+    def __init__(
+        self, fork_server: ForkServer, name: str, options: WorkerOptions, counters: WorkerCounters | None = None
+    ) -> None:
         fork_server.channel.setblocking(False)
         self._fork_server = fork_server
         self._unsent = bytearray()
         self._name = name
         self._options = options
+        self._counters = counters
         self._children: dict[int, Child] = {}
         self._numbers = itertools.count()
         self._by_pid: dict[int, Child] = {}
@@ -351,12 +356,26 @@ class ProcessManager:
             self._fail(ChildrenCannotStartError(f"children keep dying before they can take work; the last one {end}"))
         self.start_replacement(child.slot)
 
+    @property
+    def busy_slots(self) -> int:
+        """The number of tasks that run, as far as the limit ``--concurrency`` of each slot counts them."""
+        running: Counter[int] = Counter()
+        for child in self:
+            running[child.slot] += min(child.active_count, child.concurrency)
+        return sum(min(count, self._options.concurrency) for count in running.values())
+
     def _log_exit(self, child: Child, wait_status: int) -> None:
         if child.stop_mode is StopMode.KILL and child.was_killed:
+            self._count_death(DeathReason.KILLED)
             event("child.killed", slot=child.slot, pid=child.pid, reason=child.kill_reason)
         elif wait_status or child.stop_mode not in {StopMode.EXIT, StopMode.KILL}:
             cause = describe_end(wait_status)
+            self._count_death(DeathReason.SIGNAL if os.WIFSIGNALED(wait_status) else DeathReason.EXIT)
             event("child.died", level=logging.WARNING, slot=child.slot, pid=child.pid, cause=cause)
+
+    def _count_death(self, reason: DeathReason) -> None:
+        if self._counters is not None:
+            self._counters.count_death(reason)
 
     def _fail(self, error: Exception) -> None:
         if not self.failed.done():

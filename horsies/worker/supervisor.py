@@ -20,7 +20,7 @@ import signal
 import time
 import uuid
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -41,12 +41,16 @@ from horsies.worker.dispatcher import Dispatcher
 from horsies.worker.exchange import Exchange
 from horsies.worker.exchange_state import WorkerIdentity
 from horsies.worker.fork_server import MAX_REAPED, ForkServer
+from horsies.worker.heartbeats import HeartbeatRecord
 from horsies.worker.ipc import Frame, Kind
 from horsies.worker.liveness import is_dead, worker_facts
 from horsies.worker.maintenance import MaintenanceService
 from horsies.worker.options import WorkerOptions, WorkerSettings, suspend_clock
 from horsies.worker.processes import ProcessManager
 from horsies.worker.reload import Watch
+
+if TYPE_CHECKING:
+    from horsies.worker.metrics_service import MetricsService
 
 _BACKFILLED = 1000
 _WATCHDOG_MARGIN = 0.25
@@ -69,16 +73,20 @@ class Supervisor:
         options: the command line.
         signals: the stop signals of this process.
         watch: ends the run when a file of the app changes; None: the app is not watched.
+        metrics: counts and serves metrics; None: nothing is counted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a worker that outlive it
         self,
         fork_server: ForkServer,
         settings: WorkerSettings,
         options: WorkerOptions,
         signals: StopSignals,
         watch: Watch | None = None,
+        *,
+        metrics: "MetricsService | None" = None,
     ) -> None:
+        counters = None if metrics is None else metrics.counters
         self._signals = signals
         self._next_stop_is_forced = False
         self._settings = settings
@@ -89,13 +97,15 @@ class Supervisor:
         self._identity = WorkerIdentity(uuid.uuid4(), self._facts.hostname)
         self._lanes = [WorkerConnection(self._database) for _ in range(_LANES)]
         self._heartbeat_connection = WorkerConnection(self._database, _HEARTBEAT_LIMIT_S, self._lanes[0])
-        self._processes = ProcessManager(fork_server, self._facts.process_name, options)
+        self._processes = ProcessManager(fork_server, self._facts.process_name, options, counters)
         self._dispatcher = Dispatcher(self._processes, settings, options)
-        self._exchange = Exchange(self._lanes, self._identity, self._dispatcher, settings, options)
+        self._exchange = Exchange(self._lanes, self._identity, self._dispatcher, settings, options, counters=counters)
         self._watch = watch
         self._stop = asyncio.Event()
         self._force_stop = asyncio.Event()
         self._clock_skew_s: float | None = None
+        self._heartbeats = HeartbeatRecord(self._heartbeat_interval_s + _HEARTBEAT_LIMIT_S)
+        self._metrics = metrics
 
     async def run(self) -> bool:
         """Run until a stop signal arrives, or until the app has changed.
@@ -108,6 +118,15 @@ class Supervisor:
             ForkServerDiedError: the fork server was killed.
             ChildrenCannotStartError: children do not become ready.
         """
+        if self._metrics is None:
+            return await self._run()
+        await self._metrics.start(self._processes, self._exchange.state, self._heartbeats)
+        try:
+            return await self._run()
+        finally:
+            await self._metrics.close()
+
+    async def _run(self) -> bool:
         loop = asyncio.get_running_loop()
         self._signals.catch(signal.SIGQUIT)
         loop.add_reader(self._signals.fileno(), self._on_signals)
@@ -233,19 +252,23 @@ class Supervisor:
             self._exchange.wake()
             self._processes.kill_unresponsive(max_silent_checks)
 
+    @property
+    def _heartbeat_interval_s(self) -> float:
+        recovery = self._settings.recovery
+        return min(recovery.runner_heartbeat_interval_ms, recovery.claimer_heartbeat_interval_ms) / 1000
+
     async def _send_heartbeats(self) -> None:
         """Send heartbeats, and compare the claims of this worker with the database after each.
 
         A failed heartbeat is repeated at once, over a new connection, and then every second: what counts for the
         watchdog and for other workers is the time since the last confirmed heartbeat.
         """
-        recovery = self._settings.recovery
-        interval = min(recovery.runner_heartbeat_interval_ms, recovery.claimer_heartbeat_interval_ms) / 1000
         failing_since: float | None = None
         while True:
             try:
                 await self._send_heartbeat()
             except CallFailedError as failure:
+                self._heartbeats.fail()
                 if failing_since is None:  # often only the session has ended, and a new one works at once
                     failing_since = suspend_clock()
                     event("heartbeat.failed", level=logging.WARNING, reason=failure.message)
@@ -256,7 +279,7 @@ class Supervisor:
                 if failing_since is not None:
                     event("heartbeat.restored", after_s=round(suspend_clock() - failing_since, 3))
                     failing_since = None
-                await asyncio.sleep(interval)
+                await asyncio.sleep(self._heartbeat_interval_s)
 
     async def _send_heartbeat(self) -> None:
         sent_at = suspend_clock()
@@ -290,6 +313,7 @@ class Supervisor:
 
         The threshold counts from when the heartbeat was sent.
         """
+        self._heartbeats.confirm(sent_at)
         threshold = self._facts.stale_after_s * (1 - _WATCHDOG_MARGIN)
         self._processes.send_to_fork_server(ipc.tick(threshold - (suspend_clock() - sent_at)))
 

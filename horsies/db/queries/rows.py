@@ -92,6 +92,7 @@ class ClaimedTask(NamedTuple):
         queue_limited: whether the queue has a cap.
         root_id: the root run of a task in a workflow, else None.
         inputs: JSON inputs of a task in a workflow, else None.
+        due_at: when it fell due, by the monotonic clock of this process.
     """
 
     id: UUID
@@ -103,6 +104,7 @@ class ClaimedTask(NamedTuple):
     queue_limited: bool
     root_id: UUID | None
     inputs: bytes | None
+    due_at: float = 0.0
 
 
 class RunRow(NamedTuple):

@@ -1,5 +1,6 @@
 """Calls of workers."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -147,8 +148,9 @@ class Claim:
 class _ClaimRow(NamedTuple):
     """A row of `horsies.claim`.
 
-    Each row is a task, except the last row of a claim that was not filled: there, ``limits_active`` and ``due_in``
-    describe the claim, and all other columns are null.
+    Each row is a task, and its ``due_in`` is minus the number of seconds for which it was due. Only the last row of a
+    claim that was not filled is no task: there, ``limits_active`` and ``due_in`` describe the claim, and all other
+    columns are null.
     """
 
     id: UUID | None
@@ -236,7 +238,9 @@ def _claim(rows: Rows, limit: int) -> Claim:
     if not rows:  # the worker was declared dead
         return Claim([], is_filled=False, limits_active=False, due_in=None)
     last = _ClaimRow(*rows[-1])
-    tasks = [ClaimedTask(*row[:9]) for row in (rows if last.id is not None else rows[:-1])]
+    now = time.monotonic()
+    found = rows if last.id is not None else rows[:-1]
+    tasks = [ClaimedTask._make((*row[:9], now + (row[9] or 0.0))) for row in found]
     if len(tasks) >= limit:
         return Claim(tasks, is_filled=True, limits_active=False, due_in=None, cursors=last.cursors)
     return Claim(tasks, is_filled=False, limits_active=last.limits_active, due_in=last.due_in, cursors=last.cursors)

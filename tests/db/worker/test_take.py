@@ -1,13 +1,21 @@
 """`take`: gives a worker the tasks that still wait, in the given order."""
 
+import time
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
+
+from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.worker import ClaimMode
 from tests.support.factories import DrivenWorker, numbered_id, request, send
-from tests.support.sessions import NOON, Session, freeze_clock, move_clock, row
+from tests.support.flow import declare_queue
+from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock, row
 
 TAKE = "select id, capped from horsies.{}(%s, 1, %s::uuid[], %s, horsies.now(), %s::float8, %s::text[], %s::int[])"
+
+RATE = '{"token_us": 1000, "burst": 100}'
 
 
 def take(
@@ -50,3 +58,27 @@ def test_a_task_whose_deadline_has_passed_since_it_was_read_is_skipped(db: Sessi
 def test_they_say_whether_their_queue_has_a_limit(db: Session) -> None:
     ids = [send(db, request(numbered_id(number), queue=queue)) for number, queue in enumerate("ab")]
     assert take(db, ids, a=5) == [(ids[0], True), (ids[1], False)]
+
+
+@pytest.mark.parametrize("mode", list(ClaimMode))
+@pytest.mark.parametrize("keys", ["none", "turns", "limited"])
+@pytest.mark.parametrize("lease_s", [None, 60.0])
+def test_every_claim_says_how_long_each_task_was_due(
+    db: Session, mode: ClaimMode, keys: str, lease_s: float | None
+) -> None:
+    if keys != "none" and lease_s is not None:
+        pytest.skip("tasks of regulated queues are never prefetched")
+    if keys != "none":
+        declare_queue(db, takes_turns=keys == "turns", rate=RATE if keys == "limited" else None)
+    freeze_clock(db)
+    send(db, request(numbered_id(1), task_key="a", delay=30))
+    send(db, request(numbered_id(2), task_key="b"))
+    move_clock(db, 40.5)
+    worker = DrivenWorker(db)
+    asked = worker_queries.claim(
+        worker.id, 1, 5, worker.queues, worker.names, free=5, lease_s=lease_s, mode=mode, cursors=None
+    )
+    claim = call(db, asked)
+    waited = {task.id: time.monotonic() - task.due_at for task in claim.tasks}
+    assert waited == {numbered_id(1): pytest.approx(10.5, abs=1), numbered_id(2): pytest.approx(40.5, abs=1)}
+    assert claim.due_in is None

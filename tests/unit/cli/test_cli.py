@@ -118,6 +118,7 @@ def test_the_shell_completes(tmp_path: Path, typed: str, offered: list[str]) -> 
         ["worker", "instance:app", "--max-memory-per-child-mb", "-1"],
         ["worker", "instance:app", "--max-memory-per-child-mb", "much"],
         ["worker", "instance:app", "--start-method", "thread"],
+        ["worker", "instance:app", "--metrics-port", "65536"],
         ["send", "instance:app", "add_numbers", "1", "2", "--timeout", "3"],
         ["send", "instance:app", "add_numbers", "1", "2", "--delay", "-3"],
     ],

@@ -22,6 +22,7 @@ def test_the_keywords_are_the_fields() -> None:
         ({"concurrency": "2"}, "concurrency must be a whole number of at least 1, got '2'"),
         ({"max_tasks_per_child": -1}, "max_tasks_per_child must be a whole number of at least 0, got -1"),
         ({"max_memory_per_child_mb": 0.5}, "max_memory_per_child_mb must be a whole number of at least 0, got 0.5"),
+        ({"metrics_port": 65536}, "metrics_port must be a port from 0 to 65535, got 65536"),
         ({"start_method": "thread"}, "start_method must be one of fork, spawn, got 'thread'"),
     ],
 )

@@ -3,12 +3,13 @@
 -- `lease_seconds`, the tasks are prefetched: they become CLAIMED for that time and must be passed to `start` before
 -- they run.
 --
--- Returns the tasks; `capped` says whether a limit applies to the task. The task of a workflow node comes with its
--- root run and its inputs. If there are fewer tasks than `wanted`, one last row without an id follows. Its `due_in`
--- is the number of seconds until the next task of these queues falls due (null: none is scheduled), and its `capped`
--- says whether limits are active. `due_in` can be earlier than the truth, but never later: after a search by name it
--- may belong to a queue that the worker does not serve, and it is 0 if a limit was locked by another claim. A worker
--- without a row in `workers` has been declared dead and gets nothing.
+-- Returns the tasks; `capped` says whether a limit applies to the task, and `due_in` is minus the number of seconds
+-- for which it was due. The task of a workflow node comes with its root run and its inputs. If there are fewer tasks
+-- than `wanted`, one last row without an id follows. Its `due_in` is the number of seconds until the next task of
+-- these queues falls due (null: none is scheduled), and its `capped` says whether limits are active. `due_in` can be
+-- earlier than the truth, but never later: after a search by name it may belong to a queue that the worker does not
+-- serve, and it is 0 if a limit was locked by another claim. A worker without a row in `workers` has been declared
+-- dead and gets nothing.
 --
 -- Queues whose keys take turns, or that have rates or holds, are regulated: they are left to `claim_regulated`, and
 -- never prefetched. It always returns the last row, with `given_cursors` for the next claim of the worker.

@@ -110,7 +110,7 @@ begin
             taken_keys := taken_keys || walked.turn_key;
             id := walked.id; task_name := walked.task_name; args := walked.args; attempt := walked.attempt;
             timeout_ms := walked.timeout_ms; queue := walked.queue; capped := walked.capped;
-            root_id := walked.root_id; inputs := walked.inputs;
+            root_id := walked.root_id; inputs := walked.inputs; due_in := walked.due_in;
             return next;
         end loop;
         exit when depth >= most;

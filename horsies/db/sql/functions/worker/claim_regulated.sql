@@ -139,7 +139,7 @@ begin
                 still_free := still_free - 1;
                 id := item.id; task_name := item.task_name; args := item.args; attempt := item.attempt;
                 timeout_ms := item.timeout_ms; queue := item.queue; capped := item.capped; root_id := item.root_id;
-                inputs := item.inputs; due_in := null; cursors := null;
+                inputs := item.inputs; due_in := item.due_in; cursors := null;
                 return next;
             end loop;
         end loop;

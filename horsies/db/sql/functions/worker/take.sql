@@ -42,14 +42,14 @@ begin
             holds_unique = case when t.holds_unique like 'ended:%' then t.holds_unique end
         from locked where t.id = locked.id
         returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, t.queue, t.root_id,
-                  t.workflow_id, t.node_index, locked.place
+                  t.workflow_id, t.node_index, t.run_at, locked.place
     )
     select c.id, c.task_name, c.args, c.attempt, c.timeout_ms, c.queue,
            rooms is not null and exists (select from unnest(queue_names, rooms) as q (name, room)
                                          where q.name = c.queue and q.room is not null),
            c.root_id, case when c.root_id is not null then
                horsies.workflow_inputs(c.workflow_id, c.node_index, max_inputs_bytes) end,
-           null::double precision
+           extract(epoch from c.run_at - clock)::double precision
     from claimed c order by c.place;
 end
 $function$;
