@@ -13,12 +13,14 @@ IN_ODD_ENVIRONMENT := $(addprefix tests/e2e/test_,$(addsuffix .py,outcomes cance
 
 # What runs once more through a PgBouncer, in each of its modes.
 THROUGH_POOLER := $(addprefix tests/producer/test_,$(addsuffix .py,get sending pooler))
+MORE_THROUGH_POOLER := tests/producer $(addprefix tests/e2e/test_,$(addsuffix .py,outcomes cancelling queues scheduler \
+	transactional transactional_nodes pgbouncer))
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NODE_NO_WARNINGS := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup demo test test-postgres-versions test-lowest test-newest chaos lint types docs bench lock clean
+.PHONY: help setup demo test test-pooler test-postgres-versions test-lowest test-newest chaos lint types docs bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %-28s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +38,10 @@ test: lint types docs ## Run everything that CI runs; PYTEST_ARGS="-k name" narr
 	@HORSIES_TEST_POOLER=session $(BIN)/python -m pytest -q $(PYTEST_ARGS) $(THROUGH_POOLER)
 	@HORSIES_TEST_POOLER=transaction $(BIN)/python -m pytest -q $(PYTEST_ARGS) $(THROUGH_POOLER)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-pooler: setup ## Run the tests of producers and of workers through a PgBouncer, in session and in transaction mode
+	@HORSIES_TEST_POOLER=session $(BIN)/python -m pytest -q $(PYTEST_ARGS) $(MORE_THROUGH_POOLER)
+	@HORSIES_TEST_POOLER=transaction $(BIN)/python -m pytest -q $(PYTEST_ARGS) $(MORE_THROUGH_POOLER)
 
 test-postgres-versions: setup ## Run the tests of the database, producers and workers on PostgreSQL 12, 15 and 18
 	@$(BIN)/python -m tests.support.versions 12 15 18 -- -q $(PYTEST_ARGS) tests/db tests/producer tests/e2e

@@ -140,6 +140,11 @@ class Exchange:
         self.state.note_cancelled(task_id)
         self.reconciler.check(task_id)
 
+    def check_running(self) -> None:
+        """Look whether tasks that run were cancelled, where no notice can say so."""
+        for fence in self._dispatcher.held():
+            self.reconciler.check(fence.task_id)
+
     def allow_more_lanes(self, *, allowed: bool) -> None:
         """Set whether more than one lane may be used.
 

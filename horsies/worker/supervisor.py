@@ -242,7 +242,10 @@ class Supervisor:
                 await backoff.pause(call_failed(error))
 
     async def _poll(self) -> None:
-        """Look for work at intervals, because notices can be lost, and check the liveness of all children."""
+        """Look for work at intervals, because notices can be lost, and check the liveness of all children.
+
+        Where nothing can listen, the polls are more frequent, and also look for tasks that were cancelled.
+        """
         interval = (
             self._settings.resilience.notify_poll_interval_ms / 1000 if self._database.can_listen else _POLL_ONLY_S
         )
@@ -250,6 +253,8 @@ class Supervisor:
         while True:
             await asyncio.sleep(interval)
             self._exchange.wake()
+            if not self._database.can_listen:
+                self._exchange.check_running()
             self._processes.kill_unresponsive(max_silent_checks)
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -12,6 +13,7 @@ from tests.chaos.servers import PostgresServer
 from tests.support.environment import URL_VARIABLE, Environment, load_tasks, new_environment
 from tests.support.pgbouncer import PgBouncer, PoolMode, running_pgbouncer
 from tests.support.roles import HAS_ROLES
+from tests.support.waiting import wait_until
 
 FEW = 3
 """Fewer connections to the server than one worker opens to PgBouncer."""
@@ -45,7 +47,7 @@ def pooled(request: pytest.FixtureRequest, tcp_database_url: str, tmp_path: Path
 
 
 @pytest.mark.timeout(120)
-def test_tasks_run_retry_send_and_drain(pooled: Pooled) -> None:
+def test_tasks_run_retry_send_cancel_and_drain(pooled: Pooled) -> None:
     worker = pooled.ready_worker("--processes=2", **pooled.variables)
     many = [pooled.send("ok", f"key-{number}") for number in range(30)]
     failed, late = pooled.send("boom", "broken"), pooled.send("late_payment", "late")
@@ -54,6 +56,10 @@ def test_tasks_run_retry_send_and_drain(pooled: Pooled) -> None:
     assert failed.get(timeout_ms=30_000).err_value.error_code == "UNHANDLED_EXCEPTION"
     assert late.get(timeout_ms=30_000).err_value.error_code == "PAYMENT_LATE"
     assert inner.get(timeout_ms=30_000).ok_value == "inner said done outer:inner"
+    doomed = pooled.send("sleep", "doomed", 100.0)
+    child = pooled.wait_for_note("doomed").pid
+    assert doomed.cancel().unwrap() is True
+    wait_until(lambda: not psutil.pid_exists(child), 20, "the end of the child, long before the next heartbeat")
     running, waiting = [pooled.send("sleep", f"slow-{number}", 1.0) for number in range(2)], []
     pooled.wait_for_note("slow-0")
     pooled.wait_for_note("slow-1")

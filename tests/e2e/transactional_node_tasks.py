@@ -14,7 +14,15 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from horsies import AppConfig, Horsies, PostgresConfig, RetryPolicy, TaskError, TaskResult, current_task
 
 URL, SCHEMA = os.environ.get("HORSIES_DATABASE_URL"), os.environ.get("HORSIES_TEST_SCHEMA", "horsies")
-app = Horsies(AppConfig(broker=PostgresConfig(database_url=URL, schema=SCHEMA)))
+app = Horsies(
+    AppConfig(
+        broker=PostgresConfig(
+            database_url=URL,
+            schema=SCHEMA,
+            pgbouncer_transaction_mode=os.environ.get("TEST_POOL_MODE") == "transaction",
+        )
+    )
+)
 MAPPER: dict[type[BaseException], str] = {psycopg.errors.UniqueViolation: "REFUSED"}
 AGAIN = RetryPolicy.fixed([0.1], auto_retry_for=["REFUSED"], jitter=False)
 INSERT = "insert into effects (key, slot) values ('{}', {})"

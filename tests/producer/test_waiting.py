@@ -173,6 +173,7 @@ def test_an_app_can_be_used_after_it_was_closed(
         wait_until(lambda: not connections(db))
 
 
+@counts_sessions
 def test_the_thread_leaves_when_nobody_waits(
     shop: Shop, db: Session, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
