@@ -209,12 +209,15 @@ class TaskResult[T, E: TaskError = TaskError]:
         """Return the value.
 
         Raises:
-            ValueError: The task failed. The text shows the code and the message of the error.
+            ValueError: The task failed. The text shows the code and the message of the error. If the task raised an
+                exception, a note shows its traceback in the worker.
         """
         if self._ok is _ABSENT:
             error = cast("TaskError", self._err)
-            msg = f"the task failed, so it has no value: {error.error_code}: {error.message}"
-            raise ValueError(msg)
+            failure = ValueError(f"the task failed, so it has no value: {error.error_code}: {error.message}")
+            if isinstance(error.exception, dict) and "traceback" in error.exception:
+                failure.add_note(f"The exception in the task:\n{error.exception['traceback']}")
+            raise failure
         return self._ok
 
     def unwrap_err(self) -> E:

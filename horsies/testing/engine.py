@@ -5,9 +5,9 @@ It calls the same server functions as the supervisor, and runs attempts with the
 and an asynchronous caller run the same steps.
 """
 
-import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,8 +23,9 @@ from horsies.db.queries.rows import ClaimedTask
 from horsies.db.queries.worker import Claim, ClaimMode, Fence, Outcome, Storage, Verdict
 from horsies.scheduler.rounds import Round, run_round
 from horsies.tasks.registry import Registry
-from horsies.testing.errors import DrainLimitError, QueueTestError
+from horsies.testing.errors import DrainLimitError, NotEndedError, QueueTestError
 from horsies.testing.faults import Crashes, LostWorker
+from horsies.testing.messages import counted
 from horsies.testing.reports import DrainReport, RanAttempt
 from horsies.testing.session import CLOCK_TIME, KitSession, TaskClock, make_call
 from horsies.worker.completer import refused_outcome
@@ -43,6 +44,7 @@ _BUSY_FOR_S = 2.0
 _BUSY_PAUSE_S = 0.02
 _LEASE_S = 60.0
 _ROW_ERRORS = ("22", "23")
+_SHOWN_COUNTS = 5
 
 type Steps = Generator[Job, Report | LostWorker, DrainReport]
 
@@ -58,9 +60,11 @@ class InProcessWorker:
     """
 
     def __init__(self, app: "Horsies", session: KitSession, clock: TaskClock, crashes: Crashes) -> None:
+        self._app = app
         self._session = session
         self._clock = clock
         self._crashes = crashes
+        self._app_tasks = set(app.registry.names)
         registry = _with_inner_tasks(app)
         self._settings = worker_settings(app.name, app.config, registry)
         self._facts = worker_facts(self._settings, WorkerOptions(), os.getpid())
@@ -74,6 +78,11 @@ class InProcessWorker:
     def names(self) -> tuple[list[str], list[str]]:
         """The names of the tasks and of the schedules of the app."""
         return list(self._settings.task_names), [plan.name for plan in self._settings.schedules.plans]
+
+    @property
+    def has_all_tasks(self) -> bool:
+        """Whether no task was added to the app, since this worker was made."""
+        return self._app_tasks == set(self._app.registry.names)
 
     def start(self) -> None:
         """Register the worker and the declarations of the tasks."""
@@ -126,6 +135,8 @@ class InProcessWorker:
                     return report
             moment = self._clock.next_moment(*self.names)
             if moment is None:
+                if until is not None and not until():
+                    raise _never_true(report)
                 return report
             self._clock.set(moment)
 
@@ -270,11 +281,30 @@ def _with_inner_tasks(app: "Horsies") -> Registry:
 
 
 def _limit_reached(limit: int, report: DrainReport) -> DrainLimitError:
-    message = (
-        f"drain has run {limit} attempts, and tasks are still due; most often {report.most_frequent()}. If a task "
-        f"sends itself again without end, that is a mistake; else pass a larger limit: drain(limit={limit * 10})"
+    return DrainLimitError(
+        f"drain has run {limit} attempts, and tasks are still due.\n\n{_described(report)}\n\n"
+        f"If a task sends itself without end, correct it. Otherwise pass a larger limit: drain(limit={limit * 10})."
     )
-    return DrainLimitError(message)
+
+
+def _never_true(report: DrainReport) -> NotEndedError:
+    return NotEndedError(
+        "drain has run everything that is due, and its function until has not returned True.\n\n"
+        f"{_described(report)}\n\n"
+        "queue.advance(…) lets delayed tasks, retries and schedules become due."
+    )
+
+
+def _described(report: DrainReport) -> str:
+    """List the tasks that ran, the most frequent first, and the errors of attempts that failed."""
+    if not report.attempts:
+        return "No task ran."
+    counts = Counter(each.task_name for each in report)
+    lines = ["Tasks that ran:", *counted(counts, _SHOWN_COUNTS)]
+    errors = Counter(f"{each.task_name}: {each.error_code}" for each in report if each.error_code)
+    if errors:
+        lines += ["", "Attempts that failed:", *counted(errors, _SHOWN_COUNTS)]
+    return "\n".join(lines)
 
 
 def advance(steps: Steps, report: Report | LostWorker | None = None) -> Job | DrainReport:
@@ -283,11 +313,3 @@ def advance(steps: Steps, report: Report | LostWorker | None = None) -> Job | Dr
         return next(steps) if report is None else steps.send(report)
     except StopIteration as finished:
         return finished.value
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs in this thread; None: there is none."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

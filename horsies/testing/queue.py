@@ -10,8 +10,18 @@ from uuid import UUID
 from horsies.codec.signature import plain_args
 from horsies.codes import TaskStatus
 from horsies.db.queries import monitoring as monitoring_queries
-from horsies.testing.engine import InProcessWorker, advance, running_loop
-from horsies.testing.errors import DrainRefusedError, NotEndedError, QueueTestError
+from horsies.result import Err
+from horsies.testing.checks import (
+    at_least_one,
+    check_count,
+    check_names,
+    check_spec,
+    check_until,
+    definition_of,
+    refuse_in_loop,
+)
+from horsies.testing.engine import InProcessWorker, advance
+from horsies.testing.errors import NotEndedError, QueueTestError
 from horsies.testing.faults import (
     CRASH_POINTS,
     DISCONNECT_POINTS,
@@ -22,10 +32,11 @@ from horsies.testing.faults import (
     PlannedCrash,
 )
 from horsies.testing.interception import Interception, has_debugger
+from horsies.testing.messages import explain
 from horsies.testing.redirection import Opened, checked_app, new_database, on_database, on_django_connection
 from horsies.testing.reports import DrainReport
 from horsies.testing.runs import TestRun
-from horsies.testing.sent import SentTask, expected_arguments, explain, matches
+from horsies.testing.sent import SentTask, expected_arguments, matches
 from horsies.testing.session import make_call
 from horsies.testing.worker_process import RealWorker
 from horsies.worker.ipc import Job, Report
@@ -131,16 +142,18 @@ class TestQueue:
 
         Args:
             limit: The largest number of attempts.
-            until: Called after each attempt; drain stops if it returns True.
+            until: Called after each attempt, and at the end; drain stops if it returns True.
 
         Raises:
             DrainLimitError: Tasks are still due after ``limit`` attempts.
             DrainRefusedError: An event loop runs in this thread.
+            NotEndedError: Nothing is due any more, and ``until`` has not returned True.
             ProcessExitRefusedError: A task tried to end or to signal this process.
             ValueError: The limit is less than 1.
         """
-        _refuse_in_loop("drain", "await queue.drain_async()")
-        _at_least_one("drain", "limit", limit)
+        refuse_in_loop("drain", "await queue.drain_async()")
+        at_least_one("drain", "limit", limit)
+        check_until(until)
         worker, jobs = self._started(), self._opened.jobs
         with self._interception.active():
             steps = worker.drain(limit, until)
@@ -151,7 +164,8 @@ class TestQueue:
 
     async def drain_async(self, limit: int = 1000, until: Callable[[], bool] | None = None) -> DrainReport:
         """Like `drain`, on the running event loop: ``async def`` tasks run on it, and ``def`` tasks in threads."""
-        _at_least_one("drain", "limit", limit)
+        at_least_one("drain", "limit", limit)
+        check_until(until)
         jobs = self._opened.jobs
         worker = await jobs.call(self._started)
         with self._interception.active():
@@ -170,15 +184,20 @@ class TestQueue:
         Raises:
             DrainRefusedError: An event loop runs in this thread.
             NotEndedError: The task has not ended, for example because it waits for a retry; the message says why.
-            QueueTestError: The task belongs to another app.
+            QueueTestError: The task belongs to another app, or was not sent, for example because of its arguments.
         """
-        _refuse_in_loop("run", "await task.send_async(…), then await queue.drain_async()")
-        self._refuse_foreign(task.definition.name, task.producer.runner)
-        handle = task.send(*args, **kwargs).unwrap()
+        refuse_in_loop("run", "await task.send_async(…), then await queue.drain_async()")
+        name = definition_of("run", task).name
+        self._refuse_foreign(name, task.producer.runner)
+        sent = task.send(*args, **kwargs)
+        if isinstance(sent, Err):
+            msg = f"the task {name} was not sent: {sent.err_value.code}: {sent.err_value.message}"
+            raise QueueTestError(msg)
+        handle = sent.ok_value
         report = self.drain()
         info = handle.info(include_result=True).unwrap()
         if info is None or info.result is None:
-            raise self._not_ended(task.definition.name, handle.task_id, report)
+            raise self._not_ended(name, handle.task_id, report)
         return cast("TaskResult[T, E]", info.result)
 
     def start[T](self, spec: "WorkflowSpec[T]") -> TestRun[T]:
@@ -188,11 +207,15 @@ class TestQueue:
             DrainRefusedError: An event loop runs in this thread.
             QueueTestError: The workflow belongs to another app.
         """
-        _refuse_in_loop("start", "await spec.start_async(), then await queue.drain_async()")
+        refuse_in_loop("start", "await spec.start_async(), then await queue.drain_async()")
+        check_spec(spec)
         if spec.app is not None:
             self._refuse_foreign(f"the workflow {spec.name}", spec.app.producer.runner)
-        handle = spec.start().unwrap()
-        return TestRun(handle, self.drain())
+        started = spec.start()
+        if isinstance(started, Err):
+            msg = f"the workflow {spec.name} was not started: {started.err_value.code}: {started.err_value.message}"
+            raise QueueTestError(msg)
+        return TestRun(started.ok_value, self.drain())
 
     def tick_schedules(self) -> int:
         """Send what the schedules of the app owe up to now; returns the number of tasks.
@@ -249,12 +272,22 @@ class TestQueue:
             task: Only this task; None: all.
             arguments: Only those that were sent with these arguments.
         """
-        every = self._all_sent()
         if task is None:
-            return [each for each in every if arguments.items() <= dict(each.args).items()] if arguments else every
-        expected = expected_arguments(task.definition, (), arguments)
-        of_task = (each for each in every if each.task_name == task.definition.name)
-        return [each for each in of_task if matches(task.definition, each, expected)]
+            check_names(self.app.registry, arguments)
+            return [each for each in self._all_sent() if self._has_arguments(each, arguments)]
+        definition = definition_of("sent", task)
+        expected = expected_arguments(definition, (), arguments)
+        of_task = (each for each in self._all_sent() if each.task_name == definition.name)
+        return [each for each in of_task if matches(definition, each, expected)]
+
+    def _has_arguments(self, sent: SentTask, arguments: dict[str, Any]) -> bool:
+        """Whether the task has such parameters, and was sent with these arguments."""
+        registry = self.app.registry
+        if sent.task_name not in registry:
+            return not arguments
+        definition = registry.get(sent.task_name)
+        has_parameters = all(definition.signature.parameter(name) is not None for name in arguments)
+        return has_parameters and matches(definition, sent, arguments)
 
     def assert_sent(
         self, task: "TaskFunction[..., Any, Any, Any, ...]", *args: Any, count: int | None = 1, **kwargs: Any
@@ -269,15 +302,17 @@ class TestQueue:
 
         Raises:
             AssertionError: The message shows what was sent instead, the nearest first, with the differences.
+            TypeError: The task has no such parameters.
+            ValueError: ``count`` is negative.
         """
         __tracebackhide__ = True
-        expected = expected_arguments(task.definition, args, kwargs)
+        definition = definition_of("assert_sent" if count != 0 else "assert_not_sent", task)
+        check_count(count)
+        expected = expected_arguments(definition, args, kwargs)
         every = self._all_sent()
-        found = sum(
-            each.task_name == task.definition.name and matches(task.definition, each, expected) for each in every
-        )
+        found = sum(each.task_name == definition.name and matches(definition, each, expected) for each in every)
         if found != count and not (count is None and found):
-            raise AssertionError(explain(task.definition, expected or None, count, every))
+            raise AssertionError(explain(definition, expected, count, every))
 
     def assert_not_sent(self, task: "TaskFunction[..., Any, Any, Any, ...]", *args: Any, **kwargs: Any) -> None:
         """Assert that a task was never sent, or never with these arguments; see `assert_sent`."""
@@ -308,8 +343,8 @@ class TestQueue:
         if at not in CRASH_POINTS:
             msg = f"crash takes at={' or '.join(map(repr, CRASH_POINTS))}, got {at!r}"
             raise ValueError(msg)
-        _at_least_one("crash", "times", times)
-        self._crashes.add(PlannedCrash(at, None if task is None else task.definition.name, times))
+        at_least_one("crash", "times", times)
+        self._crashes.add(PlannedCrash(at, None if task is None else definition_of("crash", task).name, times))
 
     def disconnect(self, at: DisconnectPoint = "after", times: int = 1) -> None:
         """Lose the connection in the next call that the app makes to the database: a send, a result, a cancellation.
@@ -322,7 +357,7 @@ class TestQueue:
         if at not in DISCONNECT_POINTS:
             msg = f"disconnect takes at={' or '.join(map(repr, DISCONNECT_POINTS))}, got {at!r}"
             raise ValueError(msg)
-        _at_least_one("disconnect", "times", times)
+        at_least_one("disconnect", "times", times)
         self._opened.drivers.disconnects.extend(repeat(at, times))
 
     @contextmanager
@@ -367,19 +402,27 @@ class TestQueue:
             raise QueueTestError(msg)
 
     def _started(self) -> InProcessWorker:
-        """Return the worker of `drain`, which is registered at its first use, with the tasks that are defined now."""
-        opened = self._opened
-        if self._worker is None:
+        """Return the worker of `drain`, which has registered the tasks that are defined now."""
+        worker = self._worker
+        if worker is None:
             for hook in self.app.registry.hooks.child_start:
                 hook.fn()
-            worker = InProcessWorker(self.app, opened.session, opened.clock, self._crashes)
-            worker.executor.use_transactions(opened.transactions)
-            worker.start()
-            opened.jobs.renew_contexts()
-            self._worker = worker
+            worker = self._new_worker()
+            self._opened.jobs.renew_contexts()
+        elif not worker.has_all_tasks:
+            worker.stop()
+            worker = self._new_worker()
         elif self._connection is not None:
-            self._worker.resume()
-        return self._worker
+            worker.resume()
+        self._worker = worker
+        return worker
+
+    def _new_worker(self) -> InProcessWorker:
+        opened = self._opened
+        worker = InProcessWorker(self.app, opened.session, opened.clock, self._crashes)
+        worker.executor.use_transactions(opened.transactions)
+        worker.start()
+        return worker
 
     def _checked(self, outcome: Report | LostWorker) -> Report | LostWorker:
         """Pass an outcome on, unless something has happened that ends the test."""
@@ -411,18 +454,6 @@ class TestQueue:
         hint = "; queue.advance(…) moves the clock" if why.reason in _LATER else ""
         attempts = "1 attempt" if len(report) == 1 else f"{len(report)} attempts"
         return NotEndedError(f"task {name} has not ended after {attempts}: {why.sentence}{hint}")
-
-
-def _refuse_in_loop(method: str, instead: str) -> None:
-    if running_loop() is not None:
-        msg = f"{method} blocks, and an event loop runs in this thread: use {instead}"
-        raise DrainRefusedError(msg)
-
-
-def _at_least_one(method: str, parameter: str, number: int) -> None:
-    if number < 1:
-        msg = f"{method} takes {parameter}=1 or more, got {number}"
-        raise ValueError(msg)
 
 
 def _is_of_pytest(exception: BaseException) -> bool:

@@ -1,6 +1,5 @@
 """What `drain` has done."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -66,10 +65,3 @@ class DrainReport:
     def __iter__(self) -> Iterator[RanAttempt]:
         """Iterate over the attempts."""
         return iter(self.attempts)
-
-    def most_frequent(self) -> str:
-        """Describe which tasks ran most often."""
-        counts = Counter(each.task_name for each in self.attempts)
-        return ", ".join(
-            f"{name} {'once' if count == 1 else f'{count} times'}" for name, count in counts.most_common(3)
-        )

@@ -118,6 +118,11 @@ def chain(left: int) -> TaskResult[None, TaskError]:
     return TaskResult(ok=None)
 
 
+@app.task("divide")
+def divide(by: int) -> TaskResult[int, TaskError]:
+    return TaskResult(ok=1 // by)
+
+
 @app.task("leave")
 def leave(how: str) -> TaskResult[None, TaskError]:
     match how:

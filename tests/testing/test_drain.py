@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import threading
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -24,6 +26,7 @@ from tests.testing.shop import (
     add_async,
     app,
     chain,
+    divide,
     double,
     fails_twice,
     leave,
@@ -82,9 +85,54 @@ def test_a_run_that_has_not_ended_says_why(queue: TestQueue) -> None:
 
 def test_endless_tasks_reach_the_limit(queue: TestQueue) -> None:
     chain.send(100).unwrap()
-    with pytest.raises(DrainLimitError, match=r"has run 5 attempts.*chain 5 times.*drain\(limit=50\)"):
+    with pytest.raises(DrainLimitError, match=r"(?s)has run 5 attempts.*chain: 5 times.*drain\(limit=50\)"):
         queue.drain(limit=5)
     assert len(queue.drain()) == 96
+
+
+def test_drain_says_that_its_condition_was_never_true(queue: TestQueue) -> None:
+    fails_twice.send().unwrap()
+    with pytest.raises(NotEndedError, match=r"(?s)until has not returned True.*fails_twice: once.*UNAVAILABLE: once"):
+        queue.drain(until=lambda: False)
+    with pytest.raises(NotEndedError, match=r"No task ran\."):
+        queue.drain(until=lambda: False)
+    assert not queue.drain(until=lambda: True)
+
+
+@pytest.mark.parametrize("until", [5, asyncio.sleep])
+def test_the_condition_of_drain_is_a_function(queue: TestQueue, until: Any) -> None:
+    with pytest.raises(TypeError, match="drain takes until=a def function"):
+        queue.drain(until=until)
+
+
+def test_a_task_that_is_defined_after_the_first_drain_runs(queue: TestQueue) -> None:
+    queue.drain()
+    name = f"defined_late_{uuid4()}"
+
+    @app.task(name)
+    def defined_late() -> TaskResult[int, TaskError]:
+        return TaskResult(ok=5)
+
+    assert queue.run(defined_late).unwrap() == 5
+
+
+def test_a_task_that_cannot_be_sent_is_named(queue: TestQueue) -> None:
+    wrong: Any = add
+    with pytest.raises(QueueTestError, match=r"the task add was not sent: VALIDATION_FAILED: a: expected int, got str"):
+        queue.run(wrong, "one")
+    with pytest.raises(QueueTestError, match=r"the task add was not sent: VALIDATION_FAILED: add\(\) is missing"):
+        queue.run(wrong)
+    with pytest.raises(TypeError, match=r"start takes a workflow.*got <task 'add'>; queue\.run\(…\) runs a task"):
+        queue.start(wrong)
+
+
+def test_unwrap_shows_where_a_task_has_raised(queue: TestQueue) -> None:
+    result = queue.run(divide, 0)
+    with pytest.raises(ValueError, match="UNHANDLED_EXCEPTION") as caught:
+        result.unwrap()
+    [note] = caught.value.__notes__
+    assert f'File "{shop.__file__}"' in note
+    assert "1 // by" in note
 
 
 def test_drain_stops_when_asked_to(queue: TestQueue) -> None:
