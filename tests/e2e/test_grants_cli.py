@@ -152,6 +152,7 @@ def test_a_viewer_looks_but_changes_nothing(as_role: Shell, shell: Shell, role: 
         ["tasks", "show", task],
         ["tasks", "list", "--json"],
         ["workers"],
+        ["errors"],
     ):
         assert "s3cret" not in as_role.run(*command).stdout
     as_role.run("why", waiting)

@@ -18,7 +18,7 @@ from horsies.cli.main import COMMANDS, load_command
 from horsies.rendering import printable_line
 from tests.support import runs
 from tests.support.environment import URL_VARIABLE
-from tests.support.factories import DrivenWorker, define, done, failed, prefetch, request, send
+from tests.support.factories import DrivenWorker, define, done, failed, numbered_id, prefetch, request, send
 from tests.support.sessions import NOON, SCHEMA, Session, column
 from tests.support.shell import Shell
 from tests.support.workers import clean_environment
@@ -110,6 +110,20 @@ def spoil(session: Session, *, keep: tuple[str, ...]) -> int:
     return spoilt
 
 
+def add_error_group(session: Session) -> None:
+    """Add the error group that maintenance makes of a failed attempt, with one failure in this hour."""
+    session.execute(
+        "insert into horsies.sampling (first_minute, sampled_until, errors_since) select t, t, t from horsies.now() t"
+    )
+    session.execute(
+        "with g as (insert into horsies.error_groups (task_name, digest, error_code, frame, message, is_other,"
+        " first_seen, last_seen, example_id) select '', '', '', '', '', false, t, t, %s"
+        " from horsies.now() t returning id)"
+        " insert into horsies.error_counts select 3600, date_trunc('hour', horsies.now()), g.id, '', '', 1 from g",
+        (numbered_id(1),),
+    )
+
+
 @pytest.fixture
 def ids(shell: Shell) -> dict[str, UUID]:
     """Tasks, a run, a schedule and workers, with the hostile text wherever it is accepted."""
@@ -125,6 +139,7 @@ def ids(shell: Shell) -> dict[str, UUID]:
     prefetch(session, worker.claim_one())
     define(session, HOSTILE, due=NOON)
     run_id = runs.start(session, runs.node(), runs.node(0))
+    add_error_group(session)
     assert spoil(session, keep=("status", "queue", "task_name")) > 15
     return {"failed": first.task_id, "done": second.task_id, "waiting": waiting.task_id, "held": held, "run": run_id}
 
@@ -145,6 +160,7 @@ def commands(ids: dict[str, UUID], names: list[str]) -> list[list[str]]:
         ["workflows", "list", app],
         ["workflows", "show", app, run],
         ["workers", app],
+        ["errors", app],
         ["doctor", app],
         ["db", "status", app],
         ["db", "url", app],

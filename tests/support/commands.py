@@ -17,6 +17,7 @@ _APP_IS_OPTIONAL = {
     "workflows": 2,
     "schedules": 2,
     "workers": 1,
+    "errors": 1,
     "why": 1,
     "doctor": 1,
 }
