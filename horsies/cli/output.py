@@ -37,6 +37,11 @@ def say(message: str = "", *, err: bool = False) -> None:
     typer.echo(printable_block(message), err=err)
 
 
+def print_document(text: str) -> None:
+    """Print a text for programs, such as metrics. Its line breaks stay; other control characters are escaped."""
+    typer.echo("\n".join(map(printable_line, text.split("\n"))), nl=False)
+
+
 def print_documents(found: Sequence[object]) -> None:
     """Print a single document as JSON by itself, and several as a list."""
     print_json(found[0] if len(found) == 1 else found)

@@ -188,6 +188,7 @@ def commands(ids: dict[str, UUID], names: list[str]) -> list[list[str]]:
         ["tasks", "show", app, HOSTILE],
         ["tasks", "cancel", app, str(ids["held"])],
         ["tasks", "cancel", app, f"--name={HOSTILE}"],
+        ["metrics", app, "--once"],
         ["audit", "list", app],
         ["audit", "list", app, "--json"],
         ["audit", "list", app, f"--by={HOSTILE}"],

@@ -18,6 +18,7 @@ _APP_IS_OPTIONAL = {
     "schedules": 2,
     "workers": 1,
     "errors": 1,
+    "metrics": 1,
     "why": 1,
     "doctor": 1,
 }
