@@ -1,11 +1,13 @@
 """What a claim in turns reads: little more than one in the order of arrival, whatever waits under a full key."""
 
 import re
+import statistics
 from collections.abc import Sequence
 
-from tests.support.factories import DrivenWorker
-from tests.support.flow import declare_queue
-from tests.support.sessions import Session
+from horsies.db.queries.worker import Fence, finish
+from tests.support.factories import HOSTNAME, DrivenWorker, done
+from tests.support.flow import declare_queue, rate
+from tests.support.sessions import Session, column
 
 KEYS, WAITING = 1000, 20_000
 
@@ -16,6 +18,10 @@ _FILL = """
            '', s.prefix || n %% s.keys, case when s.queue = 'keyed' then s.prefix || n %% s.keys end
     from (values ('plain', 'p', %s), ('keyed', 'k', %s), ('keyed', 'a full key ', 1)) as s (queue, prefix, keys),
          generate_series(1, %s) as n
+"""
+_MAKE_KEYED = """
+    update horsies.tasks set queue = 'keyed', turn_key = task_key
+    where id in (select id from horsies.tasks where queue = 'plain' order by run_at desc limit 1000)
 """
 _CLAIM = "select * from horsies.claim(%s, %s, 20, 20, null, %s, %s, false, %s)"
 
@@ -67,3 +73,34 @@ def test_a_claim_in_turns_reads_at_most_three_times_as_much(db: Session) -> None
         for worker in [DrivenWorker(db, queues=[name])]
     }
     assert max(blocks["keyed"]) <= 3 * min(blocks["plain"]), blocks
+
+
+def test_claims_and_finishes_of_a_queue_without_keys_read_the_same_beside_keyed_queues(db: Session) -> None:
+    """Keyed queues of the schema, and of the worker, cost a look at the table `queues`, and nothing per task."""
+    db.execute(_FILL, (KEYS, KEYS, WAITING // 10))
+    db.execute("delete from horsies.tasks where queue = 'keyed'")
+    db.execute("vacuum analyze horsies.tasks")
+    claim, finishing = blocks_of_rounds(db, ["plain"])
+    declare_queue(db, "keyed", per_key=2, rate_per_key=rate(1000, 1, 100))
+    claim_of_both, finish_of_both = blocks_of_rounds(db, ["plain", "keyed"])
+    db.execute(_MAKE_KEYED)
+    db.execute("vacuum analyze horsies.tasks")
+    claim_beside, finish_beside = blocks_of_rounds(db, ["plain"])
+    found = {"claim": (claim, claim_of_both, claim_beside), "finish": (finishing, finish_of_both, finish_beside)}
+    assert claim_of_both <= claim + 40, found
+    assert claim_beside <= claim + 10, found
+    assert max(finish_of_both, finish_beside) <= finishing + 30, found
+
+
+def blocks_of_rounds(db: Session, queues: Sequence[str]) -> tuple[float, float]:
+    """Let a new worker claim and finish twenty tasks several times; return the medians of the blocks of each."""
+    worker = DrivenWorker(db, queues=queues)
+    claims: list[int] = []
+    finishes: list[int] = []
+    for _ in range(7):
+        claims.append(blocks_of_a_claim(db, worker, "{}"))
+        ids = column(db, "select id from horsies.tasks where worker_id = %s", worker.id)
+        assert len(ids) == 20
+        ending = finish(worker.id, HOSTNAME, [done(Fence(each, worker.exchange_no)) for each in ids])
+        finishes.append(blocks_of(db, ending.sql, ending.params))
+    return statistics.median(claims[1:]), statistics.median(finishes[1:])  # the first ones plan
