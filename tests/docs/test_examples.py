@@ -1,5 +1,6 @@
 """The projects below examples/ work when a reader runs the commands of their README files, over HTTP."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,33 @@ def test_the_fastapi_project_works(tmp_path: Path, tcp_database_url: str, projec
     [tested] = project.run("python -m pytest")
     assert "6 passed" in tested
     assert project.is_done
+
+
+@pytest.mark.timeout(240)
+def test_the_project_with_tenants_works(tmp_path: Path, tcp_database_url: str, projects: list[Project]) -> None:
+    project = Project("tenants", tmp_path, {"DATABASE_URL": tcp_database_url})
+    projects.append(project)
+    project.run("horsies db migrate")
+    project.place = project.start("python shop_api.py", "--port=0").wait_for_log(r"serving on (http://\S+)", 60)[1]
+    project.env["SHOP_API"] = project.place
+    worker = project.start("horsies worker")
+    worker.wait_until_ready(60)
+    sent, before = project.run("python send.py", "curl")
+    *shown, counted = blocks(project.readme, "text")[0].splitlines()
+    assert sent.splitlines() == shown
+    assert numbers(before, "answered") == numbers(counted, "answered") == {"big": 6, "small-1": 3, "small-2": 3}
+    assert numbers(before, "refused")["big"] > 0
+    assert max(numbers(before, "most_at_once").values()) <= 2
+    _, _, after = project.run("horsies queues limit", "python send.py", "curl")
+    assert numbers(after, "answered") == {"big": 12, "small-1": 6, "small-2": 6}
+    assert numbers(after, "refused") == numbers(before, "refused")
+    assert worker.stop() == 0
+    assert project.is_done
+
+
+def numbers(statistics: str, name: str) -> dict[str, int]:
+    """Return one of the numbers of each tenant."""
+    return {tenant: counts[name] for tenant, counts in json.loads(statistics).items()}
 
 
 def without_date(invoice: str) -> str:
