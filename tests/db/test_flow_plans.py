@@ -4,12 +4,15 @@ import re
 import statistics
 from collections.abc import Sequence
 
+import pytest
+
 from horsies.db.queries.worker import Fence, finish
+from tests.db.test_plans import reading
 from tests.support.factories import HOSTNAME, DrivenWorker, done
-from tests.support.flow import declare_queue, rate
+from tests.support.flow import declare_queue, rate, send_keys
 from tests.support.sessions import Session, column
 
-KEYS, WAITING = 1000, 20_000
+KEYS, WAITING, DEAD = 1000, 20_000, 1_000
 
 _FILL = """
     insert into horsies.tasks
@@ -104,3 +107,19 @@ def blocks_of_rounds(db: Session, queues: Sequence[str]) -> tuple[float, float]:
         ending = finish(worker.id, HOSTNAME, [done(Fence(each, worker.exchange_no)) for each in ids])
         finishes.append(blocks_of(db, ending.sql, ending.params))
     return statistics.median(claims[1:]), statistics.median(finishes[1:])  # the first ones plan
+
+
+@pytest.mark.parametrize("queue", ["plain", "keyed"])
+def test_a_claim_steps_over_dead_rows_once(db: Session, other: Session, queue: str) -> None:
+    """Rows that an old snapshot needs stay at the head of the index."""
+    declare_queue(db, "keyed", per_key=2)
+    worker = DrivenWorker(db, queues=[queue])
+    with other.transaction():
+        other.execute("set transaction isolation level repeatable read")
+        other.execute("select from horsies.tasks")
+        db.execute(_FILL, (1, 1, DEAD))
+        dead = db.execute("delete from horsies.tasks where queue = %s", (queue,)).rowcount
+        send_keys(db, ["a", "k0"], queue=queue)
+        with reading(db) as reads:
+            assert len(worker.claim(2)) == 2
+    assert dead <= reads.rows < 1.5 * dead

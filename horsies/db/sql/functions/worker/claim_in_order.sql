@@ -49,6 +49,10 @@
 -- priority by `name_and_queue`. The number of probes is therefore bounded by the known names and by their pairs with
 -- priorities, and not by what is waiting under other names or in other queues.
 --
+-- A search by queue reads the rows of a priority from the due time of the first one, which step 3 has found. The rows
+-- before it are dead, and stay in the index as long as an old snapshot needs them. A row that becomes claimable
+-- between the two statements with an earlier due time is left to the next claim, which its transaction announces.
+--
 -- The clock is read once into a variable: a volatile call in the WHERE clause would filter every scheduled row
 -- instead of bounding the index scan. The planner cannot confuse the indexes, because the conditions for a waiting row
 -- differ: `exchange_no is null` can be answered only by `tasks_by_name`, a status only by the other two, of which one
@@ -84,6 +88,7 @@ declare
     search_by text := case when cardinality(queue_names) > max_searched_queues then 'name' else 'queue' end;
     probes int := 0;                                -- index probes of the search by queue so far, approximately
     reached_priority smallint := after_priority;                 -- the last priority that was chosen in step 3
+    first_due timestamptz;                          -- the due time of the first row of `reached_priority`
     next_due timestamptz;                           -- the earliest due time after `clock` that was seen
     later_due timestamptz;
 
@@ -142,14 +147,15 @@ begin
         -- Step 3: choose the next priority that has waiting rows in the open queues. A search by name chooses one
         -- priority first, then the next two, four, and so on, so that many priorities with few rows need few rounds.
         if search_by = 'queue' and probes <= max_probes then
-            select min(head.priority) into reached_priority
+            select head.priority, head.run_at into reached_priority, first_due
             from unnest(open_queues) as q (name)
             cross join lateral (
-                select t.priority from horsies.tasks t
+                select t.priority, t.run_at from horsies.tasks t
                 where t.queue = q.name and t.priority > reached_priority and t.status = 'PENDING' and not t.held
                   and t.turn_key is null
-                order by t.priority limit 1
-            ) as head;
+                order by t.priority, t.run_at limit 1
+            ) as head
+            order by head.priority, head.run_at limit 1;
             exit when reached_priority is null or reached_priority > last_priority;
             probes := probes + 3 * cardinality(open_queues);
         else
@@ -191,8 +197,8 @@ begin
                 from unnest(open_queues) as q (name)
                 cross join lateral (
                     select t.id, t.run_at, t.task_name, t.good_until from horsies.tasks t
-                    where t.queue = q.name and t.priority = reached_priority and t.run_at <= clock
-                      and t.status = 'PENDING' and not t.held
+                    where t.queue = q.name and t.priority = reached_priority and t.run_at >= first_due
+                      and t.run_at <= clock and t.status = 'PENDING' and not t.held
                       and t.turn_key is null
                     order by t.run_at, t.id limit row_limit
                 ) as due;

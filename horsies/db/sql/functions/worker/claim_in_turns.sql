@@ -8,6 +8,9 @@
 -- keys has room again (`due`). Returns the tasks, and a last row with the next position and with `due_in`: 0 if the
 -- walk stopped at its bound of `most_probes` keys, else the seconds until a key has room again.
 --
+-- The rows of a key are read from the due time of its first one, which `keys_with_room` has found: the rows before it
+-- are dead, and stay in the index as long as an old snapshot needs them. See also `claim_in_order`.
+--
 -- Planner settings: see docs/architecture.md.
 -- Locks: the task rows that are taken, SKIP LOCKED; then rows of buckets. The caller holds the lock of the queue.
 -- Called by: claim_from_queue.
@@ -37,9 +40,11 @@ declare
     seen text[];
     keys text[] := '{}';                            -- those with room and a task that this worker can run
     rooms int[] := '{}';
+    due_times timestamptz[] := '{}';                -- of the first task of each key
     walked record;
     found_keys text[];
     found_rooms int[];
+    found_times timestamptz[];
     depth int := 1;                                 -- how many tasks of each key are read
     candidates uuid[];
     candidate_keys text[];
@@ -49,8 +54,9 @@ begin
     while cardinality(keys) < most and probes < most_probes and not is_complete loop
         step := least(greatest(most - cardinality(keys), 20), most_probes - probes);
         select array_agg(k.key), array_agg(k.key) filter (where k.room > 0),
-               array_agg(k.room) filter (where k.room > 0), least(next_due, min(k.free_at))
-        into seen, found_keys, found_rooms, next_due
+               array_agg(k.room) filter (where k.room > 0), array_agg(k.first_due) filter (where k.room > 0),
+               least(next_due, min(k.free_at))
+        into seen, found_keys, found_rooms, found_times, next_due
         from horsies.keys_with_room(
             queue_name, at_priority, after_key, after_time, step, most, clock, per_key, token_us, burst,
             has_holds) as k
@@ -58,13 +64,15 @@ begin
         probes := probes + coalesce(cardinality(seen), 0);
         if found_keys is not null then
             select keys || coalesce(array_agg(f.key order by f.place), '{}'),
-                   rooms || coalesce(array_agg(f.room order by f.place), '{}') into keys, rooms
-            from unnest(found_keys, found_rooms) with ordinality as f (key, room, place)
+                   rooms || coalesce(array_agg(f.room order by f.place), '{}'),
+                   due_times || coalesce(array_agg(f.first_due order by f.place), '{}')
+            into keys, rooms, due_times
+            from unnest(found_keys, found_rooms, found_times) with ordinality as f (key, room, first_due, place)
             where exists (
                 select from (
                     select t.task_name, t.good_until from horsies.tasks t
                     where t.queue = queue_name and t.priority = at_priority and t.turn_key = f.key
-                      and t.status = 'PENDING' and not t.held and t.run_at <= clock
+                      and t.status = 'PENDING' and not t.held and t.run_at >= f.first_due and t.run_at <= clock
                     order by t.run_at, t.id limit most_read
                 ) as r
                 where r.task_name = any (known_names) and (r.good_until > clock) is not false);
@@ -87,12 +95,12 @@ begin
         into candidates, candidate_keys
         from (
             select k.key, k.place, r.id, row_number() over (partition by k.place order by r.run_at, r.id) as nth
-            from unnest(keys, rooms) with ordinality as k (key, room, place)
+            from unnest(keys, rooms, due_times) with ordinality as k (key, room, first_due, place)
             cross join lateral (
                 select few.id, few.run_at from (
                     select t.id, t.run_at, t.task_name, t.good_until from horsies.tasks t
                     where t.queue = queue_name and t.priority = at_priority and t.turn_key = k.key
-                      and t.status = 'PENDING' and not t.held and t.run_at <= clock
+                      and t.status = 'PENDING' and not t.held and t.run_at >= k.first_due and t.run_at <= clock
                     order by t.run_at, t.id limit most_read
                 ) as few
                 where few.task_name = any (known_names) and (few.good_until > clock) is not false

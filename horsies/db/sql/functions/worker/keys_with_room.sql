@@ -1,29 +1,30 @@
 -- Purpose: Walk over the next `most` keys with waiting tasks of a queue and priority, after a key, with one probe of
 -- the index for each. Returns them in their order with their room: how many tasks of the key may start, at most
 -- `most_room`. `free_at` is when a key that waits for tokens or for the end of a hold may start one; null: a finish
--- frees it. (`after_key`, `after_time`) is a position in the index; ('', '-infinity') is its beginning.
+-- frees it. `first_due` is the due time of the first task of the key. (`after_key`, `after_time`) is a position in the
+-- index; ('', '-infinity') is its beginning.
 -- Locks: none. The caller holds the lock of the queue.
 -- Called by: claim_in_turns.
 -- Granted to: nobody.
 create function horsies.keys_with_room(
     queue_name text, at_priority int, after_key text, after_time timestamptz, most int, most_room int,
     clock timestamptz, per_key int, token_us bigint, burst int, has_holds boolean
-) returns table (key text, room int, free_at timestamptz)
+) returns table (key text, room int, free_at timestamptz, first_due timestamptz)
 language plpgsql as $function$
 begin
     return query
     with recursive walked as (
-        (select t.turn_key, 1 as place from horsies.tasks t
+        (select t.turn_key, t.run_at, 1 as place from horsies.tasks t
          where t.queue = queue_name and t.priority = at_priority and t.status = 'PENDING' and not t.held
            and t.turn_key is not null and (t.turn_key, t.run_at) > (after_key, after_time)
          order by t.turn_key, t.run_at limit 1)
         union all
-        select following.turn_key, w.place + 1
+        select following.turn_key, following.run_at, w.place + 1
         from walked w cross join lateral (
-            select t.turn_key from horsies.tasks t
+            select t.turn_key, t.run_at from horsies.tasks t
             where t.queue = queue_name and t.priority = at_priority and t.status = 'PENDING' and not t.held
               and t.turn_key is not null and t.turn_key > w.turn_key
-            order by t.turn_key limit 1
+            order by t.turn_key, t.run_at limit 1
         ) as following
         where w.place < most
     )
@@ -32,7 +33,8 @@ begin
                 else least(most_room, per_key - claimed.number,
                            horsies.tokens_left(bucket.full_at, clock, token_us, burst)) end,
            coalesce(held.until, case when horsies.tokens_left(bucket.full_at, clock, token_us, burst) = 0
-                                     then horsies.tokens_due(bucket.full_at, token_us, burst) end)
+                                     then horsies.tokens_due(bucket.full_at, token_us, burst) end),
+           w.run_at
     from walked w
     left join lateral (
         select max(h.until) as until from horsies.holds h
