@@ -19,6 +19,7 @@ from horsies.db.errors import refuses_value
 from horsies.db.operations import CallFailedError
 from horsies.db.queries import declarations as declaration_queries
 from horsies.db.queries import worker as worker_queries
+from horsies.db.queries.flow import backfill_turns, declare_queues
 from horsies.db.queries.rows import ClaimedTask
 from horsies.db.queries.worker import Claim, ClaimMode, Fence, Outcome, Storage, Verdict
 from horsies.scheduler.rounds import Round, run_round
@@ -33,6 +34,7 @@ from horsies.worker.ipc import Job, Report
 from horsies.worker.liveness import worker_facts
 from horsies.worker.options import WorkerOptions
 from horsies.worker.served_app import make_executor, worker_settings
+from horsies.worker.turns import Turns
 from horsies.workflows.built_in_tasks import inner_tasks
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class InProcessWorker:
         self._facts = worker_facts(self._settings, WorkerOptions(), os.getpid())
         self._worker_id = uuid7()
         self._exchange_no = 0
+        self._turns = Turns()
         self._claimed_at = datetime.min.replace(tzinfo=UTC)
         self.executor = make_executor(app.config, registry, app.producer.runner)
         self.executor.report_commits(self._before_commit)
@@ -85,12 +88,17 @@ class InProcessWorker:
         return self._app_tasks == set(self._app.registry.names)
 
     def start(self) -> None:
-        """Register the worker and the declarations of the tasks."""
+        """Register the worker and what the app declares, and let tasks that were sent before take turns."""
         self._worker_id = uuid7()
         self._session.round_trip(
             [worker_queries.worker_start(self._worker_id, self._facts)],
             [declaration_queries.register_tasks(self._worker_id, self._settings.declarations)],
+            [declare_queues(self._settings.flow)],
         )
+        keyed = [queue.name for queue in self._settings.flow if queue.takes_turns]
+        is_complete = not keyed
+        while not is_complete:
+            is_complete = make_call(self._session, backfill_turns(keyed, _MAX_ROWS)) == 0
 
     def resume(self) -> None:
         """Register the worker again, and forget the target of the clock, if a rollback has removed them."""
@@ -187,18 +195,33 @@ class InProcessWorker:
         return job
 
     def _claimed(self, lease_s: float | None) -> ClaimedTask | None:
-        try:
-            found = self._claim_in(ClaimMode.TOGETHER, lease_s)
-        except CallFailedError as failure:
-            if not failure.sqlstate.startswith(_ROW_ERRORS):
-                raise
-            found = self._claim_in(ClaimMode.SINGLY, lease_s)
-        return found.tasks[0] if found.tasks else None
+        """Claim the next due task, with as many claims as are needed to see all keys."""
+        self._turns.continues_walk = False
+        while True:
+            try:
+                found = self._claim_in(ClaimMode.TOGETHER, lease_s)
+            except CallFailedError as failure:
+                if not failure.sqlstate.startswith(_ROW_ERRORS):
+                    raise
+                found = self._claim_in(ClaimMode.SINGLY, lease_s)
+            self._turns.continues_walk = self._turns.note(found)
+            if found.tasks:
+                return found.tasks[0]
+            if not self._turns.continues_walk:
+                return None
 
     def _claim_in(self, mode: ClaimMode, lease_s: float | None) -> Claim:
         queues, names = self._settings.queues, self._settings.task_names
         claim = worker_queries.claim(
-            self._worker_id, self._exchange_no, 1, queues, names, free=1, lease_s=lease_s, mode=mode
+            self._worker_id,
+            self._exchange_no,
+            1,
+            queues,
+            names,
+            free=1,
+            lease_s=lease_s,
+            mode=mode,
+            cursors=self._turns.cursors,
         )
         [[found, self._claimed_at]] = self._session.round_trip([claim, CLOCK_TIME])
         return found

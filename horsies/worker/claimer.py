@@ -11,11 +11,10 @@ in an exchange before they run.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from horsies.db.operations import Call, CallFailedError
@@ -34,6 +33,7 @@ from horsies.worker.exchange_state import (
 )
 from horsies.worker.ipc import Job
 from horsies.worker.options import WorkerOptions, suspend_clock
+from horsies.worker.turns import Turns
 
 _UNLIMITED = 1 << 30
 _RELEASE_AGAIN_S = 0.5
@@ -108,8 +108,7 @@ class Claimer:
         self._to_release: list[Fence] = []
         self._busy_releases: set[Fence] = set()
         self._due = DueTimer(self.announce_work)
-        self._cursors: bytes | None = None  # where the turns of keys go on, as the last claim has answered
-        self._walk_goes_on = False
+        self._turns = Turns()
         self.mode = ClaimMode.TOGETHER
 
     @property
@@ -138,12 +137,12 @@ class Claimer:
         A walk over keys that goes over several claims begins again, because it may have passed a key before that key
         had room.
         """
-        self._walk_goes_on = False
+        self._turns.continues_walk = False
         self._look_for_work()
 
     def _continue_walk(self) -> None:
         """Claim again after a claim that stopped at its bound."""
-        self._walk_goes_on = True
+        self._turns.continues_walk = True
         self._look_for_work()
 
     def _look_for_work(self) -> None:
@@ -239,7 +238,7 @@ class Claimer:
         claims: dict[ExchangeCall, Call[Claim]] = {}
         if batch.request.run:
             claims[ExchangeCall.CLAIM_TO_RUN] = worker_queries.claim(
-                *worker, batch.request.run, *names, free=free, mode=self.mode, cursors=self._next_cursors()
+                *worker, batch.request.run, *names, free=free, mode=self.mode, cursors=self._turns.cursors
             )
         if batch.request.prefetch:
             claims[ExchangeCall.CLAIM_TO_PREFETCH] = worker_queries.claim(
@@ -297,9 +296,7 @@ class Claimer:
         elif self._wake_generation == batch.wake_generation:
             self._work_hint = False
         for claim in claims:
-            if claim.cursors is not None:
-                self._cursors = claim.cursors
-            if claim.due_in == 0 and claim.cursors is not None:
+            if self._turns.note(claim):
                 self._continue_walk()
             elif claim.due_in is not None:
                 self._due.set(claim.due_in)
@@ -307,16 +304,6 @@ class Claimer:
             self._state.limits_active = True
         elif not any(claim.is_filled for claim in claims):  # a filled claim does not say whether limits are active
             self._state.limits_active = False
-
-    def _next_cursors(self) -> bytes | None:
-        """Return the cursors for the next claim. If the last claim has ended its walks, every walk begins again."""
-        if self._cursors is not None and not self._walk_goes_on:
-            positions: dict[str, dict[str, dict[str, Any]]] = json.loads(self._cursors)
-            for queue in positions.values():
-                for priority, position in queue.items():
-                    queue[priority] = {"after": position.get("after")}
-            return json.dumps(positions).encode()
-        return self._cursors
 
     def _start(self, batch: ExchangeBatch, jobs: list[Job]) -> None:
         """Give jobs to children; release the ones that find no place, because a child has died meanwhile.

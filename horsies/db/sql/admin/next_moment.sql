@@ -1,5 +1,6 @@
--- The next time after the clock at which a task of these names falls due or expires, or one of these schedules is due;
--- null if there is none until the given time. And whether there is none, and no task is due already.
+-- The next time after the clock at which a task of these names falls due or expires, a rate or a hold lets waiting
+-- tasks start, or one of these schedules is due; null: there is none until the given time. And whether there is none,
+-- and no task is due already.
 with clock as (select horsies.now() as at),
 next as (
     select min(moment.at) as at
@@ -12,6 +13,22 @@ next as (
         union all
         select s.next_run_at from horsies.schedules s
         where s.name = any (%(schedules)s) and not s.paused and s.next_run_at > clock.at
+        union all
+        select h.until from horsies.holds h
+        where h.until > clock.at and exists (
+            select from horsies.tasks t
+            where t.status = 'PENDING' and t.queue = h.queue and (h.scope = 'queue' or t.task_key = h.key))
+        union all
+        select horsies.tokens_due(b.full_at, rate.token_us, rate.burst)
+        from horsies.flow_settings(array(select q.name from horsies.queues q)) f
+        join horsies.buckets b on b.queue = f.name and b.full_at > clock.at
+        cross join lateral (
+            select case when b.scope = 'queue' then f.token_us else f.key_token_us end,
+                   case when b.scope = 'queue' then f.burst else f.key_burst end
+        ) as rate (token_us, burst)
+        where horsies.tokens_left(b.full_at, clock.at, rate.token_us, rate.burst) = 0 and exists (
+            select from horsies.tasks t
+            where t.status = 'PENDING' and t.queue = b.queue and (b.scope = 'queue' or t.task_key = b.key))
     ) as moment (at)
     where moment.at <= %(until)s
 )
