@@ -11,6 +11,7 @@ from horsies.monitoring.error_groups import (
     errors_async,
 )
 from horsies.monitoring.histograms import Histogram
+from horsies.monitoring.runs import Run, RunNode, run_nodes, run_nodes_async, runs, runs_async
 from horsies.monitoring.samples import Period, Sample, Throughput, throughput, throughput_async, total
 from horsies.monitoring.status import (
     QueueStatus,
@@ -32,6 +33,7 @@ from horsies.monitoring.status import (
     worker_status,
     worker_status_async,
 )
+from horsies.monitoring.tasks import all_tasks, all_tasks_async, live_tasks, live_tasks_async
 
 __all__ = [
     "Accuracy",
@@ -42,22 +44,32 @@ __all__ = [
     "Histogram",
     "Period",
     "QueueStatus",
+    "Run",
     "RunCount",
+    "RunNode",
     "Sample",
     "ScheduleStatus",
     "Throughput",
     "WaitingReason",
     "WorkerState",
+    "all_tasks",
+    "all_tasks_async",
     "backlog",
     "backlog_async",
     "error_counts",
     "error_counts_async",
     "errors",
     "errors_async",
+    "live_tasks",
+    "live_tasks_async",
     "queue_status",
     "queue_status_async",
     "run_counts",
     "run_counts_async",
+    "run_nodes",
+    "run_nodes_async",
+    "runs",
+    "runs_async",
     "schedule_status",
     "schedule_status_async",
     "throughput",

@@ -24,10 +24,10 @@ from horsies.db.queries.rows import (
     WorkerStats,
 )
 from horsies.monitoring.answers import RerunCandidate, RerunOutcome, RerunPreview, TaskPage
-from horsies.monitoring.asking import answered, refused, wrong_limit
-from horsies.monitoring.filters import TaskQuery, parse_filter
+from horsies.monitoring.asking import answered, wrong_limit
+from horsies.monitoring.filters import TaskQuery
 from horsies.monitoring.flow import FlowControl
-from horsies.plain import short_repr
+from horsies.monitoring.task_lists import search
 from horsies.producer.handle import (
     BrokerOperationError,
     BrokerResult,
@@ -66,7 +66,7 @@ class Broker(FlowControl):
     ) -> None:
         super().__init__(runner, who)
         self.codec_for = codec_for
-        self._args_for = args_for
+        self.args_for = args_for
         self._resolve_url = resolve_url
 
     def database_url(self, driver: str | None = None) -> str:
@@ -87,7 +87,7 @@ class Broker(FlowControl):
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """Return the handle of a task by its id; see `Horsies.handle`."""
-        return TaskHandle(task_id, self.runner, self.codec_for, args_for=self._args_for)
+        return TaskHandle(task_id, self.runner, self.codec_for, args_for=self.args_for)
 
     def get_task_info(self, task_id: str, **options: Unpack[InfoOptions]) -> BrokerResult[TaskInfo | None]:
         """Return the record of a task; see `TaskHandle.info`."""
@@ -157,22 +157,8 @@ class Broker(FlowControl):
             The page; or an error with MONITORING_QUERY_FAILED, whose message shows the place of a mistake in the
             filter.
         """
-        parsed = Ok(wanted) if isinstance(wanted, TaskQuery) else parse_filter(wanted)
-        if isinstance(parsed, Err):
-            return refused(f"invalid filter: {parsed.err_value}")
-        if (wrong := wrong_limit(limit, 0, LARGEST_NUMBER)) is not None:
-            return wrong
-        cursor = None if before is None else parse_id(before)
-        if before is not None and cursor is None:
-            return refused(f"before must be the id of a task, got {short_repr(before)}")
-        call = monitoring_queries.find_tasks(parsed.ok_value.document(), cursor, limit, with_args=include_args)
-        found = await self._query(call)
-
-        def page(answer: tuple[list[TaskInfoRow], UUID | None, bool]) -> TaskPage:
-            rows, next_before, is_cut = answer
-            return TaskPage(tuple(self._infos(rows)), None if next_before is None else str(next_before), is_cut)
-
-        return found.map(page)
+        found = search(self.args_for, wanted, before, limit, with_args=include_args)
+        return await self.runner.run_async(found)
 
     async def get_ended_codes(self) -> BrokerResult[list[str]]:
         """The error codes of the latest 100,000 ended tasks, each once, in alphabetical order."""
@@ -378,7 +364,7 @@ class Broker(FlowControl):
         return await self._clean(lambda: monitoring_queries.return_stale_to_queue(threshold_s, _MOST, who=self.who))
 
     def _infos(self, rows: list[TaskInfoRow]) -> list[TaskInfo]:
-        return [task_info(row, None, None, with_reason=False, args_for=self._args_for) for row in rows]
+        return [task_info(row, None, None, with_reason=False, args_for=self.args_for) for row in rows]
 
     async def _query[R](self, call: Call[R]) -> BrokerResult[R]:
         return await self.runner.run_async(answered(call))
