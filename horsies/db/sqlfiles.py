@@ -70,7 +70,7 @@ def numbered(sql: str, schema: str) -> bytes:
 
 
 def channel(kind: str, schema: str) -> str:
-    """Return the name of the notification channel ``wake``, ``done`` or ``cancel`` of a schema."""
+    """Return the name of the notification channel ``wake``, ``done``, ``cancel`` or ``ping`` of a schema."""
     return f"{qualifier(schema)}.{kind}"
 
 

@@ -27,6 +27,7 @@ from horsies.monitoring.answers import RerunCandidate, RerunOutcome, RerunPrevie
 from horsies.monitoring.asking import answered, wrong_limit
 from horsies.monitoring.filters import TaskQuery
 from horsies.monitoring.flow import FlowControl
+from horsies.monitoring.pings import ping_workers
 from horsies.monitoring.task_lists import search
 from horsies.producer.handle import (
     BrokerOperationError,
@@ -258,6 +259,29 @@ class Broker(FlowControl):
     async def get_worker_stats(self) -> BrokerResult[list[WorkerStats]]:
         """Return all registered workers with the number of tasks that each has claimed and runs, oldest first."""
         return await self._query(monitoring_queries.worker_stats())
+
+    def ping_workers(self, min_responses: int = 1, timeout_ms: int = 3000) -> BrokerResult[list[WorkerStats]]:
+        """Ask all workers for a heartbeat, and block until enough of them have answered.
+
+        Workers answer within about a second, because each sends one such heartbeat a second at most. A worker that
+        cannot listen for notifications, behind a pooler in transaction mode or of an older version, answers with its
+        next regular heartbeat.
+
+        Args:
+            min_responses: The call returns as soon as this number of workers has answered.
+            timeout_ms: It returns after this time even if fewer have answered.
+
+        Returns:
+            The workers that have answered, perhaps fewer than ``min_responses``; or an error with
+            MONITORING_QUERY_FAILED.
+        """
+        return self.runner.run(ping_workers(min_responses, timeout_ms))
+
+    async def ping_workers_async(
+        self, min_responses: int = 1, timeout_ms: int = 3000
+    ) -> BrokerResult[list[WorkerStats]]:
+        """Like `ping_workers`, for asyncio."""
+        return await self.runner.run_async(ping_workers(min_responses, timeout_ms))
 
     async def ping(self) -> BrokerResult[float]:
         """Return the response time of the database in milliseconds, including opening a connection if needed."""

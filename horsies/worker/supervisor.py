@@ -20,6 +20,7 @@ import signal
 import time
 import uuid
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -62,6 +63,7 @@ _SETTLE_AFTER_FORCED_STOP_S = 10.0
 _LANES = 2
 _REPEAT_HEARTBEAT_S = 1.0
 _HEARTBEAT_LIMIT_S = 4.0
+_ANSWER_EVERY_S = 1.0
 
 
 class Supervisor:
@@ -104,6 +106,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._force_stop = asyncio.Event()
         self._clock_skew_s: float | None = None
+        self._heartbeat_requested = asyncio.Event()
         self._heartbeats = HeartbeatRecord(self._heartbeat_interval_s + _HEARTBEAT_LIMIT_S)
         self._metrics = metrics
 
@@ -220,10 +223,10 @@ class Supervisor:
         return [*services, self._listen()] if self._database.can_listen else services
 
     async def _listen(self) -> None:
-        """Listen for notices: look for work at every wake-up notice, and stop tasks that were cancelled."""
+        """Listen for notices: look for work, stop tasks that were cancelled, and answer pings with a heartbeat."""
         backoff = Backoff(self._settings.resilience)
-        cancel = channel("cancel", self._database.schema)
-        statements = [listen(channel("wake", self._database.schema)), listen(cancel)]
+        wake, cancel, ping = (channel(kind, self._database.schema) for kind in ("wake", "cancel", "ping"))
+        statements = [listen(wake), listen(cancel), listen(ping)]
         while True:
             try:
                 async with await self._database.connect_async(to_listen=True) as connection:
@@ -233,8 +236,10 @@ class Supervisor:
                     self._exchange.wake()
                     while True:
                         async for notice in connection.notifies(timeout=_PING_EVERY_S):
-                            if notice.channel != cancel:
+                            if notice.channel == wake:
                                 self._exchange.wake()
+                            elif notice.channel == ping:
+                                self._heartbeat_requested.set()
                             elif _TASK_ID.fullmatch(notice.payload):
                                 self._exchange.on_cancel_notice(uuid.UUID(hex=notice.payload))
                         await connection.ping()  # otherwise a dead connection would look like a silent one
@@ -284,7 +289,16 @@ class Supervisor:
                 if failing_since is not None:
                     event("heartbeat.restored", after_s=round(suspend_clock() - failing_since, 3))
                     failing_since = None
-                await asyncio.sleep(self._heartbeat_interval_s)
+                await self._wait_for_next_heartbeat()
+
+    async def _wait_for_next_heartbeat(self) -> None:
+        """Wait for the interval. A ping ends it, but not in its first second, because anybody can send pings."""
+        shortest = min(_ANSWER_EVERY_S, self._heartbeat_interval_s)
+        await asyncio.sleep(shortest)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._heartbeat_interval_s - shortest):
+                await self._heartbeat_requested.wait()
+        self._heartbeat_requested.clear()  # before the heartbeat is sent: a ping that arrives meanwhile gets another
 
     async def _send_heartbeat(self) -> None:
         sent_at = suspend_clock()

@@ -30,6 +30,7 @@ NOT_RUN = {
     "horsies db revoke": "needs roles of the server: tests/e2e/test_grants_cli.py",
     "horsies keys pause": "needs a keyed queue: tests/e2e/test_keys_cli.py",
     "curl http://127.0.0.1:9464": "needs a worker with this very port: tests/e2e/test_metrics.py",
+    "horsies workers instance:app --ping": "needs several workers: tests/e2e/test_ping_workers.py",
     "horsies metrics instance:app --port": "runs until it is stopped: tests/e2e/test_metrics_command.py",
     "pip install": "needs a package registry",
     "pip wheel": "needs a package registry; tests/e2e/test_wheel.py builds a wheel without one",

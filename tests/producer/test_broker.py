@@ -107,6 +107,20 @@ def test_ping(get: Await, broker: Broker) -> None:
     assert get(broker.ping()).unwrap() > 0
 
 
+def test_a_ping_that_no_worker_answers(get: Await, broker: Broker, hand: Hand) -> None:
+    hand.worker.heartbeat(0)
+    assert broker.ping_workers(timeout_ms=0).unwrap() == []
+    assert get(broker.ping_workers_async(2, timeout_ms=150)).unwrap() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [({"min_responses": 0}, "min_responses"), ({"timeout_ms": 0.5}, "timeout_ms")]
+)
+def test_a_ping_with_wrong_arguments(get: Await, broker: Broker, options: dict[str, Any], named: str) -> None:
+    for answer in (broker.ping_workers(**options), get(broker.ping_workers_async(**options))):
+        assert answer.err_value.message.startswith(f"{named} must be a whole number of at least ")
+
+
 def test_an_unreachable_database(get: Await, new_shop: NewShop) -> None:
     broker = new_shop(broker=PostgresConfig(database_url="postgresql://me@127.0.0.1:1/jobs")).app.get_broker()
     watching = (broker.get_stale_tasks, broker.get_expired_tasks, broker.get_worker_stats, broker.ping)

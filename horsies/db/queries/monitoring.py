@@ -157,6 +157,11 @@ def worker_stats() -> Call[list[WorkerStats]]:
     return Call("select * from horsies.worker_stats()", (), many(_worker))
 
 
+def request_heartbeats() -> Call[datetime]:
+    """Ask all workers for a heartbeat now; returns the time of the server, before all answers."""
+    return Call("select horsies.request_heartbeats()", (), scalar)
+
+
 def reap_stale(stale_after_s: float, limit: int, *, who: str | None = None) -> Call[int]:
     """Declare workers without a recent heartbeat dead, and reap their tasks; returns the number of running ones."""
     return Call("select horsies.reap_stale(%s::float8, %s, %s)", (stale_after_s, limit, who), scalar, hint=announce())

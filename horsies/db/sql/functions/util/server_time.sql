@@ -2,7 +2,8 @@
 -- users move only `now`, so that a moved clock does not make living workers look dead.
 -- Locks: none.
 -- Called by: forget_workers, heartbeat, keep_worker_versions, queue_stats, queue_status, reap, reap_stale, renew,
--- return_stale_to_queue, schedule_lead, stale_tasks, take, waiting_reasons, why, worker_start, worker_stats.
+-- request_heartbeats, return_stale_to_queue, schedule_lead, stale_tasks, take, waiting_reasons, why, worker_start,
+-- worker_stats.
 -- Granted to: nobody.
 create function horsies.server_time() returns timestamptz
 language sql volatile as $function$
