@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import horsies
+from horsies import testing
 
 ROOT = Path(__file__).parents[2]
 BUILT_SITE = "HORSIES_TEST_SITE"
@@ -154,8 +155,9 @@ def test_the_search_finds_settings_commands_and_names(site: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_the_reference_documents_every_public_name(site: Path) -> None:
-    headings = re.findall(r'id="horsies\.(\w+)"', (site / "api" / "index.html").read_text())
-    assert sorted(headings) == sorted(horsies.__all__)
+    page = (site / "api" / "index.html").read_text()
+    assert sorted(re.findall(r'id="horsies\.(\w+)"', page)) == sorted(horsies.__all__)
+    assert sorted(re.findall(r'id="horsies\.testing\.(\w+)"', page)) == sorted(testing.__all__)
 
 
 @pytest.mark.timeout(300)
