@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.chaos.key_runs import KEY_BUILDS, KEY_SECONDS, KeySetting, key_faults, keyed, try_key_build
 from tests.chaos.report import report
 from tests.chaos.runs import (
     BROKEN_BUILDS,
@@ -25,7 +26,7 @@ from tests.chaos.runs import (
     try_broken_build,
 )
 
-PARTS = ("mixed", "disk", "fail-over", "broken")
+PARTS = ("mixed", "disk", "fail-over", "keys", "broken")
 
 
 def main() -> int:
@@ -51,6 +52,8 @@ def main() -> int:
         if part == "broken":
             chosen = [each for each in BROKEN_BUILDS if args.only in {None, each.patch}]
             broken += [_print_summary(try_broken_build(folder / each.patch, each, seed)) for each in chosen]
+            limits = [each for each in KEY_BUILDS if args.only in {None, each.patch}]
+            broken += [_print_summary(try_key_build(folder / each.patch, each, seed)) for each in limits]
         else:
             runs.append(_print_summary(_run(part, folder / part, seed, args.scale, args.runs)))
     text = report(runs, broken, args.scale, time.monotonic() - begin)
@@ -68,6 +71,8 @@ def _run(part: str, folder: Path, seed: str, scale: float, runs: int | None) -> 
     if part == "mixed":
         started = runs_of(scale) if runs is None else runs
         return mixed(folder, Setting(seed, scaled(scale), FULL_SECONDS * scale, runs=started))
+    if part == "keys":
+        return keyed(folder, KeySetting(seed, key_faults(scale), KEY_SECONDS * scale))
     if part == "disk":
         return full_disk(folder, Setting(seed, {"disk filled up": max(1, round(FILLED_DISKS * scale))}, 5.0))
     return failing_over(folder, Setting(seed, {"fail-over": max(1, round(FAIL_OVERS * scale))}, 5.0))

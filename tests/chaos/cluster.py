@@ -143,13 +143,24 @@ class Cluster:
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self._url = ""
+        self._app = "chaos_tasks:app"
 
     def open(self, url: str, observer_url: str, places: Sequence[Place]) -> None:
         """Start the workers. Producers use ``url``; the harness itself uses ``observer_url``."""
         self._url = url
         self.observer_url = observer_url
-        self.places = list(places)
         self._run_producer("burst", "1")  # creates the schema
+        self._start_workers(places)
+
+    def migrate_and_open(self, url: str, places: Sequence[Place], app: str) -> None:
+        """Start workers of another app, without a task of `chaos_tasks`."""
+        self._url = self.observer_url = url
+        self._app = app
+        assert self._start([str(HORSIES), "db", "migrate", app]).wait(120) == 0
+        self._start_workers(places)
+
+    def _start_workers(self, places: Sequence[Place]) -> None:
+        self.places = list(places)
         with self.connect() as session:
             session.execute(_EFFECTS_TABLE)
         for work in (*(lambda place=place: self._keep(place) for place in places), self._hold_producers_back):
@@ -357,9 +368,7 @@ class Cluster:
                 with place.lock:
                     if place.worker is not None:
                         place.ended.append(place.worker)
-                    place.worker = WorkerProcess(
-                        ["worker", "chaos_tasks:app", "--processes=2"], self.folder, env, HORSIES
-                    )
+                    place.worker = WorkerProcess(["worker", self._app, "--processes=2"], self.folder, env, HORSIES)
 
     def _hold_producers_back(self) -> None:
         """Let producers pause while too many tasks are waiting."""

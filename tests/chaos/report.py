@@ -91,7 +91,13 @@ database (`tests/support/workflow_oracle.py`):
   crash does not change an outcome. Only the task that builds a sub-workflow has no retry policy and may fail its node with
   WORKER_CRASHED.
 
-To show that the checkers detect violations, ten *broken builds* run as well. Each is horsies with one protection
+In the run of keys, eight workers run tasks of 200 keys in three queues with limits of 1 to 3 tasks per key, with rates of
+queues and of keys, and some tasks answer `RateLimited`, while workers, children and connections are killed. Triggers write
+each start, each end and each hold to tables that horsies does not know. A third checker (`tests/chaos/key_checker.py`)
+compares them with limits, token buckets and holds: no key has more tasks in flight than its limit at any instant, no
+window has more starts than a bucket allows, and nothing of a key starts while it is held.
+
+To show that the checkers detect violations, thirteen *broken builds* run as well. Each is horsies with one protection
 removed, and the checkers must report it.
 
 ## What is not tested

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.key_runs import KEY_BUILDS
 from tests.chaos.runs import BROKEN, BROKEN_BUILDS, broken_package
 
 
-@pytest.mark.parametrize("patch", [each.patch for each in BROKEN_BUILDS])
+@pytest.mark.parametrize("patch", [each.patch for each in (*BROKEN_BUILDS, *KEY_BUILDS)])
 def test_each_patch_still_applies(tmp_path: Path, patch: str) -> None:
     package = broken_package(patch, tmp_path)
     originals = Path(__file__).parents[2]
@@ -16,4 +17,4 @@ def test_each_patch_still_applies(tmp_path: Path, patch: str) -> None:
 
 
 def test_no_patch_is_forgotten() -> None:
-    assert {path.stem for path in BROKEN.glob("*.patch")} == {each.patch for each in BROKEN_BUILDS}
+    assert {path.stem for path in BROKEN.glob("*.patch")} == {each.patch for each in (*BROKEN_BUILDS, *KEY_BUILDS)}

@@ -4,13 +4,16 @@ import random
 from functools import partial
 
 from horsies.db.queries.worker import Fence
-from tests.support.factories import DrivenWorker, done
+from horsies.postponement import PostponeScope
+from tests.support.factories import DrivenWorker, done, postponed
 from tests.support.flow import declare_queue, rate, send_keys
 from tests.support.sessions import InBackground, NewSession, Session, scalar
 
 WORKERS, TASKS, PER_KEY = 4, 320, 2
 LIMIT, BURST = 400, 20
 KEYS = [None, "a", "b", "c", "d", "e"]
+QUEUES = ["default", "other"]
+SCOPES = [*PostponeScope]
 
 _BUSIEST = """
     select coalesce(max(busy.number), 0) from (
@@ -52,6 +55,29 @@ def work(session: Session, seed: int) -> None:
             worker.finish(*(done(fence) for fence in ending))
 
 
+def answer_at_random(session: Session, seed: int) -> int:
+    """Claim from both queues, and postpone or end the tasks in random order until none is left; return the answers."""
+    chance = random.Random(seed)  # noqa: S311 - only for tests
+    worker = DrivenWorker(session, queues=chance.sample(QUEUES, len(QUEUES)))
+    session.execute("set deadlock_timeout = '20ms'")
+    answers = 0
+    while scalar(session, "select exists (select from horsies.tasks)"):
+        held = worker.claim(chance.randint(1, 12))
+        chance.shuffle(held)
+        outcomes = [
+            postponed(fence, chance.uniform(0.001, 0.02), chance.choice(SCOPES))
+            if chance.random() < 0.5
+            else done(fence)
+            for fence in held
+        ]
+        answers += sum(each.postponed is not None for each in outcomes)
+        while outcomes:
+            verdicts = worker.finish(*outcomes)
+            assert set(verdicts) <= {"accepted", "busy"}
+            outcomes = [each for each, verdict in zip(outcomes, verdicts, strict=True) if verdict == "busy"]
+    return answers
+
+
 def race(new_session: NewSession, in_background: InBackground, db: Session) -> int:
     """Let all workers work, and return the largest number of tasks of one key that were ever seen in flight."""
     running = [in_background(partial(work, new_session(), number)) for number in range(WORKERS)]
@@ -83,3 +109,15 @@ def test_no_window_has_more_starts_than_the_rate_allows(
     assert scalar(db, _TOO_MANY, BURST, LIMIT) == 0
     taken = scalar(db, "select extract(epoch from max(started_at) - min(started_at)) from horsies.history")
     assert float(taken) >= (TASKS - BURST) / LIMIT
+
+
+def test_answers_and_claims_over_many_keys_in_any_order_do_not_deadlock(
+    db: Session, new_session: NewSession, in_background: InBackground
+) -> None:
+    for queue in QUEUES:
+        declare_queue(db, queue, per_key=PER_KEY, rate_per_key=rate(10_000, 1, burst=1000))
+        send_keys(db, [f"k{number % 40}" for number in range(TASKS // 2)], queue=queue)
+    running = [in_background(partial(answer_at_random, new_session(), number)) for number in range(WORKERS)]
+    assert sum(each.result() for each in running) > TASKS // 4
+    assert scalar(db, "select count(*) from horsies.history where status = 'COMPLETED' and attempt = 1") == TASKS
+    assert scalar(db, "select deadlocks from pg_stat_database where datname = current_database()") == 0
