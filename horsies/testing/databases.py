@@ -69,7 +69,7 @@ def end_run() -> None:
     """Remove what the run has created, after all its processes have ended."""
     home = Path(os.environ.pop(RUN_VARIABLE))
     if url := os.environ.get(URL_VARIABLE):
-        with psycopg.connect(url, autocommit=True) as session:
+        with _connect(url) as session:
             left = session.execute(admin("databases_of_run").encode(), (_name(home),))
             for (name,) in left.fetchall():
                 _end_sessions(session, name)
@@ -112,6 +112,13 @@ def _name(home: Path) -> str:
     return home.name.replace("-", "_")
 
 
+def _connect(url: str) -> psycopg.Connection[Any]:
+    """Open a session without the limits of time that a server may set."""
+    session = psycopg.connect(url, autocommit=True, application_name="horsies-testing", client_encoding="utf8")
+    session.execute(admin("lift_limits").encode())
+    return session
+
+
 def _end_sessions(session: psycopg.Connection[Any], name: str) -> None:
     session.execute(admin("end_sessions").encode(), (name,))
 
@@ -135,7 +142,7 @@ class _Background:
     """A connection over which statements run one after the other, while this process does something else."""
 
     def __init__(self, url: str) -> None:
-        self._connection = psycopg.connect(url, autocommit=True, application_name="horsies-testing")
+        self._connection = _connect(url)
         self._waiting: deque[bytes] = deque()
         self._is_busy = False
 
@@ -280,7 +287,7 @@ class TestDatabases:
         return name
 
     def _prepare(self, url: str) -> None:
-        with psycopg.connect(url, autocommit=True) as session:
+        with _connect(url) as session:
             prepare_schema(session, DEFAULT_SCHEMA)
         if self._setup is not None:
             module, _, function = self._setup.partition(":")

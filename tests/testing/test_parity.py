@@ -39,7 +39,7 @@ def rows(session: psycopg.Connection[Any]) -> dict[str, list[Any]]:
 
 
 def prepared(url: str) -> psycopg.Connection[Any]:
-    session = psycopg.connect(url, autocommit=True)
+    session = psycopg.connect(url, autocommit=True, client_encoding="utf8")
     session.execute(_NO_IDLE_LIMIT)
     session.execute("create table written (number int)")
     return session
