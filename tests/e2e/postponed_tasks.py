@@ -17,13 +17,21 @@ from horsies import (
     Snooze,
     TaskError,
     TaskResult,
+    WorkerResilienceConfig,
     WorkflowDefinition,
     WorkflowSpec,
     current_task,
 )
 
 URL, SCHEMA = os.environ.get("HORSIES_DATABASE_URL"), os.environ.get("HORSIES_TEST_SCHEMA", "horsies")
-app = Horsies(AppConfig(broker=PostgresConfig(database_url=URL, schema=SCHEMA), exception_mapper={Exception: "OTHER"}))
+app = Horsies(
+    AppConfig(
+        broker=PostgresConfig(database_url=URL, schema=SCHEMA),
+        exception_mapper={Exception: "OTHER"},
+        # A test delays replies, and needs a worker that sends nothing in that moment.
+        resilience=WorkerResilienceConfig(notify_poll_interval_ms=60_000),
+    )
+)
 AFTER_CRASH = RetryPolicy.fixed([0.1], auto_retry_for=[OperationalErrorCode.WORKER_CRASHED])
 
 type Seen = TaskResult[int, TaskError]

@@ -7,15 +7,10 @@ import pytest
 from horsies import OutcomeCode
 from tests.support.environment import URL_VARIABLE, Environment
 from tests.support.proxy import Proxy
-from tests.support.sessions import scalar
+from tests.support.sessions import works_over_tcp
 from tests.support.waiting import wait_until
 
 QUICK = 300
-BUSY = """
-    select count(*) from pg_stat_activity
-    where datname = current_database() and client_addr is not null and pid <> pg_backend_pid()
-      and (state <> 'idle' or state_change > clock_timestamp() - interval '200 ms')
-"""
 
 
 def is_alive(pid: int) -> bool:
@@ -67,7 +62,7 @@ def test_a_notice_that_overtakes_the_reply_to_the_claim_ends_the_task(
         **{URL_VARIABLE: proxy.url(tcp_database_url), "TEST_SESSION_URL": tcp_database_url}, TEST_POLL_MS="60000"
     )
     assert environment.send("ok", "before").get(timeout_ms=10_000).is_ok()
-    wait_until(lambda: not scalar(environment.session, BUSY), 20, "a worker that waits")
+    wait_until(lambda: not works_over_tcp(environment.session), 20, "a worker that waits")
     proxy.stall("to client")
     doomed = environment.send("sleep", "doomed", 60.0)
     wait_until(lambda: environment.live_tasks("RUNNING") == 1, 20, "the claim, whose reply is on its way")

@@ -11,7 +11,7 @@ from horsies import OutcomeCode, SubWorkflowNode, TaskHandle, TaskInfo
 from tests.conftest import StartWorker
 from tests.support.environment import URL_VARIABLE, load_tasks
 from tests.support.proxy import Proxy
-from tests.support.sessions import Session, open_session, scalar
+from tests.support.sessions import Session, open_session, scalar, works_over_tcp
 from tests.support.waiting import wait_until
 
 TASKS = Path(__file__).with_name("postponed_tasks.py")
@@ -102,6 +102,7 @@ def test_a_lost_reply_repeats_nothing(
     worker = start_worker(APP, env={URL_VARIABLE: proxy.url(tcp_database_url)})
     handle = tasks.waits.send("lost").unwrap()
     wait_until(lambda: Path("starts").exists(), 20, "the start")
+    wait_until(lambda: not works_over_tcp(session), 20, "a worker that waits")
     proxy.stall("to client")
     Path("lost.go").touch()
     wait_until(

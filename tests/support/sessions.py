@@ -147,3 +147,19 @@ class NotificationListener:
             payloads.append(notice.payload)
         message = f"not even our own notice came: {payloads}"
         raise AssertionError(message)
+
+
+_WORKS_OVER_TCP = """
+    select count(*) from pg_stat_activity
+    where datname = current_database() and client_addr is not null and pid <> pg_backend_pid()
+      and (state <> 'idle' or state_change > clock_timestamp() - interval '200 ms')
+"""
+
+
+def works_over_tcp(session: Session) -> bool:
+    """Whether a statement that came over TCP runs, or has ended in the last 200 ms.
+
+    Wait for the opposite before a proxy delays replies: if the reply of an exchange is under way then, the worker waits
+    for it and sends nothing else over that connection.
+    """
+    return bool(scalar(session, _WORKS_OVER_TCP))
