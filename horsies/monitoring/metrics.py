@@ -31,7 +31,7 @@ QUEUE_OLDEST_DUE = Metric(
     ("queue",),
 )
 QUEUE_CAP = Metric("horsies_queue_cap", Type.GAUGE, "The cap of a queue; missing: it has none.", ("queue",))
-QUEUE_IN_HAND = Metric(
+QUEUE_CLAIMED = Metric(
     "horsies_queue_in_hand", Type.GAUGE, "Claimed and running tasks, which count against the cap.", ("queue",)
 )
 QUEUE_PAUSED = Metric("horsies_queue_paused", Type.GAUGE, "1: the queue is paused; 0: it is not.", ("queue",))
@@ -51,7 +51,7 @@ CLUSTER_METRICS: Final = (
     QUEUE_TASKS,
     QUEUE_OLDEST_DUE,
     QUEUE_CAP,
-    QUEUE_IN_HAND,
+    QUEUE_CLAIMED,
     QUEUE_PAUSED,
     WAITING_TASKS,
     UNCLAIMABLE_TASKS,
@@ -122,13 +122,13 @@ def _of_queues(queues: Iterable[QueueStatus]) -> Reading:
     tasks: _Gauge = {}
     oldest: _Gauge = {}
     caps: _Gauge = {}
-    in_hand: _Gauge = {}
+    against_cap: _Gauge = {}
     paused: _Gauge = {}
     for queue in found:
         label = label_of[queue.queue_name]
         for state, number in _states(queue).items():
             _put(tasks, (label, state), number, _sum)
-        _put(in_hand, (label,), queue.in_flight, _sum)
+        _put(against_cap, (label,), queue.in_flight, _sum)
         if queue.oldest_due is not None:
             _put(oldest, (label,), queue.oldest_due.total_seconds(), max)
         elif not queue.waiting.number:
@@ -141,7 +141,7 @@ def _of_queues(queues: Iterable[QueueStatus]) -> Reading:
         (QUEUE_TASKS, tasks),
         (QUEUE_OLDEST_DUE, oldest),
         (QUEUE_CAP, caps),
-        (QUEUE_IN_HAND, in_hand),
+        (QUEUE_CLAIMED, against_cap),
         (QUEUE_PAUSED, paused),
     ]
 
