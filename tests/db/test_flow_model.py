@@ -277,13 +277,18 @@ class FlowMachine(RuleBasedStateMachine):
         elif what == "rate":
             queue = self.model.queues[data.draw(QUEUES)]
             self.limit(queue.name, rate=rate)
-            queue.rate = rate or (DECLARED[1] if queue.keyed else None)
+            new = rate or (DECLARED[1] if queue.keyed else None)
+            queue.buckets[None].change_rate(queue.rate, new, self.model.now)
+            queue.rate = new
             queue.buckets[None].starts.clear()
         else:
             self.limit("keyed", rate_per_key=rate)
-            self.keyed.rate_per_key = rate or DECLARED[2]
-            for bucket in self.keyed.buckets.values():
-                bucket.starts.clear()
+            new = rate or DECLARED[2]
+            for key, bucket in self.keyed.buckets.items():
+                if key is not None:
+                    bucket.change_rate(self.keyed.rate_per_key, new, self.model.now)
+                    bucket.starts.clear()
+            self.keyed.rate_per_key = new
 
     def limit(self, queue: str, **limits: Any) -> None:
         every = {"per_key": UNSET, "rate": UNSET, "rate_per_key": UNSET} | limits

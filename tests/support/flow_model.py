@@ -34,6 +34,15 @@ class Bucket:
         """Return when an empty bucket has a token again."""
         return self.full_at - (rate.depth - 1) * token_s(rate)
 
+    def change_rate(self, old: RateLimit | None, new: RateLimit | None, now: Fraction) -> None:
+        """Keep the whole tokens when the rate changes. Without a rate, before or now, the bucket is full."""
+        if old == new:
+            return
+        if old is None or new is None or self.full_at <= now:
+            self.full_at = now
+        else:
+            self.full_at = now + max(0, new.depth - self.tokens(old, now)) * token_s(new)
+
     def take(self, rate: RateLimit | None, now: Fraction) -> None:
         """Take a token for a start."""
         if rate is None:

@@ -1,8 +1,8 @@
 -- Purpose: Store what an app declares about keys and rates of its queues: the declaration of the worker that started
 -- last applies. The arrays have one element for each queue; rates are JSON texts like those in `queues`. A queue for
 -- which nothing is declared gets no row. Workers are woken if a declaration has changed.
--- Locks: new rows of `locks` first, because others lock these before the queues; then the rows of the queues. Both in
--- the order of their names.
+-- Locks: new rows of `locks` first, because others lock these before the queues, and the locks of the queues whose
+-- rates change; then the rows of the queues. All in the order of their names. Then rows of buckets.
 -- Called by: queries/flow.py.
 -- Granted to: worker.
 create function horsies.declare_queues(
@@ -13,11 +13,17 @@ language plpgsql as $function$
 declare
     given record;
     before text;
+    old record;
 begin
     insert into horsies.locks (name)
     select 'queue ' || d.name from unnest(names, takes_turns, rates) as d (name, takes_turns, rate)
     where d.takes_turns or d.rate is not null order by d.name
     on conflict do nothing;
+    perform horsies.lock_limits(array_agg('queue ' || d.name), true)
+    from unnest(names, rates, rates_per_key) as d (name, rate, rate_per_key)
+    join horsies.queues q on q.name = d.name
+    where (q.declared_rate::text, q.declared_rate_per_key::text) is distinct from (d.rate, d.rate_per_key)
+    having count(*) > 0;
     for given in
         select d.* from unnest(names, takes_turns, per_keys, rates, rates_per_key)
             as d (name, takes_turns, per_key, rate, rate_per_key)
@@ -28,11 +34,13 @@ begin
         if given.takes_turns or given.rate is not null then
             insert into horsies.queues (name) values (given.name) on conflict do nothing;
         end if;
+        select f.* into old from horsies.flow_settings(array[given.name]) f;
         update horsies.queues q
         set turns = case when given.takes_turns then 'on' when q.turns = 'on' then 'ending' else q.turns end,
             declared_per_key = given.per_key, declared_rate = given.rate::json,
             declared_rate_per_key = given.rate_per_key::json
         where q.name = given.name;
+        perform horsies.keep_tokens(given.name, old.token_us, old.burst, old.key_token_us, old.key_burst);
         perform horsies.forget_queue(given.name);
         perform horsies.announce_wake() where before is distinct from (
             select (q.turns, q.declared_per_key, q.declared_rate::text, q.declared_rate_per_key::text)::text

@@ -2,7 +2,8 @@
 -- full), `token_us` the microseconds per token, and `burst` the tokens of a full bucket. The result is null without a
 -- rate.
 -- Locks: none. The caller holds the lock of the queue.
--- Called by: blocked_keys, claim_from_queue, claim_in_turns, keys_with_room, waiting_reasons, why_regulated.
+-- Called by: blocked_keys, claim_from_queue, claim_in_turns, keep_tokens, keys_with_room, waiting_reasons,
+-- why_regulated.
 -- Granted to: nobody.
 create function horsies.tokens_left(full_at timestamptz, clock timestamptz, token_us bigint, burst int) returns int
 language sql stable as $function$
