@@ -29,7 +29,7 @@ def errors(  # noqa: PLR0913 - one parameter an option
     limit: Annotated[int, _LIMIT] = 20,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """List the most frequent errors: failed attempts by task, error code, place in your code and message.
+    """List the most frequent errors: by task, error code, place in your code and message.
 
     Each attempt that failed counts, whether its task was retried or not. Numbers and ids in messages are replaced by #.
     EXAMPLE ID is the task that failed last. A minute is counted when it has ended.

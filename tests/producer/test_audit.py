@@ -15,7 +15,7 @@ from tests.producer.shop import Do, Hand, Shop
 from tests.support.factories import define, prefetch
 from tests.support.sessions import Session, freeze_clock, move_clock
 
-READS = re.compile(r"(get|list|search|preview)_\w+|database_url|handle|ping|who|runner|why")
+READS = re.compile(r"(get|list|search|preview)_\w+|database_url|handle|ping(_workers)?|who|runner|why")
 """The names of methods that change nothing. `handle` makes the object with which applications cancel."""
 
 type Action = Callable[["Setup"], Awaitable[object]]
