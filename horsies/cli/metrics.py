@@ -25,9 +25,10 @@ def metrics(  # noqa: PLR0913 - one parameter an option
     loglevel: OfLogLevel = LogLevel.INFO,
     log_format: OfLogFormat = "text",
 ) -> None:
-    """Serve metrics of queues, workers, runs and schedules over HTTP for Prometheus, at /metrics.
+    """Serve or print metrics of queues, workers, runs and schedules for Prometheus.
 
-    One such process is enough for a cluster. It asks the database at most every 10 seconds, whoever scrapes.
+    They are served over HTTP at /metrics. One such process is enough for a cluster. It asks the database at most every
+    10 seconds, however many clients ask.
 
     Example: horsies metrics instance:app --once
     """
