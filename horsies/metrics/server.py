@@ -115,16 +115,17 @@ class MetricsServer:
             oldest.cancel()
         self._open[this] = None
         try:
-            with suppress(OSError):  # the client has gone, or is too slow
-                async with asyncio.timeout(_EXCHANGE_WITHIN_S):
-                    await self._exchange(reader, writer)
-        except asyncio.CancelledError:
-            writer.transport.abort()
+            async with asyncio.timeout(_EXCHANGE_WITHIN_S):
+                await self._exchange(reader, writer)
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, asyncio.CancelledError):
+            pass  # the client has gone or is too slow, or its connection is closed in favour of a newer one
         except Exception as error:  # noqa: BLE001 - a fault here must not end the worker
             event("metrics.failed", level=logging.ERROR, reason=repr(error))
         finally:
             self._open.pop(this, None)
-            writer.close()
+            writer.transport.abort()  # a client that does not read would keep its socket and its answer for ever
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES)

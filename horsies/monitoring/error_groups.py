@@ -48,7 +48,7 @@ class ErrorGroup:
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroups:
-    """The error groups of a time.
+    """The error groups of a period.
 
     Attributes:
         groups: The groups, those with the most failures first.

@@ -42,14 +42,16 @@ class ClusterMetrics:
         return self._reading
 
     async def _ask(self) -> None:
-        found = await cluster_metrics(self._broker)
-        if isinstance(found, Err):
-            event("metrics.failed", level=logging.ERROR, reason=found.err_value.message)
-            self._reading = None
-        else:
-            self._reading = found.ok_value
-        self._ask_again_at = time.monotonic() + (_REPEAT_AFTER_S if self._reading is None else self._max_age_s)
-        self._asking = None
+        self._reading, wait_s = None, _REPEAT_AFTER_S
+        try:
+            found = await cluster_metrics(self._broker)
+            if isinstance(found, Err):
+                event("metrics.failed", level=logging.ERROR, reason=found.err_value.message)
+            else:
+                self._reading, wait_s = found.ok_value, self._max_age_s
+        finally:
+            self._ask_again_at = time.monotonic() + wait_s
+            self._asking = None
 
 
 async def serve_metrics(broker: Broker, listener: socket.socket) -> None:

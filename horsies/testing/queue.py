@@ -218,7 +218,7 @@ class TestQueue:
         return TestRun(started.ok_value, self.drain())
 
     def tick_schedules(self) -> int:
-        """Send what the schedules of the app owe up to now; returns the number of tasks.
+        """Send all runs of schedules that are due; returns the number of tasks.
 
         The first call defines the schedules: they are due from then on.
         """

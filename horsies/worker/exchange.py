@@ -141,9 +141,13 @@ class Exchange:
         self.reconciler.check(task_id)
 
     def check_running(self) -> None:
-        """Look whether tasks that run were cancelled, where no notice can say so."""
-        for fence in self._dispatcher.held():
-            self.reconciler.check(fence.task_id)
+        """Look whether tasks that run were cancelled, where no notice can say so.
+
+        While the database does not answer, a comparison is pending, which finds them as well.
+        """
+        if self.state.sync_phase is SyncPhase.IN_SYNC:
+            for fence in self._dispatcher.held():
+                self.reconciler.check(fence.task_id)
 
     def allow_more_lanes(self, *, allowed: bool) -> None:
         """Set whether more than one lane may be used.

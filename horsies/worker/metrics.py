@@ -49,7 +49,9 @@ TASK_WAIT = Metric(
 )
 SLOTS = Metric("horsies_worker_slots", Type.GAUGE, "Tasks that the worker can run at the same time.")
 SLOTS_BUSY = Metric("horsies_worker_slots_busy", Type.GAUGE, "Slots in which a task runs.")
-CLAIM = Metric("horsies_claim_seconds", Type.HISTOGRAM, "How long exchanges with the database took that claimed tasks.")
+CLAIM = Metric(
+    "horsies_claim_seconds", Type.HISTOGRAM, "How long exchanges with the database took that asked for tasks."
+)
 DATABASE_UP = Metric("horsies_database_up", Type.GAUGE, "1: the last heartbeat reached the database; 0: it did not.")
 HEARTBEAT_AGE = Metric(
     "horsies_heartbeat_age_seconds", Type.GAUGE, "The age of the last heartbeat that the database has confirmed."
@@ -177,7 +179,7 @@ class WorkerCounters:
         self._deaths[reason.value,] += 1
 
     def observe_claim(self, seconds: float) -> None:
-        """Count how long an exchange took that claimed tasks."""
+        """Count how long an exchange took that asked for tasks."""
         self._claim.observe(seconds)
 
     def _finished(self) -> Iterator[tuple[tuple[str, ...], int]]:

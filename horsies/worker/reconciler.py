@@ -121,9 +121,11 @@ class Reconciler:
                     )
                 except CallFailedError as failure:
                     event("connection.lost", level=logging.WARNING, reason=failure.message)
+                    self.request()
                     continue
-                for task_id in lost:
-                    self._dispatcher.cancel(task_id)
+                # A task that has ended meanwhile may run again here, under another claim.
+                for fence in lost_fences(fences, lost, self._dispatcher.held()):
+                    self._dispatcher.cancel(fence.task_id)
 
     async def compare(self) -> None:
         """Compare what this worker holds with the database once the exchanges in flight are answered.
@@ -198,6 +200,11 @@ class Reconciler:
                 event("connection.lost", level=logging.WARNING, reason=failure.message)
                 continue
             self._claimer.forget([fence for fence in fences if fence.task_id not in kept])
+
+
+def lost_fences(checked: Iterable[Fence], lost: Iterable[UUID], held: Iterable[Fence]) -> set[Fence]:
+    """Return the claims that were checked and are lost, and that this worker still holds."""
+    return {fence for fence in set(checked).intersection(held) if fence.task_id in set(lost)}
 
 
 def held_claims(running: Sequence[Fence], *others: Iterable[Fence]) -> list[Fence]:

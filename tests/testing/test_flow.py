@@ -53,6 +53,11 @@ def call(tenant: str) -> TaskResult[None, TaskError]:
     return TaskResult(ok=None)
 
 
+@app.task("unnamed", queue_name="rated")
+def unnamed() -> TaskResult[None, TaskError]:
+    return TaskResult(ok=None)
+
+
 @app.task("call_slowly", queue_name="slow")
 def call_slowly() -> TaskResult[None, TaskError]:
     return TaskResult(ok=None)
@@ -122,3 +127,10 @@ def test_more_keys_than_one_claim_looks_at(queue: TestQueue) -> None:
     call.send_many([(tenant,) for tenant in [*tenants, "z"]]).unwrap()
     assert len(queue.drain()) == 1
     assert ran[-1] == "z"
+
+
+def test_tasks_without_a_key_share_a_rate(queue: TestQueue) -> None:
+    queue.freeze(NOON)
+    unnamed.send_many([()] * 4).unwrap()
+    queue.advance("1 minute")
+    assert [each.at.strftime("%M:%S") for each in queue.drain()] == ["00:00", "00:10", "00:20", "00:30"]

@@ -110,6 +110,20 @@ def test_another_limit_changes_nothing(db: Session, worker: DrivenWorker, scope:
     assert len(worker.claim(9)) == 1
 
 
+def test_a_declaration_that_ends_the_rate_of_keys_waits_for_claims(
+    db: Session, new_session: NewSession, in_background: InBackground
+) -> None:
+    """Otherwise it would remove buckets in another order than a claim locks them."""
+    declare_queue(db)
+    by_an_operator(db, FAST, "key")
+    claiming, declaring = new_session(), new_session()
+    with claiming.transaction():
+        claiming.execute("select horsies.lock_limits(array['queue default'], true)")
+        declared = in_background(lambda: declare_queue(declaring, takes_turns=False))
+        wait_until_blocked(db, declaring)
+    declared.result()
+
+
 def test_a_declaration_waits_for_a_claim_that_takes_tokens(
     db: Session, new_session: NewSession, in_background: InBackground
 ) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.db.test_plans import reading
 from tests.support.factories import DrivenWorker, send_many
-from tests.support.flow import declare_queue, hold, send_keys
+from tests.support.flow import declare_queue, hold, rate, send_keys
 from tests.support.sessions import Session, freeze_clock
 
 
@@ -33,6 +33,14 @@ def test_a_task_with_a_held_key_waits_for_the_end_of_the_hold(db: Session) -> No
     assert wait(db) == 40
     hold(db, "'infinity'", key="b")
     assert wait(db) == pytest.approx(60, abs=0.1)
+
+
+def test_holds_of_keys_have_no_effect_once_the_declaration_ends(db: Session) -> None:
+    declare_queue(db, takes_turns=False, rate=rate(100, 1))
+    DrivenWorker(db).ask(9)  # gives the tasks back to the common order
+    send_keys(db, "a", delay=30)
+    hold(db, "'infinity'", key="a")
+    assert wait(db) == 30
 
 
 def test_a_task_behind_many_with_a_held_key_is_not_missed(db: Session) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
+import psutil
 import pytest
 
 from horsies.errors import HorsiesError
@@ -17,6 +18,10 @@ async def hello(accepted: str) -> Answer:
     return text(HTTPStatus.OK, f"hello {accepted}")
 
 
+async def large(_: str) -> Answer:
+    return Answer(HTTPStatus.OK, bytes(32 << 20))
+
+
 async def broken(_: str) -> Answer:
     raise RuntimeError("broken")
 
@@ -25,7 +30,7 @@ async def broken(_: str) -> Answer:
 async def running(host: str = "127.0.0.1") -> AsyncGenerator[tuple[str, int]]:
     listener = open_listener(host, 0)
     address = listener.getsockname()[:2]
-    server = MetricsServer(listener, {"/hello": hello, "/broken": broken})
+    server = MetricsServer(listener, {"/hello": hello, "/broken": broken, "/large": large})
     await server.start()
     try:
         yield address
@@ -144,6 +149,25 @@ def test_a_client_that_sends_nothing_is_closed_after_a_while(monkeypatch: pytest
 
     async def scenario(address: tuple[str, int]) -> None:
         assert await answer_to(address, b"") == b""
+
+    run(scenario)
+
+
+def test_a_client_that_does_not_read_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("horsies.metrics.server._EXCHANGE_WITHIN_S", 0.2)
+
+    async def scenario(address: tuple[str, int]) -> None:
+        def is_open() -> bool:
+            connections = psutil.Process().net_connections("tcp")
+            return any(each.laddr[:2] == address and each.raddr for each in connections)
+
+        with socket.create_connection(address) as client:
+            client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(10):
+                while not is_open():  # noqa: ASYNC110 - the server's socket sets no event
+                    await asyncio.sleep(0.01)
+                while is_open():  # noqa: ASYNC110 - likewise
+                    await asyncio.sleep(0.01)
 
     run(scenario)
 

@@ -17,7 +17,7 @@ from horsies.db.queries.worker import Claim, Fence, Storage
 from horsies.postponement import PostponeScope
 from horsies.worker import completer, exchange
 from horsies.worker.exchange_state import ClaimPhase, ExchangeBatch, SyncPhase
-from horsies.worker.reconciler import held_claims
+from horsies.worker.reconciler import held_claims, lost_fences
 from tests.support.exchanges import Parts, claim_of, claimed, worker_parts
 from tests.support.waiting import wait_until
 from tests.unit.worker.test_claimer import in_loop
@@ -40,6 +40,12 @@ def test_a_task_that_was_claimed_again_is_compared_by_the_claim_under_which_it_r
     """The reply to an older outcome or release of the task was lost after it was written. No task is lost."""
     again = Fence(FIRST, 3)
     assert held_claims([again], {Fence(FIRST, 1): None}, [Fence(FIRST, 2)], []) == [again]
+
+
+def test_only_a_claim_that_was_checked_and_is_still_held_can_be_lost() -> None:
+    """The task of the first claim has ended meanwhile, and runs again under another claim."""
+    checked, held = [Fence(FIRST, 1), Fence(SECOND, 2)], [Fence(FIRST, 3), Fence(SECOND, 2)]
+    assert lost_fences(checked, [FIRST, SECOND], held) == {Fence(SECOND, 2)}
 
 
 @in_loop

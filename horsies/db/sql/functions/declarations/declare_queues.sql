@@ -1,8 +1,8 @@
 -- Purpose: Store what an app declares about keys and rates of its queues: the declaration of the worker that started
 -- last applies. The arrays have one element for each queue; rates are JSON texts like those in `queues`. A queue for
 -- which nothing is declared gets no row. Workers are woken if a declaration has changed.
--- Locks: new rows of `locks` first, because others lock these before the queues, and the locks of the queues whose
--- rates change; then the rows of the queues. All in the order of their names. Then rows of buckets.
+-- Locks: the locks of the queues that have a row or get one; then their rows. Both in the order of their names. Then
+-- rows of buckets.
 -- Called by: queries/flow.py.
 -- Granted to: worker.
 create function horsies.declare_queues(
@@ -15,14 +15,9 @@ declare
     before text;
     old record;
 begin
-    insert into horsies.locks (name)
-    select 'queue ' || d.name from unnest(names, takes_turns, rates) as d (name, takes_turns, rate)
-    where d.takes_turns or d.rate is not null order by d.name
-    on conflict do nothing;
     perform horsies.lock_limits(array_agg('queue ' || d.name), true)
-    from unnest(names, rates, rates_per_key) as d (name, rate, rate_per_key)
-    join horsies.queues q on q.name = d.name
-    where (q.declared_rate::text, q.declared_rate_per_key::text) is distinct from (d.rate, d.rate_per_key)
+    from unnest(names, takes_turns, rates) as d (name, takes_turns, rate)
+    where d.takes_turns or d.rate is not null or exists (select from horsies.queues q where q.name = d.name)
     having count(*) > 0;
     for given in
         select d.* from unnest(names, takes_turns, per_keys, rates, rates_per_key)

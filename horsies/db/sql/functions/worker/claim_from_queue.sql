@@ -100,7 +100,8 @@ begin
     return query select null::uuid, null::text, null::json, null::int, null::int, null::text, true, null::uuid,
                         null::json,
                         case when next_due is not null then horsies.spread_wait(next_due, clock)
-                             else horsies.scheduled_wait(queue_name, at_priority, clock, setting.has_holds) end,
+                             else horsies.scheduled_wait(queue_name, at_priority, clock,
+                                                        setting.has_holds and setting.turns = 'on') end,
                         null::json;
 end
 $function$;
