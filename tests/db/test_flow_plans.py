@@ -36,7 +36,10 @@ def blocks_of_a_claim(db: Session, worker: DrivenWorker, cursors: str) -> int:
 
 
 def blocks_of(db: Session, statement: str, params: Sequence[object]) -> int:
-    """Execute a statement, and return how many blocks it read."""
+    """Execute a statement, and return how many blocks it read.
+
+    The first execution plans, and so does one after autovacuum has looked at a table: compare medians.
+    """
     plan = "\n".join(row[0] for row in db.execute(f"explain (analyze, buffers) {statement}", params).fetchall())
     top = re.search(r"Buffers: shared(?: hit=(\d+))?(?: read=(\d+))?", plan)
     assert top is not None, plan
@@ -49,9 +52,9 @@ def test_a_claim_does_not_read_all_that_waits_while_the_statistics_are_old(db: S
     db.execute("vacuum analyze horsies.tasks")
     db.execute(_FILL, (KEYS, KEYS, WAITING))
     worker = DrivenWorker(db, queues=["keyed"])
-    starts = [f'{{"keyed": {{"100": {{"after": "k{start}"}}}}}}' for start in (1, 101, 201)]
-    blocks = [blocks_of_a_claim(db, worker, start) for start in starts][1:]  # the first one plans
-    assert max(blocks) < WAITING // 10, blocks
+    starts = [f'{{"keyed": {{"100": {{"after": "k{start}"}}}}}}' for start in range(1, 700, 100)]
+    blocks = [blocks_of_a_claim(db, worker, start) for start in starts]
+    assert statistics.median(blocks) < WAITING // 10, blocks
 
 
 def test_asking_for_waiting_tasks_does_not_read_all_of_them_while_the_statistics_are_old(db: Session) -> None:
@@ -59,8 +62,8 @@ def test_asking_for_waiting_tasks_does_not_read_all_of_them_while_the_statistics
     db.execute("vacuum analyze horsies.tasks")
     db.execute(_FILL, (KEYS, KEYS, WAITING))
     worker = DrivenWorker(db, caps={"keyed": 100})
-    found = [blocks_of(db, "select horsies.notify_room(%s, %s)", (worker.id, ["keyed"])) for _ in range(2)]
-    assert found[-1] < WAITING // 100, found
+    found = [blocks_of(db, "select horsies.notify_room(%s, %s)", (worker.id, ["keyed"])) for _ in range(7)]
+    assert statistics.median(found) < WAITING // 100, found
 
 
 def test_a_claim_in_turns_reads_at_most_three_times_as_much(db: Session) -> None:
@@ -70,12 +73,12 @@ def test_a_claim_in_turns_reads_at_most_three_times_as_much(db: Session) -> None
     blocks = {
         name: [
             blocks_of_a_claim(db, worker, f'{{"keyed": {{"100": {{"after": "k{start}"}}}}}}')
-            for start in (1, 101, 201, 301)
-        ][1:]  # the first one plans
+            for start in range(1, 700, 100)
+        ]
         for name in ("plain", "keyed")
         for worker in [DrivenWorker(db, queues=[name])]
     }
-    assert max(blocks["keyed"]) <= 3 * min(blocks["plain"]), blocks
+    assert statistics.median(blocks["keyed"]) <= 3 * statistics.median(blocks["plain"]), blocks
 
 
 def test_claims_and_finishes_of_a_queue_without_keys_read_the_same_beside_keyed_queues(db: Session) -> None:
