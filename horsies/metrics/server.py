@@ -115,12 +115,12 @@ class MetricsServer:
             oldest.cancel()
         self._open[this] = None
         try:
-            async with asyncio.timeout(_EXCHANGE_WITHIN_S):
-                await self._exchange(reader, writer)
-                writer.close()
-                await writer.wait_closed()
-        except (OSError, asyncio.CancelledError):
-            pass  # the client has gone or is too slow, or its connection is closed in favour of a newer one
+            # The client may go away or be too slow, or its connection is closed in favour of a newer one.
+            with suppress(OSError, asyncio.CancelledError):
+                async with asyncio.timeout(_EXCHANGE_WITHIN_S):
+                    await self._exchange(reader, writer)
+                    writer.close()
+                    await writer.wait_closed()
         except Exception as error:  # noqa: BLE001 - a fault here must not end the worker
             event("metrics.failed", level=logging.ERROR, reason=repr(error))
         finally:

@@ -17,7 +17,8 @@ next as (
         select h.until from horsies.holds h
         where h.until > clock.at and exists (
             select from horsies.tasks t
-            where t.status = 'PENDING' and t.queue = h.queue and (h.scope = 'queue' or coalesce(t.task_key, '') = h.key))
+            where t.status = 'PENDING' and t.queue = h.queue
+              and (h.scope = 'queue' or coalesce(t.task_key, '') = h.key))
         union all
         select horsies.tokens_due(b.full_at, rate.token_us, rate.burst)
         from horsies.flow_settings(array(select q.name from horsies.queues q)) f
@@ -28,7 +29,8 @@ next as (
         ) as rate (token_us, burst)
         where horsies.tokens_left(b.full_at, clock.at, rate.token_us, rate.burst) = 0 and exists (
             select from horsies.tasks t
-            where t.status = 'PENDING' and t.queue = b.queue and (b.scope = 'queue' or coalesce(t.task_key, '') = b.key))
+            where t.status = 'PENDING' and t.queue = b.queue
+              and (b.scope = 'queue' or coalesce(t.task_key, '') = b.key))
     ) as moment (at)
     where moment.at <= %(until)s
 )
