@@ -1,8 +1,8 @@
 """A small HTTP server for metrics and health checks, on an event loop that must not be disturbed.
 
-`h11` parses the requests. Each connection serves one request. What a client can cost is limited: the size of the head
-of its request, the time of the whole exchange, and the number of connections. If there are too many, the oldest one is
-closed: a client that behaves has been served long before. This module needs the extra ``metrics``.
+`h11` parses the requests. Each connection serves one request. The size of the head of a request, the time of an
+exchange, and the number of connections are limited. If there are too many connections, the oldest one is closed: a
+client that behaves has been served long before. This module needs the extra ``metrics``.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 
 """The upper limits of the buckets of all histograms, in seconds."""
 
 OTHER = "other"
-"""The value of a label for everything that has no value of its own, so that the number of series is bounded."""
+"""The value of a label for everything that has no separate value, so that the number of series is bounded."""
 
 
 class Type(Enum):
@@ -21,7 +21,7 @@ class Type(Enum):
 
 
 class Metric(NamedTuple):
-    """What a metric is called and means.
+    """The name and the meaning of a metric.
 
     Attributes:
         name: as Prometheus stores it; that of a counter ends in ``_total``.

@@ -91,7 +91,7 @@ def errors(  # noqa: PLR0913 - one keyword a condition
     error_code: str | None = None,
     limit: int = 100,
 ) -> BrokerResult[ErrorGroups]:
-    """Return the error groups that had failed attempts in a time, those with the most failures first.
+    """Return the error groups that had failed attempts in a period, those with the most failures first.
 
     Each attempt that ended with an error counts, whether the task was retried or failed. The current minute is not
     included: maintenance counts a minute when it has ended. Groups are kept as long as the records of ended tasks.

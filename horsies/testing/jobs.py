@@ -12,7 +12,7 @@ from horsies.worker.runtime.executor import Executor
 
 
 class JobRunner:
-    """Runs jobs, each in a context of its own. ``async def`` tasks of `run` share an event loop."""
+    """Runs jobs, each in a separate context. ``async def`` tasks of `run` share an event loop."""
 
     def __init__(self) -> None:
         self._runner: Runner | None = None

@@ -47,7 +47,7 @@ class SentTask:
 
 
 def call_of(name: str, texts: Mapping[str, str], limit: int) -> str:
-    """Show a call; of the text of each argument, not more than so many characters."""
+    """Show a call, with the text of each argument cut to ``limit`` characters."""
     return f"{name}({', '.join(f'{parameter}={cut(text, 0, limit)}' for parameter, text in texts.items())})"
 
 

@@ -1,4 +1,4 @@
-"""The metrics of a worker: what it counts while it runs, and what it shows.
+"""The metrics of a worker: its counters and gauges.
 
 The counters cover the attempts that this worker has run, from its start. The supervisor counts; children export
 nothing. An attempt is counted when the database has confirmed its outcome, because the database decides on retries.

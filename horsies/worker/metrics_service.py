@@ -45,7 +45,7 @@ class MetricsService:
         options: the command line, with the address.
 
     Attributes:
-        counters: what the worker counts.
+        counters: the counters of the worker.
 
     Raises:
         HorsiesError: HRS-206: the address cannot be used.

@@ -50,7 +50,7 @@ class QueueLimits(NamedTuple):
         rate_per_key: how many tasks of one key start in a time; None: no limit.
         set_at_run_time: which of these were set at run time, instead of by the app: ``per_key``, ``rate``,
             ``rate_per_key``. One that is None was lifted.
-        set_by: who has set or lifted one at run time last; None: nobody.
+        set_by: the person who set or lifted a limit last; None: nobody has.
         set_at: when.
     """
 
