@@ -78,7 +78,7 @@ def test_transaction_mode_without_the_setting_is_recognised(tcp_database_url: st
         running_pgbouncer(tcp_database_url, "transaction", pool_size=1, knows_prepared_statements=False) as pooler,
         new_environment(tcp_database_url, tmp_path) as environment,
     ):
-        wrong = {URL_VARIABLE: pooler.url(tcp_database_url)}
+        wrong = {URL_VARIABLE: pooler.url(tcp_database_url), "TEST_POOL_MODE": "session"}
         environment.worker(**wrong).wait_for_log(r"worker\.(ready|failed)|HRS-211")  # leaves its prepared statements
         second = environment.worker(**wrong)
         second.wait_for_log(r"prepared statement \S+ already exists; behind PgBouncer in transaction mode, set ")

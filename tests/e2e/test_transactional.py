@@ -11,6 +11,7 @@ import pytest
 from horsies import OutcomeCode, TaskResult, TaskStatus
 from horsies.codes import OperationalErrorCode
 from tests.support.environment import URL_VARIABLE, Environment, load_tasks
+from tests.support.pooler import keeps_statements
 from tests.support.sessions import column, open_session, scalar
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
@@ -167,6 +168,7 @@ def test_a_send_inside_is_part_of_the_transaction(stage: Environment) -> None:
     assert stage.tasks.plain.handle(unsent).info().unwrap() is None
 
 
+@keeps_statements
 def test_a_child_that_dies_between_commit_and_done_has_completed_its_task(stage: Environment) -> None:
     """A lock holds the server process up, so that the child can be killed before it receives the answer."""
     worker = ready_worker(stage, "--processes=1")

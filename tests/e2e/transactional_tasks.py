@@ -183,11 +183,11 @@ def again(connection: psycopg.Connection, key: str) -> Text:
 
 @app.task("settings", transactional=True)
 def settings(connection: psycopg.Connection) -> TaskResult[list[str], TaskError]:
-    """Return settings of the session, the isolation level, and the number of temporary tables."""
+    """Return settings of the session, the isolation level, and the number of its temporary tables."""
     found = connection.execute(
         b"select current_setting('statement_timeout'), current_setting('transaction_isolation'),"
         b" coalesce(current_setting('client_connection_check_interval', true), ''),"
-        b" (select count(*)::text from pg_class where relpersistence = 't')"
+        b" (select count(*)::text from pg_class where relnamespace = pg_my_temp_schema())"
     ).fetchone()
     connection.execute(b"set statement_timeout = '1h'")
     connection.execute(b"create temporary table leftover ()")

@@ -27,6 +27,11 @@ counts_sessions = pytest.mark.skipif(MODE is not None, reason="counts or ends th
 needs_notices = pytest.mark.skipif(MODE == "transaction", reason="nothing can listen in transaction mode")
 """Marks a test that does not work in transaction mode."""
 
+keeps_statements = pytest.mark.skipif(
+    MODE is not None, reason="PgBouncer ends the statements of a client that has died"
+)
+"""Marks a test in which the server goes on with the statements of a killed process."""
+
 _running: list[tuple[Server, PgBouncer]] = []
 
 
