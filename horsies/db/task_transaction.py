@@ -90,6 +90,7 @@ class OwnFence(NamedTuple):
         pid: the process id of the child.
         process_name: the name of the child.
         on_node: whether the task belongs to a workflow, so that its end may make other tasks ready.
+        traceparent: of the span of the attempt; empty: it has none.
     """
 
     worker_id: UUID
@@ -98,6 +99,7 @@ class OwnFence(NamedTuple):
     pid: int
     process_name: str
     on_node: bool
+    traceparent: str = ""
 
     @property
     def setting(self) -> str:
@@ -215,7 +217,13 @@ def finish_within(database: Database, connection: BoundedConnection, own: OwnFen
         EndFailedError: the outcome was not written, and the transaction has failed.
     """
     finishing = worker_queries.finish_own(
-        own.worker_id, own.fence, result, hostname=own.hostname, pid=own.pid, process_name=own.process_name
+        own.worker_id,
+        own.fence,
+        result,
+        hostname=own.hostname,
+        pid=own.pid,
+        process_name=own.process_name,
+        traceparent=own.traceparent,
     )
     answered = 0
     try:
@@ -267,7 +275,13 @@ def _execute(pgconn: PGconn, script: str) -> PQGen[None]:
 
 def _finish(database: Database, pgconn: PGconn, own: OwnFence, result: bytes) -> PQGen[None]:
     finishing = worker_queries.finish_own(
-        own.worker_id, own.fence, result, hostname=own.hostname, pid=own.pid, process_name=own.process_name
+        own.worker_id,
+        own.fence,
+        result,
+        hostname=own.hostname,
+        pid=own.pid,
+        process_name=own.process_name,
+        traceparent=own.traceparent,
     )
     pgconn.enter_pipeline_mode()
     pgconn.send_query_params(admin("check_constraints").encode(), [])

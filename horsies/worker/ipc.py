@@ -46,10 +46,10 @@ from horsies.postponement import PostponeScope
 from horsies.task_result import TaskError
 
 _HEAD = struct.Struct(">IB")
-_JOB = struct.Struct(">16sQIIHHHI")
+_JOB = struct.Struct(">16sQIIHHHII")
 _CLAIMANT = struct.Struct(">16s?H")
 _FENCE = struct.Struct(">16sQ")
-_OUTCOME = struct.Struct(">16sQ?BBddIHH")
+_OUTCOME = struct.Struct(">16sQ?BBddIHHH")
 _NUMBER = struct.Struct(">I")
 _PID = struct.Struct(">Q")
 _NUMBER_AND_PID = struct.Struct(">IQ")
@@ -170,6 +170,8 @@ class Job(NamedTuple):
         given_at: when the worker received it, in seconds of the monotonic clock.
         claimant: the holder of the claim, if the task is transactional.
         due_at: when the task fell due, in seconds of the monotonic clock of the worker. Not sent to the child.
+        trace_context: JSON with the spans to which the span of the attempt is linked.
+        traceparent: of the span of the attempt; empty: it has none. The child sets it.
     """
 
     fence: Fence
@@ -184,6 +186,8 @@ class Job(NamedTuple):
     given_at: float = 0.0
     claimant: Claimant | None = None
     due_at: float = 0.0
+    trace_context: bytes = b""
+    traceparent: str = ""
 
     @classmethod
     def of_claim(cls, fence: Fence, task: ClaimedTask, attempt: int) -> "Job":
@@ -200,6 +204,7 @@ class Job(NamedTuple):
             inputs=task.inputs or b"",
             given_at=time.monotonic(),
             due_at=task.due_at,
+            trace_context=task.trace_context or b"",
         )
 
     def claimed_by(self, worker_id: UUID, hostname: str) -> "Job":
@@ -211,19 +216,20 @@ class Job(NamedTuple):
         name, queue = self.task_name.encode(), self.queue.encode()
         fence, timeout_ms = self.fence, self.timeout_ms or 0
         claimant = b"" if self.claimant is None else self.claimant.encode()
-        sizes = (len(name), len(queue), len(claimant), len(self.inputs))
+        sizes = (len(name), len(queue), len(claimant), len(self.inputs), len(self.trace_context))
         head = _JOB.pack(fence.task_id.bytes, fence.exchange_no, self.attempt, timeout_ms, *sizes)
-        return b"".join((head, name, queue, claimant, self.inputs, self.args))
+        return b"".join((head, name, queue, claimant, self.inputs, self.trace_context, self.args))
 
     @classmethod
     def decode(cls, body: bytes) -> "Job":
         """Read the payload of a START frame."""
         task_id, exchange_no, attempt, timeout_ms, *sizes = _JOB.unpack_from(body)
-        name_size, queue_size, claimant_size, inputs_size = sizes
+        name_size, queue_size, claimant_size, inputs_size, trace_size = sizes
         queue_at = _JOB.size + name_size
         claimant_at = queue_at + queue_size
         inputs_at = claimant_at + claimant_size
-        args_at = inputs_at + inputs_size
+        trace_at = inputs_at + inputs_size
+        args_at = trace_at + trace_size
         return cls(
             fence=Fence(UUID(bytes=task_id), exchange_no),
             attempt=attempt,
@@ -231,7 +237,8 @@ class Job(NamedTuple):
             queue=body[queue_at:claimant_at].decode(),
             args=body[args_at:],
             timeout_ms=timeout_ms or None,
-            inputs=body[inputs_at:args_at],
+            inputs=body[inputs_at:trace_at],
+            trace_context=body[trace_at:args_at],
             claimant=Claimant.decode(body[claimant_at:inputs_at]) if claimant_size else None,
         )
 
@@ -272,6 +279,7 @@ class Report:
         origin: where it failed, for the log.
         storage: which process stores the outcome.
         postponed: for what the task asks to run again later, so that the attempt is not counted; None: it does not.
+        traceparent: of the span of the attempt; empty: it has none.
     """
 
     fence: Fence
@@ -285,6 +293,7 @@ class Report:
     origin: Origin = NOWHERE
     storage: Storage = Storage.WORKER
     postponed: PostponeScope | None = None
+    traceparent: str = ""
 
     def to_outcome(self, pid: int | None, process_name: str | None) -> Outcome:
         """Return the outcome for the database, with the process that has run the attempt."""
@@ -301,6 +310,7 @@ class Report:
             place=self.origin.place,
             storage=self.storage,
             postponed=self.postponed,
+            traceparent=self.traceparent,
         )
 
     def encode(self) -> bytes:
@@ -308,23 +318,25 @@ class Report:
         code = (self.error_code or "").encode()
         after = _NO_RETRY_AFTER if self.retry_after is None else self.retry_after
         raised, place = self.origin.encode()
-        sizes = (len(code), len(raised), len(place))
+        span = self.traceparent.encode()
+        sizes = (len(code), len(raised), len(place), len(span))
         result = self.result if self.storage is Storage.WORKER else b""
         fence = (self.fence.task_id.bytes, self.fence.exchange_no)
         scope = _SCOPES.index(self.postponed)
         head = _OUTCOME.pack(*fence, self.ok, self.storage, scope, after, self.seconds, *sizes)
-        return b"".join((head, code, raised, place, result))
+        return b"".join((head, code, raised, place, span, result))
 
     @classmethod
     def decode(cls, body: bytes) -> "Report":
         """Read the payload of a DONE frame."""
         task_id, exchange_no, ok, storage, scope, after, seconds, *sizes = _OUTCOME.unpack_from(body)
-        code_size, raised_size, place_size = sizes
+        code_size, raised_size, place_size, span_size = sizes
         raised_at = _OUTCOME.size + code_size
         place_at = raised_at + raised_size
-        result_at = place_at + place_size
+        span_at = place_at + place_size
+        result_at = span_at + span_size
         code = body[_OUTCOME.size : raised_at].decode() or None
-        raised, place = body[raised_at:place_at], body[place_at:result_at]
+        raised, place = body[raised_at:place_at], body[place_at:span_at]
         origin = NOWHERE
         if raised or place:
             origin = Origin(raised.decode(errors="replace"), place.decode(errors="replace"))
@@ -338,6 +350,7 @@ class Report:
             origin=origin,
             storage=Storage(storage),
             postponed=_SCOPES[int(scope)],
+            traceparent=body[span_at:result_at].decode(),
         )
 
 

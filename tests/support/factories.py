@@ -48,6 +48,7 @@ def request(
     key: str | None = None,
     unique: UniqueRequest | None = None,
     task_key: str | None = None,
+    trace_context: bytes | None = None,
 ) -> EnqueueRequest:
     """Return the request of a producer: always the same task, with a new id."""
     return EnqueueRequest(
@@ -64,6 +65,7 @@ def request(
         idempotency_key=key,
         unique=unique,
         key=task_key,
+        trace_context=trace_context,
     )
 
 
@@ -99,6 +101,7 @@ def batch_of(requests: Sequence[EnqueueRequest]) -> EnqueueBatch:
         kinds=tuple(kinds),
         count=len(requests),
         task_keys=tuple(each.key for each in requests),
+        trace_context=requests[0].trace_context if requests else None,
     )
 
 

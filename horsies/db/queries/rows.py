@@ -92,6 +92,7 @@ class ClaimedTask(NamedTuple):
         queue_limited: whether the queue has a cap.
         root_id: the root run of a task in a workflow, else None.
         inputs: JSON inputs of a task in a workflow, else None.
+        trace_context: JSON with the spans to which the span of the attempt is linked; None: there are none.
         due_at: when it fell due, by the monotonic clock of this process.
     """
 
@@ -104,6 +105,7 @@ class ClaimedTask(NamedTuple):
     queue_limited: bool
     root_id: UUID | None
     inputs: bytes | None
+    trace_context: bytes | None = None
     due_at: float = 0.0
 
 

@@ -15,13 +15,14 @@ from horsies.db.queries.worker import notify_wake
 # Larger arguments are sent alone, so that small ones do not wait for them.
 _MAX_BATCHED_BYTES = 16_384
 _ENQUEUE = (
-    "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s, %s)"
+    "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s, %s,"
+    " %s::json)"
 )
 _SAVEPOINT = "horsies_send_many"
 _WAKE = notify_wake()
 _ENQUEUE_MANY = (
     "select horsies.enqueue_many(%s::text::uuid[], %s::text, %s::bytea, %s::text::int[], %s::text[], %s::text[], "
-    "%s::int[], %s::float8[], %s::timestamptz[], %s::text[], %s::int[], %s, %s::text[])"
+    "%s::int[], %s::float8[], %s::timestamptz[], %s::text[], %s::int[], %s, %s::text[], %s::json)"
 )
 
 # A single value, so that a wake-up can be added in a transaction of the caller; as text, so that every driver returns a
@@ -30,7 +31,7 @@ _ENQUEUE_ONCE = (
     "select (select pg_catalog.json_agg(pg_catalog.json_build_array(e.place, e.task_id, e.verdict) order by e.place)"
     " from horsies.enqueue_once(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::text[], %s::bytea[], %s::float8[],"
     " %s::timestamptz[], %s::text[], %s::int[], %s, %s, %s::text[], %s::text[], %s::text[], %s::text[],"
-    " %s::float8[], %s::text[]) e)::text"
+    " %s::float8[], %s::text[], %s::json) e)::text"
 )
 
 
@@ -68,6 +69,7 @@ class EnqueueRequest:
     idempotency_key: str | None = field(default=None, repr=False)
     unique: UniqueRequest | None = None
     key: str | None = field(default=None, repr=False)
+    trace_context: bytes | None = field(default=None, repr=False)  # not a part of the fingerprint
 
     @property
     def is_once(self) -> bool:
@@ -98,6 +100,7 @@ def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = UNSET
         request.timeout_ms,
         replay,
         request.key,
+        _optional_json(request.trace_context),
     )
     # A first send has a new id, so it waits for no other transaction. A replay may wait for another one of its task.
     batching = Batching.NEVER if replay or len(request.args) > _MAX_BATCHED_BYTES else Batching.SENDS
@@ -135,8 +138,13 @@ def enqueue_once(
         [None if each is None else each.on_conflict for each in uniques],
         [None if each is None else each.max_wait for each in uniques],
         [each.key for each in requests],
+        _optional_json(requests[0].trace_context),  # of the span that sends all of them
     )
     return Call(_ENQUEUE_ONCE, params, _answers, hint, connection)
+
+
+def _optional_json(document: bytes | None) -> RawJson | None:
+    return None if document is None else RawJson(document)
 
 
 def _answers(rows: Rows) -> list[SendAnswer]:
@@ -173,6 +181,7 @@ class EnqueueBatch:
         keys: The idempotency key of each task, or None; empty: no task has one, and none is unique.
         uniques: The uniqueness of each task, or None; as long as ``keys``.
         task_keys: The key of each task, or None; empty: no task has one.
+        trace_context: That of the span that sends the tasks, or None.
     """
 
     ids: str
@@ -184,6 +193,7 @@ class EnqueueBatch:
     keys: tuple[str | None, ...] = field(default=(), repr=False)
     uniques: tuple[UniqueRequest | None, ...] = ()
     task_keys: tuple[str | None, ...] = field(default=(), repr=False)
+    trace_context: bytes | None = field(default=None, repr=False)
 
     @property
     def is_once(self) -> bool:
@@ -220,6 +230,7 @@ class EnqueueBatch:
                     self.keys[place],
                     self.uniques[place],
                     self.task_keys[place] if self.task_keys else None,
+                    self.trace_context,
                 )
             )
         return found
@@ -244,6 +255,7 @@ def enqueue_many(
         [kind.timeout_ms for kind in kinds],
         replay,
         list(batch.task_keys) or None,
+        _optional_json(batch.trace_context),
     )
     return Call(_ENQUEUE_MANY, params, scalar, hint, connection)
 
@@ -303,9 +315,10 @@ def progress(task_id: UUID, attempt: int, report: bytes | None) -> Call[bool]:
     return Call("select horsies.progress(%s, %s::int, %s::json)", params, scalar)
 
 
-def rerun(origin: UUID, new_id: UUID, *, who: str | None = None) -> Call[str]:
+def rerun(origin: UUID, new_id: UUID, *, who: str | None = None, trace_context: bytes | None = None) -> Call[str]:
     """Rerun an ended task; returns ``sent``, ``live`` or ``unknown``. Repeating it with the same new id is safe.
 
     With ``who``, the name of a person or program that operates the queue, the action is recorded.
     """
-    return Call("select horsies.rerun(%s, %s, %s)", (origin, new_id, who), scalar, hint=notify_wake())
+    params = (origin, new_id, who, _optional_json(trace_context))
+    return Call("select horsies.rerun(%s, %s, %s, %s::json)", params, scalar, hint=notify_wake())

@@ -14,13 +14,14 @@ from horsies.db.queries.rows import ClaimedTask
 from horsies.postponement import PostponeScope
 
 _CLAIM = (  # the columns are named, so that a newer function may return more
-    "select id, task_name, args, attempt, timeout_ms, queue, capped, root_id, inputs, due_in, cursors"
+    "select id, task_name, args, attempt, timeout_ms, queue, capped, root_id, inputs, trace_context, due_in,"
+    " cursors"
     " from horsies.claim(%s, %s::bigint, %s::int, %s::int, %s::float8, %s::text[], %s::text[], %s, %s::json)"
 )
 _FINISH = (
     "select id, verdict, stored_code, due_again"
     " from horsies.finish(%s, %s::uuid[], %s::bigint[], %s::boolean[], %s::text[], %s::text[],"
-    " %s::float8[], %s, %s::int[], %s::text[], %s::text[])"
+    " %s::float8[], %s, %s::int[], %s::text[], %s::text[], %s::text[])"
 )
 _WORKER_START = (
     "select horsies.worker_start(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::int[],"
@@ -64,6 +65,7 @@ class Outcome(NamedTuple):
         place: the line of the user's source where it failed, for the log only; empty: unknown.
         storage: who stores it.
         postponed: for what the task asks to run again later, so that the attempt is not counted; None: it does not.
+        traceparent: of the span of the attempt; empty: it has none.
     """
 
     fence: Fence
@@ -78,6 +80,7 @@ class Outcome(NamedTuple):
     place: str = ""
     storage: Storage = Storage.WORKER
     postponed: PostponeScope | None = None
+    traceparent: str = ""
 
 
 class Verdict(NamedTuple):
@@ -162,6 +165,7 @@ class _ClaimRow(NamedTuple):
     limits_active: bool  # for a task: whether its queue has a limit
     root_id: UUID | None
     inputs: bytes | None
+    trace_context: bytes | None
     due_in: float | None
     cursors: bytes | None
 
@@ -240,7 +244,7 @@ def _claim(rows: Rows, limit: int) -> Claim:
     last = _ClaimRow(*rows[-1])
     now = time.monotonic()
     found = rows if last.id is not None else rows[:-1]
-    tasks = [ClaimedTask._make((*row[:9], now + (row[9] or 0.0))) for row in found]
+    tasks = [ClaimedTask._make((*row[:10], now + (row[10] or 0.0))) for row in found]
     if len(tasks) >= limit:
         return Claim(tasks, is_filled=True, limits_active=False, due_in=None, cursors=last.cursors)
     return Claim(tasks, is_filled=False, limits_active=last.limits_active, due_in=last.due_in, cursors=last.cursors)
@@ -296,19 +300,21 @@ def finish(worker_id: UUID, hostname: str, outcomes: Sequence[Outcome]) -> Call[
     texts = [result.decode() for result in results]
     scopes = [None if outcome.postponed is None else str(outcome.postponed) for outcome in outcomes]
     postponed = scopes if any(scopes) else None
-    params = (worker_id, *_fences(fences), oks, texts, codes, retries, hostname, pids, names, postponed)
+    spans = [outcome.traceparent or None for outcome in outcomes]
+    traces = spans if any(spans) else None
+    params = (worker_id, *_fences(fences), oks, texts, codes, retries, hostname, pids, names, postponed, traces)
     return Call(_FINISH, params, _verdicts)
 
 
 def finish_own(  # noqa: PLR0913 - the server function's own parameters
-    worker_id: UUID, fence: Fence, result: bytes, *, hostname: str, pid: int, process_name: str
+    worker_id: UUID, fence: Fence, result: bytes, *, hostname: str, pid: int, process_name: str, traceparent: str = ""
 ) -> Call[None]:
     """Write the outcome of a successful attempt in the transaction of the task itself.
 
     The call fails if the outcome was not written, so that a commit behind it in a pipeline is skipped.
     """
-    sql = "select horsies.finish_own(%s::uuid, %s::uuid, %s::bigint, %s::text, %s::text, %s::int, %s::text)"
-    return Call(sql, (worker_id, *fence, result.decode(), hostname, pid, process_name), nothing)
+    sql = "select horsies.finish_own(%s::uuid, %s::uuid, %s::bigint, %s::text, %s::text, %s::int, %s::text, %s::text)"
+    return Call(sql, (worker_id, *fence, result.decode(), hostname, pid, process_name, traceparent), nothing)
 
 
 def is_finish(call: Call[Any] | None) -> bool:

@@ -184,7 +184,8 @@ def _own(call: ReadyCall) -> tuple[OwnTransaction, OwnFence] | Report:
     if wanted is None or claimant is None:
         return _failure(call, OperationalErrorCode.WORKER_RESOLUTION_ERROR, _NO_CLAIMANT)
     worker_id, on_node, hostname, process_name = claimant
-    return wanted, OwnFence(worker_id, call.job.fence, hostname, os.getpid(), process_name, on_node)
+    own = OwnFence(worker_id, call.job.fence, hostname, os.getpid(), process_name, on_node, call.job.traceparent)
+    return wanted, own
 
 
 def _with_first(call: ReadyCall, argument: object) -> ReadyCall:

@@ -232,7 +232,7 @@ def sender(db: Session, new_session: NewSession) -> Iterator[Session]:
     """A session of a role that may only send."""
     with new_role(db) as role:
         db.execute(f"grant usage on schema horsies. to {role}")
-        signature = "text, json, text, int, interval, timestamptz, text, text, boolean"
+        signature = "text, json, text, int, interval, timestamptz, text, text, boolean, json"
         db.execute(f"grant execute on function horsies.send({signature}) to {role}")
         session = new_session()
         with acting_as(session, role):

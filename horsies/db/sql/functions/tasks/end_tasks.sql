@@ -23,6 +23,6 @@ begin
     left join horsies.workers w on w.id = t.worker_id;
     return horsies.move_to_history(
         ids, array_fill(false, count_of_ids), end_status, array_fill(error::text, count_of_ids),
-        array_fill(code, count_of_ids), hostnames, pids, process_names, clock, null, null);
+        array_fill(code, count_of_ids), hostnames, pids, process_names, clock, null, null, null);
 end
 $function$;

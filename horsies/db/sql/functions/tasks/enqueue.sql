@@ -11,7 +11,7 @@
 create function horsies.enqueue(
     new_id uuid, name text, queue_name text, task_priority int, arguments json, request_fingerprint bytea,
     delay_seconds double precision, deadline timestamptz, retries json, timeout int, replay boolean,
-    new_key text default null
+    new_key text default null, trace json default null
 ) returns text
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
@@ -25,10 +25,10 @@ begin
     end if;
     insert into horsies.tasks as t
         (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
-         task_key, turn_key)
+         task_key, turn_key, trace_context)
     values (new_id, name, queue_name, task_priority, arguments, clock + make_interval(secs => delay_seconds),
             deadline, retries, timeout, clock, request_fingerprint, new_key,
-            case when delay_seconds <= 0 then horsies.turn_key_in(queue_name, new_key) end)
+            case when delay_seconds <= 0 then horsies.turn_key_in(queue_name, new_key) end, trace::jsonb)
     on conflict (id) do nothing;
     if not found then
         select t.fingerprint into found_fingerprint from horsies.tasks t where t.id = new_id;

@@ -3,7 +3,8 @@
 --
 -- Each task has an id, arguments (a line of JSON), a fingerprint of 32 bytes, and the number of its kind (from 1). The
 -- other arrays have one element for each kind: what tasks of the same name with the same options have in common. Only
--- `task_keys` has one element per task; it is null if no task has a key.
+-- `task_keys` has one element per task; it is null if no task has a key. The trace context `trace` is that of the one
+-- span that sends all tasks, or null.
 --
 -- A first send only inserts, and fails if an id exists. It has no `on conflict`, with which the insert would look for
 -- each id first. A replay inserts first and then looks for the ids in later statements, which have separate snapshots;
@@ -17,7 +18,8 @@
 create function horsies.enqueue_many(
     new_ids uuid[], arguments text, fingerprints bytea, kinds int[],
     names text[], queue_names text[], priorities int[], delays double precision[], deadlines timestamptz[],
-    retries text[], timeouts int[], replay boolean, task_keys text[] default null
+    retries text[], timeouts int[], replay boolean, task_keys text[] default null,
+    trace json default null
 ) returns int
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -34,10 +36,10 @@ begin
     if not replay then
         insert into horsies.tasks
             (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
-             task_key, turn_key)
+             task_key, turn_key, trace_context)
         select i.id, k.name, k.queue, k.priority, i.args::json, clock + make_interval(secs => k.delay), k.deadline,
                k.retry::json, k.timeout, clock, substring(fingerprints, (i.place::int - 1) * 32 + 1, 32),
-               i.task_key, case when k.takes_turns then coalesce(i.task_key, '') end
+               i.task_key, case when k.takes_turns then coalesce(i.task_key, '') end, trace::jsonb
         from unnest(new_ids, string_to_array(arguments, E'\n'), kinds, task_keys)
              with ordinality as i (id, args, kind, task_key, place)
         join (
@@ -52,10 +54,10 @@ begin
     with sent as (
         insert into horsies.tasks as t
             (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
-             task_key, turn_key)
+             task_key, turn_key, trace_context)
         select i.id, k.name, k.queue, k.priority, i.args::json, clock + make_interval(secs => k.delay), k.deadline,
                k.retry::json, k.timeout, clock, substring(fingerprints, (i.place::int - 1) * 32 + 1, 32),
-               i.task_key, case when k.takes_turns then coalesce(i.task_key, '') end
+               i.task_key, case when k.takes_turns then coalesce(i.task_key, '') end, trace::jsonb
         from unnest(new_ids, string_to_array(arguments, E'\n'), kinds, task_keys)
              with ordinality as i (id, args, kind, task_key, place)
         join (

@@ -13,7 +13,8 @@
 -- is 'keep', 'replace' or 'reject', and `max_waits` the seconds after its first send by which a replaced task is due,
 -- or null; they are ignored where `unique_args` is null. With `replay`, the tasks may have been sent before, under the
 -- same ids. `in_transaction` says that the caller's transaction may contain what the tasks are to read (see
--- `insert_unique`). `task_keys`: the key of each task, or null; null: no task has one.
+-- `insert_unique`). `task_keys`: the key of each task, or null; null: no task has one. `trace`: the trace context of
+-- the span that sends all tasks, or null.
 --
 -- Returns for each task, in order of `place` from 1, the task that stands for the send, and a verdict:
 --
@@ -42,7 +43,7 @@ create function horsies.enqueue_once(
     new_ids uuid[], names text[], queues text[], priorities int[], arguments text[], fingerprints bytea[],
     delays double precision[], deadlines timestamptz[], retries text[], timeouts int[], replay boolean,
     in_transaction boolean, keys text[], unique_args text[], until text[], on_conflict text[],
-    max_waits double precision[], task_keys text[] default null
+    max_waits double precision[], task_keys text[] default null, trace json default null
 ) returns table (place int, task_id uuid, verdict text)
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -122,7 +123,7 @@ begin
             select * into answer from horsies.insert_unique(
                 item.id, item.name, item.queue, item.priority, item.args, item.fingerprint, item.delay,
                 item.deadline, item.retry, item.timeout, replay, item.key,
-                holder, item.on_conflict, item.max_wait, in_transaction, item.task_key);
+                holder, item.on_conflict, item.max_wait, in_transaction, item.task_key, trace);
             task_ids[item.place] := answer.task_id;
             verdicts[item.place] := answer.verdict;
             if answer.verdict = any (refusals) then

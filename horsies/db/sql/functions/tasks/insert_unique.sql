@@ -20,7 +20,8 @@
 create function horsies.insert_unique(
     new_id uuid, name text, queue_name text, task_priority int, arguments text, request_fingerprint bytea,
     delay_seconds double precision, deadline timestamptz, retries text, timeout int, replay boolean,
-    request_key text, holder text, on_conflict text, max_wait double precision, must_lock boolean, new_key text
+    request_key text, holder text, on_conflict text, max_wait double precision, must_lock boolean, new_key text,
+    trace json default null
 ) returns table (task_id uuid, verdict text)
 language plpgsql as $function$
 declare
@@ -33,10 +34,10 @@ begin
         clock := horsies.now();
         insert into horsies.tasks as t
             (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
-             idempotency_key, holds_unique, task_key, turn_key)
+             idempotency_key, holds_unique, task_key, turn_key, trace_context)
         values (new_id, name, queue_name, task_priority, arguments::json, clock + make_interval(secs => delay_seconds),
                 deadline, retries::json, timeout, clock, request_fingerprint, request_key, holder, new_key,
-                case when delay_seconds <= 0 then horsies.turn_key_in(queue_name, new_key) end)
+                case when delay_seconds <= 0 then horsies.turn_key_in(queue_name, new_key) end, trace::jsonb)
         on conflict do nothing;
         if found then
             task_id := new_id;
@@ -81,6 +82,7 @@ begin
             update horsies.tasks t
             set queue = queue_name, priority = task_priority, args = arguments::json, good_until = deadline,
                 retry_policy = retries::json, timeout_ms = timeout, progress = null, task_key = new_key,
+                trace_context = trace::jsonb,
                 turn_key = null,                -- the next claim of a keyed queue sets it when the task is due
                 run_at = least(clock + make_interval(secs => delay_seconds),
                                t.sent_at + make_interval(secs => max_wait))

@@ -12,7 +12,8 @@
 -- Granted to: nobody.
 create function horsies.move_to_history(
     ids uuid[], oks boolean[], failed_status text, results text[], codes text[], hostnames text[], pids int[],
-    process_names text[], clock timestamptz, fence_worker uuid, fence_exchanges bigint[]
+    process_names text[], clock timestamptz, fence_worker uuid, fence_exchanges bigint[],
+    traces text[] default null
 ) returns uuid[]
 language plpgsql as $function$
 declare
@@ -29,24 +30,27 @@ declare
 begin
     with ended as (
         delete from horsies.tasks t
-        using unnest(ids, oks, results, codes, hostnames, pids, process_names, fence_exchanges)
-            as given (id, ok, result, code, hostname, pid, process_name, exchange_no)
+        using unnest(ids, oks, results, codes, hostnames, pids, process_names, fence_exchanges, traces)
+            as given (id, ok, result, code, hostname, pid, process_name, exchange_no, trace)
         where t.id = given.id
           and (fence_worker is null
                or t.worker_id = fence_worker and t.exchange_no = given.exchange_no and t.status = 'RUNNING')
-        returning t.*, given.ok, given.result, given.code, given.hostname, given.pid, given.process_name
+        returning t.*, given.ok, given.result, given.code, given.hostname, given.pid, given.process_name, given.trace
     ),
     kept as (
         insert into horsies.history as h
             (id, task_name, queue, priority, args, status, result, error_code, run_at, good_until, attempt,
              retry_policy, timeout_ms, worker_id, exchange_no, worker_hostname, worker_pid, worker_process_name,
              sent_at, claimed_at, started_at, finished_at, fingerprint, idempotency_key, progress, workflow_id,
-             node_index, root_id, item, rerun_of, task_key, postponed)
+             node_index, root_id, item, rerun_of, task_key, postponed,
+             trace_context)
         select e.id, e.task_name, e.queue, e.priority, e.args, case when e.ok then 'COMPLETED' else failed_status end,
                e.result::json, case when not e.ok then e.code end, e.run_at, e.good_until, e.attempt, e.retry_policy,
                e.timeout_ms, e.worker_id, e.exchange_no, e.hostname, e.pid, e.process_name, e.sent_at, e.claimed_at,
                e.started_at, clock, e.fingerprint, e.idempotency_key, e.progress, e.workflow_id, e.node_index,
-               e.root_id, e.item, e.rerun_of, e.task_key, e.postponed
+               e.root_id, e.item, e.rerun_of, e.task_key, e.postponed,
+               case when e.trace is null then e.trace_context
+                    else horsies.trace_with_attempt(e.trace_context, e.trace) end
         from ended e
         returning h.id, h.workflow_id, h.node_index, h.item, h.task_name, h.status, h.result, h.error_code,
                   h.started_at
@@ -62,6 +66,11 @@ begin
            array_agg(k.started_at) filter (where k.workflow_id is not null)
     into ended_ids, nodes, runs, indexes, items, names, statuses, node_results, node_codes, starts
     from kept k;
+    if nodes is not null and traces is not null then
+        perform horsies.trace_nodes(nodes, runs, indexes, items, array(
+            select given.trace from unnest(nodes) with ordinality as node (id, place)
+            left join unnest(ids, traces) as given (id, trace) on given.id = node.id order by node.place));
+    end if;
     if nodes is not null then
         perform horsies.workflow_note(
             nodes, runs, indexes, items, names, statuses, node_results, node_codes, starts, clock);

@@ -3,14 +3,16 @@
 -- (`register_tasks`), unless arguments say otherwise. A task that no app has declared needs a queue, and its arguments
 -- are not checked. If the idempotency key belongs to an earlier send, or a live task is kept or replaced, the id is
 -- that of this task. A worker is notified when the transaction is committed, unless `wake` is false or nothing was
--- sent. Null stands for the default of any argument that has one, except `args`.
+-- sent. `trace_context` is a JSON object with a `traceparent` as in the W3C recommendation Trace Context, and
+-- optionally a `tracestate` and `baggage`: the span of the worker is linked to it. Null stands for the default of any
+-- argument that has one, except `args`.
 -- Locks: the task's row; those of `enqueue_once` if there is a key or the task is unique.
 -- Called by: users, in SQL.
 -- Granted to: producer, worker.
 create function horsies.send(
     task text, args json default '{}', queue text default null, priority int default null,
     delay interval default null, good_until timestamptz default null, idempotency_key text default null,
-    key text default null, wake boolean default true
+    key text default null, wake boolean default true, trace_context json default null
 ) returns uuid
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
@@ -24,6 +26,7 @@ declare
     deadline constant timestamptz := case when good_until is not null   -- within the years that Python can read
         then greatest('0001-01-02 00:00:00+00', least(good_until, '9999-12-30 00:00:00+00')) end;
     chosen_key text := key;
+    trace constant json := horsies.checked_trace(trace_context);
     answer record;
 begin
     perform horsies.check_send(task, args, queue, priority, delay, idempotency_key, key);
@@ -46,7 +49,7 @@ begin
     if idempotency_key is not null or declared.uniqueness is not null then
         select * into answer from horsies.send_once(
             new_id, task, chosen_queue, chosen_priority, args, delay_seconds, deadline, declared.retry_policy,
-            declared.timeout_ms, idempotency_key, declared.uniqueness, declared.defaults, chosen_key);
+            declared.timeout_ms, idempotency_key, declared.uniqueness, declared.defaults, chosen_key, trace);
         if wake is not false and answer.verdict <> 'existing' then
             perform horsies.notify_wake_within();
         end if;
@@ -54,7 +57,7 @@ begin
     end if;
     if horsies.enqueue(
         new_id, task, chosen_queue, chosen_priority, args, '', delay_seconds, deadline, declared.retry_policy,
-        declared.timeout_ms, false, chosen_key
+        declared.timeout_ms, false, chosen_key, trace
     ) <> 'sent' then
         raise exception 'the new id % belongs to another task', new_id
             using errcode = 'unique_violation', hint = 'Send the task again.';

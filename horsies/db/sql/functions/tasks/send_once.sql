@@ -6,7 +6,8 @@
 -- Granted to: nobody.
 create function horsies.send_once(
     new_id uuid, task text, queue text, priority int, args json, delay_seconds double precision, deadline timestamptz,
-    retries json, timeout int, idempotency_key text, uniqueness json, defaults json, task_key text
+    retries json, timeout int, idempotency_key text, uniqueness json, defaults json, task_key text,
+    trace json
 ) returns table (task_id uuid, verdict text)
 language plpgsql as $function$
 declare
@@ -20,7 +21,7 @@ begin
         true, array[idempotency_key],
         array[case when uniqueness is not null then horsies.compared_arguments(args, names, defaults) end],
         array[until], array[uniqueness ->> 'on_conflict'],
-        array[(uniqueness ->> 'max_wait')::double precision], array[task_key]) as e;
+        array[(uniqueness ->> 'max_wait')::double precision], array[task_key], trace) as e;
     case verdict
         when 'isolation' then
             raise exception 'idempotency keys and unique tasks need a READ COMMITTED transaction, this one is %',

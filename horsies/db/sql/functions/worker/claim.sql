@@ -25,7 +25,7 @@ create function horsies.claim(
     known_names text[], singly boolean default false, given_cursors json default null
 ) returns table (
     id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
-    inputs json, due_in double precision, cursors json
+    inputs json, trace_context json, due_in double precision, cursors json
 )
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql

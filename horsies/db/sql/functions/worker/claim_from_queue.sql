@@ -12,7 +12,7 @@ create function horsies.claim_from_queue(
     singly boolean, clock timestamptz, "position" json
 ) returns table (
     id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
-    inputs json, due_in double precision, cursors json
+    inputs json, trace_context json, due_in double precision, cursors json
 )
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -98,7 +98,7 @@ begin
         end if;
     end if;
     return query select null::uuid, null::text, null::json, null::int, null::int, null::text, true, null::uuid,
-                        null::json,
+                        null::json, null::json,
                         case when next_due is not null then horsies.spread_wait(next_due, clock)
                              else horsies.scheduled_wait(queue_name, at_priority, clock,
                                                         setting.has_holds and setting.turns = 'on') end,

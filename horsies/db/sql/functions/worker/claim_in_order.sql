@@ -71,7 +71,7 @@ create function horsies.claim_in_order(
     known_names text[], singly boolean, has_settings boolean, after_priority int, last_priority int, may_wait boolean
 ) returns table (
     id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
-    inputs json, due_in double precision
+    inputs json, trace_context json, due_in double precision
 )
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -348,7 +348,7 @@ begin
     -- Step 10: if fewer tasks were found than requested, return the last row.
     if still_wanted > 0 then
         return query select null::uuid, null::text, null::json, null::int, null::int, null::text, limits_active,
-                            null::uuid, null::json,
+                            null::uuid, null::json, null::json,
                             case when isfinite(next_due)
                                  then extract(epoch from next_due - clock)::double precision end;
     end if;

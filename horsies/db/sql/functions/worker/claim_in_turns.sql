@@ -21,7 +21,7 @@ create function horsies.claim_in_turns(
     is_limited boolean, "position" json, most_probes int
 ) returns table (
     id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
-    inputs json, due_in double precision, cursors json
+    inputs json, trace_context json, due_in double precision, cursors json
 )
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -118,7 +118,8 @@ begin
             taken_keys := taken_keys || walked.turn_key;
             id := walked.id; task_name := walked.task_name; args := walked.args; attempt := walked.attempt;
             timeout_ms := walked.timeout_ms; queue := walked.queue; capped := walked.capped;
-            root_id := walked.root_id; inputs := walked.inputs; due_in := walked.due_in;
+            root_id := walked.root_id; inputs := walked.inputs;
+            trace_context := walked.trace_context; due_in := walked.due_in;
             return next;
         end loop;
         exit when depth >= most;
@@ -133,7 +134,7 @@ begin
     end if;
 
     id := null; task_name := null; args := null; attempt := null; timeout_ms := null; queue := null; capped := null;
-    root_id := null; inputs := null;
+    root_id := null; inputs := null; trace_context := null;
     if cardinality(taken_keys) > 0 then
         cursors := json_build_object('after', taken_keys[cardinality(taken_keys)]);
         due_in := case when still_wanted > 0 and is_complete then horsies.spread_wait(next_due, clock) else 0 end;

@@ -23,7 +23,7 @@ create function horsies.claim_regulated(
     singly boolean, given_cursors json
 ) returns table (
     id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
-    inputs json, due_in double precision, cursors json
+    inputs json, trace_context json, due_in double precision, cursors json
 )
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -139,7 +139,7 @@ begin
                 still_free := still_free - 1;
                 id := item.id; task_name := item.task_name; args := item.args; attempt := item.attempt;
                 timeout_ms := item.timeout_ms; queue := item.queue; capped := item.capped; root_id := item.root_id;
-                inputs := item.inputs; due_in := item.due_in; cursors := null;
+                inputs := item.inputs; trace_context := item.trace_context; due_in := item.due_in; cursors := null;
                 return next;
             end loop;
         end loop;
@@ -148,6 +148,6 @@ begin
         plain_reached := greatest(plain_reached, plain_until);
     end loop;
     return query select null::uuid, null::text, null::json, null::int, null::int, null::text, true, null::uuid,
-                        null::json, next_due_in, positions::json;
+                        null::json, null::json, next_due_in, positions::json;
 end
 $function$;

@@ -17,6 +17,9 @@
 -- `scopes` has an item that is not null for each attempt that is postponed: see `postpone`. The row of the task
 -- remembers the fence that was given back last, also in history, so that the same outcome is a duplicate afterwards.
 --
+-- `traces` has the `traceparent` of the span of each attempt, or null; null: no attempt has a span. The next attempt
+-- at the task, or the tasks of dependent nodes, are linked to it.
+--
 -- Planner settings: see docs/architecture.md.
 -- Locks: root runs in the order of their ids, for at most a second; then task rows in the order of their ids, SKIP
 -- LOCKED.
@@ -24,7 +27,8 @@
 -- Granted to: worker.
 create function horsies.finish(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
-    retry_afters double precision[], hostname text, pids int[], process_names text[], scopes text[] default null
+    retry_afters double precision[], hostname text, pids int[], process_names text[], scopes text[] default null,
+    traces text[] default null
 ) returns table (id uuid, verdict text, stored_code text, due_again timestamptz)
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -39,12 +43,12 @@ begin
     perform horsies.need_read_committed();
     begin
         accepted := horsies.finish_batch(finishing_worker, ids, exchanges, oks, results, codes, retry_afters,
-                                         hostname, pids, process_names, scopes);
+                                         hostname, pids, process_names, scopes, traces);
     exception
         when data_exception or integrity_constraint_violation or program_limit_exceeded or lock_not_available then
             select each.accepted, each.refused into accepted, refused
             from horsies.finish_each(finishing_worker, ids, exchanges, oks, results, codes, retry_afters,
-                                     hostname, pids, process_names, scopes) as each;
+                                     hostname, pids, process_names, scopes, traces) as each;
     end;
     return query
     select answered.id, answered.verdict,

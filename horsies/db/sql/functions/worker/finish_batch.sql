@@ -8,7 +8,8 @@
 -- Granted to: nobody.
 create function horsies.finish_batch(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
-    retry_afters double precision[], hostname text, pids int[], process_names text[], scopes text[]
+    retry_afters double precision[], hostname text, pids int[], process_names text[], scopes text[],
+    traces text[]
 ) returns uuid[]
 language plpgsql as $function$
 declare
@@ -23,10 +24,10 @@ begin
     if cardinality(locked) < cardinality(ids) then
         select array_agg(given.id), array_agg(given.exchange_no), array_agg(given.ok), array_agg(given.result),
                array_agg(given.code), array_agg(given.retry_after), array_agg(given.pid),
-               array_agg(given.process_name), array_agg(given.scope)
-        into ids, exchanges, oks, results, codes, retry_afters, pids, process_names, scopes
-        from unnest(ids, exchanges, oks, results, codes, retry_afters, pids, process_names, scopes)
-            as given (id, exchange_no, ok, result, code, retry_after, pid, process_name, scope)
+               array_agg(given.process_name), array_agg(given.scope), array_agg(given.trace)
+        into ids, exchanges, oks, results, codes, retry_afters, pids, process_names, scopes, traces
+        from unnest(ids, exchanges, oks, results, codes, retry_afters, pids, process_names, scopes, traces)
+            as given (id, exchange_no, ok, result, code, retry_after, pid, process_name, scope, trace)
         where given.id = any (locked);
         if ids is null then
             return null;
@@ -38,11 +39,11 @@ begin
     end if;
     if false = any (oks) then
         with failure as materialized (
-            select t.id, given.result::json as error, given.code, given.pid, given.process_name,
+            select t.id, given.result::json as error, given.code, given.pid, given.process_name, given.trace,
                    horsies.retry_at(t.retry_policy, t.attempt, given.code, given.retry_after, t.good_until, clock)
                        as due_again
-            from unnest(ids, exchanges, oks, results, codes, retry_afters, pids, process_names)
-                as given (id, exchange_no, ok, result, code, retry_after, pid, process_name)
+            from unnest(ids, exchanges, oks, results, codes, retry_afters, pids, process_names, traces)
+                as given (id, exchange_no, ok, result, code, retry_after, pid, process_name, trace)
             join horsies.tasks t on t.id = given.id
             where t.worker_id = finishing_worker and t.exchange_no = given.exchange_no and t.status = 'RUNNING'
               and not given.ok and t.retry_policy is not null and t.worker_deaths < most_worker_deaths
@@ -59,7 +60,9 @@ begin
         retried as (
             update horsies.tasks t
             set status = 'PENDING', run_at = f.due_again, turn_key = null, worker_id = null, exchange_no = null,
-                lease_until = null, claimed_at = null, started_at = null
+                lease_until = null, claimed_at = null, started_at = null,
+                trace_context = case when f.trace is null then t.trace_context
+                                     else horsies.trace_with_attempt(t.trace_context, f.trace) end
             from failure f
             where t.id = f.id and f.due_again is not null
             returning t.id
@@ -68,6 +71,6 @@ begin
     end if;
     return postponed_ids || retried_ids || horsies.move_to_history(
         ids, oks, 'FAILED', results, codes, array_fill(hostname, array[cardinality(ids)]), pids, process_names, clock,
-        finishing_worker, exchanges);
+        finishing_worker, exchanges, traces);
 end
 $function$;

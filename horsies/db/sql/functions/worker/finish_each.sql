@@ -14,6 +14,7 @@
 create function horsies.finish_each(
     finishing_worker uuid, ids uuid[], exchanges bigint[], oks boolean[], results text[], codes text[],
     retry_afters double precision[], hostname text, pids int[], process_names text[], scopes text[],
+    traces text[],
     out accepted uuid[], out refused uuid[]
 )
 language plpgsql
@@ -36,14 +37,14 @@ begin
                 accepted := accepted || horsies.finish_batch(
                     finishing_worker, ids[place:place], exchanges[place:place], oks[place:place],
                     results[place:place], codes[place:place], retry_afters[place:place], hostname,
-                    pids[place:place], process_names[place:place], scopes[place:place]);
+                    pids[place:place], process_names[place:place], scopes[place:place], traces[place:place]);
             exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
                 refusal := json_build_object('error_code', 'WORKER_SERIALIZATION_ERROR', 'data', null,
                     'exception', null, 'message', 'the database refused this outcome: ' || sqlerrm)::text;
                 accepted := accepted || horsies.finish_batch(
                     finishing_worker, ids[place:place], exchanges[place:place], array[false], array[refusal],
                     array['WORKER_SERIALIZATION_ERROR'], array[null::double precision], hostname,
-                    pids[place:place], process_names[place:place], null);
+                    pids[place:place], process_names[place:place], null, traces[place:place]);
                 refused := refused || ids[place];
             end;
         exception when lock_not_available then

@@ -12,12 +12,15 @@
 -- `move_to_history` is what waits for the row, and it checks the fence again when it has the lock. A separate lock
 -- before it, as `finish_batch` takes it, would cost a third of this call.
 --
+-- `trace` is the `traceparent` of the span of the attempt, or empty.
+--
 -- Planner settings: see docs/architecture.md.
 -- Locks: the root run; then the task's row. They are held until the child commits, which follows at once.
 -- Called by: queries/worker.py.
 -- Granted to: worker.
 create function horsies.finish_own(
-    finishing_worker uuid, own_task uuid, own_exchange bigint, result text, hostname text, pid int, process_name text
+    finishing_worker uuid, own_task uuid, own_exchange bigint, result text, hostname text, pid int, process_name text,
+    trace text default ''
 ) returns void
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -37,7 +40,7 @@ begin
     end if;
     if horsies.move_to_history(array[own_task], array[true], 'FAILED', array[result], array[null::text],
                                array[hostname], array[pid], array[process_name], horsies.now(), finishing_worker,
-                               array[own_exchange])
+                               array[own_exchange], array[nullif(trace, '')])
        is distinct from array[own_task] then
         raise exception 'this attempt at task % does not hold the task any more', own_task using errcode = 'P0H03';
     end if;

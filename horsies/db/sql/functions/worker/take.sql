@@ -16,7 +16,7 @@ create function horsies.take(
     lease_seconds double precision, queue_names text[], rooms int[]
 ) returns table (
     id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
-    inputs json, due_in double precision
+    inputs json, trace_context json, due_in double precision
 )
 language plpgsql as $function$
 declare
@@ -42,13 +42,14 @@ begin
             holds_unique = case when t.holds_unique like 'ended:%' then t.holds_unique end
         from locked where t.id = locked.id
         returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, t.queue, t.root_id,
-                  t.workflow_id, t.node_index, t.run_at, locked.place
+                  t.workflow_id, t.node_index, t.trace_context, t.run_at, locked.place
     )
     select c.id, c.task_name, c.args, c.attempt, c.timeout_ms, c.queue,
            rooms is not null and exists (select from unnest(queue_names, rooms) as q (name, room)
                                          where q.name = c.queue and q.room is not null),
            c.root_id, case when c.root_id is not null then
                horsies.workflow_inputs(c.workflow_id, c.node_index, max_inputs_bytes) end,
+           c.trace_context::json,
            extract(epoch from c.run_at - clock)::double precision
     from claimed c order by c.place;
 end

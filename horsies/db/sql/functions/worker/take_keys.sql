@@ -8,7 +8,7 @@ create function horsies.take_keys(
     queue_names text[], rooms int[], singly boolean
 ) returns table (
     id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
-    inputs json, due_in double precision, turn_key text
+    inputs json, trace_context json, due_in double precision, turn_key text
 )
 language plpgsql as $function$
 declare
@@ -24,14 +24,14 @@ begin
     if singly then
         return query
         select taken.id, taken.task_name, taken.args, taken.attempt, taken.timeout_ms, taken.queue, taken.capped,
-               taken.root_id, taken.inputs, taken.due_in, given.key
+               taken.root_id, taken.inputs, taken.trace_context, taken.due_in, given.key
         from horsies.take_singly(claiming_worker, exchange, locked, most, clock, null, queue_names, rooms) as taken
         join unnest(candidates, keys) with ordinality as given (id, key, place) on given.id = taken.id
         order by given.place;
     else
         return query
         select taken.id, taken.task_name, taken.args, taken.attempt, taken.timeout_ms, taken.queue, taken.capped,
-               taken.root_id, taken.inputs, taken.due_in, given.key
+               taken.root_id, taken.inputs, taken.trace_context, taken.due_in, given.key
         from horsies.take(claiming_worker, exchange, locked, most, clock, null, queue_names, rooms) as taken
         join unnest(candidates, keys) with ordinality as given (id, key, place) on given.id = taken.id
         order by given.place;

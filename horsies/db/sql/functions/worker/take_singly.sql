@@ -9,7 +9,7 @@ create function horsies.take_singly(
     lease_seconds double precision, queue_names text[], rooms int[]
 ) returns table (
     id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
-    inputs json, due_in double precision
+    inputs json, trace_context json, due_in double precision
 )
 language plpgsql as $function$
 declare

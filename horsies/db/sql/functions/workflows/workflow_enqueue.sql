@@ -22,17 +22,19 @@ begin
             task_id = horsies.node_task_id(clock, n.index, n.workflow_id || coalesce(n.items::text, ''))
         from unnest(runs, indexes) as given (run, index) join horsies.workflows w on w.id = given.run
         where n.workflow_id = given.run and n.index = given.index and n.status = 'READY' and w.status = 'RUNNING'
-        returning n.*, n.kind = 'map' as is_map, w.root_id
+        returning n.*, n.kind = 'map' as is_map, w.root_id, w.trace_context
     )
     insert into horsies.tasks
         (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
-         workflow_id, node_index, root_id, task_key, turn_key)
+         workflow_id, node_index, root_id, task_key, turn_key, trace_context)
     select r.task_id, case when r.is_map then 'horsies.map' else r.task_name end, r.queue, r.priority,
            case when r.is_map then '{}' else r.args end, clock, case when r.items is null then r.good_until end,
            case when r.is_map then map_retries else r.retry_policy end,
            case when r.is_map then null else r.timeout_ms end, clock, '', r.workflow_id, r.index, r.root_id,
            case when not r.is_map then r.task_key end,
-           horsies.turn_key_in(r.queue, case when not r.is_map then r.task_key end)
+           horsies.turn_key_in(r.queue, case when not r.is_map then r.task_key end),
+           case when r.trace_context is not null then
+               horsies.node_trace(r.trace_context, r.workflow_id, r.waits_for) end
     from ready r;
     get diagnostics sent = row_count;
     return sent;

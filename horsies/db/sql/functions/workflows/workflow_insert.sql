@@ -1,5 +1,6 @@
 -- Purpose: Insert a run from its document and enqueue the nodes that have no dependencies. The document is one JSON
--- object, which is expanded once; the index of a node is its position in `nodes`. Returns false if the id exists.
+-- object, which is expanded once; the index of a node is its position in `nodes`. A child run without a trace context
+-- gets that of its parent. Returns false if the id exists.
 -- Planner settings: see docs/architecture.md.
 -- Locks: the new run.
 -- Called by: workflow_attach, workflow_start.
@@ -16,13 +17,15 @@ declare
 begin
     select described.* into run
     from json_to_record(document) as described (
-        name text, definition_key text, on_error text, output int, cases json, optional int[], nodes json
+        name text, definition_key text, on_error text, output int, cases json, optional int[], nodes json,
+        trace_context jsonb
     );
     insert into horsies.workflows
         (id, root_id, parent_id, parent_index, name, definition_key, status, on_error, output_index, cases, optional,
-         total, fingerprint, started_at)
+         total, fingerprint, started_at, trace_context)
     values (new_id, root, parent, parent_node, run.name, run.definition_key, initial_status, run.on_error, run.output,
-            run.cases, run.optional, json_array_length(run.nodes), new_fingerprint, horsies.now())
+            run.cases, run.optional, json_array_length(run.nodes), new_fingerprint, horsies.now(),
+            coalesce(run.trace_context, (select w.trace_context from horsies.workflows w where w.id = parent)))
     on conflict (id) do nothing;
     if not found then
         return false;

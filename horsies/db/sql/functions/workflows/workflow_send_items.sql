@@ -11,7 +11,9 @@ declare
     up_to int;
 begin
     for map in
-        select n.*, w.root_id, w.status = 'PAUSED' as is_paused
+        select n.*, w.root_id, w.status = 'PAUSED' as is_paused,
+               case when w.trace_context is not null then
+                   horsies.node_trace(w.trace_context, w.id, n.waits_for) end as trace_context
         from unnest(runs, indexes) as given (run, index)
         join horsies.workflow_nodes n on n.workflow_id = given.run and n.index = given.index
         join horsies.workflows w on w.id = given.run
@@ -20,11 +22,11 @@ begin
         up_to := least(map.items, map.items - map.open_items + map.max_parallel);
         insert into horsies.tasks
             (id, task_name, queue, priority, args, held, run_at, good_until, retry_policy, timeout_ms, sent_at,
-             fingerprint, workflow_id, node_index, root_id, item, task_key, turn_key)
+             fingerprint, workflow_id, node_index, root_id, item, task_key, turn_key, trace_context)
         select horsies.node_task_id(clock, i.item, map.workflow_id || ':' || map.index), map.task_name, map.queue,
                map.priority, i.args, map.is_paused, clock, map.good_until, map.retry_policy, map.timeout_ms, clock, '',
                map.workflow_id, map.index, map.root_id, i.item, i.key,
-               case when not map.is_paused then horsies.turn_key_in(map.queue, i.key) end
+               case when not map.is_paused then horsies.turn_key_in(map.queue, i.key) end, map.trace_context
         from (
             select merged.item, merged.args, case
                 when map.key_by is null then map.task_key
