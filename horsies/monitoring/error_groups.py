@@ -158,7 +158,7 @@ def _errors(
         return ErrorGroups(
             groups=tuple(_group(row.id, row) for row in rows[:limit] if row.id is not None),
             known_since=None if state is None else state.errors_since,
-            known_until=None if state is None else state.sampled_until,
+            known_until=None if state is None else state.errors_until,
             as_of=None if state is None else state.clock,
             is_complete=len(rows) <= limit,
         )

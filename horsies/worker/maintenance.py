@@ -53,6 +53,7 @@ def maintenance_jobs(recovery: RecoveryConfig, silence: SilenceObserver | None =
     found = [
         MaintenanceJob("expire", lambda: worker_queries.expire(_MAX_ROWS), _MAX_ROWS),
         MaintenanceJob("sample", lambda: monitoring_queries.sample(keep_hours), _MAX_MINUTES),
+        MaintenanceJob("sample_errors", monitoring_queries.sample_errors, 1),
         MaintenanceJob("count_waiting", status_queries.count_waiting),
         MaintenanceJob("add_partitions", lambda: worker_queries.add_partitions(PARTITION_DAYS, keep_hours)),
     ]

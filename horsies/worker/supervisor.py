@@ -107,6 +107,7 @@ class Supervisor:
         self._force_stop = asyncio.Event()
         self._clock_skew_s: float | None = None
         self._heartbeat_requested = asyncio.Event()
+        self._compared_at = -math.inf
         self._heartbeats = HeartbeatRecord(self._heartbeat_interval_s + _HEARTBEAT_LIMIT_S)
         self._metrics = metrics
 
@@ -268,7 +269,7 @@ class Supervisor:
         return min(recovery.runner_heartbeat_interval_ms, recovery.claimer_heartbeat_interval_ms) / 1000
 
     async def _send_heartbeats(self) -> None:
-        """Send heartbeats, and compare the claims of this worker with the database after each.
+        """Send heartbeats, and compare the claims of this worker with the database after each regular one.
 
         A failed heartbeat is repeated at once, over a new connection, and then every second: what counts for the
         watchdog and for other workers is the time since the last confirmed heartbeat.
@@ -305,7 +306,7 @@ class Supervisor:
         if await self._compare_clocks(worker_queries.heartbeat(self._identity.worker_id, self._clock_skew_s)):
             self._feed_watchdog(sent_at)
             self._exchange.allow_more_lanes(allowed=True)
-            self._exchange.reconciler.request()
+            self._request_comparison()
             return
         event("worker.fenced", level=logging.ERROR, worker_id=self._identity.worker_id)
         self._dispatcher.kill_busy("the worker was declared dead, and other workers may run its tasks")
@@ -313,6 +314,16 @@ class Supervisor:
         await self._register()
         self._exchange.wake()
         await self._register_tasks()
+
+    def _request_comparison(self) -> None:
+        """Request the comparison of claims that follows a regular heartbeat; the answer to a ping needs none.
+
+        Pings can replace all regular heartbeats, so the time since the last comparison decides.
+        """
+        now = asyncio.get_running_loop().time()
+        if now - self._compared_at > self._heartbeat_interval_s / 2:
+            self._compared_at = now
+            self._exchange.reconciler.request()
 
     async def _compare_clocks[R](self, call: Call[tuple[R, float]]) -> R:
         """Make a call whose answer includes the clock of the server, and update the clock skew from it.

@@ -8,6 +8,7 @@ from tests.support.commands import horsies
 from tests.support.environment import URL_VARIABLE, Environment
 from tests.support.roles import as_role
 from tests.support.sessions import SCHEMA, scalar
+from tests.support.waiting import wait_until
 
 SELDOM = {"TEST_STALE_MS": "600000", "TEST_HEARTBEAT_MS": "60000"}
 
@@ -38,9 +39,10 @@ def test_workers_answer_before_their_next_regular_heartbeat(environment: Environ
 
 
 def test_any_number_of_pings_causes_one_heartbeat_a_second(environment: Environment) -> None:
+    session = environment.session
+    session.execute(f"alter database \"{session.info.dbname}\" set track_functions = 'all'".encode())
     worker = environment.ready_worker(**SELDOM)
     broker = broker_of(environment)
-    session = environment.session
     assert len(broker.ping_workers(timeout_ms=20_000).unwrap()) == 1
     began, before = session.execute("select clock_timestamp(), beats from horsies.workers").fetchall()[0]
     for _ in range(3):
@@ -51,3 +53,6 @@ def test_any_number_of_pings_causes_one_heartbeat_a_second(environment: Environm
     seconds = scalar(session, "select extract(epoch from clock_timestamp() - %s)", began)
     assert 3 <= beats <= seconds + 1
     assert worker.stop() == 0
+    calls = "select coalesce(sum(calls), 0)::int from pg_stat_user_functions where funcname = %s and schemaname = %s"
+    wait_until(lambda: scalar(session, calls, "heartbeat", SCHEMA) >= beats)
+    assert scalar(session, calls, "reconcile", SCHEMA) <= 2, "the first heartbeat and the stop, and no ping"

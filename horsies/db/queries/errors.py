@@ -11,7 +11,7 @@ class ErrorGroupRow(NamedTuple):
     """A row of `horsies.error_groups`. Without groups, all columns after ``clock`` are None."""
 
     errors_since: datetime
-    sampled_until: datetime
+    errors_until: datetime
     clock: datetime
     id: int | None
     task_name: str

@@ -199,6 +199,11 @@ def sample(keep_hours: float | None) -> Call[int]:
     return Call("select horsies.sample(%s::float8)", (keep_hours,), scalar)
 
 
+def sample_errors() -> Call[int]:
+    """Count the failed attempts of a few minutes by error group; returns the number of minutes."""
+    return Call("select horsies.sample_errors()", (), scalar)
+
+
 def throughput(  # noqa: PLR0913, PLR0917 - those of the server function
     period_s: int, since: datetime, until: datetime, queue: str | None, name: str | None, limit: int
 ) -> Call[list[SampleRow]]:

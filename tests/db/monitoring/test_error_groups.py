@@ -18,8 +18,8 @@ def counted(db: Session) -> Session:
     """Two groups of each of two tasks; group n has n failures in each of the last 2,000 hours."""
     freeze_clock(db)
     db.execute(
-        "insert into horsies.sampling (first_minute, sampled_until, errors_since) values (%s, %s, %s)",
-        (NOON - 2000 * HOUR, NOON, NOON - 2000 * HOUR),
+        "insert into horsies.sampling (first_minute, sampled_until, errors_since, errors_until) values (%s, %s, %s, %s)",
+        (NOON - 2000 * HOUR, NOON, NOON - 2000 * HOUR, NOON),
     )
     db.execute(
         "insert into horsies.error_groups (task_name, digest, error_code, frame, message, is_other, first_seen,"
@@ -51,7 +51,7 @@ def test_the_most_frequent_come_first_and_the_hours_are_added(counted: Session) 
 
 def test_without_groups_one_row_says_how_much_is_known(counted: Session) -> None:
     [row] = ask(counted, name="nothing")
-    assert (row.errors_since, row.sampled_until, row.clock, row.id) == (NOON - 2000 * HOUR, NOON, NOON, None)
+    assert (row.errors_since, row.errors_until, row.clock, row.id) == (NOON - 2000 * HOUR, NOON, NOON, None)
     counted.execute("update horsies.sampling set errors_since = null")
     assert ask(counted) == []
 

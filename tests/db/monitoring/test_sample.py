@@ -26,10 +26,11 @@ type Key = tuple[datetime, str, str]
 
 
 def sample(db: Session, keep_hours: float | None = 720) -> int:
-    """Sample until nothing is left; return the number of minutes."""
+    """Sample until nothing is left, and count errors, for which minutes are kept; return the number of minutes."""
     total = 0
     while minutes := call(db, monitoring_queries.sample(keep_hours)):
         total += minutes
+    assert all(iter(lambda: call(db, monitoring_queries.sample_errors()), 0))
     return total
 
 

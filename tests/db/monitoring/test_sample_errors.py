@@ -31,7 +31,16 @@ def _clock(db: Session) -> None:
 
 
 def sample(db: Session, keep_hours: float | None = 720) -> None:
+    only_sample(db, keep_hours)
+    count_errors(db)
+
+
+def only_sample(db: Session, keep_hours: float | None = None) -> None:
     assert all(iter(lambda: call(db, monitoring_queries.sample(keep_hours)), 0))
+
+
+def count_errors(db: Session) -> None:
+    assert all(iter(lambda: call(db, monitoring_queries.sample_errors()), 0))
 
 
 def failure(fence: Fence, code: str, message: str | None, function: str | None = None) -> Outcome:
@@ -176,6 +185,8 @@ def test_counts_and_groups_are_deleted_with_the_samples(db: Session) -> None:
     move_clock(db, 60)
     sample(db, None)
     assert len(counted(db, HOUR_S)) == 2
+    move_clock(db, 60)
+    sample(db, None)
     assert [key[0] for key in counted(db, 60)] == [NOON + timedelta(hours=30)]
     move_clock(db, 60)
     sample(db, 24)
@@ -185,9 +196,81 @@ def test_counts_and_groups_are_deleted_with_the_samples(db: Session) -> None:
 
 def test_without_failures_history_is_not_read(db: Session) -> None:
     ended_task(db)
+    move_clock(db, 60)
+    only_sample(db)
     reads = "select sum(pg_stat_get_xact_tuples_fetched(c.oid))::int from pg_class c where c.relkind = 'r'"
     reads += " and c.relnamespace = 'horsies'::regnamespace and c.relname ~ '^history'"
     with db.transaction():
         before = scalar(db, reads)
-        db.execute("select horsies.sample_errors(%s, %s)", (NOON, NOON + timedelta(minutes=1)))
+        assert call(db, monitoring_queries.sample_errors()) == 0
+        assert scalar(db, "select errors_until from horsies.sampling") == NOON + timedelta(minutes=1)
         assert scalar(db, reads) == before
+
+
+def fail_many(db: Session, count: int, code: str, *, name: str = "add", second: float = 0) -> None:
+    """Write failures of the minute at noon into history, each with a message that has a group of its own."""
+    db.execute(
+        "insert into horsies.history (id, task_name, queue, priority, args, status, result, error_code, run_at, attempt,"
+        " sent_at, started_at, finished_at, fingerprint) select md5(random()::text)::uuid, %(name)s, 'default', 100, '[]',"
+        " 'FAILED', json_build_object('message', chr(96 + n)), %(code)s, at, 1, at, at, at, 'x'"
+        " from (select n, %(second)s + n * interval '1 ms' as at from generate_series(1, %(count)s) as n) as each",
+        {"name": name, "code": code, "count": count, "second": NOON + timedelta(seconds=second)},
+    )
+
+
+def analysed(db: Session) -> dict[tuple[str, str], list[str]]:
+    """Return the messages of the groups by task and code."""
+    rows = db.execute(
+        'select task_name, error_code, array_agg(message order by message collate "C")'
+        " from horsies.error_groups group by 1, 2"
+    ).fetchall()
+    return {(name, code): messages for name, code, messages in rows}
+
+
+def test_few_errors_of_a_burst_are_read_and_all_are_counted(db: Session) -> None:
+    """Each combination of task and code has an equal share; a combination with fewer failures leaves the rest."""
+    fail_many(db, 9, "BOOM")
+    fail_many(db, 2, "BANG", second=30)
+    fail_many(db, 9, "BANG", name="send", second=40)
+    move_clock(db, 60)
+    only_sample(db)
+    assert scalar(db, "select horsies.sample_errors(10)") == 1
+    assert analysed(db) == {
+        ("add", "BOOM"): ["(not analysed)", *"abcd"],
+        ("add", "BANG"): ["a", "b"],
+        ("send", "BANG"): ["(not analysed)", *"abcd"],
+    }
+    for period_s in (60, HOUR_S):
+        assert counted(db, period_s) == slow_count(db, period_s)
+    assert scalar(db, "select count(*)::int from horsies.error_counts where period_s = 60") == 12
+
+
+def test_a_call_counts_few_minutes_and_the_next_call_goes_on(db: Session) -> None:
+    """A minute of many failures is counted by a separate call, and so is one that is far from the first."""
+    fail_many(db, 15_000, "BOOM")
+    for minute in (1, 2, 40):
+        fail_many(db, 5, "BANG", second=60 * minute)
+    move_clock(db, 41 * 60)
+    only_sample(db)
+    steps = []
+    while minutes := call(db, monitoring_queries.sample_errors()):
+        steps.append((minutes, scalar(db, "select errors_until from horsies.sampling") - NOON))
+    assert steps == [(1, timedelta(minutes=1)), (2, timedelta(minutes=40)), (1, timedelta(minutes=41))]
+    assert counted(db, 60) == slow_count(db, 60)
+    assert sum(number for key, number in counted(db, HOUR_S).items() if key[2] == "BOOM") == 15_000
+
+
+def test_minutes_whose_errors_are_not_counted_yet_are_kept(db: Session) -> None:
+    """Errors that were counted late are counted by minutes and hours alike, even days later."""
+    fail_many(db, 3, "BOOM")
+    move_clock(db, 60)
+    call(db, monitoring_queries.sample(None))
+    move_clock(db, 3 * 24 * HOUR_S)
+    only_sample(db)
+    assert scalar(db, "select count(*)::int from horsies.samples where period_s = 60") == 1
+    count_errors(db)
+    assert counted(db, 60) == slow_count(db, 60)
+    move_clock(db, 60)
+    sample(db)
+    assert counted(db, 60) == Counter()
+    assert counted(db, HOUR_S) == slow_count(db, HOUR_S)

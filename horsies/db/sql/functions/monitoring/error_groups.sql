@@ -10,7 +10,7 @@
 create function horsies.error_groups(
     since timestamptz, until timestamptz, name text, code text, most int
 ) returns table (
-    errors_since timestamptz, sampled_until timestamptz, clock timestamptz, id bigint, task_name text, error_code text,
+    errors_since timestamptz, errors_until timestamptz, clock timestamptz, id bigint, task_name text, error_code text,
     frame text, message text, is_other boolean, first_seen timestamptz, last_seen timestamptz, example_id uuid,
     number bigint
 )
@@ -23,7 +23,7 @@ declare
     this_moment constant timestamptz := horsies.now();
 begin
     return query
-    select s.errors_since, s.sampled_until, this_moment, found.*
+    select s.errors_since, least(s.errors_until, s.sampled_until), this_moment, found.*
     from horsies.sampling s
     left join lateral (
         select g.id, g.task_name, g.error_code, g.frame, g.message, g.is_other, g.first_seen, g.last_seen,

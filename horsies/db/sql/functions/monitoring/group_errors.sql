@@ -2,7 +2,7 @@
 -- were seen. `given` is a JSON array of objects with the properties of a group. Groups that do not exist are created
 -- within the limits that `sample_errors` explains; the group of a combination beyond them has `is_other`.
 --
--- Only one session at a time calls this, because `sample` locks the row of `sampling`.
+-- Only one session at a time calls this, because `sample_errors` locks the row of `sampling`.
 -- Planner settings: see docs/architecture.md.
 -- Locks: rows of `error_groups`.
 -- Called by: sample_errors.

@@ -1,14 +1,15 @@
--- Purpose: Compute the samples and the error groups of the minutes that have ended since the last call, and replace
--- those of the three minutes before, in which transactions may have committed late. Returns the number of new minutes;
--- call again while it is 10 or more. After a pause, a call computes a few minutes, an hour or a day, depending on how
--- much is missing. The first call begins with the hour before.
+-- Purpose: Compute the samples of the minutes that have ended since the last call, and replace those of the three
+-- minutes before, in which transactions may have committed late. Returns the number of new minutes; call again while
+-- it is 10 or more. After a pause, a call computes a few minutes, an hour or a day, depending on how much is missing.
+-- The first call begins with the hour before. `errors_until` is set back to the first minute that was computed, so
+-- that `sample_errors` compares its counts with the new samples.
 --
 -- If the clock was set back (in tests, for example), the hour of the present time is computed again, and the minutes
 -- after it as time passes.
 --
 -- Samples of minutes are kept for a day, those of 10 minutes for a week, and those of hours and error groups for
 -- `keep_hours` (null: for ever). What is deleted depends on how far the samples go, not on the clock, so that nothing
--- is deleted before it was rolled up.
+-- is deleted before it was rolled up. Minutes whose errors are not counted yet are kept for up to a week.
 -- Planner settings: see docs/architecture.md.
 -- Locks: the row of `sampling`.
 -- Called by: queries/monitoring.py.
@@ -25,8 +26,11 @@ declare
     done timestamptz;
     next timestamptz;
     since timestamptz;
+    counted timestamptz;
+    end_of_minutes timestamptz;
 begin
-    select s.first_minute, s.sampled_until into first, done from horsies.sampling s for update;
+    select s.first_minute, s.sampled_until, s.errors_until into first, done, counted
+    from horsies.sampling s for update;
     if not found then
         first := this_hour - interval '1 hour';
         done := first;
@@ -38,7 +42,6 @@ begin
     if this_minute < done then
         since := this_hour;
         perform horsies.sample_between(since, since + interval '1 hour');
-        perform horsies.sample_errors(since, since + interval '1 hour');
         next := this_minute;
         first := least(first, this_hour);
     else
@@ -47,15 +50,16 @@ begin
                                                else interval '10 minutes' end);
         since := greatest(first, done - interval '3 minutes');
         perform horsies.sample_between(since, next);
-        perform horsies.sample_errors(since, next);
     end if;
     update horsies.sampling g
-    set first_minute = first, sampled_until = next, errors_since = least(g.errors_since, since);
-    delete from horsies.samples s where s.period_s = 60 and s.started_at < next - interval '1 day';
+    set first_minute = first, sampled_until = next, errors_until = least(counted, since);
+    end_of_minutes := greatest(least(next - interval '1 day', counted, since), next - interval '7 days');
+    delete from horsies.samples s where s.period_s = 60 and s.started_at < end_of_minutes;
     delete from horsies.samples s where s.period_s = 600 and s.started_at < next - interval '7 days';
     delete from horsies.samples s
     where s.period_s = 3600 and s.started_at < next - make_interval(secs => keep_hours * 3600);
-    delete from horsies.error_counts c where c.period_s = 60 and c.started_at < next - interval '1 day';
+    -- Hours are added up again from all of their minutes.
+    delete from horsies.error_counts c where c.period_s = 60 and c.started_at < date_trunc('hour', end_of_minutes);
     delete from horsies.error_counts c
     where c.period_s = 3600 and c.started_at < next - make_interval(secs => keep_hours * 3600);
     delete from horsies.error_groups g where g.last_seen < next - make_interval(secs => keep_hours * 3600);

@@ -1,47 +1,85 @@
--- Purpose: Count the failed attempts of the minutes between two times by error group, and add them up to hours.
--- A minute is counted again if `samples`, which must be up to date, has another number of failed attempts. A new group
--- is created for each new combination of code, frame and message, for at most 20 messages of one code and frame, and
--- at most 950 combinations of a task. The other messages of a frame have one group, and the other errors of a task
--- have one, so that a task has at most about 1,000. A group stays until its last failure is older than samples are
--- kept, so the same failures always belong to the same group.
+-- Purpose: Count the failed attempts of minutes by error group, and add them up to hours. A minute is counted again if
+-- `samples` has another number of failed attempts. Each call counts a few minutes, the earliest first; `errors_until`
+-- in the row of `sampling` says how far this has come. Returns the number of minutes; call again until it is 0.
 --
--- As in `sample_between`, the times are literals of the statement, and history is read by its block range index.
+-- A new group is created for each new combination of code, frame and message, for at most 20 messages of one code and
+-- frame, and at most 950 combinations of a task. The other messages of a frame have one group, and the other errors of
+-- a task have one, so that a task has at most about 1,000. A group stays until its last failure is older than samples
+-- are kept, so the same failures always belong to the same group.
+--
+-- The errors of at most `most_analysed` failures of a minute are read, and for ten seconds at most, so that a burst of
+-- failures cannot keep this from ending in time. Each combination of task and code has an equal share. The other
+-- failures are counted without a frame, under the message `(not analysed)`.
+--
+-- As in `sample_between`, the times are literals of the statement, and history is read by its block range index. The
+-- errors are read afterwards, by the ids of the chosen failures, because sorting would copy them.
 -- Planner settings: see docs/architecture.md.
--- Locks: none but those of the replaced rows.
--- Called by: sample.
--- Granted to: nobody.
-create function horsies.sample_errors(since timestamptz, until timestamptz) returns void
+-- Locks: the row of `sampling`; the replaced rows.
+-- Called by: queries/monitoring.py.
+-- Granted to: worker.
+create function horsies.sample_errors(most_analysed int default 5000) returns int
+security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_indexscan = off set enable_indexonlyscan = off set enable_mergejoin = off
 set jit = off set work_mem = '32MB' set timezone = 'UTC' set datestyle = 'ISO'
 as $function$
 declare
+    deadline constant timestamptz := clock_timestamp() + interval '10 seconds';
+    most_failures constant int := 10000;        -- of a call that counts several minutes
+    state record;
+    begin_at timestamptz;
+    following timestamptz;
     minutes timestamptz[];
     hours timestamptz[];
 begin
+    select s.* into state from horsies.sampling s for update;
+    if not found then
+        return 0;
+    end if;
+    begin_at := state.errors_until;
+    if begin_at is null or begin_at >= state.sampled_until then
+        return 0;
+    end if;
     perform horsies.keep_worker_versions();
-    select array_agg(coalesce(s.started_at, c.started_at)) into minutes
-    from (
-        select s.started_at, sum(s.failed + s.retried) as number from horsies.samples s
-        where s.period_s = 60 and s.started_at >= since and s.started_at < until group by 1
-    ) as s
-    full join (
-        select c.started_at, sum(c.number) as number from horsies.error_counts c
-        where c.period_s = 60 and c.started_at >= since and c.started_at < until group by 1
-    ) as c on c.started_at = s.started_at
-    where coalesce(s.number, 0) <> coalesce(c.number, 0);
+    with changed as materialized (
+        select coalesce(s.started_at, c.started_at) as minute, coalesce(s.number, 0) as number
+        from (
+            select s.started_at, sum(s.failed + s.retried) as number from horsies.samples s
+            where s.period_s = 60 and s.started_at >= begin_at and s.started_at < state.sampled_until group by 1
+        ) as s
+        full join (
+            select c.started_at, sum(c.number) as number from horsies.error_counts c
+            where c.period_s = 60 and c.started_at >= begin_at and c.started_at < state.sampled_until group by 1
+        ) as c on c.started_at = s.started_at
+        where coalesce(s.number, 0) <> coalesce(c.number, 0)
+    ),
+    chosen as (
+        select e.minute, e.minute < e.first_minute + interval '10 minutes'
+                         and (e.minute = e.first_minute or e.earlier + e.number <= most_failures) as is_chosen
+        from (
+            select c.minute, c.number, min(c.minute) over () as first_minute,
+                   sum(c.number) over (order by c.minute) - c.number as earlier
+            from changed c
+        ) as e
+    )
+    select array_agg(c.minute) filter (where c.is_chosen), min(c.minute) filter (where not c.is_chosen)
+    into minutes, following from chosen c;
+    update horsies.sampling s
+    set errors_until = coalesce(following, state.sampled_until), errors_since = least(s.errors_since, begin_at);
     if minutes is null then
-        return;
+        return 0;
     end if;
     hours := array(select distinct date_trunc('hour', m.started_at) from unnest(minutes) as m (started_at));
     delete from horsies.error_counts c where c.period_s = 60 and c.started_at = any (minutes);
     execute format($statement$
         with failure as (
-            select h.id, h.task_name, h.error_code, h.result as error, h.worker_id, h.finished_at
+            select h.id, null::int as attempt, h.task_name, left(h.error_code, 200) as error_code, h.worker_id,
+                   h.finished_at, date_trunc('minute', h.finished_at) as minute
             from horsies.history h
             where h.finished_at >= %1$L and h.finished_at < %2$L and h.status = 'FAILED'
             union all
-            select a.task_id, coalesce(t.task_name, h.task_name), a.error_code, a.error, a.worker_id, a.finished_at
+            select a.task_id, a.attempt, coalesce(t.task_name, h.task_name), left(a.error_code, 200), a.worker_id,
+                   a.finished_at, date_trunc('minute', a.finished_at)
             from horsies.attempts a
             left join lateral (select t.task_name from horsies.tasks t where t.id = a.task_id) t on true
             left join lateral (
@@ -50,14 +88,34 @@ begin
             ) h on true
             where a.finished_at >= %1$L and a.finished_at < %2$L and coalesce(t.task_name, h.task_name) is not null
         ),
+        numbered as (
+            select f.*, row_number() over (
+                       partition by f.minute, f.task_name, f.error_code order by f.finished_at, f.id) as nth
+            from failure f where f.minute = any ($1)
+        ),
+        chosen as materialized (
+            select n.*,
+                   row_number() over (partition by n.minute order by n.nth, n.finished_at, n.id) <= $2 as is_chosen
+            from numbered n
+        ),
         counted as materialized (
-            select date_trunc('minute', f.finished_at) as minute, f.task_name, left(f.error_code, 200) as error_code,
-                   c.frame, c.message, f.worker_id, count(*) as number, min(f.finished_at) as first_seen,
-                   max(f.finished_at) as last_seen,
+            select f.minute, f.task_name, f.error_code, c.frame, c.message, f.worker_id, count(*) as number,
+                   min(f.finished_at) as first_seen, max(f.finished_at) as last_seen,
                    (array_agg(f.id order by f.finished_at desc, f.id desc))[1] as example_id
-            from failure f
-            cross join lateral horsies.error_content(f.error) as c
-            where date_trunc('minute', f.finished_at) = any ($1)
+            from chosen f
+            cross join lateral (select f.is_chosen and clock_timestamp() < $3 as is_analysed offset 0) as limits
+            cross join lateral (
+                select c.frame, c.message
+                from horsies.error_content(
+                    case when f.attempt is null
+                         then (select h.result from horsies.history h
+                               where h.id = f.id and h.finished_at >= %1$L and h.finished_at < %2$L)
+                         else (select a.error from horsies.attempts a
+                               where a.task_id = f.id and a.attempt = f.attempt) end) as c
+                where limits.is_analysed
+                union all
+                select '', '(not analysed)' where not limits.is_analysed
+            ) as c
             group by 1, 2, 3, 4, 5, 6
         )
         insert into horsies.error_counts (period_s, started_at, group_id, library_version, app_version, number)
@@ -73,7 +131,7 @@ begin
         $statement$,
         (select min(m) from unnest(minutes) as m), (select max(m) + interval '1 minute' from unnest(minutes) as m),
         (select min(m) - interval '1 day' from unnest(minutes) as m))
-    using minutes;
+    using minutes, most_analysed, deadline;
 
     delete from horsies.error_counts c where c.period_s = 3600 and c.started_at = any (hours);
     insert into horsies.error_counts (period_s, started_at, group_id, library_version, app_version, number)
@@ -82,5 +140,6 @@ begin
     join horsies.error_counts c
         on c.period_s = 60 and c.started_at >= h.started_at and c.started_at < h.started_at + interval '1 hour'
     group by 2, 3, 4, 5;
+    return cardinality(minutes);
 end
 $function$;
