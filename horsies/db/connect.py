@@ -2,7 +2,7 @@
 
 import math
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
 import psycopg
@@ -23,6 +23,9 @@ from horsies.embedded.server import EmbeddedError
 from horsies.errors import HorsiesError
 from horsies.events import event
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MIGRATION_LIMIT_S = 3600.0
 """The longest time for one statement of a migration that a worker or ``horsies db migrate`` makes, in seconds."""
 
@@ -40,6 +43,8 @@ class Database:
     The schema is created, migrated or checked once per process, before the first use (`prepare`).
 
     Attributes:
+        check_use: called by producers before each use of a database, in all threads; set by the testing kit, which
+            refuses databases that do not belong to the test. It raises an exception to refuse one.
         config: the configuration.
         schema: the name of the schema.
         is_prepared: whether `prepare` has succeeded.
@@ -47,6 +52,8 @@ class Database:
         verified: driver connections of callers that lead to this database; written by `horsies.producer`.
         failed_notices: the log of failed notifications; written by `horsies.db.pipeline`.
     """
+
+    check_use: "ClassVar[Callable[[Database], None] | None]" = None
 
     def __init__(self, config: PostgresConfig) -> None:
         self.config = config

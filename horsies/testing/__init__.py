@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from horsies.testing.errors import (
         DrainLimitError,
         DrainRefusedError,
+        ForgottenQueueError,
         NotEndedError,
         ProcessExitRefusedError,
         QueueTestError,
@@ -26,6 +27,7 @@ _MODULES = {
     "DrainLimitError": "errors",
     "DrainRefusedError": "errors",
     "DrainReport": "reports",
+    "ForgottenQueueError": "errors",
     "MakeQueue": "plugin",
     "NotEndedError": "errors",
     "ProcessExitRefusedError": "errors",
@@ -42,6 +44,7 @@ __all__ = [
     "DrainLimitError",
     "DrainRefusedError",
     "DrainReport",
+    "ForgottenQueueError",
     "MakeQueue",
     "NotEndedError",
     "ProcessExitRefusedError",

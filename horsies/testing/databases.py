@@ -83,6 +83,11 @@ def is_clone(url: str) -> bool:
     return url in _clones
 
 
+def has_clone(path: str) -> bool:
+    """Whether a database was cloned whose URL has this path, whatever the other parts of the URL are."""
+    return any(path == urlsplit(url).path for url in _clones)
+
+
 def _data_folder() -> Path:
     """Return the folder for the data: a file system in memory, if there is one with enough space."""
     if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK):

@@ -7,6 +7,10 @@ class QueueTestError(Exception):
     __test__ = False  # no class that pytest should collect
 
 
+class ForgottenQueueError(QueueTestError):
+    """A test has used the database that the configuration of an app names, because it made no queue of that app."""
+
+
 class DrainRefusedError(QueueTestError):
     """`drain` cannot run here; the message names the method that can."""
 

@@ -12,7 +12,10 @@ from horsies import testing
 if TYPE_CHECKING:
     from horsies.app import Horsies
     from horsies.testing.databases import TestDatabases
+    from horsies.testing.guard import Guard
     from horsies.testing.queue import TestQueue
+
+_GUARD_MODES = ("auto", "on", "off")
 
 _queues: pytest.StashKey["list[TestQueue]"] = pytest.StashKey()
 
@@ -30,10 +33,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "horsies_setup", "module:function that creates the tables of the application in the template database"
     )
+    parser.addini(
+        "horsies_guard",
+        "refuse tests that use the database of an app without a queue: auto (if a test uses a fixture of horsies), on, "
+        "off",
+        default="auto",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the run in the process that starts the workers of pytest-xdist, which share a server and a template."""
+    config.addinivalue_line(
+        "markers", "horsies_own_database: the test uses the database that its app names, so it needs no queue"
+    )
+    if config.getini("horsies_guard") not in _GUARD_MODES:
+        msg = f"horsies_guard is auto, on or off, got {config.getini('horsies_guard')!r}"
+        raise pytest.UsageError(msg)
     if (
         not hasattr(config, "workerinput")
         and config.pluginmanager.hasplugin("xdist")
@@ -43,6 +58,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 _is_owner: pytest.StashKey[bool] = pytest.StashKey()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Guard against forgotten queues, also if the tests that use fixtures of horsies are deselected."""
+    mode = config.getini("horsies_guard")
+    if mode == "on" or (mode == "auto" and (config.getini("horsies_setup") or any(map(_uses_fixtures, items)))):
+        guard: Guard = import_module("horsies.testing.guard").Guard()
+        guard.install()
+        config.add_cleanup(guard.remove)
+        config.pluginmanager.register(guard)
+
+
+def _uses_fixtures(item: pytest.Item) -> bool:
+    """Whether a test uses a fixture of this plugin, directly or through other fixtures."""
+    return "horsies_databases" in getattr(item, "fixturenames", ())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 import psycopg
 from pydantic import SecretStr
@@ -24,6 +25,14 @@ from horsies.worker.runtime.transactions import Transactions
 
 if TYPE_CHECKING:
     from horsies.app import Horsies
+
+
+_of_queues: WeakSet[Database] = WeakSet()
+
+
+def is_of_queue(database: Database) -> bool:
+    """Whether a queue has redirected its app to this database."""
+    return database in _of_queues
 
 
 class Opened(NamedTuple):
@@ -143,6 +152,7 @@ def redirected[D: QueueDrivers](app: "Horsies", url: str, make: Callable[[AppCon
     config = before.model_copy(update={"broker": before.broker.model_copy(update=direct)})
     during = make(config)
     during.assume_prepared()
+    _of_queues.add(during.database)
     app.config = config
     try:
         with drivers.replaced(during):
