@@ -74,7 +74,7 @@ class Child:
     """One child process.
 
     The process manager writes ``predecessors``, ``transport``, ``pid``, ``has_ended`` and ``wait_status``. The
-    dispatcher writes ``stops``, ``abandoned`` and ``progress_seen``. Methods of this class write everything else.
+    dispatcher writes ``stops`` and ``abandoned``. Methods of this class write everything else.
 
     Attributes:
         number: identifies the child in FORK and FORKED frames, before its process id is known.
@@ -98,7 +98,6 @@ class Child:
         is_closed: whether `close` was called.
         wait_status: as returned by `os.waitpid`; None while it runs.
         progress: the number of jobs that have ended.
-        progress_seen: the value of ``progress`` at the dispatcher's last check.
         silent_checks: the number of consecutive liveness checks without a ping.
         outbox: START frames that are sent at the end of this turn of the event loop.
         jobs: the jobs that it was given, in that order. The first ``concurrency`` of them run, and the others wait.
@@ -127,7 +126,6 @@ class Child:
     is_closed: bool = False
     wait_status: int | None = None
     progress: int = 0
-    progress_seen: int = -1
     silent_checks: int = 0
     outbox: list[bytes] = field(default_factory=list[bytes])
     jobs: dict[Fence, Job] = field(default_factory=dict[Fence, Job])

@@ -35,6 +35,7 @@ from horsies.worker.options import WorkerOptions, WorkerSettings
 from horsies.worker.processes import ProcessManager
 from horsies.worker.runtime.reports import failed, stopped
 from horsies.worker.runtime_estimator import RuntimeEstimator
+from horsies.worker.stalls import StallDetector
 
 _SWEEP_INTERVAL_S = 0.02
 _CANCEL_GRACE_S = 1.0  # how long a cancelled asynchronous task may take to end
@@ -50,6 +51,7 @@ class Dispatcher:
         self._async_names = settings.async_names
         self._concurrency = options.concurrency
         self._runtimes = RuntimeEstimator()
+        self._stalls = StallDetector()
         self._sweep: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
 
@@ -123,8 +125,10 @@ class Dispatcher:
         child.give(job)
         if behind < self._concurrency:
             self._on_started(child, job)
-        elif self._sweep is None:
-            self._schedule_sweep()
+        else:
+            self._stalls.watch(child, asyncio.get_running_loop().time())
+            if self._sweep is None:
+                self._schedule_sweep()
         self._drain_at_task_limit(child)
         return True
 
@@ -182,6 +186,7 @@ class Dispatcher:
 
     def on_death(self, child: Child) -> None:
         """Report the unstarted jobs of a dead child, and fail the running ones with WORKER_CRASHED."""
+        self._stalls.unwatch(child)
         self._on_unstarted(child.close())
         message = f"the child process that ran this task {child.describe_end()}"
         for fence, job in list(child.jobs.items()):
@@ -231,12 +236,14 @@ class Dispatcher:
             child.set_timer(job.fence, timer)
 
     def _withdraw_behind_outliers(self) -> None:
-        """Withdraw queued jobs from children that made no progress since the last check, and reassign them."""
+        """Withdraw queued jobs from children that make no progress, and reassign them."""
         self._sweep = None
+        now = asyncio.get_running_loop().time()
         for child in self._processes:
-            if child.waiting and child.progress == child.progress_seen:
+            if not child.waiting:
+                self._stalls.unwatch(child)
+            elif self._stalls.is_stalled(child, now):
                 self._reassign_unstarted(child)
-            child.progress_seen = child.progress
         if any(child.waiting for child in self._processes):
             self._schedule_sweep()
 
