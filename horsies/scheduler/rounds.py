@@ -4,22 +4,18 @@ The round is a generator, so that the scheduler, which is asynchronous, and test
 """
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from horsies.config.payload import PayloadPolicy
-from horsies.db.operations import Call, CallFailedError
+from horsies.db.operations import CallFailedError
 from horsies.db.queries import schedules as schedule_queries
 from horsies.db.queries.rows import ScheduleState
+from horsies.db.steps import Steps
 from horsies.events import event
 from horsies.producer.payloads import warn_of_arguments
 from horsies.scheduler.plan import Plan
-
-type Groups = Sequence[Sequence[Call[Any]]]
-type Steps[R] = Generator[Groups, list[list[Any]], R]
-"""Yields calls in groups, one transaction each, and receives their replies by group."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ from horsies.db.connect import Database
 from horsies.db.connection import Backoff, WorkerConnection, prepare_in_thread, retry_until_connected
 from horsies.db.operations import CallFailedError
 from horsies.db.queries import schedules as schedule_queries
+from horsies.db.steps import carry_out_async
 from horsies.events import event
 from horsies.process import STOP_SIGNALS, is_ignored_hangup
 from horsies.scheduler.plan import Schedules
-from horsies.scheduler.rounds import Steps, run_round
+from horsies.scheduler.rounds import run_round
 
 _RENEW_LEAD_EVERY_S = 1.0
 _LEASE = timedelta(seconds=3.5)
@@ -117,23 +118,9 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         plans = [self._plans[name] for name in sorted(self._led)]
-        done = await self._carry_out(run_round(plans, self._payload))
+        done = await carry_out_async(self._connection.transactions, run_round(plans, self._payload))
         pause = self._interval if done.next_due is None else min(self._interval, done.next_due)
         return max(0.0, pause - (loop.time() - asked_at))
-
-    async def _carry_out[R](self, steps: Steps[R]) -> R:
-        """Make the calls of a round, and send it their replies."""
-        try:
-            groups = next(steps)
-            while True:
-                try:
-                    replies = await self._connection.transactions(*groups)
-                except CallFailedError as failure:
-                    groups = steps.throw(failure)
-                else:
-                    groups = steps.send(replies)
-        except StopIteration as finished:
-            return finished.value
 
 
 async def serve(database: Database, resilience: WorkerResilienceConfig, schedules: Schedules) -> None:

@@ -19,9 +19,10 @@ from horsies.db.errors import refuses_value
 from horsies.db.operations import CallFailedError
 from horsies.db.queries import declarations as declaration_queries
 from horsies.db.queries import worker as worker_queries
-from horsies.db.queries.flow import backfill_turns, declare_queues
+from horsies.db.queries.flow import declare_flow
 from horsies.db.queries.rows import ClaimedTask
 from horsies.db.queries.worker import Claim, ClaimMode, Fence, Outcome, Storage, Verdict
+from horsies.db.steps import carry_out
 from horsies.scheduler.rounds import Round, run_round
 from horsies.tasks.registry import Registry
 from horsies.testing.errors import DrainLimitError, NotEndedError, QueueTestError
@@ -93,12 +94,8 @@ class InProcessWorker:
         self._session.round_trip(
             [worker_queries.worker_start(self._worker_id, self._facts)],
             [declaration_queries.register_tasks(self._worker_id, self._settings.declarations)],
-            [declare_queues(self._settings.flow)],
         )
-        keyed = [queue.name for queue in self._settings.flow if queue.takes_turns]
-        is_complete = not keyed
-        while not is_complete:
-            is_complete = make_call(self._session, backfill_turns(keyed, _MAX_ROWS)) == 0
+        carry_out(self._session.round_trip, declare_flow(self._settings.flow))
 
     def resume(self) -> None:
         """Register the worker again, and forget the target of the clock, if a rollback has removed them."""
@@ -278,18 +275,7 @@ class InProcessWorker:
         return expired
 
     def _run_round(self) -> Round:
-        steps = run_round(self._settings.schedules.plans, self._settings.payload)
-        try:
-            groups = next(steps)
-            while True:
-                try:
-                    replies = self._session.round_trip(*groups)
-                except CallFailedError as failure:
-                    groups = steps.throw(failure)
-                else:
-                    groups = steps.send(replies)
-        except StopIteration as finished:
-            return finished.value
+        return carry_out(self._session.round_trip, run_round(self._settings.schedules.plans, self._settings.payload))
 
 
 def _with_inner_tasks(app: "Horsies") -> Registry:

@@ -31,8 +31,9 @@ from horsies.db.errors import call_failed
 from horsies.db.operations import Call, CallFailedError
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.declarations import register_tasks
-from horsies.db.queries.flow import backfill_turns, declare_queues
+from horsies.db.queries.flow import declare_flow
 from horsies.db.sqlfiles import channel, listen
+from horsies.db.steps import carry_out_async
 from horsies.events import event
 from horsies.process import StopSignals
 from horsies.scheduler.service import Scheduler
@@ -53,7 +54,6 @@ from horsies.worker.reload import Watch
 if TYPE_CHECKING:
     from horsies.worker.metrics_service import MetricsService
 
-_BACKFILLED = 1000
 _WATCHDOG_MARGIN = 0.25
 _TASK_ID = re.compile(r"[0-9a-f]{32}")
 _POLL_ONLY_S = 0.25
@@ -203,12 +203,7 @@ class Supervisor:
 
     async def _declare_queues(self) -> None:
         """Store what the app declares about its queues, and let tasks that were sent before take turns."""
-        flow, lane = self._settings.flow, self._lanes[0]
-        await lane.call(declare_queues(flow))
-        keyed = [queue.name for queue in flow if queue.takes_turns]
-        is_complete = not keyed
-        while not is_complete:
-            is_complete = await lane.call(backfill_turns(keyed, _BACKFILLED)) == 0
+        await carry_out_async(self._lanes[0].transactions, declare_flow(self._settings.flow))
 
     def _other_services(self) -> Sequence[Coroutine[Any, Any, None]]:
         maintenance = MaintenanceService(

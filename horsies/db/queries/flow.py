@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 from horsies.db.operations import Call, nothing, scalar
 from horsies.db.queries.worker import announce
+from horsies.db.steps import Steps
+
+_BACKFILLED = 1000
+"""How many tasks `declare_flow` lets take turns in one transaction."""
 
 
 class QueueFlow(NamedTuple):
@@ -30,6 +34,16 @@ def declare_queues(queues: Sequence[QueueFlow]) -> Call[None]:
     sql = "select horsies.declare_queues(%s::text[], %s::boolean[], %s::int[], %s::text[], %s::text[])"
     columns = [[queue[field] for queue in queues] for field in range(len(QueueFlow._fields))]
     return Call(sql, tuple(columns), nothing, hint=announce())
+
+
+def declare_flow(queues: Sequence[QueueFlow]) -> Steps[None]:
+    """Store what an app declares about its queues, and let tasks that were sent before take turns."""
+    yield declare_queues(queues).groups
+    keyed = [queue.name for queue in queues if queue.takes_turns]
+    is_complete = not keyed
+    while not is_complete:
+        [[given], *_] = yield backfill_turns(keyed, _BACKFILLED).groups
+        is_complete = given == 0
 
 
 def backfill_turns(names: Sequence[str], limit: int) -> Call[int]:
