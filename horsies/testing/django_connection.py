@@ -24,7 +24,7 @@ from horsies.testing.databases import is_prepared, prepare_schema
 from horsies.testing.errors import QueueTestError
 from horsies.testing.faults import LostWorker
 from horsies.testing.jobs import JobRunner
-from horsies.testing.redirection import Opened, open_session, redirected
+from horsies.testing.redirection import Opened, not_of_django, open_session, redirected
 from horsies.testing.session import TaskClock
 from horsies.testing.shared_connection import SharedConnection, SharedDrivers, SharedSession
 from horsies.testing.shared_transactions import SharedTransactions
@@ -164,8 +164,7 @@ async def _in_thread(fn: Callable[[Any], Any], argument: object) -> Any:
 def _checked(connection: object) -> BaseDatabaseWrapper:
     """Return Django's connection of this thread, after checking that a test may use it."""
     if not isinstance(connection, ConnectionProxy | BaseDatabaseWrapper):
-        msg = f"connection= takes a connection of Django, such as django.db.connection, got {connection!r}"
-        raise QueueTestError(msg)
+        raise not_of_django(connection)
     wrapper = connections[cast("Any", connection).alias]
     place = f"the database {wrapper.alias!r} of DATABASES"
     if wrapper.vendor != "postgresql":

@@ -80,10 +80,18 @@ def on_django_connection(app: "Horsies", connection: object) -> Generator[Opened
     try:
         module: Any = import_module("horsies.testing.django_connection")
     except ImportError as error:
-        msg = f"connection= takes a connection of Django, such as django.db.connection, got {connection!r}"
-        raise QueueTestError(msg) from error
+        raise not_of_django(connection) from error
     with module.on_django_connection(app, connection) as opened:
         yield opened
+
+
+def not_of_django(connection: object) -> QueueTestError:
+    """Make the error for a connection that a queue cannot use; most often it is one of psycopg or of SQLAlchemy."""
+    return QueueTestError(
+        f"connection= takes a connection of Django, such as django.db.connection, got {connection!r}. In tests without "
+        "Django, use TestQueue(app) and connect the code under test to queue.database_url. Its sends with connection= "
+        "become visible to queue.drain() when it commits"
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from horsies.db.sqlfiles import qualifier
 from tests.docs.test_documents import ROOT, blocks
 from tests.support.callers import OLDEST_FOR_DJANGO
-from tests.testing.test_projects import run
+from tests.support.kit_projects import run
 
 PROJECT = Path(__file__).with_name("django_project")
 PAGE = ROOT / "docs" / "testing.md"

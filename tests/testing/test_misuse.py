@@ -1,10 +1,12 @@
 """Mistakes in tests are refused before anything is sent, with a message that names the fix."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any, cast
 
+import psycopg
 import pytest
 
 from horsies import AppConfig, Horsies, HorsiesError, PostgresConfig, TaskError, TaskResult
@@ -105,6 +107,47 @@ def test_the_app_is_an_app(given: object) -> None:
 def test_a_queue_has_one_database(database_url: str) -> None:
     with pytest.raises(ValueError, match="database_url= or connection=, not both"):
         TestQueue(app, database_url=database_url, connection=object())
+
+
+async def _given_async(url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        _refused_without_effect(connection)
+        assert (await (await connection.execute("select 1")).fetchone()) == (1,)
+
+
+def _refused_without_effect(connection: object) -> None:
+    kind = f"got <{type(connection).__module__}.{type(connection).__qualname__} "
+    before = app.config
+    with pytest.raises(QueueTestError, match=r"connection= takes a connection of Django") as caught:
+        TestQueue(app, connection=connection).__enter__()
+    assert kind in str(caught.value)
+    assert "use TestQueue(app) and connect the code under test to queue.database_url" in str(caught.value)
+    assert app.config is before
+
+
+@pytest.mark.parametrize("missing", [None, "horsies.testing.django_connection"])
+def test_connections_of_other_libraries_are_refused(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, missing: str | None
+) -> None:
+    if missing is not None:
+        monkeypatch.setitem(sys.modules, missing, None)  # as if Django were not installed
+    asyncio.run(_given_async(database_url))
+    with psycopg.connect(database_url) as connection:
+        _refused_without_effect(connection)
+        assert connection.execute("select 1").fetchone() == (1,)
+
+
+async def _sends_in_a_transaction(queue: TestQueue) -> tuple[int, int, int]:
+    async with await psycopg.AsyncConnection.connect(queue.database_url) as connection:
+        handle = (await add.with_options(connection=connection).send_async(1)).unwrap()
+        before = len(await queue.drain_async())
+        await connection.commit()
+        after = len(await queue.drain_async())
+    return before, after, (await handle.get_async()).unwrap()
+
+
+def test_code_with_an_asynchronous_connection_connects_to_the_database_of_the_queue(queue: TestQueue) -> None:
+    assert asyncio.run(_sends_in_a_transaction(queue)) == (0, 1, 2)
 
 
 def test_a_database_that_cannot_be_opened_is_named() -> None:
