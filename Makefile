@@ -9,6 +9,7 @@ PYTEST_ARGS ?= -n $(shell nproc | awk '{ print int($$1 * 3 / 2 + 0.5) }')
 ODD_ENVIRONMENT := HORSIES_TEST_SCHEMA='My "odd" schema' HORSIES_TEST_SETTINGS=odd HORSIES_TEST_ROLES=1
 IN_ODD_ENVIRONMENT := $(addprefix tests/e2e/test_,$(addsuffix .py,outcomes cancelling progress workflows workflows_cli \
 	scheduler cli_schedules queues looking maintenance heartbeats read_only_default)) \
+	tests/db/worker/test_task_transaction.py tests/testing/test_drain.py \
 	--deselect tests/e2e/test_scheduler.py::test_ten_days_of_schedulers_that_are_killed_and_stopped_at_random
 
 # What runs once more through a PgBouncer, in each of its modes.

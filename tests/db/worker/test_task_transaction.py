@@ -21,7 +21,7 @@ from horsies.db.task_transaction import OwnFence
 from horsies.tasks.own_transaction import ConnectionKind, OwnTransaction
 from horsies.worker.runtime.transactions import Transactions
 from tests.support.factories import CHILD_NAME, HOSTNAME, DrivenWorker, send
-from tests.support.sessions import Session, scalar
+from tests.support.sessions import SCHEMA, Session, scalar
 
 ADDED = 2
 INSERT = "insert into effects values (1)"
@@ -52,7 +52,7 @@ def claim(db: Session) -> Callable[[], OwnFence]:
 
 @pytest.fixture
 def transactions(database_url: str) -> Iterator[Transactions]:
-    transactions = Transactions(Database(PostgresConfig(database_url=database_url)))
+    transactions = Transactions(Database(PostgresConfig(database_url=database_url, schema=SCHEMA)))
     yield transactions
     if transactions._engine is not None:
         transactions._engine.dispose()
