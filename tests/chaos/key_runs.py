@@ -3,7 +3,6 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tests.chaos.checker import Violation
 from tests.chaos.cluster import Cluster, Place, pressure
 from tests.chaos.faults import Breaker, plan
 from tests.chaos.key_checker import Event, KeyEvidence, KeyHold, check_keys
-from tests.chaos.runs import BROKEN_BUILD_TRIES, Run, broken_package
+from tests.chaos.runs import BROKEN_BUILD_TRIES, BaseSetting, Run, broken_package
 from tests.chaos.servers import PostgresServer
 
 CAPS = {"cap_1": 1, "cap_2": 2, "cap_3": 3}
@@ -67,15 +66,11 @@ _ENDED = "select status || coalesce(' ' || error_code, ''), count(*) from horsie
 
 
 @dataclass(frozen=True, slots=True)
-class KeySetting:
+class KeySetting(BaseSetting):
     """The size of a run with keys."""
 
-    seed: str
-    counts: Mapping[str, int]
-    seconds: float
-    workers: int = 8
     per_second: float = 100.0
-    package: Path | None = None
+    workers: int = 8
 
 
 def key_faults(scale: float) -> dict[str, int]:

@@ -73,19 +73,33 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """The size of a run."""
+class BaseSetting:
+    """The size of any run.
+
+    Attributes:
+        seed: chooses everything that happens by chance.
+        counts: how often each fault happens.
+        seconds: for how long tasks are sent and faults happen.
+        per_second: how many tasks are sent in a second.
+        package: a copy of the package that the workers import; None: the package itself.
+    """
 
     seed: str
     counts: Mapping[str, int]
     seconds: float
     per_second: float = 25.0
+    package: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(BaseSetting):
+    """The size of a run with faults of all kinds."""
+
     bursts: int = 300
     runs: int = 0
     end_within_s: float = END_WITHIN_S
     cap: int = 2
     names: str = ""
-    package: Path | None = None
 
 
 def mixed(folder: Path, setting: Setting, name: str = "mixed") -> Run:
