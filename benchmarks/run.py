@@ -23,6 +23,7 @@ import fairness
 import floor
 import keyed
 import kit
+import monitored
 import pinned
 import psutil
 import psycopg
@@ -67,6 +68,8 @@ class Size:
     crowd_of_key: int
     pinned_s: float
     rated: int
+    ended: int
+    minute: int
 
 
 FULL = Size(
@@ -87,6 +90,8 @@ FULL = Size(
     crowd_of_key=100_000,
     pinned_s=300.0,
     rated=400,
+    ended=10_000_000,
+    minute=1_000_000,
 )
 QUICK = Size(
     runs=1,
@@ -106,6 +111,8 @@ QUICK = Size(
     crowd_of_key=500,
     pinned_s=1.0,
     rated=40,
+    ended=1_000,
+    minute=1_000,
 )
 
 
@@ -385,6 +392,12 @@ def rates(url: str, size: Size) -> None:
     rated.cost(url, size.runs, size.keys, size.keyed // size.keys)
 
 
+def monitoring(url: str, size: Size) -> None:
+    """Measure the questions of monitoring beside many rows, and the cost of sampling."""
+    monitored.monitoring(url, size.runs, size.crowd, size.ended)
+    monitored.sampling(url, size.runs, size.minute)
+
+
 BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "drain": drain_sync,
     "drain_async": drain_async,
@@ -410,6 +423,7 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "due": due,
     "keys": keys,
     "rates": rates,
+    "monitoring": monitoring,
 }
 
 

@@ -10,7 +10,7 @@ from horsies.cli.output import print_document
 from horsies.cli.worker import LogLevel, OfLogFormat, OfLogLevel
 from horsies.events import configure_logging
 from horsies.metrics.packages import missing_packages
-from horsies.monitoring.metrics import cluster_metrics
+from horsies.monitoring.metrics import cluster_metrics_async
 from horsies.process import leave_on_stop_signals, open_standard_files
 
 
@@ -41,7 +41,7 @@ def metrics(  # noqa: PLR0913 - one parameter an option
 
     app = viewer(locator)
     if once:
-        print_document(render(ask(app, cluster_metrics)).decode())
+        print_document(render(ask(app, cluster_metrics_async)).decode())
         return
     open_standard_files()
     leave_on_stop_signals(exit_code=0)

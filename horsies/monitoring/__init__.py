@@ -11,6 +11,7 @@ from horsies.monitoring.error_groups import (
     errors_async,
 )
 from horsies.monitoring.histograms import Histogram
+from horsies.monitoring.metrics import cluster_metrics, cluster_metrics_async
 from horsies.monitoring.runs import Run, RunNode, run_nodes, run_nodes_async, runs, runs_async
 from horsies.monitoring.samples import Period, Sample, Throughput, throughput, throughput_async, total
 from horsies.monitoring.status import (
@@ -56,6 +57,8 @@ __all__ = [
     "all_tasks_async",
     "backlog",
     "backlog_async",
+    "cluster_metrics",
+    "cluster_metrics_async",
     "error_counts",
     "error_counts_async",
     "errors",

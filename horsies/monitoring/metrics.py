@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from horsies.db.operations import Operation
 from horsies.metrics.values import OTHER, Metric, Reading, Type
 from horsies.monitoring.broker import Broker
 from horsies.monitoring.status import (
@@ -10,12 +11,12 @@ from horsies.monitoring.status import (
     ScheduleStatus,
     WaitingReason,
     WorkerState,
-    queue_status_async,
-    run_counts_async,
-    schedule_status_async,
-    waiting_reasons_async,
+    read_queues,
+    read_run_counts,
+    read_schedules,
+    read_waiting_reasons,
+    read_workers,
     worker_state,
-    worker_status_async,
 )
 from horsies.producer.handle import BrokerResult
 from horsies.rendering import printable_line
@@ -80,28 +81,38 @@ WAITING_REASONS: Final = (
 type _Gauge = dict[tuple[str, ...], float]
 
 
-async def cluster_metrics(broker: Broker) -> BrokerResult[Reading]:
-    """Read the metrics of the cluster from the database.
+def cluster_metrics(broker: Broker) -> BrokerResult[Reading]:
+    """Read the metrics of the cluster, those that `horsies metrics` serves, from the database.
 
     Args:
         broker: The broker of the app: ``app.get_broker()``.
 
     Returns:
-        The metrics; or an error with MONITORING_QUERY_FAILED.
+        Pairs of a metric and its values; the key of a value has one element for each of the metric's ``labels``. Or an
+        error with MONITORING_QUERY_FAILED.
     """
-    queues = await queue_status_async(broker)
+    return broker.runner.run(_cluster_metrics())
+
+
+async def cluster_metrics_async(broker: Broker) -> BrokerResult[Reading]:
+    """Like `cluster_metrics`, for asyncio."""
+    return await broker.runner.run_async(_cluster_metrics())
+
+
+def _cluster_metrics() -> Operation[BrokerResult[Reading]]:
+    queues = yield from read_queues()
     if isinstance(queues, Err):
         return queues
-    reasons = await waiting_reasons_async(broker)
+    reasons = yield from read_waiting_reasons()
     if isinstance(reasons, Err):
         return reasons
-    workers = await worker_status_async(broker)
+    workers = yield from read_workers()
     if isinstance(workers, Err):
         return workers
-    runs = await run_counts_async(broker)
+    runs = yield from read_run_counts()
     if isinstance(runs, Err):
         return runs
-    schedules = await schedule_status_async(broker)
+    schedules = yield from read_schedules()
     if isinstance(schedules, Err):
         return schedules
     states = [worker_state(each) for each in workers.ok_value]

@@ -11,7 +11,7 @@ from horsies.metrics.exposition import accepted_format, render
 from horsies.metrics.server import Answer, MetricsServer, text, url_of
 from horsies.metrics.values import Reading
 from horsies.monitoring.broker import Broker
-from horsies.monitoring.metrics import cluster_metrics
+from horsies.monitoring.metrics import cluster_metrics_async
 from horsies.result import Err
 
 _MAX_AGE_S = 10.0
@@ -44,7 +44,7 @@ class ClusterMetrics:
     async def _ask(self) -> None:
         self._reading, wait_s = None, _REPEAT_AFTER_S
         try:
-            found = await cluster_metrics(self._broker)
+            found = await cluster_metrics_async(self._broker)
             if isinstance(found, Err):
                 event("metrics.failed", level=logging.ERROR, reason=found.err_value.message)
             else:

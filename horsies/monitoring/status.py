@@ -157,12 +157,12 @@ def queue_status(broker: Broker, names: Sequence[str] = ()) -> BrokerResult[tupl
     Returns:
         The queues; or an error with MONITORING_QUERY_FAILED.
     """
-    return broker.runner.run(_queue_status(names))
+    return broker.runner.run(read_queues(names))
 
 
 async def queue_status_async(broker: Broker, names: Sequence[str] = ()) -> BrokerResult[tuple[QueueStatus, ...]]:
     """Like `queue_status`, for asyncio."""
-    return await broker.runner.run_async(_queue_status(names))
+    return await broker.runner.run_async(read_queues(names))
 
 
 def waiting_reasons(broker: Broker) -> BrokerResult[tuple[WaitingReason, ...]]:
@@ -176,12 +176,12 @@ def waiting_reasons(broker: Broker) -> BrokerResult[tuple[WaitingReason, ...]]:
     Returns:
         The reasons that have tasks; or an error with MONITORING_QUERY_FAILED.
     """
-    return broker.runner.run(_waiting_reasons())
+    return broker.runner.run(read_waiting_reasons())
 
 
 async def waiting_reasons_async(broker: Broker) -> BrokerResult[tuple[WaitingReason, ...]]:
     """Like `waiting_reasons`, for asyncio."""
-    return await broker.runner.run_async(_waiting_reasons())
+    return await broker.runner.run_async(read_waiting_reasons())
 
 
 def worker_status(broker: Broker) -> BrokerResult[tuple[WorkerStats, ...]]:
@@ -193,12 +193,12 @@ def worker_status(broker: Broker) -> BrokerResult[tuple[WorkerStats, ...]]:
     Returns:
         The workers; or an error with MONITORING_QUERY_FAILED.
     """
-    return broker.runner.run(_worker_status())
+    return broker.runner.run(read_workers())
 
 
 async def worker_status_async(broker: Broker) -> BrokerResult[tuple[WorkerStats, ...]]:
     """Like `worker_status`, for asyncio."""
-    return await broker.runner.run_async(_worker_status())
+    return await broker.runner.run_async(read_workers())
 
 
 def run_counts(broker: Broker, *, ended_within_s: float = _HOUR_S) -> BrokerResult[tuple[RunCount, ...]]:
@@ -211,12 +211,12 @@ def run_counts(broker: Broker, *, ended_within_s: float = _HOUR_S) -> BrokerResu
     Returns:
         One count for each status; or an error with MONITORING_QUERY_FAILED.
     """
-    return broker.runner.run(_run_counts(ended_within_s))
+    return broker.runner.run(read_run_counts(ended_within_s))
 
 
 async def run_counts_async(broker: Broker, *, ended_within_s: float = _HOUR_S) -> BrokerResult[tuple[RunCount, ...]]:
     """Like `run_counts`, for asyncio."""
-    return await broker.runner.run_async(_run_counts(ended_within_s))
+    return await broker.runner.run_async(read_run_counts(ended_within_s))
 
 
 def schedule_status(broker: Broker) -> BrokerResult[tuple[ScheduleStatus, ...]]:
@@ -228,12 +228,12 @@ def schedule_status(broker: Broker) -> BrokerResult[tuple[ScheduleStatus, ...]]:
     Returns:
         The schedules; or an error with MONITORING_QUERY_FAILED.
     """
-    return broker.runner.run(_schedule_status())
+    return broker.runner.run(read_schedules())
 
 
 async def schedule_status_async(broker: Broker) -> BrokerResult[tuple[ScheduleStatus, ...]]:
     """Like `schedule_status`, for asyncio."""
-    return await broker.runner.run_async(_schedule_status())
+    return await broker.runner.run_async(read_schedules())
 
 
 def backlog(broker: Broker, queue_name: str) -> BrokerResult[int]:
@@ -258,7 +258,9 @@ async def backlog_async(broker: Broker, queue_name: str) -> BrokerResult[int]:
     return await broker.runner.run_async(answered(status_queries.backlog(queue_name)))
 
 
-def _queue_status(names: Sequence[str]) -> Operation[BrokerResult[tuple[QueueStatus, ...]]]:
+def read_queues(names: Sequence[str] = ()) -> Operation[BrokerResult[tuple[QueueStatus, ...]]]:
+    """The operation of `queue_status`."""
+
     def decoded(rows: list[QueueStatusRow]) -> tuple[QueueStatus, ...]:
         return tuple(_queue(row) for row in rows)
 
@@ -282,7 +284,9 @@ def _queue(row: QueueStatusRow) -> QueueStatus:
     )
 
 
-def _waiting_reasons() -> Operation[BrokerResult[tuple[WaitingReason, ...]]]:
+def read_waiting_reasons() -> Operation[BrokerResult[tuple[WaitingReason, ...]]]:
+    """The operation of `waiting_reasons`."""
+
     def decoded(rows: list[WaitingReasonRow]) -> tuple[WaitingReason, ...]:
         return tuple(
             WaitingReason(
@@ -294,12 +298,14 @@ def _waiting_reasons() -> Operation[BrokerResult[tuple[WaitingReason, ...]]]:
     return (yield from answered(status_queries.waiting_reasons())).map(decoded)
 
 
-def _worker_status() -> Operation[BrokerResult[tuple[WorkerStats, ...]]]:
+def read_workers() -> Operation[BrokerResult[tuple[WorkerStats, ...]]]:
+    """The operation of `worker_status`."""
     found = yield from answered(monitoring_queries.worker_stats())
     return found.map(tuple[WorkerStats, ...])
 
 
-def _run_counts(ended_within_s: float) -> Operation[BrokerResult[tuple[RunCount, ...]]]:
+def read_run_counts(ended_within_s: float = _HOUR_S) -> Operation[BrokerResult[tuple[RunCount, ...]]]:
+    """The operation of `run_counts`."""
     if not 0 <= ended_within_s < float("inf"):
         return refused(f"ended_within_s must be a number of seconds, at least 0, got {short_repr(ended_within_s)}")
 
@@ -309,7 +315,9 @@ def _run_counts(ended_within_s: float) -> Operation[BrokerResult[tuple[RunCount,
     return (yield from answered(status_queries.run_counts(ended_within_s))).map(decoded)
 
 
-def _schedule_status() -> Operation[BrokerResult[tuple[ScheduleStatus, ...]]]:
+def read_schedules() -> Operation[BrokerResult[tuple[ScheduleStatus, ...]]]:
+    """The operation of `schedule_status`."""
+
     def decoded(answer: tuple[datetime, dict[str, ScheduleState]]) -> tuple[ScheduleStatus, ...]:
         clock, states = answer
         return tuple(

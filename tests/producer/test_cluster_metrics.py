@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from horsies.metrics.exposition import render
-from horsies.monitoring.metrics import CLUSTER_METRICS, WAITING_REASONS, cluster_metrics
+from horsies.monitoring import cluster_metrics, cluster_metrics_async
+from horsies.monitoring.metrics import CLUSTER_METRICS, WAITING_REASONS
 from horsies.monitoring.metrics_service import ClusterMetrics
 from horsies.result import Err
 from tests.producer.shop import Shop
@@ -18,7 +19,7 @@ HOSTILE = 'a"b\\c\nhorsies_workers{state="live"} 9\r\x1b[2J'
 
 
 def found(shop: Shop) -> Scrape:
-    reading = asyncio.run(cluster_metrics(shop.app.get_broker())).unwrap()
+    reading = cluster_metrics(shop.app.get_broker()).unwrap()
     assert [metric for metric, _ in reading] == list(CLUSTER_METRICS)
     return Scrape.of(render(reading).decode())
 
@@ -113,7 +114,8 @@ def test_an_error_of_the_database_is_an_error_and_no_zero(db: Session, shop: Sho
     async def ask() -> None:
         assert await cluster.read() is not None
         db.execute("drop function horsies.run_counts")
-        assert isinstance(await cluster_metrics(broker), Err)
+        assert isinstance(await cluster_metrics_async(broker), Err)
+        assert isinstance(await asyncio.to_thread(cluster_metrics, broker), Err)
         assert await cluster.read() is None
         await shop.app.close_async()
 

@@ -44,15 +44,3 @@ def test_a_second_call_replaces_its_minutes_and_keeps_the_others(db: Session) ->
     sample_between(db, 1, 3)
     assert completed(db, 60) == {0: 50, 1: 1}
     assert completed(db, 600) == completed(db, 3600) == {0: 51}
-
-
-def test_a_partition_that_is_locked_is_not_waited_for(db: Session, other: Session) -> None:
-    """Block ranges without a summary are read, so nothing is missing."""
-    with other.transaction():
-        for (name,) in db.execute(
-            "select relname from pg_class where relkind = 'r' and relnamespace = 'horsies'::regnamespace"
-            " and relname like 'history%'"
-        ).fetchall():
-            other.execute(f"lock table horsies.{name} in share update exclusive mode".encode())
-        sample_between(db, 0, 3)
-    assert completed(db, 60) == {0: 1, 1: 1, 2: 1}

@@ -2,7 +2,7 @@
 -- (history_YYYYMMDD) or for a month or the rest of one (history_YYYYMM). The default partition and tables with other
 -- names are left out. To read the bounds would take a hundred times as long.
 -- Locks: none.
--- Called by: add_partitions, find_ended, find_ended_among, health, sample_between.
+-- Called by: add_partitions, find_ended, find_ended_among, health, summarize_history.
 -- Granted to: nobody.
 create function horsies.history_partitions() returns table (name name, first_day date, end_day date)
 language sql stable as $function$

@@ -1,6 +1,6 @@
 -- Purpose: Compute the samples of the minutes that have ended since the last call, and replace those of the three
--- minutes before, in which transactions may have committed late. Returns the number of new minutes; call again while
--- it is 10 or more. After a pause, a call computes a few minutes, an hour or a day, depending on how much is missing.
+-- minutes before if transactions have committed late in them. Returns the number of new minutes; call again while it
+-- is 10 or more. After a pause, a call computes a few minutes, an hour or a day, depending on how much is missing.
 -- The first call begins with the hour before. `errors_until` is set back to the first minute that was computed, so
 -- that `sample_errors` compares its counts with the new samples.
 --
@@ -41,6 +41,7 @@ begin
     end if;
     if this_minute < done then
         since := this_hour;
+        perform horsies.summarize_history(since, since + interval '1 hour');
         perform horsies.sample_between(since, since + interval '1 hour');
         next := this_minute;
         first := least(first, this_hour);
@@ -49,6 +50,10 @@ begin
                                                when this_minute - done > interval '2 hours' then interval '1 hour'
                                                else interval '10 minutes' end);
         since := greatest(first, done - interval '3 minutes');
+        perform horsies.summarize_history(since, next);
+        if horsies.is_sampled(since, done) then
+            since := done;
+        end if;
         perform horsies.sample_between(since, next);
     end if;
     update horsies.sampling g

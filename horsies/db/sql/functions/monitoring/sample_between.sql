@@ -2,40 +2,20 @@
 -- minutes, and roll up the periods that contain them.
 --
 -- The times are written into the statement as literals, so that it is planned for the partitions between them only.
--- `history_finished` finds the rows of history; ranges of its blocks that have no summary yet would all be read, so
--- they are summarized first. If another session keeps the partition locked (autovacuum does), that waits for the
--- next call.
+-- `history_finished` finds the rows of history; see `summarize_history`.
 --
 -- A retried attempt has no queue and no name: they are those of its task, which is live or has ended since. If the
 -- clock was set back, the task may have ended up to a day earlier than its attempt.
 -- Planner settings: see docs/architecture.md.
--- Locks: the partitions of history, against each other's summaries and vacuum.
+-- Locks: none but those of the replaced rows.
 -- Called by: sample.
 -- Granted to: nobody.
 create function horsies.sample_between(since timestamptz, until timestamptz) returns void
 language plpgsql
 set enable_seqscan = off set enable_indexscan = off set enable_indexonlyscan = off set enable_hashjoin = off
-set enable_mergejoin = off set jit = off set work_mem = '32MB' set lock_timeout = '100ms' set timezone = 'UTC'
-set datestyle = 'ISO'
+set enable_mergejoin = off set jit = off set work_mem = '32MB' set timezone = 'UTC' set datestyle = 'ISO'
 as $function$
-declare
-    brin_index regclass;
 begin
-    for brin_index in
-        select i.indexrelid::regclass
-        from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am m on m.oid = c.relam
-        where m.amname = 'brin' and c.relkind = 'i' and i.indrelid in (
-            select to_regclass(format('{horsies}.%I', p.name)) from horsies.history_partitions() p
-            where p.first_day <= until::date and p.end_day > since::date
-            union all select to_regclass('{horsies}.history_default'))
-    loop
-        begin
-            perform brin_summarize_new_values(brin_index);
-        exception when lock_not_available then
-            null;
-        end;
-    end loop;
-
     delete from horsies.samples s where s.period_s = 60 and s.started_at >= since and s.started_at < until;
     execute format($statement$
         insert into horsies.samples

@@ -25,8 +25,12 @@ declare
     max_counted_always constant int := 100;     -- of each combination, even if `most_in_all` is used up
     found_group record;
     current_queue text;
-    due_room int;
-    later_room int;
+    -- Of two kinds of tasks: 1: those that are due, 2: those that are not.
+    limits constant timestamptz[] := array['-infinity', clock, 'infinity'];
+    rooms int[];
+    numbers bigint[];
+    accuracies text[];
+    counted_before bigint[];
     room int := most_in_all;
     allowed int;
     each_priority int;
@@ -64,8 +68,7 @@ begin
     loop
         if found_group.queue is distinct from current_queue then
             current_queue := found_group.queue;
-            due_room := most;
-            later_room := most;
+            rooms := array[most, most];
         end if;
         if found_group.nth > groups then
             groups := found_group.nth;
@@ -77,44 +80,38 @@ begin
         task_name := found_group.task_name;
         first_due_at := case when found_group.first_at <= clock then found_group.first_at end;
         counted_at := null;
-        waiting := 0;
-        scheduled := 0;
-        waiting_accuracy := 'exact';
-        scheduled_accuracy := 'exact';
+        numbers := '{0,0}';
+        accuracies := '{exact,exact}';
         foreach each_priority in array found_group.priorities loop
-            allowed := greatest(least(due_room, room), max_counted_always);
-            select count(*) into number from (
-                select from horsies.tasks t
-                where t.task_name = found_group.task_name and t.queue = found_group.queue
-                  and t.priority = each_priority and t.exchange_no is null and not t.held and t.run_at <= clock
-                limit allowed + 1
-            ) as few;
-            waiting := waiting + least(number, allowed);
-            due_room := greatest(due_room - number, 0);
-            room := greatest(room - number, 0);
-            waiting_accuracy := case when number > allowed then 'at_least' else waiting_accuracy end;
-            allowed := greatest(least(later_room, room), max_counted_always);
-            select count(*) into number from (
-                select from horsies.tasks t
-                where t.task_name = found_group.task_name and t.queue = found_group.queue
-                  and t.priority = each_priority and t.exchange_no is null and not t.held and t.run_at > clock
-                limit allowed + 1
-            ) as few;
-            scheduled := scheduled + least(number, allowed);
-            later_room := greatest(later_room - number, 0);
-            room := greatest(room - number, 0);
-            scheduled_accuracy := case when number > allowed then 'at_least' else scheduled_accuracy end;
+            for kind in 1..2 loop
+                allowed := greatest(least(rooms[kind], room), max_counted_always);
+                select count(*) into number from (
+                    select from horsies.tasks t
+                    where t.task_name = found_group.task_name and t.queue = found_group.queue
+                      and t.priority = each_priority and t.exchange_no is null and not t.held
+                      and t.run_at > limits[kind] and t.run_at <= limits[kind + 1]
+                    limit allowed + 1
+                ) as few;
+                numbers[kind] := numbers[kind] + least(number, allowed);
+                rooms[kind] := greatest(rooms[kind] - number, 0);
+                room := greatest(room - number, 0);
+                if number > allowed then
+                    accuracies[kind] := 'at_least';
+                end if;
+            end loop;
         end loop;
-        if waiting_accuracy = 'at_least' and found_group.waiting >= waiting then
-            waiting := found_group.waiting;
-            waiting_accuracy := 'counted';
-            counted_at := found_group.counted_at;
-        end if;
-        if scheduled_accuracy = 'at_least' and found_group.scheduled >= scheduled then
-            scheduled := found_group.scheduled;
-            scheduled_accuracy := 'counted';
-            counted_at := found_group.counted_at;
-        end if;
+        counted_before := array[found_group.waiting, found_group.scheduled];
+        for kind in 1..2 loop
+            if accuracies[kind] = 'at_least' and counted_before[kind] >= numbers[kind] then
+                numbers[kind] := counted_before[kind];
+                accuracies[kind] := 'counted';
+                counted_at := found_group.counted_at;
+            end if;
+        end loop;
+        waiting := numbers[1];
+        waiting_accuracy := accuracies[1];
+        scheduled := numbers[2];
+        scheduled_accuracy := accuracies[2];
         return next;
     end loop;
     if groups >= most_groups then
