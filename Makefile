@@ -21,7 +21,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NODE_NO_WARNINGS := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup demo test test-pooler test-postgres-versions test-lowest test-newest chaos lint types docs bench lock clean
+.PHONY: help setup demo demo-web test test-pooler test-postgres-versions test-lowest test-newest chaos lint types docs bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %-28s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ setup: ## Create .venv with the locked packages; the other targets do this as we
 
 demo: setup ## Start an embedded PostgreSQL and a worker, send tasks, and show their results
 	@$(BIN)/python examples/demo.py
+
+demo-web: setup ## Fill queues with tasks of all kinds, and serve the web interface, until Ctrl-C; PORT=8765
+	@$(BIN)/python examples/demo_web.py
 
 test: export HORSIES_TEST_SITE := build/site
 test: lint types docs ## Run everything that CI runs; PYTEST_ARGS="-k name" narrows the tests

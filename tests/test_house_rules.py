@@ -19,6 +19,8 @@ IMPORTS_INSIDE_FUNCTIONS = {
     "horsies/app.py:run": "producers never run a worker, and would pay for it at each start",
     "horsies/worker/main.py:_metrics_service": "its packages are optional",
     "horsies/cli/metrics.py:metrics": "its packages are optional",
+    "horsies/cli/web.py:web": "its packages are optional",
+    "horsies/cli/web.py:_auth": "its packages are optional",
 }
 """Functions that may import, as ``horsies/file.py:function``, each with its reason."""
 

@@ -45,12 +45,13 @@ def text(status: HTTPStatus, content: str) -> Answer:
     return Answer(status, f"{content}\n".encode())
 
 
-def open_listener(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int, subject: str = "metrics") -> socket.socket:
     """Bind a socket to an address.
 
     Args:
         host: a name, or an IPv4 or IPv6 address; ``::`` also accepts IPv4 where the system allows it.
         port: 0: any free port.
+        subject: what is served there, in the plural, for messages.
 
     Raises:
         HorsiesError: HRS-206: the address cannot be used, for instance because another process listens there.
@@ -66,7 +67,7 @@ def open_listener(host: str, port: int) -> socket.socket:
         reason = "the host is not a valid name"
     raise HorsiesError(
         ErrorCode.CLI_INVALID_ARGS,
-        f"metrics cannot be served at {host} port {port}: {reason}",
+        f"{subject} cannot be served at {host} port {port}: {reason}",
         help_text="choose another host or port; port 0 takes any free port",
     )
 

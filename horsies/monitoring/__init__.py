@@ -11,6 +11,7 @@ from horsies.monitoring.error_groups import (
     errors_async,
 )
 from horsies.monitoring.histograms import Histogram
+from horsies.monitoring.in_flight import InFlightTask, in_flight_tasks, in_flight_tasks_async
 from horsies.monitoring.metrics import cluster_metrics, cluster_metrics_async
 from horsies.monitoring.runs import Run, RunNode, run_nodes, run_nodes_async, runs, runs_async
 from horsies.monitoring.samples import Period, Sample, Throughput, throughput, throughput_async, total
@@ -43,6 +44,7 @@ __all__ = [
     "ErrorGroup",
     "ErrorGroups",
     "Histogram",
+    "InFlightTask",
     "Period",
     "QueueStatus",
     "Run",
@@ -63,6 +65,8 @@ __all__ = [
     "error_counts_async",
     "errors",
     "errors_async",
+    "in_flight_tasks",
+    "in_flight_tasks_async",
     "live_tasks",
     "live_tasks_async",
     "queue_status",

@@ -36,6 +36,7 @@ EXECUTED = [
         "workflows.md",
         "workflow-runs.md",
         "monitoring.md",
+        "web.md",
         "upgrading.md",
         "coming-from-celery.md",
         "moving-from-horsies-0.md",

@@ -32,6 +32,7 @@ NOT_RUN = {
     "curl http://127.0.0.1:9464": "needs a worker with this very port: tests/e2e/test_metrics.py",
     "horsies workers instance:app --ping": "needs several workers: tests/e2e/test_ping_workers.py",
     "horsies metrics instance:app --port": "runs until it is stopped: tests/e2e/test_metrics_command.py",
+    "horsies web": "runs until it is stopped: tests/e2e/test_web_command.py",
     "pip install": "needs a package registry",
     "pip wheel": "needs a package registry; tests/e2e/test_wheel.py builds a wheel without one",
     "python hello.py": "tests/e2e/test_seed_page.py, beside `horsies dev hello:app`",

@@ -53,6 +53,7 @@ WITHOUT_TEXTS = {
     ("worker",): "serves an app",
     ("scheduler",): "serves an app",
     ("dev",): "serves an app",
+    ("web",): "serves pages: tests/web",
     ("db", "migrate"): "prints numbers of migrations",
     ("db", "sql"): "prints the SQL files of the package",
     ("db", "grant"): "prints names of roles, quoted",

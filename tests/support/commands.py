@@ -19,6 +19,7 @@ _APP_IS_OPTIONAL = {
     "workers": 1,
     "errors": 1,
     "metrics": 1,
+    "web": 1,
     "why": 1,
     "doctor": 1,
 }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from horsies.db.operations import Call, many, scalar
 
@@ -46,6 +47,26 @@ class RunCountRow(NamedTuple):
     runs: int
     is_exact: bool
     clock: datetime
+
+
+class InFlightRow(NamedTuple):
+    """A row of `horsies.in_flight_tasks`."""
+
+    id: UUID
+    queue: str
+    task_name: str
+    status: str
+    worker_id: UUID | None
+    process_name: str | None
+    attempt: int
+    claimed_at: datetime | None
+    started_at: datetime | None
+    clock: datetime
+
+
+def in_flight_tasks(queue: str | None, limit: int) -> Call[list[InFlightRow]]:
+    """List the claimed and running tasks, of a queue or of all, those that are held for the longest time first."""
+    return Call("select * from horsies.in_flight_tasks(%s, %s)", (queue, limit), many(InFlightRow))
 
 
 def queue_status(names: Sequence[str]) -> Call[list[QueueStatusRow]]:

@@ -1,0 +1,163 @@
+"""The geometry of charts. Templates draw them as SVG, with attributes and classes only."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil, log10
+
+from horsies.monitoring.samples import Sample
+
+OUTCOMES = ("completed", "retried", "failed", "expired", "cancelled")
+"""What a stacked chart shows, from the bottom to the top. Retried attempts are no ends of tasks, but work was done."""
+
+_STEPS = (1, 2, 5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A part of a stacked column.
+
+    Attributes:
+        kind: What it counts; one of `OUTCOMES`.
+        y: Its upper edge, in percent of the height of the chart.
+        height: Its height, in percent.
+    """
+
+    kind: str
+    y: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A stacked column: the ended tasks of one period.
+
+    Attributes:
+        x: Its left edge, in percent of the width.
+        width: Its width, in percent.
+        started_at: The begin of the period.
+        bars: Its parts, the lowest first.
+        counts: The numbers, by what they count.
+    """
+
+    x: float
+    width: float
+    started_at: datetime
+    bars: tuple[Bar, ...]
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StackedChart:
+    """A chart of stacked columns.
+
+    Attributes:
+        columns: The columns, the earliest first.
+        top: The number at the upper edge.
+        lines: Numbers at which a line crosses the chart, with their distance from the upper edge in percent.
+    """
+
+    columns: tuple[Column, ...]
+    top: int
+    lines: tuple[tuple[int, float], ...]
+
+
+def stacked(samples: Iterable[Sample], first: datetime, periods: int, period: timedelta) -> StackedChart:
+    """Lay out the numbers of ended tasks, one column a period."""
+    counts: list[dict[str, int]] = [dict[str, int].fromkeys(OUTCOMES, 0) for _ in range(periods)]
+    for each in samples:
+        index = (each.started_at - first) // period
+        if 0 <= index < periods:
+            for kind in OUTCOMES:
+                counts[index][kind] += getattr(each, kind)
+    top = round_top(max((sum(each.values()) for each in counts), default=0))
+    width = 100 / periods
+    columns = tuple(
+        Column(round(index * width, 3), round(width * 0.8, 3), first + index * period, _bars(each, top), each)
+        for index, each in enumerate(counts)
+    )
+    return StackedChart(
+        columns, top, tuple((value, round(100 - 100 * value / top, 2)) for value in (top, top // 2) if value)
+    )
+
+
+def _bars(counts: dict[str, int], top: int) -> tuple[Bar, ...]:
+    bars: list[Bar] = []
+    y = 100.0
+    for kind in OUTCOMES:
+        height = 100 * counts[kind] / top
+        if height:
+            y -= height
+            bars.append(Bar(kind, round(y, 3), round(height, 3)))
+    return tuple(bars)
+
+
+def round_top(highest: int) -> int:
+    """Return the number at the upper edge of a chart: 1, 2 or 5 times a power of ten, at least ``highest``."""
+    if highest <= 1:
+        return max(highest, 1)
+    power = 10 ** int(log10(highest))
+    return next(step * power for step in _STEPS if step * power >= highest)
+
+
+def sparkline(values: Sequence[float], width: int = 120, height: int = 24) -> str:
+    """Return the points of a small line for the attribute ``points`` of an SVG ``polyline``."""
+    if len(values) <= 1:
+        return ""
+    top = max(values) or 1
+    step = width / (len(values) - 1)
+    inner = height - 2
+    return " ".join(f"{index * step:.1f},{1 + inner - inner * value / top:.1f}" for index, value in enumerate(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a horizontal bar, in percent of its width.
+
+    Attributes:
+        x: Its left edge.
+        width: Its width.
+        kind: The class that gives it a colour.
+        title: What it stands for.
+        target: The id of the task that it stands for; None: it stands for no task.
+    """
+
+    x: float
+    width: float
+    kind: str
+    title: str
+    target: str | None = None
+
+
+def gauge(parts: Sequence[tuple[str, str, str | None]], places: int, most: int = 60) -> tuple[Segment, ...]:
+    """Lay out the places of a cap or of a worker: one segment for each task that fills one, and the free ones.
+
+    Args:
+        parts: The kind, the title and the id of each task.
+        places: How many tasks there may be.
+        most: With more places than this, tasks share a segment of their kind.
+    """
+    whole = max(places, len(parts), 1)
+    if whole > most:
+        return _shares(parts, whole)
+    width = 100 / whole
+    filled = [*parts, *[("free", "a free place", None)] * (whole - len(parts))]
+    gap = min(0.6, width * 0.15)
+    return tuple(
+        Segment(round(index * width, 3), round(width - gap, 3), kind, title, target)
+        for index, (kind, title, target) in enumerate(filled)
+    )
+
+
+def _shares(parts: Sequence[tuple[str, str, str | None]], whole: int) -> tuple[Segment, ...]:
+    found: list[Segment] = []
+    x = 0.0
+    for kind in dict.fromkeys(kind for kind, _, _ in parts):
+        number = sum(each == kind for each, _, _ in parts)
+        width = 100 * number / whole
+        found.append(Segment(round(x, 3), round(width, 3), kind, f"{number} of {whole} places: {kind}"))
+        x += width
+    if x < 100:  # noqa: PLR2004 - percent
+        free = whole - len(parts)
+        found.append(Segment(round(x, 3), round(100 - x, 3), "free", f"{ceil(free)} of {whole} places are free"))
+    return tuple(found)

@@ -1,0 +1,40 @@
+"""Small pieces of markup that have the same form on all pages."""
+
+from datetime import datetime
+
+from markupsafe import Markup
+
+from horsies.web.formats import duration, iso, utc
+
+NOTHING = "\N{EN DASH}"
+"""Stands for a value that there is not."""
+
+_TIME = Markup('<time datetime="{iso}" title="{utc} UTC"{kind}>{text}</time>')
+
+
+def moment(time: datetime | None) -> Markup | str:
+    """Show a time. The script shows it in the time zone of the browser."""
+    return NOTHING if time is None else _TIME.format(iso=iso(time), utc=utc(time), kind="", text=utc(time))
+
+
+def since(time: datetime | None, now: datetime) -> Markup | str:
+    """Show how long ago a time was, or in how much time it will be. The script keeps this up to date."""
+    if time is None:
+        return NOTHING
+    seconds = (now - time).total_seconds()
+    text = f"in {duration(-seconds)}" if seconds <= -1 else f"{duration(max(seconds, 0.0))} ago"
+    return _TIME.format(iso=iso(time), utc=utc(time), kind=Markup(' data-show="since"'), text=text)
+
+
+def elapsed(time: datetime | None, now: datetime) -> Markup | str:
+    """Show for how long something has lasted since a time. The script keeps this up to date."""
+    if time is None:
+        return NOTHING
+    text = duration(max((now - time).total_seconds(), 0.0))
+    return _TIME.format(iso=iso(time), utc=utc(time), kind=Markup(' data-show="elapsed"'), text=text)
+
+
+def status(name: object) -> Markup:
+    """Show the status of a task as a coloured label."""
+    text = str(getattr(name, "value", name))
+    return Markup('<span class="status is-{kind}">{text}</span>').format(kind=text.lower(), text=text.lower())

@@ -1,0 +1,83 @@
+"""The parameters of a request: each is declared, given once, and bounded."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import NoReturn
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.exceptions import HTTPException
+
+from horsies.plain import short_repr
+from horsies.rendering import printable_line
+
+_MOST = 40
+_MAX_CHARACTERS = 2000
+
+
+class Parameters:
+    """The parameters of a URL or of a form.
+
+    Args:
+        encoded: The query of the URL, or the body of the form.
+        allowed: The names of the parameters that the page has.
+
+    Raises:
+        HTTPException: 400: a parameter is unknown, repeated, too long or not valid text.
+    """
+
+    def __init__(self, encoded: bytes, allowed: Iterable[str]) -> None:
+        known = set(allowed)
+        self._values: dict[str, str] = {}
+        for name, value in _decode(encoded):
+            if name not in known:
+                refuse(f"there is no parameter {short_repr(name)}; known: {', '.join(sorted(known)) or 'none'}")
+            if name in self._values:
+                refuse(f"the parameter {name} is given twice")
+            if len(value) > _MAX_CHARACTERS or "\0" in value:
+                refuse(f"the parameter {name} is longer than {_MAX_CHARACTERS} characters, or contains NUL")
+            self._values[name] = value
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return a text, without space around it."""
+        return self._values.get(name, default).strip()
+
+    def number(self, name: str, default: int, least: int, most: int) -> int:
+        """Return a whole number in a range."""
+        given = self._values.get(name, "").strip()
+        if not given:
+            return default
+        found = int(given) if given.isascii() and given.isdigit() and len(given) <= len(str(most)) else -1
+        if not least <= found <= most:
+            refuse(f"{name} must be a whole number from {least} to {most:,}, got {short_repr(given)}")
+        return found
+
+    def choice[T](self, name: str, choices: Mapping[str, T], default: T) -> T:
+        """Return one of several values, by its name."""
+        given = self._values.get(name, "").strip()
+        if not given:
+            return default
+        if given not in choices:
+            refuse(f"{name} must be one of {', '.join(choices)}, got {short_repr(given)}")
+        return choices[given]
+
+    def replaced(self, **changes: str | int | None) -> str:
+        """Return the parameters as the query of a URL, with some of them changed; None removes one."""
+        merged: dict[str, object] = {**self._values, **changes}
+        kept = {name: value for name, value in merged.items() if value not in {None, ""}}
+        return f"?{urlencode(kept)}" if kept else ""
+
+
+def refuse(message: str) -> NoReturn:
+    """Refuse a request that is not valid.
+
+    Raises:
+        HTTPException: always, with the status 400.
+    """
+    raise HTTPException(HTTPStatus.BAD_REQUEST, printable_line(message))
+
+
+def _decode(encoded: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(encoded.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST)
+    except ValueError:
+        refuse(f"the parameters are not valid: there may be at most {_MOST}, in UTF-8")

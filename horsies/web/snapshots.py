@@ -1,0 +1,112 @@
+"""Answers of the database that all viewers of a page share."""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from horsies.events import event
+from horsies.producer.handle import BrokerOperationError, BrokerResult
+from horsies.result import Err
+
+_MOST_KEPT = 500
+_KEPT_FOR_S = 600.0
+
+type Key = tuple[str | float | None, ...]
+"""Identifies a question: its kind, and everything that the answer depends on."""
+
+type Ask[T] = Callable[[], Awaitable[BrokerResult[T]]]
+"""Asks the database."""
+
+
+class NoAnswerError(Exception):
+    """The database did not answer, and there is no earlier answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot[T]:
+    """An answer of the database.
+
+    Attributes:
+        value: The answer.
+        taken_at: When it was asked for, by the monotonic clock of this process.
+        is_current: Whether the latest question was answered. False: this is the answer to an earlier one.
+    """
+
+    value: T
+    taken_at: float
+    is_current: bool
+
+    @property
+    def age_s(self) -> float:
+        """The age of the answer in seconds."""
+        return time.monotonic() - self.taken_at
+
+
+@dataclass(slots=True)
+class _Entry:
+    answer: Any = None
+    taken_at: float = float("-inf")
+    tried_at: float = float("-inf")
+    error: BrokerOperationError | None = None
+    asking: asyncio.Task[None] | None = None
+
+
+class Snapshots:
+    """The latest answers, by question. However many viewers ask, the database is asked once in a time.
+
+    It is asked only when somebody looks. Concurrent viewers wait for the same answer.
+    """
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+
+    async def get[T](self, key: Key, ask: Ask[T], max_age_s: float = 1.0) -> Snapshot[T]:
+        """Return the answer to a question.
+
+        Args:
+            key: Identifies the question.
+            ask: Asks it.
+            max_age_s: The age in seconds at which the database is asked again.
+
+        Raises:
+            NoAnswerError: The database did not answer, now and in the last ten minutes.
+        """
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _Entry()
+        self._entries.move_to_end(key)
+        self._drop_old()
+        if time.monotonic() - entry.tried_at >= max_age_s:
+            await self._refresh(entry, ask, key)
+        if time.monotonic() - entry.taken_at > max(_KEPT_FOR_S, max_age_s):
+            raise NoAnswerError
+        return Snapshot(entry.answer, entry.taken_at, entry.error is None)
+
+    async def _refresh[T](self, entry: _Entry, ask: Ask[T], key: Key) -> None:
+        asking = entry.asking
+        if asking is None or asking.get_loop() is not asyncio.get_running_loop():
+            asking = entry.asking = asyncio.create_task(_ask(entry, ask, key))
+        await asyncio.shield(asking)  # a viewer may go away while others wait for the same answer
+
+    def _drop_old(self) -> None:
+        """Forget the questions that nobody has asked for the longest time."""
+        while len(self._entries) > _MOST_KEPT:
+            self._entries.popitem(last=False)
+
+
+async def _ask[T](entry: _Entry, ask: Ask[T], key: Key) -> None:
+    started = time.monotonic()
+    try:
+        found = await ask()
+        if isinstance(found, Err):
+            entry.error = found.err_value
+            event("web.query_failed", level=logging.WARNING, question=key[0], reason=found.err_value.message)
+        else:
+            entry.answer, entry.taken_at, entry.error = found.ok_value, started, None
+    finally:
+        entry.tried_at = time.monotonic()
+        entry.asking = None

@@ -1,0 +1,114 @@
+"""The objects that decide who makes a request: passwords, proxies, and this machine only."""
+
+import asyncio
+import base64
+
+import pytest
+from starlette.requests import HTTPConnection
+
+from horsies.web import ALL_RIGHTS, Auth, BasicAuth, Denied, HeaderAuth, LoopbackAuth, Right, User, hash_password
+
+HASH = hash_password("open sesame")
+
+
+def ask(auth: Auth, *headers: tuple[str, str], peer: str | None = "127.0.0.1", scheme: str = "http") -> User | Denied:
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers]
+    client = None if peer is None else (peer, 4711)
+    scope = {"type": "http", "scheme": scheme, "path": "/", "headers": encoded, "client": client, "server": ("x", 80)}
+
+    async def main() -> User | Denied:
+        return await auth(HTTPConnection(scope))
+
+    return asyncio.run(main())
+
+
+def basic(user: str, password: str) -> tuple[str, str]:
+    return "Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def test_a_password_is_stored_as_a_salted_hash() -> None:
+    assert HASH.startswith("scrypt:16384:8:1:")
+    assert hash_password("open sesame") != HASH
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "secret", "scrypt:1:2:3:4", "scrypt:x:8:1:aa:bb", "scrypt:99999999:8:1:aaaa:bbbb"]
+)
+def test_a_wrong_hash_is_refused_at_once(wrong: str) -> None:
+    with pytest.raises(ValueError, match="."):
+        BasicAuth("ada", wrong)
+
+
+def test_the_right_password_gives_the_rights_of_the_user() -> None:
+    auth = BasicAuth("ada", HASH, {Right.VIEW, Right.CANCEL})
+    for _ in range(2):  # the second time without scrypt
+        assert ask(auth, basic("ada", "open sesame")) == User("ada", frozenset({Right.VIEW, Right.CANCEL}))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [basic("ada", "wrong")],
+        [basic("bob", "open sesame")],
+        [basic("ada", "open sesame"), basic("ada", "open sesame")],
+        [("Authorization", "Bearer x")],
+        [("Authorization", "Basic !!!")],
+        [("Authorization", "Basic " + base64.b64encode(b"no colon").decode())],
+        [("Authorization", "Basic " + base64.b64encode(b"\xff:\xff").decode())],
+        [basic("ada", "x" * 5000)],
+    ],
+)
+def test_other_credentials_are_refused(headers: list[tuple[str, str]]) -> None:
+    answer = ask(BasicAuth("ada", HASH), *headers)
+    assert isinstance(answer, Denied)
+    assert answer.status == 401
+    assert answer.challenge is not None
+
+
+def test_passwords_are_not_accepted_over_plain_http_from_elsewhere() -> None:
+    auth = BasicAuth("ada", HASH)
+    refused = ask(auth, basic("ada", "open sesame"), peer="10.0.0.7")
+    assert isinstance(refused, Denied)
+    assert "HTTPS" in refused.message
+    assert isinstance(ask(auth, basic("ada", "open sesame"), peer="10.0.0.7", scheme="https"), User)
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1"])
+def test_without_login_this_machine_is_admitted(peer: str) -> None:
+    assert isinstance(ask(LoopbackAuth(), peer=peer), User)
+
+
+@pytest.mark.parametrize("peer", ["10.0.0.7", "192.168.0.1", "::ffff:10.0.0.7", "not an address", None])
+def test_without_login_others_are_refused(peer: str | None) -> None:
+    assert isinstance(ask(LoopbackAuth(ALL_RIGHTS), peer=peer), Denied)
+
+
+def test_a_trusted_proxy_names_the_user() -> None:
+    auth = HeaderAuth("X-Forwarded-User", ["10.0.0.0/8"], {"ada": [Right.CANCEL]})
+    assert ask(auth, ("x-forwarded-user", "ada"), peer="10.1.2.3") == User("ada", frozenset({Right.VIEW, Right.CANCEL}))
+    assert ask(auth, ("x-forwarded-user", "bob"), peer="10.1.2.3") == User("bob", frozenset({Right.VIEW}))
+
+
+@pytest.mark.parametrize(
+    ("peer", "values"),
+    [
+        ("127.0.0.1", ["ada"]),
+        (None, ["ada"]),
+        ("10.1.2.3", []),
+        ("10.1.2.3", [""]),
+        ("10.1.2.3", ["ada", "bob"]),
+        ("10.1.2.3", ["a" * 300]),
+        ("10.1.2.3", ["ada\x1b[2J"]),
+    ],
+)
+def test_other_requests_are_refused_by_header_auth(peer: str | None, values: list[str]) -> None:
+    auth = HeaderAuth("X-Forwarded-User", ["10.0.0.0/8"])
+    headers = [("X-Forwarded-User", value) for value in values]
+    assert isinstance(ask(auth, *headers, ("X-Forwarded-For", "10.1.2.3"), peer=peer), Denied)
+
+
+@pytest.mark.parametrize("proxies", [[], ["nonsense"], ["10.0.0.1/8"]])
+def test_header_auth_needs_valid_networks(proxies: list[str]) -> None:
+    with pytest.raises(ValueError, match="."):
+        HeaderAuth("X-Forwarded-User", proxies)
