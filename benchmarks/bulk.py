@@ -7,7 +7,7 @@ import psycopg
 from setting import measure
 from uuid_utils.compat import uuid7
 
-_TABLE = b"""
+TABLE = b"""
     drop table if exists bulk_floor;
     create table bulk_floor (like horsies.tasks including all) with (fillfactor = 70);
 """
@@ -21,9 +21,9 @@ def bulk(url: str, runs: int, count: int) -> None:
     """Send ``count`` tasks at once, and insert as many rows without horsies. The runs alternate."""
     bench_tasks.noop.send(0).unwrap()
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(_TABLE)
-        _insert(connection, count)
-        found = [(_send(connection, count), _insert(connection, count)) for _ in range(runs)]
+        connection.execute(TABLE)
+        insert(connection, count)
+        found = [(_send(connection, count), insert(connection, count)) for _ in range(runs)]
         connection.execute(b"drop table bulk_floor")
     name = f"send_many of {count:,} tasks"
     measure(name, "/s", runs, iter([count / sent for sent, _ in found]).__next__)
@@ -40,7 +40,7 @@ def _send(connection: psycopg.Connection, count: int) -> float:
     return taken
 
 
-def _insert(connection: psycopg.Connection, count: int) -> float:
+def insert(connection: psycopg.Connection, count: int) -> float:
     connection.execute(b"truncate bulk_floor")
     start = time.perf_counter()
     ids = [uuid7() for _ in range(count)]

@@ -80,9 +80,9 @@ def worker(*options: str, is_ready: bool = True, app: str = "bench_tasks:app") -
             process.wait()
 
 
-def wait_for(condition: Callable[[], bool], poll_s: float = 0.005) -> None:
+def wait_for(condition: Callable[[], bool], poll_s: float = 0.005, within_s: float = READY_WITHIN_S) -> None:
     """Wait until a condition holds."""
-    until = time.monotonic() + READY_WITHIN_S
+    until = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > until:
             sys.exit("the benchmark waited in vain")

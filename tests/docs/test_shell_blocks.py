@@ -36,7 +36,6 @@ NOT_RUN = {
     "pip install": "needs a package registry",
     "pip wheel": "needs a package registry; tests/e2e/test_wheel.py builds a wheel without one",
     "python hello.py": "tests/e2e/test_seed_page.py, beside `horsies dev hello:app`",
-    ".venv/bin/python benchmarks/peers.py": "needs a package registry",
     "make ": "sets up an environment, and runs these very tests",
     "horsies worker": "runs until it is stopped: below, and in tests/e2e",
     "horsies scheduler": "runs until it is stopped: tests/e2e",
