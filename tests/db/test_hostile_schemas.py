@@ -21,6 +21,7 @@ from horsies.db.migrate import migrate, plain_sql, status
 from horsies.db.queries import identity as identity_queries
 from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries import schedules as schedule_queries
+from horsies.db.queries import status as status_queries
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries import workflows as workflow_queries
@@ -148,7 +149,7 @@ def test_maintenance_and_monitoring(hostile: Session) -> None:
         monitoring_queries.worker_stats(),
     ):
         assert call(hostile, seen) == []
-    assert call(hostile, monitoring_queries.queue_stats(["q"]))
+    assert call(hostile, status_queries.queue_status(["q"]))
     assert call(hostile, monitoring_queries.queue_control("q", "pause"))
     assert call(hostile, schedule_queries.schedule_states())[1] == {}
     assert call(hostile, workflow_queries.workflow_list(None, 10)) == []

@@ -9,7 +9,6 @@ from uuid import UUID
 from horsies.db.operations import Call, Notice, Rows, column, many, nothing, scalar
 from horsies.db.queries.rows import (
     HealthRow,
-    QueueStats,
     RerunnableRow,
     RerunVerdict,
     SampleRow,
@@ -181,11 +180,6 @@ def return_stale_to_queue(
     params = (stale_after_s, limit, None if silent is None else list(silent), who)
     sql = "select horsies.return_stale_to_queue(%s::float8, %s::int, %s::uuid[], %s)"
     return Call(sql, params, scalar, hint=announce())
-
-
-def queue_stats(names: Sequence[str]) -> Call[list[QueueStats]]:
-    """Return the queues with these names, and all others that the database knows."""
-    return Call("select * from horsies.queue_stats(%s::text[])", (list(names),), many(QueueStats))
 
 
 def queue_control(name: str, action: str, cap: int | None = None, *, who: str | None = None) -> Call[bool]:

@@ -241,12 +241,12 @@ class ScheduleState(NamedTuple):
 
 
 class QueueStats(NamedTuple):
-    """One queue, a row of `horsies.queue_stats`.
+    """One queue, without the details of `horsies.monitoring.queue_status`.
 
     Attributes:
         name: the name of the queue.
-        waiting: the number of tasks that are due and not claimed.
-        scheduled: the number of tasks that are not due yet, including retries.
+        waiting: the number of tasks that are due and not claimed. More than 100,000 are counted by maintenance.
+        scheduled: likewise the number of tasks that are not due yet, including retries.
         claimed: the number of tasks that workers have prefetched.
         running: the number of running tasks.
         paused: whether the queue is paused, so that no task starts.

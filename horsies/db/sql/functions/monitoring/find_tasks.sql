@@ -13,7 +13,7 @@ returns table (ids uuid[], next_before uuid, is_cut boolean)
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
-set jit = off set work_mem = '32MB'
+set jit = off
 as $function$
 declare
     clock constant timestamptz := horsies.now();
@@ -45,32 +45,38 @@ declare
     ended constant text[] := '{COMPLETED,FAILED,CANCELLED,EXPIRED}';
     with_live constant boolean := codes = '{}' and not no_statuses @> live and (statuses = '{}' or statuses && live);
     with_ended constant boolean := not no_statuses @> ended and (statuses = '{}' or statuses && ended);
+    least_id constant uuid := '00000000-0000-0000-0000-000000000000';
     cut uuid;
     found_ids uuid[];
     window_size int;
 begin
-    -- Most lists are full after a few rows, so a small number of tasks is searched first.
-    foreach window_size in array array[least(looked_at, greatest(most, 2000)), looked_at] loop
-        with living as materialized (
-            select t.id, t.status, t.queue, t.task_name, t.worker_id, t.task_key, t.workflow_id, t.root_id, t.sent_at
-            from horsies.tasks t
-            where with_live and (before is null or t.id < before) and only_ids = '{}'
-            order by t.id desc limit window_size
+    -- Most lists are full after a few rows, so smaller numbers of tasks are searched first. Each search finds its last
+    -- id by the primary keys alone, and then filters the rows from there on.
+    foreach window_size in array array[
+        least(looked_at, greatest(most, 1000)), least(looked_at, greatest(most, 20000)), looked_at] loop
+        with edge as materialized (
+            select greatest(
+                (select t.id from horsies.tasks t
+                 where with_live and (before is null or t.id < before) and only_ids = '{}'
+                 order by t.id desc offset window_size - 1 limit 1),
+                (select h.id from horsies.history h
+                 where with_ended and (before is null or h.id < before) and only_ids = '{}'
+                   and h.finished_at >= first_moment and h.finished_at < end_moment
+                 order by h.id desc offset window_size - 1 limit 1)) as id
         ),
-        late as materialized (
+        candidate (id, status, queue, task_name, error_code, host, process, task_key, workflow_id, root_id, at) as (
+            select t.id, t.status, t.queue, t.task_name, null, w.hostname, w.process_name, t.task_key, t.workflow_id,
+                   t.root_id, t.sent_at
+            from horsies.tasks t left join horsies.workers w on w.id = t.worker_id
+            where with_live and (before is null or t.id < before) and only_ids = '{}'
+              and t.id >= coalesce((select e.id from edge e), least_id)
+            union all
             select h.id, h.status, h.queue, h.task_name, h.error_code, h.worker_hostname, h.worker_process_name,
                    h.task_key, h.workflow_id, h.root_id, h.finished_at
             from horsies.history h
             where with_ended and (before is null or h.id < before) and only_ids = '{}'
               and h.finished_at >= first_moment and h.finished_at < end_moment
-            order by h.id desc limit window_size
-        ),
-        candidate (id, status, queue, task_name, error_code, host, process, task_key, workflow_id, root_id, at) as (
-            select l.id, l.status, l.queue, l.task_name, null, w.hostname, w.process_name, l.task_key, l.workflow_id,
-                   l.root_id, l.sent_at
-            from living l left join horsies.workers w on w.id = l.worker_id
-            union all
-            select late.* from late
+              and h.id >= coalesce((select e.id from edge e), least_id)
             union all
             select t.id, t.status, t.queue, t.task_name, null, w.hostname, w.process_name, t.task_key, t.workflow_id,
                    t.root_id, t.sent_at
@@ -81,14 +87,6 @@ begin
                    h.task_key, h.workflow_id, h.root_id, h.finished_at
             from unnest(only_ids) as given (id) cross join lateral horsies.find_ended(given.id) h
             where before is null or h.id < before
-        ),
-        edge as (
-            select greatest(
-                case when (select count(*) from living) >= window_size
-                     then (select l.id from living l order by l.id limit 1)
-                end,
-                case when (select count(*) from late) >= window_size
-                     then (select l.id from late l order by l.id limit 1) end) as id
         ),
         matching as (
             select distinct c.id from candidate c
@@ -110,10 +108,9 @@ begin
             order by c.id desc
         )
         select (select e.id from edge e),
-               array(select m.id from matching m cross join edge e where e.id is null or m.id >= e.id
-                     order by m.id desc limit most::bigint + 1)
+               array(select m.id from matching m order by m.id desc limit most::bigint + 1)
         into cut, found_ids;
-        exit when cut is null or cardinality(found_ids) > most;
+        exit when cut is null or cardinality(found_ids) > most or window_size >= looked_at;
     end loop;
     is_cut := cut is not null and cardinality(found_ids) <= most;
     ids := found_ids[:most];

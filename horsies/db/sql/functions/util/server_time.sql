@@ -1,7 +1,7 @@
 -- Purpose: Return the real time of the server, by which workers are judged: heartbeats, leases and staleness. Tests of
 -- users move only `now`, so that a moved clock does not make living workers look dead.
 -- Locks: none.
--- Called by: forget_workers, heartbeat, keep_worker_versions, queue_stats, queue_status, reap, reap_stale, renew,
+-- Called by: forget_workers, heartbeat, keep_worker_versions, queue_status, reap, reap_stale, renew,
 -- request_heartbeats, return_stale_to_queue, schedule_lead, stale_tasks, take, waiting_reasons, why, worker_start,
 -- worker_stats.
 -- Granted to: nobody.
