@@ -1,4 +1,5 @@
 from horsies.app import Horsies as Horsies
+from horsies.codec.secrets import Secret as Secret
 from horsies.codes import TASK_TERMINAL_STATES as TASK_TERMINAL_STATES
 from horsies.codes import WORKFLOW_TASK_TERMINAL_STATES as WORKFLOW_TASK_TERMINAL_STATES
 from horsies.codes import WORKFLOW_TERMINAL_STATES as WORKFLOW_TERMINAL_STATES

@@ -24,8 +24,8 @@ from horsies.decorator import (
     raise_at,
     read_function,
     task_location,
-    wrong_key_by,
     wrong_options,
+    wrong_parameters,
     wrong_queue,
 )
 from horsies.errors import (
@@ -126,6 +126,7 @@ class Horsies:
         timeout_ms: int | None = None,
         unique: Unique | None = None,
         key_by: str | tuple[str, ...] | None = None,
+        redact: Sequence[str] = (),
         **unknown: Never,
     ) -> TransactionalDecorator: ...
 
@@ -142,6 +143,7 @@ class Horsies:
         timeout_ms: int | None = None,
         unique: Unique | None = None,
         key_by: str | tuple[str, ...] | None = None,
+        redact: Sequence[str] = (),
         **unknown: Never,
     ) -> TaskDecorator: ...
 
@@ -157,6 +159,7 @@ class Horsies:
         timeout_ms: int | None = None,
         unique: Unique | None = None,
         key_by: str | tuple[str, ...] | None = None,
+        redact: Sequence[str] = (),
         **unknown: Never,
     ) -> TaskDecorator | TransactionalDecorator:
         """Turn a ``def`` or ``async def`` function that returns ``TaskResult[T, TaskError]`` into a task.
@@ -170,6 +173,7 @@ class Horsies:
             timeout_ms: How long an attempt may run, in milliseconds, at least 100; None: no limit.
             unique: Of which tasks at most one may be live; None: any number.
             key_by: The parameter, or a tuple of parameters, whose arguments are the key of the task; None: no key.
+            redact: Paths to secret arguments, such as "card.number", in addition to those that `Secret` marks.
             transactional: Whether the first parameter is a connection, in whose transaction the outcome is committed.
             unknown: Any other option is rejected; the error says where the option belongs.
 
@@ -183,27 +187,28 @@ class Horsies:
         def define(fn: Callable[..., Any]) -> TaskDefinition:
             problems = [
                 *wrong_options(task_name, fn, timeout_ms, unique, cast("dict[str, object]", unknown)),
-                *wrong_key_by(task_name, fn, key_by),
+                *wrong_parameters(task_name, fn, key_by, redact),
                 *wrong_queue(self.config, task_name, queue_name),
                 *wrong_policies(retry_policy, exception_mapper, default_unhandled_error_code),
             ]
             raise_at(task_location(fn), problems)
             return TaskDefinition(
                 name=task_name,
-                **read_function(fn, locals_of_caller, transactional=transactional),
+                **read_function(fn, locals_of_caller, transactional=transactional, redact=redact, key_by=key_by),
                 queue_name=queue_name or DEFAULT_QUEUE.name,
                 retry_policy=retry_policy,
                 exception_mapper=exception_mapper,
                 default_unhandled_error_code=default_unhandled_error_code,
                 timeout_ms=timeout_ms,
                 unique=unique,
-                key_by=key_by,
             )
 
-        def decorate(fn: Callable[..., Any]) -> TaskFunction[..., Any, Any, Any]:
-            return TaskFunction(self._add(lambda: define(fn)), self.producer)
+        return cast("TaskDecorator", self._decorator(define))
 
-        return cast("TaskDecorator", decorate)
+    def _decorator(
+        self, define: Callable[[Callable[..., Any]], TaskDefinition]
+    ) -> Callable[[Callable[..., Any]], TaskFunction[..., Any, Any, Any]]:
+        return lambda fn: TaskFunction(self._add(lambda: define(fn)), self.producer)
 
     def _without_parentheses(self, fn: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
         """Report ``@app.task`` without parentheses, where the function is passed in place of the task's name."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Concatenate, Protocol, TypedDict, cast, overload
 
 from horsies.codec.problems import show_value
+from horsies.codec.secrets import parse_path
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
 from horsies.config.app import AppConfig
@@ -28,7 +29,7 @@ _ELSEWHERE = {
 }
 
 _OPTIONS = (
-    "queue_name, retry_policy, exception_mapper, default_unhandled_error_code, timeout_ms, unique, key_by "
+    "queue_name, retry_policy, exception_mapper, default_unhandled_error_code, timeout_ms, unique, key_by, redact "
     "and transactional"
 )
 
@@ -123,8 +124,12 @@ def _wrong_unique(fn: object, unique: object) -> str | None:
     return f"is unique by {unknown[0]!r}, but has no such parameter" if unknown else None
 
 
-def wrong_key_by(task_name: str, fn: object, key_by: object) -> list[TaskDefinitionError]:
-    """Return the error of a task whose option ``key_by`` does not name its parameters (HRS-102)."""
+def wrong_parameters(task_name: str, fn: object, key_by: object, redact: object) -> list[TaskDefinitionError]:
+    """Return the errors of the options ``key_by`` and ``redact``, which name parameters (HRS-102)."""
+    return [*_wrong_key_by(task_name, fn, key_by), *_wrong_redact(task_name, redact)]
+
+
+def _wrong_key_by(task_name: str, fn: object, key_by: object) -> list[TaskDefinitionError]:
     if key_by is None:
         return []
     names = cast("tuple[object, ...]", key_by) if isinstance(key_by, tuple) else (key_by,)
@@ -136,6 +141,38 @@ def wrong_key_by(task_name: str, fn: object, key_by: object) -> list[TaskDefinit
         return []
     message = f"task {task_name!r} has key_by={show_value(names)}, {problem}"
     return [TaskDefinitionError(ErrorCode.TASK_INVALID_OPTIONS, message, help_text='for example key_by="tenant_id"')]
+
+
+def _wrong_redact(task_name: str, redact: object) -> list[TaskDefinitionError]:
+    paths: object = redact
+    if isinstance(redact, list | tuple):
+        paths = cast("Sequence[object]", redact)
+        if all(isinstance(path, str) and all(path.split(".")) for path in paths):
+            return []
+    message = f"task {task_name!r} has redact={show_value(paths)}, which is not a list of paths to arguments"
+    return [
+        TaskDefinitionError(ErrorCode.TASK_INVALID_OPTIONS, message, help_text='for example redact=["card.number"]')
+    ]
+
+
+def _wrong_secrets(
+    signature: SignatureCodec, redact: Sequence[str], key_by: str | tuple[str, ...] | None
+) -> list[TaskDefinitionError]:
+    """Return the errors of paths that lead nowhere, and of keys that would show secrets (HRS-102)."""
+    found: list[tuple[str, str]] = []
+    for path in redact:
+        if not signature.has_argument(parse_path(path)):
+            fix = (
+                f"the parameters are {', '.join(signature.parameters) or 'none'}; a path continues with names of fields"
+            )
+            found.append((f"{signature.name}() has redact=[{path!r}], but its arguments have no such part", fix))
+    names = (key_by,) if isinstance(key_by, str) else key_by or ()
+    for name in names:
+        if name in signature.secret_parameters():
+            fix = "name a parameter without secrets: keys are shown to everyone who may see tasks"
+            found.append((f"{signature.name}() has key_by={name!r}, but this argument is secret", fix))
+    options = ErrorCode.TASK_INVALID_OPTIONS
+    return [TaskDefinitionError(options, problem, help_text=fix) for problem, fix in found]
 
 
 def task_location(fn: object) -> SourceLocation | None:
@@ -167,28 +204,42 @@ class FunctionParts(TypedDict):
     is_async: bool
     own_transaction: OwnTransaction | None
     signature: SignatureCodec
+    key_by: str | tuple[str, ...] | None
     result: ResultCodec
     location: SourceLocation
 
 
-def read_function(fn: Callable[..., Any], localns: Mapping[str, Any] | None, *, transactional: bool) -> FunctionParts:
+def read_function(
+    fn: Callable[..., Any],
+    localns: Mapping[str, Any] | None,
+    *,
+    transactional: bool,
+    redact: Sequence[str],
+    key_by: str | tuple[str, ...] | None,
+) -> FunctionParts:
     """Read the function of a task.
 
     Args:
         fn: The function.
         localns: The local names at its definition, for annotations that are strings.
         transactional: Whether the worker provides its first argument, which is then not part of the signature.
+        redact: The paths to secret arguments.
+        key_by: The parameters that make the key of the task.
 
     Raises:
         TaskDefinitionError: HRS-100, HRS-101, HRS-102 or HRS-105.
     """
     raise_at(task_location(fn), _wrong_transactional(transactional))
     own_transaction = own_transaction_of(fn, localns, transactional=transactional)
+    paths = [parse_path(path) for path in redact]
+    signature = SignatureCodec(fn, localns, skip=0 if own_transaction is None else 1, redact=paths)
+    raise_at(task_location(fn), _wrong_secrets(signature, redact, key_by))
     return {
         "fn": fn,
         "is_async": inspect.iscoroutinefunction(fn),
         "own_transaction": own_transaction,
-        "signature": SignatureCodec(fn, localns, skip=0 if own_transaction is None else 1),
+        "signature": signature,
+        "key_by": key_by,
         "result": ResultCodec.of(fn, localns),
         "location": function_location(fn),
     }

@@ -2,24 +2,37 @@
 
 import inspect
 from collections.abc import Mapping
+from enum import Enum, auto
 from typing import Any, Final, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import SchemaError, SchemaSerializer, SchemaValidator
+from pydantic_core import SchemaError, SchemaSerializer, SchemaValidator, core_schema
 
 from horsies.codec.compare import Difference, difference
 from horsies.codec.portable import Portable, Schema, exact_types
 from horsies.codec.problems import CodecError, InvalidJson, Path, UnsupportedType, explain, show_type, show_value
 from horsies.codec.text import encode_json
 
-__all__ = ["CodecError", "InvalidJson", "TypeCodec", "UnsupportedType"]
+__all__ = ["CodecError", "Defaults", "InvalidJson", "TypeCodec", "UnsupportedType"]
 
 # A model has a prebuilt validator, in which bytes are not base64. This switch makes pydantic build a new one.
 _OWN: Final[dict[str, Any]] = (
     {"_use_prebuilt": False} if "_use_prebuilt" in inspect.signature(SchemaValidator).parameters else {}
 )
 _ALWAYS_EXACT_BYTES = 4096  # below pydantic's limit of 4300 digits for an integer
+
+
+class Defaults(Enum):
+    """Whether a JSON Schema contains the defaults of fields."""
+
+    SHOWN = auto()
+    OMITTED = auto()
+
+
+class _WithoutDefaults(GenerateJsonSchema):
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> dict[str, Any]:
+        return self.generate_inner(schema["schema"])
 
 
 class TypeCodec:
@@ -97,13 +110,13 @@ class TypeCodec:
         except Exception as error:
             raise CodecError((), f"a validator raised {_reason(error)}") from error
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self, defaults: Defaults = Defaults.SHOWN) -> dict[str, Any]:
         """Return a JSON Schema of the encoded values.
 
         Raises:
             UnsupportedType: A part has no JSON Schema.
         """
-        generator = GenerateJsonSchema(by_alias=False)
+        generator = (GenerateJsonSchema if defaults is Defaults.SHOWN else _WithoutDefaults)(by_alias=False)
         generator.ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}
         try:
             return generator.generate(cast("Any", Portable(self.schema).schema))
@@ -111,10 +124,10 @@ class TypeCodec:
             msg = f"{show_type(self.annotation)} has no JSON Schema: {_reason(error)}"
             raise UnsupportedType(msg) from error
 
-    def json_schema_or_any(self) -> dict[str, Any]:
+    def json_schema_or_any(self, defaults: Defaults = Defaults.SHOWN) -> dict[str, Any]:
         """Return a JSON Schema without definitions of other schemas; if there is none, one that allows any value."""
         try:
-            found = self.json_schema()
+            found = self.json_schema(defaults)
         except UnsupportedType:
             return {}
         return {} if "$defs" in found else found

@@ -8,9 +8,10 @@ from inspect import Parameter
 from types import SimpleNamespace
 from typing import Any, NotRequired, Required, TypedDict, Unpack, cast, get_args, get_origin, get_type_hints
 
-from horsies.codec.adapters import CodecError, InvalidJson, TypeCodec, UnsupportedType
+from horsies.codec.adapters import CodecError, Defaults, InvalidJson, TypeCodec, UnsupportedType
 from horsies.codec.portable import Schema, exact_types
 from horsies.codec.problems import show_type
+from horsies.codec.secrets import SecretPath, has_place, hidden_error, redact, seal_at, secret_paths
 from horsies.codec.text import decode_json, encode_json
 from horsies.errors import ErrorCode, SourceLocation, TaskDefinitionError, frame_location
 
@@ -86,6 +87,7 @@ class SignatureCodec:
         parameters: The parameters by name, with resolved annotations; `Any` for a parameter without an annotation.
         required: The names of the parameters without a default.
         positional: The names of the parameters that can be passed by position, in their order.
+        secret_paths: The paths from the encoded arguments to those that are secret.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class SignatureCodec:
         *,
         skip: int = 0,
         variadics: Variadics = Variadics.REFUSED,
+        redact: Sequence[SecretPath] = (),
     ) -> None:
         """Read the signature of a function.
 
@@ -103,6 +106,7 @@ class SignatureCodec:
             localns: The local names at its definition, for annotations that are strings.
             skip: The number of leading parameters that are not arguments of the call.
             variadics: Whether ``*args`` and ``**kwargs`` are accepted.
+            redact: Paths to secret arguments, in addition to those that `Secret` marks.
 
         Raises:
             TaskDefinitionError: HRS-105: The type of a parameter cannot be represented as JSON.
@@ -112,6 +116,7 @@ class SignatureCodec:
         self._other = _take_variadics_out(self.parameters)
         self._codec = _CallCodec(fn, self.parameters, localns)
         self._other_codec = None if self._other is None else _codec_of_others(fn, self._other, localns)
+        self.secret_paths = (*secret_paths(self._codec.schema), *redact)
         self._localns = localns
         self._alone: dict[str, TypeCodec] = {}
         kinds = {name: parameter.kind for name, parameter in self.parameters.items()}
@@ -125,12 +130,26 @@ class SignatureCodec:
         return self.parameters.get(name, self._other) if isinstance(name, str) else None
 
     def encode_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-        """Encode the arguments of a call.
+        """Encode the arguments of a call, in the form of `seal` if some of them are secret.
 
         Raises:
             CodecError: An argument does not bind or does not have the declared type; `CodecError.parameter` names it.
         """
-        return self._codec.encode(self._bind(args, kwargs))
+        call = self._bind(args, kwargs)
+        if not self.secret_paths:
+            return self._codec.encode(call)
+        try:
+            return seal_at(self._codec.encode(call), self.secret_paths)
+        except CodecError as error:
+            raise hidden_error(error, self.secret_paths) from None
+
+    def has_argument(self, path: SecretPath) -> bool:
+        """Whether encoded arguments can have something at a path."""
+        return has_place(self._codec.schema, path)
+
+    def secret_parameters(self) -> set[str]:
+        """Return the names of the parameters of which a part is secret."""
+        return {path[0] for path in self.secret_paths}
 
     def encode_compared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Sequence[str] | None) -> bytes:
         """Encode some arguments of a call, or all, including the defaults of those that were not passed.
@@ -152,7 +171,7 @@ class SignatureCodec:
                 found[name] = self.encode_argument(name, call[name])
             else:
                 with suppress(CodecError):
-                    found[name] = self.encode_argument(name, self.parameters[name].default)
+                    found[name] = self._encode_default(name)
         return b"{" + b",".join(encode_json(name) + b":" + value for name, value in found.items()) + b"}"
 
     def key_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], by: str | Sequence[str]) -> str | None:
@@ -184,8 +203,19 @@ class SignatureCodec:
         Raises:
             CodecError: The argument does not have the declared type. The path begins with the parameter.
         """
-        with _in_argument(name):
-            return self._codec_of(name).encode(value)
+        try:
+            with _in_argument(name):
+                return self._codec_of(name).encode(value)
+        except CodecError as error:
+            if not self.secret_paths:
+                raise
+            raise hidden_error(error, self.secret_paths) from None
+
+    def _encode_default(self, name: str) -> bytes:
+        """Encode the default of a parameter, without its secret parts: defaults are declared in the database."""
+        encoded = self.encode_argument(name, self.parameters[name].default)
+        inside = [path[1:] for path in self.secret_paths if path[0] == name]
+        return encode_json(redact(decode_json(encoded), inside)) if inside else encoded
 
     def check_call(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, exempt: Container[str] = ()
@@ -244,10 +274,11 @@ class SignatureCodec:
 
     def json_schema(self) -> dict[str, Any]:
         """Return a JSON Schema of the encoded arguments of a call. Types without a JSON Schema allow any value."""
+        defaults = Defaults.OMITTED if self.secret_paths else Defaults.SHOWN
         try:
-            return self._codec.json_schema()
+            return self._codec.json_schema(defaults)
         except UnsupportedType:
-            properties = {name: self._codec_of(name).json_schema_or_any() for name in self.parameters}
+            properties = {name: self._codec_of(name).json_schema_or_any(defaults) for name in self.parameters}
             required = [name for name in self.parameters if name in self.required]
             return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
@@ -257,7 +288,7 @@ class SignatureCodec:
         for name, parameter in self.parameters.items():
             if parameter.default is not _MISSING:
                 with suppress(CodecError):
-                    encoded[name] = self.encode_argument(name, parameter.default)
+                    encoded[name] = self._encode_default(name)
         return b"{%s}" % b",".join(b"%s:%s" % (encode_json(name), value) for name, value in encoded.items())
 
     def decode_arguments(self, data: bytes | str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from horsies.codec.adapters import CodecError, InvalidJson, TypeCodec, Unsupport
 from horsies.codec.fits import without_aliases
 from horsies.codec.lenient import lenient_error, lenient_json
 from horsies.codec.problems import show_type, show_value
+from horsies.codec.secrets import hidden_error, secret_paths
 from horsies.codec.signature import function_location, resolve_annotation, unsupported
 from horsies.codec.text import decode_json, encode_json
 from horsies.codes import ContractCode, OperationalErrorCode
@@ -45,7 +46,12 @@ class TypeMismatch(CodecError):  # noqa: N818 - the name describes the problem
 
 
 class ResultCodec:
-    """Encodes and decodes the results of one task."""
+    """Encodes and decodes the results of one task.
+
+    Attributes:
+        secret_paths: The paths from the encoded value to the secrets in it.
+        secret_error_paths: The paths from an encoded error of the declared class to the secrets in it.
+    """
 
     def __init__(
         self, ok_type: Any, err_type: type[TaskError] = TaskError, localns: Mapping[str, Any] | None = None
@@ -60,6 +66,8 @@ class ResultCodec:
         self.annotation: Any = cast("Any", TaskResult)[ok_type, err_type]
         self._ok = TypeCodec(ok_type, localns)
         self._err = _error_codec(TaskError) if err_type is TaskError else TypeCodec(err_type, localns)
+        self.secret_paths = secret_paths(self._ok.schema)
+        self.secret_error_paths = () if err_type is TaskError else secret_paths(self._err.schema)
 
     @classmethod
     def of(cls, fn: Callable[..., Any], localns: Mapping[str, Any] | None = None) -> "ResultCodec":
@@ -94,16 +102,25 @@ class ResultCodec:
             CodecError: Decoding would return a different value.
         """
         if result.is_ok():
-            try:
-                checked = self._ok.check(result.ok)
-            except CodecError as mismatch:
-                raise TypeMismatch(mismatch.path, mismatch.message) from mismatch
-            return EncodedResult(is_ok=True, payload=self._ok.write(result.ok, checked), error_code=None)
+            return EncodedResult(is_ok=True, payload=self._encode_value(result.ok), error_code=None)
         error = result.err_value
         if not isinstance(error, self.err_type) and not is_library_error(error):
             raise TypeMismatch((), f"expected an error of type {show_type(self.err_type)}, got {show_value(error)}")
         code = None if error.error_code is None else escape_surrogates(str(error.error_code))
         return EncodedResult(is_ok=False, payload=self._encode_error(error), error_code=code)
+
+    def _encode_value(self, value: object) -> bytes:
+        try:
+            try:
+                checked = self._ok.check(value)
+            except CodecError as mismatch:
+                raise TypeMismatch(mismatch.path, mismatch.message) from mismatch
+            return self._ok.write(value, checked)
+        except CodecError as error:
+            if not self.secret_paths:
+                raise
+            hidden = hidden_error(error, ((),))
+            raise type(error)(hidden.path, hidden.message) from None
 
     def _encode_error(self, error: TaskError) -> bytes:
         try:

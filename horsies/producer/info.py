@@ -10,6 +10,7 @@ from horsies.codec.wire import ResultCodec, decode_json
 from horsies.codes import BUILT_IN_CODES, BuiltInTaskCode, OutcomeCode, TaskAttemptOutcome, TaskStatus
 from horsies.db.queries.rows import AttemptRow, TaskInfoRow
 from horsies.task_result import TaskError, TaskResult
+from horsies.tasks.registry import PLAIN_RESULTS
 
 type ArgsFor = Callable[[str, bytes], Any]
 """Decodes the stored arguments of a task, given its name; it never raises."""
@@ -74,6 +75,7 @@ class TaskInfo:
     that the task asked to run again later. Such attempts are not counted as retries, and are not among ``attempts``.
 
     ``result``, ``failed_reason``, ``attempts`` (newest first) and ``args`` are None unless they were requested.
+    Secrets in ``result`` and ``args`` are shown as ``[redacted]``; a ``result`` that may have secrets is plain JSON.
     ``args`` has the arguments by parameter name. They are decoded with the annotations of the task, or as plain JSON if
     this app lacks the task or its signature no longer fits. Defaults and arguments from other nodes are not included.
     """
@@ -126,6 +128,8 @@ def task_info(
     status = TaskStatus(row.status)
     read_args = args_for or plain_args
     completed = status is TaskStatus.COMPLETED
+    if result_codec is not None and (result_codec.secret_paths or result_codec.secret_error_paths):
+        result_codec = PLAIN_RESULTS  # "[redacted]" may not have the type of the value
     ended = None if row.result is None else (completed, row.result)
     reason = _message(row.result) if with_reason and not completed else None
     return _from_row(

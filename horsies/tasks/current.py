@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -41,10 +42,18 @@ class CurrentTask:
         deadline: When the timeout ends the attempt, by the clock of this machine; None: never.
     """
 
-    __slots__ = ("_asked_at", "_cancelled", "_reporter", "attempt", "deadline", "name", "queue", "uuid")
+    __slots__ = ("_asked_at", "_cancelled", "_reporter", "_scrub", "attempt", "deadline", "name", "queue", "uuid")
 
     def __init__(  # noqa: PLR0913 - one keyword per attribute
-        self, reporter: "Reporter", task_id: UUID, attempt: int, *, name: str, queue: str, timeout_ms: int | None
+        self,
+        reporter: "Reporter",
+        task_id: UUID,
+        attempt: int,
+        *,
+        name: str,
+        queue: str,
+        timeout_ms: int | None,
+        scrub: Callable[[str], str] | None = None,
     ) -> None:
         self.name = name
         self.uuid = task_id
@@ -52,6 +61,7 @@ class CurrentTask:
         self.queue = queue
         self.deadline = None if timeout_ms is None else datetime.now(UTC) + timedelta(milliseconds=timeout_ms)
         self._reporter = reporter
+        self._scrub = scrub
         self._cancelled = False
         self._asked_at = monotonic()
 
@@ -84,7 +94,7 @@ class CurrentTask:
         Args:
             done: How much is done, from 0 to ``total``.
             total: The amount of all work, more than 0. Default: 1.
-            note: Text for people; None: no text.
+            note: Text for people; None: no text. Secret arguments in it are replaced.
 
         Raises:
             ValueError: ``done`` is not between 0 and ``total``, or ``total`` is not a finite number above 0.
@@ -92,9 +102,13 @@ class CurrentTask:
         if not (0 <= done <= total and 0 < total < float("inf")):
             msg = f"progress must be from 0 to the total (default 1), and the total above 0: got {done} of {total}"
             raise ValueError(msg)
-        text = None if note is None else escape_surrogates(note)
+        text = None if note is None else self.scrubbed(escape_surrogates(note))
         report = {"done": _plain(done), "total": _plain(total), "note": text}
         self._reporter.submit(self, encode_json(report))
+
+    def scrubbed(self, text: str) -> str:
+        """Return a text with ``[redacted]`` in place of the secret arguments of the task."""
+        return text if self._scrub is None else self._scrub(text)
 
     def heartbeat(self) -> None:
         """Request in the background, at most once per second, whether this attempt must end; see `cancelled`.

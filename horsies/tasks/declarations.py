@@ -48,6 +48,7 @@ def _declare(definition: TaskDefinition, priorities: Mapping[str, int]) -> TaskD
         defaults=signature.encode_defaults().decode(),
         uniqueness=None if definition.unique is None else _describe(definition.unique, names),
         key_by=None if definition.key_by is None else encode_json(definition.key_by).decode(),
+        secret_paths=encode_json(signature.secret_paths).decode() if signature.secret_paths else None,
     )
 
 

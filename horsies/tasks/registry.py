@@ -58,6 +58,12 @@ class TaskDefinition:
     key_by: str | tuple[str, ...] | None = None
     own_transaction: OwnTransaction | None = None
 
+    @property
+    def has_secrets(self) -> bool:
+        """Whether arguments, results or errors of the task may be secret."""
+        codec = self.result
+        return bool(self.signature.secret_paths or codec.secret_paths or codec.secret_error_paths)
+
     def encode_outcome(self, returned: object) -> EncodedResult | TaskError:
         """Check and encode the return value of the function. Return a `TaskError` if it is not a valid outcome."""
         if not isinstance(returned, TaskResult):

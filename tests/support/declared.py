@@ -22,6 +22,7 @@ def declaration(
     timeout_ms: int | None = None,
     unique: Unique | None = None,
     key_by: str | tuple[str, ...] | None = None,
+    secret_paths: Sequence[Sequence[str]] | None = None,
 ) -> TaskDeclaration:
     """Return what an app declares about a task ``add(a, b=2)``."""
     compared = None if unique is None else {**asdict(unique), "by": list(unique.by or names)}
@@ -37,6 +38,7 @@ def declaration(
         defaults=json.dumps(dict.fromkeys([each for each in names if each not in required], 2)),
         uniqueness=None if compared is None else json.dumps(compared),
         key_by=None if key_by is None else json.dumps(key_by),
+        secret_paths=None if secret_paths is None else json.dumps(secret_paths),
     )
 
 

@@ -11,7 +11,7 @@ from horsies.db.operations import Call, many, nothing
 
 _REGISTER = (
     "select horsies.register_tasks(%s::uuid, %s, %s::text[], %s::text[], %s::text[], %s::int[], %s::text[], %s::int[],"
-    " %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])"
+    " %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])"
 )
 _DIGEST_LENGTH = 32
 _VERSION_LENGTH = 12
@@ -33,6 +33,7 @@ class TaskDeclaration:
         defaults: the encoded defaults by parameter, as a JSON object. It lacks defaults that cannot be sent.
         uniqueness: in what the task is unique, as a JSON object; None: any number of tasks may be live.
         key_by: the name of the parameter that is its key, or an array of names, as JSON; None: it has no declared key.
+        secret_paths: the paths to its secret arguments, as a JSON array of arrays; None: it has none.
     """
 
     task_name: str
@@ -46,6 +47,7 @@ class TaskDeclaration:
     defaults: str
     uniqueness: str | None
     key_by: str | None
+    secret_paths: str | None
 
     @property
     def digest(self) -> str:
@@ -108,6 +110,7 @@ def register_tasks(worker_id: UUID | None, declared: Declarations) -> Call[None]
         [task.defaults for task in tasks],
         [task.uniqueness for task in tasks],
         [task.key_by for task in tasks],
+        [task.secret_paths for task in tasks],
     )
     return Call(_REGISTER, params, nothing)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from horsies.codec.secrets import split_sealed
 from horsies.db.adapt import RawJson
 from horsies.db.operations import Call, Rows, column, nothing, scalar
 from horsies.db.queries.rows import ScheduleState
@@ -12,7 +13,7 @@ from horsies.db.queries.worker import notify_wake
 
 _DEFINE = (
     "select horsies.schedule_define(%s, %s, %s, %s, %s, %s, %s, %s::json, %s::json, %s::int, %s, %s::timestamptz,"
-    " %s::json, %s, %s, %s::float8, %s)"
+    " %s::json, %s, %s, %s::float8, %s, %s::json)"
 )
 _TICK = "select horsies.schedule_tick(%s, %s, %s::timestamptz, %s::timestamptz[], %s::timestamptz)"
 
@@ -38,6 +39,7 @@ def schedule_define(  # noqa: PLR0913 - one parameter a column
 ) -> Call[None]:
     """Create or update a schedule; ``first_due`` applies if the hash has changed."""
     retries = None if request.retry_policy is None else RawJson(request.retry_policy)
+    public, complete = split_sealed(request.args)
     params = (
         name,
         config_hash,
@@ -46,7 +48,7 @@ def schedule_define(  # noqa: PLR0913 - one parameter a column
         request.task_name,
         request.queue,
         request.priority,
-        RawJson(request.args),
+        RawJson(public),
         retries,
         request.timeout_ms,
         request.fingerprint,
@@ -56,6 +58,7 @@ def schedule_define(  # noqa: PLR0913 - one parameter a column
         None if request.unique is None else request.unique.on_conflict,
         None if request.unique is None else request.unique.max_wait,
         request.key,
+        None if complete is None else RawJson(complete),
     )
     return Call(_DEFINE, params, nothing)
 

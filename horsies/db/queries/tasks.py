@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from horsies.codec.secrets import split_sealed
 from horsies.db.adapt import RawJson, RawText
 from horsies.db.operations import UNSET, Batching, Call, Notice, Rows, column, first, many, nothing, scalar
 from horsies.db.queries.rows import AttemptRow, StoredResult, TaskInfoRow
@@ -16,7 +17,7 @@ from horsies.db.queries.worker import notify_wake
 _MAX_BATCHED_BYTES = 16_384
 _ENQUEUE = (
     "select horsies.enqueue(%s, %s, %s, %s, %s::json, %s, %s::float8, %s::timestamptz, %s::json, %s::int, %s, %s,"
-    " %s::json)"
+    " %s::json, %s::json)"
 )
 _SAVEPOINT = "horsies_send_many"
 _WAKE = notify_wake()
@@ -54,7 +55,10 @@ class UniqueRequest:
 
 @dataclass(frozen=True, slots=True)
 class EnqueueRequest:
-    """One task to send. ``delay`` is in seconds, counted from the current time of the database."""
+    """One task to send. ``delay`` is in seconds, counted from the current time of the database.
+
+    ``args`` are in the form of `horsies.codec.secrets.seal` if some of them are secret.
+    """
 
     task_id: UUID
     task_name: str
@@ -87,12 +91,13 @@ class SendAnswer(NamedTuple):
 
 def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = UNSET) -> Call[str]:
     """Send a task; returns ``sent``, ``known`` or ``mismatch``."""
+    public, complete = split_sealed(request.args)
     params = (
         request.task_id,
         request.task_name,
         request.queue,
         request.priority,
-        RawJson(request.args),
+        RawJson(public),
         request.fingerprint,
         request.delay,
         request.good_until,
@@ -101,6 +106,7 @@ def enqueue(request: EnqueueRequest, *, replay: bool, connection: object = UNSET
         replay,
         request.key,
         _optional_json(request.trace_context),
+        _optional_json(complete),
     )
     # A first send has a new id, so it waits for no other transaction. A replay may wait for another one of its task.
     batching = Batching.NEVER if replay or len(request.args) > _MAX_BATCHED_BYTES else Batching.SENDS

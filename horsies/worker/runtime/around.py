@@ -73,7 +73,7 @@ class Around:
         """Log an exception of a hook. The text of the task's own exception is left out: it may contain arguments."""
         kind = type(exception).__name__
         is_the_tasks = of_the_task is not None and exception in (of_the_task, of_the_task.__cause__)
-        fields: dict[str, Any] = {} if is_the_tasks else {"message": _text(exception)}
+        fields: dict[str, Any] = {} if is_the_tasks else {"message": self._task.scrubbed(_text(exception))}
         event(
             "hook.failed",
             level=logging.ERROR,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from horsies.codec.adapters import CodecError
+from horsies.codec.secrets import Scrubber
 from horsies.codes import ContractCode, OperationalErrorCode
 from horsies.config.retry import ExceptionMapper, code_for_exception
 from horsies.db.operations import MAX_TEXT_BYTES, CallFailedError, Runner
@@ -13,12 +14,13 @@ from horsies.errors import HorsiesError
 from horsies.postponement import POSTPONING_CODES, AttemptPostponed, delay_ignored, is_delay
 from horsies.task_result import TaskError, TaskResult, answer_error, with_answer
 from horsies.tasks.current import CurrentTask, Reporter, Running
-from horsies.tasks.registry import Registry
-from horsies.worker.ipc import Job, Origin, Report
+from horsies.tasks.registry import Registry, TaskDefinition
+from horsies.worker.ipc import Job, Origin, Report, StopCause
 from horsies.worker.runtime.around import Around
 from horsies.worker.runtime.inputs import decode_call
 from horsies.worker.runtime.post_run import Raised, restore_process
 from horsies.worker.runtime.reports import ReadyCall, failed, postponed, size_in_array, stopped, type_and_text
+from horsies.worker.runtime.secrecy import protect, scrubber_of
 from horsies.worker.runtime.stopping import RunningAttempt, RunningAttempts
 from horsies.worker.runtime.transactional import TransactionalAttempts
 from horsies.worker.runtime.transactions import Transactions
@@ -73,9 +75,19 @@ class Executor:
     def _prepare(self, job: Job) -> ReadyCall | Report:
         try:
             definition = self._registry.get(job.task_name)
-            args, kwargs = decode_call(job, definition, self._registry, self._runner)
         except HorsiesError as error:
             return failed(job, OperationalErrorCode.WORKER_RESOLUTION_ERROR, error.message)
+        scrub: Scrubber | None = None
+        try:
+            scrub = scrubber_of(job, definition)
+            report = self._decode(job, definition, scrub)
+        except CodecError as error:
+            return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
+        return protect(job, report, definition, scrub) if isinstance(report, Report) else report
+
+    def _decode(self, job: Job, definition: TaskDefinition, scrub: Scrubber | None) -> ReadyCall | Report:
+        try:
+            args, kwargs = decode_call(job, definition, self._registry, self._runner)
         except CodecError as error:
             return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
         except CallFailedError as error:
@@ -83,12 +95,12 @@ class Executor:
         except BaseException as exception:  # noqa: BLE001 - a validator of the user's may raise anything
             message = f"the arguments of task {job.task_name} cannot be read: {type(exception).__name__}"
             return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message, exception)
-        return ReadyCall(job, definition, args, kwargs)
+        return ReadyCall(job, definition, args, kwargs, scrub)
 
     def run(self, call: ReadyCall) -> Report:
         """Run a ``def`` task in this thread."""
         home = os.getpid()
-        task, attempt = self._current(call.job), self.attempts[call.job.fence]
+        task, attempt = self._current(call.job, call.scrub), self.attempts[call.job.fence]
         with Running(task):
             around = Around(self._around, task)
             if call.definition.own_transaction is None:
@@ -103,7 +115,7 @@ class Executor:
     async def run_async(self, call: ReadyCall) -> Report:
         """Run an ``async def`` task on this event loop. The task is cancelled when it exceeds its time-out."""
         home = os.getpid()
-        task, attempt = self._current(call.job), self.attempts[call.job.fence]
+        task, attempt = self._current(call.job, call.scrub), self.attempts[call.job.fence]
         with Running(task):
             around = Around(self._around, task)
             if call.definition.own_transaction is None:
@@ -115,7 +127,7 @@ class Executor:
         await self._reporter.settle_async(task)
         return report
 
-    def _current(self, job: Job) -> CurrentTask:
+    def _current(self, job: Job, scrub: Scrubber | None = None) -> CurrentTask:
         return CurrentTask(
             self._reporter,
             job.fence.task_id,
@@ -123,6 +135,7 @@ class Executor:
             name=job.task_name,
             queue=job.queue,
             timeout_ms=job.timeout_ms,
+            scrub=scrub,
         )
 
     def call(self, call: ReadyCall, attempt: RunningAttempt, task: CurrentTask) -> Report:
@@ -156,6 +169,9 @@ class Executor:
         cause = attempt.end()
         if cause is None:
             return self.conclude(call, returned)
+        return protect(call.job, self._stopped(call, cause, returned), call.definition, call.scrub)
+
+    def _stopped(self, call: ReadyCall, cause: StopCause, returned: object) -> Report:
         exception = returned.exception if isinstance(returned, Raised) else None
         location = call.definition.location
         if isinstance(exception, asyncio.CancelledError):  # it adds nothing to the error code
@@ -166,7 +182,10 @@ class Executor:
             return stopped(call.job, cause, location=location)
 
     def conclude(self, call: ReadyCall, returned: object) -> Report:
-        """Report the value that a function returned, or the exception that it raised."""
+        """Report the value that a function returned, or the exception that it raised, without secrets."""
+        return protect(call.job, self._conclude(call, returned), call.definition, call.scrub)
+
+    def _conclude(self, call: ReadyCall, returned: object) -> Report:
         try:
             if isinstance(returned, Raised):
                 return self._raised(call, returned.exception)

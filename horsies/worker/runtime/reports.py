@@ -5,6 +5,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
+from horsies.codec.secrets import Scrubber
 from horsies.codes import BuiltInTaskCode, OutcomeCode
 from horsies.db.operations import MAX_TEXT_BYTES
 from horsies.errors import SourceLocation, raised_at
@@ -20,12 +21,21 @@ _SHORT = 1000
 
 @dataclass(frozen=True, slots=True)
 class ReadyCall:
-    """A job whose arguments were decoded."""
+    """A job whose arguments were decoded.
+
+    Attributes:
+        job: the job.
+        definition: its task.
+        args: the positional arguments.
+        kwargs: the keyword arguments.
+        scrub: replaces the secret arguments in texts; None: the task has none.
+    """
 
     job: Job
     definition: TaskDefinition
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    scrub: Scrubber | None = None
 
 
 def stopped(

@@ -35,9 +35,12 @@ def test_an_old_worker_differs_in_everything_that_is_declared(db: Session) -> No
             declaration("mail", names=["a", "b", "c"], queue="emails", priority=3, retry=retry, timeout_ms=100),
             defaults="{}",
             uniqueness="{}",
+            key_by='"a"',
+            secret_paths='[["a"]]',
         ),
     )
     everything = ["parameters", "defaults", "queue", "priority", "retry policy", "time-out", "uniqueness"]
+    everything += ["key", "secrets"]
     assert call(db, declared_differences()) == [("mail", "2", "1", 2, everything)]
 
 

@@ -23,7 +23,8 @@ language sql stable as $function$
         case when theirs.retry_policy::text is distinct from ours.retry_policy::text then 'retry policy' end,
         case when theirs.timeout_ms is distinct from ours.timeout_ms then 'time-out' end,
         case when theirs.uniqueness::text is distinct from ours.uniqueness::text then 'uniqueness' end,
-        case when theirs.key_by::text is distinct from ours.key_by::text then 'key' end
+        case when theirs.key_by::text is distinct from ours.key_by::text then 'key' end,
+        case when theirs.secret_paths is distinct from ours.secret_paths then 'secrets' end
     ], null)
     from live
     join horsies.declarations theirs on theirs.digest = live.digest

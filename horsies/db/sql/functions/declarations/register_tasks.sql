@@ -8,7 +8,7 @@
 create function horsies.register_tasks(
     declaring_worker uuid, version text, digests text[], names text[], queue_names text[], priorities int[],
     retries text[], timeouts int[], schemas text[], names_of_parameters text[], names_of_required text[],
-    encoded_defaults text[], uniques text[], key_bys text[]
+    encoded_defaults text[], uniques text[], key_bys text[], secrets text[] default null
 ) returns void
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
@@ -23,16 +23,16 @@ begin
     where d.is_current and d.task_name = any (names) and d.digest <> all (digests);
     insert into horsies.declarations
         (digest, task_name, is_current, app_version, registered_at, queue, priority, retry_policy, timeout_ms,
-         parameters, parameter_names, required_names, defaults, uniqueness, key_by)
+         parameters, parameter_names, required_names, defaults, uniqueness, key_by, secret_paths)
     select given.digest, given.name, true, version, clock, given.queue, given.priority, given.retry_policy::json,
            given.timeout_ms, given.parameters::json,
            array(select json_array_elements_text(given.parameter_names::json)),
            array(select json_array_elements_text(given.required_names::json)), given.defaults::json,
-           given.uniqueness::json, given.key_by::json
+           given.uniqueness::json, given.key_by::json, given.secret_paths::jsonb
     from unnest(digests, names, queue_names, priorities, retries, timeouts, schemas, names_of_parameters,
-                names_of_required, encoded_defaults, uniques, key_bys)
+                names_of_required, encoded_defaults, uniques, key_bys, secrets)
          as given (digest, name, queue, priority, retry_policy, timeout_ms, parameters, parameter_names,
-                   required_names, defaults, uniqueness, key_by)
+                   required_names, defaults, uniqueness, key_by, secret_paths)
     on conflict (digest) do update
     set is_current = true, app_version = excluded.app_version, registered_at = excluded.registered_at;
     update horsies.workers w set app_version = version, declared = digests where w.id = declaring_worker;

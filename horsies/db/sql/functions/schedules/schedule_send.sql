@@ -13,7 +13,8 @@ begin
         task_id := new_id;
         verdict := horsies.enqueue(
             new_id, schedule.task_name, schedule.queue, schedule.priority, schedule.args, schedule.fingerprint, 0,
-            null, schedule.retry_policy, schedule.timeout_ms, true, schedule.task_key);
+            null, schedule.retry_policy, schedule.timeout_ms, true, schedule.task_key,
+            null, schedule.secret_args);
         return next;
     else
         perform horsies.need_read_committed();

@@ -1,10 +1,10 @@
 -- Purpose: Accept many tasks in one statement. Returns null or, in a replay, the position (from 1) of the first task
 -- whose id belongs to another request; the caller then has to roll the transaction back.
 --
--- Each task has an id, arguments (a line of JSON), a fingerprint of 32 bytes, and the number of its kind (from 1). The
--- other arrays have one element for each kind: what tasks of the same name with the same options have in common. Only
--- `task_keys` has one element per task; it is null if no task has a key. The trace context `trace` is that of the one
--- span that sends all tasks, or null.
+-- Each task has an id, arguments (a line of JSON; see `public_part` about secrets), a fingerprint of 32 bytes, and the
+-- number of its kind (from 1). The other arrays have one element for each kind: what tasks of the same name with the
+-- same options have in common. Only `task_keys` has one element per task; it is null if no task has a key. The trace
+-- context `trace` is that of the one span that sends all tasks, or null.
 --
 -- A first send only inserts, and fails if an id exists. It has no `on conflict`, with which the insert would look for
 -- each id first. A replay inserts first and then looks for the ids in later statements, which have separate snapshots;
@@ -36,10 +36,12 @@ begin
     if not replay then
         insert into horsies.tasks
             (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
-             task_key, turn_key, trace_context)
-        select i.id, k.name, k.queue, k.priority, i.args::json, clock + make_interval(secs => k.delay), k.deadline,
-               k.retry::json, k.timeout, clock, substring(fingerprints, (i.place::int - 1) * 32 + 1, 32),
-               i.task_key, case when k.takes_turns then coalesce(i.task_key, '') end, trace::jsonb
+             task_key, turn_key, trace_context, secret_args)
+        select i.id, k.name, k.queue, k.priority, horsies.public_part(i.args),
+               clock + make_interval(secs => k.delay), k.deadline, k.retry::json, k.timeout, clock,
+               substring(fingerprints, (i.place::int - 1) * 32 + 1, 32),
+               i.task_key, case when k.takes_turns then coalesce(i.task_key, '') end, trace::jsonb,
+               horsies.secret_part(i.args)
         from unnest(new_ids, string_to_array(arguments, E'\n'), kinds, task_keys)
              with ordinality as i (id, args, kind, task_key, place)
         join (
@@ -54,10 +56,12 @@ begin
     with sent as (
         insert into horsies.tasks as t
             (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
-             task_key, turn_key, trace_context)
-        select i.id, k.name, k.queue, k.priority, i.args::json, clock + make_interval(secs => k.delay), k.deadline,
-               k.retry::json, k.timeout, clock, substring(fingerprints, (i.place::int - 1) * 32 + 1, 32),
-               i.task_key, case when k.takes_turns then coalesce(i.task_key, '') end, trace::jsonb
+             task_key, turn_key, trace_context, secret_args)
+        select i.id, k.name, k.queue, k.priority, horsies.public_part(i.args),
+               clock + make_interval(secs => k.delay), k.deadline, k.retry::json, k.timeout, clock,
+               substring(fingerprints, (i.place::int - 1) * 32 + 1, 32),
+               i.task_key, case when k.takes_turns then coalesce(i.task_key, '') end, trace::jsonb,
+               horsies.secret_part(i.args)
         from unnest(new_ids, string_to_array(arguments, E'\n'), kinds, task_keys)
              with ordinality as i (id, args, kind, task_key, place)
         join (

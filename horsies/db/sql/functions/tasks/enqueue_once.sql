@@ -8,13 +8,13 @@
 --       true, array[idempotency_key], array[unique_args::text], array['started'], array['keep'],
 --       array[null]::double precision[]) e;
 --
--- `keys`: the idempotency key, or null. `unique_args`: null, or a JSON object of the arguments that are compared, by
--- parameter name, with the defaults of parameters that were not passed. `until` is 'started' or 'ended', `on_conflict`
--- is 'keep', 'replace' or 'reject', and `max_waits` the seconds after its first send by which a replaced task is due,
--- or null; they are ignored where `unique_args` is null. With `replay`, the tasks may have been sent before, under the
--- same ids. `in_transaction` says that the caller's transaction may contain what the tasks are to read (see
--- `insert_unique`). `task_keys`: the key of each task, or null; null: no task has one. `trace`: the trace context of
--- the span that sends all tasks, or null.
+-- `arguments`: see `public_part` about secrets. `keys`: the idempotency key, or null. `unique_args`: null, or a JSON
+-- object of the arguments that are compared, by parameter name, with the defaults of parameters that were not passed.
+-- `until` is 'started' or 'ended', `on_conflict` is 'keep', 'replace' or 'reject', and `max_waits` the seconds after
+-- its first send by which a replaced task is due, or null; they are ignored where `unique_args` is null. With
+-- `replay`, the tasks may have been sent before, under the same ids. `in_transaction` says that the caller's
+-- transaction may contain what the tasks are to read (see `insert_unique`). `task_keys`: the key of each task, or
+-- null; null: no task has one. `trace`: the trace context of the span that sends all tasks, or null.
 --
 -- Returns for each task, in order of `place` from 1, the task that stands for the send, and a verdict:
 --
@@ -82,7 +82,8 @@ begin
                 end if;
             end if;
             if item.key is not null and verdicts[item.place] is null then
-                select * into answer from horsies.claim_key(item.name, item.key, item.id, item.args);
+                select * into answer from horsies.claim_key(
+                    item.name, item.key, item.id, coalesce(horsies.secret_part(item.args)::text, item.args));
                 if found then
                     task_ids[item.place] := answer.task_id;
                     verdicts[item.place] := case when answer.has_same_arguments then 'existing' else 'other_args' end;

@@ -34,10 +34,12 @@ begin
         clock := horsies.now();
         insert into horsies.tasks as t
             (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
-             idempotency_key, holds_unique, task_key, turn_key, trace_context)
-        values (new_id, name, queue_name, task_priority, arguments::json, clock + make_interval(secs => delay_seconds),
+             idempotency_key, holds_unique, task_key, turn_key, trace_context, secret_args)
+        values (new_id, name, queue_name, task_priority, horsies.public_part(arguments),
+                clock + make_interval(secs => delay_seconds),
                 deadline, retries::json, timeout, clock, request_fingerprint, request_key, holder, new_key,
-                case when delay_seconds <= 0 then horsies.turn_key_in(queue_name, new_key) end, trace::jsonb)
+                case when delay_seconds <= 0 then horsies.turn_key_in(queue_name, new_key) end, trace::jsonb,
+                horsies.secret_part(arguments))
         on conflict do nothing;
         if found then
             task_id := new_id;
@@ -80,7 +82,8 @@ begin
             return;
         else
             update horsies.tasks t
-            set queue = queue_name, priority = task_priority, args = arguments::json, good_until = deadline,
+            set queue = queue_name, priority = task_priority, args = horsies.public_part(arguments),
+                secret_args = horsies.secret_part(arguments), good_until = deadline,
                 retry_policy = retries::json, timeout_ms = timeout, progress = null, task_key = new_key,
                 trace_context = trace::jsonb,
                 turn_key = null,                -- the next claim of a keyed queue sets it when the task is due

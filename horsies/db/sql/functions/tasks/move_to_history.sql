@@ -1,7 +1,8 @@
 -- Purpose: Move tasks from `tasks` to history, and advance the runs whose nodes they belong to. This is the only
 -- function that writes history. The arrays have one element per task. Successful tasks become COMPLETED, the others
--- get `failed_status`. With a `fence_worker`, only tasks are moved that this worker still runs under the exchange
--- number in `fence_exchanges`. Returns the ids that were moved, null if there were none.
+-- get `failed_status`. For results with secrets, see `public_part`. With a `fence_worker`, only tasks are moved that
+-- this worker still runs under the exchange number in `fence_exchanges`. Returns the ids that were moved, null if
+-- there were none.
 --
 -- A retried task has no fence any more, so `finish_batch` passes its whole batch after it has put the retries back
 -- into the queue.
@@ -43,14 +44,16 @@ begin
              retry_policy, timeout_ms, worker_id, exchange_no, worker_hostname, worker_pid, worker_process_name,
              sent_at, claimed_at, started_at, finished_at, fingerprint, idempotency_key, progress, workflow_id,
              node_index, root_id, item, rerun_of, task_key, postponed,
-             trace_context)
+             trace_context, secret_args, secret_result)
         select e.id, e.task_name, e.queue, e.priority, e.args, case when e.ok then 'COMPLETED' else failed_status end,
-               e.result::json, case when not e.ok then e.code end, e.run_at, e.good_until, e.attempt, e.retry_policy,
-               e.timeout_ms, e.worker_id, e.exchange_no, e.hostname, e.pid, e.process_name, e.sent_at, e.claimed_at,
-               e.started_at, clock, e.fingerprint, e.idempotency_key, e.progress, e.workflow_id, e.node_index,
+               horsies.public_part(e.result), case when not e.ok then e.code end, e.run_at, e.good_until, e.attempt,
+               e.retry_policy, e.timeout_ms, e.worker_id, e.exchange_no, e.hostname, e.pid, e.process_name, e.sent_at,
+               e.claimed_at, e.started_at, clock, e.fingerprint, e.idempotency_key, e.progress, e.workflow_id,
+               e.node_index,
                e.root_id, e.item, e.rerun_of, e.task_key, e.postponed,
                case when e.trace is null then e.trace_context
-                    else horsies.trace_with_attempt(e.trace_context, e.trace) end
+                    else horsies.trace_with_attempt(e.trace_context, e.trace) end,
+               e.secret_args, horsies.secret_part(e.result)
         from ended e
         returning h.id, h.workflow_id, h.node_index, h.item, h.task_name, h.status, h.result, h.error_code,
                   h.started_at

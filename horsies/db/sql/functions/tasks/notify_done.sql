@@ -1,7 +1,7 @@
 -- Purpose: Tell waiters that these tasks or runs ended, or may have. The notification is a hint: waiters also poll,
 -- slowly. The ids are packed, 200 ids of 32 hex digits to a notification. `with_results`, up to four tasks get one
--- notification each, which carries status, task name and result if they fit; this saves an idle system a round trip.
--- A busy system has no time to look up each result.
+-- notification each, which carries status, task name and result if they fit and the result has no secrets; this saves
+-- an idle system a round trip. A busy system has no time to look up each result.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: announce, insert_unique, notify_cancel; queries/worker.py.
@@ -23,7 +23,8 @@ begin
                    replace(ended.id::text, '-', '') || ' ' || h.status || ' ' || h.task_name || E'\n' || h.result
                        as with_result
             from unnest(ids) as ended (id)
-            left join lateral horsies.find_ended(ended.id) h on position(E'\n' in h.task_name) = 0
+            left join lateral horsies.find_ended(ended.id) h
+                on position(E'\n' in h.task_name) = 0 and h.secret_result is null
         ) as notice;
     else
         perform pg_notify('{horsies}.done', packed.payload)

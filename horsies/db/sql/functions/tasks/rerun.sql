@@ -27,9 +27,10 @@ begin
     end if;
     insert into horsies.tasks
         (id, task_name, queue, priority, args, run_at, retry_policy, timeout_ms, sent_at, fingerprint, rerun_of,
-         task_key, turn_key, trace_context)
+         task_key, turn_key, trace_context, secret_args)
     select new_id, h.task_name, h.queue, h.priority, h.args, clock, h.retry_policy, h.timeout_ms, clock,
-           h.fingerprint, origin, h.task_key, horsies.turn_key_in(h.queue, h.task_key), trace::jsonb
+           h.fingerprint, origin, h.task_key, horsies.turn_key_in(h.queue, h.task_key), trace::jsonb,
+           h.secret_args
     from horsies.find_ended(origin) h
     on conflict (id) do nothing;
     if found then

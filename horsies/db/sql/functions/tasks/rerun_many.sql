@@ -28,9 +28,9 @@ begin
     with sent as (
         insert into horsies.tasks
             (id, task_name, queue, priority, args, run_at, retry_policy, timeout_ms, sent_at, fingerprint, rerun_of,
-             task_key, turn_key)
+             task_key, turn_key, secret_args)
         select given.new_id, h.task_name, h.queue, h.priority, h.args, clock, h.retry_policy, h.timeout_ms, clock,
-               h.fingerprint, given.origin, h.task_key, horsies.turn_key_in(h.queue, h.task_key)
+               h.fingerprint, given.origin, h.task_key, horsies.turn_key_in(h.queue, h.task_key), h.secret_args
         from unnest(origins, known, new_ids) as given (origin, known, new_id)
         cross join lateral horsies.find_ended(given.origin) h
         where given.known = (select count(*) from horsies.reruns r where r.origin = given.origin)

@@ -1,11 +1,11 @@
 -- Purpose: Send a task from SQL, in the transaction of the caller. Returns the id of the task. The queue, the
--- priority, the retry policy, the time-out, the uniqueness and the key are those that an app has declared
--- (`register_tasks`), unless arguments say otherwise. A task that no app has declared needs a queue, and its arguments
--- are not checked. If the idempotency key belongs to an earlier send, or a live task is kept or replaced, the id is
--- that of this task. A worker is notified when the transaction is committed, unless `wake` is false or nothing was
--- sent. `trace_context` is a JSON object with a `traceparent` as in the W3C recommendation Trace Context, and
--- optionally a `tracestate` and `baggage`: the span of the worker is linked to it. Null stands for the default of any
--- argument that has one, except `args`.
+-- priority, the retry policy, the time-out, the uniqueness, the key and the secret arguments are those that an app has
+-- declared (`register_tasks`), unless arguments say otherwise. A task that no app has declared needs a queue, and its
+-- arguments are not checked. If the idempotency key belongs to an earlier send, or a live task is kept or replaced,
+-- the id is that of this task. A worker is notified when the transaction is committed, unless `wake` is false or
+-- nothing was sent. `trace_context` is a JSON object with a `traceparent` as in the W3C recommendation Trace Context,
+-- and optionally a `tracestate` and `baggage`: the span of the worker is linked to it. Null stands for the default of
+-- any argument that has one, except `args`.
 -- Locks: the task's row; those of `enqueue_once` if there is a key or the task is unique.
 -- Called by: users, in SQL.
 -- Granted to: producer, worker.
@@ -27,6 +27,8 @@ declare
         then greatest('0001-01-02 00:00:00+00', least(good_until, '9999-12-30 00:00:00+00')) end;
     chosen_key text := key;
     trace constant json := horsies.checked_trace(trace_context);
+    public_args json := args;
+    secret_args json;
     answer record;
 begin
     perform horsies.check_send(task, args, queue, priority, delay, idempotency_key, key);
@@ -40,6 +42,10 @@ begin
                          'command: horsies db register MODULE:APP. To send a task that is not registered, name its '
                          'queue: {horsies}.send(…, queue => …)';
     end if;
+    if declared.secret_paths is not null then
+        public_args := horsies.redacted(args, declared.secret_paths);
+        secret_args := args;
+    end if;
     chosen_queue := coalesce(queue, declared.queue);
     if key is null and declared.key_by is not null then
         chosen_key := horsies.key_of_arguments(args, declared.key_by, declared.defaults);
@@ -49,15 +55,16 @@ begin
     if idempotency_key is not null or declared.uniqueness is not null then
         select * into answer from horsies.send_once(
             new_id, task, chosen_queue, chosen_priority, args, delay_seconds, deadline, declared.retry_policy,
-            declared.timeout_ms, idempotency_key, declared.uniqueness, declared.defaults, chosen_key, trace);
+            declared.timeout_ms, idempotency_key, declared.uniqueness, declared.defaults, chosen_key, trace,
+            public_args);
         if wake is not false and answer.verdict <> 'existing' then
             perform horsies.notify_wake_within();
         end if;
         return answer.task_id;
     end if;
     if horsies.enqueue(
-        new_id, task, chosen_queue, chosen_priority, args, '', delay_seconds, deadline, declared.retry_policy,
-        declared.timeout_ms, false, chosen_key, trace
+        new_id, task, chosen_queue, chosen_priority, public_args, '', delay_seconds, deadline,
+        declared.retry_policy, declared.timeout_ms, false, chosen_key, trace, secret_args
     ) <> 'sent' then
         raise exception 'the new id % belongs to another task', new_id
             using errcode = 'unique_violation', hint = 'Send the task again.';

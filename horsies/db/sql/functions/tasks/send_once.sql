@@ -1,13 +1,13 @@
 -- Purpose: Send a task with an idempotency key or a unique task from SQL, or raise an error that says why it was
 -- refused. Returns the task that stands for the send, and the verdict of `enqueue_once`. `uniqueness` is that of the
--- declaration; null means that the task is not unique.
+-- declaration; null means that the task is not unique. `public_args` are the arguments without secrets.
 -- Locks: those of `enqueue_once`.
 -- Called by: send.
 -- Granted to: nobody.
 create function horsies.send_once(
     new_id uuid, task text, queue text, priority int, args json, delay_seconds double precision, deadline timestamptz,
     retries json, timeout int, idempotency_key text, uniqueness json, defaults json, task_key text,
-    trace json
+    trace json, public_args json
 ) returns table (task_id uuid, verdict text)
 language plpgsql as $function$
 declare
@@ -16,7 +16,9 @@ declare
 begin
     select e.task_id, e.verdict into task_id, verdict
     from horsies.enqueue_once(
-        array[new_id], array[task], array[queue], array[priority], array[args::text], array[''::bytea],
+        array[new_id], array[task], array[queue], array[priority],
+        array[case when public_args::text = args::text then args::text
+                   else concat(E'\x1e', public_args, E'\x1e', args) end], array[''::bytea],
         array[delay_seconds], array[deadline], array[retries::text], array[timeout], false,
         true, array[idempotency_key],
         array[case when uniqueness is not null then horsies.compared_arguments(args, names, defaults) end],

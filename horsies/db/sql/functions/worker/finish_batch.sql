@@ -39,7 +39,8 @@ begin
     end if;
     if false = any (oks) then
         with failure as materialized (
-            select t.id, given.result::json as error, given.code, given.pid, given.process_name, given.trace,
+            select t.id, horsies.public_part(given.result) as error, given.code, given.pid, given.process_name,
+                   given.trace,
                    horsies.retry_at(t.retry_policy, t.attempt, given.code, given.retry_after, t.good_until, clock)
                        as due_again
             from unnest(ids, exchanges, oks, results, codes, retry_afters, pids, process_names, traces)

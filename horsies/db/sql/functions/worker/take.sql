@@ -41,8 +41,8 @@ begin
             lease_until = horsies.server_time() + make_interval(secs => lease_seconds),
             holds_unique = case when t.holds_unique like 'ended:%' then t.holds_unique end
         from locked where t.id = locked.id
-        returning t.id, t.task_name, t.args, t.attempt, t.timeout_ms, t.queue, t.root_id,
-                  t.workflow_id, t.node_index, t.trace_context, t.run_at, locked.place
+        returning t.id, t.task_name, coalesce(t.secret_args, t.args) as args, t.attempt, t.timeout_ms, t.queue,
+                  t.root_id, t.workflow_id, t.node_index, t.trace_context, t.run_at, locked.place
     )
     select c.id, c.task_name, c.args, c.attempt, c.timeout_ms, c.queue,
            rooms is not null and exists (select from unnest(queue_names, rooms) as q (name, room)

@@ -1,0 +1,247 @@
+"""Secrets in types and documents: where they are, and what is shown in their place."""
+
+import json
+from dataclasses import dataclass
+from datetime import time
+from typing import Annotated, Any, NamedTuple, TypedDict
+
+import pytest
+from pydantic import BaseModel, Field, model_serializer
+
+from horsies import (
+    AppConfig,
+    ConfigurationError,
+    DailySchedule,
+    Horsies,
+    PostgresConfig,
+    ScheduleConfig,
+    Secret,
+    TaskDefinitionError,
+    TaskError,
+    TaskResult,
+    TaskSchedule,
+    Unique,
+    WorkflowValidationError,
+)
+from horsies.codec.adapters import CodecError, TypeCodec
+from horsies.codec.secrets import REDACTED, Scrubber, has_place, parse_path, redact, seal_at, secret_paths, split_sealed
+from horsies.codec.signature import SignatureCodec
+from horsies.scheduler.plan import plan_schedules
+
+
+class Card(BaseModel):
+    number: Secret[str]
+    cvc: Secret[int] | None = None
+    holder: str = "Ada"
+
+
+@dataclass
+class Account:
+    name: str
+    cards: list[Card]
+    tokens: dict[str, Secret[str]]
+    parent: "Account | None" = None
+
+
+class Login(TypedDict):
+    card: Secret[Card]
+    pair: tuple[int, Secret[str]]
+
+
+class Point(NamedTuple):
+    x: int
+    secret: Secret[str]
+
+
+class Renamed(BaseModel):
+    number: Secret[str]
+
+    @model_serializer
+    def write(self) -> dict[str, str]:
+        return {"n": self.number}
+
+
+class WithInit(BaseModel):
+    number: Secret[str]
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+
+
+class Node(BaseModel):
+    value: Any = None
+    children: "list[Node]" = []
+
+
+type Token[T] = Secret[T]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        (str, set()),
+        (Node, set()),
+        (Secret[str], {""}),
+        (Token[str], {""}),
+        (Annotated[Secret[int], Field(gt=0)], {""}),
+        (Secret[str] | None, {""}),
+        (list[Secret[str]], {"*"}),
+        (set[Secret[str]], {"*"}),
+        (dict[str, Secret[int]], {"*"}),
+        (Card, {"number", "cvc"}),
+        (list[Card | None], {"*.number", "*.cvc"}),
+        (Card | Account, {"number", "cvc", "cards.*.number", "cards.*.cvc", "tokens.*", "parent"}),
+        (Login, {"card", "pair.*"}),
+        (Renamed, {""}),
+        (WithInit, {"number"}),
+        (tuple[Node, Card], {"*.number", "*.cvc"}),
+    ],
+    ids=map(str, range(16)),
+)
+def test_the_paths_of_a_type(annotation: Any, expected: set[str]) -> None:
+    assert {".".join(path) for path in secret_paths(TypeCodec(annotation).schema)} == expected
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Card, Card(number="4111 secret", cvc=123456)),
+        (Account, Account("a", [Card(number="4111 secret")], {"x": "secret"}, Account("b", [], {"y": "secret"}))),
+        (Login, {"card": Card(number="4111 secret"), "pair": (1, "secret")}),
+        (Point, Point(1, "secret")),
+        (Secret[str], "secret"),
+        (Secret[bytes], b"secret"),
+    ],
+    ids=["model", "dataclass", "typed dict", "named tuple", "text", "bytes"],
+)
+def test_a_public_document_has_no_secret_and_the_complete_one_is_unchanged(annotation: Any, value: Any) -> None:
+    codec = TypeCodec(annotation)
+    encoded = codec.encode(value)
+    public, complete = split_sealed(seal_at(encoded, secret_paths(codec.schema)))
+    assert complete == encoded
+    assert codec.decode(encoded) == value
+    assert "secret" not in json.loads(public)
+    assert b"4111" not in public
+    assert b"c2VjcmV0" not in public
+    assert REDACTED.encode() in public
+
+
+@pytest.mark.parametrize(
+    ("annotation", "path", "expected"),
+    [
+        (Account, "cards.number", True),
+        (Account, "cards.*.number", True),
+        (Account, "cards.0.number", True),
+        (Account, "cards.numbr", False),
+        (Account, "parent.parent.tokens.shop", True),
+        (Account, "name.first", False),
+        (dict[str, Any], "any.thing", True),
+        (Any, "any.thing", True),
+        (Node, "children.children.value.x", True),
+        (Node, "children.childs", False),
+        (Card | None, "number", True),
+        (list, "any", True),
+    ],
+    ids=map(str, range(12)),
+)
+def test_whether_a_path_leads_somewhere(annotation: Any, path: str, expected: bool) -> None:  # noqa: FBT001
+    assert has_place(TypeCodec(annotation).schema, parse_path(path)) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no card 4111-1111", "no card [redacted]"),
+        ("ValueError('it\\'s \"secret\"')", "ValueError('[redacted]')"),
+        ("number 12345678.5", "number [redacted]"),
+        ("short abc stays", "short abc stays"),
+        ("input_value='abcdefghijklmnopqrstuvwx...23456789abcdefghijklmnopqrstuvwxyz'", None),
+    ],
+)
+def test_secret_texts_are_replaced_in_texts(text: str, expected: str | None) -> None:
+    long = "abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"
+    document = {"s": ["4111-1111", 'it\'s "secret"', 12345678.5, "abc", long, True, None], "open": "card"}
+    scrub = Scrubber([(document, [("s",)])])
+    if expected is None:
+        assert scrub(text).count(REDACTED) == 2
+        assert "abcdef" not in scrub(text)
+    else:
+        assert scrub(text) == expected
+
+
+def test_null_is_not_secret_and_other_values_are_replaced_as_a_whole() -> None:
+    assert redact({"card": None}, [("card", "number")]) == {"card": None}
+    assert redact({"card": "4111"}, [("card", "number")]) == {"card": REDACTED}
+    assert redact([{"a": 1}, {"a": 2}], [("1", "a")]) == [{"a": 1}, {"a": REDACTED}]
+
+
+def charge(card: Secret[str], address: str = "x", pin: Secret[str] = "default pin") -> TaskResult[None, TaskError]:
+    return TaskResult(ok=None)
+
+
+def test_neither_errors_nor_declared_defaults_show_a_secret() -> None:
+    signature = SignatureCodec(charge)
+    with pytest.raises(CodecError, match="its value is secret") as caught:
+        signature.encode_call((4111_1111,), {})
+    assert caught.value.parameter == "card"
+    assert "4111" not in repr(caught.value) + repr(caught.value.__cause__)
+    with pytest.raises(CodecError, match="got int"):
+        signature.encode_call(("4111", 5), {})
+    assert signature.encode_defaults() == b'{"address":"x","pin":"[redacted]"}'
+    assert b"default pin" not in signature.encode_compared(("4111",), {}, None)
+    assert "default pin" not in json.dumps(signature.json_schema())
+
+
+APP = Horsies(AppConfig(broker=PostgresConfig(database_url="postgresql://127.0.0.1:1/jobs")))
+
+
+def wrong_option(option: dict[str, Any]) -> str:
+    with pytest.raises(TaskDefinitionError) as caught:
+        APP.task("charge", **option)(charge)
+    assert caught.value.code == "HRS-102"
+    return caught.value.message
+
+
+@pytest.mark.parametrize("redact", ["card", [""], ["card."], [1], None, {"card"}])
+def test_an_option_that_is_no_list_of_paths_is_refused(redact: Any) -> None:
+    assert "which is not a list of paths to arguments" in wrong_option({"redact": redact})
+
+
+@pytest.mark.parametrize("path", ["crad", "card.number", "address.0"])
+def test_a_path_that_leads_nowhere_is_refused(path: str) -> None:
+    assert f"redact=[{path!r}], but its arguments have no such part" in wrong_option({"redact": [path]})
+
+
+@pytest.mark.parametrize("key_by", ["card", ("address", "pin")])
+def test_a_secret_argument_cannot_be_the_key(key_by: Any) -> None:
+    assert "but this argument is secret" in wrong_option({"key_by": key_by})
+
+
+def test_a_secret_of_a_path_cannot_be_the_key() -> None:
+    assert "but this argument is secret" in wrong_option({"key_by": "address", "redact": ["address"]})
+
+
+def test_tasks_with_secrets_are_refused_as_nodes_of_workflows() -> None:
+    task = APP.task("charge a card")(charge)
+    with pytest.raises(WorkflowValidationError, match="which has secret arguments or a secret result") as caught:
+        APP.workflow("shop", [task.node()(card="4111-1111")], definition_key="shop.v1")
+    assert "4111" not in str(caught.value)
+
+
+def test_a_schedule_of_a_unique_task_with_secrets_is_refused() -> None:
+    app = Horsies(
+        AppConfig(
+            broker=PostgresConfig(database_url="postgresql://127.0.0.1:1/jobs"),
+            schedule=ScheduleConfig(
+                schedules=[
+                    TaskSchedule(
+                        name="nightly", task_name="charge", pattern=DailySchedule(time(3)), args=("4111-1111",)
+                    )
+                ]
+            ),
+        )
+    )
+    app.task("charge", unique=Unique())(charge)
+    with pytest.raises(ConfigurationError, match="is unique and has secret arguments") as caught:
+        plan_schedules(app.config, app.registry)
+    assert "4111" not in str(caught.value)
