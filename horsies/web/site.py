@@ -1,8 +1,8 @@
 """`horsies_web`: the ASGI app with all pages."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,14 +12,17 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from horsies.app import Horsies
-from horsies.web.access import Auth
+from horsies.producer.handle import BrokerResult
+from horsies.result import Ok
+from horsies.web.access import Auth, User
 from horsies.web.gate import Gate, user_of
+from horsies.web.live import Live, Versions
 from horsies.web.origins import PublicUrl
 from horsies.web.pages import PAGES
 from horsies.web.pages.page import Page
 from horsies.web.parameters import Parameters
 from horsies.web.snapshots import NoAnswerError, Snapshots
-from horsies.web.templating import Assets, Templates
+from horsies.web.templating import Assets, Templates, versions
 from horsies.web.trends import Trends
 from horsies.web.visit import Visit, as_error, as_json, root_of
 
@@ -51,6 +54,7 @@ def horsies_web(app: Horsies, *, auth: Auth, public_url: str | None = None) -> A
     site = Site(app)
     routes = [
         Route("/static/{digest}/{name}", site.asset),
+        Route("/live", Live(site.versions_of).answer),
         *(Route(page.json_path, site.endpoint(page, is_json=True)) for page in PAGES),
         *(Route(page.path, site.endpoint(page, is_json=False)) for page in PAGES),
     ]
@@ -70,21 +74,9 @@ class Site:
 
     def endpoint(self, page: Page, *, is_json: bool) -> Endpoint:
         """Return the endpoint of a page, or that of its JSON document."""
-        root = root_of(page.path)
 
         async def answer(request: Request) -> Response:
-            user = user_of(request.scope)
-            if not user.may(page.right):
-                raise HTTPException(HTTPStatus.FORBIDDEN, f"this page needs the right {page.right}")
-            visit = Visit(
-                user=user,
-                broker=self._app.get_broker(who=user.name),
-                snapshots=self._snapshots,
-                trends=self._trends,
-                parameters=Parameters(request.scope["query_string"], page.parameters),
-                path=request.path_params,
-                root=root,
-            )
+            visit = self._visit(page, user_of(request.scope), request.scope["query_string"], request.path_params)
             view = await page.load(visit)
             if is_json:
                 return Response(as_json(page.name, visit, view), media_type=_JSON)
@@ -92,6 +84,39 @@ class Site:
             return Response(self._templates.page(page, visit, view, regions), media_type=_HTML)
 
         return answer
+
+    def _visit(self, page: Page, user: User, query: bytes, path: Mapping[str, str]) -> Visit:
+        if not user.may(page.right):
+            message = f"this page needs the right {page.right}"
+            raise HTTPException(HTTPStatus.FORBIDDEN, message)
+        return Visit(
+            user=user,
+            broker=self._app.get_broker(who=user.name),
+            snapshots=self._snapshots,
+            trends=self._trends,
+            parameters=Parameters(query, page.parameters),
+            path=path,
+            root=root_of(page.path),
+        )
+
+    async def versions_of(self, user: User, url: str) -> Versions | None:
+        """Return the versions of the regions of a page, named by its relative URL; None: there is no such page now."""
+        path, _, query = url.partition("?")
+        matching = ((page, page.match(f"/{unquote(path)}")) for page in PAGES)
+        found = next(((page, values) for page, values in matching if values is not None), None)
+        if found is None or not query.isascii():
+            return None
+        page, values = found
+
+        async def ask() -> BrokerResult[Versions]:
+            visit = self._visit(page, user, query.encode(), values)
+            regions = self._templates.regions(page, visit, await page.load(visit))
+            return Ok(Versions(regions=versions(regions), is_current=visit.is_current))
+
+        try:
+            return (await self._snapshots.get(("versions", url, *sorted(user.rights)), ask)).value
+        except (HTTPException, NoAnswerError):
+            return None
 
     async def asset(self, request: Request) -> Response:
         """Return the style sheet or the script. Their URLs change with their content."""

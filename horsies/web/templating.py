@@ -22,11 +22,11 @@ _DIGEST_CHARACTERS = 16
 _REGION = Markup(
     '<section class="{classes}" id="region-{name}" data-region="{name}" data-version="{version}">{content}</section>'
 )
-_ASSETS = {"horsies.css": "text/css; charset=utf-8"}
+_ASSETS = {"horsies.css": "text/css; charset=utf-8", "horsies.js": "text/javascript; charset=utf-8"}
 
 
 class Assets:
-    """The style sheet, with a digest that is part of its URL."""
+    """The style sheet and the script, with a digest that is part of their URLs."""
 
     def __init__(self) -> None:
         folder = files("horsies.web") / "static"

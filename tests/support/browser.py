@@ -50,6 +50,7 @@ class Tab:
     def __init__(self, browser: "Browser", session: str) -> None:
         self._browser = browser
         self._session = session
+        self._loaded = 0
         self.problems: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
@@ -59,11 +60,10 @@ class Tab:
 
     def open(self, url: str) -> None:
         """Open a page, and wait until it is loaded."""
+        loaded = self._loaded
         error = self.call("Page.navigate", url=url).get("errorText")
         assert not error, f"{url}: {error}"
-        wait_until(
-            lambda: self.run("document.readyState") == "complete" and self.run("location.href") != "about:blank", 20
-        )
+        wait_until(lambda: self._loaded > loaded, 20, url)
 
     def run(self, script: str) -> Any:
         """Return the value of an expression in the page."""
@@ -91,7 +91,9 @@ class Tab:
         file.write_bytes(base64.b64decode(found["data"]))
 
     def on_event(self, method: str, params: dict[str, Any]) -> None:
-        if method == "Runtime.exceptionThrown":
+        if method == "Page.loadEventFired":
+            self._loaded += 1
+        elif method == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
             self.problems.append(details.get("exception", {}).get("description") or details["text"])
         elif method == "Log.entryAdded":
@@ -140,18 +142,27 @@ class Browser:
         return answer["result"]
 
     @contextmanager
-    def tab(self) -> Generator[Tab]:
-        """Open a tab in a new profile, without the cookies and storage of others."""
+    def tabs(self, number: int) -> Generator[list[Tab]]:
+        """Open tabs in a new profile, which share nothing with other profiles."""
         context = self.call("Target.createBrowserContext")["browserContextId"]
-        target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
-        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        tab = Tab(self, session)
-        self._tabs[session] = tab
         try:
-            yield tab
+            yield [self._open_tab(context) for _ in range(number)]
         finally:
-            self._tabs.pop(session)
             self.call("Target.disposeBrowserContext", browserContextId=context)
+
+    @contextmanager
+    def tab(self) -> Generator[Tab]:
+        """Open a tab in a new profile."""
+        with self.tabs(1) as [tab]:
+            yield tab
+
+    def _open_tab(self, context: str) -> Tab:
+        target = self.call("Target.createTarget", url="about:blank", browserContextId=context, newWindow=True)[
+            "targetId"
+        ]
+        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._tabs[session] = tab = Tab(self, session)
+        return tab
 
     def close(self) -> None:
         self._process.kill()

@@ -1,10 +1,13 @@
 """`Page`: the description of a page."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from horsies.web.access import Right
 from horsies.web.visit import Visit
+
+_PARTS = re.compile(r"\{\w+\}|[^{]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,13 @@ class Page:
     parameters: tuple[str, ...] = ()
     in_navigation: bool = True
     right: Right = Right.VIEW
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """Return the values in a path below the overview, which begins with a slash; None: it is another page."""
+        parts = _PARTS.findall(self.path)
+        pattern = "".join(f"(?P<{each[1:-1]}>[^/]+)" if each.startswith("{") else re.escape(each) for each in parts)
+        found = re.fullmatch(pattern, path)
+        return None if found is None else found.groupdict()
 
     @property
     def json_path(self) -> str:

@@ -121,11 +121,16 @@ def _late(facts: Facts) -> Iterator[Problem]:
     for each in late[:_MOST_OF_A_KIND]:
         yield Problem(
             Severity.WARNING,
-            f"The oldest task in queue {line(each.queue_name, 80)} has been due for {duration(each.oldest_due)}.",
+            f"The oldest task in queue {line(each.queue_name, 80)} has been due for {_in_minutes(each.oldest_due)}.",
             "See what fills the queue, and whether more workers would help.",
             "queues",
             {"queue": each.queue_name},
         )
+
+
+def _in_minutes(value: timedelta | None) -> str:
+    """Return a duration in whole minutes. The text would change each second otherwise, and be sent again."""
+    return duration(None if value is None else value // timedelta(minutes=1) * timedelta(minutes=1))
 
 
 def _failing(facts: Facts) -> Iterator[Problem]:

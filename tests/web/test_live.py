@@ -1,0 +1,58 @@
+"""The stream of versions: what it carries, and which requests are refused."""
+
+import json
+import re
+from collections.abc import Generator
+from typing import Any
+
+import httpx
+import pytest
+
+from horsies import Horsies
+from horsies.web import Right, User, horsies_web
+from tests.support.factories import request, send
+from tests.support.sessions import Session
+from tests.support.web import ADMIN, Visitor, everybody_is, open_app, served
+
+VERSION = re.compile(r'data-region="(\w+)" data-version="(\w+)"')
+
+
+def events(url: str, *views: str) -> Generator[Any]:
+    """Yield the events of a stream until it is closed."""
+    with httpx.stream("GET", f"{url}/live", params=[("view", view) for view in views], timeout=20) as answer:
+        assert answer.status_code == 200
+        for line in answer.iter_lines():
+            if line.startswith("data:"):
+                yield json.loads(line.removeprefix("data:"))
+
+
+def test_the_versions_are_those_of_the_page_and_carry_no_data(app: Horsies, db: Session) -> None:
+    send(db, request(name="very_secret_name"))
+    with served(horsies_web(app, auth=everybody_is(ADMIN))) as url:
+        stream = events(url, "tasks", "tasks?filter=status:failed", "nothing", "tasks?limit=x", "tasks/x")
+        found = next(stream)
+        assert "very_secret_name" not in json.dumps(found)
+        assert (found["nothing"], found["tasks?limit=x"], found["tasks/x"]) == (None, None, None)
+        for view in ("tasks", "tasks?filter=status:failed"):
+            assert found[view]["regions"] == dict(VERSION.findall(httpx.get(f"{url}/{view}", timeout=20).text))
+            assert found[view]["is_current"]
+        send(db)
+        changed = next(each for each in stream if each["tasks"] != found["tasks"])
+        assert changed["tasks?filter=status:failed"] == found["tasks?filter=status:failed"]
+        stream.close()
+
+
+def test_the_stream_lasts_while_the_database_is_away() -> None:
+    with served(horsies_web(open_app(), auth=everybody_is(ADMIN))) as url:
+        stream = events(url, "queues")
+        assert [next(stream), next(stream)] == [{"queues": None}] * 2
+        stream.close()
+
+
+@pytest.mark.parametrize("query", ["", "?x=1", "?view=%ff", "?" + "&".join(f"view={n}" for n in range(9))])
+def test_wrong_requests_are_refused(query: str) -> None:
+    assert Visitor(open_app()).get(f"/live{query}").status_code == 400
+
+
+def test_a_stream_needs_the_right_to_see_pages() -> None:
+    assert Visitor(open_app(), User("u", frozenset({Right.CANCEL}))).get("/live?view=tasks").status_code == 403
