@@ -53,6 +53,13 @@ def test_the_page_lists_all_metrics_with_their_labels() -> None:
     assert written == {each.name + (f"{{{','.join(each.labels)}}}" if each.labels else "") for each in metrics}
 
 
+def test_the_guide_names_existing_metrics() -> None:
+    guide = PAGE.read_text().partition("## What to watch")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(horsies_\w+)", guide))
+    assert len(named) > 5
+    assert named <= set(METRICS)
+
+
 def test_the_query_for_autoscaling_returns_one_number(database_url: str) -> None:
     documents: list[dict[str, Any]] = list(yaml.safe_load_all((FOLDER / "keda.yaml").read_text()))
     secret, authentication, scaled = documents
