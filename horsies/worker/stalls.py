@@ -5,8 +5,9 @@ move elsewhere. A child may also make no progress because it waits for a process
 machine they would wait as long in any other child, and returning them to the queue and claiming them again makes the
 machine busier still.
 
-Linux counts how long a process has waited for a processor while it could run (``schedstat`` in ``/proc``, see proc(5)).
-This time does not count as a stall. Where the kernel does not report it, all time counts.
+Linux tells whether a process can run at the moment, and for how long it has run (``stat`` and ``schedstat`` in
+``/proc``, see proc(5)). How long it has waited for a processor is of no use here, because Linux adds this time only when
+the wait ends. Where the kernel does not report these facts, all time counts.
 """
 
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from pathlib import Path
 from horsies.worker.child_process import Child
 
 STALLED_AFTER_S = 0.015
-"""How long a child that could run may make no progress."""
+"""How long a child may make no progress while it runs, or while it waits for something else than a processor."""
 STALLED_IN_ANY_CASE_AFTER_S = 0.25
-"""How long a child may make no progress, including the time in which it waited for a processor."""
+"""How long a child may make no progress, including the time in which it waits for a processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,12 @@ class _Baseline:
     Attributes:
         progress: the number of its ended jobs.
         at: the time of the event loop.
-        starved_s: how long it had waited for a processor, in seconds.
+        ran_s: for how long it had run on a processor, in seconds; None: unknown.
     """
 
     progress: int
     at: float
-    starved_s: float
+    ran_s: float | None
 
 
 class StallDetector:
@@ -63,15 +64,31 @@ class StallDetector:
             self._set_baseline(child, now)
             return False
         elapsed = now - baseline.at
-        could_run = elapsed - (self._starved_s(child.pid) - baseline.starved_s)
-        return could_run >= STALLED_AFTER_S or elapsed >= STALLED_IN_ANY_CASE_AFTER_S
+        if elapsed < STALLED_AFTER_S or elapsed >= STALLED_IN_ANY_CASE_AFTER_S:
+            return elapsed >= STALLED_AFTER_S
+        return not self._waits_for_processor(child.pid, baseline.ran_s)
+
+    def _waits_for_processor(self, pid: int | None, ran_before_s: float | None) -> bool:
+        """Whether a process could run now and has run for a short time only."""
+        ran_s = self._ran_s(pid)
+        if ran_s is None or ran_before_s is None:
+            return False
+        return ran_s - ran_before_s < STALLED_AFTER_S and self._can_run(pid)
 
     def _set_baseline(self, child: Child, now: float) -> None:
-        self._baselines[child.number] = _Baseline(child.progress, now, self._starved_s(child.pid))
+        self._baselines[child.number] = _Baseline(child.progress, now, self._ran_s(child.pid))
 
-    def _starved_s(self, pid: int | None) -> float:
-        """How long a process has waited for a processor since it started, in seconds; 0: unknown."""
+    def _ran_s(self, pid: int | None) -> float | None:
+        """For how long a process has run on a processor since it started, in seconds; None: unknown."""
         try:
-            return int((self._proc / str(pid) / "schedstat").read_bytes().split()[1]) / 1e9
+            return int((self._proc / str(pid) / "schedstat").read_bytes().split()[0]) / 1e9
         except (OSError, IndexError, ValueError):
-            return 0.0
+            return None
+
+    def _can_run(self, pid: int | None) -> bool:
+        """Whether a process runs or waits for a processor; False: it waits for something else, or this is unknown."""
+        try:
+            after_name = (self._proc / str(pid) / "stat").read_bytes().rpartition(b")")[2]
+        except OSError:
+            return False
+        return after_name.split()[:1] == [b"R"]
