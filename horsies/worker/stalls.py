@@ -6,8 +6,8 @@ machine they would wait as long in any other child, and returning them to the qu
 machine busier still.
 
 Linux tells whether a process can run at the moment, and for how long it has run (``stat`` and ``schedstat`` in
-``/proc``, see proc(5)). How long it has waited for a processor is of no use here, because Linux adds this time only when
-the wait ends. Where the kernel does not report these facts, all time counts.
+``/proc``, see proc(5)). How long it has waited for a processor is of no use here, because Linux adds this time only
+when the wait ends. Where the kernel does not report these facts, all time counts.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from horsies.worker.child_process import Child
 
 STALLED_AFTER_S = 0.015
 """How long a child may make no progress while it runs, or while it waits for something else than a processor."""
-STALLED_IN_ANY_CASE_AFTER_S = 0.25
+STALLED_IN_ANY_CASE_AFTER_S = 1.0
 """How long a child may make no progress, including the time in which it waits for a processor."""
 
 

@@ -100,7 +100,7 @@ def test_two_processes_on_one_processor_wait_for_it(child: Child) -> None:
         for _ in range(2):
             process = stack.enter_context(subprocess.Popen([sys.executable, "-c", BUSY, processor]))
             stack.callback(process.kill)
-        child.pid = process.pid
+            child.pid = process.pid
         detector = StallDetector()
 
         def waits_without_a_processor() -> bool:
