@@ -34,11 +34,14 @@ class RuntimeEstimator:
         self._overall = _moved(seconds if self._overall is None else self._overall, seconds)
 
     def can_queue(self, job: Job, waiting: int) -> bool:
-        """Whether a job may wait in a child behind ``waiting`` others, because all of them are expected to be quick."""
+        """Whether a job may wait in a child behind ``waiting`` others, because all of them are expected to be quick.
+
+        The others include the one that runs, so a child may have ``1 + ahead`` jobs.
+        """
         mean = self._by_name.get(job.task_name)
         return (
             mean is not None
-            and waiting < MAX_AHEAD_TASKS
+            and waiting <= MAX_AHEAD_TASKS
             and (waiting + 1) * max(mean, self._overall or 0) <= MAX_QUEUED_S
         )
 

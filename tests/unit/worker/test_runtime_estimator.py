@@ -28,8 +28,15 @@ def test_one_task_that_was_interrupted_leaves_the_others_quick() -> None:
         estimator.observe("quick", QUICK_S)
     estimator.observe("quick", 0.5)
     assert estimator.ahead == MAX_AHEAD_TASKS
-    assert estimator.can_queue(job("quick"), MAX_AHEAD_TASKS - 1)
-    assert not estimator.can_queue(job("quick"), MAX_AHEAD_TASKS)
+    assert estimator.can_queue(job("quick"), MAX_AHEAD_TASKS)  # behind the one that runs and all that wait
+    assert not estimator.can_queue(job("quick"), MAX_AHEAD_TASKS + 1)
+
+
+def test_all_tasks_of_the_largest_claim_find_a_place_in_a_child() -> None:
+    """A worker claims ``1 + ahead`` tasks for an idle child. It must not return some of them to the queue."""
+    estimator = RuntimeEstimator()
+    estimator.observe("quick", QUICK_S)
+    assert all(estimator.can_queue(job("quick"), behind) for behind in range(1, 1 + estimator.ahead))
 
 
 def test_tasks_that_have_become_slow_are_soon_known_to_be() -> None:
