@@ -43,8 +43,8 @@ class Database:
     The schema is created, migrated or checked once per process, before the first use (`prepare`).
 
     Attributes:
-        check_use: called by producers before each use of a database, in all threads; set by the testing kit, which
-            refuses databases that do not belong to the test. It raises an exception to refuse one.
+        use_check: what `check_use` calls; set by the testing kit, which refuses databases that do not belong to the
+            test. It raises an exception to refuse one.
         config: the configuration.
         schema: the name of the schema.
         is_prepared: whether `prepare` has succeeded.
@@ -53,7 +53,7 @@ class Database:
         failed_notices: the log of failed notifications; written by `horsies.db.pipeline`.
     """
 
-    check_use: "ClassVar[Callable[[Database], None] | None]" = None
+    use_check: "ClassVar[Callable[[Database], None] | None]" = None
 
     def __init__(self, config: PostgresConfig) -> None:
         self.config = config
@@ -64,6 +64,11 @@ class Database:
         self.own_identity: tuple[DatabasePlace, DatabaseIdentity] | None = None
         self.verified: WeakSet[object] = WeakSet()
         self.failed_notices = FailedNotices()
+
+    def check_use(self) -> None:
+        """Let the testing kit refuse this database. Producers call it before each use of the database or its URL."""
+        if Database.use_check is not None:
+            Database.use_check(self)
 
     @property
     def url(self) -> str:

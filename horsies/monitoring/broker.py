@@ -86,6 +86,7 @@ class Broker(FlowControl):
             ConfigurationError: HRS-203: No URL is configured, or it is invalid. HRS-211: The embedded server does not
                 start.
         """
+        self.runner.database.check_use()
         return with_driver(self._resolve_url(), driver)
 
     def handle(self, task_id: str) -> TaskHandle[Any]:

@@ -141,8 +141,7 @@ class AsyncDriver:
         return replies
 
     async def _open_caller(self) -> AsyncCaller:
-        if Database.check_use is not None:
-            Database.check_use(self._database)
+        self._database.check_use()
         if not self._database.is_prepared:
             await _in_thread(self._database.prepare)
         loop = asyncio.get_running_loop()

@@ -163,8 +163,7 @@ class SyncDriver:
         return replies
 
     def _open_pool(self) -> SyncPool:
-        if Database.check_use is not None:
-            Database.check_use(self._database)
+        self._database.check_use()
         self._database.prepare()
         with self._lock:
             if self._pool is None:

@@ -13,6 +13,7 @@ import tempfile
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, LiteralString, cast
@@ -207,16 +208,46 @@ class _Background:
                     raise psycopg.errors.error_from_result(result)
 
 
+def _setup_function(setup: str) -> Callable[[str], object]:
+    """Return the function that creates the tables of the application.
+
+    Raises:
+        QueueTestError: The text does not name a function.
+    """
+    module, _, name = setup.partition(":")
+    if not module or not name:
+        msg = f'horsies_setup takes module:function, such as "tables:create", got {setup!r}'
+        raise QueueTestError(msg)
+    try:
+        function = getattr(import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        msg = (
+            f"horsies_setup={setup!r}: there is no module {error.name!r}. If it is in the folder of the project, add "
+            'pythonpath = ["."] to the settings of pytest'
+        )
+        raise QueueTestError(msg) from error
+    if not callable(function):
+        msg = f"horsies_setup={setup!r}: the module {module!r} has no function {name!r}"
+        raise QueueTestError(msg)
+    return function
+
+
 class TestDatabases:
     """Makes databases for tests, by cloning a template.
 
     Args:
         setup: ``module:function``, which gets the URL of the template and creates the tables of the application there.
+
+    Raises:
+        QueueTestError: There is no server, or ``setup`` does not name a function.
     """
 
     __test__ = False
 
     def __init__(self, setup: str | None = None) -> None:
+        self._create_tables = None if setup is None else _setup_function(setup)
         self._is_owner = begin_run()
         self._home = Path(os.environ[RUN_VARIABLE])
         self._setup = setup
@@ -294,9 +325,8 @@ class TestDatabases:
     def _prepare(self, url: str) -> None:
         with _connect(url) as session:
             prepare_schema(session, DEFAULT_SCHEMA)
-        if self._setup is not None:
-            module, _, function = self._setup.partition(":")
-            getattr(import_module(module), function)(url)
+        if self._create_tables is not None:
+            self._create_tables(url)
 
 
 _open: list[TestDatabases] = []

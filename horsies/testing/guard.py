@@ -5,6 +5,7 @@ The plugin of pytest registers it only in sessions in which some test uses the t
 
 import inspect
 import os
+import sys
 import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, cast
@@ -38,16 +39,16 @@ class Guard:
         self._lock = threading.Lock()
         self._guards_test = False
         self._refused: ForgottenQueueError | None = None
-        self._check_before = Database.check_use
+        self._check_before = Database.use_check
 
     def install(self) -> None:
         """Let databases ask this guard before each use."""
-        self._check_before = Database.check_use
-        Database.check_use = self._check
+        self._check_before = Database.use_check
+        Database.use_check = self._check
 
     def remove(self) -> None:
         """Undo `install`."""
-        Database.check_use = self._check_before
+        Database.use_check = self._check_before
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -124,10 +125,15 @@ def _message(database: Database) -> str:
     return (
         f"this test has made no queue of the app: {_caller()} would have used {database.config.masked_url()}, the "
         "database that the configuration of the app names. The call was refused.\n"
-        "Let the test use the fixture horsies, and call horsies(app) before the first call of the app. If the test "
+        "Let the test use the fixture horsies, and call horsies(app) before the first call of the app"
+        f"{_in_django()}. If the test "
         f'uses that database on purpose, mark it with @pytest.mark.{MARKER}. The setting horsies_guard = "off" of '
         "pytest switches this check off."
     )
+
+
+def _in_django() -> str:
+    return "; in Django, make TestQueue(app, connection=connection)" if "django.test" in sys.modules else ""
 
 
 def _caller() -> str:

@@ -1,9 +1,13 @@
 """`drain` runs tasks in the process of the test, as a worker would."""
 
 import asyncio
+import bdb
+import logging
 import os
 import signal
+import sys
 import threading
+from types import FrameType
 from typing import Any
 from uuid import uuid4
 
@@ -232,6 +236,41 @@ def test_a_breakpoint_stops_the_time(queue: TestQueue, monkeypatch: pytest.Monke
     monkeypatch.setattr("sys.breakpointhook", lambda: None)
     monkeypatch.setattr(shop, "threading", _BreaksWhileWaiting)
     assert queue.run(slow, 0.2).is_ok()
+
+
+def test_a_debugger_stops_the_time(queue: TestQueue) -> None:
+    debugger = bdb.Bdb()
+    debugger.reset()
+    before = sys.gettrace()
+    sys.settrace(debugger.trace_dispatch)
+    try:
+        result = queue.run(slow, 0.15)
+    finally:
+        sys.settrace(before)
+    assert result.is_ok()
+
+
+def test_logs_and_traces_of_tasks_are_those_of_the_test(queue: TestQueue, caplog: pytest.LogCaptureFixture) -> None:
+    called: list[str] = []
+
+    def trace(frame: FrameType, _event: str, _argument: object) -> None:
+        called.append(frame.f_code.co_name)
+
+    name = f"logs_{uuid4()}"
+
+    @app.task(name)
+    def logs() -> TaskResult[None, TaskError]:
+        logging.getLogger("shop").warning("the stock is low")
+        return TaskResult(ok=None)
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        queue.run(logs)
+    finally:
+        sys.settrace(before)
+    assert "logs" in called
+    assert "the stock is low" in caplog.messages
 
 
 class _BreaksWhileWaiting:

@@ -85,8 +85,10 @@ def test_a_real_worker_runs_tasks_in_its_own_process(queue: TestQueue, tmp_path:
     with queue.worker() as worker:
         write_pid.send(str(tmp_path / "pid")).unwrap().get(40_000).unwrap()
         pid = worker.pid
-        queue.advance("1 hour")
+        queue.advance("30 days")  # heartbeats follow the real time, so nobody takes the worker for dead
         add.send(1).unwrap().get(40_000).unwrap()
+        workers = asyncio.run(app.get_broker().get_worker_stats()).unwrap()
+    assert [each.is_stale for each in workers if each.pid == pid] == [False]
     assert int((tmp_path / "pid").read_text()) not in {os.getpid(), pid}
     assert "worker.ready" in worker.log()
     with pytest.raises(ProcessLookupError):

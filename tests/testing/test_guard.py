@@ -15,6 +15,7 @@ WRONG = (
     "app",
     "before_the_queue",
     "broker",
+    "engine",
     "fixture",
     "in_a_loop",
     "in_a_thread",

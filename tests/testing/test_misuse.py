@@ -4,13 +4,14 @@ import asyncio
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import psycopg
 import pytest
 
 from horsies import AppConfig, Horsies, HorsiesError, PostgresConfig, TaskError, TaskResult
-from horsies.testing import DrainRefusedError, QueueTestError, TestQueue
+from horsies.testing import DrainRefusedError, QueueTestError, TestDatabases, TestQueue
 from tests.testing.shop import add, app
 
 USES: list[Callable[[TestQueue], object]] = [
@@ -157,6 +158,29 @@ def test_a_database_that_cannot_be_opened_is_named() -> None:
     assert "pw-of-nobody" not in str(caught.value)
     with pytest.raises(HorsiesError, match="database_url"):
         TestQueue(app, database_url="mysql://localhost/shop").__enter__()
+
+
+@pytest.mark.parametrize(
+    ("setup", "message"),
+    [
+        ("tables", "horsies_setup takes module:function, such as \"tables:create\", got 'tables'"),
+        (":create", "horsies_setup takes module:function"),
+        ("tables:", "horsies_setup takes module:function"),
+        ("nowhere:create", r"there is no module 'nowhere'.*add pythonpath = \[\".\"\] to the settings of pytest"),
+        ("tests.nowhere:create", r"there is no module 'tests\.nowhere'"),
+        ("tests.testing.shop:create", r"the module 'tests\.testing\.shop' has no function 'create'"),
+    ],
+)
+def test_a_setup_that_is_no_function_is_named(setup: str, message: str) -> None:
+    with pytest.raises(QueueTestError, match=message):
+        TestDatabases(setup)
+
+
+def test_a_setup_whose_module_cannot_be_imported_shows_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tables_with_a_mistake.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        TestDatabases("tables_with_a_mistake:create")
 
 
 def test_a_database_that_is_in_use_is_refused(database_url: str) -> None:

@@ -69,6 +69,10 @@ def test_wrong_broker():
     app.get_broker().get_task_info("0197c3b0-0000-7000-8000-000000000000")
 
 
+def test_wrong_engine():
+    app.get_broker().database_url("psycopg")
+
+
 def test_wrong_fixture(order):
     assert order
 
