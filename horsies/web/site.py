@@ -15,6 +15,7 @@ from horsies.app import Horsies
 from horsies.producer.handle import BrokerResult
 from horsies.result import Ok
 from horsies.web.access import Auth, User
+from horsies.web.actions import Actions
 from horsies.web.gate import Gate, user_of
 from horsies.web.live import Live, Versions
 from horsies.web.origins import PublicUrl
@@ -55,6 +56,7 @@ def horsies_web(app: Horsies, *, auth: Auth, public_url: str | None = None) -> A
     routes = [
         Route("/static/{digest}/{name}", site.asset),
         Route("/live", Live(site.versions_of).answer),
+        *Actions(app, site.snapshots).routes(),
         *(Route(page.json_path, site.endpoint(page, is_json=True)) for page in PAGES),
         *(Route(page.path, site.endpoint(page, is_json=False)) for page in PAGES),
     ]
@@ -63,11 +65,15 @@ def horsies_web(app: Horsies, *, auth: Auth, public_url: str | None = None) -> A
 
 
 class Site:
-    """The endpoints of the pages of one app."""
+    """The endpoints of the pages of one app.
+
+    Attributes:
+        snapshots: The answers that all pages share.
+    """
 
     def __init__(self, app: Horsies) -> None:
         self._app = app
-        self._snapshots = Snapshots()
+        self.snapshots = Snapshots()
         self._trends = Trends()
         self._assets = Assets()
         self._templates = Templates(PAGES, self._assets)
@@ -92,7 +98,7 @@ class Site:
         return Visit(
             user=user,
             broker=self._app.get_broker(who=user.name),
-            snapshots=self._snapshots,
+            snapshots=self.snapshots,
             trends=self._trends,
             parameters=Parameters(query, page.parameters),
             path=path,
@@ -114,7 +120,7 @@ class Site:
             return Ok(Versions(regions=versions(regions), is_current=visit.is_current))
 
         try:
-            return (await self._snapshots.get(("versions", url, *sorted(user.rights)), ask)).value
+            return (await self.snapshots.get(("versions", url, *sorted(user.rights)), ask)).value
         except (HTTPException, NoAnswerError):
             return None
 

@@ -86,6 +86,14 @@ class Snapshots:
             raise NoAnswerError
         return Snapshot(entry.answer, entry.taken_at, entry.error is None)
 
+    def expire(self) -> None:
+        """Ask all questions again when they are needed next, because something was changed.
+
+        Questions that are being asked may have been answered before the change, so their answers are not used.
+        """
+        for key, entry in self._entries.items():
+            self._entries[key] = _Entry(entry.answer, entry.taken_at)
+
     async def _refresh[T](self, entry: _Entry, ask: Ask[T], key: Key) -> None:
         asking = entry.asking
         if asking is None or asking.get_loop() is not asyncio.get_running_loop():

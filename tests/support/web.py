@@ -56,6 +56,10 @@ class Visitor:
     def send(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         return self.run(lambda client: client.request(method, path, headers=headers))
 
+    def act(self, path: str, **fields: str) -> httpx.Response:
+        """Send the form of an action, as a page of the same origin does."""
+        return self.run(lambda client: client.post(path, data=fields, headers=SAME_ORIGIN))
+
     def run[R](self, action: Callable[[httpx.AsyncClient], Awaitable[R]]) -> R:
         """Run an action with a client, in an event loop that ends with it."""
 

@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from horsies.web import Denied, Right, User, horsies_web
+from horsies.web.actions import ACTIONS
 from horsies.web.gate import Gate
 from horsies.web.pages import PAGES
 from tests.support.web import SAME_ORIGIN, Visitor, everybody_is, open_app
@@ -47,9 +48,16 @@ def paths() -> list[str]:
     return found
 
 
+RIGHTS = {each.path.replace("{task_id}", TASK_ID): each.right for each in ACTIONS}
+
+
 def expected(path: str, user: str, method: str, origin: str) -> set[int]:
     if user == "nobody":
         return {401}
+    if path in RIGHTS:
+        if method != "POST":
+            return {405}
+        return {303, 400, 404, 409, 503} if origin in OWN and user == RIGHTS[path] else {403}
     if method == "POST":
         return {405} if origin in OWN else {403}
     return ADMITTED if user == Right.VIEW or path.startswith("/static/") else {403}
@@ -67,7 +75,7 @@ def test_every_route_with_every_right_method_and_origin(user: str) -> None:
 
 
 def test_all_pages_are_in_the_table() -> None:
-    assert len(paths()) == 2 * len(PAGES) + 2
+    assert len(paths()) == 2 * len(PAGES) + len(ACTIONS) + 2
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/tasks?limit=x", "/queues/", f"/tasks/{TASK_ID}.json"])

@@ -1,0 +1,208 @@
+"""Actions: requests that change something. Each needs a right, is recorded in the database, and is logged."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import quote, urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from horsies.app import Horsies
+from horsies.events import event
+from horsies.monitoring.answers import RerunCandidate
+from horsies.monitoring.broker import Broker
+from horsies.producer.handle import BrokerResult, parse_id
+from horsies.rendering import printable_line
+from horsies.result import Err
+from horsies.web.access import Right, User
+from horsies.web.gate import user_of
+from horsies.web.parameters import Parameters, refuse
+from horsies.web.snapshots import Snapshots
+
+_MAX_BODY_BYTES = 16 << 10
+_MOST_RUNNING = 2**31 - 1
+_FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for an action.
+
+    Attributes:
+        broker: Acts in the name of the user.
+        path: The values in the path of the URL.
+        form: The fields of the form.
+    """
+
+    broker: Broker
+    path: Mapping[str, str]
+    form: Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an action did.
+
+    Attributes:
+        subject: The id or name that was acted on, for the log.
+        target: The page to show next, relative to the URL of the action.
+    """
+
+    subject: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An action.
+
+    Attributes:
+        path: Its path below the overview.
+        right: What a user must be allowed to do.
+        fields: The fields of its form.
+        perform: Does it.
+    """
+
+    path: str
+    right: Right
+    fields: tuple[str, ...]
+    perform: Callable[[Ask], Awaitable[Done]]
+
+
+class Actions:
+    """The routes of all actions of one app.
+
+    Args:
+        app: The app whose database is changed.
+        snapshots: The answers that pages share, which are outdated after an action.
+    """
+
+    def __init__(self, app: Horsies, snapshots: Snapshots) -> None:
+        self._app = app
+        self._snapshots = snapshots
+
+    def routes(self) -> list[Route]:
+        """Return a route for each action."""
+        return [Route(each.path, self._endpoint(each), methods=["POST"]) for each in ACTIONS]
+
+    def _endpoint(self, action: Action) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            user = user_of(request.scope)
+            if not user.may(action.right):
+                message = f"this action needs the right {action.right}"
+                raise HTTPException(HTTPStatus.FORBIDDEN, message)
+            form = Parameters(await _body(request), action.fields)
+            done = await self._perform(
+                action, user, Ask(self._app.get_broker(who=user.name), request.path_params, form)
+            )
+            return RedirectResponse(done.target, HTTPStatus.SEE_OTHER)
+
+        return answer
+
+    async def _perform(self, action: Action, user: User, ask: Ask) -> Done:
+        try:
+            done = await action.perform(ask)
+        finally:
+            self._snapshots.expire()
+        event("web.action_taken", who=user.name, action=action.path, subject=done.subject)
+        return done
+
+
+async def _body(request: Request) -> bytes:
+    if request.headers.get("content-type", _FORM).partition(";")[0].strip().lower() != _FORM:
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the content type must be {_FORM}")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_BODY_BYTES:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the form is too large")
+    return body
+
+
+def _granted[T](answer: BrokerResult[T]) -> T:
+    """Return the value of an answer, or refuse the request with the error of the database."""
+    if isinstance(answer, Err):
+        status = HTTPStatus.SERVICE_UNAVAILABLE if answer.err_value.retryable else HTTPStatus.CONFLICT
+        raise HTTPException(status, printable_line(answer.err_value.message))
+    return answer.ok_value
+
+
+def _task_id(ask: Ask) -> str:
+    known = parse_id(ask.path["task_id"])
+    if known is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such task.")
+    return str(known)
+
+
+async def _cancel(ask: Ask) -> Done:
+    task_id = _task_id(ask)
+    _granted(await ask.broker.cancel_tasks([task_id]))
+    return Done(task_id, f"../{task_id}")
+
+
+async def _rerun(ask: Ask) -> Done:
+    task_id = _task_id(ask)
+    reruns = ask.form.number("reruns", 0, 0, 1_000_000)
+    [outcome] = _granted(await ask.broker.rerun_tasks([RerunCandidate(task_id, reruns)]))
+    if outcome.new_task_id is None:
+        reasons = {
+            "changed": "The task was sent again meanwhile. Its page links to the reruns.",
+            "live": "The task has not ended.",
+            "unknown": "There is no such task, or its record was deleted.",
+        }
+        raise HTTPException(HTTPStatus.CONFLICT, reasons.get(outcome.verdict, outcome.verdict))
+    return Done(task_id, f"../{outcome.new_task_id}")
+
+
+def _queue(ask: Ask) -> tuple[str, Done]:
+    name = ask.form.text("queue")
+    if not name:
+        refuse("name the queue")
+    return name, Done(name, f"../queues?{urlencode({'queue': name}, quote_via=quote)}")
+
+
+async def _pause(ask: Ask) -> Done:
+    name, done = _queue(ask)
+    _granted(await ask.broker.pause_queue(name))
+    return done
+
+
+async def _resume(ask: Ask) -> Done:
+    name, done = _queue(ask)
+    _granted(await ask.broker.resume_queue(name))
+    return done
+
+
+async def _limit(ask: Ask) -> Done:
+    name, done = _queue(ask)
+    is_declared = not ask.form.text("max_concurrency")
+    most = None if is_declared else ask.form.number("max_concurrency", 0, 0, _MOST_RUNNING)
+    _granted(await ask.broker.cap_queue(name, most))
+    return done
+
+
+async def _pause_key(ask: Ask) -> Done:
+    name, done = _queue(ask)
+    _granted(await ask.broker.pause_key_async(name, ask.form.text("key"), who=ask.broker.who))
+    return done
+
+
+async def _resume_key(ask: Ask) -> Done:
+    name, done = _queue(ask)
+    _granted(await ask.broker.resume_key_async(name, ask.form.text("key")))
+    return done
+
+
+ACTIONS = (
+    Action("/tasks/{task_id}/cancel", Right.CANCEL, (), _cancel),
+    Action("/tasks/{task_id}/rerun", Right.RERUN, ("reruns",), _rerun),
+    Action("/queues/pause", Right.PAUSE, ("queue",), _pause),
+    Action("/queues/resume", Right.PAUSE, ("queue",), _resume),
+    Action("/queues/limit", Right.LIMIT, ("queue", "max_concurrency"), _limit),
+    Action("/queues/pause-key", Right.PAUSE, ("queue", "key"), _pause_key),
+    Action("/queues/resume-key", Right.PAUSE, ("queue", "key"), _resume_key),
+)
+"""All actions."""
