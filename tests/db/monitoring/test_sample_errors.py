@@ -245,6 +245,15 @@ def test_few_errors_of_a_burst_are_read_and_all_are_counted(db: Session) -> None
     assert scalar(db, "select count(*)::int from horsies.error_counts where period_s = 60") == 12
 
 
+def test_no_more_errors_are_read_when_the_time_is_up(db: Session) -> None:
+    fail_many(db, 9, "BOOM")
+    move_clock(db, 60)
+    only_sample(db)
+    assert scalar(db, "select horsies.sample_errors(10, 0)") == 1
+    assert analysed(db) == {("add", "BOOM"): ["(not analysed)"]}
+    assert counted(db, 60) == slow_count(db, 60)
+
+
 def test_a_call_counts_few_minutes_and_the_next_call_goes_on(db: Session) -> None:
     """A minute of many failures is counted by a separate call, and so is one that is far from the first."""
     fail_many(db, 15_000, "BOOM")

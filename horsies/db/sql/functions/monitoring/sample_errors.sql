@@ -7,9 +7,9 @@
 -- a task have one, so that a task has at most about 1,000. A group stays until its last failure is older than samples
 -- are kept, so the same failures always belong to the same group.
 --
--- The errors of at most `most_analysed` failures of a minute are read, and for ten seconds at most, so that a burst of
--- failures cannot keep this from ending in time. Each combination of task and code has an equal share. The other
--- failures are counted without a frame, under the message `(not analysed)`.
+-- The errors of at most `most_analysed` failures of a minute are read, and no more of them after `most_seconds`, so
+-- that a burst of failures cannot keep this from ending in time. Each combination of task and code has an equal share.
+-- The other failures are counted without a frame, under the message `(not analysed)`.
 --
 -- As in `sample_between`, the times are literals of the statement, and history is read by its block range index. The
 -- errors are read afterwards, by the ids of the chosen failures, because sorting would copy them.
@@ -17,14 +17,14 @@
 -- Locks: the row of `sampling`; the replaced rows.
 -- Called by: queries/monitoring.py.
 -- Granted to: worker.
-create function horsies.sample_errors(most_analysed int default 5000) returns int
+create function horsies.sample_errors(most_analysed int default 5000, most_seconds double precision default 10)
+returns int
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_indexscan = off set enable_indexonlyscan = off set enable_mergejoin = off
 set jit = off set work_mem = '32MB' set timezone = 'UTC' set datestyle = 'ISO'
 as $function$
 declare
-    deadline constant timestamptz := clock_timestamp() + interval '10 seconds';
     most_failures constant int := 10000;        -- of a call that counts several minutes
     state record;
     begin_at timestamptz;
@@ -98,12 +98,23 @@ begin
                    row_number() over (partition by n.minute order by n.nth, n.finished_at, n.id) <= $2 as is_chosen
             from numbered n
         ),
+        deadline as materialized (      -- begins when the first error is to be read
+            select clock_timestamp() + make_interval(secs => $3) as moment
+        ),
         counted as materialized (
-            select f.minute, f.task_name, f.error_code, c.frame, c.message, f.worker_id, count(*) as number,
-                   min(f.finished_at) as first_seen, max(f.finished_at) as last_seen,
+            select f.minute, f.task_name, f.error_code, '' as frame, '(not analysed)' as message, f.worker_id,
+                   count(*) as number, min(f.finished_at) as first_seen, max(f.finished_at) as last_seen,
                    (array_agg(f.id order by f.finished_at desc, f.id desc))[1] as example_id
-            from chosen f
-            cross join lateral (select f.is_chosen and clock_timestamp() < $3 as is_analysed offset 0) as limits
+            from chosen f where not f.is_chosen
+            group by 1, 2, 3, 4, 5, 6
+            union all
+            select f.minute, f.task_name, f.error_code, c.frame, c.message, f.worker_id, count(*),
+                   min(f.finished_at), max(f.finished_at),
+                   (array_agg(f.id order by f.finished_at desc, f.id desc))[1]
+            from (select * from chosen f where f.is_chosen) as f
+            cross join lateral (
+                select clock_timestamp() < (select d.moment from deadline d) as is_analysed offset 0
+            ) as limits
             cross join lateral (
                 select c.frame, c.message
                 from horsies.error_content(
@@ -131,7 +142,7 @@ begin
         $statement$,
         (select min(m) from unnest(minutes) as m), (select max(m) + interval '1 minute' from unnest(minutes) as m),
         (select min(m) - interval '1 day' from unnest(minutes) as m))
-    using minutes, most_analysed, deadline;
+    using minutes, most_analysed, most_seconds;
 
     delete from horsies.error_counts c where c.period_s = 3600 and c.started_at = any (hours);
     insert into horsies.error_counts (period_s, started_at, group_id, library_version, app_version, number)
