@@ -95,7 +95,9 @@ class Horsies:
         share_module(self.name)
         self._drivers = Drivers(config)
         priorities = {queue.name: queue.priority for queue in config.queues}
-        self.producer = Producer(self._drivers, priorities, config.resend_on_transient_err, config.payload)
+        self.producer = Producer(
+            self._drivers, priorities, config.resend_on_transient_err, config.payload, config.traces
+        )
         self._modules: list[str] = []
 
     def __repr__(self) -> str:

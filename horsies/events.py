@@ -14,7 +14,7 @@ from horsies.rendering import printable_block, printable_json, printable_line
 type LogFormat = Literal["text", "json", "short"]
 
 NO_TASK = "-"
-"""Stands for the attributes that `horsies.TaskLogFilter` adds to a record which is logged outside of a task."""
+"""Stands for the attributes of `horsies.TaskLogFilter` in a record that is logged outside of a task or a span."""
 
 _log = logging.getLogger("horsies")
 
@@ -54,12 +54,15 @@ def without_event(name: str) -> Generator[None]:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    """Return the task that a `horsies.TaskLogFilter` has added to a record, followed by the fields of an event."""
+    """Return the task and the trace that a `horsies.TaskLogFilter` has added to a record, and its own fields."""
     task_id = getattr(record, "task_id", NO_TASK)
     task: dict[str, object] = {}
     if task_id != NO_TASK:
         attempt = getattr(record, "task_attempt", None)
         task = {"task": getattr(record, "task_name", None), "id": task_id, "attempt": attempt}
+    trace_id = getattr(record, "trace_id", NO_TASK)
+    if trace_id != NO_TASK:
+        task["trace_id"] = trace_id
     return task | getattr(record, "fields", {})
 
 

@@ -34,7 +34,7 @@ from horsies.errors import (
     report,
 )
 from horsies.masking import mask_secrets
-from horsies.producer.send import Suppression, sends_suppressed
+from horsies.producer.suppression import Suppression, sends_suppressed
 from horsies.scheduler.plan import plan_schedules
 from horsies.suggestions import similar_name
 from horsies.tasks.discovery import import_tasks, loaded_module

@@ -12,7 +12,7 @@ from horsies.cli.locate import locate
 from horsies.cli.output import counted, print_json, say
 from horsies.errors import HorsiesError, flatten
 from horsies.events import configure_logging
-from horsies.producer.send import sends_suppressed
+from horsies.producer.suppression import sends_suppressed
 from horsies.rendering import render_errors, render_warnings, use_color
 
 type _Role = Literal["producer", "worker", "viewer", "operator"]

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from horsies.app import Horsies
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, collecting, raise_all, raised_at
-from horsies.producer.send import sends_suppressed
+from horsies.producer.suppression import sends_suppressed
 from horsies.suggestions import similar_name
 from horsies.tasks.discovery import import_file, import_module, make_importable
 

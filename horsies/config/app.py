@@ -16,6 +16,7 @@ from horsies.config.retry import ExceptionMapper, validate_exception_mapper
 from horsies.config.schedules import ScheduleConfig
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
 from horsies.masking import mask_secrets
+from horsies.tracing.policy import TracePolicy, TraceRelation
 
 
 class RecoveryConfig(Settings):
@@ -117,6 +118,11 @@ class AppConfig(Settings):
         app_version: The version of the app, such as a release or a commit: 1 to 200 printable characters. Workers and
             ``horsies db register`` store it with the tasks that they register, and ``horsies doctor`` shows it. None: a
             hash of what the app declares about its tasks.
+        trace_relation: How the span of an attempt relates to the span that sent the task, if workers make spans with
+            OpenTelemetry. ``link``: the attempt begins a trace, with a link to the sender. ``child``: it belongs to the
+            trace of the sender.
+        trace_baggage: Tasks carry the baggage of their sender, up to 8 KiB together with the ids of the span. Every
+            role that may read the table of tasks can then read it.
     """
 
     default_code: ClassVar[ErrorCode] = ErrorCode.CONFIG_INVALID_QUEUE_MODE
@@ -135,6 +141,8 @@ class AppConfig(Settings):
         "resend_on_transient_err": ErrorCode.BROKER_INIT_FAILED,
         "results_in_notices": ErrorCode.BROKER_INIT_FAILED,
         "app_version": ErrorCode.BROKER_INIT_FAILED,
+        "trace_relation": ErrorCode.BROKER_INIT_FAILED,
+        "trace_baggage": ErrorCode.BROKER_INIT_FAILED,
     }
 
     broker: PostgresConfig = Field(default_factory=PostgresConfig)
@@ -153,6 +161,8 @@ class AppConfig(Settings):
     resend_on_transient_err: bool = False
     results_in_notices: bool = False
     app_version: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    trace_relation: TraceRelation = "link"
+    trace_baggage: bool = False
 
     @field_validator("custom_queues")
     @classmethod
@@ -176,6 +186,11 @@ class AppConfig(Settings):
     def queues(self) -> tuple[CustomQueueConfig, ...]:
         """The queues of the app, in either queue mode."""
         return (DEFAULT_QUEUE,) if self.queue_mode is QueueMode.DEFAULT else tuple(self.custom_queues or ())
+
+    @property
+    def traces(self) -> TracePolicy:
+        """The settings about traces."""
+        return TracePolicy(self.trace_relation, self.trace_baggage)
 
     def queue_names(self) -> tuple[str, ...]:
         """Return the names of `queues`, in the same order."""

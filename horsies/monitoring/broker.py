@@ -42,6 +42,7 @@ from horsies.producer.handle import (
 )
 from horsies.producer.info import ArgsFor, InfoOptions, TaskInfo, task_info
 from horsies.producer.send import Producer, with_resend
+from horsies.producer.traces import begin_send, traced
 from horsies.result import Err, Ok
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.registry import LARGEST_NUMBER
@@ -447,17 +448,22 @@ def rerun(
     if origin is None:
         return no_such_task(task_id)
 
-    def attempt() -> Operation[BrokerResult[TaskHandle[Any]]]:
-        return _rerun(origin, new_id, make_handle, who)
+    span = begin_send(producer.traces, "", message_id=new_id)
+    trace_context = None if span is None else span.context
 
-    return (yield from with_resend(producer, attempt(), attempt))
+    def attempt() -> Operation[BrokerResult[TaskHandle[Any]]]:
+        call = task_queries.rerun(origin, new_id, who=who, trace_context=trace_context)
+        return _rerun(call, origin, new_id, make_handle)
+
+    sending = with_resend(producer, attempt(), attempt)
+    return (yield from (sending if span is None else traced(span, sending)))
 
 
 def _rerun(
-    origin: UUID, new_id: UUID, make_handle: Callable[[str], TaskHandle[Any]], who: str | None
+    call: Call[str], origin: UUID, new_id: UUID, make_handle: Callable[[str], TaskHandle[Any]]
 ) -> Operation[BrokerResult[TaskHandle[Any]]]:
     try:
-        verdict: str = yield task_queries.rerun(origin, new_id, who=who)
+        verdict: str = yield call
     except CallFailedError as failure:
         return unanswered(BrokerErrorCode.ENQUEUE_FAILED, failure)
     if verdict == "unknown":

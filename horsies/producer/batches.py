@@ -94,14 +94,22 @@ class BatchBuilder:
         large: The items whose arguments exceed ``PayloadPolicy.warn_bytes``.
     """
 
-    def __init__(self, producer: Producer, definition: TaskDefinition | None, options: TaskSendOptions) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        definition: TaskDefinition | None,
+        options: TaskSendOptions,
+        trace_context: bytes | None = None,
+    ) -> None:
         """Make a builder without items.
 
         Args:
             producer: The producer of the app.
             definition: The task of all items; None: each item is a `TaskCall`.
             options: The options that apply unless an item has others.
+            trace_context: What the tasks carry of the span that sends them; None: nothing.
         """
+        self._trace_context = trace_context
         self.handles: list[TaskHandle[Any, Any]] = []
         self.error: TaskSendError | None = None
         self.large = LargeArguments(producer.payload)
@@ -174,6 +182,7 @@ class BatchBuilder:
             keys=tuple(self._keys) if self._is_once else (),
             uniques=tuple(self._uniques) if self._is_once else (),
             task_keys=tuple(self._task_keys) if any(key is not None for key in self._task_keys) else (),
+            trace_context=self._trace_context,
         )
         self._clear()
         return batch

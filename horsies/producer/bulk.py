@@ -46,6 +46,7 @@ from horsies.producer.send import (
     suppressed_send,
     wrong_options,
 )
+from horsies.producer.traces import begin_send, traced
 from horsies.result import Err, Ok
 from horsies.tasks.registry import TaskDefinition
 
@@ -90,14 +91,17 @@ def _send_many(
     if not isinstance(items, AsyncIterable | Iterable):
         msg = f"send_many expects an iterable of calls, got {show_value(items)}"
         return invalid(msg, CodecError((), msg))
-    builder = BatchBuilder(producer, definition, options)
+    queue, task_name = (None, None) if definition is None else (definition.queue_name, definition.name)
+    span = begin_send(producer.traces, what[1], task_name=task_name, queue=queue)
+    builder = BatchBuilder(producer, definition, options, None if span is None else span.context)
     source = Items(cast("AsyncIterable[object] | Iterable[object]", items), builder.accept)
     if options.connection is UNSET:
         if isinstance(items, list | tuple):
             builder.stream()
-        answer = yield from _PooledSend(producer, builder).run(source)
+        sending = _PooledSend(producer, builder).run(source)
     else:
-        answer = yield from _CallersSend(options.connection, builder).run(source)
+        sending = _CallersSend(options.connection, builder).run(source)
+    answer = yield from (sending if span is None else traced(span, sending))
     builder.large.log()
     return answer
 

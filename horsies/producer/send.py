@@ -1,13 +1,9 @@
 """Sending tasks, with retries that never create a second task."""
 
 import hashlib
-import logging
-import threading
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -30,13 +26,14 @@ from horsies.db.operations import (
 )
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries.tasks import EnqueueBatch, EnqueueRequest, SendAnswer, TaskKind
-from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, caller_location
-from horsies.events import event
 from horsies.masking import mask_secrets
 from horsies.producer import keys, once, payloads
 from horsies.producer.options import wrong_deadline, wrong_delay, wrong_priority
+from horsies.producer.suppression import Suppression, log_failure, note_suppressed, suppression
+from horsies.producer.traces import begin_send, traced
 from horsies.result import Err, Ok, Result
 from horsies.tasks.registry import TaskDefinition
+from horsies.tracing.policy import LINKS, TracePolicy
 
 RESEND_PAUSES_S = (0.2, 0.4, 0.8)
 _LAST_DEADLINE = datetime(9999, 12, 30, tzinfo=UTC)
@@ -148,95 +145,14 @@ class Producer:
         queue_priorities: The priority of each queue by its name.
         resend_on_transient_err: Whether failed sends are retried automatically.
         payload: The limits for the sizes of arguments.
+        traces: What tasks carry of the span that sends them.
     """
 
     runner: Runner
     queue_priorities: Mapping[str, int]
     resend_on_transient_err: bool
     payload: PayloadPolicy
-
-
-class Suppression(Enum):
-    """Why sends are suppressed."""
-
-    IMPORT = "during the import of task modules: move the {} into a function"
-    """A worker or a check imports task modules. A program that runs the same module directly would send."""
-    CHECK = "by a function that builds workflows, during a check, which sends nothing"
-    """A check calls code that is intended to run later. No send is lost, so none is logged."""
-
-
-class _Suppressed(threading.local):
-    """How sends of this thread are suppressed.
-
-    Attributes:
-        why: The reason; None if sends are not suppressed.
-        found: The list that collects warnings about sends at import; None: they are not collected.
-        level: The level at which a suppressed send is logged.
-    """
-
-    why: Suppression | None = None
-    found: list[HorsiesError] | None = None
-    level = logging.WARNING
-
-
-_suppressed = _Suppressed()
-
-
-@contextmanager
-def sends_suppressed(
-    why: Suppression = Suppression.IMPORT, *, found: list[HorsiesError] | None = None, level: int | None = None
-) -> Generator[None]:
-    """Make every send of this thread fail with SEND_SUPPRESSED within this block.
-
-    Args:
-        why: The reason; with `Suppression.CHECK` nothing is collected or logged.
-        found: The list that gets a warning with the location of each send (HRS-305); None: the list of the enclosing
-            block.
-        level: The level at which suppressed sends are logged; None: that of the enclosing block, or WARNING.
-    """
-    before = (_suppressed.why, _suppressed.found, _suppressed.level)
-    _suppressed.why = why
-    _suppressed.found = _suppressed.found if found is None else found
-    _suppressed.level = _suppressed.level if level is None else level
-    try:
-        yield
-    finally:
-        _suppressed.why, _suppressed.found, _suppressed.level = before
-
-
-def sends_are_suppressed() -> bool:
-    """Whether this thread is within a `sends_suppressed` block."""
-    return _suppressed.why is not None
-
-
-def suppression() -> Suppression | None:
-    """Return why sends of this thread are suppressed, given by the innermost block; None if they are not suppressed."""
-    return _suppressed.why
-
-
-def note_suppressed(what: str) -> None:
-    """Collect a warning about a suppressed send, with the line of user code.
-
-    Args:
-        what: The beginning of the message, such as ``task 'mail' is sent``.
-    """
-    if _suppressed.why is Suppression.IMPORT and _suppressed.found is not None:
-        warning = ConfigurationError(
-            ErrorCode.SENT_AT_IMPORT,
-            f"{what} while its module is imported",
-            location=caller_location(),
-            notes=["workers and `horsies check` suppress it; any other program that imports the module does it"],
-            help_text="move the call into a function that the program calls",
-        )
-        _suppressed.found.append(warning)
-
-
-def log_failure(name: str, *, suppressed: bool, **fields: object) -> None:
-    """Log a failed send or start. A suppressed one is logged at the level of the suppression, with its location."""
-    if suppressed:
-        event(name, level=_suppressed.level, **fields, place=caller_location())
-    else:
-        event(name, level=logging.WARNING, **fields)
+    traces: TracePolicy = LINKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,12 +286,19 @@ def _send[H](producer: Producer, asked: SendRequest, make_handle: Callable[[UUID
     prepared = prepare(producer, asked)
     if isinstance(prepared, Err):
         return prepared
-    payloads.warn_of_arguments(producer.payload, asked.definition.name, len(prepared.value.request.args))
-    first = _enqueue(prepared.value, make_handle, replay=False, connection=asked.options.connection)
+    payload = prepared.value
+    payloads.warn_of_arguments(producer.payload, asked.definition.name, len(payload.request.args))
+    sent = payload.request
+    span = begin_send(
+        producer.traces, sent.task_name, task_name=sent.task_name, message_id=sent.task_id, queue=sent.queue
+    )
+    if span is not None:
+        payload = replace(payload, request=replace(payload.request, trace_context=span.context))
+    first = _enqueue(payload, make_handle, replay=False, connection=asked.options.connection)
     if asked.options.connection is UNSET:
-        first = _with_replays(first, lambda: _enqueue(prepared.value, make_handle, replay=True))
-        first = with_resend(producer, first, lambda: _enqueue(prepared.value, make_handle, replay=True))
-    return (yield from first)
+        first = _with_replays(first, lambda: _enqueue(payload, make_handle, replay=True))
+        first = with_resend(producer, first, lambda: _enqueue(payload, make_handle, replay=True))
+    return (yield from (first if span is None else traced(span, first)))
 
 
 def _with_replays[H](

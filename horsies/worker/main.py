@@ -19,7 +19,8 @@ from horsies.errors import ErrorCode, HorsiesError, caller_location, flatten, ra
 from horsies.events import configure_logging, event
 from horsies.metrics.packages import missing_packages
 from horsies.process import INTERRUPTED, StopSignals, open_standard_files, raise_open_files_limit
-from horsies.producer.send import Producer, sends_are_suppressed, sends_suppressed
+from horsies.producer.send import Producer
+from horsies.producer.suppression import sends_are_suppressed, sends_suppressed
 from horsies.rendering import render_errors, use_color
 from horsies.tasks.log_filter import TaskLogFilter
 from horsies.tasks.registry import Registry

@@ -53,4 +53,5 @@ def make_executor(config: AppConfig, registry: Registry, runner: Runner) -> Exec
         registry: its tasks, and the built-in tasks of workflows.
         runner: runs the operations of the tasks.
     """
-    return Executor(registry, config.exception_mapper, config.default_unhandled_error_code, runner)
+    code = config.default_unhandled_error_code
+    return Executor(registry, config.exception_mapper, code, runner, config.traces)

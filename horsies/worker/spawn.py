@@ -66,7 +66,7 @@ def leftover_threads_error(problem: str) -> HorsiesError | None:
     return HorsiesError(
         ErrorCode.MODULE_EXEC_ERROR,
         f"{problem}: {', '.join(others)}",
-        help_text="start threads, pools and clients in tasks, at first use or in a function with "
+        help_text="start threads, pools, clients and tracer providers in tasks, at first use or in a function with "
         "@app.on_child_process_start, not when a module is imported; or let each child import the app by itself: "
         "--start-method spawn",
     )

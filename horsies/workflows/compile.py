@@ -46,7 +46,7 @@ def compile_run(spec: "WorkflowSpec[Any]") -> CompiledRun:
         "optional": [] if policy is None else [places[node] for node in policy.optional],
     }
     nodes = (_write(node, planned, places) for node, planned in zip(spec.tasks, spec.plan, strict=True))
-    document = _with_member(encode_json(head), b"nodes", b"[" + b",".join(nodes) + b"]")
+    document = with_member(encode_json(head), b"nodes", b"[" + b",".join(nodes) + b"]")
     key = spec.definition_key or ""
     return CompiledRun(spec.name, key, document, hashlib.sha256(document).digest())
 
@@ -81,13 +81,13 @@ def _write(node: AnyNode, planned: PlannedNode, places: dict[AnyNode, int]) -> b
         "key_by": planned.key_by,
         "max_parallel": None if over is None else over.max_parallel,
     }
-    return _with_member(encode_json(row), b"args", planned.args)
+    return with_member(encode_json(row), b"args", planned.args)
 
 
 def _indexes(nodes: Iterable[AnyNode], places: dict[AnyNode, int]) -> list[int]:
     return [places[node] for node in nodes]
 
 
-def _with_member(json_object: bytes, name: bytes, value: bytes) -> bytes:
+def with_member(json_object: bytes, name: bytes, value: bytes) -> bytes:
     """Append a member that is already encoded, so that arguments keep the bytes that the codec wrote."""
     return b'%s,"%s":%s}' % (json_object[:-1], name, value)

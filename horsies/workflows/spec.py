@@ -9,7 +9,8 @@ from uuid import UUID
 from horsies.codes import OnError
 from horsies.db.operations import UNSET, Operation
 from horsies.errors import SourceLocation, caller_location, report
-from horsies.producer.send import Producer, sends_are_suppressed
+from horsies.producer.send import Producer
+from horsies.producer.suppression import sends_are_suppressed
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.registry import Registry
 from horsies.workflows.handle import WorkflowHandle

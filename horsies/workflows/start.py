@@ -14,9 +14,12 @@ from horsies.errors import HorsiesError
 from horsies.masking import mask_secrets
 from horsies.producer.handle import CodecFor
 from horsies.producer.payloads import LargeArguments, wrong_size
-from horsies.producer.send import Suppression, log_failure, note_suppressed, suppression, with_resend, wrong_connection
+from horsies.producer.send import with_resend, wrong_connection
+from horsies.producer.suppression import Suppression, log_failure, note_suppressed, suppression
+from horsies.producer.traces import begin_send, traced
 from horsies.result import Err, Ok, Result
-from horsies.workflows.compile import compile_run
+from horsies.tracing.policy import LINKS
+from horsies.workflows.compile import compile_run, with_member
 from horsies.workflows.handle import RunBroker, WorkflowHandle
 from horsies.workflows.validation.spec import parse_workflow_id
 
@@ -87,14 +90,20 @@ def _begin[T](
     except HorsiesError as error:
         return Err(WorkflowStartError(code, str(error), workflow_name=spec.name, exception=error))
     compiled = compile_run(spec)
-    request = RunRequest(run_id, compiled.document, compiled.fingerprint)
+    policy = LINKS if app is None else app.producer.traces
+    span = begin_send(policy, spec.name, workflow_name=spec.name, message_id=run_id)
+    document = compiled.document
+    if span is not None:  # not a part of the fingerprint
+        document = with_member(document, b"trace_context", span.context)
+    request = RunRequest(run_id, document, compiled.fingerprint)
 
     def attempt(broker: RunBroker = broker) -> _Start[T]:
         return _start(request, spec, broker, connection)
 
-    if app is None or connection is not UNSET:
-        return (yield from attempt())
-    return (yield from with_resend(app.producer, attempt(), attempt))
+    starting = attempt()
+    if app is not None and connection is UNSET:
+        starting = with_resend(app.producer, starting, attempt)
+    return (yield from (starting if span is None else traced(span, starting)))
 
 
 def _check_sizes(spec: "WorkflowSpec[Any]") -> str | None:

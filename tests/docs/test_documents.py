@@ -44,9 +44,9 @@ EXECUTED = [
 ]
 RUN_ELSEWHERE = ("sending-from-sql.md",)
 """Pages whose Python blocks belong to other blocks: test_sending_from_sql_page.py runs them together."""
-FOLLOWED = ("tutorial.md", "fastapi.md", "django.md", "database-roles.md", "testing.md")
+FOLLOWED = ("tutorial.md", "fastapi.md", "django.md", "database-roles.md", "testing.md", "tracing.md")
 """Pages that other tests follow: test_tutorial.py, test_framework_pages.py, e2e/test_database_roles_page.py,
-test_testing_page.py."""
+test_testing_page.py, test_tracing_page.py."""
 BLOCK = re.compile(
     r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )

@@ -20,7 +20,7 @@ from horsies import (
     WorkflowStartError,
 )
 from horsies.events import JsonFormatter, TextFormatter
-from horsies.producer.send import Suppression, sends_suppressed
+from horsies.producer.suppression import Suppression, sends_suppressed
 
 SECRET = "4111-1111-1111-1111"
 AWAY = "postgresql://me:hunter2@127.0.0.1:1/none"

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 
 from horsies import PostgresConfig, TaskSendErrorCode
 from horsies.producer import batches
-from horsies.producer.send import sends_suppressed
+from horsies.producer.suppression import sends_suppressed
 from tests.producer.conftest import NewShop, blocked, connections
 from tests.producer.shop import Do, Hand, Shop
 from tests.support.sessions import NOON, NotificationListener, Session, column, freeze_clock, row, scalar

@@ -15,7 +15,7 @@ from horsies import (
     TaskSendErrorCode,
     TaskSendOptions,
 )
-from horsies.producer.send import sends_suppressed
+from horsies.producer.suppression import sends_suppressed
 from tests.producer import shop as shops
 from tests.producer.shop import Do, Shop, task_id
 from tests.support.sessions import NOON, NotificationListener, Session, freeze_clock, row, scalar

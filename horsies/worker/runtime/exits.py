@@ -3,7 +3,7 @@
 A child ends with `os._exit`, because it is a copy of the fork server and must not return into the code that forked it.
 Therefore this module runs the steps that Python runs at the end of a program, in the same order: close the event loop,
 run the app's hooks, wait for threads, run the functions registered with `atexit` (`logging.shutdown` is one of them),
-flush open files.
+flush open files. Spans are exported after the hooks, which may make some.
 
 Functions that were registered during the import of the app run in every child, because clients that are created during
 the import do their work in the children. Finalizers (`weakref.finalize`) that a child has inherited do not run: a
@@ -25,6 +25,7 @@ from horsies.errors import raised_at
 from horsies.events import event
 from horsies.masking import mask_secrets
 from horsies.tasks.hooks import ChildHook
+from horsies.tracing.provider import flush_spans
 
 EXIT_WITHIN_S = 5.0
 
@@ -48,6 +49,7 @@ def leave(close_loop: Callable[[], None], hooks: Sequence[ChildHook]) -> None:
     steps: list[_Step] = [("closing the event loop", close_loop)]
     steps += [(f"the child hook {hook}", hook.fn) for hook in reversed(hooks)]
     steps += [
+        ("exporting spans", flush_spans),
         ("waiting for threads", getattr(threading, "_shutdown", _nothing)),
         ("atexit functions", getattr(atexit, "_run_exitfuncs", logging.shutdown)),
         ("flushing files", flush_open_files),
