@@ -246,6 +246,14 @@ class SignatureCodec:
         Raises:
             CodecError: An argument does not fit the signature; `CodecError.parameter` names it.
         """
+        try:
+            return self._decoded(data)
+        except CodecError as error:
+            if not self.secret_paths:
+                raise
+            raise hidden_error(error, self.secret_paths) from None
+
+    def _decoded(self, data: bytes | str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self._other is None:
             return self._in_order(self._codec.decode(data))
         stored: dict[str, Any] = decode_json(data)

@@ -117,3 +117,12 @@ def test_every_way_to_send_and_run_tasks(queue: TestQueue, session: Session) -> 
     assert notices
     assert MARK not in "".join(notices)
     assert all(each.status == "COMPLETED" for each in queue.outcomes() if each.task_name.startswith("pay"))
+
+
+def test_an_argument_of_the_wrong_type_is_not_shown_however_short_it_is(queue: TestQueue, session: Session) -> None:
+    send_from_sql(session, "pay", {"card": 987})
+    queue.drain()
+    [stored] = session.execute(b"select result::text from horsies.history").fetchall()
+    assert "WORKER_SERIALIZATION_ERROR" in stored[0]
+    assert "its value is secret" in stored[0]
+    assert "987" not in stored[0]
