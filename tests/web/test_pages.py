@@ -14,15 +14,16 @@ from starlette.routing import Mount
 
 from horsies import Horsies
 from horsies.web import Right, User, horsies_web
+from horsies.web.actions import ACTIONS
 from horsies.web.formats import duration
 from tests.support.factories import DrivenWorker, cap_queue, done, ended_task, failed, pause_queue, request, send
-from tests.support.sessions import Session, scalar
+from tests.support.sessions import Session, freeze_clock, move_clock, scalar
 from tests.support.waiting import wait_until
 from tests.support.web import ADMIN, Visitor, everybody_is, open_app
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=y>\x1b[2J\u202e"
 LINK = re.compile(r"""(?:href|action|src)="([^"]*)\"""")
-PATHS = ("/", "/queues", "/tasks", "/queues?queue=default", "/tasks?filter=status:failed")
+PATHS = ("/", "/queues", "/tasks", "/workers", "/queues?queue=default", "/tasks?filter=status:failed")
 
 
 def fail(db: Session, worker: DrivenWorker, code: str, error: dict[str, object]) -> None:
@@ -69,6 +70,22 @@ def test_the_gauge_of_a_queue_links_to_the_tasks_that_fill_it(visitor: Visitor, 
     assert f'href="./tasks/{fence.task_id}"' in text
     card = visitor.get("/queues.json").json()["data"]["queues"][0]
     assert [part["kind"] for part in card["gauge"]] == ["running", "free", "free"]
+
+
+def test_workers_with_the_tasks_in_their_slots(visitor: Visitor, db: Session) -> None:
+    assert "No worker is registered" in visitor.page("/workers")
+    freeze_clock(db)
+    send(db)
+    worker = DrivenWorker(db, stale_after_s=60)
+    fence = worker.claim_one()
+    worker.heartbeat(-7)
+    text = Visitor(visitor.app).page("/workers")
+    assert f'href="./tasks/{fence.task_id}"' in text
+    assert "its clock is 7.0 s behind" in text
+    [card] = Visitor(visitor.app).get("/workers.json").json()["data"]["workers"]
+    assert [part["kind"] for part in card["gauge"]] == ["running", "free"]
+    move_clock(db, 61)
+    assert "silent" in Visitor(visitor.app).page("/workers")
 
 
 def test_tasks_are_listed_page_by_page(visitor: Visitor, db: Session) -> None:
@@ -213,11 +230,13 @@ def test_all_links_work_below_any_prefix(app: Horsies, db: Session, prefix: str)
     send(db)
     site = horsies_web(app, auth=everybody_is(ADMIN))
     outer = Starlette(routes=[Mount(prefix, site)]) if prefix else site
+    actions = {each.path.replace("{task_id}", str(task_id)) for each in ACTIONS}
     visitor = Visitor(app, site=outer)
     for path in (*PATHS, f"/tasks/{task_id}"):
         for link in resolved_links(visitor, prefix + path):
             assert link.startswith(f"{prefix}/"), link
-            assert visitor.get(link).status_code == 200, link
+            is_action = link.removeprefix(prefix) in actions
+            assert visitor.get(link).status_code == (405 if is_action else 200), link
 
 
 @pytest.mark.parametrize(

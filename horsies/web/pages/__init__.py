@@ -1,6 +1,6 @@
 """The pages: what each shows, read from the database as plain data. Templates show the data."""
 
-from horsies.web.pages import overview, queues, task, tasks
+from horsies.web.pages import overview, queues, task, tasks, workers
 from horsies.web.pages.page import Page
 
 PAGES = (
@@ -21,5 +21,6 @@ PAGES = (
         ("why", "life", "facts", "outcome", "content"),
         in_navigation=False,
     ),
+    Page("workers", "/workers", "Workers", workers.load, ("workers",)),
 )
 """All pages, in the order of the navigation."""

@@ -85,6 +85,7 @@ def _workers(facts: Facts) -> Iterator[Problem]:
             Severity.WARNING,
             f"{counted(silent, 'worker')} {verb} silent.",
             "Their tasks are about to be recovered. If the processes live, check their connection to the database.",
+            "workers",
         )
 
 
