@@ -29,6 +29,7 @@ import psutil
 import psycopg
 import rated
 import senders
+import shared_queue
 import waiters
 import waits
 from setting import database, facts, measure, wait_for, worker
@@ -68,6 +69,8 @@ class Size:
     crowd_of_key: int
     pinned_s: float
     rated: int
+    shared: int
+    workers: tuple[int, ...]
     ended: int
     minute: int
 
@@ -90,6 +93,8 @@ FULL = Size(
     crowd_of_key=100_000,
     pinned_s=300.0,
     rated=400,
+    shared=40_000,
+    workers=(1, 4, 16),
     ended=10_000_000,
     minute=1_000_000,
 )
@@ -111,6 +116,8 @@ QUICK = Size(
     crowd_of_key=500,
     pinned_s=1.0,
     rated=40,
+    shared=300,
+    workers=(1, 2),
     ended=1_000,
     minute=1_000,
 )
@@ -423,6 +430,7 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "due": due,
     "keys": keys,
     "rates": rates,
+    "workers": lambda url, size: shared_queue.shared_queue(url, size.runs, size.shared, size.workers),
     "monitoring": monitoring,
 }
 
