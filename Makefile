@@ -21,7 +21,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NODE_NO_WARNINGS := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup demo demo-web test test-pooler test-postgres-versions test-lowest test-newest chaos lint types docs bench bench-peers lock clean
+.PHONY: help setup demo demo-web test test-pooler test-postgres-versions test-lowest test-newest chaos lint types docs bench bench-peers bench-growth lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %-28s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,9 @@ bench: setup ## Run the benchmarks on an embedded PostgreSQL; see benchmarks/REA
 
 bench-peers: setup ## Compare horsies with other task queues, and write the numbers into docs; ARGS="--quick" writes none
 	@$(BIN)/python benchmarks/peers.py $(ARGS)
+
+bench-growth: setup ## Measure costs as tables, payloads and distances grow, and write them into docs; ARGS="--quick" writes none
+	@$(BIN)/python benchmarks/growth.py $(ARGS)
 
 lock: setup ## Update requirements-dev.lock from pyproject.toml; UPGRADE=1 upgrades all packages
 	@test -x .tools/uv/bin/uv || { $(BIN)/python -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv; }

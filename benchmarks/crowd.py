@@ -28,6 +28,12 @@ def scheduled(count: int) -> str:
     return _TASKS.format(name="'noop'", run_at="now() + interval '1 day' + n * interval '1 ms'", count=count)
 
 
+def waiting(count: int, queues: int = 1) -> str:
+    """Tasks that the worker knows, due an hour ago, in the queue `default` or spread over `queue_0`, `queue_1`, …"""
+    due = _TASKS.format(name="'noop'", run_at="now() - interval '1 hour' + n * interval '1 us'", count=count)
+    return due if queues == 1 else due.replace("'default'", f"'queue_' || n % {queues}")
+
+
 def foreign(count: int) -> str:
     """Tasks with names that the worker does not know, due an hour ago, before all others."""
     return _TASKS.format(name="'foreign_' || n % 10", run_at="now() - interval '1 hour'", count=count)

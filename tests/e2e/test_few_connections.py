@@ -2,7 +2,7 @@
 
 import pytest
 
-from horsies.db.restrictions import WORKER_CONNECTIONS
+from horsies.db.restrictions import SCHEDULER_CONNECTIONS, WORKER_CONNECTIONS
 from tests.support.environment import URL_VARIABLE, Environment
 from tests.support.limited import limited_role
 from tests.support.server import Server
@@ -10,6 +10,7 @@ from tests.support.sessions import scalar
 from tests.support.waiting import wait_until
 
 COUNT = "select count(*) from pg_stat_activity where datname = current_database() and usename like 'limited%%'"
+WITH_SCHEDULER = WORKER_CONNECTIONS + SCHEDULER_CONNECTIONS
 
 
 @pytest.mark.parametrize("connections", [1, 2, 3])
@@ -35,13 +36,16 @@ def test_a_scheduler_in_a_worker_sends_tasks_over_one_connection(environment: En
         assert worker.stop() == 0
 
 
-def test_a_worker_opens_no_more_connections_than_a_check_says(environment: Environment, server: Server) -> None:
+@pytest.mark.parametrize(("options", "most"), [([], WORKER_CONNECTIONS), (["--scheduler"], WITH_SCHEDULER)])
+def test_a_worker_opens_no_more_connections_than_a_check_says(
+    environment: Environment, server: Server, options: list[str], most: int
+) -> None:
     with limited_role(server, environment.url, -1) as url:
-        worker = environment.ready_worker("--processes=3", **{URL_VARIABLE: url, "TEST_CHECK_MS": "1000"})
+        worker = environment.ready_worker("--processes=3", *options, **{URL_VARIABLE: url, "TEST_CHECK_MS": "1000"})
         handles = [environment.send("ok", f"task {number}") for number in range(200)]
         seen = [scalar(environment.session, COUNT)]
         while environment.live_tasks():
             seen.append(scalar(environment.session, COUNT))
         assert all(handle.get(timeout_ms=30_000).is_ok() for handle in handles)
-        assert 3 <= max(seen) <= WORKER_CONNECTIONS
+        assert 3 <= max(seen) <= most
         assert worker.stop() == 0
