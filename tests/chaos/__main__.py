@@ -85,7 +85,7 @@ def _print_summary(run: Run) -> Run:
     )
     for violation in run.violations[:10]:
         sys.stdout.write(f"  {violation}\n")
-    for remark in run.remarks:
+    for remark in [*run.measured, *run.remarks]:
         sys.stdout.write(f"  {remark}\n")
     sys.stdout.flush()
     return run

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from horsies import RateLimit
 from tests.chaos.checker import Violation
 
+IDLE_FOR_S = 1.0
 _ROUNDING_S = 1e-4
+_LOOKS_THAT_SHOW_IT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,29 @@ class KeyHold:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class Startable:
+    """A key that has a waiting task, room, and tokens, and that nothing holds."""
+
+    queue: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the watcher saw at once.
+
+    Attributes:
+        at: When, in seconds, by the clock of the database.
+        idle: Process ids of the undisturbed workers that had an idle child.
+        startable: The keys of which a task could have started.
+    """
+
+    at: float
+    idle: frozenset[int]
+    startable: frozenset[Startable]
+
+
 @dataclass(slots=True)
 class KeyEvidence:
     """All records of a run with keys.
@@ -41,6 +66,8 @@ class KeyEvidence:
         caps: The limit of each key by queue.
         rate: The rate of each queue.
         rate_per_key: The rate of each key.
+        samples: What the watcher saw, in order.
+        idle_for_s: For how long a child may be idle while a task could start.
     """
 
     caps: Mapping[str, int]
@@ -48,11 +75,13 @@ class KeyEvidence:
     rate_per_key: RateLimit
     events: list[Event] = field(default_factory=list[Event])
     holds: list[KeyHold] = field(default_factory=list[KeyHold])
+    samples: Sequence[Sample] = ()
+    idle_for_s: float = IDLE_FOR_S
 
 
 def check_keys(evidence: KeyEvidence) -> list[Violation]:
     """Return all violations that the evidence shows."""
-    checks = (caps_of_keys_are_kept, rates_are_kept, holds_are_kept)
+    checks = (caps_of_keys_are_kept, rates_are_kept, holds_are_kept, children_are_used)
     return [violation for each in checks for violation in each(evidence)]
 
 
@@ -111,3 +140,30 @@ def holds_are_kept(evidence: KeyEvidence) -> Iterator[Violation]:
             if hold.at < at < hold.until:
                 detail = f"a task of {hold.key} in {hold.queue} started {hold.until - at:.3f} s before its hold ended"
                 yield Violation("holds are kept", detail)
+
+
+def children_are_used(evidence: KeyEvidence) -> Iterator[Violation]:
+    """Check that no worker has an idle child for long while the same key has a task that could start."""
+    for (pid, at), idle_s in idle_times(evidence.samples).items():
+        if idle_s > evidence.idle_for_s:
+            detail = f"worker {pid} had an idle child for {idle_s:.2f} s from {at:.2f} while a task could start"
+            yield Violation("children are used", detail)
+
+
+def idle_times(samples: Sequence[Sample]) -> dict[tuple[int, float], float]:
+    """Return how long workers had an idle child while one key had a task that could start, by process id and begin.
+
+    Only what several successive samples have shown counts, because one sample may fall between an end and a claim.
+    """
+    since: dict[tuple[int, Startable], tuple[float, int]] = {}
+    found: dict[tuple[int, float], float] = {}
+    for sample in samples:
+        seen = {(pid, key) for pid in sample.idle for key in sample.startable}
+        since = {pair: begin for pair, begin in since.items() if pair in seen}
+        for pair in seen:
+            begin, looks = since.get(pair, (sample.at, 0))
+            since[pair] = begin, looks + 1
+            if looks + 1 >= _LOOKS_THAT_SHOW_IT:
+                key = pair[0], begin
+                found[key] = max(found.get(key, 0.0), sample.at - begin)
+    return found

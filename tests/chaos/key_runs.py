@@ -10,7 +10,8 @@ from horsies import RateLimit
 from tests.chaos.checker import Violation
 from tests.chaos.cluster import Cluster, Place, pressure
 from tests.chaos.faults import Breaker, plan
-from tests.chaos.key_checker import Event, KeyEvidence, KeyHold, check_keys
+from tests.chaos.idle_watch import IdleWatch
+from tests.chaos.key_checker import IDLE_FOR_S, Event, KeyEvidence, KeyHold, check_keys, idle_times
 from tests.chaos.runs import BROKEN_BUILD_TRIES, BaseSetting, Run, broken_package
 from tests.chaos.servers import PostgresServer
 
@@ -18,13 +19,13 @@ CAPS = {"cap_1": 1, "cap_2": 2, "cap_3": 3}
 RATE = RateLimit(limit=80, per_seconds=1, burst=20)
 RATE_PER_KEY = RateLimit(limit=8, per_seconds=1, burst=4)
 KEY_FAULTS = {
-    "child killed": 100,
-    "supervisor killed": 30,
-    "fork server killed": 10,
-    "supervisor and fork server killed": 10,
-    "backend terminated": 50,
+    "child killed": 250,
+    "supervisor killed": 75,
+    "fork server killed": 25,
+    "supervisor and fork server killed": 25,
+    "backend terminated": 125,
 }
-KEY_SECONDS = 120.0
+KEY_SECONDS = 300.0
 _KEYS, _HOT_KEYS = 200, 6
 _TOGETHER = 50
 _REFUSED = 0.03
@@ -67,10 +68,16 @@ _ENDED = "select status || coalesce(' ' || error_code, ''), count(*) from horsie
 
 @dataclass(frozen=True, slots=True)
 class KeySetting(BaseSetting):
-    """The size of a run with keys."""
+    """The size of a run with keys.
+
+    Attributes:
+        workers: The number of workers.
+        idle_for_s: For how long a child may be idle while a task could start, on a machine that is not overloaded.
+    """
 
     per_second: float = 100.0
     workers: int = 8
+    idle_for_s: float = IDLE_FOR_S
 
 
 def key_faults(scale: float) -> dict[str, int]:
@@ -93,13 +100,17 @@ def keyed(folder: Path, setting: KeySetting, name: str = "keys") -> Run:
         cluster.wait_until_ready()
         with cluster.connect() as session:
             session.execute(_LEDGER)
+        watch = IdleWatch(cluster, RATE, RATE_PER_KEY)
+        watch.start()
         sent = _send_all(cluster, setting)
         Breaker(cluster, server).carry_out(plan(setting.seed, setting.counts, setting.seconds))
         cluster.settle(90 * pressure())
+        samples = watch.stop()
         left = cluster.live()
         cluster.wait_until_ready()  # a worker that has just been started does not stop in good order yet
         leftovers = cluster.close()
         evidence = _evidence(cluster)
+        evidence.samples, evidence.idle_for_s = samples, setting.idle_for_s * pressure()
         with cluster.connect() as session:
             run.tasks = Counter({f"ended {outcome}": count for outcome, count in session.execute(_ENDED)})
     finally:
@@ -108,6 +119,8 @@ def keyed(folder: Path, setting: KeySetting, name: str = "keys") -> Run:
     run.tasks["ended"] = run.tasks.total()
     run.tasks["starts"] = sum(event.what == "start" for event in evidence.events)
     run.tasks["holds of keys"] = len(evidence.holds)
+    longest = max(idle_times(samples).values(), default=0.0)
+    run.measured.append(f"longest time with an idle child beside a task that could start: {longest:.2f} s")
     run.seconds, run.settled_s, run.faults, run.events = (
         time.monotonic() - begin, cluster.settled_s, cluster.done.counts, cluster.events(),
     )  # fmt: skip
@@ -152,6 +165,7 @@ KEY_BUILDS = [
     KeyBuild("caps_without_lock", frozenset({"caps of keys are kept"})),
     KeyBuild("token_not_taken", frozenset({"rates are kept"})),
     KeyBuild("hold_ignored", frozenset({"holds are kept"})),
+    KeyBuild("due_time_lost", frozenset({"children are used"})),
 ]
 
 

@@ -95,9 +95,12 @@ In the run of keys, eight workers run tasks of 200 keys in three queues with lim
 queues and of keys, and some tasks answer `RateLimited`, while workers, children and connections are killed. Triggers write
 each start, each end and each hold to tables that horsies does not know. A third checker (`tests/chaos/key_checker.py`)
 compares them with limits, token buckets and holds: no key has more tasks in flight than its limit at any instant, no
-window has more starts than a bucket allows, and nothing of a key starts while it is held.
+window has more starts than a bucket allows, and nothing of a key starts while it is held. A watcher looks seven times a
+second which keys have a waiting task, room and tokens, and which workers have an idle child: no child of a worker that was
+not disturbed for two seconds is idle for longer than a second beside such a key. The workers poll only every ten seconds,
+so that polling does not hide a lost notification.
 
-To show that the checkers detect violations, thirteen *broken builds* run as well. Each is horsies with one protection
+To show that the checkers detect violations, fourteen *broken builds* run as well. Each is horsies with one protection
 removed, and the checkers must report it.
 
 ## What is not tested
@@ -143,7 +146,7 @@ def _head(runs: Sequence[Run], scale: float, seconds: float) -> list[str]:
         if not violations
         else "A run with violations gives no bound.",
         "",
-        *(f"- {run.name}: {remark}" for run in runs for remark in run.remarks),
+        *(f"- {run.name}: {remark}" for run in runs for remark in [*run.measured, *run.remarks]),
     ]
 
 

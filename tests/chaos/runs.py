@@ -57,6 +57,8 @@ class Run:
         events: How often workers and producers reported each event.
         tasks: The numbers of tasks and workflow runs by outcome.
         rates: The number of quick tasks per second before and after the faults.
+        measured: Sentences with other measurements.
+        remarks: What was left out, or not found.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Run:
     settled_s: float = 0.0
     timings: list[Timing] = field(default_factory=list[Timing])
     violations: list[Violation] = field(default_factory=list[Violation])
+    measured: list[str] = field(default_factory=list[str])
     remarks: list[str] = field(default_factory=list[str])
 
 

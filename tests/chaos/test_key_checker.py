@@ -3,7 +3,7 @@
 import pytest
 
 from horsies import RateLimit
-from tests.chaos.key_checker import Event, KeyEvidence, KeyHold, check_keys, excess_of
+from tests.chaos.key_checker import Event, KeyEvidence, KeyHold, Sample, Startable, check_keys, excess_of
 
 SLOW = RateLimit(limit=1, per_seconds=1, burst=2)
 FAST = RateLimit(limit=1000, per_seconds=1, burst=1000)
@@ -43,3 +43,21 @@ def test_a_start_during_a_hold_is_found() -> None:
     assert promises(found) == []
     found.holds = [KeyHold("cap_2", "a", 2.0, 4.1)]
     assert promises(found) == ["holds are kept"]
+
+
+def test_an_idle_child_beside_a_key_with_work_is_found() -> None:
+    found = evidence()
+    ready, other = Startable("cap_2", "a"), Startable("cap_2", "b")
+    looks = [Sample(at / 10, frozenset({7, 8}), frozenset({ready})) for at in range(12)]
+    found.samples = looks[:11]
+    assert promises(found) == []  # a second is allowed
+    found.samples = looks
+    assert promises(found) == ["children are used"] * 2
+    busy = Sample(0.55, frozenset({8}), frozenset({ready}))
+    found.samples = [*looks[:6], busy, *looks[6:]]
+    assert promises(found) == ["children are used"]
+    started = Sample(0.55, frozenset({7, 8}), frozenset({other}))
+    found.samples = [*looks[:6], started, *looks[6:]]
+    assert promises(found) == []
+    found.samples = looks[::4]  # too few to tell
+    assert promises(found) == []

@@ -48,7 +48,7 @@ app = Horsies(
             claimer_heartbeat_interval_ms=1_000,
             check_interval_ms=1_000,
         ),
-        resilience=WorkerResilienceConfig(db_retry_initial_ms=100, db_retry_max_ms=500, notify_poll_interval_ms=1_000),
+        resilience=WorkerResilienceConfig(db_retry_initial_ms=100, db_retry_max_ms=500, notify_poll_interval_ms=10_000),
     )
 )
 
