@@ -4,7 +4,7 @@
 -- follows the same rules (horsies/codec/secrets.py).
 --
 -- PostgreSQL refuses to read the members of an object with a NUL. As in `compared_arguments`, a copy without NUL is
--- read then.
+-- read then, and the names in the paths are changed like those in the copy.
 --
 -- Locks: none.
 -- Called by: send.
@@ -22,7 +22,9 @@ begin
         return replace(replace(replace(
             horsies.redacted(
                 replace(replace(replace(document::text, backslash || backslash, backslash || 'u005c'),
-                                one, one || 'b'), nul, one || 'a')::json, paths)::text,
+                                one, one || 'b'), nul, one || 'a')::json,
+                replace(replace(paths::text, backslash || backslash, backslash || 'u005c'),
+                        one, one || 'b')::jsonb)::text,
             one || 'a', nul), one || 'b', one), backslash || 'u005c', backslash || backslash);
     elsif kind = 'null' then
         return document;

@@ -8,7 +8,7 @@
 -- Granted to: nobody.
 create function horsies.find_ended_among(wanted uuid[]) returns table (id uuid, fingerprint bytea)
 language plpgsql
-set enable_seqscan = off
+set enable_seqscan = off set enable_bitmapscan = off
 as $function$
 declare
     group_size constant int := 16;
