@@ -8,7 +8,10 @@ this value is replaced: rather too much is hidden than too little. Null is not s
 The function `redacted` of the database follows the same rules.
 """
 
+import base64
+import binascii
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast
 
@@ -199,7 +202,8 @@ def replace_secrets(
         document: The decoded document.
         paths: The paths.
         secret: Returns the new value for the value at a path, which is not null.
-        elsewhere: Returns the new text for each text that is not at a path, also for keys; None: these stay.
+        elsewhere: Returns the new text for each text that is not at a path, also for keys; None: these stay. A number
+            whose JSON text would change becomes ``[redacted]``.
     """
     if document is None or (not paths and elsewhere is None):
         return document
@@ -218,7 +222,16 @@ def replace_secrets(
         return [replace_secrets(item, _in_item(paths, index), secret, elsewhere) for index, item in items]
     if paths:
         return secret(document)
-    return elsewhere(document) if elsewhere is not None and isinstance(document, str) else document
+    return document if elsewhere is None else _replaced(document, elsewhere)
+
+
+def _replaced(value: Any, elsewhere: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return elsewhere(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        shown = repr(value)
+        return value if elsewhere(shown) == shown else REDACTED
+    return value
 
 
 def _inside(paths: Sequence[SecretPath], key: str) -> list[SecretPath]:
@@ -272,7 +285,9 @@ class Scrubber:
     """Replaces secret texts in other texts.
 
     Numbers are replaced as well, in their JSON form, and so is a text as ``repr`` and JSON show it, and the parts of a
-    long text that remain when a message shortens it. Texts of less than six characters are not replaced.
+    long text that remain when a message shortens it. Bytes are base64 in JSON. They are replaced in this form, as
+    ``repr`` shows them, as text in UTF-8, and as hexadecimal digits. Texts of less than six characters are not
+    replaced.
     """
 
     __slots__ = ("_texts",)
@@ -308,7 +323,20 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    shown = repr(text)[1:-1]
-    yield from (text, shown, encode_json(text).decode()[1:-1], ascii(text)[1:-1])
+    yield from _spellings_of_text(text)
+    with suppress(binascii.Error, ValueError):  # any text may be base64; then other spellings are harmless
+        data = base64.b64decode(text, validate=True)
+        yield data.hex()
+        yield from _shown_and_shortened(repr(data)[2:-1])
+        yield from _spellings_of_text(data.decode())
+
+
+def _spellings_of_text(text: str) -> Iterator[str]:
+    yield from (text, encode_json(text).decode()[1:-1], ascii(text)[1:-1])
+    yield from _shown_and_shortened(repr(text)[1:-1])
+
+
+def _shown_and_shortened(shown: str) -> Iterator[str]:
+    yield shown
     if len(shown) > _SHORTEN_FROM:
         yield from (shown[:_KEPT], shown[-_KEPT:])

@@ -169,6 +169,27 @@ def test_secret_texts_are_replaced_in_texts(text: str, expected: str | None) -> 
         assert scrub(text) == expected
 
 
+@pytest.mark.parametrize(
+    "text", ["bad key b'token-\\xff-123456'", "746f6b656e2dff2d313233343536", "dG9rZW4t/y0xMjM0NTY="]
+)
+def test_secret_bytes_are_replaced_in_each_spelling(text: str) -> None:
+    scrub = Scrubber([({"key": "dG9rZW4t/y0xMjM0NTY="}, [("key",)])])
+    assert REDACTED in scrub(text)
+    assert "123456" not in scrub(text)
+    assert "dG9rZW4" not in scrub(text)
+
+
+def test_secret_bytes_are_replaced_as_text() -> None:
+    scrub = Scrubber([({"key": "dG9rZW4tMTIzNDU2"}, [("key",)])])
+    assert scrub("bad key token-123456!") == f"bad key {REDACTED}!"
+
+
+def test_secret_numbers_are_replaced_where_they_are_numbers() -> None:
+    scrub = Scrubber([({"pin": 12345678, "card": "87654321"}, [("pin",), ("card",)])])
+    document = {"pin": 12345678, "list": [87654321, 12345.5, True, None], "n": 1}
+    assert redact(document, (), scrub) == {"pin": REDACTED, "list": [REDACTED, 12345.5, True, None], "n": 1}
+
+
 def test_null_is_not_secret_and_other_values_are_replaced_as_a_whole() -> None:
     assert redact({"card": None}, [("card", "number")]) == {"card": None}
     assert redact({"card": "4111"}, [("card", "number")]) == {"card": REDACTED}
