@@ -13,11 +13,12 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from horsies import Horsies
+from horsies.db.queries import tasks as task_queries
 from horsies.web import Right, User, horsies_web
 from horsies.web.actions import ACTIONS
 from horsies.web.formats import duration
 from tests.support.factories import DrivenWorker, cap_queue, done, ended_task, failed, pause_queue, request, send
-from tests.support.sessions import Session, freeze_clock, move_clock, scalar
+from tests.support.sessions import Session, call, freeze_clock, move_clock, scalar
 from tests.support.waiting import wait_until
 from tests.support.web import ADMIN, Visitor, everybody_is, open_app
 
@@ -113,6 +114,15 @@ def test_a_task_says_why_it_waits(visitor: Visitor, db: Session) -> None:
     text = visitor.page(f"/tasks/{task_id}")
     assert "It is due at" in text
     assert "It was sent for a later time." in text
+
+
+@pytest.mark.parametrize("digits", ["1" + 400 * "0", "-1" + 400 * "0", "1e-310"], ids=len)
+def test_progress_beyond_all_measures_is_shown(visitor: Visitor, db: Session, digits: str) -> None:
+    task_id = send(db)
+    fence = DrivenWorker(db).claim_one()
+    assert call(db, task_queries.progress(fence.task_id, 1, f'{{"done":{digits},"total":1,"note":null}}'.encode()))
+    assert "%" in visitor.page(f"/tasks/{task_id}") or "Progress:" in visitor.page(f"/tasks/{task_id}")
+    assert visitor.get(f"/tasks/{task_id}.json").json()["data"]["progress"]["left_s"] is None
 
 
 @pytest.mark.parametrize("task_id", ["01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e", "x", "%3Cscript%3E"])

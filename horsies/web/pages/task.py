@@ -24,6 +24,7 @@ from horsies.web.visit import Visit
 _PERCENTILES = (0.5, 0.95, 0.99)
 _LEAST_WIDTH = 0.7
 _MOST_ATTEMPTS = 200
+_MOST_LEFT_S = 365 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Progress:
     Attributes:
         value: The progress that it has reported.
         share: The part that is done, in percent; None: the value does not say it.
-        left_s: How many seconds remain at the same speed; None: unknown.
+        left_s: How many seconds remain at the same speed; None: unknown, or more than a year.
     """
 
     value: Any
@@ -244,6 +245,8 @@ def _progress(info: TaskInfo, runs_for: float | None) -> Progress | None:
     share = _share(info.progress)
     is_running = info.ended_at is None and info.started_at is not None
     left = runs_for * (1 - share) / share if is_running and runs_for and share else None
+    if left is not None and left > _MOST_LEFT_S:
+        left = None
     return Progress(info.progress, None if share is None else round(100 * share, 1), left)
 
 
@@ -259,7 +262,12 @@ def _share(value: object) -> float | None:
 
 
 def _real(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # JSON has integers of any size
+        return None
 
 
 def _failure(info: TaskInfo) -> Failure | None:
