@@ -106,7 +106,11 @@ class Site:
         )
 
     async def versions_of(self, user: User, url: str) -> Versions | None:
-        """Return the versions of the regions of a page, named by its relative URL; None: there is no such page now."""
+        """Return the versions of the regions of a page, named by its relative URL; None: there is no such page now.
+
+        A page that fails is treated as one that is missing, because other pages share the stream. The browser then
+        fetches the page, and its failure is logged there.
+        """
         path, _, query = url.partition("?")
         matching = ((page, page.match(f"/{unquote(path)}")) for page in PAGES)
         found = next(((page, values) for page, values in matching if values is not None), None)
@@ -121,7 +125,7 @@ class Site:
 
         try:
             return (await self.snapshots.get(("versions", url, *sorted(user.rights)), ask)).value
-        except (HTTPException, NoAnswerError):
+        except Exception:  # noqa: BLE001 - see above
             return None
 
     async def asset(self, request: Request) -> Response:

@@ -10,6 +10,7 @@ import pytest
 
 from horsies import Horsies
 from horsies.web import Right, User, horsies_web
+from horsies.web.pages import tasks as tasks_page
 from tests.support.factories import request, send
 from tests.support.sessions import Session
 from tests.support.web import ADMIN, Visitor, everybody_is, open_app, served
@@ -46,6 +47,19 @@ def test_the_stream_lasts_while_the_database_is_away() -> None:
     with served(horsies_web(open_app(), auth=everybody_is(ADMIN))) as url:
         stream = events(url, "queues")
         assert [next(stream), next(stream)] == [{"queues": None}] * 2
+        stream.close()
+
+
+def test_a_page_that_fails_does_not_end_the_stream_of_the_others(app: Horsies, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(tasks_page, "all_tasks_async", fail)
+    with served(horsies_web(app, auth=everybody_is(ADMIN))) as url:
+        stream = events(url, "tasks", "queues")
+        for found in (next(stream), next(stream)):
+            assert found["tasks"] is None
+            assert found["queues"]["is_current"]
         stream.close()
 
 
