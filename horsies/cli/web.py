@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 
@@ -49,6 +50,7 @@ class _Access:
     rights: list[str]
     proxies: list[str]
     has_tls: bool
+    public_url: str | None
 
 
 def web(  # noqa: PLR0913 - one parameter an option
@@ -96,7 +98,7 @@ def web(  # noqa: PLR0913 - one parameter an option
     if (tls_certificate is None) is not (tls_key is None):
         _refuse("--tls-certificate and --tls-key belong together", "give both, or neither")
     has_tls = tls_certificate is not None
-    access = _Access(host, auth, allow_actions, rights or [], trusted_proxy or [], has_tls)
+    access = _Access(host, auth, allow_actions, rights or [], trusted_proxy or [], has_tls, public_url)
     app = viewer(locator)
     pages = _checked(lambda: horsies_web(app, auth=_auth(access), public_url=public_url))
     open_standard_files()
@@ -135,6 +137,10 @@ def _refuse_without_login(access: _Access) -> None:
     if not is_loopback(access.host):
         fix = "add --auth basic or --auth header:NAME, or serve on 127.0.0.1"
         _refuse(f"pages without a login are not served on {access.host}", fix)
+    public = None if access.public_url is None else urlsplit(access.public_url).hostname
+    if public and not is_loopback(public):
+        fix = "add --auth basic or --auth header:NAME"
+        _refuse(f"without a login, everybody who can open {access.public_url} could see these pages", fix)
     if access.rights:
         _refuse("--rights needs users, and without --auth there are none", "add --auth, or use --allow-actions")
 

@@ -87,6 +87,8 @@ class Auth(Protocol):
 class LoopbackAuth:
     """Accepts requests from this machine, without a login. Every local user and program can send them.
 
+    A proxy on this machine that does not say for whom it sends a request opens the pages to all of its users.
+
     Args:
         rights: What all of them may do.
         name: Their name in the records of actions.

@@ -90,6 +90,7 @@ def test_a_forwarded_address_is_not_that_of_the_peer(environment: Environment) -
         (["--trusted-proxy=10.0.0.1/32"], "--auth header:NAME"),
         (["--rights=ada=cancel"], "--allow-actions"),
         (["--auth=header:X-User", "--trusted-proxy=10.0.0.1/32", "--rights=ada=fly"], "there is no right 'fly'"),
+        (["--public-url=https://ops.example.com"], "everybody who can open https://ops.example.com"),
         (["--public-url=nonsense"], "https://ops.example.com"),
         (["--tls-key=x.pem"], "belong together"),
     ],
