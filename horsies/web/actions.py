@@ -158,7 +158,7 @@ async def _rerun(ask: Ask) -> Done:
 
 
 def _queue(ask: Ask) -> tuple[str, Done]:
-    name = ask.form.text("queue")
+    name = ask.form.exact("queue")
     if not name:
         refuse("name the queue")
     return name, Done(name, f"../queues?{urlencode({'queue': name}, quote_via=quote)}")
@@ -186,13 +186,13 @@ async def _limit(ask: Ask) -> Done:
 
 async def _pause_key(ask: Ask) -> Done:
     name, done = _queue(ask)
-    _granted(await ask.broker.pause_key_async(name, ask.form.text("key"), who=ask.broker.who))
+    _granted(await ask.broker.pause_key_async(name, ask.form.exact("key"), who=ask.broker.who))
     return done
 
 
 async def _resume_key(ask: Ask) -> Done:
     name, done = _queue(ask)
-    _granted(await ask.broker.resume_key_async(name, ask.form.text("key")))
+    _granted(await ask.broker.resume_key_async(name, ask.form.exact("key")))
     return done
 
 

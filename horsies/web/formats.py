@@ -29,6 +29,11 @@ def shown(value: object) -> object:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def exact(value: str) -> Markup:
+    """Return a text for a form that sends it back. Characters that cannot be seen are references, not escaped."""
+    return Markup("").join(each if printable(each) == each else Markup(f"&#{ord(each)};") for each in value)  # noqa: S704 - digits
+
+
 def line(text: object, most: int = _MAX_LINE) -> str:
     """Return the beginning of a text, on one line."""
     whole = str(text)

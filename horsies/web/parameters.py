@@ -41,6 +41,10 @@ class Parameters:
         """Return a text, without space around it."""
         return self._values.get(name, default).strip()
 
+    def exact(self, name: str) -> str:
+        """Return a text as it was given. Names and keys may have space around them."""
+        return self._values.get(name, "")
+
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """Return a whole number in a range."""
         given = self._values.get(name, "").strip()

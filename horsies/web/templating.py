@@ -72,7 +72,7 @@ class Templates:
         )
         for function in functions:
             names[function.__name__] = function
-        for made in (formats.duration, formats.iso, formats.line, formats.number, formats.utc):
+        for made in (formats.duration, formats.exact, formats.iso, formats.line, formats.number, formats.utc):
             self._environment.filters[made.__name__] = made
         self._environment.globals.update(names)
 

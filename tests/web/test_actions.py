@@ -1,6 +1,8 @@
 """Actions: what they change, what they record, and that pages show the change at once."""
 
+import html
 import json
+import re
 
 import httpx
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from horsies import Horsies
 from horsies.web import User
 from tests.support.factories import DrivenWorker, cap_queue, ended_task, pause_queue, send
+from tests.support.flow import declare_queue, send_keys
 from tests.support.sessions import Session, column, scalar
 from tests.support.web import SAME_ORIGIN, Visitor
 
@@ -71,6 +74,16 @@ def test_names_with_any_characters_come_back(visitor: Visitor, db: Session) -> N
     answer = visitor.act("/queues/pause", queue=name)
     assert httpx.URL(answer.headers["location"]).params["queue"] == name
     assert column(db, "select name from horsies.queues where paused") == [name]
+
+
+@pytest.mark.parametrize("key", [" acme", "acme ", "a\u202ecme", "\u200bacme", "<b>'\"&amp;"])
+def test_the_form_of_a_key_acts_on_this_key(visitor: Visitor, db: Session, key: str) -> None:
+    declare_queue(db)
+    send_keys(db, [key])
+    shown = re.findall('name="key" value="([^"]+)"', visitor.page("/queues?queue=default"))
+    [sent] = map(html.unescape, shown)
+    assert visitor.act("/queues/pause-key", queue="default", key=sent).status_code == 303
+    assert column(db, "select key from horsies.holds where kind = 'paused'") == [key]
 
 
 def test_keys_of_a_queue_without_keys_cannot_be_paused(visitor: Visitor) -> None:
