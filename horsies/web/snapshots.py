@@ -13,6 +13,8 @@ from horsies.producer.handle import BrokerOperationError, BrokerResult
 from horsies.result import Err
 
 _MOST_KEPT = 500
+_MOST_TASKS = 20
+"""Tasks may have large arguments, so few of them are kept."""
 _KEPT_FOR_S = 600.0
 
 type Key = tuple[str | float | None, ...]
@@ -53,6 +55,7 @@ class _Entry:
     tried_at: float = float("-inf")
     error: BrokerOperationError | None = None
     asking: asyncio.Task[None] | None = None
+    used_at: float = 0.0
 
 
 class Snapshots:
@@ -78,8 +81,9 @@ class Snapshots:
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = _Entry()
+        entry.used_at = time.monotonic()
         self._entries.move_to_end(key)
-        self._drop_old()
+        self._drop_old(entry.used_at)
         if time.monotonic() - entry.tried_at >= max_age_s:
             await self._refresh(entry, ask, key)
         if time.monotonic() - entry.taken_at > max(_KEPT_FOR_S, max_age_s):
@@ -92,7 +96,7 @@ class Snapshots:
         Questions that are being asked may have been answered before the change, so their answers are not used.
         """
         for key, entry in self._entries.items():
-            self._entries[key] = _Entry(entry.answer, entry.taken_at)
+            self._entries[key] = _Entry(entry.answer, entry.taken_at, used_at=entry.used_at)
 
     async def _refresh[T](self, entry: _Entry, ask: Ask[T], key: Key) -> None:
         asking = entry.asking
@@ -100,10 +104,16 @@ class Snapshots:
             asking = entry.asking = asyncio.create_task(_ask(entry, ask, key))
         await asyncio.shield(asking)  # a viewer may go away while others wait for the same answer
 
-    def _drop_old(self) -> None:
-        """Forget the questions that nobody has asked for the longest time."""
-        while len(self._entries) > _MOST_KEPT:
+    def _drop_old(self, now: float) -> None:
+        """Forget the questions that nobody has asked for the longest time. Answers may be large, and secret."""
+        while self._entries:
+            oldest = next(iter(self._entries.values()))
+            if len(self._entries) <= _MOST_KEPT and now - oldest.used_at <= _KEPT_FOR_S:
+                break
             self._entries.popitem(last=False)
+        tasks = [key for key in self._entries if key[0] == "task"]
+        for key in tasks[:-_MOST_TASKS]:
+            del self._entries[key]
 
 
 async def _ask[T](entry: _Entry, ask: Ask[T], key: Key) -> None:

@@ -1,6 +1,8 @@
 """Answers of the database that viewers share."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -8,6 +10,7 @@ import pytest
 
 from horsies import BrokerErrorCode, Err, Ok
 from horsies.producer.handle import BrokerOperationError, BrokerResult
+from horsies.web import snapshots as module
 from horsies.web.snapshots import NoAnswerError, Snapshots
 
 AWAY = Err(BrokerOperationError(BrokerErrorCode.MONITORING_QUERY_FAILED, "away", retryable=True))
@@ -48,6 +51,36 @@ def test_concurrent_viewers_ask_once() -> None:
         assert isinstance(found[0], asyncio.CancelledError)
         assert {each.value for each in found[1:] if not isinstance(each, BaseException)} == {1}
         assert database.questions == 1
+
+    run(test)
+
+
+def test_answers_are_forgotten_when_nobody_has_asked_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(snapshots: Snapshots, database: Database) -> None:
+        answer = weakref.ref((await snapshots.get(("a",), large, 1)).value)
+        assert answer() is not None
+        monkeypatch.setattr(module, "_KEPT_FOR_S", 0.0)
+        await snapshots.get(("b",), database.ask, 1)
+        gc.collect()
+        assert answer() is None
+
+    async def large() -> BrokerResult[Database]:
+        return Ok(Database())
+
+    run(test)
+
+
+def test_few_tasks_are_kept() -> None:
+    async def test(snapshots: Snapshots, database: Database) -> None:
+        for number in range(30):
+            await snapshots.get(("task", number), database.ask, 3600)
+            await snapshots.get(("other", number), database.ask, 3600)
+        assert database.questions == 60
+        await snapshots.get(("task", 29), database.ask, 3600)
+        await snapshots.get(("other", 0), database.ask, 3600)
+        assert database.questions == 60
+        await snapshots.get(("task", 0), database.ask, 3600)
+        assert database.questions == 61
 
     run(test)
 
