@@ -14,10 +14,13 @@ from starlette.routing import Mount
 
 from horsies import Horsies
 from horsies.db.queries import tasks as task_queries
+from horsies.db.rights import Kind, grant_sql
+from horsies.db.sqlfiles import DEFAULT_SCHEMA
 from horsies.web import Right, User, horsies_web
 from horsies.web.actions import ACTIONS
 from horsies.web.formats import duration
 from tests.support.factories import DrivenWorker, cap_queue, done, ended_task, failed, pause_queue, request, send
+from tests.support.roles import new_role
 from tests.support.sessions import Session, call, freeze_clock, move_clock, scalar
 from tests.support.waiting import wait_until
 from tests.support.web import ADMIN, Visitor, everybody_is, open_app
@@ -150,6 +153,20 @@ def test_arguments_and_tracebacks_need_a_right(app: Horsies, db: Session) -> Non
         texts = [allowed.page(f"/tasks/{each}{suffix}") for each in (task_id, done_id)]
         assert [word in texts[0] for word in ("secret argument", "secret data", "secret traceback")] == [True] * 3
         assert "secret result" in texts[1]
+
+
+def test_what_the_role_of_the_database_may_not_see_is_not_said_to_be_missing(db: Session, database_url: str) -> None:
+    task_id = send(db)
+    fail(db, DrivenWorker(db), "BOOM", {"message": "a message"})
+    with new_role(db) as role:
+        db.execute(grant_sql(DEFAULT_SCHEMA, role, (Kind.VIEWER,)).encode())
+        db.execute(f"alter role {role} login".encode())
+        app = open_app(re.sub("//[^@/]*@", f"//{role}@", database_url))
+        text = Visitor(app).page(f"/tasks/{task_id}")
+        app.close()
+    assert "may not see arguments" in text
+    assert "may not see it" in text
+    assert "null" not in text
 
 
 def test_a_viewer_never_gets_what_another_user_has_asked_for(app: Horsies, db: Session) -> None:
