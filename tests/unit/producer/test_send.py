@@ -17,8 +17,8 @@ from horsies.producer.send import (
     prepare,
     resend,
     send,
-    sends_suppressed,
 )
+from horsies.producer.suppression import sends_suppressed
 from tests.support.sessions import NOON
 
 app = Horsies(AppConfig(broker=PostgresConfig(database_url="postgresql://nowhere.invalid/jobs")))
