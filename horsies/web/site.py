@@ -124,9 +124,10 @@ class Site:
             return Ok(Versions(regions=versions(regions), is_current=visit.is_current))
 
         try:
-            return (await self.snapshots.get(("versions", url, *sorted(user.rights)), ask)).value
+            snapshot = await self.snapshots.get(("versions", url, *sorted(user.rights)), ask)
         except Exception:  # noqa: BLE001 - see above
             return None
+        return snapshot.value if snapshot.is_current else None
 
     async def asset(self, request: Request) -> Response:
         """Return the style sheet or the script. Their URLs change with their content."""

@@ -25,7 +25,15 @@ type Ask[T] = Callable[[], Awaitable[BrokerResult[T]]]
 
 
 class NoAnswerError(Exception):
-    """The database did not answer, and there is no earlier answer."""
+    """The latest question was not answered, and there is no earlier answer.
+
+    Attributes:
+        error: Why the database did not answer; None if asking raised an exception, which the first viewer has got.
+    """
+
+    def __init__(self, error: BrokerOperationError | None) -> None:
+        super().__init__("there is no answer of the database")
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,7 @@ class _Entry:
     answer: Any = None
     taken_at: float = float("-inf")
     tried_at: float = float("-inf")
+    is_current: bool = False
     error: BrokerOperationError | None = None
     asking: asyncio.Task[None] | None = None
     used_at: float = 0.0
@@ -87,8 +96,8 @@ class Snapshots:
         if time.monotonic() - entry.tried_at >= max_age_s:
             await self._refresh(entry, ask, key)
         if time.monotonic() - entry.taken_at > max(_KEPT_FOR_S, max_age_s):
-            raise NoAnswerError
-        return Snapshot(entry.answer, entry.taken_at, entry.error is None)
+            raise NoAnswerError(entry.error)
+        return Snapshot(entry.answer, entry.taken_at, entry.is_current)
 
     def expire(self) -> None:
         """Ask all questions again when they are needed next, because something was changed.
@@ -118,13 +127,14 @@ class Snapshots:
 
 async def _ask[T](entry: _Entry, ask: Ask[T], key: Key) -> None:
     started = time.monotonic()
+    entry.is_current, entry.error = False, None  # asking may raise an exception
     try:
         found = await ask()
         if isinstance(found, Err):
             entry.error = found.err_value
             event("web.query_failed", level=logging.WARNING, question=key[0], reason=found.err_value.message)
         else:
-            entry.answer, entry.taken_at, entry.error = found.ok_value, started, None
+            entry.answer, entry.taken_at, entry.is_current = found.ok_value, started, True
     finally:
         entry.tried_at = time.monotonic()
         entry.asking = None

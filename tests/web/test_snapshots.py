@@ -107,6 +107,35 @@ def test_the_latest_answer_is_used_while_the_database_is_away() -> None:
     run(test)
 
 
+def test_an_exception_makes_the_earlier_answer_outdated_for_all_viewers() -> None:
+    async def fail() -> BrokerResult[int]:
+        raise OverflowError
+
+    async def test(snapshots: Snapshots, database: Database) -> None:
+        await snapshots.get(("a",), database.ask, 0)
+        with pytest.raises(OverflowError):
+            await snapshots.get(("a",), fail, 0)
+        found = await snapshots.get(("a",), fail, 3600)
+        assert (found.value, found.is_current) == (1, False)
+        assert (await snapshots.get(("a",), database.ask, 0)).is_current
+
+    run(test)
+
+
+def test_after_an_exception_without_any_answer_there_is_an_error() -> None:
+    async def fail() -> BrokerResult[int]:
+        raise OverflowError
+
+    async def test(snapshots: Snapshots, _database: Database) -> None:
+        with pytest.raises(OverflowError):
+            await snapshots.get(("a",), fail, 3600)
+        with pytest.raises(NoAnswerError) as caught:
+            await snapshots.get(("a",), fail, 3600)
+        assert caught.value.error is None
+
+    run(test)
+
+
 def test_without_any_answer_there_is_an_error() -> None:
     async def test(snapshots: Snapshots, database: Database) -> None:
         database.is_away = True
