@@ -178,8 +178,10 @@ async def _resume(ask: Ask) -> Done:
 
 async def _limit(ask: Ask) -> Done:
     name, done = _queue(ask)
-    is_declared = not ask.form.text("max_concurrency")
-    most = None if is_declared else ask.form.number("max_concurrency", 0, 0, _MOST_RUNNING)
+    as_declared = ask.form.choice("as_declared", {"1": True}, default=False)
+    if as_declared is bool(ask.form.text("max_concurrency")):
+        refuse("give either max_concurrency, a number, or as_declared=1 for the limit that the app declares")
+    most = None if as_declared else ask.form.number("max_concurrency", 0, 0, _MOST_RUNNING)
     _granted(await ask.broker.cap_queue(name, most))
     return done
 
@@ -201,7 +203,7 @@ ACTIONS = (
     Action("/tasks/{task_id}/rerun", Right.RERUN, ("reruns",), _rerun),
     Action("/queues/pause", Right.PAUSE, ("queue",), _pause),
     Action("/queues/resume", Right.PAUSE, ("queue",), _resume),
-    Action("/queues/limit", Right.LIMIT, ("queue", "max_concurrency"), _limit),
+    Action("/queues/limit", Right.LIMIT, ("queue", "max_concurrency", "as_declared"), _limit),
     Action("/queues/pause-key", Right.PAUSE, ("queue", "key"), _pause_key),
     Action("/queues/resume-key", Right.PAUSE, ("queue", "key"), _resume_key),
 )

@@ -15,6 +15,7 @@ from tests.support.sessions import Session, column, scalar
 from tests.support.web import SAME_ORIGIN, Visitor
 
 FORMS = ("/cancel", "/rerun", "/queues/pause", "/queues/limit")
+LIMIT = re.compile('name="max_concurrency"[^>]* value="([^"]*)"')
 
 
 def target(answer: httpx.Response) -> str:
@@ -64,8 +65,11 @@ def test_a_queue_is_paused_resumed_and_limited(visitor: Visitor, db: Session) ->
     assert "Pause the queue" in visitor.page(page)
     visitor.act("/queues/limit", queue="default", max_concurrency="7")
     assert visitor.get("/queues.json").json()["data"]["queues"][0]["places"] == 7
-    visitor.act("/queues/limit", queue="default")
+    assert LIMIT.findall(visitor.page(page)) == ["7"]
+    assert "As declared" in visitor.page(page)
+    visitor.act("/queues/limit", queue="default", as_declared="1")
     assert visitor.get("/queues.json").json()["data"]["queues"][0]["places"] is None
+    assert LIMIT.findall(visitor.page(page)) == [""]
     assert [action for _, action in recorded(db)] == ["queue.pause", "queue.resume", "queue.cap", "queue.cap"]
 
 
@@ -74,6 +78,10 @@ def test_names_with_any_characters_come_back(visitor: Visitor, db: Session) -> N
     answer = visitor.act("/queues/pause", queue=name)
     assert httpx.URL(answer.headers["location"]).params["queue"] == name
     assert column(db, "select name from horsies.queues where paused") == [name]
+
+
+def test_a_queue_that_the_database_does_not_know_has_a_form_for_a_limit(visitor: Visitor) -> None:
+    assert LIMIT.findall(visitor.page("/queues?queue=nothing")) == [""]
 
 
 @pytest.mark.parametrize("key", [" acme", "acme ", "a\u202ecme", "\u200bacme", "<b>'\"&amp;"])
@@ -97,6 +105,10 @@ def test_keys_of_a_queue_without_keys_cannot_be_paused(visitor: Visitor) -> None
     [
         ("/queues/pause", {}, 400),
         ("/queues/pause", {"queue": "x", "other": "y"}, 400),
+        ("/queues/limit", {"queue": "x"}, 400),
+        ("/queues/limit", {"queue": "x", "max_concurrency": " "}, 400),
+        ("/queues/limit", {"queue": "x", "max_concurrency": "1", "as_declared": "1"}, 400),
+        ("/queues/limit", {"queue": "x", "as_declared": "yes"}, 400),
         ("/queues/limit", {"queue": "x", "max_concurrency": "-1"}, 400),
         ("/queues/limit", {"queue": "x", "max_concurrency": "99999999999"}, 400),
         ("/queues/pause", {"queue": "x" * 20_000}, 413),
