@@ -1,5 +1,6 @@
 """``horsies web``."""
 
+import asyncio
 import getpass
 import os
 import sys
@@ -13,12 +14,16 @@ from urllib.parse import urlsplit
 
 import typer
 
-from horsies.cli.database import LOCATOR, operator, viewer
+from horsies.app import Horsies
+from horsies.cli.database import LOCATOR, granted, operator, viewer
 from horsies.cli.output import say
 from horsies.cli.worker import LogLevel, OfLogFormat, OfLogLevel
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError
 from horsies.events import configure_logging, event
+from horsies.monitoring import queue_status_async
 from horsies.process import leave_on_stop_signals, open_standard_files
+from horsies.producer.handle import BrokerResult
+from horsies.result import Err
 
 if TYPE_CHECKING:
     from horsies.web import Auth, Right
@@ -100,6 +105,7 @@ def web(  # noqa: PLR0913 - one parameter an option
     has_tls = tls_certificate is not None
     access = _Access(host, auth, allow_actions, rights or [], trusted_proxy or [], has_tls, public_url)
     app = viewer(locator)
+    _check_database(app)
     pages = _checked(lambda: horsies_web(app, auth=_auth(access), public_url=public_url))
     open_standard_files()
     leave_on_stop_signals(exit_code=0)
@@ -108,6 +114,24 @@ def web(  # noqa: PLR0913 - one parameter an option
     event("web.listening", url=url_of(listener).replace("http:", "https:" if has_tls else "http:"))
     certificate = None if tls_certificate is None or tls_key is None else Certificate(tls_certificate, tls_key)
     serve(pages, listener, certificate)
+
+
+def _check_database(app: Horsies) -> None:
+    """Refuse a database that the pages cannot read before somebody repairs it. One that is away may come back.
+
+    Raises:
+        ConfigurationError: HRS-211, the schema is missing or outdated, or the role lacks rights.
+    """
+
+    async def answer() -> BrokerResult[object]:
+        try:
+            return await queue_status_async(app.get_broker(who=operator()))
+        finally:
+            await app.close_async()
+
+    found = asyncio.run(answer())
+    if isinstance(found, Err) and not found.err_value.retryable:
+        granted(app, found)
 
 
 def _auth(access: _Access) -> "Auth":

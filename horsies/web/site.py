@@ -29,7 +29,7 @@ from horsies.web.visit import Visit, as_error, as_json, root_of
 
 _JSON = "application/json"
 _HTML = "text/html; charset=utf-8"
-_NO_ANSWER = "The database does not answer. Reload this page to try again; the log of the server has the reason."
+_RELOAD = "Reload this page to try again; the log of the server has the reason."
 
 type Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -148,9 +148,13 @@ class Site:
             message = "There is no such page."
         return self._error(request, error.status_code, message, dict(error.headers or {}))
 
-    async def without_answer(self, request: Request, _error: Exception) -> Response:
+    async def without_answer(self, request: Request, error: Exception) -> Response:
         """Answer a request that needs the database, while that does not answer."""
-        return self._error(request, HTTPStatus.SERVICE_UNAVAILABLE, _NO_ANSWER, {"retry-after": "2"})
+        assert isinstance(error, NoAnswerError)  # noqa: S101 - registered for this type
+        message, headers = error.reason, dict[str, str]()
+        if error.retryable:
+            message, headers = f"{message} {_RELOAD}", {"retry-after": "2"}
+        return self._error(request, HTTPStatus.SERVICE_UNAVAILABLE, message, headers)
 
     def _error(self, request: Request, status: int, message: str, headers: dict[str, str]) -> Response:
         path = _path(request)

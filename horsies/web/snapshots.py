@@ -10,6 +10,7 @@ from typing import Any
 
 from horsies.events import event
 from horsies.producer.handle import BrokerOperationError, BrokerResult
+from horsies.rendering import printable_line
 from horsies.result import Err
 
 _MOST_KEPT = 500
@@ -35,6 +36,32 @@ class NoAnswerError(Exception):
         super().__init__("there is no answer of the database")
         self.error = error
 
+    @property
+    def retryable(self) -> bool:
+        """Whether the same question may be answered later."""
+        return self.error is not None and self.error.retryable
+
+    @property
+    def reason(self) -> str:
+        """A sentence for the viewer: why there is no answer."""
+        return reason_of(self.error)
+
+
+def reason_of(error: BrokerOperationError | None) -> str:
+    """Return a sentence that says why a question was not answered.
+
+    A later question may be answered if the error is one of the connection. Other errors, such as a missing right or an
+    outdated schema, last until somebody mends them, so they are shown.
+
+    Args:
+        error: The error of the database; None: asking raised an exception.
+    """
+    if error is None:
+        return "Reading the data failed. The log of the server says where."
+    if error.retryable:
+        return "The database does not answer."
+    return f"The database cannot be used: {printable_line(error.message).rstrip('.')}."
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot[T]:
@@ -44,11 +71,13 @@ class Snapshot[T]:
         value: The answer.
         taken_at: When it was asked for, by the monotonic clock of this process.
         is_current: Whether the latest question was answered. False: this is the answer to an earlier one.
+        error: Why the database did not answer the latest question; None: it did, or asking raised an exception.
     """
 
     value: T
     taken_at: float
     is_current: bool
+    error: BrokerOperationError | None = None
 
     @property
     def age_s(self) -> float:
@@ -97,7 +126,7 @@ class Snapshots:
             await self._refresh(entry, ask, key)
         if time.monotonic() - entry.taken_at > max(_KEPT_FOR_S, max_age_s):
             raise NoAnswerError(entry.error)
-        return Snapshot(entry.answer, entry.taken_at, entry.is_current)
+        return Snapshot(entry.answer, entry.taken_at, entry.is_current, entry.error)
 
     def expire(self) -> None:
         """Ask all questions again when they are needed next, because something was changed.

@@ -14,7 +14,7 @@ from horsies.producer.handle import BrokerResult
 from horsies.rendering import printable_json
 from horsies.web.access import Right, User
 from horsies.web.parameters import Parameters
-from horsies.web.snapshots import Key, Snapshot, Snapshots
+from horsies.web.snapshots import Key, Snapshot, Snapshots, reason_of
 from horsies.web.trends import Trends
 
 
@@ -79,6 +79,13 @@ class Visit:
     def is_current(self) -> bool:
         """Whether the database answered the latest questions. False: the page shows earlier answers."""
         return all(each.is_current for each in self._used)
+
+    @property
+    def failure(self) -> str | None:
+        """A sentence that says why the page shows earlier answers; None: it shows the latest ones."""
+        outdated = [each.error for each in self._used if not each.is_current]
+        lasting = [each for each in outdated if each is None or not each.retryable]
+        return reason_of([*lasting, *outdated][0]) if outdated else None
 
     @property
     def as_of(self) -> datetime:

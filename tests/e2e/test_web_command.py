@@ -76,6 +76,13 @@ def test_a_forwarded_address_is_not_that_of_the_peer(environment: Environment) -
     assert fetch(url, **{"X-User": "ada", "X-Forwarded-For": "10.0.0.1"}).status_code == 403
 
 
+def test_a_database_without_the_schema_is_refused_at_the_start(shell: Shell) -> None:
+    shell.session.execute("alter schema horsies rename to moved")
+    refused = shell.run("web", "--port=0", code=1)
+    assert "HRS-211" in refused.stderr
+    assert "horsies db migrate" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

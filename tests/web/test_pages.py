@@ -12,7 +12,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from horsies import Horsies
+from horsies import AppConfig, Horsies, PostgresConfig
 from horsies.db.queries import tasks as task_queries
 from horsies.db.rights import Kind, grant_sql
 from horsies.db.sqlfiles import DEFAULT_SCHEMA
@@ -27,6 +27,7 @@ from tests.support.web import ADMIN, Visitor, everybody_is, open_app
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=y>\x1b[2J\u202e"
 LINK = re.compile(r"""(?:href|action|src)="([^"]*)\"""")
+STALE = re.compile(r"<span data-fresh>([^<]*)</span>")
 PATHS = ("/", "/queues", "/tasks", "/workers", "/queues?queue=default", "/tasks?filter=status:failed")
 
 
@@ -290,6 +291,26 @@ def test_two_apps_side_by_side(app: Horsies, db: Session) -> None:
     visitor = Visitor(app, site=Starlette(routes=[Mount(path, site) for path, site in sites.items()]))
     assert visitor.get("/one/tasks.json").json()["data"]["tasks"]
     assert visitor.get("/two/tasks.json").status_code == 503
+
+
+def test_a_page_says_why_the_database_cannot_be_used(database_url: str) -> None:
+    config = PostgresConfig(database_url=database_url, schema="missing", auto_migrate=False)
+    answer = Visitor(Horsies(AppConfig(broker=config))).get("/queues")
+    assert answer.status_code == 503
+    assert "horsies db migrate" in answer.text
+    assert "does not answer" not in answer.text
+    assert "retry-after" not in answer.headers
+    away = Visitor(open_app()).get("/queues.json")
+    assert away.json()["error"].startswith("The database does not answer. Reload this page")
+    assert away.headers["retry-after"] == "2"
+
+
+def test_a_page_with_earlier_answers_says_why(visitor: Visitor, db: Session) -> None:
+    visitor.page("/queues")
+    db.execute("alter schema horsies rename to moved")
+    found = wait_until(lambda: STALE.search(visitor.page("/queues")), 20, "a page with earlier answers")
+    assert "The database cannot be used: " in found[1]
+    assert "This page shows" in found[1]
 
 
 def test_viewers_share_the_answers_of_the_database(app: Horsies, db: Session) -> None:

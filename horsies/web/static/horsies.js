@@ -125,7 +125,7 @@ async function fetchPage() {
   try {
     const answer = await fetch(location.href, { cache: "no-store", credentials: "same-origin" });
     if (!answer.ok) {
-      showState("lost", answer.status === 503 ? "the database does not answer" : `the server answered ${answer.status}`);
+      showState("lost", answer.status === 503 ? "no current data" : `the server answered ${answer.status}`);
       return;
     }
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -135,7 +135,7 @@ async function fetchPage() {
       if (found && found.dataset.version !== old.dataset.version && !isInUse(old)) replaceRegion(old, found);
     }
     const isStale = page.querySelector(".fresh")?.classList.contains("is-stale");
-    showState(isStale ? "lost" : "live", isStale ? "the database does not answer" : "live");
+    showState(isStale ? "lost" : "live", isStale ? "no current data" : "live");
   } catch {
     showState("lost", "the server does not answer");
   } finally {
@@ -158,7 +158,7 @@ function takeVersions(found) {
   const isOld = [...regions(document)].some(([name, each]) => found.regions[name] !== undefined && found.regions[name] !== each.dataset.version);
   if (isOld) fetchPage();
   else if (found.is_current) showState("live", "live");
-  else showState("lost", "the database does not answer");
+  else showState("lost", "no current data");
 }
 
 function showState(kind, text) {
