@@ -58,6 +58,7 @@ class Executor:
         self._reporter = Reporter(runner)
         self._app_mapper = app_mapper
         self._app_default = app_default
+        self._app_codes = frozenset({*app_mapper.values(), str(app_default)})
         self._transactional = TransactionalAttempts(self, runner.database, self._reporter)
 
     def report_commits(self, to: Callable[[Job], None]) -> None:
@@ -93,7 +94,9 @@ class Executor:
             report = self._decode(job, definition, scrub)
         except CodecError as error:
             return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
-        return protect(job, report, definition, scrub) if isinstance(report, Report) else report
+        if isinstance(report, Report):
+            return protect(job, report, definition, scrub, self._app_codes)
+        return report
 
     def _decode(self, job: Job, definition: TaskDefinition, scrub: Scrubber | None) -> ReadyCall | Report:
         try:
@@ -179,7 +182,7 @@ class Executor:
         cause = attempt.end()
         if cause is None:
             return self.conclude(call, returned)
-        return protect(call.job, self._stopped(call, cause, returned), call.definition, call.scrub)
+        return protect(call.job, self._stopped(call, cause, returned), call.definition, call.scrub, self._app_codes)
 
     def _stopped(self, call: ReadyCall, cause: StopCause, returned: object) -> Report:
         exception = returned.exception if isinstance(returned, Raised) else None
@@ -193,7 +196,7 @@ class Executor:
 
     def conclude(self, call: ReadyCall, returned: object) -> Report:
         """Report the value that a function returned, or the exception that it raised, without secrets."""
-        return protect(call.job, self._conclude(call, returned), call.definition, call.scrub)
+        return protect(call.job, self._conclude(call, returned), call.definition, call.scrub, self._app_codes)
 
     def _conclude(self, call: ReadyCall, returned: object) -> Report:
         try:
