@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from typing import TypedDict
@@ -21,6 +22,7 @@ _ENDS_AFTER_S = 60.0
 _RETRY_MS = 1000
 _MOST_VIEWS = 8
 _MOST_STREAMS = 200
+_MOST_OF_ONE_USER = 10
 
 
 class Versions(TypedDict):
@@ -48,7 +50,7 @@ class Live:
 
     def __init__(self, versions_of: VersionsOf) -> None:
         self._versions_of = versions_of
-        self._open = 0
+        self._open = Counter[str]()
 
     async def answer(self, request: Request) -> Response:
         """Answer a request for a stream. It names the views that it is about."""
@@ -56,15 +58,18 @@ class Live:
         if not user.may(Right.VIEW):
             raise HTTPException(HTTPStatus.FORBIDDEN)
         views = _views(request.scope["query_string"])
-        if self._open >= _MOST_STREAMS:
-            message = f"there are {_MOST_STREAMS} streams already; the pages ask every two seconds instead"
+        if self._open.total() >= _MOST_STREAMS or self._open[user.name] >= _MOST_OF_ONE_USER:
+            message = (
+                f"there are {_MOST_STREAMS} streams already, or {_MOST_OF_ONE_USER} of this user; "
+                "the pages ask every two seconds instead"
+            )
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, message)
         headers = {"x-accel-buffering": "no"}
         return StreamingResponse(self._events(user, views), 200, headers, "text/event-stream")
 
     async def _events(self, user: User, views: list[str]) -> AsyncIterator[bytes]:
         """Yield one event each second. The browser opens the stream again when it ends, and is checked again."""
-        self._open += 1
+        self._open[user.name] += 1
         try:
             yield f"retry: {_RETRY_MS}\n\n".encode()
             ends_at = time.monotonic() + _ENDS_AFTER_S
@@ -73,7 +78,8 @@ class Live:
                 yield f"data: {json.dumps(found)}\n\n".encode()
                 await asyncio.sleep(_EACH_S)
         finally:
-            self._open -= 1
+            self._open[user.name] -= 1
+            self._open += Counter()  # forget users without streams
 
 
 def _views(query: bytes) -> list[str]:

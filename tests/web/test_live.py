@@ -3,16 +3,19 @@
 import json
 import re
 from collections.abc import Generator
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import HTTPConnection
 
 from horsies import Horsies
-from horsies.web import Right, User, horsies_web
+from horsies.web import Denied, Right, User, horsies_web
 from horsies.web.pages import tasks as tasks_page
 from tests.support.factories import request, send
 from tests.support.sessions import Session
+from tests.support.waiting import wait_until
 from tests.support.web import ADMIN, Visitor, everybody_is, open_app, served
 
 VERSION = re.compile(r'data-region="(\w+)" data-version="(\w+)"')
@@ -61,6 +64,25 @@ def test_a_page_that_fails_does_not_end_the_stream_of_the_others(app: Horsies, m
             assert found["tasks"] is None
             assert found["queues"]["is_current"]
         stream.close()
+
+
+def test_one_user_has_a_bounded_number_of_streams() -> None:
+    async def auth(connection: HTTPConnection) -> User | Denied:
+        return User(connection.headers["x-user"])
+
+    def open_stream(user: str) -> AbstractContextManager[httpx.Response]:
+        return httpx.stream("GET", f"{url}/live?view=nothing", headers={"x-user": user}, timeout=20)
+
+    def status(user: str) -> int:
+        with open_stream(user) as answer:
+            return answer.status_code
+
+    with served(horsies_web(open_app(), auth=auth)) as url:
+        with ExitStack() as opened:
+            streams = [opened.enter_context(open_stream("ada")).iter_lines() for _ in range(10)]
+            assert all(map(next, streams))
+            assert (status("ada"), status("bob")) == (503, 200)
+        wait_until(lambda: status("ada") == 200, 20, "the server to notice that the streams are closed")
 
 
 @pytest.mark.parametrize("query", ["", "?x=1", "?view=%ff", "?" + "&".join(f"view={n}" for n in range(9))])
