@@ -72,7 +72,10 @@ def web(  # noqa: PLR0913 - one parameter an option
     rights: Annotated[list[str] | None, _RIGHTS] = None,
     trusted_proxy: Annotated[list[str] | None, _PROXY] = None,
     public_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="The URL under which users open the pages.")
+        str | None,
+        typer.Option(
+            metavar="URL", help="The URL under which users open the pages; needs --auth, except for localhost."
+        ),
     ] = None,
     tls_certificate: Annotated[Path | None, _CERTIFICATE] = None,
     tls_key: Annotated[Path | None, _KEY] = None,
@@ -147,7 +150,7 @@ def _auth(access: _Access) -> "Auth":
         return LoopbackAuth(ALL_RIGHTS if access.allows_actions else {Right.VIEW}, name=operator())
     known = dict(_user_rights(each, list(Right)) for each in access.rights)
     if access.auth == "basic":
-        if not (is_loopback(access.host) or access.has_tls):
+        if not (_is_local_address(access.host) or access.has_tls):
             fix = "give --tls-certificate and --tls-key, or serve on 127.0.0.1 behind a proxy with HTTPS"
             _refuse(f"--auth basic would send passwords over plain HTTP to {access.host}", fix)
         user = _from_environment(USER_VARIABLE)
@@ -158,18 +161,18 @@ def _auth(access: _Access) -> "Auth":
 
 
 def _refuse_without_login(access: _Access) -> None:
-    if not is_loopback(access.host):
+    if not _is_local_address(access.host):
         fix = "add --auth basic or --auth header:NAME, or serve on 127.0.0.1"
         _refuse(f"pages without a login are not served on {access.host}", fix)
     public = None if access.public_url is None else urlsplit(access.public_url).hostname
-    if public and not is_loopback(public):
+    if public and not _is_local_address(public):
         fix = "add --auth basic or --auth header:NAME"
         _refuse(f"without a login, everybody who can open {access.public_url} could see these pages", fix)
     if access.rights:
         _refuse("--rights needs users, and without --auth there are none", "add --auth, or use --allow-actions")
 
 
-def is_loopback(host: str) -> bool:
+def _is_local_address(host: str) -> bool:
     """Whether only this machine can reach an address."""
     try:
         return ip_address(host.strip("[]")).is_loopback
