@@ -64,13 +64,21 @@ class Denied:
 
     Attributes:
         message: Why, and how to fix it. The sender sees it.
-        status: The status of the response, 401 or 403.
+        status: The status of the response: 401, 403 or 429.
         challenge: The header ``WWW-Authenticate`` of a response with 401.
+        retry_after_s: When to try again, in seconds: the header ``Retry-After``. None: there is no such header.
     """
 
     message: str
     status: HTTPStatus = HTTPStatus.FORBIDDEN
     challenge: str | None = None
+    retry_after_s: int | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the response."""
+        given = {"www-authenticate": self.challenge, "retry-after": self.retry_after_s}
+        return {name: str(value) for name, value in given.items() if value is not None}
 
 
 class Auth(Protocol):
@@ -84,10 +92,15 @@ class Auth(Protocol):
         ...
 
 
+_FORWARDING = ("forwarded", "x-forwarded-for", "x-real-ip")
+"""The headers by which proxies say for whom they send a request."""
+
+
 class LoopbackAuth:
     """Accepts requests from this machine, without a login. Every local user and program can send them.
 
-    A proxy on this machine that does not say for whom it sends a request opens the pages to all of its users.
+    Requests that a proxy on this machine passes on are refused if a header such as ``X-Forwarded-For`` says so. A
+    proxy that adds no such header, or a tunnel, opens the pages to all of its users.
 
     Args:
         rights: What all of them may do.
@@ -99,12 +112,18 @@ class LoopbackAuth:
 
     async def __call__(self, connection: HTTPConnection, /) -> User | Denied:
         """Return the local user, or refuse a request from another machine."""
-        if is_loopback(connection):
-            return self._user
-        return Denied("only this machine may open these pages, because no login is configured")
+        if not is_from_this_machine(connection):
+            return Denied("only this machine may open these pages, because no login is configured")
+        forwarded = next((name for name in _FORWARDING if name in connection.headers), None)
+        if forwarded is not None:
+            return Denied(
+                f"a proxy has passed this request on, as its header {forwarded} says, and no login is configured: "
+                "configure one (--auth of the command, auth of horsies_web)"
+            )
+        return self._user
 
 
-def is_loopback(connection: HTTPConnection) -> bool:
+def is_from_this_machine(connection: HTTPConnection) -> bool:
     """Return whether the peer of the socket is on this machine. A peer without an address is not."""
     peer = peer_address(connection)
     return peer is not None and peer.is_loopback

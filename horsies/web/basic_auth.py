@@ -11,23 +11,32 @@ from http import HTTPStatus
 
 from starlette.requests import HTTPConnection
 
-from horsies.web.access import VIEW_ONLY, Denied, Right, User, is_loopback
+from horsies.web.access import VIEW_ONLY, Denied, Right, User, is_from_this_machine
 from horsies.web.passwords import PasswordHash
 
 _MAX_CHARACTERS = 2000
 _MAX_CHECKS = 2
+_MAX_WAITING = 8
+_RETRY_AFTER_S = 2
 
 _UNKNOWN = Denied(
     "log in with the user and the password of this page",
     HTTPStatus.UNAUTHORIZED,
     'Basic realm="horsies", charset="UTF-8"',
 )
+_TOO_MANY = Denied(
+    "too many passwords are being checked: try again in a few seconds",
+    HTTPStatus.TOO_MANY_REQUESTS,
+    retry_after_s=_RETRY_AFTER_S,
+)
 
 
 class BasicAuth:
     """Accepts one user with a password, by HTTP Basic authentication.
 
-    Passwords are refused over plain HTTP, except from this machine.
+    Passwords are refused over plain HTTP, except from this machine. While ten passwords are being checked, requests
+    with further ones are answered with 429, so that wrong passwords do not delay others for long. The last accepted
+    password needs no such check.
 
     Args:
         user: The name of the user.
@@ -44,29 +53,39 @@ class BasicAuth:
         self._secret = secrets.token_bytes(32)
         self._accepted: bytes | None = None
         self._checks = asyncio.Semaphore(_MAX_CHECKS)
+        self._pending = 0
 
     async def __call__(self, connection: HTTPConnection, /) -> User | Denied:
         """Return the user if the password is right."""
-        if connection.url.scheme != "https" and not is_loopback(connection):
+        if connection.url.scheme != "https" and not is_from_this_machine(connection):
             return Denied("passwords are only accepted over HTTPS: open this page with https://")
         given = _credentials(connection.headers.getlist("authorization"))
         if given is None:
             return _UNKNOWN
-        return self._user if await self._is_right(*given) else _UNKNOWN
+        # Each page has several requests, so the digest of the last accepted password is kept. Its key is random.
+        digest = self._digest(*given)
+        if self._accepted is not None and hmac.compare_digest(digest, self._accepted):
+            return self._user
+        if self._pending >= _MAX_CHECKS + _MAX_WAITING:
+            return _TOO_MANY
+        self._pending += 1
+        try:
+            if not await self._is_right(*given):
+                return _UNKNOWN
+        finally:
+            self._pending -= 1
+        self._accepted = digest
+        return self._user
+
+    def _digest(self, name: str, password: str) -> bytes:
+        encoded = (part.encode("utf-8", "surrogatepass") for part in (name, password))
+        return hmac.digest(self._secret, b"\0".join(encoded), hashlib.sha256)
 
     async def _is_right(self, name: str, password: str) -> bool:
-        # Each page has several requests, so the digest of the last accepted password is kept. Its key is random.
-        encoded = (part.encode("utf-8", "surrogatepass") for part in (name, password))
-        digest = hmac.digest(self._secret, b"\0".join(encoded), hashlib.sha256)
-        if self._accepted is not None and hmac.compare_digest(digest, self._accepted):
-            return True
         async with self._checks:  # each check needs 16 MB and a processor
             matches = await asyncio.to_thread(self._hash.matches, password)
         is_user = hmac.compare_digest(name.encode("utf-8", "surrogatepass"), self._user.name.encode())
-        if not (matches and is_user):
-            return False
-        self._accepted = digest
-        return True
+        return matches and is_user
 
 
 def _credentials(headers: list[str]) -> tuple[str, str] | None:

@@ -82,8 +82,7 @@ class Gate:
             return _refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "the URL is too long")
         answer = await self._auth(connection)
         if isinstance(answer, Denied):
-            headers = {} if answer.challenge is None else {"www-authenticate": answer.challenge}
-            return _refusal(answer.status, answer.message, headers)
+            return _refusal(answer.status, answer.message, answer.headers)
         if not is_safe(scope["method"]) and not is_from_own_page(connection, self._public):
             return _refusal(HTTPStatus.FORBIDDEN, _OTHER_PAGE)
         scope[USER] = answer

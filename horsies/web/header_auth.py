@@ -45,9 +45,17 @@ class HeaderAuth:
         values = connection.headers.getlist(self._header)
         if len(values) > 1:
             return Denied(f"the header {self._header} is repeated: the proxy must remove the one of the client")
-        name = values[0].strip() if values else ""
+        name = _decoded(values[0]).strip() if values else ""
         if not name:
             return Denied("log in first: the proxy has named no user", HTTPStatus.UNAUTHORIZED)
         if len(name) > _MAX_CHARACTERS or printable_line(name) != name:
             return Denied(f"the header {self._header} is not a valid name")
         return User(name, self._rights.get(name, VIEW_ONLY))
+
+
+def _decoded(value: str) -> str:
+    """Return the text of a header, which was read as Latin-1. Most proxies send names in UTF-8."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from collections import Counter
 
 import pytest
 from starlette.requests import HTTPConnection
@@ -11,13 +12,19 @@ from horsies.web import ALL_RIGHTS, Auth, BasicAuth, Denied, HeaderAuth, Loopbac
 HASH = hash_password("open sesame")
 
 
-def ask(auth: Auth, *headers: tuple[str, str], peer: str | None = "127.0.0.1", scheme: str = "http") -> User | Denied:
-    encoded = [(name.lower().encode(), value.encode()) for name, value in headers]
+def connect(
+    *headers: tuple[str, str], peer: str | None = "127.0.0.1", scheme: str = "http", encoding: str = "utf-8"
+) -> HTTPConnection:
+    """Return a request."""
+    encoded = [(name.lower().encode(), value.encode(encoding)) for name, value in headers]
     client = None if peer is None else (peer, 4711)
     scope = {"type": "http", "scheme": scheme, "path": "/", "headers": encoded, "client": client, "server": ("x", 80)}
+    return HTTPConnection(scope)
 
+
+def ask(auth: Auth, *headers: tuple[str, str], peer: str | None = "127.0.0.1", scheme: str = "http") -> User | Denied:
     async def main() -> User | Denied:
-        return await auth(HTTPConnection(scope))
+        return await auth(connect(*headers, peer=peer, scheme=scheme))
 
     return asyncio.run(main())
 
@@ -66,6 +73,32 @@ def test_other_credentials_are_refused(headers: list[tuple[str, str]]) -> None:
     assert answer.challenge is not None
 
 
+def test_passwords_are_not_checked_without_a_bound() -> None:
+    auth = BasicAuth("ada", HASH)
+    wrong = [connect(basic("ada", f"wrong {number}")) for number in range(30)]
+
+    async def main() -> list[User | Denied]:
+        flood = await asyncio.gather(*map(auth, wrong))
+        return [*flood, await auth(connect(basic("ada", "open sesame")))]
+
+    *flood, last = asyncio.run(main())
+    refused = [answer for answer in flood if isinstance(answer, Denied)]
+    assert Counter(answer.status for answer in refused) == {401: 10, 429: 20}
+    assert {answer.headers["retry-after"] for answer in refused if answer.status == 429} == {"2"}
+    assert isinstance(last, User)
+
+
+def test_wrong_passwords_do_not_delay_the_last_accepted_one() -> None:
+    auth = BasicAuth("ada", HASH)
+    wrong = [connect(basic("ada", f"wrong {number}")) for number in range(30)]
+
+    async def main() -> list[User | Denied]:
+        await auth(connect(basic("ada", "open sesame")))
+        return await asyncio.gather(*map(auth, wrong), auth(connect(basic("ada", "open sesame"))))
+
+    assert isinstance(asyncio.run(main())[-1], User)
+
+
 def test_passwords_are_not_accepted_over_plain_http_from_elsewhere() -> None:
     auth = BasicAuth("ada", HASH)
     refused = ask(auth, basic("ada", "open sesame"), peer="10.0.0.7")
@@ -82,6 +115,25 @@ def test_without_login_this_machine_is_admitted(peer: str) -> None:
 @pytest.mark.parametrize("peer", ["10.0.0.7", "192.168.0.1", "::ffff:10.0.0.7", "not an address", None])
 def test_without_login_others_are_refused(peer: str | None) -> None:
     assert isinstance(ask(LoopbackAuth(ALL_RIGHTS), peer=peer), Denied)
+
+
+@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP"])
+def test_without_login_a_request_that_a_proxy_passes_on_is_refused(header: str) -> None:
+    answer = ask(LoopbackAuth(), (header, "10.0.0.7"))
+    assert isinstance(answer, Denied)
+    assert f"header {header.lower()}" in answer.message
+    assert "--auth" in answer.message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_names_of_users_are_utf_8_or_latin_1(encoding: str) -> None:
+    auth = HeaderAuth("X-Forwarded-User", ["10.0.0.0/8"], {"müller": [Right.CANCEL]})
+    request = connect(("X-Forwarded-User", "müller"), peer="10.1.2.3", encoding=encoding)
+
+    async def main() -> User | Denied:
+        return await auth(request)
+
+    assert asyncio.run(main()) == User("müller", frozenset({Right.VIEW, Right.CANCEL}))
 
 
 def test_a_trusted_proxy_names_the_user() -> None:
