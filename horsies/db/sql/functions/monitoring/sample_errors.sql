@@ -98,7 +98,7 @@ begin
                    row_number() over (partition by n.minute order by n.nth, n.finished_at, n.id) <= $2 as is_chosen
             from numbered n
         ),
-        deadline as materialized (      -- begins when the first error is to be read
+        deadline as materialized (      -- begins when the first error is to be read: the comparison reads it first
             select clock_timestamp() + make_interval(secs => $3) as moment
         ),
         counted as materialized (
@@ -113,7 +113,7 @@ begin
                    (array_agg(f.id order by f.finished_at desc, f.id desc))[1]
             from (select * from chosen f where f.is_chosen) as f
             cross join lateral (
-                select clock_timestamp() < (select d.moment from deadline d) as is_analysed offset 0
+                select (select d.moment from deadline d) > clock_timestamp() as is_analysed offset 0
             ) as limits
             cross join lateral (
                 select c.frame, c.message
