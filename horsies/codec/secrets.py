@@ -27,6 +27,8 @@ _EVERY = "*"
 _SEPARATOR = b"\x1e"
 _SHORTEST = 6
 """Shorter secret texts are not replaced in messages, because they also occur by chance."""
+_FEW = 32
+"""So many secret texts, in all spellings, are searched one by one. An index of more secrets is faster."""
 _SHORTEN_FROM, _KEPT = 48, 24
 """pydantic shows about 25 characters of the begin and of the end of a value that is longer than about 50."""
 
@@ -290,22 +292,57 @@ class Scrubber:
     replaced.
     """
 
-    __slots__ = ("_texts",)
+    __slots__ = ("_lengths", "_texts")
 
     def __init__(self, documents: Iterable[tuple[Any, Sequence[SecretPath]]]) -> None:
         """Collect the texts at the given paths of decoded documents."""
         found: set[str] = set()
         for document, paths in documents:
             replace_secrets(document, paths, lambda value: found.update(_texts_in(value)))
-        spellings = {spelling for text in found for spelling in _spellings(text) if len(spelling) >= _SHORTEST}
-        self._texts = sorted(spellings, key=len, reverse=True)
+        self._texts = {spelling for text in found for spelling in _spellings(text) if len(spelling) >= _SHORTEST}
+        lengths: dict[str, set[int]] = {}
+        for each in self._texts:
+            lengths.setdefault(each[:_SHORTEST], set()).add(len(each))
+        self._lengths = {begin: sorted(found, reverse=True) for begin, found in lengths.items()}
 
     def __call__(self, text: str) -> str:
-        """Return a text with ``[redacted]`` in place of the secrets."""
+        """Return a text with ``[redacted]`` in place of the secrets. Secrets that overlap are replaced as one."""
+        spans = self._spans_by_search(text) if len(self._texts) <= _FEW else self._spans_by_index(text)
+        if not spans:
+            return text
+        parts: list[str] = []
+        shown_from = 0  # the end of what is replaced so far
+        for begin, end in spans:
+            if begin >= shown_from:
+                parts += (text[shown_from:begin], REDACTED)
+            shown_from = max(shown_from, end)
+        return "".join((*parts, text[shown_from:]))
+
+    def _spans_by_search(self, text: str) -> list[tuple[int, int]]:
+        """Return where secrets are, in order. The time grows with the number of the secrets."""
+        spans: list[tuple[int, int]] = []
         for secret in self._texts:
             if secret in text:
-                text = text.replace(secret, REDACTED)
-        return text
+                begin = text.find(secret)
+                while begin >= 0:
+                    spans.append((begin, begin + len(secret)))
+                    begin = text.find(secret, begin + len(secret))
+        return sorted(spans)
+
+    def _spans_by_index(self, text: str) -> list[tuple[int, int]]:
+        """Return where secrets are, in order. The time does not depend on the number of the secrets.
+
+        At each character of the text, one look-up finds the lengths of the secrets that begin like the text from
+        there, and one more for each length finds whether there is one.
+        """
+        spans: list[tuple[int, int]] = []
+        lengths_of, texts = self._lengths.get, self._texts
+        for begin in range(len(text) - _SHORTEST + 1):
+            for length in lengths_of(text[begin : begin + _SHORTEST], ()):
+                if text[begin : begin + length] in texts:
+                    spans.append((begin, begin + length))
+                    break
+        return spans
 
 
 def _texts_in(value: Any) -> Iterator[str]:

@@ -190,6 +190,46 @@ def test_secret_numbers_are_replaced_where_they_are_numbers() -> None:
     assert redact(document, (), scrub) == {"pin": REDACTED, "list": [REDACTED, 12345.5, True, None], "n": 1}
 
 
+class CountedText(str):
+    """A text that counts how often it is searched or sliced."""
+
+    steps = 0
+    __slots__ = ()
+
+    def __contains__(self, key: object) -> bool:
+        CountedText.steps += 1
+        return super().__contains__(key)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: object) -> str:  # type: ignore[override]
+        CountedText.steps += 1
+        return super().__getitem__(key)  # type: ignore[index]
+
+
+def test_the_time_to_replace_secrets_does_not_grow_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    scrub = Scrubber([({"s": [f"secret-{number:05d}" for number in range(16_000)]}, [("s",)])])
+    monkeypatch.setattr(CountedText, "steps", 0)
+    assert scrub(CountedText("no secret-00017, secret-15999 or secret-x")) == f"no {REDACTED}, {REDACTED} or secret-x"
+    assert CountedText.steps < 100
+
+
+@pytest.mark.parametrize("others", [0, 100])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("abcdefghijklmnop", REDACTED),
+        ("<abcdefghijklmnop>", f"<{REDACTED}>"),
+        ("abcdefabcdef", REDACTED * 2),
+        ("abcdef efghijklmnop", f"{REDACTED} {REDACTED}"),
+        ("redacted abcdef", f"{REDACTED} {REDACTED}"),
+        ("abcde", "abcde"),
+        ("", ""),
+    ],
+)
+def test_secrets_that_overlap_are_replaced_as_one(text: str, expected: str, others: int) -> None:
+    secrets = ["abcdef", "efghijklmnop", "efghij", "redacted", *(f"other-{number}" for number in range(others))]
+    assert Scrubber([({"s": secrets}, [("s",)])])(text) == expected
+
+
 def test_null_is_not_secret_and_other_values_are_replaced_as_a_whole() -> None:
     assert redact({"card": None}, [("card", "number")]) == {"card": None}
     assert redact({"card": "4111"}, [("card", "number")]) == {"card": REDACTED}
