@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, TypedDict, cast
 
+from horsies.codec.problems import InvalidJson
 from horsies.codec.signature import plain_args
 from horsies.codec.wire import ResultCodec, decode_json
 from horsies.codes import BUILT_IN_CODES, BuiltInTaskCode, OutcomeCode, TaskAttemptOutcome, TaskStatus
@@ -146,7 +147,7 @@ def task_info(
         cancelled_at=row.finished_at if status is TaskStatus.CANCELLED else None,
         expired_at=row.finished_at if status is TaskStatus.EXPIRED else None,
         error_code=_code(row.error_code),
-        progress=None if row.progress is None else decode_json(row.progress),
+        progress=_progress(row.progress),
         rerun_of=None if row.rerun_of is None else str(row.rerun_of),
         reruns=tuple(map(str, row.reruns)),
         postponed=None if row.postponed is None else _postponement(row.postponed),
@@ -155,6 +156,16 @@ def task_info(
         failed_reason=reason,
         attempts=None if attempts is None else [_attempt_info(str(row.id), attempt) for attempt in attempts],
     )
+
+
+def _progress(stored: bytes | None) -> Any:
+    """Return a stored report of progress; as text if Python cannot read it, such as a number of 5,000 digits."""
+    if stored is None:
+        return None
+    try:
+        return decode_json(stored)
+    except InvalidJson:
+        return stored.decode()
 
 
 def _postponement(stored: bytes) -> TaskPostponement:

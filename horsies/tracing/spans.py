@@ -131,8 +131,7 @@ class Tracing:
         """
         given = {"messaging.operation.name": "process", "messaging.operation.type": "process", **attributes}
         try:
-            carried: dict[str, Any] = json.loads(trace_context) if trace_context else {}
-            parent, links = _relations(carried, policy)
+            parent, links = _stored_relations(trace_context, policy)
             span = self._start(f"process {name}", parent, SpanKind.CONSUMER, given, links)
             token = context_api.attach(trace.set_span_in_context(span, parent))
             return AttemptSpan(span, token)
@@ -177,10 +176,8 @@ def _end(span: Span, error_type: str | None, attributes: Attributes) -> None:
         _report(error)
 
 
-def _report(error: Exception) -> None:
-    event(
-        "trace.failed", level=logging.WARNING, reason=f"a span processor or an exporter raised {type(error).__name__}"
-    )
+def _report(error: Exception, cause: str = "a span processor or an exporter raised") -> None:
+    event("trace.failed", level=logging.WARNING, reason=f"{cause} {type(error).__name__}")
 
 
 def _inject(span: Span) -> dict[str, str]:
@@ -199,6 +196,16 @@ def _encode(span: Span, policy: TracePolicy) -> bytes:
         if len(encoded) <= MAX_CONTEXT_BYTES:
             return encoded
     return json.dumps(carrier).encode()
+
+
+def _stored_relations(trace_context: bytes, policy: TracePolicy) -> tuple[Context, list[Link]]:
+    """Return the parent context and the links of an attempt; none if the task carries no valid trace context."""
+    try:
+        carried: dict[str, Any] = json.loads(trace_context) if trace_context else {}
+        return _relations(carried, policy)
+    except Exception as error:  # noqa: BLE001 - a direct call of a function of the database can store any JSON
+        _report(error, "the trace context of the task is not valid, so the span has no links: reading it raised")
+        return Context(), []
 
 
 def _relations(carried: dict[str, Any], policy: TracePolicy) -> tuple[Context, list[Link]]:

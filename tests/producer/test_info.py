@@ -101,6 +101,16 @@ def test_running(do: Do, shop: Shop, db: Session, hand: Hand) -> None:
     assert (claimed.status, claimed.started_at, claimed.retry_count) == (TaskStatus.CLAIMED, None, 0)
 
 
+def test_progress_that_python_cannot_read_is_shown_as_text(do: Do, shop: Shop, db: Session, hand: Hand) -> None:
+    handle = do(shop.retried.send, 1).unwrap()
+    hand.claim(UUID(handle.task_id))
+    digits = "7" * 5000
+    db.execute("update horsies.tasks set progress = %s::json", (digits,))
+    shown = do(handle.info).unwrap()
+    assert shown is not None
+    assert shown.progress == digits
+
+
 def attempt(task_id: str, number: int, **changes: Any) -> TaskAttemptInfo:
     """Return a failed attempt of one second that started at noon."""
     first = TaskAttemptInfo(

@@ -302,6 +302,22 @@ def test_a_task_that_was_sent_from_sql_without_a_context_has_no_link(
     assert [trace.format_span_id(link.context.span_id) for link in linked.links] == [parent.split("-")[2]]
 
 
+@pytest.mark.parametrize("stored", ["1", "null", "[]", '[{"attempt": "old"}]', '{"links": 1}', '{"traceparent": 5}'])
+def test_a_stored_context_that_is_not_valid_changes_no_task_and_is_not_blamed_on_a_processor(
+    queue: TestQueue, database_url: str, spans: Spans, caplog: pytest.LogCaptureFixture, stored: str
+) -> None:
+    handle = add.send(1).unwrap()
+    with open_session(database_url) as session:
+        session.execute("update horsies.tasks set trace_context = %s::jsonb", (stored,))
+    with caplog.at_level(logging.WARNING, "horsies"):
+        queue.drain()
+    assert handle.get(timeout_ms=0).ok_value == 2
+    assert (spans.one("process add").links, spans.one("process add").parent) == ((), None)
+    logged = [record.getMessage() for record in caplog.records if record.getMessage().startswith("trace.failed")]
+    assert logged
+    assert all("trace context of the task is not valid" in each for each in logged)
+
+
 def test_without_a_tracer_provider_nothing_is_stored(queue: TestQueue, database_url: str) -> None:
     handle = add.send(1).unwrap()
     queue.drain()

@@ -11,6 +11,7 @@ from tests.support.sessions import Session, scalar
         (None, {"attempt": "new"}),
         ('{"traceparent": "p"}', {"traceparent": "p", "attempt": "new"}),
         ('{"traceparent": "p", "attempt": "old"}', {"traceparent": "p", "attempt": "new"}),
+        *((odd, {"attempt": "new"}) for odd in ("null", "1", '"text"', "true", "[]", '[{"attempt": "old"}]')),
     ],
 )
 def test_the_latest_attempt_replaces_the_one_before(db: Session, context: str | None, expected: object) -> None:

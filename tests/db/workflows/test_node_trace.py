@@ -13,8 +13,9 @@ PARENT, SPAN = f"00-{'a' * 32}-{'b' * 16}-01", f"00-{'c' * 32}-{'d' * 16}-01"
 ROOT = {"traceparent": PARENT}
 
 
-def node_trace(db: Session, run: UUID, sources: list[int]) -> Any:
-    return json.loads(scalar(db, "select horsies.node_trace(%s::jsonb, %s, %s)::text", json.dumps(ROOT), run, sources))
+def node_trace(db: Session, run: UUID, sources: list[int], context: object = ROOT) -> Any:
+    query = "select horsies.node_trace(%s::jsonb, %s, %s)::text"
+    return json.loads(scalar(db, query, json.dumps(context), run, sources))
 
 
 def contexts(db: Session) -> list[Any]:
@@ -29,6 +30,13 @@ def test_it_has_the_spans_of_the_nodes_that_have_made_one(db: Session) -> None:
     assert node_trace(db, run, [0, 1]) == {**ROOT, "links": ["span-0"]}
     assert node_trace(db, run, [2, 0]) == {**ROOT, "links": ["span-0", "span-2"]}
     assert node_trace(db, run, []) == ROOT
+
+
+def test_a_context_that_is_no_object_stays(db: Session) -> None:
+    run = start(db, node(), node(0))
+    db.execute("update horsies.workflow_nodes set trace_parent = 'span'")
+    for odd in (1, "text", True, None, [], [{}]):
+        assert node_trace(db, run, [0], odd) == odd
 
 
 def test_there_are_at_most_a_hundred_links(db: Session) -> None:
