@@ -12,6 +12,7 @@ from horsies.rendering import printable, printable_line
 MAX_SHOWN = 64 << 10
 """How many characters of arguments, results and tracebacks are shown."""
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, indent=2, default=str)
 _MAX_LINE = 300
 _MINUTE = 60
 _HOUR = 3600
@@ -50,7 +51,14 @@ def block(text: object) -> str:
 
 def document(value: object) -> str:
     """Return a value as indented JSON, its first 64 KiB."""
-    return block(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    parts = list[str]()
+    room = MAX_SHOWN
+    for part in _ENCODER.iterencode(value):  # a large value is not encoded further than it is shown
+        parts.append(part[:room])
+        room -= len(part)
+        if room < 0:
+            return "".join(parts) + "\n… more is left out; the JSON document of this page has all of it"
+    return "".join(parts)
 
 
 def number(value: Count | float | None) -> str:

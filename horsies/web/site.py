@@ -1,5 +1,6 @@
 """`horsies_web`: the ASGI app with all pages."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from urllib.parse import quote, unquote
@@ -84,12 +85,20 @@ class Site:
         async def answer(request: Request) -> Response:
             visit = self._visit(page, user_of(request.scope), request.scope["query_string"], request.path_params)
             view = await page.load(visit)
+            # Arguments and results may be large, so other requests are served meanwhile.
             if is_json:
-                return Response(as_json(page.name, visit, view), media_type=_JSON)
-            regions = self._templates.regions(page, visit, view)
-            return Response(self._templates.page(page, visit, view, regions), media_type=_HTML)
+                return Response(await asyncio.to_thread(as_json, page.name, visit, view), media_type=_JSON)
+            return Response(await asyncio.to_thread(self._render, page, visit, view), media_type=_HTML)
 
         return answer
+
+    def _render(self, page: Page, visit: Visit, view: object) -> str:
+        regions = self._templates.regions(page, visit, view)
+        return self._templates.page(page, visit, view, regions)
+
+    def _versions(self, page: Page, visit: Visit, view: object) -> Versions:
+        regions = self._templates.regions(page, visit, view)
+        return Versions(regions=versions(regions), is_current=visit.is_current)
 
     def _visit(self, page: Page, user: User, query: bytes, path: Mapping[str, str]) -> Visit:
         if not user.may(page.right):
@@ -120,8 +129,8 @@ class Site:
 
         async def ask() -> BrokerResult[Versions]:
             visit = self._visit(page, user, query.encode(), values)
-            regions = self._templates.regions(page, visit, await page.load(visit))
-            return Ok(Versions(regions=versions(regions), is_current=visit.is_current))
+            view = await page.load(visit)
+            return Ok(await asyncio.to_thread(self._versions, page, visit, view))
 
         try:
             snapshot = await self.snapshots.get(("versions", url, *sorted(user.rights)), ask)

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from datetime import timedelta
+from threading import get_ident
 from urllib.parse import quote
 
 import httpx
@@ -17,8 +18,11 @@ from horsies.db.queries import tasks as task_queries
 from horsies.db.rights import Kind, grant_sql
 from horsies.db.sqlfiles import DEFAULT_SCHEMA
 from horsies.web import Right, User, horsies_web
+from horsies.web import site as site_module
 from horsies.web.actions import ACTIONS
-from horsies.web.formats import duration
+from horsies.web.formats import document, duration
+from horsies.web.pages.page import Page
+from horsies.web.visit import Visit
 from tests.support.factories import DrivenWorker, cap_queue, done, ended_task, failed, pause_queue, request, send
 from tests.support.roles import new_role
 from tests.support.sessions import Session, call, freeze_clock, move_clock, scalar
@@ -206,7 +210,7 @@ def test_hostile_names_errors_and_arguments_are_only_text(visitor: Visitor, db: 
 def test_large_arguments_are_cut(visitor: Visitor, db: Session) -> None:
     task_id = send(db, request(args=json.dumps({"a": "x" * 10_000_000}).encode()))
     text = visitor.page(f"/tasks/{task_id}")
-    assert "more characters" in text
+    assert "more is left out" in text
     assert len(text) < 200_000
 
 
@@ -313,6 +317,56 @@ def test_a_page_with_earlier_answers_says_why(visitor: Visitor, db: Session) -> 
     assert "This page shows" in found[1]
 
 
+class Watched:
+    """The data of the page of workers, which notes the threads that render it."""
+
+    def __init__(self) -> None:
+        self.threads = set[int]()
+
+    @property
+    def workers(self) -> tuple[()]:
+        self.threads.add(get_ident())
+        return ()
+
+    def __str__(self) -> str:
+        self.threads.add(get_ident())
+        return "workers"
+
+    async def load(self, _visit: Visit) -> object:
+        return self
+
+
+@pytest.mark.parametrize("look", ["/workers", "/workers.json", "versions"])
+def test_other_requests_are_served_while_a_page_is_rendered(monkeypatch: pytest.MonkeyPatch, look: str) -> None:
+    watched = Watched()
+    monkeypatch.setattr(site_module, "PAGES", (Page("workers", "/workers", "Workers", watched.load, ("workers",)),))
+    if look == "versions":
+        assert asyncio.run(site_module.Site(open_app()).versions_of(ADMIN, "workers"))
+    else:
+        Visitor(open_app()).page(look)
+    assert watched.threads
+    assert get_ident() not in watched.threads  # the event loop runs in this thread
+
+
+def test_versions_of_a_page_that_fails_are_not_those_of_an_earlier_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def load(_visit: Visit) -> object:
+        if fails:
+            raise OverflowError
+        return Watched()
+
+    async def look() -> None:
+        nonlocal fails
+        site = site_module.Site(open_app())
+        assert await site.versions_of(ADMIN, "workers")
+        fails = True
+        site.snapshots.expire()
+        assert [await site.versions_of(ADMIN, "workers") for _ in range(2)] == [None, None]
+
+    fails = False
+    monkeypatch.setattr(site_module, "PAGES", (Page("workers", "/workers", "Workers", load, ("workers",)),))
+    asyncio.run(look())
+
+
 def test_viewers_share_the_answers_of_the_database(app: Horsies, db: Session) -> None:
     site = horsies_web(app, auth=everybody_is(ADMIN))
     db.execute(f'alter database "{scalar(db, "select current_database()")}" set track_functions = pl')
@@ -327,6 +381,19 @@ def test_viewers_share_the_answers_of_the_database(app: Horsies, db: Session) ->
     calls = "select sum(calls) from pg_stat_user_functions where funcname = 'queue_status'"
     wait_until(lambda: scalar(db, calls), 20, "the statistics of functions")
     assert scalar(db, calls) <= seconds + 1
+
+
+def test_only_the_shown_part_of_a_document_is_encoded() -> None:
+    encoded = list[str]()
+
+    class Entry:
+        def __str__(self) -> str:
+            encoded.append("x" * 1000)
+            return encoded[-1]
+
+    assert json.loads(document({"a": [1, None, Entry()]})) == {"a": [1, None, "x" * 1000]}
+    assert document([Entry() for _ in range(1000)]).endswith("has all of it")
+    assert len(encoded) < 100
 
 
 @pytest.mark.parametrize(
