@@ -8,10 +8,7 @@ this value is replaced: rather too much is hidden than too little. Null is not s
 The function `redacted` of the database follows the same rules.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast
 
@@ -19,6 +16,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from horsies.codec.problems import CodecError
+from horsies.codec.spellings import spellings
 from horsies.codec.text import decode_json, encode_json
 
 REDACTED = "[redacted]"
@@ -29,8 +27,6 @@ _SHORTEST = 6
 """Shorter secret texts are not replaced in messages, because they also occur by chance."""
 _FEW = 32
 """So many secret texts, in all spellings, are searched one by one. An index of more secrets is faster."""
-_SHORTEN_FROM, _KEPT = 48, 24
-"""pydantic shows about 25 characters of the begin and of the end of a value that is longer than about 50."""
 
 # The keys of core schemas whose values are not schemas, although they may be dicts.
 _NO_SCHEMAS = frozenset({"config", "context", "default", "expected", "function", "members", "metadata", "ref"})
@@ -288,8 +284,8 @@ class Scrubber:
 
     Numbers are replaced as well, in their JSON form, and so is a text as ``repr`` and JSON show it, and the parts of a
     long text that remain when a message shortens it. Bytes are base64 in JSON. They are replaced in this form, as
-    ``repr`` shows them, as text in UTF-8, and as hexadecimal digits. Texts of less than six characters are not
-    replaced.
+    ``repr`` shows them, as text in UTF-8, and as hexadecimal digits. Dates, times, durations and UUIDs are replaced as
+    JSON, ``str`` and ``repr`` show them. Texts of less than six characters are not replaced.
     """
 
     __slots__ = ("_lengths", "_texts")
@@ -299,7 +295,7 @@ class Scrubber:
         found: set[str] = set()
         for document, paths in documents:
             replace_secrets(document, paths, lambda value: found.update(_texts_in(value)))
-        self._texts = {spelling for text in found for spelling in _spellings(text) if len(spelling) >= _SHORTEST}
+        self._texts = {spelling for text in found for spelling in spellings(text) if len(spelling) >= _SHORTEST}
         lengths: dict[str, set[int]] = {}
         for each in self._texts:
             lengths.setdefault(each[:_SHORTEST], set()).add(len(each))
@@ -357,23 +353,3 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield from _texts_in(inner)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield repr(value)
-
-
-def _spellings(text: str) -> Iterator[str]:
-    yield from _spellings_of_text(text)
-    with suppress(binascii.Error, ValueError):  # any text may be base64; then other spellings are harmless
-        data = base64.b64decode(text, validate=True)
-        yield data.hex()
-        yield from _shown_and_shortened(repr(data)[2:-1])
-        yield from _spellings_of_text(data.decode())
-
-
-def _spellings_of_text(text: str) -> Iterator[str]:
-    yield from (text, encode_json(text).decode()[1:-1], ascii(text)[1:-1])
-    yield from _shown_and_shortened(repr(text)[1:-1])
-
-
-def _shown_and_shortened(shown: str) -> Iterator[str]:
-    yield shown
-    if len(shown) > _SHORTEN_FROM:
-        yield from (shown[:_KEPT], shown[-_KEPT:])
