@@ -15,6 +15,7 @@ from tests.support.shell import Shell
 def sample(shell: Shell) -> None:
     move_clock(shell.session, 60)
     assert all(iter(lambda: call(shell.session, monitoring_queries.sample(None)), 0))
+    assert all(iter(lambda: call(shell.session, monitoring_queries.sample_errors()), 0))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ HOUR = timedelta(hours=1)
 
 def sample(db: Session) -> None:
     assert all(iter(lambda: call(db, monitoring_queries.sample(None)), 0))
+    assert all(iter(lambda: call(db, monitoring_queries.sample_errors()), 0))
 
 
 def ask(shop: Shop, **wanted: Any) -> ErrorGroups:
