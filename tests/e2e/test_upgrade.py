@@ -55,7 +55,7 @@ WIDER = """
         queue_names text[], known_names text[], singly boolean default false, given_cursors json default null
     ) returns table (
         novelty text, id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean,
-        root_id uuid, inputs json, due_in double precision, cursors json
+        root_id uuid, inputs json, trace_context json, due_in double precision, cursors json
     ) language sql as $function$
         with claimed as (
             update horsies.tasks t
@@ -64,10 +64,10 @@ WIDER = """
             where t.status = 'PENDING' returning t.*
         )
         select 'new', c.id, c.task_name, c.args, c.attempt, c.timeout_ms, c.queue, false, c.root_id, null::json,
-               null::float8, null::json
+               null::json, null::float8, null::json
         from claimed c
         union all
-        select 'new', null, null, null, null, null, null, false, null, null, null, null
+        select 'new', null, null, null, null, null, null, false, null, null, null, null, null
         where not exists (select from claimed)
     $function$
 """
