@@ -25,6 +25,7 @@ from psycopg.pq.abc import PGconn
 
 from horsies.db.bounded import AsyncBoundedConnection, BoundedConnection
 from horsies.db.connect import Database
+from horsies.db.operations import Call
 from horsies.db.pipeline import call_within
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import Fence
@@ -216,15 +217,7 @@ def finish_within(database: Database, connection: BoundedConnection, own: OwnFen
     Raises:
         EndFailedError: the outcome was not written, and the transaction has failed.
     """
-    finishing = worker_queries.finish_own(
-        own.worker_id,
-        own.fence,
-        result,
-        hostname=own.hostname,
-        pid=own.pid,
-        process_name=own.process_name,
-        traceparent=own.traceparent,
-    )
+    finishing = _finish_own(own, result)
     answered = 0
     try:
         connection.execute(admin("check_constraints").encode())
@@ -274,15 +267,7 @@ def _execute(pgconn: PGconn, script: str) -> PQGen[None]:
 
 
 def _finish(database: Database, pgconn: PGconn, own: OwnFence, result: bytes) -> PQGen[None]:
-    finishing = worker_queries.finish_own(
-        own.worker_id,
-        own.fence,
-        result,
-        hostname=own.hostname,
-        pid=own.pid,
-        process_name=own.process_name,
-        traceparent=own.traceparent,
-    )
+    finishing = _finish_own(own, result)
     pgconn.enter_pipeline_mode()
     pgconn.send_query_params(admin("check_constraints").encode(), [])
     pgconn.send_query_params(database.numbered(finishing), [str(param).encode() for param in finishing.params])
@@ -303,6 +288,18 @@ def _finish(database: Database, pgconn: PGconn, own: OwnFence, result: bytes) ->
     if pgconn.status == ConnStatus.OK:
         pgconn.exit_pipeline_mode()
     _raise(failure)
+
+
+def _finish_own(own: OwnFence, result: bytes) -> Call[None]:
+    return worker_queries.finish_own(
+        own.worker_id,
+        own.fence,
+        result,
+        hostname=own.hostname,
+        pid=own.pid,
+        process_name=own.process_name,
+        traceparent=own.traceparent,
+    )
 
 
 def _raise(failure: EndFailedError | None) -> None:

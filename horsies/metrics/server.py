@@ -51,7 +51,7 @@ def open_listener(host: str, port: int, subject: str = "metrics") -> socket.sock
     Args:
         host: a name, or an IPv4 or IPv6 address; ``::`` also accepts IPv4 where the system allows it.
         port: 0: any free port.
-        subject: what is served there, in the plural, for messages.
+        subject: the plural noun for the served content, for messages.
 
     Raises:
         HorsiesError: HRS-206: the address cannot be used, for instance because another process listens there.

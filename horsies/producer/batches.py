@@ -107,7 +107,7 @@ class BatchBuilder:
             producer: The producer of the app.
             definition: The task of all items; None: each item is a `TaskCall`.
             options: The options that apply unless an item has others.
-            trace_context: What the tasks carry of the span that sends them; None: nothing.
+            trace_context: The trace context of the span that sends the tasks; None: there is no span.
         """
         self._trace_context = trace_context
         self.handles: list[TaskHandle[Any, Any]] = []

@@ -34,7 +34,7 @@ def begin_send(  # noqa: PLR0913 - one keyword per attribute
 
     Args:
         policy: The settings of the app.
-        name: What is sent, for the name of the span; empty: it is not known.
+        name: The name of the task, for the name of the span; empty: it is not known.
         task_name: The name of the task; None: there are several, or it is not known.
         workflow_name: The name of the workflow; None: a task is sent.
         message_id: The id of the task or the run; None: there are several.

@@ -125,7 +125,7 @@ class Tracing:
 
         Args:
             name: The name of the task.
-            trace_context: What the task carries; empty: nothing.
+            trace_context: The stored trace context of the task; empty: it has none.
             policy: The settings of the app.
             attributes: Further attributes.
         """
@@ -187,7 +187,7 @@ def _inject(span: Span) -> dict[str, str]:
 
 
 def _encode(span: Span, policy: TracePolicy) -> bytes:
-    """Return the JSON that a task carries: the span of the send, and the baggage of the sender if it is wanted."""
+    """Return the trace context of a task as JSON: the span of the send and, if configured, the sender's baggage."""
     carrier = _inject(span)
     if policy.carries_baggage:
         with_baggage = dict(carrier)

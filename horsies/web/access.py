@@ -47,7 +47,7 @@ class User:
 
     Attributes:
         name: The name, for the log and for the records of actions.
-        rights: What the person may do.
+        rights: The rights of the person.
     """
 
     name: str

@@ -44,7 +44,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What an action did.
+    """The effect of an action.
 
     Attributes:
         subject: The id or name that was acted on, for the log.
@@ -61,7 +61,7 @@ class Action:
 
     Attributes:
         path: Its path below the overview.
-        right: What a user must be allowed to do.
+        right: The right that a user needs for it.
         fields: The fields of its form.
         perform: Does it.
     """

@@ -41,7 +41,7 @@ class BasicAuth:
     Args:
         user: The name of the user.
         password_hash: The hash of the password, from `hash_password`.
-        rights: What the user may do.
+        rights: The rights of the user.
 
     Raises:
         ValueError: The hash has another form.

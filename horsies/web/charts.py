@@ -18,7 +18,7 @@ class Bar:
     """A part of a stacked column.
 
     Attributes:
-        kind: What it counts; one of `OUTCOMES`.
+        kind: The counted outcome; one of `OUTCOMES`.
         y: Its upper edge, in percent of the height of the chart.
         height: Its height, in percent.
     """

@@ -51,7 +51,7 @@ def reason_of(error: BrokerOperationError | None) -> str:
     """Return a sentence that says why a question was not answered.
 
     A later question may be answered if the error is one of the connection. Other errors, such as a missing right or an
-    outdated schema, last until somebody mends them, so they are shown.
+    outdated schema, last until somebody corrects them, so they are shown.
 
     Args:
         error: The error of the database; None: asking raised an exception.

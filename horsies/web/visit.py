@@ -23,7 +23,7 @@ class Visit:
     """One request for a page.
 
     Attributes:
-        user: Who makes it.
+        user: The user who makes it.
         broker: Answers questions, in the name of the user.
         snapshots: The answers that all visits share.
         trends: The numbers of waiting tasks that earlier visits saw.

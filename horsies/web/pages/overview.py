@@ -63,7 +63,7 @@ class Overview:
     """The data of the overview.
 
     Attributes:
-        problems: What is not well, the worst first; empty: all is well.
+        problems: The problems, the worst first; empty: there are none.
         waiting: How many tasks are due and not claimed.
         scheduled: How many are not due yet.
         running: How many run.

@@ -22,7 +22,7 @@ class Page:
         regions: The parts that are replaced separately when their data have changed; each has a template.
         parameters: The parameters of its URL.
         in_navigation: Whether the navigation of each page has a link to it.
-        right: What a user must be allowed to do to see it.
+        right: The right that a user needs to see it.
     """
 
     name: str

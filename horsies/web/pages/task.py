@@ -32,7 +32,7 @@ class Span:
     """A part of the life of a task.
 
     Attributes:
-        kind: What it is; templates use it as a class.
+        kind: The kind of the part; templates use it as a class.
         title: What happened, in words.
         started_at: Its begin.
         ended_at: Its end; None: it lasts.

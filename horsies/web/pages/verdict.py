@@ -1,4 +1,4 @@
-"""The verdict about the whole queue: what is not well, and where the remedy is."""
+"""The verdict about the whole system: its problems, each with a remedy."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class Problem:
 
     Attributes:
         severity: How bad it is.
-        sentence: What it is.
+        sentence: A description of it.
         remedy: What to do.
         page: The path of the page that shows more, below the overview; None: there is no such page.
         parameters: The parameters of that page.
