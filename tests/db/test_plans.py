@@ -251,7 +251,8 @@ def test_what_is_done_to_claims_reads_them_by_key_and_no_history(full: Session, 
     assert reads.whole_tables == set()
     assert reads.indexes.keys() <= IN_FLIGHT
     assert reads.rows < 10 + 10 * count
-    assert reads.blocks < 100 + 30 * count
+    # The first call of a function plans its statements, which reads the root of each index. A scan reads thousands.
+    assert reads.blocks < 300 + 30 * count
 
 
 def test_an_outcome_that_is_not_accepted_is_looked_for_by_key(full: Session) -> None:
@@ -282,7 +283,8 @@ def test_a_first_send_of_many_tasks_looks_nowhere_else(full: Session, count: int
         send_many(full, count)
     assert reads.whole_tables <= {"queues"}
     assert reads.indexes.keys() <= {"queues_pkey"}
-    assert reads.blocks < 100 + 30 * count
+    # The first call of a function plans its statements, which reads the root of each index. A scan reads thousands.
+    assert reads.blocks < 300 + 30 * count
 
 
 @pytest.mark.parametrize("count", [10, 1000])

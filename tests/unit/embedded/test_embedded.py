@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 import psycopg
@@ -27,11 +28,26 @@ sys.stdin.read()
 """
 
 
+_FORKED_HOLDER = """
+import os
+import sys
+from pathlib import Path
+from horsies.embedded import server as embedded
+url = embedded.acquire(Path(sys.argv[1]))
+if os.fork() == 0:
+    sys.stdin.read()
+    os._exit(0)
+embedded.release(Path(sys.argv[1]))
+print(url, flush=True)
+"""
+"""The process forks and ends; its copy uses the server. It is a process without the threads and hooks of other tests."""
+
+
 class Holder:
     """Another process that uses the server of a folder until its standard input ends."""
 
-    def __init__(self, home: Path) -> None:
-        command = [sys.executable, "-c", _HOLDER, str(home)]
+    def __init__(self, home: Path, program: str = _HOLDER) -> None:
+        command = [sys.executable, "-c", program, str(home)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def url(self) -> str:
@@ -44,7 +60,10 @@ class Holder:
         self.process.communicate()
 
 
-type StartHolder = Callable[[Path], Holder]
+class StartHolder(Protocol):
+    """Starts a holder of the server of a folder, which is killed at the end of the test."""
+
+    def __call__(self, home: Path, program: str = ...) -> Holder: ...
 
 
 @pytest.fixture
@@ -63,8 +82,8 @@ def folder() -> Iterator[Path]:
 def start_holder() -> Iterator[StartHolder]:
     holders: list[Holder] = []
 
-    def start(home: Path) -> Holder:
-        holders.append(Holder(home))
+    def start(home: Path, program: str = _HOLDER) -> Holder:
+        holders.append(Holder(home, program))
         return holders[-1]
 
     yield start
@@ -147,20 +166,14 @@ def test_it_stops_when_its_only_user_is_killed(folder: Path, start_holder: Start
     assert "database system is shut down" in (folder / "pg" / "log").read_text()
 
 
-def test_a_fork_keeps_it_alive(folder: Path) -> None:
-    url = embedded.acquire(folder / "pg")
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(writer)
-        os.read(reader, 1)
-        os._exit(0)
-    embedded.release(folder / "pg")
+def test_a_fork_keeps_it_alive(folder: Path, start_holder: StartHolder) -> None:
+    home = folder / "pg"
+    holder = start_holder(home, _FORKED_HOLDER)
+    url = holder.url()
+    holder.process.wait()
     assert ask(url, b"select 1") == 1
-    os.close(writer)
-    os.close(reader)
-    os.waitpid(child, 0)
-    wait_until_stopped(folder / "pg")
+    holder.kill()  # the forked copy reads the same standard input, which ends here
+    wait_until_stopped(home)
 
 
 def test_data_outlive_the_server(folder: Path) -> None:
