@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/growth.py [--quick] [NAME …]
 
-Each value is printed with its ratio to that of the empty case, from the same session. The whole run writes its table
-into docs/performance.md. `--quick` uses small numbers, which are meaningless, and changes no docs. The tables of the
-whole run need about 10 GB of disk in the folder for temporary files.
+Each value is printed with its ratio to that of the first case of its group, from the same session. The whole run
+records its values, and writes tables into docs/performance.md. `--quick` uses small numbers, which are meaningless, and
+changes no docs. The tables of the whole run need about 10 GB of disk in the folder for temporary files.
 """
 
 import argparse
@@ -16,8 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import crowd
@@ -25,7 +24,7 @@ import floor
 import peers
 import pinned
 import psycopg
-from generated import replace_section
+from growth_report import Found, write
 from peer_list import PEERS, Counts
 from psycopg.conninfo import conninfo_to_dict
 from setting import HERE, database, facts
@@ -34,7 +33,6 @@ from horsies.db.queries import tasks as task_queries
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import Fence
 
-PAGE = HERE.parent / "docs" / "performance.md"
 CLAIMED = 20
 HORSIES = PEERS[0]
 _COMMITS = b"select xact_commit::float8 from pg_stat_database where datname = current_database()"
@@ -86,25 +84,6 @@ QUICK = Size(
 )
 
 
-@dataclass
-class Found:
-    """The rows of the table: the case, what was measured, the unit, the value, and its ratio to the empty case."""
-
-    rows: list[tuple[str, str, str, float, float]] = field(default_factory=list[tuple[str, str, str, float, float]])
-
-    def add(self, case: str, what: str, unit: str, value: float, empty: float) -> None:
-        """Add and print a row."""
-        self.rows.append((case, what, unit, value, value / empty))
-        print(f"{case:<40} {what:<24} {value:>12,.2f} {unit:<8} {value / empty:>7.2f} of empty", flush=True)
-
-    def table(self) -> str:
-        """Return the rows as a table of Markdown."""
-        lines = [
-            f"| {case} | {what} | {value:,.2f} {unit} | {ratio:.2f} |" for case, what, unit, value, ratio in self.rows
-        ]
-        return "\n".join(["| case | measure | value | ratio to the empty case |", "|---|---|---|---|", *lines])
-
-
 @dataclass(frozen=True)
 class Shape:
     """The tasks that a probe sends, and the queues that it claims from."""
@@ -152,7 +131,7 @@ def wal(connection: psycopg.Connection[tuple[object, ...]]) -> float:
 
 
 def compare(found: Found, size: Size, places: Mapping[str, tuple[str, Shape]]) -> None:
-    """Probe each place in turns; the first one is the empty case."""
+    """Probe each place in turns; the first one is the base."""
     rounds = [
         {name: probe(url, size.batches, shape) for name, (url, shape) in places.items()} for _ in range(size.runs)
     ]
@@ -180,7 +159,8 @@ def rows(found: Found, url: str, size: Size) -> None:
 def payloads(found: Found, url: str, size: Size) -> None:
     """Measure with arguments of several sizes."""
     with crowd.place(url, None) as place:
-        shapes = {"empty": Shape()} | {f"arguments of {each >> 10:,} KB": Shape(payload=each) for each in size.payloads}
+        shapes = {"smallest arguments": Shape()}
+        shapes |= {f"arguments of {each >> 10:,} KB": Shape(payload=each) for each in size.payloads}
         compare(found, size, {name: (place, shape) for name, shape in shapes.items()})
 
 
@@ -207,7 +187,7 @@ def senders(found: Found, url: str, size: Size) -> None:
         for count in size.senders:
             value = statistics.median(peers.send(running, count) for _ in range(size.runs))
             base = base or value
-            found.add(f"{count} concurrent senders", "send", "/s", value, base)
+            found.add("1 coroutine" if count == 1 else f"{count} coroutines", "sends", "/s", value, base)
 
 
 def writes(found: Found, url: str, size: Size) -> None:
@@ -267,11 +247,6 @@ CASES: dict[str, Callable[[Found, str, Size], None]] = {
 }
 
 
-def write(found: Found, session: str, page: Path) -> None:
-    """Write the table into the page."""
-    page.write_text(replace_section(page.read_text(), "growth", f"Measured: {session}.\n\n{found.table()}"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
@@ -279,12 +254,14 @@ def main() -> None:
     asked = parser.parse_args()
     session = f"{facts()}, a load of {os.getloadavg()[0]:.1f} at the beginning"
     print(session)
-    found = Found()
+    found = Found(session)
     with database() as url:
         for name in asked.names or CASES:
+            found.begin(name)
             CASES[name](found, url, QUICK if asked.quick else FULL)
     if not asked.quick and not asked.names:
-        write(found, session, PAGE)
+        found.record()
+        write(found)
 
 
 if __name__ == "__main__":

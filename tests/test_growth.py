@@ -15,33 +15,45 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def growth() -> ModuleType:
+def report() -> ModuleType:
     """Import the module as a program does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
-        return importlib.import_module("growth")
+        return importlib.import_module("growth_report")
 
 
-def test_each_row_has_its_ratio_to_the_empty_case(growth: ModuleType, tmp_path: Path) -> None:
-    found = growth.Found()
+def test_each_group_is_a_table_with_ratios_to_its_first_row(report: ModuleType, tmp_path: Path) -> None:
+    found = report.Found("commit abc")
+    found.begin("rows")
     found.add("empty", "send", "ms", 0.5, 0.5)
+    found.add("empty", "WAL", "bytes", 1500.4, 1500.4)
     found.add("1,000 ended tasks", "send", "ms", 0.75, 0.5)
-    rows = found.table().splitlines()[2:]
-    assert rows == ["| empty | send | 0.50 ms | 1.00 |", "| 1,000 ended tasks | send | 0.75 ms | 1.50 |"]
+    found.add("1,000 ended tasks", "WAL", "bytes", 3000.8, 1500.4)
+    found.begin("old_snapshot")
+    found.record(tmp_path / "growth.json")
     page = tmp_path / "page.md"
     page.write_text("# Page\n<!-- growth: begin; by a command -->\nold\n<!-- growth: end -->\nEnd.\n")
-    growth.write(found, "commit abc", page)
-    assert page.read_text().splitlines()[1:5] == [
+    report.write(report.recorded(tmp_path / "growth.json"), page)
+    assert page.read_text().splitlines() == [
+        "# Page",
         "<!-- growth: begin; by a command -->",
         "",
-        "Measured: commit abc.",
+        "Measured: commit abc. The ratio to the first row of each table is in brackets.",
         "",
+        "### Beside many rows",
+        "",
+        "| | send (ms) | WAL (bytes) |",
+        "|---|---:|---:|",
+        "| empty | 0.50 | 1,500 |",
+        "| 1,000 ended tasks | 0.75 (1.50) | 3,001 (2.00) |",
+        "",
+        "<!-- growth: end -->",
+        "End.",
     ]
-    assert page.read_text().endswith("| 1.50 |\n\n<!-- growth: end -->\nEnd.\n")
 
 
-def test_the_page_about_performance_has_the_section(growth: ModuleType) -> None:
-    assert "\n\nnew\n\n" in growth.replace_section(growth.PAGE.read_text(), "growth", "new")
+def test_the_page_about_performance_has_the_recorded_session(report: ModuleType) -> None:
+    assert report.section(report.recorded()) in report.PAGE.read_text()
 
 
 def test_the_proxy_delays_and_keeps_the_bytes_in_order() -> None:
@@ -79,6 +91,6 @@ def test_the_cheapest_case_runs() -> None:
     command = [sys.executable, str(BENCHMARKS / "growth.py"), "--quick", "payloads"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if line.endswith("of empty")]
+    rows = [line for line in done.stdout.splitlines() if line.endswith("of the first")]
     assert len(rows) == 12
-    assert sum(line.startswith("empty ") and line.endswith("1.00 of empty") for line in rows) == 4
+    assert sum(line.startswith("smallest arguments ") and line.endswith("1.00 of the first") for line in rows) == 4
