@@ -17,13 +17,15 @@ _CALM_AFTER_S = 2.0
 
 _DISTURBED = re.compile(r"\b(?:child\.\w+|connection\.\w+|heartbeat\.\w+|tasks\.lost|worker\.\w+) ")
 
-# The rule is written here once more, without the functions that claims use. A bucket with a token will be full again in
-# at most (burst - 1) / rate. A queue or a key that has just got a token does not count, because of rounding.
+# The rule is written here once more, without the functions that claims use. Rates do not change during a run, so the
+# stream of tokens grows from `changed_at` on. A bucket has a token if it has used the stream up to one token before its
+# end. A queue or a key that has just got a token does not count, because of rounding.
 _LOOK = """
     with clock as materialized (select clock_timestamp() as at),
     full_buckets as (
-        select b.queue, b.scope, b.key from horsies.buckets b, clock
-        where b.full_at > clock.at + make_interval(secs => case b.scope when 'queue' then %(queue_s)s else %(key_s)s end)
+        select b.queue, b.scope, b.key from horsies.buckets b join horsies.rates r using (queue, scope), clock
+        where b.used_to / 1e9 + 1 > (r.produced / 1e9)::float8 + extract(epoch from clock.at - r.changed_at)
+              * case b.scope when 'queue' then %(queue_rate)s else %(key_rate)s end
     ),
     held as (select h.queue, h.scope, h.key from horsies.holds h, clock where h.until > clock.at),
     blocked as (select * from full_buckets union all select * from held),
@@ -53,7 +55,7 @@ class IdleWatch:
         """Prepare to watch a cluster. The rates are those of its queues and of their keys."""
         self.samples: list[Sample] = []
         self._cluster = cluster
-        self._limits = {"queue_s": _seconds_short_of_full(rate), "key_s": _seconds_short_of_full(rate_per_key)}
+        self._limits = {"queue_rate": _per_second(rate), "key_rate": _per_second(rate_per_key)}
         self._calm: dict[int, tuple[int, float]] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -95,5 +97,5 @@ class IdleWatch:
         return worker.pid if at - since >= _CALM_AFTER_S else None
 
 
-def _seconds_short_of_full(rate: RateLimit) -> float:
-    return (rate.depth - 1) * rate.per_seconds / rate.limit
+def _per_second(rate: RateLimit) -> float:
+    return rate.limit / rate.per_seconds

@@ -50,7 +50,7 @@ RATES = [None, RateLimit(limit=1, per_seconds=4, burst=1), RateLimit(limit=2, pe
 
 _EMPTY = (
     "delete from horsies.tasks; delete from horsies.history; delete from horsies.attempts; delete from horsies.workers;"
-    " delete from horsies.queues; delete from horsies.buckets; delete from horsies.holds"
+    " delete from horsies.queues; delete from horsies.buckets; delete from horsies.rates; delete from horsies.holds"
 )
 _STATE = "select t.id, t.status, t.attempt, t.run_at, t.started_at from horsies.tasks t"
 _WHY = "select a.id, w.reason, w.sentence from unnest(%s::uuid[]) as a (id) cross join lateral horsies.why(a.id) as w"
@@ -284,10 +284,10 @@ class FlowMachine(RuleBasedStateMachine):
         else:
             self.limit("keyed", rate_per_key=rate)
             new = rate or DECLARED[2]
-            for key, bucket in self.keyed.buckets.items():
-                if key is not None:
-                    bucket.change_rate(self.keyed.rate_per_key, new, self.model.now)
-                    bucket.starts.clear()
+            for key in ("", "a", "b", "c"):
+                bucket = self.keyed.buckets[key]
+                bucket.change_rate(self.keyed.rate_per_key, new, self.model.now)
+                bucket.starts.clear()
             self.keyed.rate_per_key = new
 
     def limit(self, queue: str, **limits: Any) -> None:
@@ -322,7 +322,9 @@ def test_the_model_counts_tokens_as_they_come() -> None:
     bucket.take(rate, Fraction(0))
     bucket.take(rate, Fraction(0))
     assert [bucket.tokens(rate, Fraction(time, 2)) for time in (1, 2, 9)] == [0, 1, 2]
-    assert bucket.next_token(rate) == 1
+    assert bucket.next_token(rate, Fraction(1, 2)) == 1
+    bucket.change_rate(rate, RateLimit(limit=2, per_seconds=1, burst=3), Fraction(1, 2))
+    assert bucket.exact(RateLimit(limit=2, per_seconds=1, burst=3), Fraction(1)) == Fraction(3, 2)
 
 
 def test_the_model_finds_a_window_with_too_many_starts() -> None:

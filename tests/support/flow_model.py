@@ -20,34 +20,39 @@ NO_KEY = ""
 
 @dataclass(slots=True)
 class Bucket:
-    """The tokens of a queue or of a key, as the time when the bucket will be full again, and its starts."""
+    """The tokens of a queue or of a key at a time, with parts of tokens (None: the bucket is full), and its starts."""
 
-    full_at: Fraction = Fraction(0)
+    level: Fraction | None = None
+    seen_at: Fraction = Fraction(0)
     starts: list[Fraction] = field(default_factory=list[Fraction])
+
+    def exact(self, rate: RateLimit, now: Fraction) -> Fraction:
+        """Return the tokens, with the part of the next one."""
+        if self.level is None:
+            return Fraction(rate.depth)
+        return min(Fraction(rate.depth), self.level + (now - self.seen_at) / token_s(rate))
 
     def tokens(self, rate: RateLimit, now: Fraction) -> int:
         """Return how many tasks may start now."""
-        missing = max(Fraction(0), self.full_at - now) / token_s(rate)
-        return max(0, math.floor(rate.depth - missing))
+        return math.floor(self.exact(rate, now))
 
-    def next_token(self, rate: RateLimit) -> Fraction:
+    def next_token(self, rate: RateLimit, now: Fraction) -> Fraction:
         """Return when an empty bucket has a token again."""
-        return self.full_at - (rate.depth - 1) * token_s(rate)
+        return now + (1 - self.exact(rate, now)) * token_s(rate)
 
     def change_rate(self, old: RateLimit | None, new: RateLimit | None, now: Fraction) -> None:
-        """Keep the whole tokens when the rate changes. Without a rate, before or now, the bucket is full."""
+        """Keep the tokens when the rate changes. Without a rate, before or now, the bucket is full."""
         if old == new:
             return
-        if old is None or new is None or self.full_at <= now:
-            self.full_at = now
-        else:
-            self.full_at = now + max(0, new.depth - self.tokens(old, now)) * token_s(new)
+        self.level = None if old is None or new is None else min(Fraction(new.depth), self.exact(old, now))
+        self.seen_at = now
 
     def take(self, rate: RateLimit | None, now: Fraction) -> None:
         """Take a token for a start."""
         if rate is None:
             return
-        self.full_at = max(self.full_at, now) + token_s(rate)
+        self.level = self.exact(rate, now) - 1
+        self.seen_at = now
         self.starts.append(now)
         check_windows(self.starts, rate)
 
@@ -213,7 +218,9 @@ class FlowModel:
                 waits = [self.now, task.due]
                 waits += [hold.until for key in keys if (hold := queue.held(key, self.now))]
                 rates = [(rate, queue.buckets[key]) for key in keys if (rate := queue.rate_of(key))]
-                waits += [bucket.next_token(rate) for rate, bucket in rates if not bucket.tokens(rate, self.now)]
+                waits += [
+                    bucket.next_token(rate, self.now) for rate, bucket in rates if not bucket.tokens(rate, self.now)
+                ]
                 if max(waits) < task.good_until:
                     yield max(waits)
 

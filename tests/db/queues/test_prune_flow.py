@@ -25,7 +25,8 @@ def test_each_claim_looks_at_a_few_buckets_and_holds_of_keys(db: Session) -> Non
     worker.claim_one()
     db.execute(
         "insert into horsies.buckets select 'default', 'key', 'k' || to_char(n, 'FM000'),"
-        " horsies.now() + interval '1 hour' * (case when n > 240 then -1 else 1 end) from generate_series(1, 250) n"
+        " r.full_from + 60000000000 * (case when n > 240 then -1 else 1 end)"
+        " from horsies.rate_at('default', 'key', horsies.now()) as r, generate_series(1, 250) as n"
     )
     hold(db, "horsies.now() + interval '1 minute'", key="z")
     db.execute(

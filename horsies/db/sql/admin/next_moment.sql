@@ -20,14 +20,11 @@ next as (
             where t.status = 'PENDING' and t.queue = h.queue
               and (h.scope = 'queue' or coalesce(t.task_key, '') = h.key))
         union all
-        select horsies.tokens_due(b.full_at, rate.token_us, rate.burst)
-        from horsies.flow_settings(array(select q.name from horsies.queues q)) f
-        join horsies.buckets b on b.queue = f.name and b.full_at > clock.at
-        cross join lateral (
-            select case when b.scope = 'queue' then f.token_us else f.key_token_us end,
-                   case when b.scope = 'queue' then f.burst else f.key_burst end
-        ) as rate (token_us, burst)
-        where horsies.tokens_left(b.full_at, clock.at, rate.token_us, rate.burst) = 0 and exists (
+        select horsies.tokens_due(b.used_to, rate.produced, rate.full_from, rate.token_us, rate.burst, clock.at)
+        from horsies.rates r
+        join horsies.buckets b on b.queue = r.queue and b.scope = r.scope
+        cross join lateral horsies.rate_at(r.queue, r.scope, clock.at) as rate
+        where horsies.tokens_left(b.used_to, rate.produced, rate.full_from) = 0 and exists (
             select from horsies.tasks t
             where t.status = 'PENDING' and t.queue = b.queue
               and (b.scope = 'queue' or coalesce(t.task_key, '') = b.key))

@@ -2,7 +2,7 @@
 -- last applies. The arrays have one element for each queue; rates are JSON texts like those in `queues`. A queue for
 -- which nothing is declared gets no row. Workers are woken if a declaration has changed.
 -- Locks: the locks of the queues that have a row or get one; then their rows. Both in the order of their names. Then
--- rows of buckets.
+-- rows of `rates`.
 -- Called by: queries/flow.py.
 -- Granted to: worker.
 create function horsies.declare_queues(
@@ -13,7 +13,6 @@ language plpgsql as $function$
 declare
     given record;
     before text;
-    old record;
 begin
     perform horsies.lock_limits(array_agg('queue ' || d.name), true)
     from unnest(names, takes_turns, rates) as d (name, takes_turns, rate)
@@ -29,13 +28,12 @@ begin
         if given.takes_turns or given.rate is not null then
             insert into horsies.queues (name) values (given.name) on conflict do nothing;
         end if;
-        select f.* into old from horsies.flow_settings(array[given.name]) f;
         update horsies.queues q
         set turns = case when given.takes_turns then 'on' when q.turns = 'on' then 'ending' else q.turns end,
             declared_per_key = given.per_key, declared_rate = given.rate::json,
             declared_rate_per_key = given.rate_per_key::json
         where q.name = given.name;
-        perform horsies.keep_tokens(given.name, old.token_us, old.burst, old.key_token_us, old.key_burst);
+        perform horsies.update_rates(given.name);
         perform horsies.forget_queue(given.name);
         perform horsies.announce_wake() where before is distinct from (
             select (q.turns, q.declared_per_key, q.declared_rate::text, q.declared_rate_per_key::text)::text

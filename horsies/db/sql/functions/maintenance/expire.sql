@@ -1,7 +1,9 @@
 -- Purpose: End tasks that were not started by their `good_until`, at most `most` per call. Returns how many ended.
--- Prefetched tasks that expire make room below limits, so workers are woken.
+-- Prefetched tasks that expire make room below limits, so workers are woken. Then the buckets of ended rates are
+-- deleted (`end_rates`).
 -- Planner settings: see docs/architecture.md.
--- Locks: root runs, then task rows, both in the order of their ids, SKIP LOCKED.
+-- Locks: root runs, then task rows, both in the order of their ids, SKIP LOCKED; then the locks of queues, SKIP
+-- LOCKED, and their rows of buckets and `rates`.
 -- Called by: queries/worker.py.
 -- Granted to: worker.
 create function horsies.expire(most int) returns int
@@ -21,6 +23,7 @@ begin
         where t.good_until <= clock and t.status in ('PENDING', 'CLAIMED')
         order by t.id limit most);
     if cardinality(overdue) = 0 then
+        perform horsies.end_rates(most);
         return 0;
     end if;
     overdue := horsies.lock_free_roots(overdue);
@@ -33,6 +36,7 @@ begin
     where exists (select from horsies.tasks t where t.id = any (overdue) and t.status = 'CLAIMED');
     overdue := horsies.end_tasks(overdue, 'EXPIRED', expiry, 'TASK_EXPIRED', clock);
     perform horsies.announce_ids('done', overdue);
+    perform horsies.end_rates(most);
     return coalesce(cardinality(overdue), 0);
 end
 $function$;

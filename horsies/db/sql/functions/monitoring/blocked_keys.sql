@@ -7,7 +7,10 @@ create function horsies.blocked_keys(queues text[], clock timestamptz, most int)
 returns table (queue text, key text, reason text)
 language sql volatile as $function$
     with turning as materialized (
-        select s.* from horsies.flow_settings(queues) as s where s.turns = 'on'
+        select s.name, s.per_key, rate.produced, rate.full_from
+        from horsies.flow_settings(queues) as s
+        left join lateral horsies.rate_at(s.name, 'key', clock) as rate on true
+        where s.turns = 'on'
     )
     select b.queue, b.key, case min(b.place) when 1 then 'held_back' when 2 then 'key_full' else 'rate_limit' end
     from (
@@ -23,7 +26,7 @@ language sql volatile as $function$
          ) as c join turning r on r.name = c.queue and c.claimed >= r.per_key limit most)
         union all
         (select k.queue, k.key, 4 from horsies.buckets k join turning r on r.name = k.queue
-         where k.scope = 'key' and horsies.tokens_left(k.full_at, clock, r.key_token_us, r.key_burst) = 0
+         where k.scope = 'key' and horsies.tokens_left(k.used_to, r.produced, r.full_from) = 0
          limit most)
     ) as b
     group by b.queue, b.key limit most

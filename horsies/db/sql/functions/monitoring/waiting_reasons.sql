@@ -44,12 +44,13 @@ begin
     ),
     regulated as materialized (
         select s.*, h.until is not null as is_held,
-               coalesce(horsies.tokens_left(b.full_at, this_moment, s.token_us, s.burst) = 0, false) as is_out
+               coalesce(horsies.tokens_left(b.used_to, rate.produced, rate.full_from) = 0, false) as is_out
         from horsies.flow_settings(array(select distinct f.queue from figures f)) as s
         left join lateral (
             select max(k.until) as until from horsies.holds k
             where k.queue = s.name and k.scope = 'queue' and k.key = '' and k.until > this_moment
         ) as h on true
+        left join lateral horsies.rate_at(s.name, 'queue', this_moment) as rate on true
         left join horsies.buckets b on b.queue = s.name and b.scope = 'queue' and b.key = ''
     ),
     settled as materialized (           -- the reason of the due tasks of a queue and a name, unless a key decides

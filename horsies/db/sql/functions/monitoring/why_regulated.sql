@@ -12,8 +12,10 @@ declare
     named constant text := coalesce('the key ' || to_json(task_key), 'the tasks without a key');
     setting record;
     held record;
-    queue_full_at timestamptz;
-    key_full_at timestamptz;
+    rate record;
+    key_rate record;
+    used_to numeric;
+    key_used_to numeric;
     claimed int := 0;
     fillers text;
 begin
@@ -25,9 +27,11 @@ begin
     where h.queue = queue_name and h.until > clock
       and (h.scope = 'queue' and h.key = '' or setting.turns = 'on' and h.scope = 'key' and h.key = turn)
     order by h.until desc limit 1;
-    select b.full_at into queue_full_at from horsies.buckets b
+    select r.* into rate from horsies.rate_at(queue_name, 'queue', clock) r;
+    select r.* into key_rate from horsies.rate_at(queue_name, 'key', clock) r;
+    select b.used_to into used_to from horsies.buckets b
     where b.queue = queue_name and b.scope = 'queue' and b.key = '';
-    select b.full_at into key_full_at from horsies.buckets b
+    select b.used_to into key_used_to from horsies.buckets b
     where b.queue = queue_name and b.scope = 'key' and b.key = turn;
     if setting.per_key is not null then
         select count(*), string_agg(c.task_name || ' on ' || c.worker, ', ' order by c.nth) filter (where c.nth <= 3)
@@ -49,14 +53,14 @@ begin
             case when held.reason is not null and horsies.sees_arguments() then ': ' || held.reason else '' end)),
         (2, claimed >= setting.per_key, 'key_full', concat_ws(': ', format(
             '%s is full, %s are claimed and the limit is %s', named, claimed, setting.per_key), fillers)),
-        (3, horsies.tokens_left(queue_full_at, clock, setting.token_us, setting.burst) = 0, 'rate_limit',
+        (3, horsies.tokens_left(used_to, rate.produced, rate.full_from) = 0, 'rate_limit',
             format('the rate of its queue %s is used up, and the next start is possible at %s', queue_name,
-                   to_char(horsies.tokens_due(queue_full_at, setting.token_us, setting.burst) at time zone 'UTC',
-                           style))),
-        (4, horsies.tokens_left(key_full_at, clock, setting.key_token_us, setting.key_burst) = 0, 'rate_limit',
+                   to_char(horsies.tokens_due(used_to, rate.produced, rate.full_from, rate.token_us, rate.burst, clock)
+                           at time zone 'UTC', style))),
+        (4, horsies.tokens_left(key_used_to, key_rate.produced, key_rate.full_from) = 0, 'rate_limit',
             format('the rate of %s is used up, and the next start is possible at %s', named,
-                   to_char(horsies.tokens_due(key_full_at, setting.key_token_us, setting.key_burst) at time zone 'UTC',
-                           style)))
+                   to_char(horsies.tokens_due(key_used_to, key_rate.produced, key_rate.full_from, key_rate.token_us,
+                                              key_rate.burst, clock) at time zone 'UTC', style)))
     ) as found (place, holds, reason, sentence)
     where found.holds order by found.place limit 1;
 end

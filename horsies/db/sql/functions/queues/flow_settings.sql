@@ -4,8 +4,8 @@
 -- A limit that an operator has lifted is null.
 -- Settings per key are null while the keys of the queue do not take turns.
 -- Locks: none.
--- Called by: backfill_turns, blocked_keys, claim, claim_from_queue, claim_regulated, declare_queues, keep_tokens,
--- limit_queue, start, waiting_reasons, why_regulated.
+-- Called by: backfill_turns, blocked_keys, claim, claim_from_queue, claim_regulated, start, update_rates,
+-- waiting_reasons, why_regulated.
 -- Granted to: nobody.
 create function horsies.flow_settings(names text[])
 returns table (

@@ -4,8 +4,8 @@
 -- `lifted` become unlimited, whatever the apps declare. Records who has done it, and when. Returns 'changed',
 -- 'unchanged', or 'not keyed': limits of keys need a queue whose app declares keys.
 -- Raises 22023 for a rate that is not an object as `RateLimit` writes it: claims divide by its numbers.
--- Locks: the lock of the queue, so that a claim applies the old limits or the new ones; then the queue's row, and
--- rows of its buckets.
+-- Locks: the lock of the queue, so that a claim applies the old limits or the new ones; then the queue's row, and its
+-- rows of `rates`.
 -- Called by: queries/limits.py.
 -- Granted to: operator.
 create function horsies.limit_queue(
@@ -16,7 +16,6 @@ security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
 declare
     before text;
-    old record;
     verdict text;
     given json;
     whole constant text := '^[0-9]{1,7}$';
@@ -56,7 +55,6 @@ begin
     end if;
     select (q.max_concurrency_per_key, q.rate_limit::text, q.rate_limit_per_key::text, q.lifted_limits)::text
     into before from horsies.queues q where q.name = queue_name;
-    select f.* into old from horsies.flow_settings(array[queue_name]) f;
     insert into horsies.queues as q (name, max_concurrency_per_key, rate_limit, rate_limit_per_key, lifted_limits)
     values (queue_name, per_key, rate, rate_per_key, lifted)
     on conflict (name) do update
@@ -75,7 +73,7 @@ begin
       and (q.max_concurrency_per_key, q.rate_limit::text, q.rate_limit_per_key::text, q.lifted_limits)::text
           is distinct from coalesce(before, (null::int, null::text, null::text, '{}'::text[])::text);
     verdict := case when found then 'changed' else 'unchanged' end;
-    perform horsies.keep_tokens(queue_name, old.token_us, old.burst, old.key_token_us, old.key_burst);
+    perform horsies.update_rates(queue_name);
     perform horsies.record_action(set_by, 'queue.limit', array[queue_name], json_object_agg(limits.name,
         case when limits.name = any (lifted) then to_json('none'::text)
              when limits.name = 'per_key' then to_json(per_key) when limits.name = 'rate' then rate

@@ -22,19 +22,18 @@ declare
     clock constant timestamptz := horsies.now();
     has_turns boolean;
     per_key int;
-    bucket_rate json;
+    rate record;
     priorities int[];
 begin
     select q.turns <> 'off',
            case when q.turns = 'on' and 'per_key' <> all (q.lifted_limits)
-                then coalesce(q.max_concurrency_per_key, q.declared_per_key) end,
-           case when q.turns = 'on' and 'rate_per_key' <> all (q.lifted_limits)
-                then coalesce(q.rate_limit_per_key, q.declared_rate_per_key) end
-    into has_turns, per_key, bucket_rate
+                then coalesce(q.max_concurrency_per_key, q.declared_per_key) end
+    into has_turns, per_key
     from horsies.queues q where q.name = queue_name;
     if not found then
         return;
     end if;
+    select r.* into rate from horsies.rate_at(queue_name, 'key', clock) r;
     priorities := array(
         with recursive p as (
             (select t.priority from horsies.tasks t
@@ -86,7 +85,7 @@ begin
          order by h.key limit 2 * most)
         union
         (select b.key from horsies.buckets b
-         where b.queue = queue_name and b.scope = 'key' and b.full_at > clock and bucket_rate is not null
+         where b.queue = queue_name and b.scope = 'key' and b.used_to > rate.full_from
            and (b.key > after_key or after_key is null)
          order by b.key limit most)
     )
@@ -101,12 +100,9 @@ begin
             where t.queue = queue_name and coalesce(t.task_key, '') = f.key and t.status <> 'PENDING'
               and (t.task_key is not null or t.turn_key is not null)),
            per_key,
-           case when bucket_rate is not null then
-               greatest(0, least((bucket_rate ->> 'burst')::int, floor(
-                   (bucket_rate ->> 'burst')::int
-                   - coalesce((select extract(epoch from b.full_at - clock) from horsies.buckets b
-                               where b.queue = queue_name and b.scope = 'key' and b.key = f.key), 0)
-                     * (bucket_rate ->> 'limit')::int / (bucket_rate ->> 'per_seconds')::double precision)::int)) end,
+           horsies.tokens_left(
+               (select b.used_to from horsies.buckets b
+                where b.queue = queue_name and b.scope = 'key' and b.key = f.key), rate.produced, rate.full_from),
            held.kind, nullif(held.until, 'infinity'), held.who,
            case when horsies.sees_arguments() then held.reason end, held.set_at
     from found_keys f

@@ -15,6 +15,7 @@ declare
     first_key constant text := coalesce(after_key, '');
     next_key text;
     next_held_key text;
+    full_from numeric;                              -- null: the rate is not in effect, and all buckets are full
 begin
     if has_holds then
         delete from horsies.holds h
@@ -34,16 +35,18 @@ begin
             perform horsies.forget_queue(queue_name);
         end if;
     end if;
+    select r.full_from into full_from from horsies.rate_at(queue_name, 'queue', clock) r;
     delete from horsies.buckets b
-    where b.queue = queue_name and b.scope = 'queue' and b.key = '' and b.full_at <= clock;
+    where b.queue = queue_name and b.scope = 'queue' and b.key = '' and (b.used_to > full_from) is not true;
+    select r.full_from into full_from from horsies.rate_at(queue_name, 'key', clock) r;
     with seen as materialized (
-        select b.key, b.full_at from horsies.buckets b
+        select b.key, b.used_to from horsies.buckets b
         where b.queue = queue_name and b.scope = 'key' and b.key >= first_key order by b.key limit most
     ),
     deleted as (
         delete from horsies.buckets b using seen s
         where b.queue = queue_name and b.scope = 'key' and b.key = s.key
-          and s.full_at <= clock and b.full_at <= clock
+          and (s.used_to > full_from) is not true and (b.used_to > full_from) is not true
     )
     select case when count(*) = most then max(s.key) end into next_key from seen s;
     return least(next_key, next_held_key);

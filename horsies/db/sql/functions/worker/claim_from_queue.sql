@@ -22,7 +22,8 @@ declare
     most_probes constant int := 500;
     setting record;
     usable record;
-    bucket_full_at timestamptz;
+    rate record;
+    bucket_used_to numeric;
     tokens int;
     held_until timestamptz;
     is_limited boolean;
@@ -42,20 +43,24 @@ begin
     select max(h.until) into held_until from horsies.holds h
     where setting.has_holds and h.queue = queue_name and h.scope = 'queue' and h.key = '' and h.until > clock;
     if setting.token_us is not null then
-        select b.full_at into bucket_full_at from horsies.buckets b
+        select b.used_to into bucket_used_to from horsies.buckets b
         where b.queue = queue_name and b.scope = 'queue' and b.key = '';
-        tokens := horsies.tokens_left(bucket_full_at, clock, setting.token_us, setting.burst);
+        select r.* into rate from horsies.rate_at(queue_name, 'queue', clock) as r;
+        tokens := horsies.tokens_left(bucket_used_to, rate.produced, rate.full_from);
     end if;
     is_limited := usable.room is not null or setting.has_holds
                   or num_nonnulls(setting.token_us, setting.per_key, setting.key_token_us) > 0;
     most_here := case when held_until is not null then 0
                       else least(most, usable.room, tokens, case when is_limited then free end) end;
-    next_due := coalesce(held_until, case when tokens = 0 then
-        horsies.tokens_due(bucket_full_at, setting.token_us, setting.burst) end);
+    next_due := held_until;
+    if next_due is null and tokens = 0 then
+        next_due := horsies.tokens_due(
+            bucket_used_to, rate.produced, rate.full_from, rate.token_us, rate.burst, clock);
+    end if;
     if most_here > 0 and setting.turns = 'on' then
         return query select * from horsies.claim_in_turns(
             claiming_worker, exchange, most_here, queue_name, at_priority, known_names, singly, clock, setting.per_key,
-            setting.key_token_us, setting.key_burst, setting.has_holds, is_limited, "position", most_probes);
+            setting.has_holds, is_limited, "position", most_probes);
         get diagnostics taken = row_count;
         taken := taken - 1;                         -- the last row is no task
     elsif most_here > 0 then
@@ -91,9 +96,12 @@ begin
         end loop;
     end if;
     if setting.token_us is not null and taken > 0 then
-        perform horsies.use_tokens(queue_name, 'queue', array[''], array[taken], setting.token_us, horsies.now());
+        clock := horsies.now();
+        select r.* into rate from horsies.rate_at(queue_name, 'queue', clock) as r;
+        perform horsies.use_tokens(queue_name, 'queue', array[''], array[taken], rate.full_from);
         if taken = tokens then
-            select horsies.tokens_due(b.full_at, setting.token_us, setting.burst) into next_due
+            select horsies.tokens_due(b.used_to, rate.produced, rate.full_from, rate.token_us, rate.burst, clock)
+            into next_due
             from horsies.buckets b where b.queue = queue_name and b.scope = 'queue' and b.key = '';
         end if;
     end if;

@@ -17,8 +17,8 @@
 -- Granted to: nobody.
 create function horsies.claim_in_turns(
     claiming_worker uuid, exchange bigint, most int, queue_name text, at_priority int, known_names text[],
-    singly boolean, clock timestamptz, per_key int, token_us bigint, burst int, has_holds boolean,
-    is_limited boolean, "position" json, most_probes int
+    singly boolean, clock timestamptz, per_key int, has_holds boolean, is_limited boolean, "position" json,
+    most_probes int
 ) returns table (
     id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
     inputs json, trace_context json, due_in double precision, cursors json
@@ -34,6 +34,7 @@ declare
     origin constant text := coalesce("position" ->> 'origin', "position" ->> 'after');    -- null: the first key
     wrapped boolean := coalesce(("position" ->> 'wrapped')::boolean, "position" ->> 'after' is null);
     next_due timestamptz := ("position" ->> 'due')::timestamptz;
+    rate record;                                    -- that of each key
     probes int := 0;
     is_complete boolean := false;                   -- all keys were visited
     step int;
@@ -51,6 +52,7 @@ declare
     taken_keys text[] := '{}';
     still_wanted int := most;
 begin
+    select r.* into rate from horsies.rate_at(queue_name, 'key', clock) as r;
     while cardinality(keys) < most and probes < most_probes and not is_complete loop
         step := least(greatest(most - cardinality(keys), 20), most_probes - probes);
         select array_agg(k.key), array_agg(k.key) filter (where k.room > 0),
@@ -58,8 +60,8 @@ begin
                least(next_due, min(k.free_at))
         into seen, found_keys, found_rooms, found_times, next_due
         from horsies.keys_with_room(
-            queue_name, at_priority, after_key, after_time, step, most, clock, per_key, token_us, burst,
-            has_holds) as k
+            queue_name, at_priority, after_key, after_time, step, most, clock, per_key, rate.token_us, rate.burst,
+            rate.produced, rate.full_from, has_holds) as k
         where not wrapped or origin is null or k.key <= origin;
         probes := probes + coalesce(cardinality(seen), 0);
         if found_keys is not null then
@@ -125,12 +127,14 @@ begin
         exit when depth >= most;
         depth := least(most, greatest(2 * depth, 2 * (most / cardinality(keys))));
     end loop;
-    if token_us is not null and cardinality(taken_keys) > 0 then
-        perform horsies.use_tokens(queue_name, 'key', array_agg(u.key), array_agg(u.number), token_us, clock)
+    if rate.token_us is not null and cardinality(taken_keys) > 0 then
+        select r.* into rate from horsies.rate_at(queue_name, 'key', clock) as r;
+        perform horsies.use_tokens(queue_name, 'key', array_agg(u.key), array_agg(u.number), rate.full_from)
         from (select t.key, count(*)::int as number from unnest(taken_keys) as t (key) group by t.key) as u;
-        select least(next_due, min(horsies.tokens_due(b.full_at, token_us, burst))) into next_due
+        select least(next_due, min(horsies.tokens_due(
+            b.used_to, rate.produced, rate.full_from, rate.token_us, rate.burst, clock))) into next_due
         from horsies.buckets b where b.queue = queue_name and b.scope = 'key' and b.key = any (taken_keys)
-          and horsies.tokens_left(b.full_at, clock, token_us, burst) = 0;
+          and horsies.tokens_left(b.used_to, rate.produced, rate.full_from) = 0;
     end if;
 
     id := null; task_name := null; args := null; attempt := null; timeout_ms := null; queue := null; capped := null;

@@ -2,13 +2,14 @@
 -- the index for each. Returns them in their order with their room: how many tasks of the key may start, at most
 -- `most_room`. `free_at` is when a key that waits for tokens or for the end of a hold may start one; null: a finish
 -- frees it. `first_due` is the due time of the first task of the key. (`after_key`, `after_time`) is a position in the
--- index; ('', '-infinity') is its beginning.
+-- index; ('', '-infinity') is its beginning. The rate of each key is given as `rate_at` returns it.
 -- Locks: none. The caller holds the lock of the queue.
 -- Called by: claim_in_turns.
 -- Granted to: nobody.
 create function horsies.keys_with_room(
     queue_name text, at_priority int, after_key text, after_time timestamptz, most int, most_room int,
-    clock timestamptz, per_key int, token_us bigint, burst int, has_holds boolean
+    clock timestamptz, per_key int, token_us bigint, burst int, produced numeric, full_from numeric,
+    has_holds boolean
 ) returns table (key text, room int, free_at timestamptz, first_due timestamptz)
 language plpgsql as $function$
 begin
@@ -31,9 +32,10 @@ begin
     select w.turn_key,
            case when held.until is not null then 0
                 else least(most_room, per_key - claimed.number,
-                           horsies.tokens_left(bucket.full_at, clock, token_us, burst)) end,
-           coalesce(held.until, case when horsies.tokens_left(bucket.full_at, clock, token_us, burst) = 0
-                                     then horsies.tokens_due(bucket.full_at, token_us, burst) end),
+                           horsies.tokens_left(bucket.used_to, produced, full_from)) end,
+           coalesce(held.until, case when horsies.tokens_left(bucket.used_to, produced, full_from) = 0
+                                     then horsies.tokens_due(
+                                         bucket.used_to, produced, full_from, token_us, burst, clock) end),
            w.run_at
     from walked w
     left join lateral (
@@ -46,7 +48,7 @@ begin
           and t.status <> 'PENDING' and (t.task_key is not null or t.turn_key is not null)
     ) as claimed on true
     left join lateral (
-        select b.full_at from horsies.buckets b
+        select b.used_to from horsies.buckets b
         where token_us is not null and b.queue = queue_name and b.scope = 'key' and b.key = w.turn_key
     ) as bucket on true
     order by w.place;

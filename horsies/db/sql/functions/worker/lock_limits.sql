@@ -3,7 +3,7 @@
 -- locks that others hold are left out. Rows are created by `worker_start` and `queue_control`; this function creates
 -- them only if they are missing, because an insert may wait, too.
 -- Locks: rows of `locks` in the order of their names.
--- Called by: backfill_turns, claim_in_order, claim_regulated, declare_queues, hold, limit_queue.
+-- Called by: backfill_turns, claim_in_order, claim_regulated, declare_queues, end_rates, hold, limit_queue.
 -- Granted to: nobody.
 create function horsies.lock_limits(names text[], may_wait boolean) returns text[]
 language plpgsql as $function$

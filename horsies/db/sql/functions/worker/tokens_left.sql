@@ -1,14 +1,12 @@
--- Purpose: Return how many tokens a bucket holds at a time. `full_at` is when it will be full again (null: it is
--- full), `token_us` the microseconds per token, and `burst` the tokens of a full bucket. The result is null without a
--- rate.
--- Locks: none. The caller holds the lock of the queue.
--- Called by: blocked_keys, claim_from_queue, claim_in_turns, keep_tokens, keys_with_room, waiting_reasons,
+-- Purpose: Return how many tokens a bucket holds: those of the stream that are `produced` and that it has not used. It
+-- has used those up to `used_to` (null: it is full); a full one holds those from `full_from` on. The result is null
+-- without a rate.
+-- Locks: none. The caller holds the lock of the queue, unless it only shows the tokens.
+-- Called by: blocked_keys, claim_from_queue, claim_in_turns, keys_with_room, list_keys, waiting_reasons,
 -- why_regulated.
 -- Granted to: nobody.
-create function horsies.tokens_left(full_at timestamptz, clock timestamptz, token_us bigint, burst int) returns int
+create function horsies.tokens_left(used_to numeric, produced numeric, full_from numeric) returns int
 language sql stable as $function$
-    select case when token_us is null then null
-                when full_at is null or full_at <= clock then burst
-                else greatest(0, (burst * token_us - round(extract(epoch from full_at - clock) * 1000000)::bigint)
-                                 / token_us)::int end
+    select case when produced is not null
+                then greatest(0, div(produced - greatest(used_to, full_from), 1000000000))::int end
 $function$;

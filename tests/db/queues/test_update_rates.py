@@ -1,5 +1,6 @@
-"""`keep_tokens`: a bucket keeps its tokens when the rate changes, whoever changes it."""
+"""`update_rates`: a bucket keeps its tokens when the rate changes, whoever changes it and however many there are."""
 
+import statistics
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -8,12 +9,30 @@ import pytest
 from horsies.config.rates import NO_LIMIT, NoLimit, RateLimit
 from horsies.db.operations import UNSET
 from horsies.db.queries import limits as limit_queries
+from tests.db.test_flow_plans import blocks_of
 from tests.support.factories import DrivenWorker
 from tests.support.flow import declare_queue, send_keys
-from tests.support.sessions import InBackground, NewSession, Session, call, freeze_clock, move_clock, wait_until_blocked
+from tests.support.sessions import (
+    InBackground,
+    NewSession,
+    Session,
+    call,
+    column,
+    freeze_clock,
+    move_clock,
+    scalar,
+    wait_until_blocked,
+)
 
 FAST, SLOW = RateLimit(limit=10, per_seconds=1, burst=5), RateLimit(limit=1, per_seconds=60, burst=5)
 
+BUCKETS = 50_000
+_FILL = """
+    insert into horsies.buckets
+    select 'default', 'key', 'k' || n, r.full_from + 3000000000
+    from horsies.rate_at('default', 'key', horsies.now()) as r, generate_series(1, %s) as n
+"""
+_VERSIONS = "select distinct xmin::text from horsies.buckets"
 NAMES = {"queue": "rate", "key": "rate_per_key"}
 
 type Scope = Literal["queue", "key"]
@@ -71,6 +90,43 @@ def test_tokens_that_are_left_stay(db: Session, worker: DrivenWorker, change: Ch
     change(db, FAST, scope)
     assert len(worker.claim(2)) == 2
     change(db, SLOW, scope)
+    assert len(worker.claim(9)) == 3
+
+
+def test_a_part_of_a_token_stays(db: Session, worker: DrivenWorker, change: Change, scope: Scope) -> None:
+    change(db, SLOW, scope)
+    assert len(worker.claim(9)) == 5
+    move_clock(db, 30)
+    change(db, FAST, scope)
+    assert worker.claim(9) == []
+    move_clock(db, 0.05)
+    assert len(worker.claim(9)) == 1
+
+
+def test_a_lower_burst_for_a_moment_gives_no_tokens_back(
+    db: Session, worker: DrivenWorker, change: Change, scope: Scope
+) -> None:
+    """A bucket that is full by the lower burst is forgotten, and holds only this burst when the higher one returns."""
+    change(db, SLOW, scope)
+    assert len(worker.claim(3)) == 3
+    change(db, RateLimit(limit=1, per_seconds=60, burst=2), scope)
+    assert worker.claim(0) == []
+    change(db, SLOW, scope)
+    assert len(worker.claim(9)) == 2
+    move_clock(db, 60)
+    assert len(worker.claim(9)) == 1
+
+
+def test_a_bucket_that_was_never_used_fills_up_to_a_higher_burst(
+    db: Session, worker: DrivenWorker, change: Change, scope: Scope
+) -> None:
+    change(db, RateLimit(limit=1, per_seconds=60, burst=2), scope)
+    change(db, SLOW, scope)
+    assert len(worker.claim(9)) == 2
+    change(db, RateLimit(limit=1, per_seconds=60, burst=2), scope)
+    move_clock(db, 600)
+    change(db, SLOW, scope)
+    move_clock(db, 60)
     assert len(worker.claim(9)) == 3
 
 
@@ -139,3 +195,42 @@ def test_a_declaration_waits_for_a_claim_that_takes_tokens(
     assert DrivenWorker(db).claim(9) == []
     move_clock(db, 60)
     assert len(DrivenWorker(db).claim(9)) == 1
+
+
+def test_a_change_does_not_touch_the_buckets(db: Session) -> None:
+    """Changing a rate holds the lock of the queue, so it must not take longer for many keys."""
+    freeze_clock(db)
+    declare_queue(db, rate_per_key=SLOW.to_json())
+    few = [blocks_of_a_change(db, number) for number in range(5)]
+    db.execute(_FILL, (BUCKETS,))
+    db.execute("analyze horsies.buckets")
+    untouched = column(db, _VERSIONS)
+    many = [blocks_of_a_change(db, number) for number in range(5)]
+    assert statistics.median(many) <= statistics.median(few) + 20, (few, many)
+    change = "select horsies.limit_queue('default', %s, null, null, null, null, %s)"
+    for names, lifted in (["rate_per_key"], ["rate_per_key"]), (["rate_per_key"], []):
+        assert scalar(db, change, names, lifted) == "changed"
+    assert column(db, _VERSIONS) == untouched, "the buckets are as they were"
+    send_keys(db, ["k1"] * 9)
+    assert len(DrivenWorker(db).claim(9)) == 5, "all buckets are full after a time without a rate"
+
+
+def blocks_of_a_change(db: Session, number: int) -> int:
+    """Change the rate of each key, and return how many blocks were read."""
+    statement = "select horsies.limit_queue('default', '{rate_per_key}', null, null, %s, null)"
+    return blocks_of(db, statement, (RateLimit(limit=number + 1, per_seconds=60, burst=5).to_json(),))
+
+
+def test_a_rate_that_ends_and_begins_again_beside_old_buckets_is_full(db: Session) -> None:
+    """The queue loses its row meanwhile, and its buckets are still there."""
+    freeze_clock(db)
+    rate = RateLimit(limit=1, per_seconds=60, burst=1_000_000)
+    for number in (3, 2, 1):
+        by_a_declaration(db, rate, "queue")
+        send_keys(db, "a" * number)
+        worker = DrivenWorker(db)
+        assert len(worker.claim(9)) == number
+        left = "select 1000000 - horsies.tokens_left(b.used_to, r.produced, r.full_from) from horsies.buckets b,"
+        assert scalar(db, f"{left} horsies.rate_at('default', 'queue', horsies.now()) as r") == number
+        declare_queue(db, takes_turns=False)
+        assert scalar(db, "select count(*) from horsies.buckets") == 1
