@@ -40,7 +40,7 @@ def running(*arguments: str, log: Path, ready: str) -> Generator[None]:
 
 
 def send_first(shop: Any) -> None:
-    """Send tasks that stay: late ones, one that no worker knows, and some for a paused key."""
+    """Send tasks that stay: late ones, one that no worker knows, some for a paused key, and large workflows."""
 
     @shop.app.task("archive_orders", queue_name="invoices")
     def archive_orders(year: int) -> TaskResult[int, TaskError]:  # the workers do not have this task
@@ -49,6 +49,8 @@ def send_first(shop: Any) -> None:
     archive_orders.send(2019).unwrap()
     for number in range(12):
         shop.send_email.schedule(3600 + 60 * number, f"later-{number}@example.com").unwrap()
+    shop.newsletter(400).start().unwrap()
+    shop.newsletter(20).start().unwrap().cancel().unwrap()
     broker = shop.app.get_broker(who="demo")
     broker.pause_key("shops", "umbrella", reason="they asked for it").unwrap()
 
@@ -62,6 +64,10 @@ def send_some(shop: Any, turn: int) -> None:
     if turn % 2 == 0:
         shop.write_invoice.send(turn, random.uniform(1, 500)).unwrap()
     shop.fetch_orders.send(random.choice(TENANTS), turn).unwrap()
+    if turn % 10 == 1:
+        shop.checkout(turn, random.randint(1_000, 110_000)).start().unwrap()
+    if turn % 60 == 5:
+        shop.Launch.build(shop.app).start().unwrap()
     if turn % 30 == 7:
         shop.send_email.schedule(30, f"soon-{turn}@example.com").unwrap()
     if turn % 25 == 3:

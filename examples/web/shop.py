@@ -13,9 +13,13 @@ from horsies import (
     QueueMode,
     RateLimit,
     RetryPolicy,
+    SubWorkflowNode,
     TaskError,
     TaskResult,
+    WorkflowDefinition,
+    WorkflowSpec,
     current_task,
+    from_node,
 )
 
 app = Horsies(
@@ -73,3 +77,110 @@ def fetch_orders(tenant: str, page: int) -> TaskResult[int, TaskError]:
     """Fetch a page of orders of a tenant."""
     time.sleep(random.uniform(0.3, 1.5))
     return TaskResult(ok=page)
+
+
+@app.task("charge_card", queue_name="invoices")
+def charge_card(order: int, cents: int) -> TaskResult[str, TaskError]:
+    """Charge a card. Large amounts are declined."""
+    time.sleep(random.uniform(0.2, 0.8))
+    if cents > 90_000:
+        return TaskResult(err=TaskError(error_code="CARD_DECLINED", message=f"order {order}: over the limit"))
+    return TaskResult(ok=f"payment-{order}")
+
+
+@app.task("reserve_stock", queue_name="shops")
+def reserve_stock(order: int) -> TaskResult[str, TaskError]:
+    """Reserve the goods of an order in a warehouse."""
+    time.sleep(random.uniform(0.3, 2.0))
+    return TaskResult(ok=random.choice(["Berlin", "Lyon", "Turin"]))
+
+
+@app.task("ship", queue_name="shops")
+def ship(
+    order: int, payment: TaskResult[str, TaskError], warehouse: TaskResult[str, TaskError]
+) -> TaskResult[str, TaskError]:
+    """Ship an order."""
+    time.sleep(random.uniform(0.3, 1.0))
+    return TaskResult(ok=f"order {order} from {warehouse.unwrap()}, {payment.unwrap()}")
+
+
+@app.task("list_pictures", queue_name="images")
+def list_pictures(folder: str, number: int) -> TaskResult[list[int], TaskError]:
+    """List the pictures of a folder."""
+    return TaskResult(ok=list(range(number)))
+
+
+@app.task("make_thumbnail", queue_name="images")
+def make_thumbnail(picture: int) -> TaskResult[int, TaskError]:
+    """Make a thumbnail. Now and then a picture is broken."""
+    time.sleep(random.uniform(0.1, 0.5))
+    if random.random() < 0.03:
+        return TaskResult(err=TaskError(error_code="BROKEN_PICTURE", message=f"picture {picture} cannot be read"))
+    return TaskResult(ok=picture)
+
+
+@app.task("publish", queue_name="emails")
+def publish(thumbnails: TaskResult[list[TaskResult[int, TaskError]], TaskError]) -> TaskResult[int, TaskError]:
+    """Publish the thumbnails that could be made."""
+    return TaskResult(ok=sum(each.is_ok() for each in thumbnails.unwrap()))
+
+
+class Album(WorkflowDefinition[int]):
+    """Makes thumbnails of all pictures of a folder, and publishes them."""
+
+    name = "album"
+    definition_key = "shop.album.v1"
+    pictures = list_pictures.node()("holiday", 24)
+    thumbnails = make_thumbnail.map(over=from_node(pictures), max_parallel=3)()
+    published = publish.node()(from_node(thumbnails))
+
+    class Meta:
+        output = "published"
+
+
+class Launch(WorkflowDefinition[str]):
+    """Prepares the launch of a product: texts, an album, and emails to the press."""
+
+    name = "launch"
+    definition_key = "shop.launch.v1"
+    draft = send_email.node()("copywriter@example.com")
+    review = send_email.node(waits_for=[draft])("editor@example.com")
+    album = SubWorkflowNode(Album)
+    prices = charge_card.node()(1, 100)
+    catalog = reserve_stock.node(waits_for=[prices, album])(7)
+    press = send_email.node(waits_for=[review, album])("press@example.com")
+    announcement = send_email.node(waits_for=[press, catalog, draft])("everybody@example.com")
+
+    class Meta:
+        output = "announcement"
+
+
+@app.workflow_builder(cases=[{"order": 1, "cents": 100}])
+def checkout(order: int, cents: int) -> WorkflowSpec[str]:
+    """Build the workflow of an order. A declined card pauses it."""
+    payment = charge_card.node(node_id="payment")(order, cents)
+    warehouse = reserve_stock.node(node_id="warehouse")(order)
+    shipment = ship.node(node_id="shipment")(order, from_node(payment), from_node(warehouse))
+    receipt = send_email.node(node_id="receipt", waits_for=[payment])(f"customer-{order}@example.com")
+    nodes = [payment, warehouse, shipment, receipt]
+    return app.workflow(
+        "checkout",
+        nodes,
+        output=shipment,
+        on_error="pause" if order % 2 else "fail",
+        definition_key="shop.checkout.v1",
+    )
+
+
+@app.workflow_builder(cases=[{"customers": 2}])
+def newsletter(customers: int) -> WorkflowSpec:
+    """Build a large workflow: an email to each customer, in groups, after a test group."""
+    test_group = [send_email.node(node_id=f"test-{each}")(f"test-{each}@example.com") for each in range(5)]
+    approval = charge_card.node(node_id="approval", waits_for=test_group)(0, 10)
+    emails = [
+        send_email.node(node_id=f"email-{each}", waits_for=[approval])(f"customer-{each}@example.com")
+        for each in range(customers)
+    ]
+    report = reserve_stock.node(node_id="report", waits_for=emails, allow_failed_deps=True)(0)
+    nodes = [*test_group, approval, *emails, report]
+    return app.workflow("newsletter", nodes, definition_key="shop.newsletter.v1")

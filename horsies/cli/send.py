@@ -13,6 +13,7 @@ from horsies.cli.locate import locate
 from horsies.cli.output import say
 from horsies.codec.adapters import CodecError
 from horsies.codec.signature import SignatureCodec
+from horsies.codec.typed_texts import choose_meanings, meanings
 from horsies.codec.wire import decode_json
 from horsies.codes import TaskSendErrorCode
 from horsies.config.postgres import PostgresConfig
@@ -88,7 +89,7 @@ def arguments_by_name(
     if len(positional) > len(by_position):
         message = f"{len(positional)} arguments are given, and the task takes {', '.join(by_position) or 'none'}"
         raise _bad_arguments(message)
-    given = {name: _meanings(text) for name, text in zip(by_position, positional, strict=False)}
+    given = {name: meanings(text) for name, text in zip(by_position, positional, strict=False)}
     named = _parse_object(json_object)
     twice = sorted(given.keys() & named.keys())
     if twice:
@@ -105,35 +106,10 @@ def parse_arguments(
     Raises:
         ConfigurationError: HRS-206: an argument does not fit its parameter, which the message names.
     """
-    chosen = {name: meanings[0] for name, meanings in given.items()}
-    others = {name: list(meanings[1:]) for name, meanings in given.items()}
-    first_problems: dict[str, CodecError] = {}
-    while True:
-        try:
-            return signature.decode_call(_object(chosen))
-        except CodecError as error:
-            name = error.parameter or ""
-            problem = first_problems.setdefault(name, error)
-            if not others.get(name):
-                raise _bad_arguments(str(problem)) from error
-            chosen[name] = others[name].pop(0)
-
-
-def _object(members: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in members.items()) + "}"
-
-
-def _meanings(text: str) -> list[str]:
-    """Return the meanings of an argument: as JSON, if it is valid JSON, and as text.
-
-    JSON is not normalized, because 1.10 may be meant as a decimal number.
-    """
-    as_text = json.dumps(text)
     try:
-        decode_json(text)
-    except CodecError:
-        return [as_text]
-    return [text, as_text]
+        return choose_meanings(signature, given)
+    except CodecError as error:
+        raise _bad_arguments(str(error)) from error
 
 
 def _parse_object(text: str | None) -> dict[str, list[str]]:

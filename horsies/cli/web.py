@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.database import LOCATOR, granted, operator, viewer
+from horsies.cli.locate import locate
 from horsies.cli.output import say
 from horsies.cli.worker import LogLevel, OfLogFormat, OfLogLevel
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError
@@ -107,23 +109,39 @@ def web(  # noqa: PLR0913 - one parameter an option
         _refuse("--tls-certificate and --tls-key belong together", "give both, or neither")
     has_tls = tls_certificate is not None
     access = _Access(host, auth, allow_actions, rights or [], trusted_proxy or [], has_tls, public_url)
-    app = viewer(locator)
-    _check_database(app)
-    pages = _checked(lambda: horsies_web(app, auth=_auth(access), public_url=public_url))
+    app = _checked_database(viewer(locator))
+    login = _checked(lambda: _auth(access))
     open_standard_files()
     leave_on_stop_signals(exit_code=0)
     configure_logging(loglevel.value, log_format)
+    pages = _checked(lambda: horsies_web(app, auth=login, public_url=public_url, declares=_declaring(locator)))
     listener = open_listener(host, port, "pages")
     event("web.listening", url=url_of(listener).replace("http:", "https:" if has_tls else "http:"))
     certificate = None if tls_certificate is None or tls_key is None else Certificate(tls_certificate, tls_key)
     serve(pages, listener, certificate)
 
 
-def _check_database(app: Horsies) -> None:
-    """Refuse a database that the pages cannot read before somebody repairs it. One that is away may come back.
+def _declaring(locator: str | None) -> Horsies | None:
+    """Return an app with the tasks that the named one declares, for the pages that show and send them.
+
+    Mistakes in its modules are logged: the pages are needed most when something is wrong.
+    """
+    if locator is None:
+        return None
+    declared = locate(locator)
+    for mistake in declared.check():
+        event("web.app_invalid", level=logging.WARNING, reason=mistake.message)
+    broker = declared.config.broker.model_copy(update={"auto_migrate": False})
+    app = Horsies(declared.config.model_copy(update={"broker": broker}))
+    app.registry = declared.registry
+    return app
+
+
+def _checked_database(app: Horsies) -> Horsies:
+    """Return the app if its pages will be able to read the database, at least when that is no longer away.
 
     Raises:
-        ConfigurationError: HRS-211, the schema is missing or outdated, or the role lacks rights.
+        ConfigurationError: HRS-211, it must be repaired: the schema is missing or outdated, or the role lacks rights.
     """
 
     async def answer() -> BrokerResult[object]:
@@ -135,6 +153,7 @@ def _check_database(app: Horsies) -> None:
     found = asyncio.run(answer())
     if isinstance(found, Err) and not found.err_value.retryable:
         granted(app, found)
+    return app
 
 
 def _auth(access: _Access) -> "Auth":

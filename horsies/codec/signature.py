@@ -211,6 +211,20 @@ class SignatureCodec:
                 raise
             raise hidden_error(error, self.secret_paths) from None
 
+    def decode_argument(self, name: str, data: bytes | str) -> Any:
+        """Decode a single argument, for a call whose other arguments may be wrong.
+
+        Raises:
+            CodecError: The argument does not have the declared type. The path begins with the parameter.
+        """
+        try:
+            with _in_argument(name):
+                return self._codec_of(name).decode(data)
+        except CodecError as error:
+            if not self.secret_paths:
+                raise
+            raise hidden_error(error, self.secret_paths) from None
+
     def _encode_default(self, name: str) -> bytes:
         """Encode the default of a parameter, without its secret parts: defaults are declared in the database."""
         encoded = self.encode_argument(name, self.parameters[name].default)

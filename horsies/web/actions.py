@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from horsies.app import Horsies
 from horsies.events import event
+from horsies.monitoring import RunAction, control_run_async
 from horsies.monitoring.answers import RerunCandidate
 from horsies.monitoring.broker import Broker
 from horsies.producer.handle import BrokerResult, parse_id
@@ -19,7 +20,9 @@ from horsies.rendering import printable_line
 from horsies.result import Err
 from horsies.web.access import Right, User
 from horsies.web.gate import user_of
+from horsies.web.pages.send import ARGUMENT, OPTIONS, Form, Send
 from horsies.web.parameters import Parameters, refuse
+from horsies.web.sending import send_form
 from horsies.web.snapshots import Snapshots
 
 _MAX_BODY_BYTES = 16 << 10
@@ -32,11 +35,13 @@ class Ask:
     """A request for an action.
 
     Attributes:
+        declares: The app whose tasks can be sent.
         broker: Acts in the name of the user.
         path: The values in the path of the URL.
         form: The fields of the form.
     """
 
+    declares: Horsies
     broker: Broker
     path: Mapping[str, str]
     form: Parameters
@@ -56,6 +61,23 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """A form that is not valid, and is shown again. Nothing was changed.
+
+    Attributes:
+        page: The name of the page that has the form.
+        view: The data of the page, with what is wrong.
+    """
+
+    page: str
+    view: object
+
+
+type ShowAgain = Callable[[str, str, User, object], Awaitable[Response]]
+"""Shows a form again: the name of the page, the path of the action, the user, and the data of the page."""
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """An action.
 
@@ -64,12 +86,14 @@ class Action:
         right: The right that a user needs for it.
         fields: The fields of its form.
         perform: Does it.
+        group: The beginning of the names of further fields; empty: there are none.
     """
 
     path: str
     right: Right
     fields: tuple[str, ...]
-    perform: Callable[[Ask], Awaitable[Done]]
+    perform: Callable[[Ask], Awaitable[Done | Again]]
+    group: str = ""
 
 
 class Actions:
@@ -77,12 +101,16 @@ class Actions:
 
     Args:
         app: The app whose database is changed.
+        declares: The app whose tasks can be sent.
         snapshots: The answers that pages share, which are outdated after an action.
+        show_again: Shows a form that is not valid again.
     """
 
-    def __init__(self, app: Horsies, snapshots: Snapshots) -> None:
+    def __init__(self, app: Horsies, declares: Horsies, snapshots: Snapshots, show_again: ShowAgain) -> None:
         self._app = app
+        self._declares = declares
         self._snapshots = snapshots
+        self._show_again = show_again
 
     def routes(self) -> list[Route]:
         """Return a route for each action."""
@@ -94,19 +122,22 @@ class Actions:
             if not user.may(action.right):
                 message = f"this action needs the right {action.right}"
                 raise HTTPException(HTTPStatus.FORBIDDEN, message)
-            form = Parameters(await _body(request), action.fields)
-            done = await self._perform(
-                action, user, Ask(self._app.get_broker(who=user.name), request.path_params, form)
-            )
+            form = Parameters(await _body(request), action.fields, action.group)
+            broker = self._app.get_broker(who=user.name)
+            done = await self._perform(action, user, Ask(self._declares, broker, request.path_params, form))
+            if isinstance(done, Again):
+                return await self._show_again(done.page, action.path, user, done.view)
             return RedirectResponse(done.target, HTTPStatus.SEE_OTHER)
 
         return answer
 
-    async def _perform(self, action: Action, user: User, ask: Ask) -> Done:
+    async def _perform(self, action: Action, user: User, ask: Ask) -> Done | Again:
         try:
             done = await action.perform(ask)
         finally:
             self._snapshots.expire()
+        if isinstance(done, Again):
+            return done
         event("web.action_taken", who=user.name, action=action.path, subject=done.subject)
         return done
 
@@ -198,6 +229,24 @@ async def _resume_key(ask: Ask) -> Done:
     return done
 
 
+def _on_run(action: RunAction) -> Callable[[Ask], Awaitable[Done]]:
+    async def perform(ask: Ask) -> Done:
+        known = parse_id(ask.path["run_id"])
+        found = None if known is None else _granted(await control_run_async(ask.broker, str(known), action))
+        if found is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such run, or its record was deleted.")
+        return Done(str(known), f"../{known}")
+
+    return perform
+
+
+async def _send(ask: Ask) -> Done | Again:
+    sent = await send_form(ask.declares.registry, ask.declares.producer, ask.form)
+    if isinstance(sent, Form):
+        return Again("send", Send(tuple(ask.declares.registry.names), sent))
+    return Done(sent.task_id, f"../tasks/{sent.task_id}")
+
+
 ACTIONS = (
     Action("/tasks/{task_id}/cancel", Right.CANCEL, (), _cancel),
     Action("/tasks/{task_id}/rerun", Right.RERUN, ("reruns",), _rerun),
@@ -206,5 +255,7 @@ ACTIONS = (
     Action("/queues/limit", Right.LIMIT, ("queue", "max_concurrency", "as_declared"), _limit),
     Action("/queues/pause-key", Right.PAUSE, ("queue", "key"), _pause_key),
     Action("/queues/resume-key", Right.PAUSE, ("queue", "key"), _resume_key),
+    *(Action(f"/runs/{{run_id}}/{each}", Right.WORKFLOWS, (), _on_run(each)) for each in RunAction),
+    Action("/send/submit", Right.SEND, ("task", "token", *OPTIONS), _send, group=ARGUMENT),
 )
 """All actions."""

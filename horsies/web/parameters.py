@@ -12,6 +12,7 @@ from horsies.rendering import printable_line
 
 _MOST = 40
 _MAX_CHARACTERS = 2000
+_MAX_GROUPED_CHARACTERS = 12_000
 
 
 class Parameters:
@@ -20,21 +21,24 @@ class Parameters:
     Args:
         encoded: The query of the URL, or the body of the form.
         allowed: The names of the parameters that the page has.
+        group: The beginning of the names of further parameters, which depend on the others; empty: there are none.
 
     Raises:
         HTTPException: 400: a parameter is unknown, repeated, too long or not valid text.
     """
 
-    def __init__(self, encoded: bytes, allowed: Iterable[str]) -> None:
+    def __init__(self, encoded: bytes, allowed: Iterable[str], group: str = "") -> None:
         known = set(allowed)
         self._values: dict[str, str] = {}
         for name, value in _decode(encoded):
-            if name not in known:
+            is_grouped = bool(group) and name.startswith(group)
+            if name not in known and not is_grouped:
                 refuse(f"there is no parameter {short_repr(name)}; known: {', '.join(sorted(known)) or 'none'}")
             if name in self._values:
                 refuse(f"the parameter {name} is given twice")
-            if len(value) > _MAX_CHARACTERS or "\0" in value:
-                refuse(f"the parameter {name} is longer than {_MAX_CHARACTERS} characters, or contains NUL")
+            most = _MAX_GROUPED_CHARACTERS if is_grouped else _MAX_CHARACTERS
+            if len(value) > most or "\0" in value:
+                refuse(f"the parameter {short_repr(name)} is longer than {most:,} characters, or contains NUL")
             self._values[name] = value
 
     def text(self, name: str, default: str = "") -> str:
@@ -44,6 +48,12 @@ class Parameters:
     def exact(self, name: str) -> str:
         """Return a text as it was given. Names and keys may have space around them."""
         return self._values.get(name, "")
+
+    def group(self, beginning: str) -> dict[str, str]:
+        """Return the parameters whose names begin with a text, by the rest of their names, as they were given."""
+        return {
+            name.removeprefix(beginning): value for name, value in self._values.items() if name.startswith(beginning)
+        }
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """Return a whole number in a range."""

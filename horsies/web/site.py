@@ -35,7 +35,7 @@ _RELOAD = "Reload this page to try again; the log of the server has the reason."
 type Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def horsies_web(app: Horsies, *, auth: Auth, public_url: str | None = None) -> ASGIApp:
+def horsies_web(app: Horsies, *, auth: Auth, public_url: str | None = None, declares: Horsies | None = None) -> ASGIApp:
     """Make the web interface of an app: an ASGI app that can be served, or mounted in another one.
 
     ``main.mount("/queue", horsies_web(app, auth=BasicAuth(…), public_url="https://ops.example.com"))``
@@ -48,16 +48,18 @@ def horsies_web(app: Horsies, *, auth: Auth, public_url: str | None = None) -> A
             function from a `starlette.requests.HTTPConnection` to a `User` or `Denied`.
         public_url: The URL under which users open the pages. Requests with another host are refused, except those for
             localhost. None: users open them on this machine.
+        declares: The app whose tasks and workflows are shown, and whose tasks can be sent. None: ``app``. Its modules
+            must have been imported.
 
     Raises:
         ValueError: ``public_url`` is not an absolute HTTP URL.
     """
     public = None if public_url is None else PublicUrl.parse(public_url)
-    site = Site(app)
+    site = Site(app, declares)
     routes = [
         Route("/static/{digest}/{name}", site.asset),
         Route("/live", Live(site.versions_of).answer),
-        *Actions(app, site.snapshots).routes(),
+        *Actions(app, declares or app, site.snapshots, site.show_again).routes(),
         *(Route(page.json_path, site.endpoint(page, is_json=True)) for page in PAGES),
         *(Route(page.path, site.endpoint(page, is_json=False)) for page in PAGES),
     ]
@@ -72,8 +74,9 @@ class Site:
         snapshots: The answers that all pages share.
     """
 
-    def __init__(self, app: Horsies) -> None:
+    def __init__(self, app: Horsies, declares: Horsies | None = None) -> None:
         self._app = app
+        self._declares = declares or app
         self.snapshots = Snapshots()
         self._trends = Trends()
         self._assets = Assets()
@@ -92,6 +95,14 @@ class Site:
 
         return answer
 
+    async def show_again(self, name: str, action_path: str, user: User, view: object) -> Response:
+        """Answer an action whose form is not valid with the page that has the form."""
+        page = next(each for each in PAGES if each.name == name)
+        visit = self._visit(page, user, b"", {})
+        visit.root = root_of(action_path)
+        html = await asyncio.to_thread(self._render, page, visit, view)
+        return Response(html, HTTPStatus.BAD_REQUEST, media_type=_HTML)
+
     def _render(self, page: Page, visit: Visit, view: object) -> str:
         regions = self._templates.regions(page, visit, view)
         return self._templates.page(page, visit, view, regions)
@@ -107,6 +118,7 @@ class Site:
         return Visit(
             user=user,
             broker=self._app.get_broker(who=user.name),
+            registry=self._declares.registry,
             snapshots=self.snapshots,
             trends=self._trends,
             parameters=Parameters(query, page.parameters),

@@ -14,8 +14,9 @@ from horsies.rendering import printable_line
 from horsies.result import Err
 
 _MOST_KEPT = 500
-_MOST_TASKS = 20
-"""Tasks may have large arguments, so few of them are kept."""
+_LARGE = ("task", "run nodes")
+_MOST_LARGE = 20
+"""Tasks may have large arguments, and runs many nodes, so few of them are kept."""
 _KEPT_FOR_S = 600.0
 
 type Key = tuple[str | float | None, ...]
@@ -149,9 +150,10 @@ class Snapshots:
             if len(self._entries) <= _MOST_KEPT and now - oldest.used_at <= _KEPT_FOR_S:
                 break
             self._entries.popitem(last=False)
-        tasks = [key for key in self._entries if key[0] == "task"]
-        for key in tasks[:-_MOST_TASKS]:
-            del self._entries[key]
+        for name in _LARGE:
+            kept = [key for key in self._entries if key[0] == name]
+            for key in kept[:-_MOST_LARGE]:
+                del self._entries[key]
 
 
 async def _ask[T](entry: _Entry, ask: Ask[T], key: Key) -> None:

@@ -12,6 +12,7 @@ from pydantic_core import to_jsonable_python
 from horsies.monitoring.broker import Broker
 from horsies.producer.handle import BrokerResult
 from horsies.rendering import printable_json
+from horsies.tasks.registry import Registry
 from horsies.web.access import Right, User
 from horsies.web.parameters import Parameters
 from horsies.web.snapshots import Key, Snapshot, Snapshots, reason_of
@@ -25,6 +26,7 @@ class Visit:
     Attributes:
         user: The user who makes it.
         broker: Answers questions, in the name of the user.
+        registry: What the app declares.
         snapshots: The answers that all visits share.
         trends: The numbers of waiting tasks that earlier visits saw.
         parameters: Those of the URL.
@@ -35,6 +37,7 @@ class Visit:
 
     user: User
     broker: Broker
+    registry: Registry
     snapshots: Snapshots
     trends: Trends
     parameters: Parameters

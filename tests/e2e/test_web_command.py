@@ -37,6 +37,24 @@ def test_pages_are_served_to_this_machine_until_a_signal_comes(environment: Envi
     assert server.stop() == 0
 
 
+def test_the_tasks_of_the_app_are_shown_and_can_be_sent(environment: Environment) -> None:
+    server = environment.worker("--port=0", "--allow-actions", command="web")
+    url = url_of(server)
+    tasks = {each["name"]: each for each in fetch(f"{url}/definitions.json").json()["data"]["tasks"]}
+    fields = {f"arg.{each['name']}": "1" for each in tasks["ok"]["parameters"] if each["is_required"]}
+    sent = httpx.post(
+        f"{url}/send/submit",
+        data={"task": "ok", "token": "t" * 20, **fields},
+        headers={"Horsies-Action": "1"},
+        timeout=20,
+        follow_redirects=True,
+    )
+    assert sent.status_code == 200, sent.text
+    [task] = fetch(f"{url}/tasks.json").json()["data"]["tasks"]
+    assert (task["task_name"], task["status"]) == ("ok", "PENDING")
+    assert server.stop() == 0
+
+
 def test_it_starts_without_a_database_and_survives_its_loss(
     environment: Environment, proxy: Proxy, tcp_database_url: str
 ) -> None:

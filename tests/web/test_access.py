@@ -37,7 +37,7 @@ def paths() -> list[str]:
     site = horsies_web(open_app(), auth=everybody_is(UNKNOWN))
     assert isinstance(site, Gate)
     assert isinstance(site._app, Starlette)
-    values = {"{task_id}": TASK_ID, "{digest}": "d", "{name}": "horsies.css"}
+    values = {"{task_id}": TASK_ID, "{run_id}": TASK_ID, "{digest}": "d", "{name}": "horsies.css"}
     found: list[str] = []
     for route in site._app.routes:
         assert isinstance(route, Route)
@@ -48,7 +48,7 @@ def paths() -> list[str]:
     return found
 
 
-RIGHTS = {each.path.replace("{task_id}", TASK_ID): each.right for each in ACTIONS}
+RIGHTS = {each.path.replace("{task_id}", TASK_ID).replace("{run_id}", TASK_ID): each.right for each in ACTIONS}
 
 
 def expected(path: str, user: str, method: str, origin: str) -> set[int]:

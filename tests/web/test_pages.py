@@ -25,6 +25,7 @@ from horsies.web.pages.page import Page
 from horsies.web.visit import Visit
 from tests.support.factories import DrivenWorker, cap_queue, done, ended_task, failed, pause_queue, request, send
 from tests.support.roles import new_role
+from tests.support.runs import node, start
 from tests.support.sessions import Session, call, freeze_clock, move_clock, scalar
 from tests.support.waiting import wait_until
 from tests.support.web import ADMIN, Visitor, everybody_is, open_app
@@ -32,7 +33,18 @@ from tests.support.web import ADMIN, Visitor, everybody_is, open_app
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=y>\x1b[2J\u202e"
 LINK = re.compile(r"""(?:href|action|src)="([^"]*)\"""")
 STALE = re.compile(r"<span data-fresh>([^<]*)</span>")
-PATHS = ("/", "/queues", "/tasks", "/workers", "/queues?queue=default", "/tasks?filter=status:failed")
+PATHS = (
+    "/",
+    "/queues",
+    "/tasks",
+    "/workers",
+    "/runs",
+    "/definitions",
+    "/send",
+    "/queues?queue=default",
+    "/tasks?filter=status:failed",
+    "/runs?status=failed",
+)
 
 
 def fail(db: Session, worker: DrivenWorker, code: str, error: dict[str, object]) -> None:
@@ -260,11 +272,12 @@ def resolved_links(visitor: Visitor, url: str) -> set[str]:
 def test_all_links_work_below_any_prefix(app: Horsies, db: Session, prefix: str) -> None:
     task_id = ended_task(db)
     send(db)
+    run_id = start(db, node(), node(0))
     site = horsies_web(app, auth=everybody_is(ADMIN))
     outer = Starlette(routes=[Mount(prefix, site)]) if prefix else site
-    actions = {each.path.replace("{task_id}", str(task_id)) for each in ACTIONS}
+    actions = {each.path.replace("{task_id}", str(task_id)).replace("{run_id}", str(run_id)) for each in ACTIONS}
     visitor = Visitor(app, site=outer)
-    for path in (*PATHS, f"/tasks/{task_id}"):
+    for path in (*PATHS, f"/tasks/{task_id}", f"/runs/{run_id}"):
         for link in resolved_links(visitor, prefix + path):
             assert link.startswith(f"{prefix}/"), link
             is_action = link.removeprefix(prefix) in actions

@@ -1,6 +1,6 @@
 """The pages: what each shows, read from the database as plain data. Templates show the data."""
 
-from horsies.web.pages import overview, queues, task, tasks, workers
+from horsies.web.pages import definitions, overview, queues, run, runs, send, task, tasks, workers
 from horsies.web.pages.page import Page
 
 PAGES = (
@@ -21,6 +21,25 @@ PAGES = (
         ("why", "life", "facts", "outcome", "content"),
         in_navigation=False,
     ),
+    Page("runs", "/runs", "Runs", runs.load, ("runs",), parameters=("status", "workflow", "before", "limit")),
+    Page(
+        "run",
+        "/runs/{run_id}",
+        "Run",
+        run.load,
+        ("state", "graph", "critical", "waiting", "nodes"),
+        parameters=("view", "status", "after"),
+        in_navigation=False,
+    ),
+    Page(
+        "definitions",
+        "/definitions",
+        "Definitions",
+        definitions.load,
+        ("workflows", "tasks"),
+        parameters=("task",),
+    ),
     Page("workers", "/workers", "Workers", workers.load, ("workers",)),
+    Page("send", "/send", "Send", send.load, (), parameters=("task",)),
 )
 """All pages, in the order of the navigation."""

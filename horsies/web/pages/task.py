@@ -9,7 +9,7 @@ from typing import Any, cast
 from starlette.exceptions import HTTPException
 
 from horsies.db.queries.rows import Why
-from horsies.monitoring import total
+from horsies.monitoring import RunOfTask, run_of_task_async, total
 from horsies.monitoring.broker import Broker
 from horsies.producer.handle import BrokerResult, parse_id
 from horsies.producer.info import TaskAttemptInfo, TaskInfo
@@ -25,6 +25,7 @@ _PERCENTILES = (0.5, 0.95, 0.99)
 _LEAST_WIDTH = 0.7
 _MOST_ATTEMPTS = 200
 _MOST_LEFT_S = 365 * 86_400.0
+_RUN_AGE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class TaskPage:
         shows_arguments: Whether the user may see arguments and the result.
         args: The arguments.
         output: The result of a completed task.
+        run: The workflow run to which it belongs; None: it belongs to none.
     """
 
     task: TaskInfo
@@ -126,6 +128,7 @@ class TaskPage:
     shows_arguments: bool
     args: Any
     output: Any
+    run: RunOfTask | None
 
 
 async def load(visit: Visit) -> TaskPage:
@@ -140,7 +143,10 @@ async def load(visit: Visit) -> TaskPage:
         raise _unknown()
     info, why = found
     usual = await _usual(visit, info.task_name)
-    return _page(info, why, usual, sees=sees)
+    run = await visit.ask(
+        "run of task", lambda broker: run_of_task_async(broker, task_id), task_id, max_age_s=_RUN_AGE_S
+    )
+    return replace(_page(info, why, usual, sees=sees), run=run)
 
 
 def _unknown() -> HTTPException:
@@ -185,6 +191,7 @@ def _page(info: TaskInfo, why: Why | None, usual: Usual | None, *, sees: bool) -
         shows_arguments=sees,
         args=info.args,
         output=info.result.ok_value if info.result is not None and info.result.is_ok() else None,
+        run=None,
     )
 
 

@@ -2,7 +2,7 @@
 -- results by `task_result` may. The user of the session counts, because inside of an entry point the current user is
 -- the owner.
 -- Locks: none.
--- Called by: list_keys, task_attempts, task_info, why_regulated, workflow_state, workflow_tasks.
+-- Called by: list_keys, run_facts, task_attempts, task_info, why_regulated, workflow_state, workflow_tasks.
 -- Granted to: nobody.
 create function horsies.sees_arguments() returns boolean
 language sql stable as $function$

@@ -7,7 +7,7 @@
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: cancel, enqueue, find_sent, find_tasks, finish, insert_unique, lost_claims, notify_done, rerun,
--- rerun_many, task_attempts, task_info, task_result, why.
+-- rerun_many, run_of_task, task_attempts, task_info, task_result, why.
 -- Granted to: nobody.
 create function horsies.find_ended(wanted uuid) returns setof horsies.history
 language plpgsql
