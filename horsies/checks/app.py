@@ -241,7 +241,11 @@ def _check_database(config: AppConfig, registry: Registry, kind: Kind | None) ->
         with database.connect() as connection:
             kinds = {kind} if kind else rights.own_kinds(connection, broker.schema_name) or {Kind.WORKER}
             lacking = rights.lacking_rights(
-                connection, broker.schema_name, rights.functions_of(kinds), to_create=broker.auto_migrate
+                connection,
+                broker.schema_name,
+                rights.functions_of(kinds),
+                rights.views_of(kinds),
+                to_create=broker.auto_migrate,
             )
             if lacking:
                 yield broker.unusable(rights.describe_lacking(connection.info.user, lacking, kinds))

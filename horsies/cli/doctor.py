@@ -95,7 +95,7 @@ def _examine(database: Database, connection: Connection) -> Iterator[Finding]:
 
 def _examine_schema(connection: Connection, schema: str, status: SchemaStatus) -> Iterator[Finding]:
     steps = repair.plan(connection, schema)
-    differing = [each for each in health.drift(connection, schema) if not each.startswith("function ")]
+    differing = [each for each in health.drift(connection, schema) if not each.startswith(repair.REPAIRABLE)]
     if differing:
         found = f"differs from its version {status.current}: {', '.join(differing)}"
         yield Finding("schema", found, "undo the manual changes, or compare with: horsies db sql")
@@ -108,7 +108,7 @@ def _examine_schema(connection: Connection, schema: str, status: SchemaStatus) -
 def _examine_rights(connection: Connection, schema: str) -> Iterator[Finding]:
     role = connection.info.user
     kinds = rights.own_kinds(connection, schema)
-    lacking = rights.lacking_rights(connection, schema, rights.functions_of(kinds))
+    lacking = rights.lacking_rights(connection, schema, rights.functions_of(kinds), rights.views_of(kinds))
     if lacking:
         fix = f"as the owner of the schema: {rights.grant_command(kinds, role)}"
         yield Finding("rights", f"the role {role!r} lacks {', '.join(lacking)}", fix)

@@ -24,7 +24,7 @@ type Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 def drift(connection: Connection, schema: str) -> list[str]:
-    """List the functions, indexes and named constraints that differ from the SQL files of the current version."""
+    """List the functions, views, indexes and constraints with names that differ from the SQL files of this version."""
     with fixed_path(connection):
         objects: list[tuple[str, str, str]] = connection.execute(
             admin("objects").encode(), {"schema": schema}
@@ -34,7 +34,8 @@ def drift(connection: Connection, schema: str) -> list[str]:
     differing = [
         f"function {name}" for name, sql in sqlfiles.functions().items() if (name, body(sql, schema)) not in bodies
     ]
-    return [*differing, *sorted(f"{kind} {name}" for kind, name in _expected() if (kind, name) not in found)]
+    expected = {("view", name) for name in sqlfiles.views()} | _expected()
+    return [*differing, *sorted(f"{kind} {name}" for kind, name in expected if (kind, name) not in found)]
 
 
 def _expected() -> set[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Creating and migrating the schema: numbered migrations for tables; functions are recreated after every change."""
+"""Creating and migrating the schema: numbered migrations for tables; functions and views are recreated after them."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from psycopg import errors
 from psycopg.sql import Identifier
 
 from horsies.config.postgres import DEFAULT_SCHEMA
-from horsies.db import rights, sqlfiles
+from horsies.db import rights, sqlfiles, views
 from horsies.db.functions import MARK, ForeignObjectsError, replace_functions, restrict_functions
 from horsies.db.queries import rights as rights_queries
 from horsies.db.sqlfiles import admin, bind
@@ -229,8 +229,8 @@ def migrate(
 ) -> list[str]:
     """Bring the schema up to date, in one transaction and under an advisory lock.
 
-    Functions are replaced, and rights that `horsies.db.rights` has recorded are granted again. Tables that other
-    sessions have locked are tried again and again; see `horsies.db.table_locks`.
+    Functions are replaced, views are created again, and rights that `horsies.db.rights` has recorded are granted
+    again. Tables that other sessions have locked are tried again and again; see `horsies.db.table_locks`.
 
     Args:
         connection: in autocommit mode. For a first migration, its role needs the right to create in the database, or in
@@ -255,7 +255,7 @@ def migrate(
     check_usable(found, schema)
     if found.is_current and (found.condition is Condition.RECORDED or not may_migrate(connection, schema)):
         return []
-    pending = [sqlfiles.migrations()[number] for number in found.pending]
+    pending = [views.mark_views(), *(sqlfiles.migrations()[number] for number in found.pending)]
     applied = retry_while_locked(lambda: _migrate(connection, schema, where), connection, schema, pending, wait_s)
     if applied:
         _validate_constraints(connection, schema)
@@ -273,8 +273,11 @@ def _migrate(connection: psycopg.Connection, schema: str, where: FirstInstallati
         _check_home(connection, schema, where) if found.current == 0 else become_owner(connection, schema)
         if found.condition is Condition.ROW_MISSING:
             restore_row(connection, schema)
-        applied = [_apply(connection, number, schema) for number in found.pending]
-        replace_functions(connection, schema)
+        views.drop_views(connection, schema)
+        with views.naming_dependents(schema):
+            applied = [_apply(connection, number, schema) for number in found.pending]
+            replace_functions(connection, schema)
+        views.create_views(connection, schema)
         _add_partitions(connection, schema)
         rights.regrant(connection, schema)
         version = (found.latest, sqlfiles.functions_hash(schema), __version__)
@@ -397,6 +400,8 @@ def plain_sql(schema: str) -> str:
         *sqlfiles.migrations().values(),
         *sqlfiles.functions().values(),
         restrict_functions(DEFAULT_SCHEMA),
+        *sqlfiles.views().values(),
+        views.mark_views(),
         f"select horsies.add_partitions({PARTITION_DAYS});",
         admin("record_version").replace("%s, %s, %s", _version_literals(schema)),
         ";",

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from horsies.db import migrate, rights, sqlfiles
+from horsies.db import migrate, rights, sqlfiles, views
 from horsies.db.functions import replace_functions, signatures
 from horsies.db.health import drift
 from horsies.db.migrate import Condition
@@ -21,6 +21,8 @@ from horsies.rendering import printable
 
 _SCRATCH = "horsies_repair"
 _LISTED = 5
+REPAIRABLE = ("function ", "view ")
+"""What differences that `repair` mends begin with."""
 LONG_WAIT_S = 60.0
 """How long the command line tries to change tables that other sessions have locked, in seconds."""
 
@@ -176,17 +178,20 @@ def _parts(connection: Connection, schema: str) -> set[tuple[str, str, str]]:
 
 
 def _changed_functions(connection: Connection, schema: str) -> Iterator[Step]:
-    """Find functions that were changed or dropped by hand, and rights to them that a dump has lost."""
+    """Find functions and views that were changed or dropped by hand, and rights to them that a dump has lost."""
 
     def create(connection: Connection, schema: str) -> None:
         migrate.become_owner(connection, schema)
-        replace_functions(connection, schema)
+        views.drop_views(connection, schema)
+        with views.naming_dependents(schema):
+            replace_functions(connection, schema)
+        views.create_views(connection, schema)
         rights.regrant(connection, schema)
 
-    differing = [each for each in drift(connection, schema) if each.startswith("function ")]
+    differing = [each for each in drift(connection, schema) if each.startswith(REPAIRABLE)]
     if differing:
         what = f"these differ from this release: {_shortened(differing)}"
-        yield Step(what, "create all functions again", lambda: _in_transaction(connection, schema, create))
+        yield Step(what, "create all functions and views again", lambda: _in_transaction(connection, schema, create))
     granted = _granted(connection, schema)
     if "PUBLIC" in granted:
         what = "every role of the database may call server functions, as in a dump without privileges"

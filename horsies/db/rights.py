@@ -1,7 +1,7 @@
-"""Rights in the database: which kinds of roles there are, and what each of them may execute.
+"""Rights in the database: which kinds of roles there are, and what each of them may execute and read.
 
-Nobody but the owner may touch a table. The functions that Python calls run with the rights of the owner, and each file
-of a function says in its header to which kinds of roles it is granted.
+Nobody but the owner may touch a table. The functions that Python calls run with the rights of the owner, as views do,
+and each file of a function or a view says in its header to which kinds of roles it is granted.
 """
 
 import re
@@ -25,6 +25,7 @@ _GRANTED_TO = re.compile(r"^-- Granted to: (.*)\.$", re.MULTILINE)
 _NOBODY = "nobody"
 _NAMED = 3
 _TO_CREATE = "create on database"
+_COUNTED = {"execute on": "function", "read access to": "view"}
 
 type Connection = psycopg.Connection[Any]
 
@@ -76,7 +77,7 @@ def fixed_path(connection: Connection) -> Generator[None]:
 
 @cache
 def granted_to(sql: str) -> frozenset[Kind]:
-    """Return the kinds of roles that the header of a function's file names."""
+    """Return the kinds of roles that the header of the file of a function or a view names."""
     found = _GRANTED_TO.search(sql)
     named = _NOBODY if found is None else found[1]
     return frozenset() if named == _NOBODY else frozenset(Kind(each) for each in named.split(", "))
@@ -90,6 +91,16 @@ def functions_of(kinds: Collection[Kind]) -> list[str]:
 def function_signatures(kinds: Collection[Kind]) -> list[str]:
     """Return the signatures of the functions that roles of these kinds need."""
     return [signature(sql) for sql in sqlfiles.functions().values() if granted_to(sql) & set(kinds)]
+
+
+def views_of(kinds: Collection[Kind]) -> list[str]:
+    """Return the names of the views that roles of these kinds may read."""
+    return [name for name, sql in sqlfiles.views().items() if granted_to(sql) & set(kinds)]
+
+
+def _on_views(statement: str, names: Collection[str]) -> list[str]:
+    """Return a statement about views; none without views."""
+    return [admin(statement).replace("{views}", listed(sorted(names)))] if names else []
 
 
 def _quote_role(role: str) -> str:
@@ -107,13 +118,15 @@ def grant_sql(schema: str, role: str, kinds: Collection[Kind]) -> str:
     """Return the statements that grant and record the rights of these kinds."""
     given = admin("grant").replace("{functions}", listed(function_signatures(kinds)))
     recorded = [admin("record_grant").replace("{kind}", kind) for kind in sorted(kinds)]
-    return "".join(_for_role(statement, schema, role) for statement in (given, *recorded))
+    statements = [given, *_on_views("grant_views", views_of(kinds)), *recorded]
+    return "".join(_for_role(statement, schema, role) for statement in statements)
 
 
 def revoke_sql(schema: str, role: str, kinds: Collection[Kind], kept: Collection[Kind] = ()) -> str:
     """Return the statements that take away the rights of these kinds, except those that the kinds ``kept`` need."""
     names = set(function_signatures(kinds)) - set(function_signatures(kept))
     statements = [admin("revoke").replace("{functions}", listed(sorted(names)))] if names else []
+    statements += _on_views("revoke_views", set(views_of(kinds)) - set(views_of(kept)))
     if not kept:
         statements.append(admin("revoke_usage"))
     statements.append(admin("forget_grants").replace("{kinds}", ", ".join(f"'{kind}'" for kind in sorted(kinds))))
@@ -142,14 +155,18 @@ def kinds_of(grants: Iterable[Grant], role: str) -> set[Kind]:
 
 
 def regrant(connection: Connection, schema: str) -> None:
-    """Grant everything that is recorded; inside of the migration's transaction, after functions were replaced."""
+    """Grant everything that is recorded; inside of the migration's transaction, when functions and views are there."""
     grants = [grant for grant in list_grants(connection, schema) if grant.exists]
     every = set(signatures())
     for role in sorted({grant.role for grant in grants}):
         kinds = kinds_of(grants, role)
         unwanted = sorted(every - set(function_signatures(kinds)))
-        taken = admin("revoke").replace("{functions}", listed(unwanted))
-        connection.execute((_for_role(taken, schema, role) + grant_sql(schema, role, kinds)).encode())
+        taken = [
+            admin("revoke").replace("{functions}", listed(unwanted)),
+            *_on_views("revoke_views", set(sqlfiles.views()) - set(views_of(kinds))),
+        ]
+        statements = [*(_for_role(each, schema, role) for each in taken), grant_sql(schema, role, kinds)]
+        connection.execute("".join(statements).encode())
 
 
 def check_creators(connection: Connection, schema: str) -> None:
@@ -180,7 +197,7 @@ def creators_problem(connection: Connection, schema: str) -> tuple[str, str] | N
 def excessive_rights(connection: Connection, schema: str) -> list[tuple[str, str]]:
     """List the roles with rights that only the owner should have, each with an example: ``("shop", "table tasks")``."""
     helpers = [name for name, sql in sqlfiles.functions().items() if not granted_to(sql)]
-    wanted = {"tables": sqlfiles.tables(), "helpers": helpers, "mark": MARK}
+    wanted = {"tables": [*sqlfiles.tables(), *sqlfiles.views()], "helpers": helpers, "mark": MARK}
     with fixed_path(connection):
         return connection.execute(bind(admin("excessive_rights"), schema), wanted).fetchall()
 
@@ -224,26 +241,31 @@ def check_rights(connection: Connection, schema: str, kind: Kind, *, may_create:
     Raises:
         RightsError: with the missing rights, and with the command that grants them.
     """
-    lacking = lacking_rights(connection, schema, functions_of([kind]), to_create=may_create)
+    lacking = lacking_rights(connection, schema, functions_of([kind]), views_of([kind]), to_create=may_create)
     if lacking:
         raise RightsError(describe_lacking(connection.info.user, lacking, [kind]))
 
 
 def lacking_rights(
-    connection: Connection, schema: str, functions: Sequence[str], *, to_create: bool = True
+    connection: Connection, schema: str, functions: Sequence[str], views: Sequence[str] = (), *, to_create: bool = True
 ) -> list[str]:
-    """List the rights to call functions that the connection's role lacks: ``["usage on schema jobs"]``.
+    """List the rights to call functions and read views that the role lacks: ``["usage on schema jobs"]``.
 
     Args:
         connection: of the role.
         schema: the schema.
         functions: the names of the functions.
+        views: the names of the views.
         to_create: whether the role also needs the right to create the schema, if there is none.
     """
-    wanted = {"schema": schema, "names": list(functions), "mark": MARK}
+    wanted = {"schema": schema, "names": list(functions), "views": list(views), "mark": MARK}
     with fixed_path(connection):
         rows = connection.execute(admin("lacking_rights").encode(), wanted).fetchall()
-    denied = [name for right, name in rows if right == "execute on"]
-    others = [f"{right} {name}" for right, name in rows if right != "execute on" and (to_create or right != _TO_CREATE)]
-    named = ", ".join([*denied[:_NAMED], *(["…"] if len(denied) > _NAMED else [])])
-    return [*others, *([f"execute on {len(denied)} function{'s' * (len(denied) != 1)} ({named})"] if denied else [])]
+    others = [f"{right} {name}" for right, name in rows if right not in _COUNTED and (to_create or right != _TO_CREATE)]
+    denied = {right: [name for each, name in rows if each == right] for right in _COUNTED}
+    return [*others, *(_counted(right, names) for right, names in denied.items() if names)]
+
+
+def _counted(right: str, names: Sequence[str]) -> str:
+    named = ", ".join([*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])])
+    return f"{right} {len(names)} {_COUNTED[right]}{'s' * (len(names) != 1)} ({named})"

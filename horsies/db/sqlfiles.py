@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -114,6 +114,11 @@ def functions() -> dict[str, str]:
     return _folder("functions")
 
 
+def views() -> dict[str, str]:
+    """Return the views for monitoring, by file name."""
+    return _folder("views")
+
+
 def admin(name: str) -> str:
     """Return a statement that the Python code executes directly, such as those of migrations, by file name."""
     return _folder("admin")[name]
@@ -121,9 +126,15 @@ def admin(name: str) -> str:
 
 @cache
 def functions_hash(schema: str) -> str:
-    """Return a fingerprint of all server functions. If it differs from the one in the database, they are recreated.
+    """Return a fingerprint of all server functions and views.
 
-    The bodies of functions contain the name of the schema, and ``alter schema … rename`` does not change them. The name
-    is hashed too, so that a renamed schema gets new functions.
+    If it differs from the one in the database, they are recreated. The bodies of functions contain the name of the
+    schema, and ``alter schema … rename`` does not change them. The name is hashed too, so that a renamed schema gets
+    new functions.
     """
-    return hashlib.sha256(b"\n".join(bind(sql, schema) for sql in functions().values())).hexdigest()
+    return hash_of(schema, [*functions().values(), *views().values()])
+
+
+def hash_of(schema: str, files: Iterable[str]) -> str:
+    """Return a fingerprint of SQL files in a schema."""
+    return hashlib.sha256(b"\n".join(bind(sql, schema) for sql in files)).hexdigest()

@@ -27,6 +27,7 @@ from horsies.worker.exchange_state import ExchangeBatch
 from horsies.worker.ipc import Job
 from horsies.worker.metrics import WorkerCounters
 from horsies.worker.options import suspend_clock
+from horsies.worker.recent_counts import RecentCounts, attempt_end
 
 _STORED = Verdict("accepted", None, None)
 MAX_BATCH_OUTCOMES = 1000
@@ -85,6 +86,7 @@ class Completer:
     """
 
     def __init__(self, attempt_log: AttemptLog, counters: WorkerCounters | None = None) -> None:
+        self.recent = RecentCounts()
         self._attempt_log = attempt_log
         self._counters = counters
         self._waiting: dict[Fence, Outcome] = {}
@@ -209,6 +211,8 @@ class Completer:
             self._held_bytes -= len(outcome.result)
             self._busy_since.pop(outcome.fence, None)
             ended = self._attempt_log.confirm(outcome, verdict)
+            if ended is not None:
+                self.recent.count(ended, attempt_end(outcome, verdict))
             if self._counters is not None and ended is not None:
                 self._counters.count_attempt(ended, outcome, verdict)
         self._busy |= {each.outcome.fence: each for each in busy}

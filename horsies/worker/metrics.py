@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from horsies.codes import BUILT_IN_CODES, OutcomeCode, TaskStatus
+from horsies.codes import BUILT_IN_CODES, TaskStatus
 from horsies.db.queries.worker import Outcome, Verdict
 from horsies.metrics.values import OTHER, Histogram, Metric, Reading, Samples, Type
 from horsies.version import __version__
 from horsies.worker.attempt_log import EndedAttempt
+from horsies.worker.recent_counts import AttemptEnd, attempt_end
 
 _MAX_OTHER_CODES = 50
 
@@ -138,15 +139,14 @@ class WorkerCounters:
         ended_here = self._ended.get((ended.task_name, ended.queue)) or self._first(ended.task_name, ended.queue)
         ended_here.run.observe(ended.seconds)
         ended_here.wait.observe(ended.waited_s)
-        code = verdict.error_code
-        if code is None:
+        end = attempt_end(outcome, verdict)
+        if end is AttemptEnd.COMPLETED:
             ended_here.completed += 1
             return
-        is_postponed = outcome.postponed is not None and code == outcome.error_code
-        if is_postponed or code == OutcomeCode.TASK_CANCELLED:
+        if end is AttemptEnd.NOT_COUNTED or verdict.error_code is None:
             return
-        _increment(self._errors, (ended_here.task, self._code(code)))
-        if verdict.due_again is None:
+        _increment(self._errors, (ended_here.task, self._code(verdict.error_code)))
+        if end is AttemptEnd.FAILED:
             ended_here.failed += 1
         else:
             _increment(self._retries, (ended_here.task,))

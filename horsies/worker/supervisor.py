@@ -298,7 +298,10 @@ class Supervisor:
 
     async def _send_heartbeat(self) -> None:
         sent_at = suspend_clock()
-        if await self._compare_clocks(worker_queries.heartbeat(self._identity.worker_id, self._clock_skew_s)):
+        recent = self._exchange.completer.recent
+        recent.ahead_s = self._clock_skew_s or 0.0
+        call = worker_queries.heartbeat(self._identity.worker_id, self._clock_skew_s, recent.document())
+        if await self._compare_clocks(call):
             self._feed_watchdog(sent_at)
             self._exchange.allow_more_lanes(allowed=True)
             self._request_comparison()
@@ -306,6 +309,7 @@ class Supervisor:
         event("worker.fenced", level=logging.ERROR, worker_id=self._identity.worker_id)
         self._dispatcher.kill_busy("the worker was declared dead, and other workers may run its tasks")
         self._identity.worker_id = uuid.uuid4()
+        recent.clear()
         await self._register()
         self._exchange.wake()
         await self._register_tasks()

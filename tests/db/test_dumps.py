@@ -202,7 +202,7 @@ def test_changed_and_missing_functions_are_created_again(db: Session) -> None:
     )
     [step] = plan(db, DEFAULT_SCHEMA)
     assert step.found == "these differ from this release: function heartbeat, function uuid_time"
-    assert repair(db, DEFAULT_SCHEMA) == ["create all functions again"]
+    assert repair(db, DEFAULT_SCHEMA) == ["create all functions and views again"]
     assert describe(db, DEFAULT_SCHEMA) == fresh
     assert works(db)
 

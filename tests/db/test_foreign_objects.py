@@ -135,6 +135,8 @@ def test_a_function_that_is_only_replaced_keeps_its_identity(db: Session) -> Non
 def test_functions_of_a_version_without_marks_are_recognized(db: Session) -> None:
     fresh = describe(db, DEFAULT_SCHEMA)
     marking = sqlfiles.migrations()[13]
+    for name in sqlfiles.views():
+        db.execute(f"drop view horsies.{name}".encode())
     for name in signatures():
         is_old = f"'{name}'" in marking
         change = f"comment on function horsies.{name} is null" if is_old else f"drop function horsies.{name}"
@@ -155,6 +157,8 @@ def test_without_comments_a_schema_of_the_same_release_is_recognized(db: Session
     """A dump may be restored without comments."""
     for name in signatures():
         db.execute(f"comment on function horsies.{name} is null".encode())
+    for name in sqlfiles.views():
+        db.execute(f"comment on view horsies.{name} is null".encode())
     renew_functions(db)
     marked = "select count(*) from pg_proc p where obj_description(p.oid, 'pg_proc') = %s"
     assert scalar(db, marked, MARK) == len(signatures())

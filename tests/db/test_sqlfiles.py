@@ -94,6 +94,7 @@ def test_each_function_has_its_tests_in_the_folder_of_its_subject(name: str) -> 
 def test_each_header_names_exactly_the_functions_and_modules_that_call(name: str) -> None:
     functions = sqlfiles.functions()
     in_sql = {other for other, sql in functions.items() if other != name and calls(sql, name)}
+    in_sql |= {f"views/{view}.sql" for view, sql in sqlfiles.views().items() if calls(sql, name)}
     in_python = {file for file, text in PYTHON.items() if calls(text, name)}
     callers = parse_header(functions[name]).callers
     if name in FOR_USERS:

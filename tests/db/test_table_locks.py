@@ -1,5 +1,6 @@
 """Migrations of tables that other sessions are using: short waits for locks, and an error that names the blocker."""
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_the_error_names_the_session_with_the_oldest_transaction(
     pid = reader.info.backend_pid
     assert "other sessions have held locks on tables of the schema 'horsies'" in message
     assert f"process {pid} (application 'nightly backup', user " in message
-    assert "idle in transaction, its transaction began 0 s ago)" in message
+    assert re.search(r"idle in transaction, its transaction began \d+ s ago\)", message)
     assert f"select pg_terminate_backend({pid}); then run `horsies db migrate` again" in message
     assert call_failed(raised.value).retryable
 

@@ -7,8 +7,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from horsies.db import sqlfiles
+from horsies.db.rights import Kind, grant_sql
 from tests.docs.test_documents import ROOT, blocks
 from tests.support.environment import URL_VARIABLE, load_tasks
+from tests.support.factories import send
+from tests.support.roles import acting_as, new_role
 from tests.support.sessions import SCHEMA, Session, column, open_session
 from tests.support.workers import WorkerProcess
 
@@ -139,6 +143,25 @@ def test_the_queries_work_and_a_role_that_only_reads_may_make_those_of_tables(
         session.execute(f"select {SCHEMA}.cancel('{shop['waiting']}')".encode())
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         session.execute(f"delete from {SCHEMA}.tasks".encode())
+
+
+def test_the_queries_of_views_work_with_the_rights_of_a_viewer(session: Session) -> None:
+    send(session)
+    queries = statements(section("Views"))
+    assert len(queries) == 3
+    with new_role(session) as role:
+        session.execute(grant_sql(SCHEMA, role, [Kind.VIEWER]).encode())
+        with acting_as(session, role):
+            comments, throughput, latest = [session.execute(query.encode()).fetchall() for query in queries]
+    assert [(view, comment.split(" of ")[0]) for view, comment in comments] == [
+        (view, "Version 1") for view in sqlfiles.views()
+    ]
+    assert (throughput, len(latest)) == ([], 1)
+
+
+def test_every_view_is_described() -> None:
+    shown = re.findall(r"^### `(\w+)`$", section("Views"), re.MULTILINE)
+    assert sorted(shown) == list(sqlfiles.views())
 
 
 @pytest.mark.timeout(120)

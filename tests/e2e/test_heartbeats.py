@@ -43,6 +43,23 @@ def test_a_worker_reports_its_clock_skew_at_once(environment: Environment) -> No
     assert worker.stop() == 0
 
 
+def test_heartbeats_carry_the_counts_of_the_current_minute(environment: Environment) -> None:
+    """Before and after maintenance has sampled a minute, each task is counted once."""
+    worker = environment.ready_worker("--processes=2", TEST_HEARTBEAT_MS="1000")
+    total = "select coalesce(sum(completed), 0) from horsies.throughput where period_s = 60"
+    sent = 0
+
+    def is_counted_by_the_worker() -> bool:
+        nonlocal sent
+        environment.send("ok", "again")  # in case that the minute has just ended
+        sent += 1
+        return scalar(environment.session, f"{total} and is_current") > 0
+
+    wait_until(is_counted_by_the_worker, 30, "counts that are not sampled yet")
+    wait_until(lambda: scalar(environment.session, total) == sent, 30, "the counts of all tasks")
+    assert worker.stop() == 0
+
+
 BEATS = """
     select pid from pg_stat_activity
     where datname = current_database() and query like '%%.heartbeat(%%' and pid <> pg_backend_pid()

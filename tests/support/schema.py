@@ -41,6 +41,10 @@ _PARTS = {
     + """
         select pg_get_indexdef(i.indexrelid) from kept join pg_index i on i.indrelid = kept.oid
     """,
+    "views": """
+        select c.relname || ' ' || coalesce(substring(obj_description(c.oid, 'pg_class') from 'Version [0-9]+'), '')
+        from pg_class c where c.relnamespace = to_regnamespace(%(schema)s) and c.relkind = 'v'
+    """,
     "functions": """
         select p.proname || '(' || pg_get_function_arguments(p.oid) || ') returns ' || pg_get_function_result(p.oid)
                || ' language ' || l.lanname
@@ -54,7 +58,7 @@ _PARTS = {
 
 
 def describe(session: psycopg.Connection[Any], schema: str) -> str:
-    """Return the tables, columns, constraints, indexes and functions of a schema, sorted and without its name."""
+    """Return the tables, columns, constraints, indexes, views and functions of a schema, sorted and without its name."""
     name = qualifier(schema)
     (shown,) = session.execute("select to_regnamespace(%s)::text", (name,)).fetchone() or ("",)
     lines: list[str] = []

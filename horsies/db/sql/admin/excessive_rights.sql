@@ -1,10 +1,11 @@
--- Rights that only the owner of the tables should have: to change tables (the name of one is returned), and to execute
--- functions that only other functions call.
+-- Rights that only the owner of the tables should have: to change tables, also through a view (the name of one is
+-- returned), and to execute functions that only other functions call.
 with home as (
     select c.relnamespace as id, c.relowner as owner
     from pg_class c where c.oid = to_regclass('{horsies}.schema_version')
 )
-select coalesce(r.rolname::text, 'PUBLIC'), 'table ' || min(c.relname::text)
+select coalesce(r.rolname::text, 'PUBLIC'), case when bool_and(c.relkind = 'v') then 'view ' else 'table ' end
+       || coalesce(min(c.relname::text) filter (where c.relkind <> 'v'), min(c.relname::text))
 from home
 join pg_class c on c.relnamespace = home.id and c.relowner = home.owner and c.relkind in ('r', 'p', 'v', 'm')
 cross join aclexplode(c.relacl) as acl

@@ -1,11 +1,11 @@
--- Purpose: List the error groups that had failures in the hours from `since` until before `until`, of a task and a
--- code (null: any), those with the most failures first, at most `most`; `number` counts the failed attempts in these
--- hours. Every row also says from when on failures are counted, until when, and what time it is. If there are no
--- groups, one row has only that; and no row at all, if maintenance has never counted failures. The cost grows with the
--- number of groups and hours, not with that of failures.
+-- Purpose: List the error groups that had failures in the hours from `since` (null: 24 hours before now) until before
+-- `until` (null: now), of a task and a code (null: any), those with the most failures first, at most `most`; `number`
+-- counts the failed attempts in these hours. Every row also says from when on failures are counted, until when, and
+-- what time it is. If there are no groups, one row has only that; and no row at all, if maintenance has never counted
+-- failures. The cost grows with the number of groups and hours, not with that of failures.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
--- Called by: queries/errors.py.
+-- Called by: queries/errors.py, views/errors.sql.
 -- Granted to: viewer, operator.
 create function horsies.error_groups(
     since timestamptz, until timestamptz, name text, code text, most int
@@ -21,6 +21,8 @@ as $function$
 #variable_conflict use_column
 declare
     this_moment constant timestamptz := horsies.now();
+    first_moment constant timestamptz := date_trunc('hour', coalesce(since, this_moment - interval '24 hours'));
+    end_moment constant timestamptz := coalesce(until, this_moment);
 begin
     return query
     select s.errors_since, least(s.errors_until, s.sampled_until), this_moment, found.*
@@ -30,7 +32,7 @@ begin
                g.example_id, counted.number
         from (
             select c.group_id, sum(c.number)::bigint as number from horsies.error_counts c
-            where c.period_s = 3600 and c.started_at >= date_trunc('hour', since) and c.started_at < until
+            where c.period_s = 3600 and c.started_at >= first_moment and c.started_at < end_moment
             group by c.group_id
         ) as counted
         join horsies.error_groups g on g.id = counted.group_id

@@ -6,7 +6,7 @@
 -- the effective limit (the smallest one if workers declare different limits). `clock` is the time of the answer.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
--- Called by: queries/status.py.
+-- Called by: queries/status.py, views/queue_status.sql.
 -- Granted to: viewer, operator.
 create function horsies.queue_status(names text[]) returns table (
     name text, waiting bigint, waiting_accuracy text, scheduled bigint, scheduled_accuracy text,

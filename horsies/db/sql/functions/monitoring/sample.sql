@@ -9,7 +9,8 @@
 --
 -- Samples of minutes are kept for a day, those of 10 minutes for a week, and those of hours and error groups for
 -- `keep_hours` (null: for ever). What is deleted depends on how far the samples go, not on the clock, so that nothing
--- is deleted before it was rolled up. Minutes whose errors are not counted yet are kept for up to a week.
+-- is deleted before it was rolled up. Minutes whose errors are not counted yet are kept for up to a week. The counts
+-- of workers are deleted when their minute has samples.
 -- Planner settings: see docs/architecture.md.
 -- Locks: the row of `sampling`.
 -- Called by: queries/monitoring.py.
@@ -59,6 +60,7 @@ begin
     update horsies.sampling g
     set first_minute = first, sampled_until = next, errors_until = least(counted, since);
     end_of_minutes := greatest(least(next - interval '1 day', counted, since), next - interval '7 days');
+    delete from horsies.current_counts c where c.started_at < next;
     delete from horsies.samples s where s.period_s = 60 and s.started_at < end_of_minutes;
     delete from horsies.samples s where s.period_s = 600 and s.started_at < next - interval '7 days';
     delete from horsies.samples s

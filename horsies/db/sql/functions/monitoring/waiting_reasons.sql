@@ -7,7 +7,7 @@
 -- off the figures of their queue and name; the rest of these has one reason.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
--- Called by: queries/status.py.
+-- Called by: queries/status.py, views/waiting_reasons.sql.
 -- Granted to: viewer, operator.
 create function horsies.waiting_reasons(most_rows int default 20000, most_keys int default 1000) returns table (
     queue text, task_name text, reason text, tasks bigint, accuracy text, counted_at timestamptz, clock timestamptz

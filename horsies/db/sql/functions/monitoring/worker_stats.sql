@@ -1,7 +1,7 @@
 -- Purpose: List the known workers with what they have registered, and count the tasks that each holds.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
--- Called by: queries/monitoring.py.
+-- Called by: queries/monitoring.py, views/worker_status.sql.
 -- Granted to: worker, viewer, operator.
 create function horsies.worker_stats() returns table (
     id uuid, hostname text, pid int, process_name text, library_version text, processes int, concurrency int,

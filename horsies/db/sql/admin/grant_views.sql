@@ -1,0 +1,3 @@
+grant select on
+    {views}
+to {role};

@@ -1,0 +1,1 @@
+comment on view horsies.{view} is '{mark}';

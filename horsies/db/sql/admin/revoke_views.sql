@@ -1,0 +1,3 @@
+revoke all on
+    {views}
+from {role};
