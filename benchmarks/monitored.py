@@ -1,4 +1,8 @@
-"""Monitoring: the time of each question beside many rows, and what sampling costs while a queue is drained."""
+"""Monitoring: the time of each question beside many rows, and what sampling costs while a queue is drained.
+
+Each question is measured as a caller sees it. For a question with a long answer, a second line shows the time of the
+database alone, until the reply has arrived: decoding it takes most of the time.
+"""
 
 import os
 import time
@@ -18,10 +22,14 @@ from horsies.db.sqlfiles import admin, bind
 from horsies.monitoring import (
     all_tasks,
     backlog,
+    cluster_metrics,
+    error_counts,
     errors,
+    in_flight_tasks,
     live_tasks,
     queue_status,
     run_counts,
+    run_nodes,
     runs,
     schedule_status,
     throughput,
@@ -64,18 +72,35 @@ _ENDED = """
 """
 
 
+_RUN = "00000000-0000-0000-0000-000000000001"
+_RUNS = """
+    insert into horsies.workflows (id, root_id, name, definition_key, status, on_error, optional, total, fingerprint,
+                                   started_at)
+    select made.id, made.id, 'flow', 'flow.v1', 'RUNNING', 'fail', '{}', 10, '\\x00', now() - made.n * interval '1 s'
+    from (select n, lpad(to_hex(n), 32, '0')::uuid as id from generate_series(1, 20000) as n) as made;
+    insert into horsies.workflow_nodes (workflow_id, index, node_id, kind, task_name, queue, priority, args, args_from,
+                                        waits_for, allow_failed_deps, wants_meta, open_deps, status, task_id)
+    select w.id, i, 'n' || i, 'task', 'task_1', 'queue_1', 100, '{}', '{}', '{}', false, false, 0, 'ENQUEUED', w.id
+    from horsies.workflows w cross join generate_series(0, 9) as i
+"""
+
+
 def monitoring(url: str, runs_of_each: int, waiting: int, ended: int) -> None:
     """Measure each call of `horsies.monitoring` beside many waiting and ended tasks."""
-    fill = _WAITING.format(count=waiting) + ";" + _ENDED.format(count=ended, gap_us=4000)
-    with crowd.place(url, fill) as place:
-        with psycopg.connect(place, autocommit=True) as connection:
-            for statement in ("sample(720)", "sample_errors()", "count_waiting()"):
-                while asked(connection, f"select horsies.{statement}"):
-                    continue
+    fill = ";".join((_WAITING.format(count=waiting), _ENDED.format(count=ended, gap_us=4000), _RUNS))
+    with crowd.place(url, fill) as place, psycopg.connect(place, autocommit=True) as connection:
+        for statement in ("sample(720)", "sample_errors()"):
+            while asked(connection, f"select horsies.{statement}"):
+                continue
+        connection.execute("vacuum (analyze)")
         name = str(conninfo_to_dict(place)["dbname"])
         app = Horsies(AppConfig(broker=PostgresConfig(database_url=urlsplit(url)._replace(path=f"/{name}").geturl())))
         for name, ask in questions(app.get_broker()).items():
+            asked(connection, "select horsies.count_waiting()")  # as maintenance does all the time
             measure(name, "ms", runs_of_each, lambda ask=ask: timed(ask))
+        for name, statement in STATEMENTS.items():
+            asked(connection, "select horsies.count_waiting()")
+            measure(name, "ms", runs_of_each, lambda statement=statement: replied(connection, statement))
         app.close()
 
 
@@ -93,11 +118,43 @@ def questions(broker: Broker) -> dict[str, Callable[[], Any]]:
         "schedule_status": lambda: schedule_status(broker),
         "throughput of an hour by minute": lambda: throughput(broker, hour, now),
         "errors of a day": lambda: errors(broker, day, now),
+        "error_counts of a day": lambda: error_counts(broker, 1, day, now),
+        "run_nodes": lambda: run_nodes(broker, _RUN),
+        "in_flight_tasks": lambda: in_flight_tasks(broker),
+        "cluster_metrics": lambda: cluster_metrics(broker),
     }
     for text in FILTERS:
         calls[f"live_tasks {text!r}"] = lambda text=text: live_tasks(broker, text)
         calls[f"all_tasks {text!r}"] = lambda text=text: all_tasks(broker, text)
     return calls
+
+
+STATEMENTS = {
+    "database: throughput of an hour by minute": "select * from horsies.throughput("
+    "60, now() - interval '1 hour', now(), null, null, 100001)",
+    "view queue_status": "select * from horsies.queue_status",
+    "view waiting_reasons": "select * from horsies.waiting_reasons",
+    "view worker_status": "select * from horsies.worker_status",
+    "view errors": "select * from horsies.errors",
+    "view throughput of an hour": "select * from horsies.throughput"
+    " where period_s = 60 and started_at >= now() - interval '1 hour'",
+    "view throughput of an hour, sums": "select started_at, sum(completed), sum(failed) from horsies.throughput"
+    " where period_s = 60 and started_at >= now() - interval '1 hour' group by started_at",
+    "view live_tasks, the latest 1,000": "select * from horsies.live_tasks order by id desc limit 1000",
+    "view all_tasks, the latest 1,000": "select * from horsies.all_tasks order by id desc limit 1000",
+    "view all_tasks by id": "select * from horsies.all_tasks where id = '00000000-0000-0000-0000-000000000001'",
+    "view runs, the latest 1,000": "select * from horsies.runs order by started_at desc limit 1000",
+    "view runs by id": "select * from horsies.runs where id = '00000000-0000-0000-0000-000000000001'",
+    "view run_nodes of a run": "select * from horsies.run_nodes where run_id = '00000000-0000-0000-0000-000000000001'",
+}
+"""The statements to measure, by name: the views, and a server function with a long answer."""
+
+
+def replied(connection: psycopg.Connection[Any], statement: str) -> float:
+    """Return the time until the whole reply has arrived, which is not decoded."""
+    start = time.perf_counter()
+    connection.execute(statement.encode())
+    return (time.perf_counter() - start) * 1000
 
 
 def timed(ask: Callable[[], Any]) -> float:

@@ -171,6 +171,20 @@ def test_a_list_that_is_full_early_reads_little(db: Session) -> None:
     assert page(db, "task:rare") == ([numbered_id(1)], None, False), "a rare task is searched for further back"
 
 
+def test_a_search_continues_where_the_one_before_has_ended(db: Session) -> None:
+    """Each row is read once by the search for the last id, and once to be filtered."""
+    insert_ended(db, 30_000)
+    reads = (
+        "select sum(pg_stat_get_xact_tuples_returned(c.oid))::int from pg_class c"
+        " where c.relnamespace = 'horsies'::regnamespace and c.relname like 'history%' and c.relkind = 'i'"
+    )
+    with db.transaction(force_rollback=True):
+        [(before,)] = db.execute(reads).fetchall()
+        assert page(db, "task:rare") == ([numbered_id(1)], None, False)
+        [(after,)] = db.execute(reads).fetchall()
+    assert 30_000 < after - before < 62_000
+
+
 def test_history_is_not_read_in_full(db: Session) -> None:
     db.execute(
         "insert into horsies.history (id, task_name, queue, priority, args, status, result, run_at, attempt, sent_at,"

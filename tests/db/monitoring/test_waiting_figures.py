@@ -77,6 +77,26 @@ def test_a_long_queue_leaves_the_others_exact(db: Session) -> None:
     assert [row[2:4] for row in figures(db, 800, 800)] == [(900, COUNTED), (150, "exact")]
 
 
+def test_a_kind_that_was_just_counted_is_not_counted_again(db: Session) -> None:
+    send_many(db, 9_000)
+    send_many(db, 50, delay=60, first=9_000)
+    send(db, request(name="few"))
+    db.execute("insert into horsies.waiting_counts select queue, task_name, count(*) filter (where run_at <= horsies.now()),"
+               " count(*) filter (where run_at > horsies.now()), horsies.now(), 0 from horsies.tasks group by 1, 2")  # fmt: skip
+    db.execute("vacuum analyze horsies.tasks")
+    exact = ("default", "few", 1, "exact", 0, "exact", None, NOON)
+    with reading(db) as reads:
+        assert figures(db, 4_000) == [("default", "add", 9_000, COUNTED, 50, "exact", NOON, NOON), exact]
+    assert reads.rows < 1_000
+    with reading(db) as reads:
+        assert figures(db, 5_000)[0][2:4] == (9_000, COUNTED)
+    assert reads.rows > 5_000, "less than twice the bound is counted"
+    move_clock(db, 61)
+    with reading(db) as reads:
+        assert figures(db, 4_000)[0][2:4] == (9_000, COUNTED)
+    assert reads.rows > 4_000, "an older count is checked"
+
+
 def test_after_the_largest_number_of_groups_counts_of_maintenance_follow(db: Session) -> None:
     for name in ("a", "b", "c"):
         send(db, request(name=name))

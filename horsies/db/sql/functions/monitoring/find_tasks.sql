@@ -46,21 +46,40 @@ declare
     with_live constant boolean := codes = '{}' and not no_statuses @> live and (statuses = '{}' or statuses && live);
     with_ended constant boolean := not no_statuses @> ended and (statuses = '{}' or statuses && ended);
     least_id constant uuid := '00000000-0000-0000-0000-000000000000';
+    -- An empty list of alternatives selects any. Comparing the lists for each row would take most of the time.
+    any_status constant boolean := statuses = '{}';
+    any_queue constant boolean := queues = '{}';
+    any_name constant boolean := names = '{}';
+    any_code constant boolean := codes = '{}';
+    any_host constant boolean := hosts = '{}';
+    any_key constant boolean := keys = '{}';
+    any_run constant boolean := runs = '{}';
+    without_ids constant boolean := only_ids = '{}';
+    excludes_nothing constant boolean := no_statuses = '{}' and no_queues = '{}' and no_names = '{}'
+        and no_codes = '{}' and no_hosts = '{}' and no_keys = '{}' and no_runs = '{}' and no_ids = '{}';
     cut uuid;
-    found_ids uuid[];
+    -- Always a value, so that it is a condition of the index.
+    next_id uuid := coalesce(before, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    new_ids uuid[];
+    found_ids uuid[] := '{}';
+    searched int := 0;
+    total int;
     window_size int;
 begin
-    -- Most lists are full after a few rows, so smaller numbers of tasks are searched first. Each search finds its last
-    -- id by the primary keys alone, and then filters the rows from there on.
-    foreach window_size in array array[
+    -- Most lists are full after a few rows, so smaller numbers of tasks are searched first, and each search continues
+    -- where the one before has ended. It finds its last id by the primary keys alone, and then filters the rows from
+    -- there on.
+    foreach total in array array[
         least(looked_at, greatest(most, 1000)), least(looked_at, greatest(most, 20000)), looked_at] loop
+        window_size := total - searched;
+        continue when window_size <= 0;
         with edge as materialized (
             select greatest(
                 (select t.id from horsies.tasks t
-                 where with_live and (before is null or t.id < before) and only_ids = '{}'
+                 where with_live and t.id < next_id and without_ids
                  order by t.id desc offset window_size - 1 limit 1),
                 (select h.id from horsies.history h
-                 where with_ended and (before is null or h.id < before) and only_ids = '{}'
+                 where with_ended and h.id < next_id and without_ids
                    and h.finished_at >= first_moment and h.finished_at < end_moment
                  order by h.id desc offset window_size - 1 limit 1)) as id
         ),
@@ -68,13 +87,13 @@ begin
             select t.id, t.status, t.queue, t.task_name, null, w.hostname, w.process_name, t.task_key, t.workflow_id,
                    t.root_id, t.sent_at
             from horsies.tasks t left join horsies.workers w on w.id = t.worker_id
-            where with_live and (before is null or t.id < before) and only_ids = '{}'
+            where with_live and t.id < next_id and without_ids
               and t.id >= coalesce((select e.id from edge e), least_id)
             union all
             select h.id, h.status, h.queue, h.task_name, h.error_code, h.worker_hostname, h.worker_process_name,
                    h.task_key, h.workflow_id, h.root_id, h.finished_at
             from horsies.history h
-            where with_ended and (before is null or h.id < before) and only_ids = '{}'
+            where with_ended and h.id < next_id and without_ids
               and h.finished_at >= first_moment and h.finished_at < end_moment
               and h.id >= coalesce((select e.id from edge e), least_id)
             union all
@@ -91,26 +110,33 @@ begin
         matching as (
             select distinct c.id from candidate c
             where c.at >= since and c.at < until
-              and (statuses = '{}' or c.status = any (statuses)) and c.status <> all (no_statuses)
-              and (queues = '{}' or c.queue like any (queues)) and not c.queue like any (no_queues)
-              and (names = '{}' or c.task_name like any (names)) and not c.task_name like any (no_names)
-              and (codes = '{}' or c.error_code like any (codes))
-              and (no_codes = '{}' or not coalesce(c.error_code, '') like any (no_codes))
-              and (hosts = '{}' or c.host like any (hosts) or c.process like any (hosts))
-              and (no_hosts = '{}' or not coalesce(c.host, '') like any (no_hosts)
-                   and not coalesce(c.process, '') like any (no_hosts))
-              and (keys = '{}' or c.task_key like any (keys))
-              and (no_keys = '{}' or not coalesce(c.task_key, '') like any (no_keys))
-              and (runs = '{}' or c.workflow_id = any (runs) or c.root_id = any (runs))
-              and (no_runs = '{}' or c.workflow_id is null
-                   or c.workflow_id <> all (no_runs) and c.root_id <> all (no_runs))
-              and c.id <> all (no_ids)
+              and (any_status or c.status = any (statuses))
+              and (any_queue or c.queue like any (queues))
+              and (any_name or c.task_name like any (names))
+              and (any_code or c.error_code like any (codes))
+              and (any_host or c.host like any (hosts) or c.process like any (hosts))
+              and (any_key or c.task_key like any (keys))
+              and (any_run or c.workflow_id = any (runs) or c.root_id = any (runs))
+              and (excludes_nothing
+                   or c.status <> all (no_statuses) and not c.queue like any (no_queues)
+                      and not c.task_name like any (no_names)
+                      and (no_codes = '{}' or not coalesce(c.error_code, '') like any (no_codes))
+                      and (no_hosts = '{}' or not coalesce(c.host, '') like any (no_hosts)
+                           and not coalesce(c.process, '') like any (no_hosts))
+                      and (no_keys = '{}' or not coalesce(c.task_key, '') like any (no_keys))
+                      and (no_runs = '{}' or c.workflow_id is null
+                           or c.workflow_id <> all (no_runs) and c.root_id <> all (no_runs))
+                      and c.id <> all (no_ids))
             order by c.id desc
         )
         select (select e.id from edge e),
-               array(select m.id from matching m order by m.id desc limit most::bigint + 1)
-        into cut, found_ids;
-        exit when cut is null or cardinality(found_ids) > most or window_size >= looked_at;
+               array(select m.id from matching m order by m.id desc
+                     limit most::bigint + 1 - cardinality(found_ids))
+        into cut, new_ids;
+        found_ids := found_ids || new_ids;
+        searched := total;
+        next_id := cut;
+        exit when cut is null or cardinality(found_ids) > most;
     end loop;
     is_cut := cut is not null and cardinality(found_ids) <= most;
     ids := found_ids[:most];

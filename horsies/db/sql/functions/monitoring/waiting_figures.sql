@@ -3,10 +3,13 @@
 -- holds are left out. With `only_queue`, the tasks of other queues are not counted.
 --
 -- A queue is counted up to `most` tasks of each kind, and all queues together up to about `most_in_all`, those with
--- few tasks first. For each kind, an `accuracy` says where the number comes from: 'exact'; 'counted', by maintenance,
--- at `counted_at` (see `count_waiting`); or 'at_least', because maintenance has not counted the tasks yet. The due
--- times are always exact. A loose index scan of `tasks_by_name` steps from one combination of name, queue and priority
--- to the next, and ends after `most_groups`; then numbers of maintenance follow, without a due time.
+-- few tasks first. A kind of which maintenance has counted at least twice as many in the last minute is not counted
+-- again, except for names with at most 100 tasks: counting to the bound takes most of the time of a question, and the
+-- answer would be the number of maintenance anyway. For each kind, an `accuracy` says where the number comes from:
+-- 'exact'; 'counted', by maintenance, at `counted_at` (see `count_waiting`); or 'at_least', because maintenance has
+-- not counted the tasks yet. The due times are always exact. A loose index scan of `tasks_by_name` steps from one
+-- combination of name, queue and priority to the next, and ends after `most_groups`; then numbers of maintenance
+-- follow, without a due time.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: backlog, count_waiting, queue_status, waiting_reasons.
@@ -23,6 +26,7 @@ set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off s
 as $function$
 declare
     max_counted_always constant int := 100;     -- of each combination, even if `most_in_all` is used up
+    recent_count constant interval := interval '1 minute';
     found_group record;
     current_queue text;
     -- Of two kinds of tasks: 1: those that are due, 2: those that are not.
@@ -61,14 +65,21 @@ begin
             from listed l group by l.queue, l.task_name
         )
         select g.queue, g.task_name, g.priorities, g.first_at, g.nth, c.waiting, c.scheduled, c.counted_at,
-               coalesce((select sum(k.waiting + k.scheduled) from horsies.waiting_counts k where k.queue = g.queue), 0)
-                   as size
+               last_count.size, last_count.recent_waiting, last_count.recent_scheduled
         from grouped g left join horsies.waiting_counts c on c.queue = g.queue and c.task_name = g.task_name
-        order by size, g.queue, g.task_name
+        cross join lateral (
+            select coalesce(sum(k.waiting + k.scheduled), 0) as size,
+                   sum(k.waiting) filter (where k.counted_at between clock - recent_count and clock) as recent_waiting,
+                   sum(k.scheduled) filter (where k.counted_at between clock - recent_count and clock)
+                       as recent_scheduled
+            from horsies.waiting_counts k where k.queue = g.queue
+        ) as last_count
+        order by last_count.size, g.queue, g.task_name
     loop
         if found_group.queue is distinct from current_queue then
             current_queue := found_group.queue;
-            rooms := array[most, most];
+            rooms := array[case when found_group.recent_waiting >= 2::bigint * most then 0 else most end,
+                           case when found_group.recent_scheduled >= 2::bigint * most then 0 else most end];
         end if;
         if found_group.nth > groups then
             groups := found_group.nth;
