@@ -221,6 +221,14 @@ def blocks_of_a_change(db: Session, number: int) -> int:
     return blocks_of(db, statement, (RateLimit(limit=number + 1, per_seconds=60, burst=5).to_json(),))
 
 
+def test_an_incomplete_rate_is_none(db: Session) -> None:
+    """No version of horsies declares one, but a declaration must not make a worker fail to start."""
+    declare_queue(db, rate='{"limit": 1, "burst": 1}')
+    assert scalar(db, "select count(*) from horsies.rates") == 0
+    send_keys(db, "aaa")
+    assert len(DrivenWorker(db).claim(9)) == 3
+
+
 def test_a_rate_that_ends_and_begins_again_beside_old_buckets_is_full(db: Session) -> None:
     """The queue loses its row meanwhile, and its buckets are still there."""
     freeze_clock(db)

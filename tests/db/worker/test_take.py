@@ -10,12 +10,12 @@ import pytest
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import ClaimMode
 from tests.support.factories import DrivenWorker, numbered_id, request, send
-from tests.support.flow import declare_queue
+from tests.support.flow import declare_queue, rate
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock, row
 
 TAKE = "select id, capped from horsies.{}(%s, 1, %s::uuid[], %s, horsies.now(), %s::float8, %s::text[], %s::int[])"
 
-RATE = '{"token_us": 1000, "burst": 100}'
+RATE = rate(1000, 1, burst=100)
 
 
 def take(

@@ -27,6 +27,7 @@ begin
                                 ('key', settings.key_token_us, settings.key_burst)) as w (scope, token_us, burst)
     loop
         select r.* into known from horsies.rates r where r.queue = queue_name and r.scope = wanted.scope;
+        wanted.burst := case when wanted.token_us is not null then wanted.burst end;
         continue when known.token_us is not distinct from wanted.token_us
                       and known.burst is not distinct from wanted.burst;
         select r.* into present from horsies.rate_at(queue_name, wanted.scope, clock) r;
