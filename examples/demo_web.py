@@ -65,7 +65,7 @@ def send_some(shop: Any, turn: int) -> None:
         shop.write_invoice.send(turn, random.uniform(1, 500)).unwrap()
     shop.fetch_orders.send(random.choice(TENANTS), turn).unwrap()
     if turn % 10 == 1:
-        shop.checkout(turn, random.randint(1_000, 110_000)).start().unwrap()
+        shop.checkout(turn // 10, random.randint(1_000, 110_000)).start().unwrap()
     if turn % 60 == 5:
         shop.Launch.build(shop.app).start().unwrap()
     if turn % 30 == 7:

@@ -25,7 +25,7 @@ _LEAST_WIDTH = 0.35
 _SIGNS = {
     "completed": "✓",
     "failed": "✗",
-    "skipped": "⤼",
+    "skipped": "-",
     "running": "▶",
     "ready": "‖",
     "enqueued": "…",
@@ -218,7 +218,7 @@ def declared_box(kind: str, node_id: str, task_name: str, x: int, y: int) -> Box
     return Box(
         kind=kind,
         status="declared",
-        sign={"map": "\N{MULTIPLICATION SIGN}", "workflow": "⧉"}.get(kind, ""),
+        sign="",
         title=line(node_id, _TITLE_CHARACTERS),
         subtitle=line(task_name, _SUBTITLE_CHARACTERS),
         hint=f"{line(node_id, 130)}: {kind} {line(task_name, 80)}",

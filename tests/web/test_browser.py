@@ -10,10 +10,12 @@ from horsies import Horsies
 from horsies.web import horsies_web
 from tests.support.browser import Browser, Tab, running_browser
 from tests.support.factories import DrivenWorker, cap_queue, ended_task, send
+from tests.support.runs import finish, node, start
 from tests.support.sessions import Session
 from tests.support.waiting import wait_until
 from tests.support.web import ADMIN, everybody_is, served
 
+PATHS = ("/", "/queues?queue=default", "/tasks", "/runs", "/definitions", "/send", "/nothing")
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("browser")]
 
 
@@ -37,12 +39,13 @@ def url(app: Horsies, db: Session) -> Iterator[str]:
 
 def test_pages_fit_in_light_and_dark_at_any_width(browser: Browser, url: str, db: Session, tmp_path: Path) -> None:
     task_id = send(db)
+    run_id = start(db, node(), node(0), node(0, kind="map", over=0, item_parameter="item"), node(1, 2))
     backgrounds: set[str] = set()
     for scheme, width in (("light", 1400), ("dark", 400)):
         with browser.tab() as tab:
             tab.size(width)
             tab.scheme("light" if scheme == "light" else "dark")
-            for path in ("/", "/queues?queue=default", "/tasks", f"/tasks/{task_id}", "/nothing"):
+            for path in (*PATHS, f"/tasks/{task_id}", f"/runs/{run_id}", f"/runs/{run_id}?view=timeline"):
                 tab.open(url + path)
                 tab.picture(tmp_path / "page.png")
                 assert tab.run("document.documentElement.scrollWidth") == width, (path, scheme)
@@ -61,6 +64,26 @@ def test_regions_change_while_somebody_looks(browser: Browser, url: str, db: Ses
         wait_until(lambda: task_id in tab.text(), 20, tab.text)
         assert tab.run("document.body.dataset.kept") == "yes", "the page was not loaded again"
         assert tab.problems == []
+
+
+def test_the_graph_of_a_run_changes_while_somebody_looks(browser: Browser, url: str, db: Session) -> None:
+    run_id = start(db, node(queue="mail"), node(0))
+    states = "[...document.querySelectorAll('.graph .node')].map((each) => each.getAttribute('class')).join(', ')"
+    with browser.tab() as tab:
+        tab.open(f"{url}/runs/{run_id}")
+        assert "status-enqueued" in tab.run(states)
+        finish(db, DrivenWorker(db, queues=("mail",)), run_id)
+        wait_until(lambda: "status-completed" in tab.run(states), 20, lambda: tab.run(states))
+        assert tab.problems == []
+
+
+@pytest.mark.parametrize(("letter", "page"), [("r", "runs"), ("d", "definitions")])
+def test_letters_lead_to_pages(browser: Browser, url: str, letter: str, page: str) -> None:
+    with browser.tab() as tab:
+        tab.open(f"{url}/queues")
+        for key in ("g", letter):
+            tab.run(f"document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}))")
+        wait_until(lambda: tab.run("location.pathname") == f"/{page}", 20, page)
 
 
 def holds_stream(tab: Tab) -> bool:

@@ -190,7 +190,7 @@ def test_the_error_of_a_send_is_shown_in_the_form(shop: Horsies, db: Session) ->
 def test_definitions_show_what_is_registered(shop: Horsies, db: Session) -> None:
     visitor = Visitor(shop)
     assert "No worker is alive" in visitor.page("/definitions")
-    assert DrivenWorker(db, names=["resize", "elsewhere"])
+    assert DrivenWorker(db, names=["resize", "elsewhere", "horsies.map"])
     data = Visitor(shop).get("/definitions.json").json()["data"]
     assert {each["name"]: each["workers"] for each in data["tasks"]} == {
         "log_in": 0,

@@ -17,6 +17,7 @@ from horsies.workflows.nodes import AnyNode, is_map
 
 _MOST = 300
 _MOST_NODES = 100
+_BUILT_IN = "horsies."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Definitions:
         more_tasks: How many of them are not listed.
         workflows: The workflows.
         more_workflows: How many of them are not listed.
-        others: Names of tasks that live workers have and the app of this page does not declare.
+        others: Names of tasks that live workers have and the app of this page does not declare, without built-in ones.
         has_workers: Whether a worker is alive.
     """
 
@@ -98,7 +99,8 @@ async def load(visit: Visit) -> Definitions:
     live = [each for each in await common.workers(visit) if not each.is_stale]
     names = [name for name in registry.names if task in {"", name}]
     workflows = [*map(_defined, definitions().values()), *map(_built, registry.builders)] if not task else []
-    others = {name for each in live for name in each.task_names} - set(registry.names)
+    others = {name for each in live for name in each.task_names if not name.startswith(_BUILT_IN)}
+    others -= set(registry.names)
     return Definitions(
         task=task,
         tasks=tuple(_task(registry.get(name), live) for name in names[:_MOST]),
