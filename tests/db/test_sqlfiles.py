@@ -172,6 +172,7 @@ def test_every_literal_that_holds_the_schemas_name_is_meant_so() -> None:
     data = {
         "'horsies.map'",
         "'horsies.fence'",
+        "'horsies.claim_marks'",
         "'horsies.'",
         "'Send a task of the app. Names that begin with ''horsies.'' are reserved.'",
     }

@@ -53,6 +53,10 @@
 -- before it are dead, and stay in the index as long as an old snapshot needs them. A row that becomes claimable
 -- between the two statements with an earlier due time is left to the next claim, which its transaction announces.
 --
+-- While an old snapshot keeps very many dead rows, a claim of all priorities by queue begins at the marks that an
+-- earlier claim of this session has kept (see `keep_claim_marks`). It then answers no later `due_in` than the time at
+-- which everything is looked at again.
+--
 -- The clock is read once into a variable: a volatile call in the WHERE clause would filter every scheduled row
 -- instead of bounding the index scan. The planner cannot confuse the indexes, because the conditions for a waiting row
 -- differ: `exchange_no is null` can be answered only by `tasks_by_name`, a status only by the other two, of which one
@@ -90,6 +94,17 @@ declare
     reached_priority smallint := after_priority;                 -- the last priority that was chosen in step 3
     first_due timestamptz;                          -- the due time of the first row of `reached_priority`
     next_due timestamptz;                           -- the earliest due time after `clock` that was seen
+
+    -- Step 3, search by queue: where to begin beside many dead rows.
+    may_keep_marks constant boolean := after_priority = 0 and last_priority = 100;
+    marks constant jsonb := case when may_keep_marks then horsies.claim_marks(queue_names) end;
+    uses_marks constant boolean := coalesce(
+        clock between (marks ->> 'from')::timestamptz and (marks ->> 'until')::timestamptz, false);
+    max_blocks constant int := 200;                 -- an undisturbed claim reads about one for each queue
+    blocks_read bigint := 0;                        -- by step 3
+    looked_at int[] := '{}';                        -- the priorities that it has chosen, in parallel to
+    looked_at_due timestamptz[] := '{}';            -- the due times of their first rows
+    last_looked_at int := 0;
     later_due timestamptz;
 
     -- Step 3, search by name: the heads (see `claim_heads`) that are due, in the order of priority and due time.
@@ -146,7 +161,11 @@ begin
     while still_wanted > 0 and cardinality(open_queues) > 0 loop
         -- Step 3: choose the next priority that has waiting rows in the open queues. A search by name chooses one
         -- priority first, then the next two, four, and so on, so that many priorities with few rows need few rounds.
-        if search_by = 'queue' and probes <= max_probes then
+        if search_by = 'queue' and probes <= max_probes and uses_marks then
+            select head.priority, head.run_at into reached_priority, first_due
+            from horsies.claim_head(open_queues, reached_priority, marks) as head;
+        elsif search_by = 'queue' and probes <= max_probes then
+            blocks_read := blocks_read - pg_stat_get_xact_blocks_fetched('{horsies}.tasks'::regclass);
             select head.priority, head.run_at into reached_priority, first_due
             from unnest(open_queues) as q (name)
             cross join lateral (
@@ -156,7 +175,13 @@ begin
                 order by t.priority, t.run_at limit 1
             ) as head
             order by head.priority, head.run_at limit 1;
+            blocks_read := blocks_read + pg_stat_get_xact_blocks_fetched('{horsies}.tasks'::regclass);
+        end if;
+        if search_by = 'queue' and probes <= max_probes then
+            last_looked_at := coalesce(reached_priority, last_priority);
             exit when reached_priority is null or reached_priority > last_priority;
+            looked_at := looked_at || reached_priority::int;
+            looked_at_due := looked_at_due || first_due;
             probes := probes + 3 * cardinality(open_queues);
         else
             search_by := case search_by when 'queue' then 'name' else search_by end;
@@ -344,6 +369,15 @@ begin
             next_due := least(next_due, later_due);
         end if;
     end loop;
+
+    if may_keep_marks and last_looked_at > 0 and (blocks_read > max_blocks or marks is not null) then
+        perform horsies.keep_claim_marks(
+            queue_names, open_queues, marks, uses_marks, looked_at, looked_at_due, last_looked_at, blocks_read,
+            max_blocks, clock);
+    end if;
+    if uses_marks then
+        next_due := least(next_due, (marks ->> 'until')::timestamptz);
+    end if;
 
     -- Step 10: if fewer tasks were found than requested, return the last row.
     if still_wanted > 0 then
