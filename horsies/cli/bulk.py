@@ -8,11 +8,12 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.database import ask, did_you_mean
-from horsies.cli.output import batches_with_bar, confirm, counted, print_table, say, utc
+from horsies.cli.output import batches_with_bar, confirm, print_table, say, utc
 from horsies.codes import TASK_TERMINAL_STATES, TaskStatus
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
 from horsies.monitoring.answers import RerunCandidate, RerunOutcome, RerunPreview
 from horsies.monitoring.broker import Broker
+from horsies.monitoring.texts import counted
 from horsies.producer.handle import BrokerResult
 from horsies.producer.info import TaskInfo
 from horsies.result import Err, Ok

@@ -9,9 +9,10 @@ import typer
 
 from horsies.app import Horsies
 from horsies.cli.locate import locate
-from horsies.cli.output import counted, print_json, say
+from horsies.cli.output import print_json, say
 from horsies.errors import HorsiesError, flatten
 from horsies.events import configure_logging
+from horsies.monitoring.texts import counted
 from horsies.producer.suppression import sends_suppressed
 from horsies.rendering import render_errors, render_warnings, use_color
 

@@ -11,7 +11,7 @@ import typer
 from horsies.cli import grants
 from horsies.cli.database import AS_JSON, LOCATOR, SCHEMA, URL, database_config
 from horsies.cli.locate import locate
-from horsies.cli.output import confirm, counted, print_json, say
+from horsies.cli.output import confirm, print_json, say
 from horsies.config.postgres import PostgresConfig
 from horsies.config.urls import LibpqUrl, with_driver
 from horsies.db import migrate as migrations
@@ -24,6 +24,7 @@ from horsies.db.queries.declarations import register_tasks
 from horsies.db.rights import Grant, kinds_of, list_grants
 from horsies.embedded.server import EmbeddedError
 from horsies.errors import raise_all
+from horsies.monitoring.texts import counted
 from horsies.tasks.declarations import declarations_of
 
 db = typer.Typer(

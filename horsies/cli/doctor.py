@@ -8,7 +8,7 @@ import psycopg
 import typer
 
 from horsies.cli.database import AS_JSON, LOCATOR, database_config
-from horsies.cli.output import ago, counted, print_json, say
+from horsies.cli.output import ago, print_json, say
 from horsies.db import health, migrate, repair, rights
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
@@ -18,6 +18,7 @@ from horsies.db.queries.declarations import DeclaredDifference, declared_differe
 from horsies.db.queries.rows import HealthRow, WaitingNameRow
 from horsies.db.restrictions import find_restrictions
 from horsies.embedded.server import EmbeddedError
+from horsies.monitoring.texts import counted
 from horsies.rendering import printable_line
 from horsies.version import __version__
 

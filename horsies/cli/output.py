@@ -4,7 +4,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from typing import cast
 
@@ -15,6 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from horsies.monitoring import texts
 from horsies.rendering import printable, printable_block, printable_json, printable_line, use_color
 from horsies.task_result import TaskError, TaskResult
 
@@ -101,7 +102,7 @@ def text(value: object) -> str:
 
 def utc(time: datetime) -> str:
     """Format a time in UTC to the second, as in ``2026-11-25 20:52:30Z``."""
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    return f"{texts.utc(time)}Z"
 
 
 def confirm(question: str) -> None:
@@ -114,11 +115,6 @@ def confirm(question: str) -> None:
     typer.echo(f"{printable_line(question)} [y/N]: ", nl=False, err=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise typer.Abort
-
-
-def counted(count: int, noun: str) -> str:
-    """Format a number with its noun: ``1 task``, ``1,200 tasks``."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def ago(seconds: float) -> str:

@@ -21,12 +21,13 @@ from horsies.cli.bulk import (
 )
 from horsies.cli.database import AS_JSON, IDS, LOCATOR, ask, granted, operator, split_ids, viewer
 from horsies.cli.filters import query_of, with_options
-from horsies.cli.output import counted, print_documents, print_facts, print_rows, print_table, say, utc, with_bar
+from horsies.cli.output import print_documents, print_facts, print_rows, print_table, say, utc, with_bar
 from horsies.codes import BrokerErrorCode, TaskStatus
 from horsies.db.queries.tasks import cancel as cancel_task
 from horsies.errors import ConfigurationError, ErrorCode
 from horsies.monitoring.asking import answered
 from horsies.monitoring.broker import rerun as rerun_task
+from horsies.monitoring.texts import counted
 from horsies.producer.handle import BrokerResult
 from horsies.producer.info import TaskInfo
 from horsies.result import Err

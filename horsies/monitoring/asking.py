@@ -4,6 +4,7 @@ from horsies.codes import BrokerErrorCode
 from horsies.db.operations import Call, CallFailedError, Operation
 from horsies.plain import short_repr
 from horsies.producer.handle import BrokerOperationError, BrokerResult, unanswered
+from horsies.rendering import printable_line
 from horsies.result import Err, Ok
 
 
@@ -27,3 +28,14 @@ def wrong_limit(limit: object, least: int, most: int) -> Err[BrokerOperationErro
     if isinstance(limit, int) and least <= limit <= most:
         return None
     return refused(f"limit must be a whole number from {least} to {most:,}, got {short_repr(limit)}")
+
+
+def why_unanswered(error: BrokerOperationError) -> str:
+    """Return a sentence for people that says why the database did not answer.
+
+    A later question may be answered if the error is one of the connection. Other errors, such as a missing right or an
+    outdated schema, last until somebody corrects them, so they are shown.
+    """
+    if error.retryable:
+        return "The database does not answer."
+    return f"The database cannot be used: {printable_line(error.message).rstrip('.')}."

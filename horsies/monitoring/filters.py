@@ -170,6 +170,13 @@ def literal_pattern(text: str) -> str:
     return re.sub(r"([\\%_])", r"\\\1", text)
 
 
+def term(field_name: str, value: str) -> str:
+    """Return the term of a filter that matches exactly one value."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    is_plain = value.isascii() and value.replace("_", "").replace("-", "").replace(".", "").isalnum()
+    return f"{field_name}:{value}" if is_plain else f'{field_name}:"{escaped}"'
+
+
 def _parse_term(word: str, earlier: list[FilterTerm]) -> FilterTerm:
     name, colon, raw = word.removeprefix("-").partition(":")
     is_negated = word.startswith("-")

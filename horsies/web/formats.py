@@ -1,23 +1,31 @@
 """How templates show values: numbers, durations, times, and texts of unknown origin."""
 
 import json
-from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup
 
-from horsies.config.rates import RateLimit
-from horsies.monitoring.counts import Accuracy, Count
-from horsies.rendering import printable, printable_line
+from horsies.monitoring.texts import counted, duration, iso, line, number, rate, utc
+from horsies.rendering import printable
+
+__all__ = [
+    "MAX_SHOWN",
+    "block",
+    "counted",
+    "document",
+    "duration",
+    "exact",
+    "iso",
+    "line",
+    "number",
+    "rate",
+    "shown",
+    "utc",
+]
 
 MAX_SHOWN = 64 << 10
 """How many characters of arguments, results and tracebacks are shown."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, indent=2, default=str)
-_MAX_LINE = 300
-_MINUTE = 60
-_HOUR = 3600
-_DAY = 86_400
-_THOUSAND = 1000
 
 
 def shown(value: object) -> object:
@@ -33,12 +41,6 @@ def shown(value: object) -> object:
 def exact(value: str) -> Markup:
     """Return a text for a form that sends it back. Characters that cannot be seen are references, not escaped."""
     return Markup("").join(each if printable(each) == each else Markup("&#{};").format(ord(each)) for each in value)
-
-
-def line(text: object, most: int = _MAX_LINE) -> str:
-    """Return the beginning of a text, on one line."""
-    whole = str(text)
-    return printable_line(whole[:most]) + ("…" if len(whole) > most else "")
 
 
 def block(text: object) -> str:
@@ -59,57 +61,3 @@ def document(value: object) -> str:
         if room < 0:
             return "".join(parts) + "\n… more is left out; the JSON document of this page has all of it"
     return "".join(parts)
-
-
-def number(value: Count | float | None) -> str:
-    """Return a number with thousands separated; of a count, with a sign for numbers that are not exact."""
-    if value is None:
-        return "unknown"
-    if isinstance(value, Count):
-        sign = {Accuracy.EXACT: "", Accuracy.COUNTED: "≈ ", Accuracy.AT_LEAST: "> "}[value.accuracy]
-        return f"{sign}{value.number:,}"
-    return f"{value:,.0f}"
-
-
-def counted(value: int, noun: str) -> str:
-    """Return a number with its noun: ``1 task``, ``1,200 tasks``."""
-    return f"{value:,} {noun}" + ("" if value == 1 else "s")
-
-
-def duration(value: timedelta | float | None) -> str:
-    """Return a duration with two figures or so: ``4 ms``, ``1.2 s``, ``3 min 20 s``, ``2 h``, ``5 d``."""
-    if value is None:
-        return "unknown"
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    sign = "-" if seconds < 0 else ""
-    seconds = abs(seconds)
-    if seconds < 1:
-        milliseconds = seconds * _THOUSAND
-        return f"{sign}{milliseconds:.0f} ms" if milliseconds >= 1 or not milliseconds else f"{sign}< 1 ms"
-    if seconds < 10:  # noqa: PLR2004 - one decimal below ten
-        return f"{sign}{seconds:.1f} s"
-    whole = round(seconds)
-    for length, unit, part, part_unit in (
-        (_DAY, "d", _HOUR, "h"),
-        (_HOUR, "h", _MINUTE, "min"),
-        (_MINUTE, "min", 1, "s"),
-    ):
-        if whole >= length:
-            rest = whole % length // part
-            return f"{sign}{whole // length} {unit}" + (f" {rest} {part_unit}" if rest else "")
-    return f"{sign}{whole} s"
-
-
-def rate(value: RateLimit) -> str:
-    """Return a rate: ``100 in 1 min``."""
-    return f"{value.limit:,} in {duration(value.per_seconds)}"
-
-
-def utc(time: datetime) -> str:
-    """Return a time in UTC to the second."""
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def iso(time: datetime) -> str:
-    """Return a time in ISO 8601, as scripts read it."""
-    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from markupsafe import Markup
 
+from horsies.monitoring.texts import relative
 from horsies.web.formats import duration, iso, utc
 
 NOTHING = "\N{EN DASH}"
@@ -21,8 +22,7 @@ def since(time: datetime | None, now: datetime) -> Markup | str:
     """Show how long ago a time was, or in how much time it will be. The script keeps this up to date."""
     if time is None:
         return NOTHING
-    seconds = (now - time).total_seconds()
-    text = f"in {duration(-seconds)}" if seconds <= -1 else f"{duration(max(seconds, 0.0))} ago"
+    text = relative(time, now)
     return _TIME.format(iso=iso(time), utc=utc(time), kind=Markup(' data-show="since"'), text=text)
 
 

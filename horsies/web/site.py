@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from horsies.app import Horsies
+from horsies.monitoring.trends import Trends
 from horsies.producer.handle import BrokerResult
 from horsies.result import Ok
 from horsies.web.access import Auth, User
@@ -25,7 +26,6 @@ from horsies.web.pages.page import Page
 from horsies.web.parameters import Parameters
 from horsies.web.snapshots import NoAnswerError, Snapshots
 from horsies.web.templating import Assets, Templates, versions
-from horsies.web.trends import Trends
 from horsies.web.visit import Visit, as_error, as_json, root_of
 
 _JSON = "application/json"

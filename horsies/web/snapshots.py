@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from horsies.events import event
+from horsies.monitoring.asking import why_unanswered
 from horsies.producer.handle import BrokerOperationError, BrokerResult
-from horsies.rendering import printable_line
 from horsies.result import Err
 
 _MOST_KEPT = 500
@@ -51,17 +51,12 @@ class NoAnswerError(Exception):
 def reason_of(error: BrokerOperationError | None) -> str:
     """Return a sentence that says why a question was not answered.
 
-    A later question may be answered if the error is one of the connection. Other errors, such as a missing right or an
-    outdated schema, last until somebody corrects them, so they are shown.
-
     Args:
         error: The error of the database; None: asking raised an exception.
     """
     if error is None:
         return "Reading the data failed. The log of the server says where."
-    if error.retryable:
-        return "The database does not answer."
-    return f"The database cannot be used: {printable_line(error.message).rstrip('.')}."
+    return why_unanswered(error)
 
 
 @dataclass(frozen=True, slots=True)

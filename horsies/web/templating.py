@@ -10,11 +10,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from horsies.monitoring.filters import term
 from horsies.version import __version__
 from horsies.web import formats, marks
 from horsies.web.pages.page import Page
 from horsies.web.pages.task import usual_text
-from horsies.web.pages.verdict import term
 from horsies.web.visit import Visit
 
 _TEXT_OF_TIMES = re.compile(r"(<time [^>]*>)[^<]*")

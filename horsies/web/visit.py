@@ -10,13 +10,13 @@ from urllib.parse import quote
 from pydantic_core import to_jsonable_python
 
 from horsies.monitoring.broker import Broker
+from horsies.monitoring.trends import Trends
 from horsies.producer.handle import BrokerResult
 from horsies.rendering import printable_json
 from horsies.tasks.registry import Registry
 from horsies.web.access import Right, User
 from horsies.web.parameters import Parameters
 from horsies.web.snapshots import Key, Snapshot, Snapshots, reason_of
-from horsies.web.trends import Trends
 
 
 @dataclass(slots=True)

@@ -15,10 +15,9 @@ from horsies.monitoring import (
     waiting_reasons_async,
     worker_status_async,
 )
+from horsies.monitoring.summary import MINUTE, chart_begin
 from horsies.web.visit import Visit
 
-MINUTE = timedelta(minutes=1)
-CHART_MINUTES = 60
 _SAMPLES_AGE_S = 5.0
 
 
@@ -35,11 +34,6 @@ async def workers(visit: Visit) -> tuple[WorkerStats, ...]:
 async def reasons(visit: Visit) -> tuple[WaitingReason, ...]:
     """Return for which reasons tasks wait."""
     return await visit.ask("reasons", waiting_reasons_async)
-
-
-def chart_begin(now: datetime) -> datetime:
-    """Return the first minute of a chart that ends with the current minute."""
-    return now.replace(second=0, microsecond=0) - (CHART_MINUTES - 1) * MINUTE
 
 
 async def last_hour(visit: Visit) -> Throughput:

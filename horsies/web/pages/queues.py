@@ -7,10 +7,11 @@ from horsies.db.queries.limits import KeyStats, QueueLimits
 from horsies.db.queries.rows import WorkerStats
 from horsies.monitoring import InFlightTask, QueueStatus, WaitingReason, in_flight_tasks_async
 from horsies.monitoring.counts import Count
+from horsies.monitoring.reasons import Reason, reason_of
+from horsies.monitoring.summary import slots
 from horsies.web.charts import Segment, gauge
 from horsies.web.formats import line
 from horsies.web.pages import common
-from horsies.web.reasons import Reason, reason_of
 from horsies.web.visit import Visit
 
 _MOST_IN_FLIGHT = 2000
@@ -100,11 +101,13 @@ async def in_flight(visit: Visit) -> tuple[InFlightTask, ...]:
 def _card(visit: Visit, queue: QueueStatus, tasks: Sequence[InFlightTask], workers: Sequence[WorkerStats]) -> QueueCard:
     mine = [each for each in tasks if each.queue_name == queue.queue_name]
     parts = [(each.status.lower(), f"{line(each.task_name, 80)}, {each.status.lower()}", each.task_id) for each in mine]
-    serving = [each for each in workers if queue.queue_name in each.queues and not each.is_stale]
-    slots = sum(each.processes * each.concurrency for each in serving)
+    places_of_workers = slots(each for each in workers if queue.queue_name in each.queues)
     places = queue.max_concurrency
     return QueueCard(
-        queue, places, gauge(parts, slots if places is None else places), visit.trends.drain(queue.queue_name)
+        queue,
+        places,
+        gauge(parts, places_of_workers if places is None else places),
+        visit.trends.drain(queue.queue_name),
     )
 
 

@@ -14,13 +14,13 @@ from horsies.codes import WorkflowStatus, WorkflowTaskStatus
 from horsies.db.queries.rows import Why
 from horsies.monitoring import NodeDetails, RunDetails, node_details_async, run_details_async
 from horsies.monitoring.broker import Broker
+from horsies.monitoring.reasons import Concern, reason_of
 from horsies.producer.handle import BrokerResult, parse_id
 from horsies.result import Err, Ok
 from horsies.web.charts import Segment
 from horsies.web.critical_path import Timing, timings
 from horsies.web.formats import counted, line
 from horsies.web.pages.runs import progress_bar
-from horsies.web.reasons import Concern, reason_of
 from horsies.web.run_drawing import (
     MOST_DRAWN,
     Drawing,

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from horsies.db.queries.rows import Why
 from horsies.monitoring import RunOfTask, run_of_task_async, total
 from horsies.monitoring.broker import Broker
+from horsies.monitoring.reasons import Reason, reason_of
 from horsies.producer.handle import BrokerResult, parse_id
 from horsies.producer.info import TaskAttemptInfo, TaskInfo
 from horsies.result import Ok
@@ -18,7 +19,6 @@ from horsies.task_result import added_fields
 from horsies.web.access import Right
 from horsies.web.formats import duration, line
 from horsies.web.pages import common
-from horsies.web.reasons import Reason, reason_of
 from horsies.web.visit import Visit
 
 _PERCENTILES = (0.5, 0.95, 0.99)

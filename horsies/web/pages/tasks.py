@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 from horsies.codes import TaskStatus
 from horsies.monitoring import all_tasks_async
-from horsies.monitoring.filters import FilterField, FilterMistake, parse_filter
+from horsies.monitoring.filters import FilterField, FilterMistake, parse_filter, term
 from horsies.producer.handle import parse_id
 from horsies.producer.info import TaskInfo
 from horsies.result import Err
 from horsies.web.pages import common
-from horsies.web.pages.verdict import term
 from horsies.web.parameters import refuse
 from horsies.web.visit import Visit
 

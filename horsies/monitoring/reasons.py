@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Concern(StrEnum):
-    """How much a reason for waiting deserves attention; templates use it as a class.
+    """How much a reason for waiting deserves attention; templates of the web interface use it as a class.
 
     Attributes:
         NONE: It is intended or ends soon.

@@ -1,4 +1,4 @@
-"""The verdict about the whole system: its problems, each with a remedy."""
+"""The problems of the whole system, each with a remedy."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,8 +6,10 @@ from datetime import timedelta
 from enum import StrEnum
 
 from horsies.db.queries.rows import WorkerStats
-from horsies.monitoring import QueueStatus, Sample, Throughput, WaitingReason, total
-from horsies.web.formats import counted, duration, line
+from horsies.monitoring.filters import term
+from horsies.monitoring.samples import Sample, Throughput, total
+from horsies.monitoring.status import QueueStatus, WaitingReason
+from horsies.monitoring.texts import counted, duration, line
 
 _LATE = timedelta(minutes=5)
 _OLD_SAMPLES = timedelta(minutes=4)
@@ -19,7 +21,7 @@ _COULD_RUN = frozenset({"next", "queue_full", "cluster_full", "key_full", "rate_
 
 
 class Severity(StrEnum):
-    """How bad a problem is; templates use it as a class.
+    """How bad a problem is; templates of the web interface use it as a class.
 
     Attributes:
         CRITICAL: Tasks do not run.
@@ -38,7 +40,7 @@ class Problem:
         severity: How bad it is.
         sentence: A description of it.
         remedy: What to do.
-        page: The path of the page that shows more, below the overview; None: there is no such page.
+        page: The page of the web interface, or the tab of ``horsies top``, that shows more; None: there is none.
         parameters: The parameters of that page.
     """
 
@@ -51,7 +53,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the verdict is about."""
+    """The state of the system in which problems are looked for."""
 
     queues: Sequence[QueueStatus]
     workers: Sequence[WorkerStats]
@@ -162,10 +164,3 @@ def _uncounted(facts: Facts) -> Iterator[Problem]:
             f"No worker has counted the ended tasks of the last {duration(age)}.",
             "Check that a worker runs maintenance; its log says what keeps it from that.",
         )
-
-
-def term(field_name: str, value: str) -> str:
-    """Return the term of a filter that matches exactly one value."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    is_plain = value.isascii() and value.replace("_", "").replace("-", "").replace(".", "").isalnum()
-    return f"{field_name}:{value}" if is_plain else f'{field_name}:"{escaped}"'
