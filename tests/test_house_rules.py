@@ -21,6 +21,7 @@ IMPORTS_INSIDE_FUNCTIONS = {
     "horsies/cli/metrics.py:metrics": "its packages are optional",
     "horsies/cli/web.py:web": "its packages are optional",
     "horsies/cli/web.py:_auth": "its packages are optional",
+    "horsies/cli/top.py:_watch": "its package is optional",
 }
 """Functions that may import, as ``horsies/file.py:function``, each with its reason."""
 

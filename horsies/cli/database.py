@@ -15,6 +15,7 @@ from horsies.config.app import AppConfig
 from horsies.config.postgres import DEFAULT_SCHEMA, DEV_URL_VARIABLE, PostgresConfig, schema_name_problem
 from horsies.config.urls import parse_url
 from horsies.errors import ConfigurationError, ErrorCode
+from horsies.monitoring import queue_status_async
 from horsies.monitoring.audit import current_user
 from horsies.monitoring.broker import Broker
 from horsies.producer.handle import BrokerResult, parse_id
@@ -82,6 +83,25 @@ def ask[R](app: Horsies, question: Callable[[Broker], Awaitable[BrokerResult[R]]
             await app.close_async()
 
     return granted(app, asyncio.run(answer()))
+
+
+def check_readable(app: Horsies) -> Horsies:
+    """Return the app if its database can be read, or does not answer now and may come back.
+
+    Raises:
+        ConfigurationError: HRS-211, the schema is missing or outdated, or the role lacks rights.
+    """
+
+    async def answer() -> BrokerResult[object]:
+        try:
+            return await queue_status_async(app.get_broker(who=operator()))
+        finally:
+            await app.close_async()
+
+    found = asyncio.run(answer())
+    if isinstance(found, Err) and not found.err_value.retryable:
+        granted(app, found)
+    return app
 
 
 def granted[R](app: Horsies, answer: BrokerResult[R]) -> R:

@@ -36,6 +36,7 @@ COMMANDS = {
     "errors": ("errors:errors", "List the most frequent errors: by task, error code, place in your code and message."),
     "metrics": ("metrics:metrics", "Serve or print metrics of queues, workers, runs and schedules for Prometheus."),
     "web": ("web:web", "Serve pages about queues, tasks and workers to a browser."),
+    "top": ("top:top", "Watch queues, tasks, errors, runs and workers in a terminal."),
     "audit": ("audit:audit", "Show who has operated the queue, when, and what was changed."),
     "doctor": ("doctor:doctor", "Find problems of the database, and say how to fix them."),
     "db": ("db:db", "Create, migrate, repair and inspect the schema."),

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import cast
 
 import typer
 from pydantic_core import to_jsonable_python
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +21,7 @@ from horsies.rendering import printable, printable_block, printable_json, printa
 from horsies.task_result import TaskError, TaskResult
 
 _ANY_WIDTH = 10_000
+_WIDTH_OF_PIPES = 120
 _WORTH_A_BAR = 10
 
 
@@ -69,6 +71,22 @@ def print_table(rows: Sequence[object], columns: str, *, err: bool = False) -> N
     width = None if stream.isatty() else _ANY_WIDTH
     console = Console(file=stream, width=width, no_color=not use_color(stream), highlight=False)
     console.print(table, crop=width is None)
+
+
+def print_layout(make: Callable[[int, bool], RenderableType]) -> None:
+    """Print what is laid out for a width.
+
+    On a terminal this is its width; elsewhere that of the variable COLUMNS, or 120 cells.
+
+    Args:
+        make: Lays it out for a number of cells; the second argument says whether block characters can be printed. Its
+            texts must have been made printable.
+    """
+    stream = sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDTH_OF_PIPES
+    console = Console(file=stream, width=width, no_color=not use_color(stream), highlight=False)
+    draws_bars = console.encoding.lower().replace("-", "").startswith("utf")
+    console.print(make(console.width, draws_bars))
 
 
 def print_rows(rows: Sequence[object], columns: str, nothing: Callable[[], str], data: object = None) -> None:

@@ -1,6 +1,5 @@
 """``horsies web``."""
 
-import asyncio
 import getpass
 import logging
 import os
@@ -16,16 +15,13 @@ from urllib.parse import urlsplit
 import typer
 
 from horsies.app import Horsies
-from horsies.cli.database import LOCATOR, granted, operator, viewer
+from horsies.cli.database import LOCATOR, check_readable, operator, viewer
 from horsies.cli.locate import locate
 from horsies.cli.output import say
 from horsies.cli.worker import LogLevel, OfLogFormat, OfLogLevel
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError
 from horsies.events import configure_logging, event
-from horsies.monitoring import queue_status_async
 from horsies.process import leave_on_stop_signals, open_standard_files
-from horsies.producer.handle import BrokerResult
-from horsies.result import Err
 
 if TYPE_CHECKING:
     from horsies.web import Auth, Right
@@ -109,7 +105,7 @@ def web(  # noqa: PLR0913 - one parameter an option
         _refuse("--tls-certificate and --tls-key belong together", "give both, or neither")
     has_tls = tls_certificate is not None
     access = _Access(host, auth, allow_actions, rights or [], trusted_proxy or [], has_tls, public_url)
-    app = _checked_database(viewer(locator))
+    app = check_readable(viewer(locator))
     login = _checked(lambda: _auth(access))
     open_standard_files()
     leave_on_stop_signals(exit_code=0)
@@ -134,25 +130,6 @@ def _declaring(locator: str | None) -> Horsies | None:
     broker = declared.config.broker.model_copy(update={"auto_migrate": False})
     app = Horsies(declared.config.model_copy(update={"broker": broker}))
     app.registry = declared.registry
-    return app
-
-
-def _checked_database(app: Horsies) -> Horsies:
-    """Return the app if its pages will be able to read the database, at least when that is no longer away.
-
-    Raises:
-        ConfigurationError: HRS-211, it must be repaired: the schema is missing or outdated, or the role lacks rights.
-    """
-
-    async def answer() -> BrokerResult[object]:
-        try:
-            return await queue_status_async(app.get_broker(who=operator()))
-        finally:
-            await app.close_async()
-
-    found = asyncio.run(answer())
-    if isinstance(found, Err) and not found.err_value.retryable:
-        granted(app, found)
     return app
 
 

@@ -162,6 +162,7 @@ def commands(ids: dict[str, UUID], names: list[str]) -> list[list[str]]:
         ["workflows", "show", app, run],
         ["workers", app],
         ["errors", app],
+        ["top", app],
         ["doctor", app],
         ["db", "status", app],
         ["db", "url", app],

@@ -20,6 +20,7 @@ _APP_IS_OPTIONAL = {
     "errors": 1,
     "metrics": 1,
     "web": 1,
+    "top": 1,
     "why": 1,
     "doctor": 1,
 }

@@ -5,9 +5,7 @@ with apt-get into ``.tools/pgbouncer``; nothing is installed, so this needs no p
 the tests of this module are skipped.
 """
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -18,26 +16,16 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import psycopg
-import pytest
 
 from horsies.embedded import server as embedded
+from tests.support.debian import installed_or_fetched
 from tests.support.server import free_port
 from tests.support.waiting import wait_until
 
 type PoolMode = Literal["session", "transaction"]
 
-ROOT = Path(__file__).parents[2]
-CACHE = ROOT / ".tools" / "pgbouncer"
 _PREPARES = (1, 21)
-_LIBRARIES = re.compile(r"Depends: (lib(?:c-ares|cares|event)\S*)")
-_APT = """
-Dir::State "{folder}/state";
-Dir::State::status "/var/lib/dpkg/status";
-Dir::Cache "{folder}/cache";
-APT::Sandbox::User "";
-Acquire::Retries "1";
-Acquire::http::Timeout "15";
-"""
+_LIBRARIES = "lib(?:c-ares|cares|event)"
 _SETTINGS = """
 [databases]
 * = host={host} port={port}
@@ -74,9 +62,8 @@ class PgBouncer:
         )
         (folder / "pgbouncer.ini").write_text(settings + more_settings)
         (folder / "users").write_text(f'"{unquote(target.username or "")}" "{unquote(target.password or "")}"\n')
-        program, libraries = installed_or_fetched()
+        program, environment = installed_or_fetched("pgbouncer", _LIBRARIES)
         command = [*embedded._as_server_user(), str(program), str(folder / "pgbouncer.ini")]
-        environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)} if libraries else None
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/"
@@ -128,58 +115,9 @@ def running_pgbouncer(
 
 
 @cache
-def installed_or_fetched() -> tuple[Path, Path | None]:
-    """Return the program, and the folder of its libraries if they are not those of the system.
-
-    Skips the test if there is no program and none can be fetched.
-    """
-    if installed := shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"):
-        return Path(installed), None
-    if not CACHE.exists():
-        CACHE.parent.mkdir(exist_ok=True)
-        with TemporaryDirectory(dir=CACHE.parent) as name:
-            problem = _fetch(Path(name))
-            if problem is not None:
-                pytest.skip(f"PgBouncer is not installed, and Debian's package cannot be fetched: {problem}")
-            if not CACHE.exists():  # another process may have been faster
-                Path(name, "root").rename(CACHE)
-    [libraries] = (CACHE / "usr" / "lib").glob("*-linux-gnu")
-    return CACHE / "usr" / "sbin" / "pgbouncer", libraries
-
-
-@cache
 def _version() -> tuple[int, int]:
-    program, libraries = installed_or_fetched()
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)} if libraries else None
+    program, environment = installed_or_fetched("pgbouncer", _LIBRARIES)
     shown = subprocess.run([program, "--version"], env=environment, capture_output=True, text=True, check=True).stdout
     found = re.search(r"PgBouncer (\d+)\.(\d+)", shown)
     assert found is not None, shown
     return int(found[1]), int(found[2])
-
-
-def _fetch(folder: Path) -> str | None:
-    """Unpack the package and its libraries into the folder ``root``; returns the reason if that is not possible."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        return "this system has no apt-get and dpkg-deb"
-    for needed in ("state/lists/partial", "cache/archives/partial", "root"):
-        (folder / needed).mkdir(parents=True)
-    (folder / "apt.conf").write_text(_APT.format(folder=folder))
-    try:
-        _run(folder, "apt-get", "-qq", "update")
-        libraries = _LIBRARIES.findall(_run(folder, "apt-cache", "depends", "pgbouncer"))
-        _run(folder, "apt-get", "-qq", "download", "pgbouncer", *libraries)
-        for archive in folder.glob("*.deb"):
-            _run(folder, "dpkg-deb", "--extract", str(archive), str(folder / "root"))
-    except subprocess.CalledProcessError as error:
-        return f"{' '.join(error.cmd)} failed: {error.stderr.strip()[-300:]}"
-    except subprocess.TimeoutExpired as error:
-        return f"{' '.join(error.cmd)} did not end"
-    return None
-
-
-def _run(folder: Path, *command: str) -> str:
-    environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf"), "LC_ALL": "C"}
-    return subprocess.run(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
-        timeout=120,
-    ).stdout  # fmt: skip
