@@ -279,6 +279,42 @@ def seal_at(encoded: bytes, paths: Sequence[SecretPath]) -> bytes:
     return seal(redact(decode_json(encoded), paths), encoded) if paths else encoded
 
 
+def hidden_parts(complete: Any, public: Any) -> Iterator[Any]:
+    """Yield the values in a complete document that are replaced in the public one.
+
+    Of a text of which a part is replaced, the whole text and the replaced parts are returned.
+    """
+    if complete == public:
+        return
+    inner, shown = _flat(complete), _flat(public)
+    if inner is not None and shown is not None and type(complete) is type(public) and len(inner) == len(shown):
+        for value, replaced in zip(inner, shown, strict=True):
+            yield from hidden_parts(value, replaced)
+    else:
+        yield complete
+        if isinstance(complete, str) and isinstance(public, str):
+            yield from _replaced_parts(complete, public)
+
+
+def _flat(value: Any) -> list[Any] | None:
+    """Return the items of an array, or the names and values of an object; None: the value is neither."""
+    if isinstance(value, dict):
+        return [each for member in cast("dict[str, Any]", value).items() for each in member]
+    return cast("list[Any]", value) if isinstance(value, list) else None
+
+
+def _replaced_parts(complete: str, public: str) -> Iterator[str]:
+    """Yield what is in a text where the public text has ``[redacted]``."""
+    before, *others = public.split(REDACTED)
+    begin = len(before)
+    for number, shown in enumerate(others, 1):
+        end = len(complete) - len(shown) if number == len(others) else complete.find(shown, begin)
+        if end < begin:
+            return
+        yield complete[begin:end]
+        begin = end + len(shown)
+
+
 class Scrubber:
     """Replaces secret texts in other texts.
 

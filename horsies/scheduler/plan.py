@@ -128,9 +128,6 @@ def _plan(config: AppConfig, schedule: TaskSchedule, definition: TaskDefinition)
         key = key_of(definition, UNSET, tuple(schedule.args), schedule.kwargs)
     except CodecError as error:
         problems.append(invalid_schedule(f"the arguments do not fit the task {definition.name!r}: {error}"))
-    if unique is not None and definition.signature.secret_paths:
-        what = f"the task {definition.name!r} is unique and has secret arguments, which a schedule cannot compare"
-        problems.append(invalid_schedule(what, "schedule a task that is not unique, which sends this one"))
     if too_large := wrong_size(config.payload, definition.name, len(args)):
         problems.append(invalid_schedule(too_large))
     if priority is None:

@@ -54,8 +54,9 @@ def _nothing() -> None:
 
 
 def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) -> Done:
+    task = _task()
     try:
-        compiled = compile_run(definition.build_with(app, *args, **params))
+        compiled = compile_run(definition.build_with(app, *args, **params), task.scrubbed)
     except AttemptPostponed:
         raise
     except Exception as exception:  # noqa: BLE001 - user code may raise anything
@@ -63,7 +64,6 @@ def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) ->
         code = OperationalErrorCode.SUBWORKFLOW_LOAD_FAILED
         return TaskResult(err=TaskError(error_code=code, message=message, exception=exception))
     request = RunRequest(uuid7(), compiled.document, compiled.fingerprint)
-    task = _task()
     verdict = app.producer.runner.run(
         require_answer(workflow_queries.workflow_attach(task.uuid, task.attempt, request))
     )

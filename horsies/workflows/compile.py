@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from horsies.codec.secrets import redact
+from horsies.codec.text import decode_json
 from horsies.codec.wire import encode_json
 from horsies.codes import OnError
 from horsies.producer.send import bounded_deadline
@@ -33,8 +35,14 @@ class CompiledRun:
     fingerprint: bytes
 
 
-def compile_run(spec: "WorkflowSpec[Any]") -> CompiledRun:
-    """Compile a spec. This takes about 10 µs per node."""
+def compile_run(spec: "WorkflowSpec[Any]", scrub: Callable[[str], str] | None = None) -> CompiledRun:
+    """Compile a spec. This takes about 10 µs per node.
+
+    Args:
+        spec: The spec.
+        scrub: Replaces secrets in texts: those of the task that builds a child run, whose arguments may be passed on to
+            nodes that do not declare them as secret. None: there are none.
+    """
     places = spec.index
     policy = spec.success_policy
     head = {
@@ -45,20 +53,29 @@ def compile_run(spec: "WorkflowSpec[Any]") -> CompiledRun:
         "cases": None if policy is None else [[places[node] for node in case.required] for case in policy.cases],
         "optional": [] if policy is None else [places[node] for node in policy.optional],
     }
-    nodes = (_write(node, planned, places) for node, planned in zip(spec.tasks, spec.plan, strict=True))
+    nodes = (_write(node, planned, places, scrub) for node, planned in zip(spec.tasks, spec.plan, strict=True))
     document = with_member(encode_json(head), b"nodes", b"[" + b",".join(nodes) + b"]")
     key = spec.definition_key or ""
     return CompiledRun(spec.name, key, document, hashlib.sha256(document).digest())
 
 
-def _write(node: AnyNode, planned: PlannedNode, places: dict[AnyNode, int]) -> bytes:
+def _write(
+    node: AnyNode, planned: PlannedNode, places: dict[AnyNode, int], scrub: Callable[[str], str] | None
+) -> bytes:
     task, signature = node.task, node.signature()
     over = node if is_map(node) else None
     declared = () if signature is None else signature.parameters
     policy = None if task is None else task.retry_policy
     timeout_ms = task.timeout_ms if task is not None and node.timeout_ms is None else node.timeout_ms
     good_until = bounded_deadline(node.good_until)
-    row = {
+    secret_paths = () if signature is None else signature.secret_paths
+    of_items = [path for path in secret_paths if over is not None and path[0] == planned.item_parameter]
+    public = planned.args
+    if secret_paths or scrub is not None:
+        complete = decode_json(planned.args)
+        shown = redact(complete, secret_paths, scrub)
+        public = planned.args if shown == complete else encode_json(shown)
+    row: dict[str, Any] = {
         "node_id": planned.node_id,
         "kind": node.kind,
         "task_name": node.task_name,
@@ -77,11 +94,14 @@ def _write(node: AnyNode, planned: PlannedNode, places: dict[AnyNode, int]) -> b
         "retry_policy": None if policy is None else json.loads(policy.to_json()),
         "over": None if over is None else places[over.over],
         "item_parameter": planned.item_parameter,
-        "task_key": planned.key,
+        "task_key": planned.key if planned.key is None or scrub is None else scrub(planned.key),
         "key_by": planned.key_by,
         "max_parallel": None if over is None else over.max_parallel,
     }
-    return with_member(encode_json(row), b"args", planned.args)
+    if of_items:
+        row["secret_paths"] = of_items
+    written = with_member(encode_json(row), b"args", public)
+    return written if public is planned.args else with_member(written, b"secret_args", planned.args)
 
 
 def _indexes(nodes: Iterable[AnyNode], places: dict[AnyNode, int]) -> list[int]:

@@ -236,7 +236,7 @@ class WorkflowHandle[T]:
     def _fetch_outcome(
         self, run_id: UUID, _pushed_result: StoredResult | None
     ) -> Operation[TaskResult[Any, TaskError] | None]:
-        run: RunRow | None = yield workflow_queries.workflow_state(run_id)
+        run: RunRow | None = yield workflow_queries.workflow_state(run_id, with_secrets=True)
         if run is None:
             missing = failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, self._missing())
             return missing if self._is_committed else None
@@ -250,7 +250,7 @@ class WorkflowHandle[T]:
                 codec = self._codec(run.output_index, run.output_kind, run.output_task)
                 return _decode(codec, run.output_status, run.output_result or b"null")
             case WorkflowStatus.COMPLETED:
-                rows: list[RunTaskRow] = yield workflow_queries.workflow_tasks(run_id, with_results=True)
+                rows: list[RunTaskRow] = yield _tasks_with_secrets(run_id)
                 return TaskResult(ok={row.node_id: self._decode(row) for row in rows if row.is_leaf})
             case _:
                 return None
@@ -261,7 +261,7 @@ class WorkflowHandle[T]:
         if self._id is None:
             return failed_with(RetrievalCode.WORKFLOW_NOT_FOUND, self._missing())
         try:
-            rows: list[RunTaskRow] = yield workflow_queries.workflow_tasks(self._id, node_id, with_results=True)
+            rows: list[RunTaskRow] = yield _tasks_with_secrets(self._id, node_id)
         except CallFailedError as failure:
             return failed_with(OperationalErrorCode.BROKER_ERROR, failure.message)
         if not rows:
@@ -282,11 +282,10 @@ class WorkflowHandle[T]:
         def read(rows: "list[RunTaskRow]") -> dict[str, TaskResult[Any, TaskError]] | None:
             return {row.node_id: self._decode(row) for row in rows if row.result is not None} if rows else None
 
-        return self._ask(partial(workflow_queries.workflow_tasks, with_results=True), read)
+        return self._ask(_tasks_with_secrets, read)
 
     def _tasks(self) -> Operation[HandleResult[list[WorkflowTaskInfo]]]:
-        call_for = partial(workflow_queries.workflow_tasks, with_results=True)
-        return self._ask(call_for, lambda rows: [self._info(row) for row in rows] or None)
+        return self._ask(_tasks_with_secrets, lambda rows: [self._info(row) for row in rows] or None)
 
     def _control(self, action: str) -> Operation[HandleResult[bool]]:
         def call_for(run_id: UUID) -> Call[str]:
@@ -343,6 +342,9 @@ class WorkflowHandle[T]:
             return self._spec.tasks[index].result_codec()
         codec = self._broker.codec_for(task_name or "")
         return list_codec(codec) if kind == "map" else codec
+
+
+_tasks_with_secrets = partial(workflow_queries.workflow_tasks, with_results=True, with_secrets=True)
 
 
 def _decode(codec: ResultCodec, status: str | None, stored: bytes) -> TaskResult[Any, TaskError]:

@@ -2,7 +2,7 @@
 
 from tests.support.sessions import Session, scalar
 
-SECRET_COLUMNS = {"secret_args", "secret_result"}
+SECRET_COLUMNS = {"secret_args", "secret_result", "secret_summary", "secret_unique_args", "secret_value"}
 _COLUMNS = """
     select c.relname::text, a.attname::text, a.atttypid = 'bytea'::regtype
     from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped

@@ -56,15 +56,23 @@ def workflow_inputs(run_id: UUID, index: int) -> Call[bytes]:
     return Call("select horsies.workflow_inputs(%s, %s::int, %s::int)", (run_id, index, None), scalar)
 
 
-def workflow_state(run_id: UUID) -> Call[RunRow | None]:
-    """Return the state of a run; None: there is no such run."""
-    return Call("select * from horsies.workflow_state(%s)", (run_id,), first(RunRow))
+def workflow_state(run_id: UUID, *, with_secrets: bool = False) -> Call[RunRow | None]:
+    """Return the state of a run; None: there is no such run.
+
+    With ``with_secrets``, the result is complete for roles that may see secrets. Only handles need it.
+    """
+    return Call("select * from horsies.workflow_state(%s, %s)", (run_id, with_secrets), first(RunRow))
 
 
-def workflow_tasks(run_id: UUID, node_id: str | None = None, *, with_results: bool) -> Call[list[RunTaskRow]]:
-    """Return the nodes of a run in the order of its spec, or only the one with ``node_id``."""
-    params = (run_id, node_id, with_results)
-    return Call("select * from horsies.workflow_tasks(%s, %s::text, %s)", params, many(RunTaskRow))
+def workflow_tasks(
+    run_id: UUID, node_id: str | None = None, *, with_results: bool, with_secrets: bool = False
+) -> Call[list[RunTaskRow]]:
+    """Return the nodes of a run in the order of its spec, or only the one with ``node_id``.
+
+    With ``with_secrets``, results and summaries are complete for roles that may see secrets. Only handles need it.
+    """
+    params = (run_id, node_id, with_results, with_secrets)
+    return Call("select * from horsies.workflow_tasks(%s, %s::text, %s, %s)", params, many(RunTaskRow))
 
 
 def workflow_list(status: str | None, limit: int) -> Call[list[RunRow]]:

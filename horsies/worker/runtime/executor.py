@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from horsies.codec.adapters import CodecError
 from horsies.codec.secrets import Scrubber
+from horsies.codec.text import decode_json
 from horsies.codes import ContractCode, OperationalErrorCode
 from horsies.config.retry import ExceptionMapper, code_for_exception
 from horsies.db.operations import MAX_TEXT_BYTES, CallFailedError, Runner
@@ -18,7 +19,7 @@ from horsies.tasks.registry import Registry, TaskDefinition
 from horsies.tracing.policy import LINKS, TracePolicy
 from horsies.worker.ipc import Job, Origin, Report, StopCause
 from horsies.worker.runtime.around import Around
-from horsies.worker.runtime.inputs import decode_call
+from horsies.worker.runtime.inputs import decode_merged, merge_inputs, read_inputs
 from horsies.worker.runtime.post_run import Raised, restore_process
 from horsies.worker.runtime.reports import ReadyCall, failed, postponed, size_in_array, stopped, type_and_text
 from horsies.worker.runtime.secrecy import protect, scrubber_of
@@ -90,21 +91,35 @@ class Executor:
             return failed(job, OperationalErrorCode.WORKER_RESOLUTION_ERROR, error.message)
         scrub: Scrubber | None = None
         try:
-            scrub = scrubber_of(job, definition)
-            report = self._decode(job, definition, scrub)
-        except CodecError as error:
-            return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
-        if isinstance(report, Report):
-            return protect(job, report, definition, scrub, self._app_codes)
-        return report
-
-    def _decode(self, job: Job, definition: TaskDefinition, scrub: Scrubber | None) -> ReadyCall | Report:
-        try:
-            args, kwargs = decode_call(job, definition, self._registry, self._runner)
+            inputs = read_inputs(job, self._runner)
+            call = None if inputs is None else merge_inputs(job, definition, inputs)
+            if inputs is not None or definition.signature.secret_paths:
+                scrub = scrubber_of(decode_json(job.args) if call is None else call, definition, inputs)
         except CodecError as error:
             return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
         except CallFailedError as error:
             return failed(job, OperationalErrorCode.BROKER_ERROR, f"the results it depends on: {error.message}")
+        report = self._decode(job, definition, scrub, call, inputs)
+        if isinstance(report, Report):
+            return protect(job, report, definition, scrub, self._app_codes)
+        return report
+
+    def _decode(
+        self,
+        job: Job,
+        definition: TaskDefinition,
+        scrub: Scrubber | None,
+        call: dict[str, Any] | None,
+        inputs: dict[str, Any] | None,
+    ) -> ReadyCall | Report:
+        """Decode the arguments: those of the job, or those that were merged with the inputs (``call``)."""
+        try:
+            if call is None or inputs is None:
+                args, kwargs = definition.signature.decode_call(job.args)
+            else:
+                args, kwargs = decode_merged(call, definition, self._registry, inputs)
+        except CodecError as error:
+            return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, str(error))
         except BaseException as exception:  # noqa: BLE001 - a validator of the user's may raise anything
             message = f"the arguments of task {job.task_name} cannot be read: {type(exception).__name__}"
             return failed(job, OperationalErrorCode.WORKER_SERIALIZATION_ERROR, message, exception)

@@ -1,9 +1,9 @@
 """Keeping secrets out of the reports of attempts: results are sealed, and texts of errors are scrubbed."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
-from horsies.codec.secrets import REDACTED, Scrubber, SecretPath, redact, replace_secrets, seal
+from horsies.codec.secrets import REDACTED, Scrubber, SecretPath, hidden_parts, redact, replace_secrets, seal
 from horsies.codec.text import decode_json, encode_json
 from horsies.codes import BUILT_IN_CODES, OperationalErrorCode
 from horsies.tasks.registry import TaskDefinition
@@ -11,14 +11,25 @@ from horsies.worker.ipc import Job, Report
 from horsies.worker.runtime.reports import failed
 
 
-def scrubber_of(job: Job, definition: TaskDefinition) -> Scrubber | None:
-    """Return what replaces the secret arguments of a job in texts; None: the task has no secret arguments.
+def scrubber_of(
+    call: Mapping[str, Any], definition: TaskDefinition, inputs: Mapping[str, Any] | None
+) -> Scrubber | None:
+    """Return what replaces the secrets that a task gets in texts; None: it gets none.
 
-    Raises:
-        InvalidJson: the arguments are not JSON.
+    Args:
+        call: the decoded arguments, with the results of other nodes.
+        definition: the task. Its signature says which arguments are secret.
+        inputs: the inputs of the job, which say what is secret in results of other nodes and in arguments that are made
+            of them; None: none.
     """
     paths = definition.signature.secret_paths
-    return Scrubber([(decode_json(job.args), paths)]) if paths else None
+    if inputs is None:
+        return Scrubber([(call, paths)]) if paths else None
+    results = [*inputs["args_from"].values(), *(inputs["ctx"] or ())]
+    pairs = [(each["result"], each["public"]) for each in results if each.get("public") is not None]
+    pairs += [(call[name], shown) for name, shown in inputs.get("public_args", {}).items()]
+    hidden = [part for complete, public in pairs for part in hidden_parts(complete, public)]
+    return Scrubber([(call, paths), (hidden, [()])]) if paths or hidden else None
 
 
 def protect(

@@ -140,7 +140,6 @@ class NodeValidation:
             if task is not STAND_IN:  # the errors of the task itself were already reported
                 yield from self._parameters(task.signature, f"{task.signature.name}()")
                 yield from self._find_key(task)
-                yield from self._secrets(task)
         else:
             message = f"runs {show_value(cast('Any', node).fn)}, which is not a task"
             yield Found(ErrorCode.TASK_NOT_REGISTERED, message, "decorate the function with @app.task(…)")
@@ -167,13 +166,6 @@ class NodeValidation:
             self._key = checked_key(task, key_of_values(values, is_single=isinstance(by, str)))
         except CodecError as error:
             yield Found(ErrorCode.WORKFLOW_KWARGS_NOT_SERIALIZABLE, f"has no valid key: {error}", "use a short key")
-
-    def _secrets(self, task: TaskDefinition) -> Iterator[Found]:
-        """Refuse tasks with secrets: runs store the arguments and results of their nodes, which everybody may see."""
-        if task.has_secrets:
-            message = f"runs the task {task.name!r}, which has secret arguments or a secret result"
-            help_text = "send this task from a task of the workflow, or pass a reference to the secret"
-            yield Found(ErrorCode.TASK_INVALID_OPTIONS, message, help_text)
 
     def _dependencies(self) -> Iterator[Found]:
         node = self._node

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from datetime import time
 from typing import Annotated, Any, NamedTuple, TypedDict
 
 import pytest
@@ -10,23 +9,27 @@ from pydantic import BaseModel, Field, model_serializer
 
 from horsies import (
     AppConfig,
-    ConfigurationError,
-    DailySchedule,
     Horsies,
     PostgresConfig,
-    ScheduleConfig,
     Secret,
     TaskDefinitionError,
     TaskError,
     TaskResult,
-    TaskSchedule,
-    Unique,
-    WorkflowValidationError,
 )
 from horsies.codec.adapters import CodecError, TypeCodec
-from horsies.codec.secrets import REDACTED, Scrubber, has_place, parse_path, redact, seal_at, secret_paths, split_sealed
+from horsies.codec.secrets import (
+    REDACTED,
+    Scrubber,
+    has_place,
+    hidden_parts,
+    parse_path,
+    redact,
+    seal_at,
+    secret_paths,
+    split_sealed,
+)
 from horsies.codec.signature import SignatureCodec
-from horsies.scheduler.plan import plan_schedules
+from horsies.workflows.compile import compile_run
 
 
 class Card(BaseModel):
@@ -282,27 +285,28 @@ def test_a_secret_of_a_path_cannot_be_the_key() -> None:
     assert "but this argument is secret" in wrong_option({"key_by": "address", "redact": ["address"]})
 
 
-def test_tasks_with_secrets_are_refused_as_nodes_of_workflows() -> None:
+@pytest.mark.parametrize(
+    ("complete", "public", "hidden"),
+    [
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": "s3cret"}, {"a": "[redacted]"}, ["s3cret", "s3cret"]),
+        ("token s3cret!", "token [redacted]!", ["token s3cret!", "s3cret"]),
+        ("<one> and <two>", "<[redacted]> and <[redacted]>", ["<one> and <two>", "one", "two"]),
+        ("onetwo", "[redacted][redacted]", ["onetwo", "", "onetwo"]),
+        ([1, {"pin": 7}], [1, {"pin": "[redacted]"}], [7]),
+        ({"k-s3cret": 1}, {"k-[redacted]": 1}, ["k-s3cret", "s3cret"]),
+        ([1, 2], "[redacted]", [[1, 2]]),
+        ({"a": 1, "b": 2}, {"[redacted]": 2}, [{"a": 1, "b": 2}]),
+        ("a text", "another one with [redacted]", ["a text"]),
+    ],
+)
+def test_what_a_public_document_hides_is_found(complete: Any, public: Any, hidden: list[Any]) -> None:
+    assert list(hidden_parts(complete, public)) == hidden
+
+
+def test_a_workflow_shows_no_secret_arguments_of_its_nodes() -> None:
     task = APP.task("charge a card")(charge)
-    with pytest.raises(WorkflowValidationError, match="which has secret arguments or a secret result") as caught:
-        APP.workflow("shop", [task.node()(card="4111-1111")], definition_key="shop.v1")
-    assert "4111" not in str(caught.value)
-
-
-def test_a_schedule_of_a_unique_task_with_secrets_is_refused() -> None:
-    app = Horsies(
-        AppConfig(
-            broker=PostgresConfig(database_url="postgresql://127.0.0.1:1/jobs"),
-            schedule=ScheduleConfig(
-                schedules=[
-                    TaskSchedule(
-                        name="nightly", task_name="charge", pattern=DailySchedule(time(3)), args=("4111-1111",)
-                    )
-                ]
-            ),
-        )
-    )
-    app.task("charge", unique=Unique())(charge)
-    with pytest.raises(ConfigurationError, match="is unique and has secret arguments") as caught:
-        plan_schedules(app.config, app.registry)
-    assert "4111" not in str(caught.value)
+    spec = APP.workflow("shop", [task.node()(card="4111-1111")], definition_key="shop.v1")
+    [node] = json.loads(compile_run(spec).document)["nodes"]
+    assert node["args"]["card"] == "[redacted]"
+    assert node["secret_args"]["card"] == "4111-1111"

@@ -7,7 +7,7 @@
 -- read then, and the names in the paths are changed like those in the copy.
 --
 -- Locks: none.
--- Called by: send.
+-- Called by: send, workflow_send_items.
 -- Granted to: nobody.
 create function horsies.redacted(document json, paths jsonb) returns json
 language plpgsql stable as $function$

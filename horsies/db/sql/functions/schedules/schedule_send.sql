@@ -20,9 +20,12 @@ begin
         perform horsies.need_read_committed();
         return query select e.task_id, e.verdict from horsies.enqueue_once(
             array[new_id], array[schedule.task_name], array[schedule.queue], array[schedule.priority::int],
-            array[schedule.args::text], array[schedule.fingerprint], array[0::double precision],
+            array[case when schedule.secret_args is null then schedule.args::text
+                       else concat(E'\x1e', schedule.args, E'\x1e', schedule.secret_args) end],
+            array[schedule.fingerprint], array[0::double precision],
             array[null::timestamptz], array[schedule.retry_policy::text], array[schedule.timeout_ms], true,
-            false, array[null::text], array[schedule.unique_args::text], array[schedule.unique_until],
+            false, array[null::text], array[coalesce(schedule.secret_unique_args, schedule.unique_args)::text],
+            array[schedule.unique_until],
             array[schedule.unique_on_conflict], array[schedule.unique_max_wait], array[schedule.task_key]) as e;
     end if;
 end

@@ -26,6 +26,7 @@ declare
     names text[];
     statuses text[];
     node_results json[];
+    node_secrets json[];
     node_codes text[];
     starts timestamptz[];
 begin
@@ -55,8 +56,8 @@ begin
                     else horsies.trace_with_attempt(e.trace_context, e.trace) end,
                e.secret_args, horsies.secret_part(e.result)
         from ended e
-        returning h.id, h.workflow_id, h.node_index, h.item, h.task_name, h.status, h.result, h.error_code,
-                  h.started_at
+        returning h.id, h.workflow_id, h.node_index, h.item, h.task_name, h.status, h.result, h.secret_result,
+                  h.error_code, h.started_at
     )
     select array_agg(k.id), array_agg(k.id) filter (where k.workflow_id is not null),
            array_agg(k.workflow_id) filter (where k.workflow_id is not null),
@@ -65,9 +66,10 @@ begin
            array_agg(k.task_name) filter (where k.workflow_id is not null),
            array_agg(k.status) filter (where k.workflow_id is not null),
            array_agg(k.result) filter (where k.workflow_id is not null),
+           array_agg(k.secret_result) filter (where k.workflow_id is not null),
            array_agg(k.error_code) filter (where k.workflow_id is not null),
            array_agg(k.started_at) filter (where k.workflow_id is not null)
-    into ended_ids, nodes, runs, indexes, items, names, statuses, node_results, node_codes, starts
+    into ended_ids, nodes, runs, indexes, items, names, statuses, node_results, node_secrets, node_codes, starts
     from kept k;
     if nodes is not null and traces is not null then
         perform horsies.trace_nodes(nodes, runs, indexes, items, array(
@@ -76,7 +78,7 @@ begin
     end if;
     if nodes is not null then
         perform horsies.workflow_note(
-            nodes, runs, indexes, items, names, statuses, node_results, node_codes, starts, clock);
+            nodes, runs, indexes, items, names, statuses, node_results, node_secrets, node_codes, starts, clock);
     end if;
     return ended_ids;
 end

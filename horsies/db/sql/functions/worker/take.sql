@@ -6,6 +6,9 @@
 -- The condition for a waiting row is `worker_id is null`, which a constraint makes equivalent to PENDING. A condition
 -- on the status would let the planner use partial indexes where it should fetch rows by their ids.
 --
+-- If a task of a workflow run, or a rerun of any task, has secret arguments, its inputs contain the public ones
+-- (`with_public_args`).
+--
 -- A task that is unique until it has started holds this no longer, whatever becomes of the claim.
 --
 -- Locks: the task rows that are taken, SKIP LOCKED. The caller holds the locks of limits.
@@ -42,13 +45,17 @@ begin
             holds_unique = case when t.holds_unique like 'ended:%' then t.holds_unique end
         from locked where t.id = locked.id
         returning t.id, t.task_name, coalesce(t.secret_args, t.args) as args, t.attempt, t.timeout_ms, t.queue,
-                  t.root_id, t.workflow_id, t.node_index, t.trace_context, t.run_at, locked.place
+                  t.root_id, t.workflow_id, t.node_index, t.trace_context, t.run_at, locked.place,
+                  case when t.secret_args is not null and num_nonnulls(t.root_id, t.rerun_of) > 0
+                       then t.args end as public_args
     )
     select c.id, c.task_name, c.args, c.attempt, c.timeout_ms, c.queue,
            rooms is not null and exists (select from unnest(queue_names, rooms) as q (name, room)
                                          where q.name = c.queue and q.room is not null),
-           c.root_id, case when c.root_id is not null then
-               horsies.workflow_inputs(c.workflow_id, c.node_index, max_inputs_bytes) end,
+           c.root_id, horsies.with_public_args(
+               case when c.root_id is not null then
+                   horsies.workflow_inputs(c.workflow_id, c.node_index, max_inputs_bytes) end,
+               c.public_args),
            c.trace_context::json,
            extract(epoch from c.run_at - clock)::double precision
     from claimed c order by c.place;

@@ -9,8 +9,8 @@
 create function horsies.workflow_end_nodes(ended uuid[]) returns table (run uuid, index int)
 language sql set enable_hashjoin = off set enable_mergejoin = off as $function$
     with child as (
-        select w.*, o.result as output, o.error_code, coalesce(o.result_kind, o.kind) as kind,
-               coalesce(o.result_task, o.task_name) as task_name,
+        select w.*, o.result as output, o.secret_result as secret_output, o.error_code,
+               coalesce(o.result_kind, o.kind) as kind, coalesce(o.result_task, o.task_name) as task_name,
                coalesce(o.status, 'COMPLETED') = 'COMPLETED' as is_ok,
                case when position(E'\\u0000' in w.error::text) = 0 then w.error ->> 'message' end as reason
         from horsies.workflows w
@@ -19,14 +19,21 @@ language sql set enable_hashjoin = off set enable_mergejoin = off as $function$
         where w.id = any (ended) and w.parent_id is not null
     ),
     summed as (
-        select c.*, json_build_object('status', c.status, 'output', case when c.is_ok then c.output end,
-            'total_tasks', c.total, 'completed_tasks', c.completed, 'failed_tasks', c.failed,
-            'skipped_tasks', c.skipped, 'error_summary', c.reason) as summary
-        from child c
+        select c.*, (c.figures || coalesce(case when c.is_ok then c.output end, 'null') || '}')::json as summary,
+               case when c.is_ok and c.secret_output is not null
+                    then (c.figures || c.secret_output || '}')::json end as secret_summary
+        from (
+            select child.*, left(json_build_object(
+                       'status', child.status, 'total_tasks', child.total, 'completed_tasks', child.completed,
+                       'failed_tasks', child.failed, 'skipped_tasks', child.skipped, 'error_summary', child.reason
+                   )::text, -1) || ',"output":' as figures
+            from child
+        ) as c
     )
     update horsies.workflow_nodes n
     set status = case when c.error is null and c.is_ok then 'COMPLETED' else 'FAILED' end, summary = c.summary,
-        finished_at = c.finished_at, result_kind = c.kind, result_task = c.task_name,
+        secret_summary = c.secret_summary, finished_at = c.finished_at, result_kind = c.kind,
+        result_task = c.task_name, secret_result = case when c.error is null then c.secret_output end,
         result = case when c.error is null then coalesce(c.output, 'null') else json_build_object(
             'error_code', 'SUBWORKFLOW_FAILED',
             'message', 'the run of this node did not complete' || coalesce(': ' || c.reason, ''),

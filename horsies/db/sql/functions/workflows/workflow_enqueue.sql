@@ -26,7 +26,7 @@ begin
     )
     insert into horsies.tasks
         (id, task_name, queue, priority, args, run_at, good_until, retry_policy, timeout_ms, sent_at, fingerprint,
-         workflow_id, node_index, root_id, task_key, turn_key, trace_context)
+         workflow_id, node_index, root_id, task_key, turn_key, trace_context, secret_args)
     select r.task_id, case when r.is_map then 'horsies.map' else r.task_name end, r.queue, r.priority,
            case when r.is_map then '{}' else r.args end, clock, case when r.items is null then r.good_until end,
            case when r.is_map then map_retries else r.retry_policy end,
@@ -34,7 +34,8 @@ begin
            case when not r.is_map then r.task_key end,
            horsies.turn_key_in(r.queue, case when not r.is_map then r.task_key end),
            case when r.trace_context is not null then
-               horsies.node_trace(r.trace_context, r.workflow_id, r.waits_for) end
+               horsies.node_trace(r.trace_context, r.workflow_id, r.waits_for) end,
+           case when not r.is_map then r.secret_args end
     from ready r;
     get diagnostics sent = row_count;
     return sent;

@@ -36,11 +36,12 @@ begin
             node_id text, kind text, task_name text, queue text, priority smallint, args json, args_from json,
             ctx_from int[], wants_meta boolean, waits_for int[], "join" text, min_success int,
             allow_failed_deps boolean, good_until timestamptz, timeout_ms int, retry_policy json, "over" int,
-            item_parameter text, max_parallel int, wants_ctx boolean, task_key text, key_by json
+            item_parameter text, max_parallel int, wants_ctx boolean, task_key text, key_by json, secret_paths jsonb,
+            secret_args json
         )) with ordinality as n (
             node_id, kind, task_name, queue, priority, args, args_from, ctx_from, wants_meta, waits_for, rule,
             min_success, allow_failed_deps, good_until, timeout_ms, retry_policy, over_index, item_parameter,
-            max_parallel, wants_ctx, task_key, key_by, place)
+            max_parallel, wants_ctx, task_key, key_by, secret_paths, secret_args, place)
     ),
     edges as (
         insert into horsies.workflow_edges (workflow_id, source, target, place)
@@ -51,11 +52,12 @@ begin
         insert into horsies.workflow_nodes
             (workflow_id, index, node_id, kind, task_name, queue, priority, args, args_from, ctx_from, wants_meta,
              waits_for, needed, allow_failed_deps, good_until, timeout_ms, retry_policy, over_index, item_parameter,
-             max_parallel, task_key, key_by, status, open_deps)
+             max_parallel, task_key, key_by, secret_paths, secret_args, status, open_deps)
         select new_id, index, node_id, kind, task_name, queue, priority, args, args_from, ctx_from,
                wants_meta or wants_ctx, waits_for, case rule when 'any' then 1 when 'quorum' then min_success end,
                allow_failed_deps, good_until, timeout_ms, retry_policy, over_index, item_parameter, max_parallel,
-               task_key, key_by, case when cardinality(waits_for) = 0 then 'READY' else 'PENDING' end,
+               task_key, key_by, secret_paths, secret_args,
+               case when cardinality(waits_for) = 0 then 'READY' else 'PENDING' end,
                cardinality(waits_for)
         from given returning index, status
     )

@@ -10,7 +10,7 @@
 -- Granted to: nobody.
 create function horsies.workflow_note(
     ended uuid[], run_ids uuid[], node_indexes int[], item_indexes int[], names text[], statuses text[],
-    results json[], codes text[], starts timestamptz[], at timestamptz
+    results json[], secrets json[], codes text[], starts timestamptz[], at timestamptz
 ) returns void
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -25,11 +25,12 @@ begin
             result = case when h.status <> 'COMPLETED' or n.kind = 'task' then h.result else horsies.task_error(
                 'WORKFLOW_ENQUEUE_FAILED',
                 format('%s completed, but its work for this node was lost, probably in a failover', h.task_name)) end,
+            secret_result = case when h.status <> 'COMPLETED' or n.kind = 'task' then h.secret_result end,
             error_code = case when h.status = 'COMPLETED' and n.kind <> 'task' then 'WORKFLOW_ENQUEUE_FAILED'
                               else h.error_code end,
             started_at = h.started_at, finished_at = at
-        from unnest(ended, run_ids, node_indexes, item_indexes, names, statuses, results, codes, starts)
-            as h (id, workflow_id, node_index, item, task_name, status, result, error_code, started_at)
+        from unnest(ended, run_ids, node_indexes, item_indexes, names, statuses, results, secrets, codes, starts)
+            as h (id, workflow_id, node_index, item, task_name, status, result, secret_result, error_code, started_at)
         where h.item is null and n.workflow_id = h.workflow_id
           and n.index = h.node_index and n.task_id = h.id and n.status = 'ENQUEUED' and n.child_id is null
           and coalesce(n.open_items, 0) = 0
@@ -38,7 +39,7 @@ begin
     select array_agg(noted.workflow_id), array_agg(noted.index) into runs, indexes from noted;
     perform horsies.workflow_advance(runs, indexes);
     if coalesce(cardinality(runs), 0) < cardinality(ended) then
-        perform horsies.workflow_note_items(run_ids, node_indexes, item_indexes, statuses, results);
+        perform horsies.workflow_note_items(run_ids, node_indexes, item_indexes, statuses, results, secrets);
     end if;
 end
 $function$;

@@ -4,16 +4,17 @@
 -- Called by: workflow_note.
 -- Granted to: nobody.
 create function horsies.workflow_note_items(
-    run_ids uuid[], node_indexes int[], item_indexes int[], statuses text[], results json[]
+    run_ids uuid[], node_indexes int[], item_indexes int[], statuses text[], results json[], secrets json[]
 ) returns void
 language plpgsql as $function$
 declare
     runs uuid[]; indexes int[];
 begin
     with noted as (
-        update horsies.workflow_items i set is_ok = h.status = 'COMPLETED', result = h.result
-        from unnest(run_ids, node_indexes, item_indexes, statuses, results)
-            as h (workflow_id, node_index, item, status, result)
+        update horsies.workflow_items i
+        set is_ok = h.status = 'COMPLETED', result = h.result, secret_result = h.secret_result
+        from unnest(run_ids, node_indexes, item_indexes, statuses, results, secrets)
+            as h (workflow_id, node_index, item, status, result, secret_result)
         where h.item is not null and i.workflow_id = h.workflow_id
           and i.index = h.node_index and i.item = h.item and i.is_ok is null
         returning i.workflow_id, i.index
