@@ -93,6 +93,20 @@ def test_counts_are_deleted_when_their_minute_is_sampled(db: Session) -> None:
     assert [row[0] for row in db.execute(COUNTS)] == [NOON + MINUTE]
 
 
+def test_sampling_does_not_wait_for_a_heartbeat_and_so_never_deadlocks_with_it(db: Session, other: Session) -> None:
+    freeze_clock(db)
+    worker, quiet = DrivenWorker(db), DrivenWorker(db)
+    assert all(iter(lambda: call(db, monitoring_queries.sample(None)), 0))
+    assert heartbeat_with(db, worker, (0, "default", 3), (1, "default", 1))
+    assert heartbeat_with(db, quiet, (0, "default", 7))
+    move_clock(db, 60)
+    with other.transaction():
+        call(other, worker_queries.heartbeat(worker.id, 0, "[]"))
+        db.execute("set lock_timeout = '5 s'")
+        assert call(db, monitoring_queries.sample(None)) == 1
+    assert db.execute(COUNTS).fetchall() == []
+
+
 def test_counts_of_a_worker_that_was_declared_dead_are_not_stored(db: Session) -> None:
     worker = DrivenWorker(db)
     reap(db, worker.id)

@@ -12,7 +12,7 @@
 -- is deleted before it was rolled up. Minutes whose errors are not counted yet are kept for up to a week. The counts
 -- of workers are deleted when their minute has samples.
 -- Planner settings: see docs/architecture.md.
--- Locks: the row of `sampling`.
+-- Locks: the row of `sampling`; at the end, rows of `current_counts`, SKIP LOCKED.
 -- Called by: queries/monitoring.py.
 -- Granted to: worker.
 create function horsies.sample(keep_hours double precision) returns int
@@ -60,7 +60,6 @@ begin
     update horsies.sampling g
     set first_minute = first, sampled_until = next, errors_until = least(counted, since);
     end_of_minutes := greatest(least(next - interval '1 day', counted, since), next - interval '7 days');
-    delete from horsies.current_counts c where c.started_at < next;
     delete from horsies.samples s where s.period_s = 60 and s.started_at < end_of_minutes;
     delete from horsies.samples s where s.period_s = 600 and s.started_at < next - interval '7 days';
     delete from horsies.samples s
@@ -70,6 +69,11 @@ begin
     delete from horsies.error_counts c
     where c.period_s = 3600 and c.started_at < next - make_interval(secs => keep_hours * 3600);
     delete from horsies.error_groups g where g.last_seen < next - make_interval(secs => keep_hours * 3600);
+    -- A heartbeat that replaces such rows must neither wait long for this transaction nor deadlock with it. So they
+    -- are deleted last, and those that a heartbeat has locked are left to it, or to the next call.
+    delete from horsies.current_counts c
+    where c.ctid = any (array(
+        select old.ctid from horsies.current_counts old where old.started_at < next for update skip locked));
     return greatest(date_part('epoch', next - done) / 60, 0)::int;
 end
 $function$;
