@@ -12,6 +12,7 @@ from horsies import (
     TaskResult,
     WorkflowContext,
     WorkflowDefinition,
+    WorkflowMeta,
     WorkflowSpec,
     current_task,
     from_node,
@@ -174,3 +175,16 @@ class Nested(WorkflowDefinition[str]):
 
     class Meta:
         output = "read"
+
+
+@app.task("name_node", queue_name="shop")
+def name_node(password: Secret[str], workflow_meta: WorkflowMeta | None = None) -> Text:
+    """Return whether the task belongs to a node; a rerun does not."""
+    return TaskResult(ok="no node" if workflow_meta is None else f"node {workflow_meta.task_index}")
+
+
+def naming() -> WorkflowSpec[Any]:
+    """A node with a secret, whose task asks for its node."""
+    return app.workflow(
+        "naming", [name_node.node(node_id="named")(password=f"named {MARK}")], definition_key="naming.v1"
+    )

@@ -32,7 +32,7 @@ from horsies.testing import TestQueue
 from tests.support.leaks import leaks, secrets_in
 from tests.support.sessions import Session, call, column, open_session
 from tests.support.web import Visitor
-from tests.testing.secret_runs import Nested, mapping, passing
+from tests.testing.secret_runs import Nested, mapping, naming, passing
 from tests.testing.secrets_app import MARK, app, pay, pay_once
 
 PATHS = ["/", "/queues", "/tasks", "/workers", "/runs"]
@@ -142,6 +142,16 @@ def test_child_runs_pass_secrets_on(queue: TestQueue, session: Session) -> None:
     assert set(column(session, "select task_key from horsies.history where task_name = 'charge'")) == {
         "shop of [redacted]"
     }
+
+
+def test_a_rerun_with_secrets_belongs_to_no_node(queue: TestQueue, session: Session) -> None:
+    handle = run(queue, session, naming())
+    assert ok_values(handle) == {"named": "node 0"}
+    [task_id] = column(session, "select id::text from horsies.history")
+    app.rerun(task_id).unwrap()
+    queue.drain()
+    results = "select result #>> '{}' from horsies.history where rerun_of is not null"
+    assert column(session, results) == ["no node"]
 
 
 def test_a_schedule_of_a_unique_task(database_url: str) -> None:

@@ -38,7 +38,7 @@ def merge_inputs(job: Job, definition: TaskDefinition, inputs: Mapping[str, Any]
     for name, passed in inputs["args_from"].items():
         call[name] = {"ok" if passed["status"] == "COMPLETED" else "err": passed["result"]}
     declared = definition.signature.parameters
-    if META_PARAMETER in declared:
+    if META_PARAMETER in declared and inputs["workflow_id"] is not None:  # a rerun belongs to no run
         names = {"workflow_id": "workflow_id", "task_index": "index", "task_name": "task_name"}
         call[META_PARAMETER] = {name: inputs[source] for name, source in names.items()}
     if CONTEXT_PARAMETER in declared:
