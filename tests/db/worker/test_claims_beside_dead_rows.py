@@ -1,9 +1,12 @@
 """Claims while an old snapshot keeps the rows of tasks that have ended: what they read, and which tasks they find."""
 
+import random
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 
+from horsies.db.queries.worker import Fence
 from tests.support.factories import DrivenWorker, done, pause_queue, request, send, send_many
 from tests.support.sessions import NewSession, Session, column, freeze_clock, move_clock, scalar
 
@@ -153,3 +156,53 @@ def test_an_undisturbed_claim_keeps_no_marks(db: Session) -> None:
     assert len(worker.claim(1_000)) == 1_000
     assert len(column(db, "select id from horsies.tasks where status = 'RUNNING'")) == 1_000
     assert marks_of(worker) == ""
+
+
+def let_marks_last(worker: DrivenWorker) -> bool:
+    """Let the marks of the session last as long as they ever do, 5 s; return whether the next claim will use them."""
+    if not marks_of(worker):
+        return False
+    longest = "jsonb_set(kept, '{until}', to_jsonb((kept ->> 'from')::timestamptz + interval '5 s'))"
+    [(is_used,)] = worker.session.execute(
+        f"select horsies.now() <= (set_config('horsies.claim_marks', {longest}::text, false)::jsonb"
+        " ->> 'until')::timestamptz from (values (current_setting('horsies.claim_marks')::jsonb)) as v (kept)"
+    ).fetchall()
+    return bool(is_used)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_task_waits_longer_than_the_marks_last(crowded: DrivenWorker, seed: int) -> None:
+    """Whatever happens to tasks and queues: a claim finds them in time, or says when to ask again."""
+    db, chance = crowded.session, random.Random(seed)  # noqa: S311 - reproducible
+    waiting = dict[UUID, tuple[str, float]]()  # for each task its queue, and since when it can be claimed
+    clock, is_paused, used = 0.0, False, 0
+    for _ in range(150):
+        for _ in range(chance.choice([0, 0, 1, 4])):
+            queue, delay = chance.choice(["default", "other"]), chance.choice([-30, -2, -0.5, 0, 0, 0.7, 4])
+            task_id = send(db, request(queue=queue, priority=chance.choice([1, 50, 100]), delay=delay))
+            waiting[task_id] = queue, clock + max(delay, 0)
+        if chance.random() < 0.1 and not is_paused:
+            pause_queue(db, "other")
+            is_paused = True
+        elif chance.random() < 0.2 and is_paused:
+            db.execute("delete from horsies.queues")
+            is_paused = False
+            waiting = {each: (queue, max(since, clock)) for each, (queue, since) in waiting.items()}
+        used += let_marks_last(crowded)
+        claim = crowded.ask(chance.choice([1, 3, 50]))
+        taken = {Fence(each.id, crowded.exchange_no): waiting.pop(each.id)[0] for each in claim.tasks}
+        times = [since for queue, since in waiting.values() if not (is_paused and queue == "other")]
+        if times and not claim.is_filled:
+            assert min(times) > clock - 5.01, "a full look at the latest after 5 s finds it"
+            assert claim.due_in is not None
+            assert claim.due_in <= (5 if min(times) <= clock else min(times) - clock) + 0.01
+        for fence, queue in taken.items():
+            if chance.random() < 0.2:
+                crowded.release(fence)
+                waiting[fence.task_id] = queue, clock
+            else:
+                crowded.finish(done(fence))
+        step = chance.choice([0.01, 0.3, 1.5])
+        clock += step
+        move_clock(db, step)
+    assert used > 50
