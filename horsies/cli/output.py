@@ -135,14 +135,6 @@ def confirm(question: str) -> None:
         raise typer.Abort
 
 
-def ago(seconds: float) -> str:
-    """Format a duration in the largest unit of which it has at least one: ``3 min``."""
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def with_bar[T](items: Sequence[T], doing: str) -> Iterator[T]:
     """Iterate over items, with a progress bar on a terminal if there are many."""
     return (item for batch in batches_with_bar(items, doing, 1) for item in batch)

@@ -1,6 +1,7 @@
 """Monitoring: questions about tasks, queues and workers, and what they were in the past."""
 
 from horsies.monitoring.counts import Accuracy, Count
+from horsies.monitoring.diagnosis import Finding, diagnose, diagnose_async
 from horsies.monitoring.error_groups import (
     ErrorCount,
     ErrorGroup,
@@ -62,6 +63,7 @@ __all__ = [
     "ErrorCount",
     "ErrorGroup",
     "ErrorGroups",
+    "Finding",
     "Histogram",
     "InFlightTask",
     "NodeDetails",
@@ -87,6 +89,8 @@ __all__ = [
     "cluster_metrics_async",
     "control_run",
     "control_run_async",
+    "diagnose",
+    "diagnose_async",
     "error_counts",
     "error_counts_async",
     "errors",

@@ -32,6 +32,9 @@ class ErrorGroup:
         last_seen: When an attempt of the group failed last.
         example_id: The id of the task whose attempt failed last. Its record may have been deleted.
         number: How many attempts failed in the hours that were asked for.
+        new_in: The version of the app with which the group appeared: that of the worker that has the task and was
+            started last, if no attempt with another version failed in the first hour of the group. None: the group is
+            older, or no worker had another version in the last week.
     """
 
     group_id: int
@@ -44,6 +47,7 @@ class ErrorGroup:
     last_seen: datetime
     example_id: str
     number: int
+    new_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,7 @@ def _group(group_id: int, row: ErrorGroupRow) -> ErrorGroup:
         last_seen=row.last_seen,
         example_id=str(row.example_id),
         number=row.number,
+        new_in=row.new_in,
     )
 
 

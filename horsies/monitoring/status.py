@@ -128,6 +128,11 @@ class ScheduleStatus:
         last_run_at: The latest due time for which a task was sent; None: there is none yet.
         paused: Whether the schedule is paused.
         as_of: The time of the answer, by the clock of the database.
+        pattern: When the schedule runs, in words.
+        timezone: The time zone of the pattern.
+        last_task_id: The task that was sent last; None: there is none yet.
+        run_count: How many tasks were sent.
+        resumed_at: When the schedule was resumed last: earlier due times are skipped. None: it was never resumed.
     """
 
     name: str
@@ -137,6 +142,11 @@ class ScheduleStatus:
     last_run_at: datetime | None
     paused: bool
     as_of: datetime
+    pattern: str
+    timezone: str
+    last_task_id: str | None
+    run_count: int
+    resumed_at: datetime | None
 
     @property
     def late_by(self) -> timedelta:
@@ -322,7 +332,18 @@ def read_schedules() -> Operation[BrokerResult[tuple[ScheduleStatus, ...]]]:
         clock, states = answer
         return tuple(
             ScheduleStatus(
-                each.name, each.task_name, each.queue, each.next_run_at, each.last_run_at, each.paused, clock
+                name=each.name,
+                task_name=each.task_name,
+                queue_name=each.queue,
+                next_run_at=each.next_run_at,
+                last_run_at=each.last_run_at,
+                paused=each.paused,
+                as_of=clock,
+                pattern=each.pattern,
+                timezone=each.timezone,
+                last_task_id=None if each.last_task_id is None else str(each.last_task_id),
+                run_count=each.run_count,
+                resumed_at=each.resumed_at,
             )
             for each in states.values()
         )

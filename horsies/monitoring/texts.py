@@ -77,3 +77,11 @@ def relative(time: datetime, now: datetime) -> str:
     """Return how long ago a time was, or in how much time it will be: ``3 min ago``, ``in 20 s``."""
     seconds = (now - time).total_seconds()
     return f"in {duration(-seconds)}" if seconds <= -1 else f"{duration(max(seconds, 0.0))} ago"
+
+
+def ago(seconds: float) -> str:
+    """Format a duration in the largest unit of which it has at least one: ``3 min``."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

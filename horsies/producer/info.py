@@ -74,6 +74,7 @@ class TaskInfo:
     ``cancelled_at`` or ``expired_at``; `ended_at` returns that field. ``rerun_of`` is the id of the task of which this
     task is a rerun, and ``reruns`` are the ids of the reruns of this task, oldest first. ``postponed`` is the last time
     that the task asked to run again later. Such attempts are not counted as retries, and are not among ``attempts``.
+    ``key`` is the key by which its queue limits it; None: it has none.
 
     ``result``, ``failed_reason``, ``attempts`` (newest first) and ``args`` are None unless they were requested.
     Secrets in ``result`` and ``args`` are shown as ``[redacted]``; a ``result`` that may have secrets is plain JSON.
@@ -110,6 +111,7 @@ class TaskInfo:
     failed_reason: str | None = None
     attempts: Sequence[TaskAttemptInfo] | None = None
     args: Any = None
+    key: str | None = None
 
     @property
     def ended_at(self) -> datetime | None:
@@ -148,6 +150,7 @@ def task_info(
         expired_at=row.finished_at if status is TaskStatus.EXPIRED else None,
         error_code=_code(row.error_code),
         progress=_progress(row.progress),
+        key=row.task_key or None,
         rerun_of=None if row.rerun_of is None else str(row.rerun_of),
         reruns=tuple(map(str, row.reruns)),
         postponed=None if row.postponed is None else _postponement(row.postponed),

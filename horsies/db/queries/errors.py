@@ -23,6 +23,7 @@ class ErrorGroupRow(NamedTuple):
     last_seen: datetime
     example_id: UUID
     number: int
+    new_in: str | None
 
 
 class ErrorCountRow(NamedTuple):

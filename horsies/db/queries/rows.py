@@ -33,6 +33,7 @@ class TaskInfoRow(NamedTuple):
     args: bytes | None
     result: bytes | None
     postponed: bytes | None
+    task_key: str | None
 
 
 class SampleRow(NamedTuple):

@@ -1,7 +1,8 @@
 """Calls of schedulers, and of commands that show and change schedules."""
 
+import hashlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from horsies.codec.secrets import split_sealed
@@ -15,7 +16,16 @@ _DEFINE = (
     "select horsies.schedule_define(%s, %s, %s, %s, %s, %s, %s, %s::json, %s::json, %s::int, %s, %s::timestamptz,"
     " %s::json, %s, %s, %s::float8, %s, %s::json)"
 )
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = "select horsies.schedule_tick(%s, %s, %s::timestamptz, %s::timestamptz[], %s::timestamptz)"
+
+
+def due_id(name: str, due: datetime) -> UUID:
+    """Return the id of the task that a schedule sends at a due time, as the server function ``due_id`` does."""
+    micros = (due - _EPOCH) // _MICROSECOND
+    digest = hashlib.sha256(f"{name}\n{micros}".encode()).hexdigest()
+    return UUID(f"{micros // 1000:012x}7{digest[:3]}8{digest[3:18]}")
 
 
 def schedule_lead(names: Sequence[str], holder: UUID, lease: timedelta) -> Call[list[str]]:

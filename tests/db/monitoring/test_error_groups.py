@@ -7,7 +7,7 @@ import pytest
 
 from horsies.db.queries import errors as error_queries
 from horsies.db.queries.errors import ErrorGroupRow
-from tests.support.factories import numbered_id
+from tests.support.factories import DrivenWorker, numbered_id
 from tests.support.sessions import NOON, Session, call, freeze_clock, scalar
 
 HOUR = timedelta(hours=1)
@@ -65,3 +65,42 @@ def test_only_the_counts_of_the_time_are_read(counted: Session) -> None:
         assert len(ask(counted, 2)) == 4
         after = scalar(counted, reads)
     assert 0 < after - before < 100
+
+
+def deploy(db: Session, version: str, *, minutes: int, names: list[str]) -> None:
+    """Register a worker with a version of the app, started some minutes after noon."""
+    worker = DrivenWorker(db, names=names)
+    started = NOON + timedelta(minutes=minutes)
+    db.execute(
+        "update horsies.workers set app_version = %s, started_at = %s where id = %s", (version, started, worker.id)
+    )
+    db.execute("update horsies.worker_versions set app_version = %s where worker_id = %s", (version, worker.id))
+
+
+def appear(db: Session, group: int, *versions: str) -> None:
+    """Let a group have failed in the last hour only, with some versions."""
+    db.execute("update horsies.error_groups set first_seen = %s where id = %s", (NOON - HOUR / 2, group))
+    db.execute("delete from horsies.error_counts where group_id = %s", (group,))
+    db.execute("insert into horsies.error_counts select 3600, %s, %s, '1', v, 1 from unnest(%s::text[]) as v",
+               (NOON - HOUR, group, list(versions)))  # fmt: skip
+
+
+def new_in(db: Session) -> dict[int, str | None]:
+    return {row.id: row.new_in for row in ask(db, 3)}
+
+
+def test_a_group_is_new_if_it_has_appeared_with_the_latest_version_of_its_task(counted: Session) -> None:
+    deploy(counted, "b", minutes=1, names=["add"])
+    appear(counted, 1, "b")
+    assert new_in(counted) == {1: None, 2: None, 3: None, 4: None}, "there was no other version"
+    deploy(counted, "a", minutes=0, names=["add"])
+    assert new_in(counted) == {1: "b", 2: None, 3: None, 4: None}
+    deploy(counted, "c", minutes=2, names=["send"])  # another app
+    assert new_in(counted)[1] == "b"
+    appear(counted, 1, "a", "b")
+    assert new_in(counted)[1] is None, "the earlier version has failed so, too"
+    appear(counted, 3, "")
+    assert new_in(counted)[3] is None, "the version is unknown"
+    deploy(counted, "d", minutes=3, names=["add"])
+    appear(counted, 2, "b")
+    assert new_in(counted)[2] is None, "a later version has been deployed"

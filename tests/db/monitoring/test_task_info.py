@@ -69,6 +69,7 @@ def test_a_waiting_task(db: Session) -> None:
         args=None,
         result=None,
         postponed=None,
+        task_key=None,
     )
 
 

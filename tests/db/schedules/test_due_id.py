@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from horsies.db.queries import schedules as schedule_queries
 from tests.support.sessions import NOON, Session, scalar
 
 
@@ -29,3 +30,9 @@ def test_it_is_shaped_like_a_uuidv7_of_the_due_time(db: Session, due: datetime) 
     assert found.version == 7
     assert found.variant == "specified in RFC 4122"
     assert scalar(db, "select horsies.uuid_time(%s)", found) == due.replace(microsecond=due.microsecond // 1000 * 1000)
+
+
+@pytest.mark.parametrize("due", [NOON, datetime(2024, 2, 29, 1, 2, 3, 456789, tzinfo=UTC)])
+@pytest.mark.parametrize("name", ["nightly", "né\n1", "'"])
+def test_programs_make_the_same_id(db: Session, name: str, due: datetime) -> None:
+    assert schedule_queries.due_id(name, due) == due_id(db, name, due)

@@ -11,7 +11,7 @@ create function horsies.task_info(wanted uuid, with_args boolean) returns table 
     waits_for_retry boolean, sent_at timestamptz, run_at timestamptz, claimed_at timestamptz,
     started_at timestamptz, finished_at timestamptz, good_until timestamptz, worker_hostname text,
     worker_pid int, worker_process_name text, error_code text, progress json, rerun_of uuid, reruns uuid[],
-    args json, result json, postponed json
+    args json, result json, postponed json, task_key text
 )
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -26,7 +26,7 @@ begin
            t.sent_at, t.run_at, t.claimed_at, t.started_at, null::timestamptz, t.good_until, w.hostname, w.pid,
            w.process_name, null::text, t.progress, t.rerun_of, '{}'::uuid[],
            case when with_args and is_open then t.args end, null::json,
-           case when is_open then t.postponed else (t.postponed::jsonb - 'message')::json end
+           case when is_open then t.postponed else (t.postponed::jsonb - 'message')::json end, t.task_key
     from horsies.tasks t left join horsies.workers w on w.id = t.worker_id
     where t.id = wanted;
     if not found then
@@ -38,7 +38,7 @@ begin
                array(select r.task_id from horsies.reruns r where r.origin = wanted order by r.sent_at, r.task_id),
                case when with_args and is_open then h.args end,
                case when is_open then h.result end,
-               case when is_open then h.postponed else (h.postponed::jsonb - 'message')::json end
+               case when is_open then h.postponed else (h.postponed::jsonb - 'message')::json end, h.task_key
         from horsies.find_ended(wanted) h;
     end if;
 end
