@@ -1,8 +1,10 @@
 """`make demo-web`: fills queues with tasks of all kinds, and serves the web interface, until Ctrl-C.
 
-It starts an embedded PostgreSQL, two workers and ``horsies web``, and sends tasks all the time.
+It starts an embedded PostgreSQL, two workers with different versions of the shop, a scheduler and ``horsies web``, and
+sends tasks all the time.
 """
 
+import asyncio
 import os
 import random
 import subprocess
@@ -23,11 +25,12 @@ TENANTS = ("acme", "globex", "initech", "umbrella")
 
 
 @contextmanager
-def running(*arguments: str, log: Path, ready: str) -> Generator[None]:
+def running(*arguments: str, log: Path, ready: str, version: str = "2026.11") -> Generator[None]:
     """Run a horsies command within the block. Its log goes to a file, which says when it is ready."""
     print("$ horsies", *arguments)
+    environment = {**os.environ, "SHOP_VERSION": version}
     with log.open("wb") as stream:
-        process = subprocess.Popen([str(HORSIES), *arguments], cwd=EXAMPLES / "web", stderr=stream)
+        process = subprocess.Popen([str(HORSIES), *arguments], cwd=EXAMPLES / "web", stderr=stream, env=environment)
     try:
         while ready not in log.read_text(encoding="utf-8"):
             if process.poll() is not None:
@@ -53,6 +56,16 @@ def send_first(shop: Any) -> None:
     shop.newsletter(20).start().unwrap().cancel().unwrap()
     broker = shop.app.get_broker(who="demo")
     broker.pause_key("shops", "umbrella", reason="they asked for it").unwrap()
+    while not asyncio.run(pause_sale(shop)):
+        time.sleep(0.1)
+
+
+async def pause_sale(shop: Any) -> bool:
+    """Pause a schedule; return whether a scheduler has registered it."""
+    broker = shop.app.get_broker(who="demo")
+    paused = (await broker.pause_schedule("summer-sale")).unwrap()
+    await shop.app.close_async()
+    return paused is not None
 
 
 def send_some(shop: Any, turn: int) -> None:
@@ -63,6 +76,8 @@ def send_some(shop: Any, turn: int) -> None:
         shop.resize_image.send(turn, random.randint(2, 30)).unwrap()
     if turn % 2 == 0:
         shop.write_invoice.send(turn, random.uniform(1, 500)).unwrap()
+    if turn % 3 == 0:
+        shop.sync_stock.send(turn).unwrap()
     shop.fetch_orders.send(random.choice(TENANTS), turn).unwrap()
     if turn % 10 == 1:
         shop.checkout(turn // 10, random.randint(1_000, 110_000)).start().unwrap()
@@ -83,11 +98,16 @@ def main() -> None:
     logs = EXAMPLES.parent / ".horsies"
     try:
         with ExitStack() as stack:
-            for number in (1, 2):
+            for version in ("2026.10", "2026.11"):
                 worker = running(
-                    "worker", "shop:app", "--processes=4", log=logs / f"{number}.log", ready="worker.ready"
+                    *("worker", "shop:app", "--processes=4"),
+                    log=logs / f"{version}.log",
+                    ready="worker.ready",
+                    version=version,
                 )
                 stack.enter_context(worker)
+            scheduler = running("scheduler", "shop:app", log=logs / "scheduler.log", ready="scheduler.starting")
+            stack.enter_context(scheduler)
             send_first(shop)
             options = (f"--port={PORT}", "--allow-actions")
             stack.enter_context(running("web", "shop:app", *options, log=logs / "web.log", ready="web.listening"))

@@ -4,22 +4,49 @@ import asyncio
 import os
 import random
 import time
+from datetime import time as clock_time
 
 from horsies import (
     AppConfig,
+    CronSchedule,
     CustomQueueConfig,
+    DailySchedule,
     Horsies,
+    IntervalSchedule,
     PostgresConfig,
     QueueMode,
     RateLimit,
     RetryPolicy,
+    ScheduleConfig,
     SubWorkflowNode,
     TaskError,
     TaskResult,
+    TaskSchedule,
+    Weekday,
+    WeeklySchedule,
     WorkflowDefinition,
     WorkflowSpec,
     current_task,
     from_node,
+)
+
+VERSION = os.environ.get("SHOP_VERSION", "2026.11")
+BERLIN = "Europe/Berlin"
+
+SCHEDULES = (
+    TaskSchedule(name="check-stock", task_name="check_stock", pattern=IntervalSchedule(seconds=20), args=["north"]),
+    TaskSchedule(name="hourly-prices", task_name="update_prices", pattern=CronSchedule("5 * * * *")),
+    TaskSchedule(
+        name="daily-report", task_name="update_prices", pattern=DailySchedule(time=clock_time(2, 30)), timezone=BERLIN
+    ),
+    TaskSchedule(
+        name="weekly-newsletter",
+        task_name="update_prices",
+        pattern=WeeklySchedule(days=[Weekday.MONDAY, Weekday.THURSDAY], time=clock_time(9)),
+        timezone=BERLIN,
+    ),
+    TaskSchedule(name="refresh-offers", task_name="update_prices", pattern=CronSchedule("*/2 * * * *")),
+    TaskSchedule(name="summer-sale", task_name="update_prices", pattern=CronSchedule("0 */3 * * *")),
 )
 
 app = Horsies(
@@ -30,6 +57,7 @@ app = Horsies(
             CustomQueueConfig(name="emails", priority=1, max_concurrency=None),
             CustomQueueConfig(name="images", priority=20, max_concurrency=4),
             CustomQueueConfig(name="invoices", priority=10, max_concurrency=2),
+            CustomQueueConfig(name="warehouse", priority=40, max_concurrency=3),
             CustomQueueConfig(
                 name="shops",
                 priority=30,
@@ -38,7 +66,8 @@ app = Horsies(
                 rate_limit=RateLimit(limit=120, per_seconds=60),
             ),
         ],
-        app_version="2026.11",
+        app_version=VERSION,
+        schedule=ScheduleConfig(schedules=SCHEDULES),
     )
 )
 
@@ -67,6 +96,8 @@ def resize_image(number: int, steps: int) -> TaskResult[int, TaskError]:
 def write_invoice(number: int, amount: float) -> TaskResult[int, TaskError]:
     """Write an invoice. Some have an amount that nothing can be divided by."""
     time.sleep(random.uniform(0.2, 1.2))
+    if VERSION == "2026.11" and number % 7 == 0:
+        return TaskResult(err=TaskError(error_code="NO_TAX_RULE", message=f"no tax rule for order {number}"))
     if number % 9 == 0:
         return TaskResult(err=TaskError(error_code="NO_SUCH_CUSTOMER", message=f"order {number} has no customer"))
     return TaskResult(ok=round(1000 / (amount if number % 13 else 0)))
@@ -184,3 +215,40 @@ def newsletter(customers: int) -> WorkflowSpec:
     report = reserve_stock.node(node_id="report", waits_for=emails, allow_failed_deps=True)(0)
     nodes = [*test_group, approval, *emails, report]
     return app.workflow("newsletter", nodes, definition_key="shop.newsletter.v1")
+
+
+@app.task("check_stock", queue_name="warehouse")
+def check_stock(warehouse: str) -> TaskResult[str, TaskError]:
+    """Count what is in a warehouse. This takes longer than the time between two runs."""
+    time.sleep(random.uniform(15, 30))
+    return TaskResult(ok=warehouse)
+
+
+@app.task("update_prices", queue_name="warehouse")
+def update_prices() -> TaskResult[int, TaskError]:
+    """Update prices."""
+    time.sleep(random.uniform(0.5, 3))
+    return TaskResult(ok=random.randint(1, 100))
+
+
+class WarehouseDownError(Exception):
+    """The warehouse does not answer."""
+
+
+def ask_warehouse(item: int) -> int:
+    """Ask for the stock of an item."""
+    if random.random() < 0.85:
+        message = f"warehouse 7 did not answer within {random.randint(1000, 1300)} ms"
+        raise WarehouseDownError(message)
+    return item
+
+
+@app.task(
+    "sync_stock",
+    queue_name="emails",
+    retry_policy=RetryPolicy.fixed([3] * 6, auto_retry_for=["WAREHOUSE_DOWN"]),
+    exception_mapper={WarehouseDownError: "WAREHOUSE_DOWN"},
+)
+def sync_stock(item: int) -> TaskResult[int, TaskError]:
+    """Copy the stock of an item. The warehouse is down, so most attempts are retried."""
+    return TaskResult(ok=ask_warehouse(item))

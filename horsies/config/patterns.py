@@ -74,6 +74,11 @@ class SchedulePattern(Settings):
     def describe(self) -> str:
         """Describe in English when the pattern runs."""
 
+    @property
+    def runs_every_hour(self) -> bool:
+        """Whether the pattern runs in each real hour. False: it names times of the day, and each runs exactly once."""
+        return True
+
     def next_after(self, instant: dt.datetime) -> dt.datetime:
         """Return the first run after an instant.
 
@@ -171,6 +176,11 @@ class _ClockPattern(SchedulePattern):
         """Describe the times: ``At 03:30 on Monday``."""
         return describe_cron(self._local_times(_SOME_DAY))
 
+    @property
+    def runs_every_hour(self) -> bool:
+        """Whether the pattern matches in every hour of the day, so that it runs at each occurrence of its times."""
+        return len(self._local_times(_SOME_DAY).hours) == _HOURS_OF_A_DAY
+
     def _local_times(self, wall: dt.datetime) -> CronSim:
         """Return the matching local times after the naive time ``wall``, in ascending order."""
         return CronSim(self._fields(), wall)
@@ -183,7 +193,7 @@ class _ClockPattern(SchedulePattern):
             if len(local_times.hours) < _HOURS_OF_A_DAY:
                 return next(found for local in local_times if (found := _instant_of(local, zone)) > instant)
             found = next(local_times).replace(tzinfo=UTC) - _offset(instant, zone)
-            change = _first_change(zone, instant, found)
+            change = first_change(zone, instant, found)
             if change is None:
                 return found
             instant, wall = change, _wall(change, zone) - _SECOND  # continue there, where the UTC offset has changed
@@ -349,10 +359,10 @@ def _instant_of(wall: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
     if _wall(first, zone) == wall:
         return first
     before_the_gap = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
-    return _first_change(zone, before_the_gap, first) or first
+    return first_change(zone, before_the_gap, first) or first
 
 
-def _first_change(zone: dt.tzinfo, after: dt.datetime, until: dt.datetime) -> dt.datetime | None:
+def first_change(zone: dt.tzinfo, after: dt.datetime, until: dt.datetime) -> dt.datetime | None:
     """Return the first change of the UTC offset after ``after`` and not after ``until``; None if there is none.
 
     The search assumes at most one change per day.

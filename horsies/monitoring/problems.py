@@ -9,6 +9,7 @@ from horsies.db.queries.rows import WorkerStats
 from horsies.monitoring.filters import term
 from horsies.monitoring.samples import Sample, Throughput, total
 from horsies.monitoring.status import QueueStatus, WaitingReason
+from horsies.monitoring.storms import find_storms
 from horsies.monitoring.texts import counted, duration, line
 
 _LATE = timedelta(minutes=5)
@@ -69,6 +70,7 @@ def find_problems(facts: Facts) -> tuple[Problem, ...]:
         *_paused(facts),
         *_late(facts),
         *_failing(facts),
+        *_storms(facts),
         *_uncounted(facts),
     ]
     return tuple(sorted(found, key=lambda each: each.severity is not Severity.CRITICAL))
@@ -147,9 +149,21 @@ def _failing(facts: Facts) -> Iterator[Problem]:
                 Severity.WARNING,
                 f"{failed:,} of {counted(ended, 'task')} {line(name, 80)} failed in the last ten minutes.",
                 "See their errors.",
-                "tasks",
-                {"filter": f"status:failed {term('task', name or '')} since:10m"},
+                "errors",
+                {"task": name or "", "period": "1h"},
             )
+
+
+def _storms(facts: Facts) -> Iterator[Problem]:
+    for each in find_storms(facts.samples):
+        yield Problem(
+            Severity.WARNING,
+            f"{each.retried:,} of {counted(each.attempts, 'attempt')} of {line(each.task_name, 80)} in queue "
+            f"{line(each.queue_name, 80)} were retried in the last ten minutes.",
+            "Retries take the places of other tasks. See the errors.",
+            "errors",
+            {"task": each.task_name},
+        )
 
 
 def _rate(sample: Sample | None) -> tuple[int, int]:

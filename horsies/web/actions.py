@@ -247,6 +247,38 @@ async def _send(ask: Ask) -> Done | Again:
     return Done(sent.task_id, f"../tasks/{sent.task_id}")
 
 
+def _schedule(ask: Ask) -> tuple[str, Done]:
+    name = ask.form.exact("schedule")
+    if not name:
+        refuse("name the schedule")
+    return name, Done(name, f"../schedules?{urlencode({'schedule': name}, quote_via=quote)}")
+
+
+def _known_schedule[T](answer: BrokerResult[T | None]) -> T:
+    found = _granted(answer)
+    if found is None:
+        raise HTTPException(HTTPStatus.CONFLICT, "There is no such schedule: a running scheduler registers schedules.")
+    return found
+
+
+async def _run_schedule(ask: Ask) -> Done:
+    name, _ = _schedule(ask)
+    task_id = _known_schedule(await ask.broker.run_schedule(name))
+    return Done(name, f"../tasks/{task_id}")
+
+
+async def _pause_schedule(ask: Ask) -> Done:
+    name, done = _schedule(ask)
+    _known_schedule(await ask.broker.pause_schedule(name))
+    return done
+
+
+async def _resume_schedule(ask: Ask) -> Done:
+    name, done = _schedule(ask)
+    _known_schedule(await ask.broker.resume_schedule(name))
+    return done
+
+
 ACTIONS = (
     Action("/tasks/{task_id}/cancel", Right.CANCEL, (), _cancel),
     Action("/tasks/{task_id}/rerun", Right.RERUN, ("reruns",), _rerun),
@@ -257,5 +289,8 @@ ACTIONS = (
     Action("/queues/resume-key", Right.PAUSE, ("queue", "key"), _resume_key),
     *(Action(f"/runs/{{run_id}}/{each}", Right.WORKFLOWS, (), _on_run(each)) for each in RunAction),
     Action("/send/submit", Right.SEND, ("task", "token", *OPTIONS), _send, group=ARGUMENT),
+    Action("/schedules/run", Right.SEND, ("schedule",), _run_schedule),
+    Action("/schedules/pause", Right.PAUSE, ("schedule",), _pause_schedule),
+    Action("/schedules/resume", Right.PAUSE, ("schedule",), _resume_schedule),
 )
 """All actions."""

@@ -18,7 +18,7 @@ class Bar:
     """A part of a stacked column.
 
     Attributes:
-        kind: The counted outcome; one of `OUTCOMES`.
+        kind: The counted outcome, which templates use as a class.
         y: Its upper edge, in percent of the height of the chart.
         height: Its height, in percent.
     """
@@ -70,8 +70,13 @@ def stacked(samples: Iterable[Sample], first: datetime, periods: int, period: ti
         if 0 <= index < periods:
             for kind in OUTCOMES:
                 counts[index][kind] += getattr(each, kind)
+    return stacked_counts(counts, first, period)
+
+
+def stacked_counts(counts: Sequence[dict[str, int]], first: datetime, period: timedelta) -> StackedChart:
+    """Lay out numbers by what they count, the lowest first, one column a period."""
     top = round_top(max((sum(each.values()) for each in counts), default=0))
-    width = 100 / periods
+    width = 100 / max(len(counts), 1)
     columns = tuple(
         Column(round(index * width, 3), round(width * 0.8, 3), first + index * period, _bars(each, top), each)
         for index, each in enumerate(counts)
@@ -84,8 +89,8 @@ def stacked(samples: Iterable[Sample], first: datetime, periods: int, period: ti
 def _bars(counts: dict[str, int], top: int) -> tuple[Bar, ...]:
     bars: list[Bar] = []
     y = 100.0
-    for kind in OUTCOMES:
-        height = 100 * counts[kind] / top
+    for kind, number in counts.items():
+        height = 100 * number / top
         if height:
             y -= height
             bars.append(Bar(kind, round(y, 3), round(height, 3)))

@@ -34,6 +34,12 @@ def elapsed(time: datetime | None, now: datetime) -> Markup | str:
     return _TIME.format(iso=iso(time), utc=utc(time), kind=Markup(' data-show="elapsed"'), text=text)
 
 
+def short_id(task_id: str) -> Markup:
+    """Show an id below the name of a task. Narrow screens show only its last part, because the first one is a time."""
+    head, _, tail = task_id.rpartition("-")
+    return Markup('<span class="id"><span class="id-head">{head}-</span>{tail}</span>').format(head=head, tail=tail)
+
+
 def status(name: object) -> Markup:
     """Show the status of a task as a coloured label."""
     text = str(getattr(name, "value", name))

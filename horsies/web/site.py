@@ -115,10 +115,12 @@ class Site:
         if not user.may(page.right):
             message = f"this page needs the right {page.right}"
             raise HTTPException(HTTPStatus.FORBIDDEN, message)
+        schedule = self._declares.config.schedule
         return Visit(
             user=user,
             broker=self._app.get_broker(who=user.name),
             registry=self._declares.registry,
+            schedules=() if schedule is None else schedule.schedules,
             snapshots=self.snapshots,
             trends=self._trends,
             parameters=Parameters(query, page.parameters),

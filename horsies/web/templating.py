@@ -62,11 +62,12 @@ class Templates:
         names["library_version"] = __version__
         functions = (
             marks.moment,
+            marks.short_id,
             marks.status,
             term,
             usual_text,
-            formats.block,
             formats.counted,
+            formats.block,
             formats.document,
             formats.rate,
         )

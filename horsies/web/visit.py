@@ -1,7 +1,7 @@
 """`Visit`: one request for a page, with everything that the page needs to answer it."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from pydantic_core import to_jsonable_python
 
+from horsies.config.schedules import TaskSchedule
 from horsies.monitoring.broker import Broker
 from horsies.monitoring.trends import Trends
 from horsies.producer.handle import BrokerResult
@@ -27,6 +28,7 @@ class Visit:
         user: The user who makes it.
         broker: Answers questions, in the name of the user.
         registry: What the app declares.
+        schedules: The schedules that it declares.
         snapshots: The answers that all visits share.
         trends: The numbers of waiting tasks that earlier visits saw.
         parameters: Those of the URL.
@@ -38,6 +40,7 @@ class Visit:
     user: User
     broker: Broker
     registry: Registry
+    schedules: Sequence[TaskSchedule]
     snapshots: Snapshots
     trends: Trends
     parameters: Parameters

@@ -15,7 +15,10 @@ from tests.support.sessions import Session
 from tests.support.waiting import wait_until
 from tests.support.web import ADMIN, everybody_is, served
 
-PATHS = ("/", "/queues?queue=default", "/tasks", "/runs", "/definitions", "/send", "/nothing")
+PATHS = (
+    *("/", "/queues?queue=default", "/tasks", "/errors", "/runs", "/definitions"),
+    *("/schedules", "/workers", "/system", "/send", "/nothing"),
+)
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("browser")]
 
 

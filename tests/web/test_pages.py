@@ -44,6 +44,11 @@ PATHS = (
     "/queues?queue=default",
     "/tasks?filter=status:failed",
     "/runs?status=failed",
+    "/errors",
+    "/schedules",
+    "/system",
+    "/errors?task=x&new=1",
+    "/schedules?schedule=x&view=week",
 )
 
 

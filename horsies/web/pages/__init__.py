@@ -1,6 +1,19 @@
 """The pages: what each shows, read from the database as plain data. Templates show the data."""
 
-from horsies.web.pages import definitions, overview, queues, run, runs, send, task, tasks, workers
+from horsies.web.pages import (
+    definitions,
+    errors,
+    overview,
+    queues,
+    run,
+    runs,
+    schedules,
+    send,
+    system,
+    task,
+    tasks,
+    workers,
+)
 from horsies.web.pages.page import Page
 
 PAGES = (
@@ -21,6 +34,14 @@ PAGES = (
         ("why", "life", "facts", "outcome", "content"),
         in_navigation=False,
     ),
+    Page(
+        "errors",
+        "/errors",
+        "Errors",
+        errors.load,
+        ("storms", "chosen", "groups"),
+        parameters=("period", "task", "code", "new", "group"),
+    ),
     Page("runs", "/runs", "Runs", runs.load, ("runs",), parameters=("status", "workflow", "before", "limit")),
     Page(
         "run",
@@ -39,7 +60,11 @@ PAGES = (
         ("workflows", "tasks"),
         parameters=("task",),
     ),
+    Page(
+        "schedules", "/schedules", "Schedules", schedules.load, ("chosen", "schedules"), parameters=("view", "schedule")
+    ),
     Page("workers", "/workers", "Workers", workers.load, ("workers",)),
+    Page("system", "/system", "System", system.load, ("findings",)),
     Page("send", "/send", "Send", send.load, (), parameters=("task",)),
 )
 """All pages, in the order of the navigation."""

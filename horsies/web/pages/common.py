@@ -7,10 +7,12 @@ from horsies.monitoring import (
     ErrorGroups,
     Period,
     QueueStatus,
+    ScheduleStatus,
     Throughput,
     WaitingReason,
     errors_async,
     queue_status_async,
+    schedule_status_async,
     throughput_async,
     waiting_reasons_async,
     worker_status_async,
@@ -29,6 +31,11 @@ async def queues(visit: Visit) -> tuple[QueueStatus, ...]:
 async def workers(visit: Visit) -> tuple[WorkerStats, ...]:
     """Return the registered workers."""
     return await visit.ask("workers", worker_status_async)
+
+
+async def schedules(visit: Visit) -> tuple[ScheduleStatus, ...]:
+    """Return the registered schedules."""
+    return await visit.ask("schedules", schedule_status_async)
 
 
 async def reasons(visit: Visit) -> tuple[WaitingReason, ...]:

@@ -19,6 +19,7 @@ from horsies.task_result import added_fields
 from horsies.web.access import Right
 from horsies.web.formats import duration, line
 from horsies.web.pages import common
+from horsies.web.senders import sender
 from horsies.web.visit import Visit
 
 _PERCENTILES = (0.5, 0.95, 0.99)
@@ -115,6 +116,7 @@ class TaskPage:
         args: The arguments.
         output: The result of a completed task.
         run: The workflow run to which it belongs; None: it belongs to none.
+        schedule: The schedule that sent it; None: none that is known did.
     """
 
     task: TaskInfo
@@ -129,6 +131,7 @@ class TaskPage:
     args: Any
     output: Any
     run: RunOfTask | None
+    schedule: str | None
 
 
 async def load(visit: Visit) -> TaskPage:
@@ -136,17 +139,22 @@ async def load(visit: Visit) -> TaskPage:
     known_id = parse_id(visit.path["task_id"])
     if known_id is None:
         raise _unknown()
-    task_id = str(known_id)
-    sees = visit.user.may(Right.SEE_ARGUMENTS)
-    found = await visit.ask("task", lambda broker: _ask(broker, task_id, with_args=sees), task_id, sees)
+    found = await read_task(visit, str(known_id))
     if found is None:
         raise _unknown()
     info, why = found
+    sees = visit.user.may(Right.SEE_ARGUMENTS)
     usual = await _usual(visit, info.task_name)
     run = await visit.ask(
-        "run of task", lambda broker: run_of_task_async(broker, task_id), task_id, max_age_s=_RUN_AGE_S
+        "run of task", lambda broker: run_of_task_async(broker, info.task_id), info.task_id, max_age_s=_RUN_AGE_S
     )
-    return replace(_page(info, why, usual, sees=sees), run=run)
+    return replace(_page(info, why, usual, sees=sees), run=run, schedule=await sender(visit, info))
+
+
+async def read_task(visit: Visit, task_id: str) -> tuple[TaskInfo, Why | None] | None:
+    """Return what is known about a task, as far as the user may see it, and why it waits; None: there is no record."""
+    sees = visit.user.may(Right.SEE_ARGUMENTS)
+    return await visit.ask("task", lambda broker: _ask(broker, task_id, with_args=sees), task_id, sees)
 
 
 def _unknown() -> HTTPException:
@@ -187,11 +195,12 @@ def _page(info: TaskInfo, why: Why | None, usual: Usual | None, *, sees: bool) -
         runs_for_s=runs_for,
         usual=usual,
         progress=_progress(info, runs_for),
-        failure=_failure(info),
+        failure=failure_of(info),
         shows_arguments=sees,
         args=info.args,
         output=info.result.ok_value if info.result is not None and info.result.is_ok() else None,
         run=None,
+        schedule=None,
     )
 
 
@@ -277,7 +286,8 @@ def _real(value: object) -> float | None:
         return None
 
 
-def _failure(info: TaskInfo) -> Failure | None:
+def failure_of(info: TaskInfo) -> Failure | None:
+    """Return the error of a failed task; its traceback and data only if the result was asked for. None: it has none."""
     if info.failed_at is None and info.failed_reason is None:
         return None
     traceback, data = None, None

@@ -332,8 +332,15 @@ function onKey(event) {
   }
 }
 
+// On a narrow screen the navigation scrolls; the name of this page is to be seen.
+function showPlace() {
+  const here = document.querySelector(".top nav [aria-current]");
+  if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.clientWidth / 2 + here.clientWidth / 2;
+}
+
 addZoneButton();
 addCompletion();
+showPlace();
 showTimes();
 setInterval(showTimes, 1000);
 document.addEventListener("keydown", onKey);
