@@ -1,10 +1,13 @@
 """The live view of ``horsies top``: tabs that are read again every two seconds while they are shown."""
 
 import asyncio
+import os
 import signal
+import threading
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.text import Text
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from horsies.producer.handle import BrokerOperationError, BrokerResult
 
 _EVERY_S = 2.0
+_LEAVES_WITHIN_S = 5.0
 _AGE_EVERY_S = 0.5
 _MINUTE_S = 60.0
 _NUMBERS = dict(zip("123456", Tab, strict=True))
@@ -439,8 +443,20 @@ def _key(subject: TaskInfo | QueueStatus | Run) -> str:
 
 
 async def show(top: Top) -> None:
-    """Run the live view until it is left by a key or a signal, and give the terminal back as it was."""
+    """Run the live view until it is left by a key or a signal, and give the terminal back as it was.
+
+    When a terminal disappears, a write to it can block the thread of the event loop, or a thread that the interpreter
+    waits for at its end. So a signal is handled outside of the event loop, and ends the process after a few seconds if
+    the view does not.
+    """
     loop = asyncio.get_running_loop()
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        last_resort = threading.Timer(_LEAVES_WITHIN_S, os._exit, [128 + number])
+        last_resort.daemon = True
+        last_resort.start()
+        loop.call_soon_threadsafe(top.exit)
+
     for name in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(name, top.exit)
+        signal.signal(name, leave)
     await top.run_async()

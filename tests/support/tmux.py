@@ -52,6 +52,7 @@ class Tmux:
         inherited = {name: value for name, value in clean_environment(**libraries).items() if name not in sizes}
         self._env = inherited | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | dict(env)
         self._folder = folder
+        self._is_closed = False
         line = f"{shlex.join(map(str, command))}; printf '\\n[ended with %s]\\n' $?; exec cat"
         self._tmux("new-session", "-d", "-x", str(columns), "-y", "40", line)
 
@@ -109,5 +110,7 @@ class Tmux:
         return int(found[1])
 
     def close(self) -> None:
-        """End the terminal, and with it the command."""
-        self._tmux("kill-server")
+        """End the terminal, and with it the command, unless that was done before."""
+        if not self._is_closed:
+            self._tmux("kill-server")
+        self._is_closed = True

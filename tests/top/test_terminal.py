@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+import psutil
 import pytest
 
 from tests.support.environment import URL_VARIABLE
@@ -77,6 +78,17 @@ def test_a_signal_gives_the_terminal_back(open_top: Open, number: signal.Signals
     os.kill(terminal.pid, number)
     assert terminal.exit_code() == 0
     assert not terminal.is_raw()
+
+
+def test_it_ends_when_its_terminal_disappears(open_top: Open) -> None:
+    terminals = [open_top() for _ in range(6)]
+    for each in terminals:
+        each.wait_for("No worker is alive")
+    processes = [psutil.Process(each.pid) for each in terminals]
+    for each in terminals:
+        each.close()
+    _, left = psutil.wait_procs(processes, timeout=30)
+    assert left == []
 
 
 def test_control_c_quits(open_top: Open) -> None:
