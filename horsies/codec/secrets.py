@@ -300,7 +300,7 @@ def _flat(value: Any) -> list[Any] | None:
     """Return the items of an array, or the names and values of an object; None: the value is neither."""
     if isinstance(value, dict):
         return [each for member in cast("dict[str, Any]", value).items() for each in member]
-    return cast("list[Any]", value) if isinstance(value, list) else None
+    return value if isinstance(value, list) else None  # pyright: ignore[reportUnknownVariableType] # of Any, for mypy
 
 
 def _replaced_parts(complete: str, public: str) -> Iterator[str]:

@@ -65,6 +65,7 @@ class DetailScreen(Screen[None]):
     async def read(self, reader: Reader) -> tuple[float, Detail | None]:
         """Ask the question; return when it was asked, and the answer. Raises UnansweredError."""
         asked_at = time.monotonic()
+        found: Detail | None
         match self._tab:
             case Tab.QUEUES:
                 found = await queue_detail(reader, self._key)

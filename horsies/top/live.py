@@ -176,16 +176,17 @@ class Top(App[None]):
         """Ask the question of what is shown, and show the answer; while there is none, keep what is shown."""
         detail = self.detail_screen
         if detail is not None:
-            found = await as_result(detail.read(self._reader))
-            if not isinstance(found, Err) and detail is self.detail_screen:
-                detail.show(found.ok_value)
+            read = await as_result(detail.read(self._reader))
+            if not isinstance(read, Err) and detail is self.detail_screen:
+                detail.show(read.ok_value)
+            self._failure = read.err_value if isinstance(read, Err) else None
         else:
             tab, query, asked_at = self.tab, self._query, time.monotonic()
             found = await as_result(self._question(tab))
             if not isinstance(found, Err) and query is self._query and self._is_open:
                 self._answers[tab] = Answer(found.ok_value, asked_at)
                 self._show(tab)
-        self._failure = found.err_value if isinstance(found, Err) else None
+            self._failure = found.err_value if isinstance(found, Err) else None
         self._show_age()
         self.refresh_bindings()
 

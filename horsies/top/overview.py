@@ -43,12 +43,11 @@ def problems_of(overview: Overview) -> tuple[Problem, ...]:
 def problem_text(problem: Problem) -> Text:
     """Return a problem with its remedy, in words that say how bad it is."""
     style = Style.BAD if problem.severity is Severity.CRITICAL else Style.WARNING
-    parts = [
+    return Text.assemble(
         (f"{problem.severity.upper()}  ", style),
         (line(problem.sentence), Style.TITLE),
         f" {line(problem.remedy)}",
-    ]
-    return Text.assemble(*parts)
+    )
 
 
 def all_well(overview: Overview) -> Text:

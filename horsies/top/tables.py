@@ -136,8 +136,7 @@ def rich_table(listing: Listing, width: int) -> Table | Text:
         column = listing.columns[each.index]
         title = Text(column.title)
         title.truncate(each.width, overflow="ellipsis")
-        justify = "right" if column.is_number else "left"
-        table.add_column(title, width=each.width, no_wrap=True, justify=justify)
+        table.add_column(title, width=each.width, no_wrap=True, justify="right" if column.is_number else "left")
     for row in listing.rows:
         table.add_row(*(shown_cell(listing, row.cells[each.index], each) for each in placed))
     return table

@@ -62,8 +62,8 @@ class ListingTable(DataTable[Text]):
         for each in placed:
             column = listing.columns[each.index]
             self.add_column(_title(column, each.width), width=each.width)
-        for each in listing.rows:
-            self.add_row(*(shown_cell(listing, each.cells[column.index], column) for column in placed))
+        for entry in listing.rows:
+            self.add_row(*(shown_cell(listing, entry.cells[each.index], each) for each in placed))
         if listing.rows:
             self.move_cursor(row=min(row, len(listing.rows) - 1), scroll=False)
 
