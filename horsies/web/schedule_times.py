@@ -1,5 +1,6 @@
 """When schedules run: their due times, and how changes of the clocks affect them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -91,6 +92,7 @@ def _offset(instant: datetime, zone: ZoneInfo) -> timedelta:
     return instant.astimezone(zone).utcoffset() or timedelta()
 
 
-def in_zone(time: datetime, zone: ZoneInfo | timezone) -> str:
-    """Return a time in the time zone of a schedule: ``Mon 2026-11-30 03:00 CET``."""
-    return f"{time.astimezone(zone):%a %Y-%m-%d %H:%M %Z}"
+def in_zone(times: Sequence[datetime], zone: ZoneInfo | timezone) -> tuple[str, ...]:
+    """Return times in a time zone: ``Mon 2026-11-30 03:00 CET``. They have seconds if those of any are not zero."""
+    clock = "%H:%M:%S" if any(each.second for each in times) else "%H:%M"
+    return tuple(each.astimezone(zone).strftime(f"%a %Y-%m-%d {clock} %Z") for each in times)

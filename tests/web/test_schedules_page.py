@@ -26,7 +26,7 @@ from horsies.db.queries import schedules as schedule_queries
 from horsies.scheduler.plan import plan_schedules
 from horsies.scheduler.rounds import run_round
 from horsies.web import User
-from horsies.web.schedule_times import clock_note, due_times
+from horsies.web.schedule_times import clock_note, due_times, in_zone
 from tests.support.factories import DrivenWorker, define, done
 from tests.support.sessions import Session, call, column, scalar
 from tests.support.web import Visitor
@@ -236,3 +236,10 @@ def test_due_times_include_the_begin_and_exclude_the_end() -> None:
     first = datetime(2026, 1, 1, tzinfo=UTC)
     found = due_times(HourlySchedule(minute=0), BERLIN, first, first, first + 2 * HOUR, 9)
     assert found.times == (first, first + HOUR)
+
+
+def test_due_times_have_seconds_if_one_of_them_does() -> None:
+    times = [datetime(2026, 11, 29, 23, 59, 30 * number, tzinfo=UTC) for number in range(2)]
+    assert in_zone(times, BERLIN) == ("Mon 2026-11-30 00:59:00 CET", "Mon 2026-11-30 00:59:30 CET")
+    assert in_zone(times[:1], BERLIN) == ("Mon 2026-11-30 00:59 CET",)
+    assert in_zone((), BERLIN) == ()

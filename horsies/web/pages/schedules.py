@@ -261,6 +261,6 @@ def _chosen(name: str, lines: Sequence[ScheduleLine]) -> Chosen:
     line = next((each for each in lines if each.status.name == name), None)
     if line is None or line.plan is None:
         times = () if line is None or line.status.next_run_at is None else (line.status.next_run_at,)
-        return Chosen(name, line, tuple((each, in_zone(each, UTC)) for each in times))
-    zone = ZoneInfo(line.status.timezone)
-    return Chosen(name, line, tuple((each, in_zone(each, zone)) for each in line.plan.upcoming))
+        return Chosen(name, line, tuple(zip(times, in_zone(times, UTC), strict=True)))
+    words = in_zone(line.plan.upcoming, ZoneInfo(line.status.timezone))
+    return Chosen(name, line, tuple(zip(line.plan.upcoming, words, strict=True)))
