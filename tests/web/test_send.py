@@ -2,6 +2,7 @@
 
 import html
 import re
+import threading
 from collections.abc import Callable
 from datetime import date
 from enum import StrEnum
@@ -10,7 +11,17 @@ from typing import Literal
 import httpx
 import pytest
 
-from horsies import AppConfig, Horsies, PostgresConfig, Secret, TaskError, TaskResult, Unique, WorkflowDefinition
+from horsies import (
+    AppConfig,
+    Horsies,
+    PostgresConfig,
+    Secret,
+    TaskError,
+    TaskResult,
+    Unique,
+    WorkflowDefinition,
+    WorkflowSpec,
+)
 from horsies.web import Right, User
 from tests.support.factories import DrivenWorker
 from tests.support.sessions import Session, column, scalar
@@ -214,6 +225,23 @@ def test_a_definition_is_drawn(shop: Horsies, define: Callable[[Horsies], type[W
     assert definition.definition_key in text
     assert text.count('class="node kind-task status-declared"') >= 2
     assert "status-declared" in text
+
+
+def test_a_mistake_in_one_definition_does_not_hide_the_others(
+    shop: Horsies, define: Callable[[Horsies], type[WorkflowDefinition[int]]]
+) -> None:
+    class Unreadable(WorkflowDefinition[int]):
+        name = "unreadable"
+        definition_key = "test.web.unreadable.v1"
+
+        @classmethod
+        def build_with(cls, app: Horsies, lock: threading.Lock) -> WorkflowSpec[int]:
+            raise NotImplementedError
+
+    text = Visitor(shop).page("/definitions")
+    assert Unreadable.definition_key in text
+    assert "has the annotation lock, which cannot be represented as JSON" in text
+    assert define(shop).definition_key in Visitor(shop).page("/definitions")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from horsies.codec.problems import show_type
 from horsies.db.queries.rows import WorkerStats
+from horsies.errors import HorsiesError
 from horsies.tasks.hooks import name_of
 from horsies.tasks.registry import TaskDefinition, WorkflowBuilder
 from horsies.web.graph_layout import lay_out
@@ -60,6 +61,7 @@ class DeclaredWorkflow:
         arguments: What is needed to build it: the parameters of ``build_with`` or of the function, as source code.
         drawing: Its graph. None: a function builds it, or it has more than 100 nodes.
         nodes: How many nodes it has; None: a function builds them.
+        problem: The mistake in its definition; None: there is none.
     """
 
     title: str
@@ -68,6 +70,7 @@ class DeclaredWorkflow:
     arguments: str | None
     drawing: Drawing | None
     nodes: int | None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +134,15 @@ def _task(definition: TaskDefinition, workers: Sequence[WorkerStats]) -> Declare
 
 def _defined(definition: AnyDefinition) -> DeclaredWorkflow:
     nodes = definition.nodes()
-    signature = definition.signature()
-    arguments = None
-    if signature is not None:
-        shown = (f"{name}: {show_type(each.annotation)}" for name, each in signature.parameters.items())
-        arguments = ", ".join(shown)
+    arguments, problem = None, None
+    try:
+        signature = definition.signature()
+    except HorsiesError as error:  # a mistake in one definition must not hide the others
+        problem = error.message
+    else:
+        if signature is not None:
+            shown = (f"{name}: {show_type(each.annotation)}" for name, each in signature.parameters.items())
+            arguments = ", ".join(shown)
     return DeclaredWorkflow(
         title=definition.name or definition.__name__,
         key=definition.definition_key,
@@ -143,6 +150,7 @@ def _defined(definition: AnyDefinition) -> DeclaredWorkflow:
         arguments=arguments,
         drawing=_drawing(nodes) if 0 < len(nodes) <= _MOST_NODES else None,
         nodes=len(nodes),
+        problem=problem,
     )
 
 
