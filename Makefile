@@ -21,7 +21,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NODE_NO_WARNINGS := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup demo demo-web test test-pooler test-postgres-versions test-lowest test-newest chaos lint types docs bench bench-peers bench-growth lock clean
+.PHONY: help setup demo demo-web test test-pooler test-postgres-versions test-lowest test-newest chaos screenshots lint types docs bench bench-peers bench-growth lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %-28s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ test-lowest test-newest: test-%: setup ## Run fast tests with the lowest, or the
 
 chaos: setup ## Inject faults for half an hour; SEED=x repeats a plan, SCALE=0.1 is shorter
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
+
+screenshots: setup ## Take the pictures of the web interface for docs, in a real Chromium; takes 4 minutes
+	@$(BIN)/python -m tests.support.screenshots $(ARGS)
 
 lint: setup ## Check style, format and import layers
 	@$(BIN)/ruff check .

@@ -41,7 +41,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, page, content=(ROOT / path).read_text()))
         sources.append(ROOT / path)
     linked = {target for path in sources for target in linked_files(path)}
-    for target in sorted(linked - set(sources)):
+    assets = {file.src_uri for file in files}  # such as images, which are part of docs/
+    for target in sorted(target for target in linked - set(sources) if page_of(target) not in assets):
         shown = File.generated(config, page_of(target), content=source_page(target))
         shown.inclusion = InclusionLevel.NOT_IN_NAV
         files.append(shown)

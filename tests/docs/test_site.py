@@ -137,6 +137,14 @@ def test_the_site_shows_the_source_files_that_pages_link_to(site: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_pictures_are_shown_and_not_their_source(site: Path) -> None:
+    pictures = list((ROOT / "docs" / "images").iterdir())
+    assert {picture.suffix for picture in pictures} == {".png", ".svg"}
+    for picture in pictures:
+        assert (site / "images" / picture.name).read_bytes() == picture.read_bytes()
+    assert 'src="images/web-overview.png"' in (site / "index.html").read_text()
+
+
 def test_a_link_to_a_function_leads_to_its_line(site: Path) -> None:
     page = (site / "architecture" / "index.html").read_text()
     number = re.findall(r'claimer\.py/#__codelineno-0-(\d+)"><code>Claimer\.request<', page)[0]

@@ -37,7 +37,11 @@ def test_a_worker_reports_its_clock_skew_at_once(environment: Environment) -> No
     expected = 3600 if skewed(1) else 0
     worker = environment.ready_worker(**skewed(1))
     found = wait_until(
-        lambda: scalar(environment.session, "select array_agg(clock_skew) from horsies.workers"), 10, "a skew"
+        lambda: scalar(
+            environment.session, "select array_agg(clock_skew) from horsies.workers where clock_skew is not null"
+        ),
+        10,
+        "a skew",
     )
     assert abs(found[0] - expected) < 1
     assert worker.stop() == 0
