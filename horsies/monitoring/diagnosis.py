@@ -42,8 +42,8 @@ class Finding(NamedTuple):
     """The result of one look at the database.
 
     Attributes:
-        look: What was looked at, in one or two words.
-        found: What was found.
+        look: The examined part of the database, in one or two words.
+        found: The result, as text.
         fix: How to fix the problem; None: there is none.
     """
 

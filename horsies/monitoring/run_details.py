@@ -31,7 +31,7 @@ class RunDetails:
         name: The name of the workflow.
         definition_key: The key of its definition.
         status: The state of the run.
-        on_error: What a failed node does to the run: ``fail`` or ``pause``.
+        on_error: The effect of a failed node on the run: ``fail`` or ``pause``.
         parent_run_id: The run that contains this one; None: it is no child run.
         parent_node_id: The node of that run.
         nodes: The number of its nodes.

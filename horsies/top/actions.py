@@ -24,7 +24,7 @@ _SENT_AGAIN = {
 
 
 class Kind(StrEnum):
-    """What a key asks for."""
+    """The kind of an action."""
 
     CANCEL = "cancel"
     RERUN = "rerun"

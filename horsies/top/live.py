@@ -399,7 +399,7 @@ class Top(App[None]):
                 return None
 
     def action_act(self, name: str) -> None:
-        """Ask whether an action on the selected row is to be done, and do it."""
+        """Ask for confirmation of an action on the selected row, and perform it."""
         action = self._subject_action(Kind(name))
         if isinstance(action, str):
             self.notify(action, severity="warning", markup=False)

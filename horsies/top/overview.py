@@ -1,4 +1,4 @@
-"""The overview in a terminal: what is not well, the figures of the system, and why tasks wait."""
+"""The overview in a terminal: problems, the figures of the system, and why tasks wait."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -102,7 +102,7 @@ class Panel(Vertical):
 
 
 class Question(ModalScreen[bool]):
-    """Asks whether an action is to be done. Only the key ``y`` confirms it."""
+    """Asks for confirmation of an action. Only the key ``y`` confirms it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes"),

@@ -188,11 +188,16 @@ async def _rerun(ask: Ask) -> Done:
     return Done(task_id, f"../{outcome.new_task_id}")
 
 
-def _queue(ask: Ask) -> tuple[str, Done]:
-    name = ask.form.exact("queue")
+def _named(ask: Ask, kind: str) -> tuple[str, Done]:
+    """Return the name of a queue or a schedule from the form, and the way back to its page."""
+    name = ask.form.exact(kind)
     if not name:
-        refuse("name the queue")
-    return name, Done(name, f"../queues?{urlencode({'queue': name}, quote_via=quote)}")
+        refuse(f"name the {kind}")
+    return name, Done(name, f"../{kind}s?{urlencode({kind: name}, quote_via=quote)}")
+
+
+def _queue(ask: Ask) -> tuple[str, Done]:
+    return _named(ask, "queue")
 
 
 async def _pause(ask: Ask) -> Done:
@@ -248,10 +253,7 @@ async def _send(ask: Ask) -> Done | Again:
 
 
 def _schedule(ask: Ask) -> tuple[str, Done]:
-    name = ask.form.exact("schedule")
-    if not name:
-        refuse("name the schedule")
-    return name, Done(name, f"../schedules?{urlencode({'schedule': name}, quote_via=quote)}")
+    return _named(ask, "schedule")
 
 
 def _known_schedule[T](answer: BrokerResult[T | None]) -> T:

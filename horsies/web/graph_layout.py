@@ -216,8 +216,8 @@ class _Plan:
 def isotonic(values: Sequence[float]) -> list[float]:
     """Return the ascending numbers that differ least from the given ones, by the sum of squares.
 
-    Neighbours in the wrong order are merged into a block with their mean, until all blocks are in order (pool adjacent
-    violators).
+    Adjacent numbers in the wrong order are merged into a block with their mean, until all blocks are in order (the
+    algorithm "pool adjacent violators").
     """
     blocks: list[tuple[float, int]] = []
     for value in values:

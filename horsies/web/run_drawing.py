@@ -1,4 +1,4 @@
-"""What the page of a run draws: a graph of boxes, and a time line. Both have a bounded size for runs of any size."""
+"""The drawings on the page of a run: a graph of boxes, and a time line. Their size is bounded for runs of any size."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence

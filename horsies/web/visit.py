@@ -27,7 +27,7 @@ class Visit:
     Attributes:
         user: The user who makes it.
         broker: Answers questions, in the name of the user.
-        registry: What the app declares.
+        registry: The tasks and workflows that the app declares.
         schedules: The schedules that it declares.
         snapshots: The answers that all visits share.
         trends: The numbers of waiting tasks that earlier visits saw.

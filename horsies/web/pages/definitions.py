@@ -1,4 +1,4 @@
-"""What is registered: the tasks and the workflows that this app declares, and the tasks that workers have."""
+"""The registered definitions: tasks and workflows that this app declares, and tasks that workers have."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class DeclaredWorkflow:
         title: The name of the workflow or, of a builder, the name of the function.
         key: The key of the definition; None: a function builds it.
         source: The line of source code that defines it.
-        arguments: What is needed to build it: the parameters of ``build_with`` or of the function, as source code.
+        arguments: The arguments that build it: the parameters of ``build_with`` or of the function, as source code.
         drawing: Its graph. None: a function builds it, or it has more than 100 nodes.
         nodes: How many nodes it has; None: a function builds them.
         problem: The mistake in its definition; None: there is none.

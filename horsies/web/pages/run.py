@@ -114,7 +114,7 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class _Analysis:
-    """What is computed from the nodes of a run, for all viewers and all parameters of the page."""
+    """The values that are computed from the nodes of a run, for all viewers and all parameters of the page."""
 
     lines: tuple[NodeLine, ...]
     drawing: Drawing

@@ -32,7 +32,7 @@ _INSTANT = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the pattern of a schedule says.
+    """The due times and the words that follow from the pattern of a schedule.
 
     Attributes:
         near: Its due times in the calendar.

@@ -26,7 +26,7 @@ class Field:
     Attributes:
         parameter: The parameter.
         value: The text to show in it. Secret ones are never shown again.
-        problem: What is wrong with it; None: nothing, or it was not sent yet.
+        problem: The mistake in it; None: there is none, or it was not sent yet.
     """
 
     parameter: Parameter
@@ -45,8 +45,8 @@ class Form:
         token: Identifies this form, so that the task is sent once if the form is sent twice.
         fields: The arguments.
         options: The texts of the options.
-        option_problems: What is wrong with options.
-        problem: What is wrong with all of it; None: nothing, or it was not sent yet.
+        option_problems: The mistakes in options, by option.
+        problem: The mistake of the form as a whole; None: there is none, or it was not sent yet.
         last_priority: The largest priority.
     """
 
@@ -76,12 +76,12 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Problems:
-    """What is wrong with a form that was sent.
+    """The mistakes in a form that was sent.
 
     Attributes:
         arguments: By parameter.
         options: By option.
-        whole: With all of it; None: nothing.
+        whole: The mistake of the form as a whole; None: there is none.
     """
 
     arguments: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -1,4 +1,4 @@
-"""The system: what an examination of the database has found, each problem with its remedy."""
+"""The system: the findings of an examination of the database, each problem with its remedy."""
 
 from dataclasses import dataclass
 
@@ -29,9 +29,9 @@ class Look:
     """The result of one look at the database.
 
     Attributes:
-        name: What was looked at.
+        name: The examined part of the database.
         about: What this is about; empty: unknown.
-        found: What was found.
+        found: The result, as text.
         fix: How to fix the problem; None: there is none.
     """
 
@@ -55,7 +55,7 @@ class System:
 
 
 async def load(visit: Visit) -> System:
-    """Read the page. The database is examined at most once a minute, whoever looks."""
+    """Read the page. The database is examined at most once a minute for all users."""
     looks = [_look(each) for each in await visit.ask("diagnosis", diagnose_async, max_age_s=_AGE_S)]
     return System(
         problems=tuple(each for each in looks if each.fix is not None),

@@ -332,7 +332,7 @@ function onKey(event) {
   }
 }
 
-// On a narrow screen the navigation scrolls; the name of this page is to be seen.
+// On a narrow screen the navigation scrolls; scroll to the name of this page.
 function showPlace() {
   const here = document.querySelector(".top nav [aria-current]");
   if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.clientWidth / 2 + here.clientWidth / 2;
