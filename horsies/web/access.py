@@ -64,15 +64,18 @@ class Denied:
 
     Attributes:
         message: Why, and how to fix it. The sender sees it.
-        status: The status of the response: 401, 403 or 429.
+        status: The status of the response: 401, 403, 429 or 503.
         challenge: The header ``WWW-Authenticate`` of a response with 401.
         retry_after_s: When to try again, in seconds: the header ``Retry-After``. None: there is no such header.
+        login_url: The URL of a page where the sender can log in. A browser that opens a page is sent there, with the
+            status 302; other requests get ``status``. None: there is no such page.
     """
 
     message: str
     status: HTTPStatus = HTTPStatus.FORBIDDEN
     challenge: str | None = None
     retry_after_s: int | None = None
+    login_url: str | None = None
 
     @property
     def headers(self) -> dict[str, str]:

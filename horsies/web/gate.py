@@ -1,11 +1,13 @@
 """The gate in front of all pages: it checks each request before a page sees it, and adds headers to each response."""
 
 import logging
+from collections.abc import Awaitable
 from http import HTTPStatus
+from inspect import markcoroutinefunction
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from horsies.events import event
@@ -45,8 +47,18 @@ class Gate:
         self._auth = auth
         self._public = public
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. Connections other than HTTP are closed."""
+    @markcoroutinefunction  # by which ASGI servers recognize the version of the protocol
+    def __call__(self, scope: Scope, receive: Receive, send: Send | None = None) -> Awaitable[None]:
+        """Answer a request. Connections other than HTTP are closed.
+
+        Raises:
+            TypeError: A WSGI server calls this app: its call has two arguments.
+        """
+        if send is None:
+            raise TypeError(_CALLED_AS_WSGI)
+        return self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -82,6 +94,8 @@ class Gate:
             return _refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "the URL is too long")
         answer = await self._auth(connection)
         if isinstance(answer, Denied):
+            if answer.login_url is not None and _opens_page(connection):
+                return RedirectResponse(answer.login_url, HTTPStatus.FOUND)
             return _refusal(answer.status, answer.message, answer.headers)
         if not is_safe(scope["method"]) and not is_from_own_page(connection, self._public):
             return _refusal(HTTPStatus.FORBIDDEN, _OTHER_PAGE)
@@ -89,6 +103,11 @@ class Gate:
         return None
 
 
+_CALLED_AS_WSGI = (
+    "the app that horsies_web returns is an ASGI app, but it was called as a WSGI app. WSGI is not supported: serve it "
+    "with an ASGI server such as uvicorn, mount it in an ASGI application (in Django in asgi.py), or run the command "
+    "horsies web beside your application"
+)
 _WRONG_HOST = (
     "this server does not know the host of the URL: open it as localhost, or configure the public URL "
     "(--public-url of the command, public_url of horsies_web)"
@@ -99,6 +118,13 @@ _OTHER_PAGE = f"this action does not come from a page of this server; programs m
 def user_of(scope: Scope) -> User:
     """Return the user whom the gate has let through."""
     return scope[USER]
+
+
+def _opens_page(connection: HTTPConnection) -> bool:
+    """Return whether a browser shows the response as a page. Otherwise a script or a program reads it."""
+    mode = connection.headers.get("sec-fetch-mode")
+    shows_html = "text/html" in connection.headers.get("accept", "") if mode is None else mode == "navigate"
+    return shows_html and is_safe(connection.scope["method"])
 
 
 def _refusal(status: HTTPStatus, message: str, headers: dict[str, str] | None = None) -> Response:

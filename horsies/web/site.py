@@ -64,7 +64,9 @@ def horsies_web(app: Horsies, *, auth: Auth, public_url: str | None = None, decl
         *(Route(page.path, site.endpoint(page, is_json=False)) for page in PAGES),
     ]
     handlers = {HTTPException: site.refuse, NoAnswerError: site.without_answer}
-    return Gate(Starlette(routes=routes, exception_handlers=handlers), auth, public)
+    pages = Starlette(routes=routes, exception_handlers=handlers)
+    pages.router.redirect_slashes = False  # to an absolute URL, which is wrong behind a proxy; `refuse` does it better
+    return Gate(pages, auth, public)
 
 
 class Site:

@@ -1,10 +1,12 @@
 """The projects below examples/ work when a reader runs the commands of their README files, over HTTP."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -16,6 +18,20 @@ from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 
 EXAMPLES = ROOT / "examples"
+BROWSER = {"accept": "text/html", "sec-fetch-mode": "navigate"}
+HIDDEN = re.compile(r"""<input type="hidden" name="(\w+)" value="([^"]*)">""")
+
+
+def acts_in_the_queue(browser: httpx.Client, page: httpx.Response) -> None:
+    """Check that a login has led to the list of tasks, and that the user may act."""
+    assert page.url.path == "/queue/tasks"
+    assert "write_invoice" in page.text
+    headers = {"sec-fetch-site": "same-origin"}
+    for action, shown in (("pause", "Resume the queue"), ("resume", "Pause the queue")):
+        assert shown in browser.post(f"/queue/queues/{action}", data={"queue": "default"}, headers=headers).text
+    refused = browser.post("/queue/queues/pause", data={"queue": "default"}, headers={"sec-fetch-site": "cross-site"})
+    assert refused.status_code == 403
+    assert "write_invoice" in [each["name"] for each in browser.get("/queue/definitions.json").json()["data"]["tasks"]]
 
 
 class Project:
@@ -71,11 +87,18 @@ def test_the_fastapi_project_works(tmp_path: Path, tcp_database_url: str, projec
     shown = blocks(project.readme, "text")[0].splitlines()
     assert (placed, cost) == (shown[0], shown[2])
     assert without_date(invoice) == without_date(shown[1])
+    [added] = project.run("python -m shop.staff")
+    with httpx.Client(base_url=project.place, timeout=20, follow_redirects=True) as browser:
+        form = browser.get("/queue/tasks", headers=BROWSER)
+        assert form.url.path == "/login"
+        name, password = "ada", added.removeprefix("password:").strip()
+        page = browser.post("/login", data={"name": name, "password": password, "next": form.url.params["next"]})
+        acts_in_the_queue(browser, page)
     assert worker.stop() == 0
     server.stop()
     assert "shutdown complete" in server.log()
     [tested] = project.run("python -m pytest")
-    assert "6 passed" in tested
+    assert "8 passed" in tested
     assert project.is_done
 
 
@@ -122,9 +145,9 @@ def test_the_django_project_works(tmp_path: Path, tcp_database_url: str, project
     projects.append(project)
     project.run("python manage.py migrate", "python manage.py horsies db migrate")
     worker = project.start("python manage.py horsies worker")
-    server = project.start("python manage.py runserver", "0")
+    server = project.start("uvicorn", "--port=0")
     worker.wait_until_ready(60)
-    project.place = server.wait_for_log(r"server at (http://\S+[0-9])", 60)[1]
+    project.place = server.wait_for_log(r"running on (http://\S+)", 60)[1]
     [placed] = project.run("curl")
     shown = blocks(project.readme, "text")[0].splitlines()
     assert placed == shown[0]
@@ -132,6 +155,17 @@ def test_the_django_project_works(tmp_path: Path, tcp_database_url: str, project
     wait_until(lambda: "SUCCESSFUL" in (answer := run(ask, tmp_path)) and "COMPLETED" in answer, 30)
     assert run(ask, tmp_path) == shown[1]
     worker.wait_for_log("We have received your order 1.")
+    project.env["DJANGO_SUPERUSER_PASSWORD"] = "open sesame"
+    project.run("python manage.py createsuperuser")
+    with httpx.Client(base_url=project.place, timeout=20, follow_redirects=True) as browser:
+        form = browser.get("/queue/tasks", headers=BROWSER)
+        assert form.url.path == "/admin/login/"
+        fields = dict(HIDDEN.findall(form.text)) | {"username": "ada", "password": "open sesame"}
+        acts_in_the_queue(browser, browser.post(str(form.url), data=fields, headers={"referer": str(form.url)}))
+        assert browser.get("/queue", headers=BROWSER).url.path == "/queue/"
+        assert browser.get("/static/admin/css/base.css").status_code == 200
     assert worker.stop() == 0
+    server.stop()
+    assert "shutdown complete" in server.log()
     project.run("python manage.py test")
     assert project.is_done

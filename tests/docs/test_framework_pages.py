@@ -130,3 +130,13 @@ def test_the_project_of_the_django_page_works(
         else:
             run(line, tmp_path, **env)
     assert processes[0].stop() == 0
+
+
+@pytest.mark.parametrize(("page", "project", "number"), [(FASTAPI, "fastapi/shop", 3), (DJANGO, "django/config", 1)])
+def test_the_pages_show_parts_of_the_examples(page: Path, project: str, number: int) -> None:
+    section = page.read_text().partition("## Show the queue to your staff")[2].partition("\n## ")[0]
+    shown = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    files = [file.read_text() for file in (ROOT / "examples" / project).glob("*.py")]
+    assert len(shown) == number
+    for part in shown:
+        assert any(part in file for file in files), f"this is not in examples/{project}:\n{part}"

@@ -38,6 +38,15 @@ _FLAGS = (
     "--force-color-profile=srgb",
     "--remote-debugging-pipe",
 )
+_SHIFT = 8
+_KEYS = {
+    "Tab": (9, ""),
+    "Enter": (13, "\r"),
+    "Escape": (27, ""),
+    "Space": (32, " "),
+    "ArrowDown": (40, ""),
+}
+"""The codes of keys without a character of their own, and the text that they enter."""
 
 
 class Tab:
@@ -75,8 +84,26 @@ class Tab:
         """Return the text that can be seen."""
         return self.run("document.body.innerText")
 
-    def size(self, width: int, height: int = 900) -> None:
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+    def size(self, width: int, height: int = 900, scale: float = 1) -> None:
+        """Set the size in CSS pixels, and how many pixels of the screen one has: 2 at a zoom of 200 %."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **metrics)
+
+    def press(self, *keys: str) -> None:
+        """Press keys one after the other: characters, or names such as ``Tab``, ``Shift+Tab`` and ``Enter``."""
+        for key in keys:
+            *shift, name = key.split("+") if len(key) > 1 else [key]
+            code, text = _KEYS.get(name, (ord(name[0].upper()), name))
+            pressed = {"key": name, "windowsVirtualKeyCode": code, "modifiers": _SHIFT if shift else 0}
+            down = {"type": "keyDown", "text": text} if text else {"type": "rawKeyDown"}
+            self.call("Input.dispatchKeyEvent", **down, **pressed)
+            self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
+    def press_to_leave(self, key: str) -> None:
+        """Press a key that opens a page, and wait until that is loaded."""
+        loaded = self._loaded
+        self.press(key)
+        wait_until(lambda: self._loaded > loaded, 20, f"a page after {key}")
 
     def scheme(self, scheme: Literal["light", "dark"]) -> None:
         features = [{"name": "prefers-color-scheme", "value": scheme}]

@@ -1,13 +1,16 @@
 """Who gets through to which page: every route, with each right, method and origin."""
 
+import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from itertools import product
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from horsies.web import Denied, Right, User, horsies_web
+from horsies.web import ALL_RIGHTS, Denied, Right, User, horsies_web
 from horsies.web.actions import ACTIONS
 from horsies.web.gate import Gate
 from horsies.web.pages import PAGES
@@ -15,7 +18,9 @@ from tests.support.web import SAME_ORIGIN, Visitor, everybody_is, open_app
 
 TASK_ID = "01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e"
 UNKNOWN = Denied("log in", HTTPStatus.UNAUTHORIZED, 'Basic realm="x"')
-USERS = {"nobody": UNKNOWN, **{str(right): User("u", frozenset({right})) for right in Right}}
+VALUES = {"{digest}": "d", "{name}": "horsies.css"}
+"""Values for the parts of paths. All others are ids."""
+
 ORIGINS = {
     "same origin": SAME_ORIGIN,
     "same origin without Fetch Metadata": {"origin": "http://localhost"},
@@ -29,59 +34,88 @@ ORIGINS = {
     "no header": {},
 }
 OWN = ("same origin", "same origin without Fetch Metadata", "program")
+METHODS = ("GET", "HEAD", "POST")
+OTHER_METHODS = ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 ADMITTED = {200, 400, 404, 503}
+RIGHTS = {each.path: each.right for each in ACTIONS} | {
+    path: page.right for page in PAGES for path in (page.path, page.json_path)
+}
+"""The right that a route needs. Those that are missing here need none but a login: files of the script and the style."""
 
 
-def paths() -> list[str]:
-    """Return a URL for each route, from the routes themselves."""
+def routes() -> list[str]:
+    """Return the path of each route, from the routes themselves."""
     site = horsies_web(open_app(), auth=everybody_is(UNKNOWN))
     assert isinstance(site, Gate)
     assert isinstance(site._app, Starlette)
-    values = {"{task_id}": TASK_ID, "{run_id}": TASK_ID, "{digest}": "d", "{name}": "horsies.css"}
-    found: list[str] = []
-    for route in site._app.routes:
-        assert isinstance(route, Route)
-        path = route.path
-        for name, value in values.items():
-            path = path.replace(name, value)
-        found.append(path)
-    return found
+    return [route.path for route in site._app.routes if isinstance(route, Route)]
 
 
-RIGHTS = {each.path.replace("{task_id}", TASK_ID).replace("{run_id}", TASK_ID): each.right for each in ACTIONS}
+def url_of(path: str) -> str:
+    """Return a URL of a route."""
+    return re.sub(r"\{\w+\}", lambda part: VALUES.get(part[0], TASK_ID), path)
 
 
-def expected(path: str, user: str, method: str, origin: str) -> set[int]:
-    if user == "nobody":
-        return {401}
-    if path in RIGHTS:
-        if method != "POST":
-            return {405}
-        return {303, 400, 404, 409, 503} if origin in OWN and user == RIGHTS[path] else {403}
-    if method == "POST":
-        return {405} if origin in OWN else {403}
-    return ADMITTED if user == Right.VIEW or path.startswith("/static/") else {403}
+def expected(path: str, user: User | Denied, method: str, origin: str) -> set[int]:
+    if isinstance(user, Denied):
+        return {user.status}
+    is_action = path in {each.path for each in ACTIONS}
+    if method == "POST" and origin not in OWN:
+        return {403}
+    if (method == "POST") is not is_action:
+        return {405}
+    if not user.may(RIGHTS.get(path, Right.VIEW)) and not path.startswith("/static/"):
+        return {403}
+    return {303, 400, 404, 409, 503} if is_action else ADMITTED
 
 
-@pytest.mark.parametrize("user", USERS)
-def test_every_route_with_every_right_method_and_origin(user: str) -> None:
-    visitor = Visitor(open_app(), USERS[user])
-    wrong: list[str] = []
-    for path, method, origin in product(paths(), ("GET", "HEAD", "POST"), ORIGINS):
-        status = visitor.send(method, path, ORIGINS[origin]).status_code
-        if status not in expected(path, user, method, origin):
-            wrong.append(f"{method} {path} as {user} from {origin}: {status}")
+def walk(user: User | Denied, methods: Iterable[str], origins: Iterable[str]) -> list[str]:
+    """Send a request to each route with each method from each origin; return the answers that are wrong."""
+    wanted = list(product(routes(), methods, origins))
+
+    async def send(client: httpx.AsyncClient) -> list[int]:
+        answers = [
+            await client.request(method, url_of(path), headers=ORIGINS[origin]) for path, method, origin in wanted
+        ]
+        return [answer.status_code for answer in answers]
+
+    statuses = Visitor(open_app(), user).run(send)
+    return [
+        f"{method} {path} from {origin}: {status}"
+        for (path, method, origin), status in zip(wanted, statuses, strict=True)
+        if status not in expected(path, user, method, origin)
+    ]
+
+
+@pytest.mark.parametrize("rights", ["", "none", *Right, ",".join(Right)])
+def test_every_route_with_every_right_method_and_origin(rights: str) -> None:
+    found = frozenset(map(Right, rights.split(","))) if rights not in {"", "none"} else frozenset[Right]()
+    wrong = walk(User("u", found) if rights else UNKNOWN, METHODS, ORIGINS)
     assert not wrong, "\n".join(wrong)
 
 
-def test_all_pages_are_in_the_table() -> None:
-    assert len(paths()) == 2 * len(PAGES) + len(ACTIONS) + 2
+@pytest.mark.parametrize("right", Right)
+def test_all_other_rights_are_no_substitute(right: Right) -> None:
+    wrong = walk(User("u", ALL_RIGHTS - {right}), METHODS, OWN[:1])
+    wrong += walk(User("u", frozenset({Right.VIEW, right})), METHODS, OWN[:1])
+    assert not wrong, "\n".join(wrong)
+
+
+def test_other_methods_do_nothing() -> None:
+    wrong = walk(User("u", ALL_RIGHTS), OTHER_METHODS, ["program"])
+    assert all(each.endswith(("403", "405")) for each in wrong), wrong
+
+
+def test_the_walk_knows_the_right_of_every_route() -> None:
+    assert set(routes()) - set(RIGHTS) == {"/static/{digest}/{name}", "/live"}
+    assert set(RIGHTS) <= set(routes())
+    assert len(set(routes())) == 2 * len(PAGES) + len(ACTIONS) + 2
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/tasks?limit=x", "/queues/", f"/tasks/{TASK_ID}.json"])
-@pytest.mark.parametrize("user", ["nobody", "view"])
-def test_every_response_has_the_headers_of_security(path: str, user: str) -> None:
-    headers = Visitor(open_app(), USERS[user]).get(path).headers
+@pytest.mark.parametrize("user", [UNKNOWN, User("u")], ids=["nobody", "view"])
+def test_every_response_has_the_headers_of_security(path: str, user: User | Denied) -> None:
+    headers = Visitor(open_app(), user).get(path).headers
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy

@@ -32,7 +32,7 @@ from tests.support.web import ADMIN, Visitor, everybody_is, open_app
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=y>\x1b[2J\u202e"
 LINK = re.compile(r"""(?:href|action|src)="([^"]*)\"""")
-STALE = re.compile(r"<span data-fresh>([^<]*)</span>")
+STALE = re.compile(r"<span data-fresh[^>]*>([^<]*)</span>")
 PATHS = (
     "/",
     "/queues",

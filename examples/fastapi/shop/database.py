@@ -28,6 +28,16 @@ class Order(Base):
     invoice_task_id: Mapped[str | None]
 
 
+class Member(Base):
+    """A member of the staff, who may open the pages of the queue."""
+
+    __tablename__ = "staff"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    role: Mapped[str]
+    password_hash: Mapped[str]
+
+
 async def open_engine() -> AsyncEngine:
     """Connect to the database of the queue, and create the tables. In production, a migration creates them."""
     engine = create_async_engine(queue.get_broker().database_url("psycopg"))

@@ -1,5 +1,6 @@
 """Tests of the shop: python -m pytest."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -8,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from horsies.testing import MakeQueue, TestQueue
+from shop.staff import add_member
 from shop.tasks import queue, shipping_cost, write_invoice
 from shop.web import app
 
@@ -23,7 +25,7 @@ def jobs(horsies: MakeQueue) -> TestQueue:
 @pytest.fixture
 def client(jobs: TestQueue) -> Iterator[TestClient]:
     """A client of the service, which uses the database of the test."""
-    with TestClient(app) as client:  # runs the lifespan
+    with TestClient(app, base_url="http://localhost") as client:  # runs the lifespan
         yield client
 
 
@@ -66,3 +68,21 @@ def test_shipping_costs_are_computed(jobs: TestQueue, client: TestClient) -> Non
     assert jobs.run(shipping_cost, "FR", Decimal(1)).unwrap() == Decimal(14)
     with jobs.worker():  # the request waits for the result
         assert client.post("/shipping-costs", json={"country": "DE", "weight_kg": "2"}).json() == {"cost": "9"}
+
+
+@pytest.mark.parametrize(("role", "status"), [("support", 403), ("operator", 303)])
+def test_the_staff_sees_the_queue_and_acts_on_it(client: TestClient, role: str, status: int) -> None:
+    assert client.get("/queue/tasks").status_code == 401
+    password = asyncio.run(add_member("ada", role))
+    login = client.get("/queue/tasks", headers={"accept": "text/html"})  # a browser is sent to the form
+    assert login.url.path == "/login"
+    member = {"name": "ada", "password": password, "next": login.url.params["next"]}
+    assert client.post("/login", data={**member, "password": "wrong"}).status_code == 401
+    page = client.post("/login", data=member)
+    assert page.url.path == "/queue/tasks"
+    assert "ada" in page.text
+    headers = {"sec-fetch-site": "same-origin"}  # as a browser sends it with a form of the page
+    action = {"data": {"queue": "default"}, "headers": headers, "follow_redirects": False}
+    assert client.post("/queue/queues/pause", **action).status_code == status
+    client.post("/logout")
+    assert client.get("/queue/tasks").status_code == 401

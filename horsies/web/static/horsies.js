@@ -125,7 +125,8 @@ async function fetchPage() {
   try {
     const answer = await fetch(location.href, { cache: "no-store", credentials: "same-origin" });
     if (!answer.ok) {
-      showState("lost", answer.status === 503 ? "no current data" : `the server answered ${answer.status}`);
+      const reasons = { 401: "log in again: reload this page", 503: "no current data" };
+      showState("lost", reasons[answer.status] || `the server answered ${answer.status}`);
       return;
     }
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
