@@ -21,7 +21,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NODE_NO_WARNINGS := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup demo demo-web test test-pooler test-postgres-versions test-lowest test-newest chaos screenshots lint types docs bench bench-peers bench-growth lock clean
+.PHONY: help setup demo demo-web test test-pooler test-postgres-versions test-sends test-lowest test-newest chaos screenshots lint types docs bench bench-peers bench-growth lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %-28s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,12 @@ test-pooler: setup ## Run the tests of producers and of workers through a PgBoun
 
 test-postgres-versions: setup ## Run the tests of the database, producers and workers on PostgreSQL 12, 15 and 18
 	@$(BIN)/python -m tests.support.versions 12 15 18 -- -q $(PYTEST_ARGS) tests/db tests/producer tests/e2e
+
+test-sends: setup ## Send through 2,000 cuts and 100 kills, alone and in bulk, with random keys, and 1,000,000 tasks at once
+	@$(BIN)/python -m tests.producer.replays single
+	@$(BIN)/python -m tests.producer.replays many
+	@HORSIES_ONCE_OPERATIONS=10000 $(BIN)/python -m pytest -q --timeout=1800 tests/producer/test_once_model.py
+	@HORSIES_TASKS_AT_ONCE=1000000 $(BIN)/python -m pytest -q --timeout=1800 tests/producer/test_send_many_memory.py
 
 test-lowest test-newest: test-%: setup ## Run fast tests with the lowest, or the newest, allowed versions of the dependencies
 	@sh scripts/other-dependencies $*

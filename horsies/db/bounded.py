@@ -20,6 +20,7 @@ _PING_LIMIT_S = 4.0
 _GRACE_S = 1.0
 _AFTER_INTERRUPTION_S = 5.0
 _INTERVAL_S = 0.1
+# `wait` passes further options on as they are: psycopg 3.3 has more of them than 3.2.
 
 
 class NoAnswerError(psycopg.OperationalError):
@@ -36,7 +37,9 @@ class BoundedConnection(Connection[tuple[Any, ...]]):
 
     limit_s: float = STATEMENT_LIMIT_S
 
-    def wait[R](self, gen: PQGen[R], interval: float = _INTERVAL_S, **options: Any) -> R:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride] # psycopg 3.3 has more options
+    def wait[R](  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
+        self, gen: PQGen[R], interval: float = _INTERVAL_S, **options: Any
+    ) -> R:
         """Wait for an answer of the server.
 
         Raises:
@@ -64,7 +67,9 @@ class AsyncBoundedConnection(AsyncConnection[tuple[Any, ...]]):
 
     limit_s: float = STATEMENT_LIMIT_S
 
-    async def wait[R](self, gen: PQGen[R], interval: float = _INTERVAL_S, **options: Any) -> R:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride] # psycopg 3.3 has more options
+    async def wait[R](  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
+        self, gen: PQGen[R], interval: float = _INTERVAL_S, **options: Any
+    ) -> R:
         """Wait for an answer of the server; see `BoundedConnection.wait`."""
         try:
             return await super().wait(_until_deadline(gen, self.limit_s + _GRACE_S), interval, **options)

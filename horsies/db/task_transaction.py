@@ -1,21 +1,21 @@
 """The transaction in which a transactional task runs: its connections, and the two round trips that horsies adds.
 
 ```
-begin_own    reset the session, begin, set `horsies.fence`          one message
+begin_own    reset the session, begin, set `horsies.fence`          one message, see `task_connection`
              … statements of the user …
 finish_own   check deferred constraints, `finish_own`, commit       one pipeline
 ```
+
+If the task does not use its connection, and the session is clean, the transaction begins in the pipeline of its end:
+there is one round trip then.
 
 The child that runs the task makes these calls over the user's own connection. The server function `finish_own` raises
 unless the outcome is written, and then the server skips the commit behind it. So the writes of the user and the outcome
 of the task are committed together, or neither is.
 """
 
-import math
 from enum import Enum
-from functools import cache
-from typing import Any, NamedTuple, Never
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import errors, generators
@@ -23,89 +23,28 @@ from psycopg.abc import AdaptContext, PQGen
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn
 
-from horsies.db.bounded import AsyncBoundedConnection, BoundedConnection
+from horsies.db.bounded import BoundedConnection
 from horsies.db.connect import Database
 from horsies.db.operations import Call
 from horsies.db.pipeline import call_within
 from horsies.db.queries import worker as worker_queries
-from horsies.db.queries.worker import Fence
 from horsies.db.sqlfiles import admin
-
-_CALL_LIMIT_S = 60.0
-_CHECK_INTERVAL = "2s"
-_CHECK_SETTING = "set local client_connection_check_interval"
-_CHECKS_CLIENTS_SINCE = 140000  # the version of the server
-_FINISH_POSITION = 1  # of `finish_own`, behind the check of constraints
-_REFUSED_RESULT = ("22", "54")  # classes of errors: data exception, program limit exceeded
-
-_COMMIT_REFUSED = (
-    "the transaction of a transactional task is committed by the worker, together with the outcome of the task: return "
-    "TaskResult(ok=…) to commit, and return TaskResult(err=…) or raise an exception to roll back. Use a savepoint for "
-    "a part of the work: connection.transaction() of psycopg, begin_nested() of SQLAlchemy"
+from horsies.db.task_connection import (
+    OPEN,
+    AsyncTaskConnection,
+    BeginState,
+    OwnFence,
+    SessionState,
+    TaskConnection,
+    begin_script,
+    begin_statements,
+    execute,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-class CommitRefusedError(RuntimeError):
-    """A transactional task has tried to commit its transaction, which only the worker may do."""
-
-
-def _refuse_commit() -> Never:
-    raise CommitRefusedError(_COMMIT_REFUSED)
-
-
-class TaskConnection(BoundedConnection):
-    """The connection of a transactional task. Its statements take as long as they need."""
-
-    limit_s = math.inf
-
-    def commit(self) -> None:
-        """Refuse to commit.
-
-        Raises:
-            CommitRefusedError: always.
-        """
-        _refuse_commit()
-
-
-class AsyncTaskConnection(AsyncBoundedConnection):
-    """Like `TaskConnection`, for asyncio."""
-
-    limit_s = math.inf
-
-    async def commit(self) -> None:
-        """Refuse to commit.
-
-        Raises:
-            CommitRefusedError: always.
-        """
-        _refuse_commit()
-
-
-class OwnFence(NamedTuple):
-    """Identifies the claim under which an attempt runs, with what is stored about its process.
-
-    Attributes:
-        worker_id: the worker that holds the claim.
-        fence: the task and the number of the exchange.
-        hostname: the host of the worker.
-        pid: the process id of the child.
-        process_name: the name of the child.
-        on_node: whether the task belongs to a workflow, so that its end may make other tasks ready.
-        traceparent: of the span of the attempt; empty: it has none.
-    """
-
-    worker_id: UUID
-    fence: Fence
-    hostname: str
-    pid: int
-    process_name: str
-    on_node: bool
-    traceparent: str = ""
-
-    @property
-    def setting(self) -> str:
-        """The value of the setting ``horsies.fence``. It consists of hexadecimal digits, hyphens and slashes."""
-        return f"{self.worker_id}/{self.fence.task_id}/{self.fence.exchange_no}"
+_REFUSED_RESULT = ("22", "54")  # classes of errors: data exception, program limit exceeded
 
 
 class EndReason(Enum):
@@ -158,24 +97,24 @@ def _connect_kwargs(database: Database) -> dict[str, Any]:
     return {"prepare_threshold": None, **database.config.connect_kwargs()}
 
 
-def begin(connection: TaskConnection, own: OwnFence) -> None:
-    """Reset the session and begin the transaction of an attempt, blocking.
+def begin(database: Database, connection: TaskConnection, own: OwnFence) -> None:
+    """Reset the session and begin the transaction of an attempt. This blocks only if the session may be lost.
 
     Raises:
         psycopg.Error: the connection is lost, or a statement has failed.
     """
     with connection.lock:
-        connection.limit_s = _CALL_LIMIT_S
-        connection.wait(_begin(connection.pgconn, own))
-        connection.limit_s = math.inf
+        if database.shares_sessions or not connection.begin_late(own):
+            connection.wait_briefly(_begin(connection.session, own))
+            connection.hand_out()
 
 
-async def begin_async(connection: AsyncTaskConnection, own: OwnFence) -> None:
+async def begin_async(database: Database, connection: AsyncTaskConnection, own: OwnFence) -> None:
     """Like `begin`, for asyncio."""
     async with connection.lock:
-        connection.limit_s = _CALL_LIMIT_S
-        await connection.wait(_begin(connection.pgconn, own))
-        connection.limit_s = math.inf
+        if database.shares_sessions or not connection.begin_late(own):
+            await connection.wait_briefly(_begin(connection.session, own))
+            connection.hand_out()
 
 
 def finish(database: Database, connection: TaskConnection, own: OwnFence, result: bytes) -> None:
@@ -185,9 +124,10 @@ def finish(database: Database, connection: TaskConnection, own: OwnFence, result
         EndFailedError: nothing was committed, or it is not known.
     """
     with connection.lock:
-        connection.limit_s = _CALL_LIMIT_S
+        connection.take_back()
         try:
-            connection.wait(_finish(database, connection.pgconn, own, result))
+            connection.wait_for_begin()
+            connection.wait_briefly(_finish(database, connection, own, result))
         except psycopg.Error as lost:
             raise EndFailedError(EndReason.UNKNOWN, lost) from lost
 
@@ -195,9 +135,10 @@ def finish(database: Database, connection: TaskConnection, own: OwnFence, result
 async def finish_async(database: Database, connection: AsyncTaskConnection, own: OwnFence, result: bytes) -> None:
     """Like `finish`, for asyncio."""
     async with connection.lock:
-        connection.limit_s = _CALL_LIMIT_S
+        connection.take_back()
         try:
-            await connection.wait(_finish(database, connection.pgconn, own, result))
+            await connection.wait_for_begin()
+            await connection.wait_briefly(_finish(database, connection, own, result))
         except psycopg.Error as lost:
             raise EndFailedError(EndReason.UNKNOWN, lost) from lost
 
@@ -218,71 +159,86 @@ def finish_within(database: Database, connection: BoundedConnection, own: OwnFen
         EndFailedError: the outcome was not written, and the transaction has failed.
     """
     finishing = _finish_own(own, result)
-    answered = 0
+    is_finish = False
     try:
         connection.execute(admin("check_constraints").encode())
         connection.execute(admin("defer_constraints").encode())
-        answered = _FINISH_POSITION
+        is_finish = True
         connection.wait(call_within(database, connection, finishing))
     except psycopg.Error as error:
-        raise EndFailedError(_reason(error, answered), error) from error
-
-
-@cache
-def _begin_script(server_version: int) -> str:
-    """Return the script that begins a transaction, without its comments and without settings unknown to the server."""
-    left_out = ("--",) if server_version >= _CHECKS_CLIENTS_SINCE else ("--", _CHECK_SETTING)
-    lines = [line for line in admin("begin_own").splitlines() if not line.startswith(left_out)]
-    return "\n".join(lines).replace("CHECK_INTERVAL", _CHECK_INTERVAL)
+        raise EndFailedError(_reason(error, is_finish=is_finish), error) from error
 
 
 def roll_back(connection: TaskConnection) -> None:
-    """Roll the transaction back, blocking.
+    """Roll the transaction back if it has begun and has not ended, blocking.
 
     Raises:
         psycopg.Error: the connection is lost.
     """
     with connection.lock:
-        connection.limit_s = _CALL_LIMIT_S
-        connection.wait(_execute(connection.pgconn, admin("roll_back_own")))
+        connection.take_back()
+        connection.wait_for_begin()
+        if _is_open(connection):
+            connection.wait_briefly(_roll_back(connection.session))
 
 
 async def roll_back_async(connection: AsyncTaskConnection) -> None:
     """Like `roll_back`, for asyncio."""
     async with connection.lock:
-        connection.limit_s = _CALL_LIMIT_S
-        await connection.wait(_execute(connection.pgconn, admin("roll_back_own")))
+        connection.take_back()
+        await connection.wait_for_begin()
+        if _is_open(connection):
+            await connection.wait_briefly(_roll_back(connection.session))
 
 
 def _begin(pgconn: PGconn, own: OwnFence) -> PQGen[None]:
-    yield from _execute(pgconn, _begin_script(pgconn.server_version).replace("FENCE", own.setting))
+    yield from execute(pgconn, begin_script(pgconn.server_version, own))
 
 
-def _execute(pgconn: PGconn, script: str) -> PQGen[None]:
-    """Execute several statements that are sent in one message."""
-    pgconn.send_query(script.encode())
-    for result in (yield from generators.execute(pgconn)):
-        if result.status not in {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}:
-            raise errors.error_from_result(result)
+def _is_open(connection: TaskConnection | AsyncTaskConnection) -> bool:
+    """Whether there is a transaction to roll back. One that was never begun is forgotten."""
+    if connection.begin_state is BeginState.DEFERRED:
+        connection.begin_state = BeginState.COMPLETE
+    return connection.session.transaction_status in OPEN
 
 
-def _finish(database: Database, pgconn: PGconn, own: OwnFence, result: bytes) -> PQGen[None]:
-    finishing = _finish_own(own, result)
+def _roll_back(pgconn: PGconn) -> PQGen[None]:
+    yield from execute(pgconn, admin("roll_back_own").encode())
+
+
+def _finish(
+    database: Database, connection: TaskConnection | AsyncTaskConnection, own: OwnFence, result: bytes
+) -> PQGen[None]:
+    """Write the outcome and commit. In a clean session there is nothing to check before, and nothing to release after.
+
+    The first statements are simple ones: those that begin the transaction, or the one that checks constraints.
+    """
+    pgconn, finishing = connection.session, _finish_own(own, result)
+    is_clean = connection.session_state is SessionState.CLEAN
+    first: Sequence[bytes] = [] if is_clean else [admin("check_constraints").encode()]
+    if connection.begin_state is BeginState.DEFERRED:
+        connection.begin_state = BeginState.COMPLETE
+        first = begin_statements(pgconn.server_version, own)
     pgconn.enter_pipeline_mode()
-    pgconn.send_query_params(admin("check_constraints").encode(), [])
+    for statement in first:
+        pgconn.send_query_params(statement, [])
     pgconn.send_query_params(database.numbered(finishing), [str(param).encode() for param in finishing.params])
     pgconn.send_query_params(b"commit", [])
     pgconn.pipeline_sync()
-    pgconn.send_query_params(admin("release_locks").encode(), [])
-    pgconn.pipeline_sync()
+    groups = 1
+    if not is_clean:
+        pgconn.send_query_params(admin("release_locks").encode(), [])
+        pgconn.pipeline_sync()
+        groups += 1
     if own.on_node:  # the end of a node makes other tasks ready: workers are notified by a transaction that may fail
         pgconn.send_query_params(database.numbered(worker_queries.announce()), [])
         pgconn.pipeline_sync()
+        groups += 1
     yield from generators.send(pgconn)
-    failure = yield from _failure_of_group(pgconn)
+    failure = yield from _failure_of_group(pgconn, len(first))
     try:
-        for _group in range(1 + own.on_node):
-            yield from _failure_of_group(pgconn)
+        for _group in range(groups - 1):
+            yield from _failure_of_group(pgconn, len(first))
     except EndFailedError:  # the connection is lost; whether the transaction was committed is known
         return _raise(failure)
     if pgconn.status == ConnStatus.OK:
@@ -307,7 +263,7 @@ def _raise(failure: EndFailedError | None) -> None:
         raise failure
 
 
-def _failure_of_group(pgconn: PGconn) -> PQGen[EndFailedError | None]:
+def _failure_of_group(pgconn: PGconn, finish_position: int) -> PQGen[EndFailedError | None]:
     """Receive the replies of one transaction, to its end; return why it has failed, if it has."""
     failure: EndFailedError | None = None
     answered = 0
@@ -325,14 +281,14 @@ def _failure_of_group(pgconn: PGconn) -> PQGen[EndFailedError | None]:
                 continue
             case _:
                 error = errors.error_from_result(result)
-                failure = EndFailedError(_reason(error, answered), error)
+                failure = EndFailedError(_reason(error, is_finish=answered == finish_position), error)
 
 
-def _reason(error: psycopg.Error, answered: int) -> EndReason:
-    """Return why a statement has failed; ``answered`` statements before it have succeeded."""
+def _reason(error: psycopg.Error, *, is_finish: bool) -> EndReason:
+    """Return why a statement has failed: `finish_own`, or another one."""
     state = error.sqlstate or ""
-    if answered == _FINISH_POSITION and state in _REASONS:
+    if is_finish and state in _REASONS:
         return _REASONS[state]
-    if answered == _FINISH_POSITION and state.startswith(_REFUSED_RESULT):
+    if is_finish and state.startswith(_REFUSED_RESULT):
         return EndReason.RESULT_REFUSED
     return EndReason.REFUSED

@@ -15,7 +15,7 @@ from psycopg.rows import tuple_row
 from horsies.db import task_transaction
 from horsies.db.bounded import BoundedConnection
 from horsies.db.connect import Database
-from horsies.db.task_transaction import AsyncTaskConnection, OwnFence, TaskConnection
+from horsies.db.task_connection import AsyncTaskConnection, OwnFence, TaskConnection
 from horsies.tasks.own_transaction import ConnectionKind, OwnTransaction
 from horsies.testing.errors import QueueTestError
 from horsies.testing.shared_connection import SharedConnection

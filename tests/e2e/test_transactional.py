@@ -11,7 +11,7 @@ import pytest
 from horsies import OutcomeCode, TaskResult, TaskStatus
 from horsies.codes import OperationalErrorCode
 from tests.support.environment import URL_VARIABLE, Environment, load_tasks
-from tests.support.pooler import keeps_statements
+from tests.support.pooler import counts_sessions, keeps_statements
 from tests.support.sessions import column, open_session, scalar
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
@@ -88,6 +88,43 @@ def test_attempts_do_not_see_the_session_of_earlier_ones(stage: Environment) -> 
     assert first == second
     assert first[1:] == ["read committed", "2s" if stage.session.info.server_version >= 140_000 else "", "0"]
     stage.session.execute("select pg_advisory_lock(7)")  # nobody holds it any more
+
+
+@pytest.mark.parametrize("kind", ["unused", "unused_session", "unused_async"])
+def test_a_task_may_leave_its_connection_unused(stage: Environment, kind: str) -> None:
+    """Nothing is sent before such a task runs, but tasks before and after it are as separate as others."""
+    ready_worker(stage, "--processes=1")
+    first = [*stage.send("settings").get(timeout_ms=20_000).ok_value]
+    handles = [stage.send(kind, how) for how in ("ok", "ok", "raise", "ok", "err", "ok")]
+    found = [handle.get(timeout_ms=20_000) for handle in handles]
+    assert ["ok" if each.is_ok() else str(each.err_value.error_code) for each in found] == [
+        "ok",
+        "ok",
+        "UNHANDLED_EXCEPTION",
+        "ok",
+        "NO",
+        "ok",
+    ]
+    assert [*stage.send("settings").get(timeout_ms=20_000).ok_value] == first
+    assert stage.send("by_psycopg", "after", "ok").get(timeout_ms=20_000).is_ok()
+    assert effects(stage) == ["after"]
+
+
+@counts_sessions
+@pytest.mark.parametrize("before", ["unused", "by_psycopg"])
+def test_a_connection_that_the_server_has_closed_fails_no_task(stage: Environment, before: str) -> None:
+    ready_worker(stage, "--processes=1")
+    for turn in range(3):
+        handle = stage.send("unused", "ok") if before == "unused" else stage.send("by_psycopg", f"before {turn}", "ok")
+        assert handle.get(timeout_ms=20_000).is_ok()
+        of_tasks = "select pid from pg_stat_activity where query ~ 'pg_advisory_unlock_all|commit' and datname ="
+        pids = column(stage.session, f"{of_tasks} current_database() and state = 'idle'")
+        assert pids
+        for pid in pids:
+            stage.session.execute("select pg_terminate_backend(%s)", (pid,))
+            wait_until(lambda pid=pid: not column(stage.session, "select 1 from pg_stat_activity where pid = %s", pid))
+        assert stage.send("by_psycopg", f"after {turn}", "ok").get(timeout_ms=20_000).is_ok()
+    assert [key for key in effects(stage) if key.startswith("after")] == [f"after {turn}" for turn in range(3)]
 
 
 def test_a_task_past_its_time_out_leaves_nothing(stage: Environment) -> None:

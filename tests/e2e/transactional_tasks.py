@@ -195,6 +195,24 @@ def settings(connection: psycopg.Connection) -> TaskResult[list[str], TaskError]
     return TaskResult(ok=list(found or ()))
 
 
+@app.task("unused", transactional=True)
+def unused(connection: psycopg.Connection, how: str) -> Text:
+    """Do not use the connection."""
+    return conclude("unused", how)
+
+
+@app.task("unused_session", transactional=True)
+def unused_session(session: Session, how: str) -> Text:
+    """Do not use the session of SQLAlchemy."""
+    return conclude("unused", how)
+
+
+@app.task("unused_async", transactional=True)
+async def unused_async(connection: psycopg.AsyncConnection, how: str) -> Text:
+    """Do not use the asynchronous connection."""
+    return conclude("unused", how)
+
+
 @app.task("hold", transactional=True, timeout_ms=1_000)
 def hold(connection: psycopg.Connection, key: str) -> Text:
     """Wait for a file, longer than the time-out."""

@@ -21,7 +21,8 @@ from horsies.codes import OperationalErrorCode, OutcomeCode
 from horsies.db.connect import Database
 from horsies.db.errors import call_failed
 from horsies.db.queries.worker import Storage
-from horsies.db.task_transaction import EndFailedError, EndReason, OwnFence
+from horsies.db.task_connection import OwnFence
+from horsies.db.task_transaction import EndFailedError, EndReason
 from horsies.tasks.current import CurrentTask, Reporter
 from horsies.tasks.own_transaction import OwnTransaction
 from horsies.worker.ipc import Job, Report

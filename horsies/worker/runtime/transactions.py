@@ -1,7 +1,7 @@
 """The transactions of transactional tasks in a child: connections, and what the task gets as its first argument.
 
 A connection is opened when the first transactional task needs it, after the fork, and kept for the next attempt. The
-session is reset between attempts (`horsies.db.task_transaction`). With psycopg, each attempt gets a new connection
+session is reset between attempts (`horsies.db.task_connection`). With psycopg, each attempt gets a new connection
 object over the same session, so that a thread that an attempt has left behind cannot write into the next transaction.
 """
 
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg.pq import PGconn, TransactionStatus
-from psycopg.pq.abc import PGconn as AnyPGconn
+from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from horsies.db import task_transaction
 from horsies.db.connect import Database
-from horsies.db.task_transaction import AsyncTaskConnection, OwnFence, TaskConnection
+from horsies.db.task_connection import AsyncTaskConnection, IdleSession, OwnFence, TaskConnection
+from horsies.process import monotonic
 from horsies.tasks.own_transaction import ConnectionKind, OwnTransaction
 
 _DRIVER = "postgresql+psycopg://"
-_OPEN = {TransactionStatus.INTRANS, TransactionStatus.INERROR}
+_POOL: dict[str, Any] = {"pool_size": 0, "pool_reset_on_return": None}  # `end` has ended the transaction already
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,12 @@ class TaskTransaction:
     def end(self) -> None:
         """Roll back, unless the transaction has ended, and return the connection."""
         try:
-            if self.connection.pgconn.transaction_status in _OPEN:
-                task_transaction.roll_back(self.connection)
+            task_transaction.roll_back(self.connection)
         except psycopg.Error:
             self.connection.close()
-        if self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
+        if not self.connection.is_idle:
             self.connection.close()
+        self.connection.idle_since = monotonic()
         self.release()
 
 
@@ -79,18 +79,18 @@ class AsyncTaskTransaction:
     async def end(self) -> None:
         """Roll back, unless the transaction has ended, and return the connection."""
         try:
-            if self.connection.pgconn.transaction_status in _OPEN:
-                await task_transaction.roll_back_async(self.connection)
+            await task_transaction.roll_back_async(self.connection)
         except psycopg.Error:
             await self.connection.close()
-        if self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
+        if not self.connection.is_idle:
             await self.connection.close()
+        self.connection.idle_since = monotonic()
         await self.release()
 
 
 def is_aborted(connection: TaskConnection | AsyncTaskConnection) -> bool:
     """Whether a statement has failed outside of a savepoint, so that the transaction can only be rolled back."""
-    return connection.pgconn.transaction_status == TransactionStatus.INERROR
+    return connection.session.transaction_status == TransactionStatus.INERROR
 
 
 class Transactions:
@@ -102,8 +102,8 @@ class Transactions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._idle: list[AnyPGconn] = []
-        self._idle_async: list[AnyPGconn] = []
+        self._idle: list[IdleSession] = []
+        self._idle_async: list[IdleSession] = []
         self._engine: Any = None
         self._async_engine: Any = None
 
@@ -127,47 +127,51 @@ class Transactions:
 
     def close_idle(self) -> None:
         """Close the connections that no attempt uses."""
-        for session in (*self._idle, *self._idle_async):
-            session.finish()
+        for idle in (*self._idle, *self._idle_async):
+            idle.pgconn.finish()
         self._idle, self._idle_async = [], []
 
     def _by_psycopg(self, own: OwnFence) -> TaskTransaction:
         while self._idle:
-            connection = TaskConnection(self._idle.pop(), tuple_row)
+            idle = self._idle.pop()
+            connection = TaskConnection(idle.pgconn, tuple_row)
             connection.prepare_threshold = None
+            connection.take_session(idle)
             try:
-                task_transaction.begin(connection, own)
+                task_transaction.begin(self._database, connection, own)
             except psycopg.OperationalError:  # the server has closed it meanwhile
                 connection.close()
             else:
                 break
         else:
             connection = task_transaction.open_connection(self._database)
-            task_transaction.begin(connection, own)
+            task_transaction.begin(self._database, connection, own)
 
         def release() -> None:
             if not connection.closed:
-                self._idle.append(_take_over(connection))
+                self._idle.append(connection.give_up_session())
 
         return TaskTransaction(connection, connection, own, self._database, _nothing, release)
 
     async def _by_psycopg_async(self, own: OwnFence) -> AsyncTaskTransaction:
         while self._idle_async:
-            connection = AsyncTaskConnection(self._idle_async.pop(), tuple_row)
+            idle = self._idle_async.pop()
+            connection = AsyncTaskConnection(idle.pgconn, tuple_row)
             connection.prepare_threshold = None
+            connection.take_session(idle)
             try:
-                await task_transaction.begin_async(connection, own)
+                await task_transaction.begin_async(self._database, connection, own)
             except psycopg.OperationalError:
                 await connection.close()
             else:
                 break
         else:
             connection = await task_transaction.open_connection_async(self._database)
-            await task_transaction.begin_async(connection, own)
+            await task_transaction.begin_async(self._database, connection, own)
 
         async def release() -> None:
             if not connection.closed:
-                self._idle_async.append(_take_over(connection))
+                self._idle_async.append(connection.give_up_session())
 
         return AsyncTaskTransaction(connection, connection, own, self._database, _nothing_async, release)
 
@@ -176,14 +180,14 @@ class Transactions:
         wrapper = engine.connect()
         connection: TaskConnection = wrapper.connection.driver_connection
         try:
-            task_transaction.begin(connection, own)
+            task_transaction.begin(self._database, connection, own)
         except psycopg.OperationalError:  # the server has closed it meanwhile, and probably the other idle ones
             wrapper.invalidate()
             wrapper.close()
             engine.dispose()
             wrapper = engine.connect()
             connection = wrapper.connection.driver_connection
-            task_transaction.begin(connection, own)
+            task_transaction.begin(self._database, connection, own)
         session = wanted.cls(bind=wrapper) if wanted.kind.is_session else None
 
         def release() -> None:
@@ -203,14 +207,14 @@ class Transactions:
         wrapper = await engine.connect()
         connection: AsyncTaskConnection = (await wrapper.get_raw_connection()).driver_connection
         try:
-            await task_transaction.begin_async(connection, own)
+            await task_transaction.begin_async(self._database, connection, own)
         except psycopg.OperationalError:
             await wrapper.invalidate()
             await wrapper.close()
             await engine.dispose()
             wrapper = await engine.connect()
             connection = (await wrapper.get_raw_connection()).driver_connection
-            await task_transaction.begin_async(connection, own)
+            await task_transaction.begin_async(self._database, connection, own)
         session = wanted.cls(bind=wrapper) if wanted.kind.is_session else None
 
         async def release() -> None:
@@ -228,7 +232,7 @@ class Transactions:
     def _open_engine(self) -> Any:
         """Make the engine of ``def`` tasks. SQLAlchemy is imported here only, because a task asks for it."""
         alchemy = importlib.import_module("sqlalchemy")
-        engine = alchemy.create_engine(_DRIVER, pool_size=0)
+        engine = alchemy.create_engine(_DRIVER, **_POOL)
 
         def connect(_dialect: object, _record: object, _args: object, options: dict[str, Any]) -> TaskConnection:
             return task_transaction.open_connection(self._database, options.get("context"))
@@ -239,7 +243,7 @@ class Transactions:
     def _open_async_engine(self) -> Any:
         """Make the engine of ``async def`` tasks."""
         alchemy = importlib.import_module("sqlalchemy")
-        engine = importlib.import_module("sqlalchemy.ext.asyncio").create_async_engine(_DRIVER, pool_size=0)
+        engine = importlib.import_module("sqlalchemy.ext.asyncio").create_async_engine(_DRIVER, **_POOL)
 
         def connect(dialect: Any, _record: object, _args: object, options: dict[str, Any]) -> object:
             context = options.get("context")
@@ -251,12 +255,6 @@ class Transactions:
 
         alchemy.event.listen(engine.sync_engine, "do_connect", connect)
         return engine
-
-
-def _take_over(connection: TaskConnection | AsyncTaskConnection) -> AnyPGconn:
-    """Take the session out of a connection object, which is closed for everybody who still refers to it."""
-    session, connection.pgconn = connection.pgconn, PGconn()
-    return session
 
 
 def _nothing() -> None:

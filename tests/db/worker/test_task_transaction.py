@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session as AlchemySession
 
 from horsies.config.postgres import PostgresConfig
 from horsies.db.connect import Database
-from horsies.db.task_transaction import OwnFence
+from horsies.db.task_connection import OwnFence
 from horsies.tasks.own_transaction import ConnectionKind, OwnTransaction
 from horsies.worker.runtime.transactions import Transactions
 from tests.support.factories import CHILD_NAME, HOSTNAME, DrivenWorker, send
