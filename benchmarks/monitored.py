@@ -87,12 +87,8 @@ _RUNS = """
 
 def monitoring(url: str, runs_of_each: int, waiting: int, ended: int) -> None:
     """Measure each call of `horsies.monitoring` beside many waiting and ended tasks."""
-    fill = ";".join((_WAITING.format(count=waiting), _ENDED.format(count=ended, gap_us=4000), _RUNS))
-    with crowd.place(url, fill) as place, psycopg.connect(place, autocommit=True) as connection:
-        for statement in ("sample(720)", "sample_errors()"):
-            while asked(connection, f"select horsies.{statement}"):
-                continue
-        connection.execute("vacuum (analyze)")
+    with crowd.place(url, fill(waiting, ended)) as place, psycopg.connect(place, autocommit=True) as connection:
+        sample_all(connection)
         name = str(conninfo_to_dict(place)["dbname"])
         app = Horsies(AppConfig(broker=PostgresConfig(database_url=urlsplit(url)._replace(path=f"/{name}").geturl())))
         for name, ask in questions(app.get_broker()).items():
@@ -102,6 +98,19 @@ def monitoring(url: str, runs_of_each: int, waiting: int, ended: int) -> None:
             asked(connection, "select horsies.count_waiting()")
             measure(name, "ms", runs_of_each, lambda statement=statement: replied(connection, statement))
         app.close()
+
+
+def fill(waiting: int, ended: int) -> str:
+    """Return statements that insert waiting tasks, ended tasks and workflow runs."""
+    return ";".join((_WAITING.format(count=waiting), _ENDED.format(count=ended, gap_us=4000), _RUNS))
+
+
+def sample_all(connection: psycopg.Connection[Any]) -> None:
+    """Do what maintenance has done about such tasks: count them by minute, and count their errors."""
+    for statement in ("sample(720)", "sample_errors()"):
+        while asked(connection, f"select horsies.{statement}"):
+            continue
+    connection.execute("vacuum (analyze)")
 
 
 def questions(broker: Broker) -> dict[str, Callable[[], Any]]:

@@ -32,6 +32,7 @@ import senders
 import shared_queue
 import waiters
 import waits
+import web_pages
 from setting import database, facts, measure, wait_for, worker
 
 import horsies
@@ -73,6 +74,7 @@ class Size:
     workers: tuple[int, ...]
     ended: int
     minute: int
+    nodes: int
 
 
 FULL = Size(
@@ -97,6 +99,7 @@ FULL = Size(
     workers=(1, 4, 16),
     ended=10_000_000,
     minute=1_000_000,
+    nodes=10_000,
 )
 QUICK = Size(
     runs=1,
@@ -120,6 +123,7 @@ QUICK = Size(
     workers=(1, 2),
     ended=1_000,
     minute=1_000,
+    nodes=400,
 )
 
 
@@ -405,6 +409,11 @@ def monitoring(url: str, size: Size) -> None:
     monitored.sampling(url, size.runs, size.minute)
 
 
+def web(url: str, size: Size) -> None:
+    """Measure the pages of the web interface beside many rows."""
+    web_pages.web_pages(url, size.runs, size.crowd, size.ended, size.nodes)
+
+
 BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "drain": drain_sync,
     "drain_async": drain_async,
@@ -432,6 +441,7 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "rates": rates,
     "workers": lambda url, size: shared_queue.shared_queue(url, size.runs, size.shared, size.workers),
     "monitoring": monitoring,
+    "web": web,
 }
 
 
