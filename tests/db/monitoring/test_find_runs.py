@@ -11,13 +11,15 @@ from tests.support.factories import DrivenWorker
 from tests.support.runs import attach, control, finish, node, start
 from tests.support.sessions import NOON, Session, call, column, freeze_clock, move_clock
 
-_COPY = """
+COPY_OF_RUNS = """
     insert into horsies.workflows
     select (jsonb_populate_record(w, jsonb_build_object(
         'id', new.id, 'root_id', new.id, 'started_at', w.started_at - new.n * interval '1 second'))).*
     from horsies.workflows w
     cross join (select n, md5(n::text)::uuid from generate_series(1, %s) as n) as new (n, id)
+    where w.status = %s
 """
+"""Copies each run of a status many times."""
 
 
 def found(db: Session, status: str | None = None, name: str | None = None, limit: int = 10) -> list[UUID]:
@@ -88,7 +90,7 @@ def test_a_search_ends_after_a_number_of_runs_and_continues_from_there(db: Sessi
 def test_a_list_does_not_read_all_runs(db: Session) -> None:
     run = start(db, node())
     control(db, run, "cancel")
-    db.execute(_COPY, (5000,))
+    db.execute(COPY_OF_RUNS, (5000, "CANCELLED"))
     live = start(db, node())
     for status, expected in ((None, 10), ("RUNNING", 1)):
         with reading(db) as reads:
@@ -96,6 +98,19 @@ def test_a_list_does_not_read_all_runs(db: Session) -> None:
         assert not reads.whole_tables & {"workflows"}
         assert reads.rows < 4500, "the latest 1,000 runs are searched first"
     assert found(db, "RUNNING") == [live]
+
+
+@pytest.mark.parametrize("status", ["FAILED", "COMPLETED"])
+def test_a_list_of_ended_runs_reads_no_runs_of_other_statuses(db: Session, status: str) -> None:
+    wanted = start(db, node())
+    finish(db, DrivenWorker(db), wanted, *([0] if status == "FAILED" else []))
+    control(db, start(db, node()), "cancel")
+    db.execute(COPY_OF_RUNS, (5000, "CANCELLED"))
+    with reading(db) as reads:
+        answer = call(db, run_queries.find_runs(status, None, None, 10))
+    assert ([each.run_id for each in answer.runs], answer.is_cut) == ([wanted], False)
+    assert not reads.whole_tables & {"workflows"}
+    assert reads.rows < 500
 
 
 def test_a_place_in_the_past(db: Session) -> None:
