@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from horsies.codes import WorkflowTaskStatus
 from horsies.monitoring import NodeDetails
+from horsies.web.charts import visible_widths
 from horsies.web.critical_path import Timing
 from horsies.web.formats import counted, duration, line
 from horsies.web.graph_layout import WIDTH, Edge, Layout, lay_out, levels_of
@@ -168,10 +169,16 @@ def workflow_of(node: NodeDetails) -> str:
     return node.task_name.removeprefix(BUILD_TASK) if node.kind == "workflow" else ""
 
 
-def draw(nodes: Sequence[NodeDetails], times: Sequence[Timing]) -> Drawing:
-    """Draw a run as a graph."""
+def draw(nodes: Sequence[NodeDetails], times: Sequence[Timing], groups: "Groups | None" = None) -> Drawing:
+    """Draw a run as a graph.
+
+    Args:
+        nodes: Its nodes.
+        times: The times of the nodes.
+        groups: The groups of the nodes, if they are known.
+    """
     if len(nodes) > MOST_DRAWN:
-        return _draw_groups(nodes, times)
+        return _draw_groups(nodes, times, groups or group_nodes(nodes))
     layout = lay_out([each.waits_for for each in nodes])
     boxes = tuple(
         _box(node, time, *layout.places[index]) for index, (node, time) in enumerate(zip(nodes, times, strict=True))
@@ -249,9 +256,10 @@ def _bar(counts: dict[str, int], whole: int) -> tuple[Part, ...]:
     """Return a bar of parts and, behind them, the whole."""
     parts = [Part("free", _BAR_X, _BAR_WIDTH)]
     x = 0.0
-    for kind, number in counts.items():
-        width = _BAR_WIDTH * number / max(whole, 1)
-        if number:
+    widths = visible_widths([*counts.values(), max(whole - sum(counts.values()), 0)])
+    for kind, percent in zip(counts, widths, strict=False):  # the last one is the rest
+        width = _BAR_WIDTH * percent / 100
+        if width:
             parts.append(Part(kind, _BAR_X + round(x), max(round(width), 1)))
         x += width
     return tuple(parts)
@@ -282,8 +290,21 @@ class _Group:
     members: list[int]
 
 
-def _groups(nodes: Sequence[NodeDetails]) -> tuple[list[_Group], list[int]]:
-    """Return the groups of nodes, and for each node the place of its group."""
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The nodes of a run, grouped by task and layer.
+
+    Attributes:
+        groups: The groups.
+        group_of: For each node, the place of its group.
+    """
+
+    groups: list[_Group]
+    group_of: list[int]
+
+
+def group_nodes(nodes: Sequence[NodeDetails]) -> Groups:
+    """Group the nodes of a run by task and layer."""
     levels = levels_of([each.waits_for for each in nodes])
     found: dict[tuple[int, str, str], _Group] = {}
     for index, (node, level) in enumerate(zip(nodes, levels, strict=True)):
@@ -291,22 +312,21 @@ def _groups(nodes: Sequence[NodeDetails]) -> tuple[list[_Group], list[int]]:
         found.setdefault(key, _Group(node.task_name, node.kind, [])).members.append(index)
     groups = list(found.values())
     group_of = [0] * len(nodes)
-    for place, group in enumerate(groups):
-        for index in group.members:
+    for place, each in enumerate(groups):
+        for index in each.members:
             group_of[index] = place
-    return groups, group_of
+    return Groups(groups, group_of)
 
 
-def _draw_groups(nodes: Sequence[NodeDetails], times: Sequence[Timing]) -> Drawing:
-    groups, group_of = _groups(nodes)
-    drawn = groups[:MOST_DRAWN]
+def _draw_groups(nodes: Sequence[NodeDetails], times: Sequence[Timing], groups: Groups) -> Drawing:
+    drawn, group_of = groups.groups[:MOST_DRAWN], groups.group_of
     sources: list[set[int]] = [set() for _ in drawn]
     for index, node in enumerate(nodes):
         if group_of[index] < len(drawn):
             sources[group_of[index]].update(group_of[each] for each in node.waits_for if group_of[each] < len(drawn))
     layout = lay_out([sorted(each) for each in sources])
-    boxes = tuple(_group_box(group, nodes, times, *layout.places[place]) for place, group in enumerate(drawn))
-    hidden = len(groups) - len(drawn)
+    boxes = tuple(_group_box(each, nodes, times, *layout.places[place]) for place, each in enumerate(drawn))
+    hidden = len(groups.groups) - len(drawn)
     return _drawing(layout, boxes, more_boxes=hidden, are_groups=True)
 
 
@@ -335,12 +355,21 @@ def _counts(nodes: Iterable[NodeDetails]) -> Counter[str]:
     return Counter(status_of(each) for each in nodes)
 
 
-def time_line(nodes: Sequence[NodeDetails], times: Sequence[Timing], now_s: float) -> TimeLine:
-    """Draw a run along the time, from its start to ``now_s`` seconds later."""
+def time_line(
+    nodes: Sequence[NodeDetails], times: Sequence[Timing], now_s: float, groups: Groups | None = None
+) -> TimeLine:
+    """Draw a run along the time, from its start to ``now_s`` seconds later.
+
+    Args:
+        nodes: Its nodes.
+        times: The times of the nodes.
+        now_s: The present in seconds after the start, or the end of the run.
+        groups: The groups of the nodes, if they are known.
+    """
     whole = max(now_s, max((each.end_s for each in times if not each.is_estimated), default=0.0), 1e-3)
     if len(nodes) > _MOST_ROWS:
-        groups, _ = _groups(nodes)
-        rows = [_group_row(group, nodes, times, now_s, whole) for group in groups]
+        known = groups or group_nodes(nodes)
+        rows = [_group_row(each, nodes, times, now_s, whole) for each in known.groups]
     else:
         rows = [_row(node, time, now_s, whole) for node, time in zip(nodes, times, strict=True)]
     rows.sort(key=lambda each: (each.lasted_s is None, each.waited_x, each.x))

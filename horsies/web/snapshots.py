@@ -16,7 +16,8 @@ from horsies.result import Err
 _MOST_KEPT = 500
 _LARGE = ("task", "run nodes")
 _MOST_LARGE = 20
-"""Tasks may have large arguments, and runs many nodes, so few of them are kept."""
+_MOST_WEIGHT = 25_000
+"""Tasks may have large arguments, and runs many nodes, so few of them are kept, and no more nodes than this."""
 _KEPT_FOR_S = 600.0
 
 type Key = tuple[str | float | None, ...]
@@ -146,8 +147,14 @@ class Snapshots:
                 break
             self._entries.popitem(last=False)
         for name in _LARGE:
-            kept = [key for key in self._entries if key[0] == name]
-            for key in kept[:-_MOST_LARGE]:
+            self._drop_large([key for key in self._entries if key[0] == name])
+
+    def _drop_large(self, keys: list[Key]) -> None:
+        """Forget all but the latest large answers of a kind; the latest one is kept, however large it is."""
+        weight = 0
+        for place, key in enumerate(reversed(keys)):
+            weight += getattr(self._entries[key].answer, "weight", 0)
+            if place and (place >= _MOST_LARGE or weight > _MOST_WEIGHT):
                 del self._entries[key]
 
 

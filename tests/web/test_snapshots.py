@@ -17,6 +17,13 @@ AWAY = Err(BrokerOperationError(BrokerErrorCode.MONITORING_QUERY_FAILED, "away",
 
 
 @dataclass
+class Heavy:
+    """An answer that says how large it is."""
+
+    weight: int
+
+
+@dataclass
 class Database:
     """Answers with the number of the question, or with an error while it is away."""
 
@@ -81,6 +88,32 @@ def test_few_tasks_are_kept() -> None:
         assert database.questions == 60
         await snapshots.get(("task", 0), database.ask, 3600)
         assert database.questions == 61
+
+    run(test)
+
+
+def test_large_answers_are_kept_up_to_a_weight() -> None:
+    async def test(snapshots: Snapshots, _database: Database) -> None:
+        async def ask() -> BrokerResult[Heavy]:
+            return Ok(Heavy(10_000))
+
+        kept = [weakref.ref((await snapshots.get(("run nodes", number), ask, 3600)).value) for number in range(5)]
+        await snapshots.get(("other",), ask, 3600)
+        gc.collect()
+        assert [answer() is not None for answer in kept] == [False, False, False, True, True]
+
+    run(test)
+
+
+def test_the_latest_large_answer_is_kept_however_large_it_is() -> None:
+    async def test(snapshots: Snapshots, database: Database) -> None:
+        async def ask() -> BrokerResult[Heavy]:
+            database.questions += 1
+            return Ok(Heavy(10**6))
+
+        for _ in range(3):
+            await snapshots.get(("run nodes", 1), ask, 3600)
+        assert database.questions == 1
 
     run(test)
 

@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from http import HTTPStatus
+from itertools import islice
 from math import ceil
 
 from starlette.exceptions import HTTPException
@@ -24,9 +26,11 @@ from horsies.web.pages.runs import progress_bar
 from horsies.web.run_drawing import (
     MOST_DRAWN,
     Drawing,
+    Groups,
     TimeLine,
     blocked_by,
     draw,
+    group_nodes,
     page_of,
     status_of,
     time_line,
@@ -112,17 +116,65 @@ class RunView:
     next_after: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Analysis:
-    """The values that are computed from the nodes of a run, for all viewers and all parameters of the page."""
+class Analysis:
+    """The values that are computed from the nodes of a run, for all viewers and all parameters of the page.
 
-    lines: tuple[NodeLine, ...]
-    drawing: Drawing
-    time_line: TimeLine
-    critical: tuple[NodeLine, ...]
-    waiting: tuple[NodeLine, ...]
-    blocked_by: dict[int, list[int]]
-    counts: dict[str, int]
+    The drawings are made when they are shown first: only one of them is, and they take most of the time.
+
+    Args:
+        run: The run.
+        nodes: Its nodes.
+        now: The present.
+
+    Attributes:
+        weight: The number of nodes, by which the memory for kept answers is bounded.
+        nodes: The nodes.
+        critical: The indexes of the nodes on the critical path, in their order.
+        waiting: The indexes of the nodes that wait, those first that could start first.
+        blocked_by: For each pending node the nodes that it still waits for.
+        counts: The numbers of nodes by state, in small letters.
+    """
+
+    def __init__(self, run: RunDetails, nodes: Sequence[NodeDetails], now: datetime) -> None:
+        end = _present(run, now)
+        self.weight = len(nodes)
+        self.nodes = nodes
+        self._now_s = (end - run.started_at).total_seconds()
+        self._times = times = timings(nodes, run.started_at, end)
+        self.critical = sorted(
+            (index for index, time in enumerate(times) if time.is_critical), key=lambda index: times[index].end_s
+        )
+        self.blocked_by = blocked_by(nodes)
+        self.waiting = sorted(
+            (each.index for each in nodes if each.status in _UNDER_WAY),
+            key=lambda index: (_UNDER_WAY.index(nodes[index].status), len(self.blocked_by.get(index, ()))),
+        )
+        counts = Counter(each.status for each in nodes)
+        self.counts = {each.value.lower(): counts[each] for each in WorkflowTaskStatus}
+
+    @cached_property
+    def _groups(self) -> Groups:
+        return group_nodes(self.nodes)
+
+    @cached_property
+    def drawing(self) -> Drawing:
+        """The graph."""
+        return draw(self.nodes, self._times, self._groups if len(self.nodes) > MOST_DRAWN else None)
+
+    @cached_property
+    def time_line(self) -> TimeLine:
+        """The time line."""
+        return time_line(self.nodes, self._times, self._now_s, self._groups if len(self.nodes) > MOST_DRAWN else None)
+
+    def line(self, index: int) -> NodeLine:
+        """Return a node for a list."""
+        node = self.nodes[index]
+        return NodeLine(node, self._times[index], page_of(node), workflow_of(node))
+
+    def listed(self, after: int, status: str | None, limit: int) -> list[NodeLine]:
+        """Return at most ``limit`` nodes with a larger index than ``after``, of a state or (None) of any."""
+        matching = (each.index for each in self.nodes[after + 1 :] if status in {None, status_of(each)})
+        return [self.line(index) for index in islice(matching, limit)]
 
 
 async def load(visit: Visit) -> RunView:
@@ -140,14 +192,14 @@ async def load(visit: Visit) -> RunView:
         raise _unknown()
     found = await _analysis(visit, run)
     shown = shown or ("timeline" if run.nodes > MOST_DRAWN else "graph")
-    listed = [each for each in found.lines if each.node.index > after and status in {None, status_of(each.node)}]
+    listed = found.listed(after, status, _MOST_LISTED + 1)
     return RunView(
         run=run,
         bar=progress_bar(run),
         shown=shown,
-        drawing=found.drawing if shown == "graph" else None,
-        time_line=found.time_line if shown == "timeline" else None,
-        critical=found.critical[:_MOST_CRITICAL],
+        drawing=await asyncio.to_thread(lambda: found.drawing) if shown == "graph" else None,
+        time_line=await asyncio.to_thread(lambda: found.time_line) if shown == "timeline" else None,
+        critical=tuple(map(found.line, found.critical[:_MOST_CRITICAL])),
         more_critical=max(len(found.critical) - _MOST_CRITICAL, 0),
         waiting=await _waiting(visit, run, found),
         more_waiting=max(len(found.waiting) - _MOST_WAITING, 0),
@@ -162,41 +214,18 @@ def _unknown() -> HTTPException:
     return HTTPException(HTTPStatus.NOT_FOUND, "There is no such run, or its record was deleted.")
 
 
-async def _analysis(visit: Visit, run: RunDetails) -> _Analysis:
+async def _analysis(visit: Visit, run: RunDetails) -> Analysis:
     """Read and analyze the nodes. The larger a run, the less often it is read; an ended one hardly changes."""
 
-    async def ask(broker: Broker) -> BrokerResult[_Analysis]:
+    async def ask(broker: Broker) -> BrokerResult[Analysis]:
         nodes = await node_details_async(broker, run.run_id)
         if isinstance(nodes, Err):
             return nodes
-        return Ok(await asyncio.to_thread(_analyze, run, nodes.ok_value, datetime.now(UTC)))
+        return Ok(await asyncio.to_thread(Analysis, run, nodes.ok_value, datetime.now(UTC)))
 
     age_s = _ENDED_AGE_S if run.finished_at is not None else max(1.0, run.nodes / _NODES_A_SECOND)
     ended_at = None if run.finished_at is None else run.finished_at.isoformat()
     return await visit.ask("run nodes", ask, run.run_id, run.status, ended_at, max_age_s=age_s)
-
-
-def _analyze(run: RunDetails, nodes: Sequence[NodeDetails], now: datetime) -> _Analysis:
-    end = _present(run, now)
-    times = timings(nodes, run.started_at, end)
-    now_s = (end - run.started_at).total_seconds()
-    lines = tuple(
-        NodeLine(node, time, page_of(node), workflow_of(node)) for node, time in zip(nodes, times, strict=True)
-    )
-    critical = sorted((each for each in lines if each.time.is_critical), key=lambda each: each.time.end_s)
-    waiting = [each for each in lines if each.node.status in _UNDER_WAY]
-    blocked = blocked_by(nodes)
-    waiting.sort(key=lambda each: (_UNDER_WAY.index(each.node.status), len(blocked.get(each.node.index, ()))))
-    counts = Counter(status_of(each) for each in nodes)
-    return _Analysis(
-        lines=lines,
-        drawing=draw(nodes, times),
-        time_line=time_line(nodes, times, now_s),
-        critical=tuple(critical),
-        waiting=tuple(waiting),
-        blocked_by=blocked,
-        counts={each.value.lower(): counts[each.value.lower()] for each in WorkflowTaskStatus},
-    )
 
 
 def _present(run: RunDetails, now: datetime) -> datetime:
@@ -211,8 +240,8 @@ def _present(run: RunDetails, now: datetime) -> datetime:
     return run.started_at + timedelta(seconds=ceil(age_s / step) * step)
 
 
-async def _waiting(visit: Visit, run: RunDetails, found: _Analysis) -> tuple[WaitingNode, ...]:
-    listed = found.waiting[:_MOST_WAITING]
+async def _waiting(visit: Visit, run: RunDetails, found: Analysis) -> tuple[WaitingNode, ...]:
+    listed = [found.line(index) for index in found.waiting[:_MOST_WAITING]]
     enqueued = [each.node for each in listed if each.node.status is WorkflowTaskStatus.ENQUEUED]
     ids = [each.task_id for each in enqueued if each.task_id is not None][:_MOST_EXPLAINED]
     reasons = await visit.ask("why nodes", lambda broker: _why_all(broker, ids), run.run_id, *ids) if ids else {}
@@ -229,7 +258,7 @@ async def _why_all(broker: Broker, task_ids: Sequence[str]) -> BrokerResult[dict
     return Ok(found)
 
 
-def _explained(each: NodeLine, run: RunDetails, found: _Analysis, reasons: dict[str, Why]) -> WaitingNode:
+def _explained(each: NodeLine, run: RunDetails, found: Analysis, reasons: dict[str, Why]) -> WaitingNode:
     node = each.node
     if node.status is WorkflowTaskStatus.READY:
         return WaitingNode(each, "Its dependencies have ended. It starts when the run is resumed.", Concern.BLOCKED)
@@ -245,15 +274,15 @@ def _explained(each: NodeLine, run: RunDetails, found: _Analysis, reasons: dict[
     return WaitingNode(each, f"{sentence}.", reason_of(why.reason).concern)
 
 
-def _dependencies(node: NodeDetails, found: _Analysis) -> str:
+def _dependencies(node: NodeDetails, found: Analysis) -> str:
     """Say for which nodes a node waits."""
     left = found.blocked_by.get(node.index, [])
-    names = [line(found.lines[index].node.node_id, 60) for index in left[:_MOST_NAMED]]
+    names = [line(found.nodes[index].node_id, 60) for index in left[:_MOST_NAMED]]
     more = f" and {counted(len(left) - _MOST_NAMED, 'more node')}" if len(left) > _MOST_NAMED else ""
     listed = ", ".join(names) + more
     if node.needed is None:
         return f"Waits for {listed or 'its dependencies'}."
-    done = sum(found.lines[index].node.status is WorkflowTaskStatus.COMPLETED for index in node.waits_for)
+    done = sum(found.nodes[index].status is WorkflowTaskStatus.COMPLETED for index in node.waits_for)
     return (
         f"{done:,} of {node.needed:,} dependencies that it needs have completed. Waits for one of {listed or 'them'}."
     )
