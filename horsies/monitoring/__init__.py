@@ -1,5 +1,14 @@
 """Monitoring: questions about tasks, queues and workers, and what they were in the past."""
 
+from horsies.monitoring.children import (
+    ChildDeath,
+    NewVersion,
+    WorkerChildren,
+    new_versions,
+    new_versions_async,
+    worker_children,
+    worker_children_async,
+)
 from horsies.monitoring.counts import Accuracy, Count
 from horsies.monitoring.diagnosis import Finding, diagnose, diagnose_async
 from horsies.monitoring.error_groups import (
@@ -11,6 +20,7 @@ from horsies.monitoring.error_groups import (
     errors,
     errors_async,
 )
+from horsies.monitoring.forecasts import retry_forecast, retry_forecast_async
 from horsies.monitoring.histograms import Histogram
 from horsies.monitoring.in_flight import InFlightTask, in_flight_tasks, in_flight_tasks_async
 from horsies.monitoring.metrics import cluster_metrics, cluster_metrics_async
@@ -58,6 +68,7 @@ from horsies.monitoring.tasks import all_tasks, all_tasks_async, live_tasks, liv
 
 __all__ = [
     "Accuracy",
+    "ChildDeath",
     "ChildRun",
     "Count",
     "ErrorCount",
@@ -66,6 +77,7 @@ __all__ = [
     "Finding",
     "Histogram",
     "InFlightTask",
+    "NewVersion",
     "NodeDetails",
     "Period",
     "QueueStatus",
@@ -80,6 +92,7 @@ __all__ = [
     "ScheduleStatus",
     "Throughput",
     "WaitingReason",
+    "WorkerChildren",
     "WorkerState",
     "all_tasks",
     "all_tasks_async",
@@ -101,10 +114,14 @@ __all__ = [
     "in_flight_tasks_async",
     "live_tasks",
     "live_tasks_async",
+    "new_versions",
+    "new_versions_async",
     "node_details",
     "node_details_async",
     "queue_status",
     "queue_status_async",
+    "retry_forecast",
+    "retry_forecast_async",
     "run_counts",
     "run_counts_async",
     "run_details",
@@ -122,6 +139,8 @@ __all__ = [
     "total",
     "waiting_reasons",
     "waiting_reasons_async",
+    "worker_children",
+    "worker_children_async",
     "worker_state",
     "worker_status",
     "worker_status_async",

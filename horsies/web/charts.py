@@ -1,14 +1,18 @@
 """The geometry of charts. Templates draw them as SVG, with attributes and classes only."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import ceil, log10
+from math import log10
 
 from horsies.monitoring.samples import Sample
 
 OUTCOMES = ("completed", "retried", "failed", "expired", "cancelled")
 """What a stacked chart shows, from the bottom to the top. Retried attempts are no ends of tasks, but work was done."""
+
+LEAST_SHARE = 1.5
+"""The least width of a part of a bar in percent, so that one failed node of thousands is seen."""
 
 _STEPS = (1, 2, 5, 10)
 
@@ -116,6 +120,28 @@ def sparkline(values: Sequence[float], width: int = 120, height: int = 24) -> st
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment that is marked in a chart.
+
+    Attributes:
+        x: Its place, in percent of the width.
+        at: The moment.
+        text: What happened then.
+    """
+
+    x: float
+    at: datetime
+    text: str
+
+
+def marked(moments: Iterable[tuple[datetime, str]], first: datetime, whole: timedelta) -> tuple[Mark, ...]:
+    """Place moments in a chart that begins at ``first``. Moments outside of it are left out."""
+    return tuple(
+        Mark(round(100 * ((at - first) / whole), 2), at, text) for at, text in moments if first <= at <= first + whole
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A part of a horizontal bar, in percent of its width.
 
@@ -155,14 +181,37 @@ def gauge(parts: Sequence[tuple[str, str, str | None]], places: int, most: int =
 
 
 def _shares(parts: Sequence[tuple[str, str, str | None]], whole: int) -> tuple[Segment, ...]:
+    numbers = Counter(kind for kind, _, _ in parts)
+    titled = [(kind, f"{number} of {whole} places: {kind}", number) for kind, number in numbers.items()]
+    free = whole - len(parts)
+    return shares([*titled, ("free", f"{free} of {whole} places are free", free)])
+
+
+def shares(parts: Sequence[tuple[str, str, int]]) -> tuple[Segment, ...]:
+    """Lay out the parts of a whole by their numbers, without empty parts. Small parts are as wide as can be seen.
+
+    Args:
+        parts: The kind, the title and the number of each.
+    """
+    widths = visible_widths([number for _, _, number in parts])
     found: list[Segment] = []
     x = 0.0
-    for kind in dict.fromkeys(kind for kind, _, _ in parts):
-        number = sum(each == kind for each, _, _ in parts)
-        width = 100 * number / whole
-        found.append(Segment(round(x, 3), round(width, 3), kind, f"{number} of {whole} places: {kind}"))
+    for (kind, title, _), width in zip(parts, widths, strict=True):
+        if width:
+            found.append(Segment(round(x, 3), round(width, 3), kind, title))
         x += width
-    if x < 100:  # noqa: PLR2004 - percent
-        free = whole - len(parts)
-        found.append(Segment(round(x, 3), round(100 - x, 3), "free", f"{ceil(free)} of {whole} places are free"))
     return tuple(found)
+
+
+def visible_widths(numbers: Sequence[int]) -> list[float]:
+    """Return widths in percent, in proportion to numbers, but at least 1.5 % for each number that is not 0.
+
+    The wider parts become narrower by as much, in proportion to what they have above that.
+    """
+    whole = sum(numbers)
+    if not whole:
+        return [0.0] * len(numbers)
+    widths = [max(100 * each / whole, LEAST_SHARE) if each else 0.0 for each in numbers]
+    excess = sum(widths) - 100
+    spare = sum(width - LEAST_SHARE for width in widths if width)
+    return [width - excess * (width - LEAST_SHARE) / spare if width and spare else width for width in widths]

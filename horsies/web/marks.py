@@ -4,7 +4,8 @@ from datetime import datetime
 
 from markupsafe import Markup
 
-from horsies.monitoring.texts import relative
+from horsies.monitoring.counts import Accuracy, Count
+from horsies.monitoring.texts import number, relative
 from horsies.web.formats import duration, iso, utc
 
 NOTHING = "\N{EN DASH}"
@@ -32,6 +33,13 @@ def elapsed(time: datetime | None, now: datetime) -> Markup | str:
         return NOTHING
     text = duration(max((now - time).total_seconds(), 0.0))
     return _TIME.format(iso=iso(time), utc=utc(time), kind=Markup(' data-show="elapsed"'), text=text)
+
+
+def aged(count: Count, now: datetime) -> Markup | str:
+    """Show a number of tasks; if maintenance has counted them, with the age of that count."""
+    if count.accuracy is not Accuracy.COUNTED:
+        return number(count)
+    return Markup('{} <small class="age">counted {}</small>').format(number(count), since(count.counted_at, now))
 
 
 def short_id(task_id: str) -> Markup:

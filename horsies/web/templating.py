@@ -86,6 +86,7 @@ class Templates:
             "page": page,
             "since": partial(marks.since, now=now),
             "elapsed": partial(marks.elapsed, now=now),
+            "aged": partial(marks.aged, now=now),
         }
         return {
             name: Markup(self._environment.get_template(f"{page.name}/{name}.html").render(context))  # noqa: S704

@@ -36,6 +36,7 @@ from contextlib import suppress
 from horsies.events import event
 from horsies.worker import ipc
 from horsies.worker.child_process import Child, ChildState, StopMode, new_channel
+from horsies.worker.child_report import ChildReport
 from horsies.worker.fork_server import ForkServer
 from horsies.worker.ipc import Frame, FrameReader, Kind, describe_end
 from horsies.worker.metrics import DeathReason, WorkerCounters
@@ -107,6 +108,7 @@ class ProcessManager:
         self._name = name
         self._options = options
         self._counters = counters
+        self._report = ChildReport()
         self._children: dict[int, Child] = {}
         self._numbers = itertools.count()
         self._by_pid: dict[int, Child] = {}
@@ -356,6 +358,14 @@ class ProcessManager:
             self._fail(ChildrenCannotStartError(f"children keep dying before they can take work; the last one {end}"))
         self.start_replacement(child.slot)
 
+    def report(self, ahead_s: float) -> str:
+        """Return the memory and the last deaths of the children, as a JSON document for `heartbeat`.
+
+        Args:
+            ahead_s: by how many seconds the clock of this machine is ahead of that of the database.
+        """
+        return self._report.document(((child.slot, child.pid) for child in self), self._options.processes, ahead_s)
+
     @property
     def busy_slots(self) -> int:
         """The number of tasks that run, as far as the limit ``--concurrency`` of each slot counts them."""
@@ -366,14 +376,15 @@ class ProcessManager:
 
     def _log_exit(self, child: Child, wait_status: int) -> None:
         if child.stop_mode is StopMode.KILL and child.was_killed:
-            self._count_death(DeathReason.KILLED)
+            self._note_death(child, DeathReason.KILLED, child.kill_reason or "")
             event("child.killed", slot=child.slot, pid=child.pid, reason=child.kill_reason)
         elif wait_status or child.stop_mode not in {StopMode.EXIT, StopMode.KILL}:
             cause = describe_end(wait_status)
-            self._count_death(DeathReason.SIGNAL if os.WIFSIGNALED(wait_status) else DeathReason.EXIT)
+            self._note_death(child, DeathReason.SIGNAL if os.WIFSIGNALED(wait_status) else DeathReason.EXIT, cause)
             event("child.died", level=logging.WARNING, slot=child.slot, pid=child.pid, cause=cause)
 
-    def _count_death(self, reason: DeathReason) -> None:
+    def _note_death(self, child: Child, reason: DeathReason, cause: str) -> None:
+        self._report.note_death(child.slot, child.pid, reason, cause)
         if self._counters is not None:
             self._counters.count_death(reason)
 

@@ -300,7 +300,8 @@ class Supervisor:
         sent_at = suspend_clock()
         recent = self._exchange.completer.recent
         recent.ahead_s = self._clock_skew_s or 0.0
-        call = worker_queries.heartbeat(self._identity.worker_id, self._clock_skew_s, recent.document())
+        documents = recent.document(), self._processes.report(recent.ahead_s)
+        call = worker_queries.heartbeat(self._identity.worker_id, self._clock_skew_s, *documents)
         if await self._compare_clocks(call):
             self._feed_watchdog(sent_at)
             self._exchange.allow_more_lanes(allowed=True)

@@ -81,9 +81,9 @@ class Visitor:
 
 
 @contextmanager
-def served(site: ASGIApp) -> Generator[str]:
-    """Serve an ASGI app over HTTP within the block; yields its URL."""
-    listener = open_listener("127.0.0.1", 0, "pages")
+def served(site: ASGIApp, port: int = 0) -> Generator[str]:
+    """Serve an ASGI app over HTTP within the block; yields its URL. The port 0 stands for any free one."""
+    listener = open_listener("127.0.0.1", port, "pages")
     server = uvicorn.Server(uvicorn.Config(site, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
     thread = Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -11,7 +11,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from horsies import Horsies
-from horsies.web import Denied, Right, User, horsies_web
+from horsies.web import Denied, Right, User, horsies_web, live
 from horsies.web.pages import tasks as tasks_page
 from tests.support.factories import request, send
 from tests.support.sessions import Session
@@ -44,6 +44,13 @@ def test_the_versions_are_those_of_the_page_and_carry_no_data(app: Horsies, db: 
         changed = next(each for each in stream if each["tasks"] != found["tasks"])
         assert changed["tasks?filter=status:failed"] == found["tasks?filter=status:failed"]
         stream.close()
+
+
+def test_a_stream_ends_by_itself(app: Horsies, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert live._ENDS_AFTER_S == 60
+    monkeypatch.setattr(live, "_ENDS_AFTER_S", 1.5)
+    with served(horsies_web(app, auth=everybody_is(ADMIN))) as url:
+        assert len(list(events(url, "queues"))) >= 1
 
 
 def test_the_stream_lasts_while_the_database_is_away() -> None:

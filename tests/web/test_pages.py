@@ -338,6 +338,9 @@ def test_a_page_with_earlier_answers_says_why(visitor: Visitor, db: Session) -> 
 class Watched:
     """The data of the page of workers, which notes the threads that render it."""
 
+    unserved = ()
+    app_versions = ()
+
     def __init__(self) -> None:
         self.threads = set[int]()
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from horsies.db.operations import Call, Notice, Rows, column, many, nothing, scalar
@@ -154,6 +154,36 @@ def _worker(*row: Any) -> WorkerStats:
 def worker_stats() -> Call[list[WorkerStats]]:
     """Return all registered workers."""
     return Call("select * from horsies.worker_stats()", (), many(_worker))
+
+
+class WorkerChildrenRow(NamedTuple):
+    """A row of `horsies.worker_children`."""
+
+    worker_id: UUID
+    app_version: str | None
+    children: bytes | None
+
+
+class NewVersionRow(NamedTuple):
+    """A row of `horsies.new_versions`."""
+
+    app_version: str
+    appeared_at: datetime
+
+
+def worker_children() -> Call[list[WorkerChildrenRow]]:
+    """Return what each worker has said about its children."""
+    return Call("select * from horsies.worker_children()", (), many(WorkerChildrenRow))
+
+
+def new_versions(since: datetime, limit: int) -> Call[list[NewVersionRow]]:
+    """Return the versions of the app whose first worker was started at a time or later, the latest first."""
+    return Call("select * from horsies.new_versions(%s::timestamptz, %s::int)", (since, limit), many(NewVersionRow))
+
+
+def retry_forecast(task_id: UUID) -> Call[list[float]]:
+    """Return the delays in seconds before the further retries of a live task, if its attempts keep failing."""
+    return Call("select f.delay from horsies.retry_forecast(%s) as f where f.delay is not null", (task_id,), column)
 
 
 def request_heartbeats() -> Call[datetime]:

@@ -380,14 +380,17 @@ def lost_claims(worker_id: UUID, held: Sequence[Fence]) -> Call[set[UUID]]:
 
 
 def heartbeat(
-    worker_id: UUID, ahead_s: float | None = None, recent_counts: str | None = None
+    worker_id: UUID, ahead_s: float | None = None, recent_counts: str | None = None, children: str | None = None
 ) -> Call[tuple[bool, float]]:
-    """Write a heartbeat, the clock skew, and the counts of the last minutes (a JSON document).
+    """Write a heartbeat, the clock skew, the counts of the last minutes, and the state of the children.
 
-    Returns False if the worker was declared dead, and the server's Unix time.
+    The last two are JSON documents. Returns False if the worker was declared dead, and the server's Unix time.
     """
-    sql = "select horsies.heartbeat(%s, %s::float8, %s::json), extract(epoch from pg_catalog.clock_timestamp())::float8"
-    return Call(sql, (worker_id, ahead_s, recent_counts), lambda rows: rows[0])
+    sql = (
+        "select horsies.heartbeat(%s, %s::float8, %s::json, %s::json),"
+        " extract(epoch from pg_catalog.clock_timestamp())::float8"
+    )
+    return Call(sql, (worker_id, ahead_s, recent_counts, children), lambda rows: rows[0])
 
 
 def worker_start(worker_id: UUID, facts: WorkerFacts) -> Call[tuple[None, float]]:

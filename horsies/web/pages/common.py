@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta
 from horsies.db.queries.rows import WorkerStats
 from horsies.monitoring import (
     ErrorGroups,
+    NewVersion,
     Period,
     QueueStatus,
     ScheduleStatus,
     Throughput,
     WaitingReason,
     errors_async,
+    new_versions_async,
     queue_status_async,
     schedule_status_async,
     throughput_async,
@@ -51,6 +53,12 @@ async def last_hour(visit: Visit) -> Throughput:
         lambda broker: throughput_async(broker, chart_begin(now), now + MINUTE),
         max_age_s=_SAMPLES_AGE_S,
     )
+
+
+async def versions_of_hour(visit: Visit) -> tuple[NewVersion, ...]:
+    """Return the versions of the app that appeared in the time of the charts, the latest first."""
+    begin = chart_begin(datetime.now(UTC))
+    return await visit.ask("new versions", lambda broker: new_versions_async(broker, begin), max_age_s=_SAMPLES_AGE_S)
 
 
 async def past_day(visit: Visit, task_name: str) -> Throughput:

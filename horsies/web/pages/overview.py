@@ -22,7 +22,7 @@ from horsies.monitoring.summary import (
     slots,
     sum_counts,
 )
-from horsies.web.charts import StackedChart, sparkline, stacked
+from horsies.web.charts import Mark, StackedChart, marked, sparkline, stacked
 from horsies.web.pages import common
 from horsies.web.visit import Visit
 
@@ -57,6 +57,7 @@ class Overview:
         slots: How many tasks the live workers can run at the same time.
         live_workers: How many workers are alive.
         throughput: The numbers of ended tasks by minute.
+        versions: When a new version of the app appeared.
         known_until: The end of the last minute that is counted; None: no minute is counted yet.
         hour: All tasks that ended in the last hour; None: there were none, or they are not counted.
         waits: How long they waited from their due time.
@@ -75,6 +76,7 @@ class Overview:
     slots: int
     live_workers: int
     throughput: StackedChart
+    versions: tuple[Mark, ...]
     known_until: datetime | None
     hour: Sample | None
     waits: Durations
@@ -89,7 +91,7 @@ async def load(visit: Visit) -> Overview:
     """Read the overview."""
     queues, workers = await common.queues(visit), await common.workers(visit)
     reasons, samples = await common.reasons(visit), await common.last_hour(visit)
-    errors = await common.recent_errors(visit)
+    errors, versions = await common.recent_errors(visit), await common.versions_of_hour(visit)
     now = datetime.now(UTC)
     begin = chart_begin(now)
     hour = total(samples.samples)
@@ -103,6 +105,7 @@ async def load(visit: Visit) -> Overview:
         slots=slots(workers),
         live_workers=len(live(workers)),
         throughput=stacked(samples.samples, begin, CHART_MINUTES, MINUTE),
+        versions=marked([(each.appeared_at, each.app_version) for each in versions], begin, CHART_MINUTES * MINUTE),
         known_until=samples.known_until,
         hour=hour,
         waits=percentiles(None if hour is None else hour.waits),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from horsies.codes import WorkflowStatus
 from horsies.monitoring import RunCount, RunDetails, find_runs_async, run_counts_async
 from horsies.monitoring.run_details import parse_place
-from horsies.web.charts import Segment
+from horsies.web.charts import Segment, shares
 from horsies.web.parameters import refuse
 from horsies.web.visit import Visit
 from horsies.workflows.definition import definitions
@@ -89,13 +89,10 @@ async def load(visit: Visit) -> Runs:
 
 def progress_bar(run: RunDetails) -> tuple[Segment, ...]:
     """Lay out the nodes of a run by how they ended, in percent."""
-    parts = (("completed", run.completed), ("failed", run.failed), ("cancelled", run.skipped))
-    segments: list[Segment] = []
-    x = 0.0
-    for kind, number in (*parts, ("free", run.nodes - run.ended)):
-        width = 100 * number / max(run.nodes, 1)
-        if number:
-            title = {"cancelled": "skipped", "free": "not ended"}.get(kind, kind)
-            segments.append(Segment(round(x, 3), round(width, 3), kind, f"{number:,} {title}"))
-        x += width
-    return tuple(segments)
+    parts = (
+        ("completed", "completed", run.completed),
+        ("failed", "failed", run.failed),
+        ("cancelled", "skipped", run.skipped),
+        ("free", "not ended", run.nodes - run.ended),
+    )
+    return shares([(kind, f"{number:,} {words}", number) for kind, words, number in parts])

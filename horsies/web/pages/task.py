@@ -9,7 +9,7 @@ from typing import Any, cast
 from starlette.exceptions import HTTPException
 
 from horsies.db.queries.rows import Why
-from horsies.monitoring import RunOfTask, run_of_task_async, total
+from horsies.monitoring import RunOfTask, retry_forecast_async, run_of_task_async, total
 from horsies.monitoring.broker import Broker
 from horsies.monitoring.reasons import Reason, reason_of
 from horsies.producer.handle import BrokerResult, parse_id
@@ -111,6 +111,7 @@ class TaskPage:
         runs_for_s: For how long it has run, or its last attempt ran, in seconds; None: it has not started.
         usual: How long such tasks run; None: unknown.
         progress: How far it is; None: it has reported no progress.
+        retries: When it is retried if its attempts keep failing, about, and as far as its deadline allows.
         failure: The error of a failed task.
         shows_arguments: Whether the user may see arguments and the result.
         args: The arguments.
@@ -126,6 +127,7 @@ class TaskPage:
     runs_for_s: float | None
     usual: Usual | None
     progress: Progress | None
+    retries: tuple[datetime, ...]
     failure: Failure | None
     shows_arguments: bool
     args: Any
@@ -148,7 +150,25 @@ async def load(visit: Visit) -> TaskPage:
     run = await visit.ask(
         "run of task", lambda broker: run_of_task_async(broker, info.task_id), info.task_id, max_age_s=_RUN_AGE_S
     )
-    return replace(_page(info, why, usual, sees=sees), run=run, schedule=await sender(visit, info))
+    page = _page(info, why, usual, sees=sees)
+    return replace(page, run=run, schedule=await sender(visit, info), retries=await _retries(visit, page))
+
+
+async def _retries(visit: Visit, page: TaskPage) -> tuple[datetime, ...]:
+    """Forecast the retries: each after an attempt that takes as long as half of such tasks, and after its delay."""
+    info = page.task
+    if info.ended_at is not None or not info.max_retries:
+        return ()
+    delays = await visit.ask("retries", lambda broker: retry_forecast_async(broker, info.task_id), info.task_id)
+    takes = timedelta(seconds=(page.usual.p50 if page.usual is not None else None) or 0.0)
+    found = [] if info.next_retry_at is None else [info.next_retry_at]
+    at = max(info.started_at or info.enqueued_at, info.enqueued_at)
+    for delay in delays:
+        at += takes + timedelta(seconds=delay)
+        if info.good_until is not None and at >= info.good_until:
+            break
+        found.append(at)
+    return tuple(found)
 
 
 async def read_task(visit: Visit, task_id: str) -> tuple[TaskInfo, Why | None] | None:
@@ -195,6 +215,7 @@ def _page(info: TaskInfo, why: Why | None, usual: Usual | None, *, sees: bool) -
         runs_for_s=runs_for,
         usual=usual,
         progress=_progress(info, runs_for),
+        retries=(),
         failure=failure_of(info),
         shows_arguments=sees,
         args=info.args,

@@ -10,8 +10,8 @@ as $function$
 declare
     clock constant timestamptz := horsies.server_time();
 begin
-    insert into horsies.worker_versions (worker_id, library_version, app_version, seen_at)
-    select w.id, w.library_version, w.app_version, clock from horsies.workers w
+    insert into horsies.worker_versions (worker_id, library_version, app_version, seen_at, first_seen)
+    select w.id, w.library_version, w.app_version, clock, w.started_at from horsies.workers w
     where not exists (select from horsies.worker_versions v where v.worker_id = w.id)
     on conflict do nothing;
     update horsies.worker_versions v set seen_at = clock

@@ -1,13 +1,17 @@
 -- Purpose: Record that a worker is alive, by how many seconds its clock is ahead of the server's if it knows, and the
 -- attempts that it has counted in the minutes that are not sampled yet: `recent_counts` is an array of arrays of the
 -- begin of a minute (seconds since 1970), the queue, the task, and the numbers of completed, failed and retried
--- attempts. Returns false if the worker has been declared dead and its tasks were recovered: it must then kill its
--- children and register again with a new id. Workers of older releases call this without the last arguments.
+-- attempts. `current_children` is an object about its child processes: `memory` has the megabytes of the child in each
+-- slot (null: none is known), and `deaths` has the last deaths, each as an array of its time (seconds since 1970), the
+-- slot, the process id, and its reason and cause in words. Returns false if the worker has been declared dead and its
+-- tasks were recovered: it must then kill its children and register again with a new id. Workers of older releases
+-- call this without the last arguments.
 -- Locks: the worker's row, and then its rows of `current_counts`.
 -- Called by: queries/worker.py.
 -- Granted to: worker.
 create function horsies.heartbeat(
-    living_worker uuid, seconds_ahead double precision default null, recent_counts json default null
+    living_worker uuid, seconds_ahead double precision default null, recent_counts json default null,
+    current_children json default null
 ) returns boolean
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql as $function$
@@ -15,7 +19,8 @@ declare
     is_known boolean;
 begin
     update horsies.workers w
-    set heartbeat_at = horsies.server_time(), beats = w.beats + 1, clock_skew = coalesce(seconds_ahead, w.clock_skew)
+    set heartbeat_at = horsies.server_time(), beats = w.beats + 1,
+        clock_skew = coalesce(seconds_ahead, w.clock_skew), children = coalesce(current_children, w.children)
     where w.id = living_worker;
     is_known := found;
     if is_known and recent_counts is not null then

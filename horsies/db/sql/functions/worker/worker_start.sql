@@ -21,7 +21,7 @@ language sql as $function$
     values (new_id, host, supervisor_pid, name, host_boot_id, host_pid_namespace, host_process_start, version,
             process_count, tasks_per_process, queue_names, queue_caps, cap_of_cluster, known_names,
             make_interval(secs => stale_after_seconds), horsies.server_time(), horsies.server_time());
-    insert into horsies.worker_versions (worker_id, library_version, seen_at)
-    values (new_id, version, horsies.server_time())
+    insert into horsies.worker_versions (worker_id, library_version, seen_at, first_seen)
+    values (new_id, version, horsies.server_time(), horsies.server_time())
     on conflict (worker_id) do update set library_version = excluded.library_version, seen_at = excluded.seen_at
 $function$;
