@@ -27,6 +27,7 @@ from tests.support.factories import (
     send_once,
     unique,
 )
+from tests.support.planner import take_for_empty
 from tests.support.server import Server
 from tests.support.sessions import Session, call, open_session
 
@@ -102,8 +103,14 @@ def fill(
     session.execute(_FILL, (_PREFIX, name, queue, due_in - first, first, first + count - 1))
 
 
-@pytest.fixture(scope="module", params=["without statistics", "with statistics"])
-def full_url(server: Server, template: str, request: pytest.FixtureRequest) -> Iterator[str]:
+@pytest.fixture(scope="module", params=["without statistics", "with statistics", "taken for empty"])
+def statistics(request: pytest.FixtureRequest) -> str:
+    """Return what the planner knows about the tables."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def full_url(server: Server, template: str, statistics: str) -> Iterator[str]:
     """Create 100,000 scheduled tasks, and as many due ones in another queue, of an unknown name, and ended."""
     with new_database(server, template) as url:
         with open_session(url) as session:
@@ -112,17 +119,19 @@ def full_url(server: Server, template: str, request: pytest.FixtureRequest) -> I
             fill(session, DUE, queue="busy", due_in=-2 * MANY)
             fill(session, FOREIGN, name="unknown", queue="mixed", due_in=-2 * MANY)
             session.execute(_FILL_HISTORY, (_PREFIX, ENDED, ENDED + MANY - 1))
-            if request.param == "with statistics":
+            if statistics == "with statistics":
                 session.execute("analyze")
         yield url
 
 
 @pytest.fixture
-def full(full_url: str) -> Iterator[Session]:
+def full(full_url: str, statistics: str) -> Iterator[Session]:
     """Yield a new session without cached plans. Its changes are rolled back, and rows of earlier rollbacks removed."""
     with open_session(full_url) as session:
         session.execute("vacuum (index_cleanup true) horsies.tasks")
         session.execute("vacuum horsies.workers")
+        if statistics == "taken for empty":
+            take_for_empty(session)
         with session.transaction(force_rollback=True):
             yield session
 

@@ -19,8 +19,8 @@ begin
            array_agg(w.process_name order by given.place)
     into hostnames, pids, process_names
     from unnest(ids) with ordinality as given (id, place)
-    left join horsies.tasks t on t.id = given.id
-    left join horsies.workers w on w.id = t.worker_id;
+    left join horsies.tasks t on t.id = any (array[given.id])
+    left join horsies.workers w on w.id = any (array[t.worker_id]);
     return horsies.move_to_history(
         ids, array_fill(false, count_of_ids), end_status, array_fill(error::text, count_of_ids),
         array_fill(code, count_of_ids), hostnames, pids, process_names, clock, null, null, null);

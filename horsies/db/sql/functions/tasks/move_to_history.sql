@@ -34,7 +34,7 @@ begin
         delete from horsies.tasks t
         using unnest(ids, oks, results, codes, hostnames, pids, process_names, fence_exchanges, traces)
             as given (id, ok, result, code, hostname, pid, process_name, exchange_no, trace)
-        where t.id = given.id
+        where t.id = any (array[given.id])
           and (fence_worker is null
                or t.worker_id = fence_worker and t.exchange_no = given.exchange_no and t.status = 'RUNNING')
         returning t.*, given.ok, given.result, given.code, given.hostname, given.pid, given.process_name, given.trace

@@ -34,7 +34,8 @@ begin
         from unnest(origins, known, new_ids) as given (origin, known, new_id)
         cross join lateral horsies.find_ended(given.origin) h
         where given.known = (select count(*) from horsies.reruns r where r.origin = given.origin)
-          and not exists (select from horsies.reruns r where r.origin = given.origin and r.task_id = given.new_id)
+          and not exists (select from horsies.reruns r
+                          where r.origin = any (array[given.origin]) and r.task_id = given.new_id)
         returning id, rerun_of
     ),
     noted as (
@@ -45,9 +46,10 @@ begin
     perform horsies.record_action(who, 'task.rerun', sent_now, null);
     return query
     select given.origin, case
-        when exists (select from horsies.reruns r where r.origin = given.origin and r.task_id = given.new_id)
+        when exists (select from horsies.reruns r
+                          where r.origin = any (array[given.origin]) and r.task_id = given.new_id)
             then 'sent'
-        when exists (select from horsies.tasks t where t.id = given.origin) then 'live'
+        when exists (select from horsies.tasks t where t.id = any (array[given.origin])) then 'live'
         when exists (select from horsies.find_ended(given.origin)) then 'changed'
         else 'unknown'
     end

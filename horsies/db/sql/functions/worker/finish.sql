@@ -55,12 +55,12 @@ begin
            case when answered.verdict = 'superseded' then null
                 when answered.id = any (refused) then 'WORKER_SERIALIZATION_ERROR' else answered.code end,
            case when not answered.ok or answered.id = any (refused)
-                then (select t.run_at from horsies.tasks t where t.id = answered.id) end
+                then (select t.run_at from horsies.tasks t where t.id = any (array[answered.id])) end
     from (
         select given.id, given.ok, given.code, case
             when given.id = any (accepted) then 'accepted'
             when exists (select from horsies.tasks t
-                         where t.id = given.id and t.worker_id = finishing_worker
+                         where t.id = any (array[given.id]) and t.worker_id = finishing_worker
                            and t.exchange_no = given.exchange_no and t.status = 'RUNNING') then 'busy'
             when exists (select from horsies.find_ended(given.id) h
                          where h.worker_id = finishing_worker and h.exchange_no = given.exchange_no
@@ -68,7 +68,7 @@ begin
                                 or h.error_code = 'WORKER_SERIALIZATION_ERROR')) then 'duplicate'
             when given.scope is not null and exists (
                 select from horsies.tasks t
-                where t.id = given.id and t.postponed ->> 'worker_id' = finishing_worker::text
+                where t.id = any (array[given.id]) and t.postponed ->> 'worker_id' = finishing_worker::text
                   and (t.postponed ->> 'exchange_no')::bigint = given.exchange_no
                 union all
                 select from horsies.find_ended(given.id) h
@@ -79,7 +79,7 @@ begin
                                             and h.exchange_no = given.exchange_no
                                             and h.status = 'COMPLETED') then 'superseded'
             when exists (select from horsies.attempts a
-                         where a.task_id = given.id and a.worker_id = finishing_worker
+                         where a.task_id = any (array[given.id]) and a.worker_id = finishing_worker
                            and a.exchange_no = given.exchange_no
                            and a.error_code in (given.code, 'WORKER_SERIALIZATION_ERROR')) then 'duplicate'
             else 'stale'

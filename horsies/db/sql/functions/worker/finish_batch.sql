@@ -45,7 +45,7 @@ begin
                        as due_again
             from unnest(ids, exchanges, oks, results, codes, retry_afters, pids, process_names, traces)
                 as given (id, exchange_no, ok, result, code, retry_after, pid, process_name, trace)
-            join horsies.tasks t on t.id = given.id
+            join horsies.tasks t on t.id = any (array[given.id])
             where t.worker_id = finishing_worker and t.exchange_no = given.exchange_no and t.status = 'RUNNING'
               and not given.ok and t.retry_policy is not null and t.worker_deaths < most_worker_deaths
         ),
@@ -55,7 +55,7 @@ begin
                  worker_process_name, started_at, finished_at)
             select t.id, t.attempt, case when f.code = 'WORKER_CRASHED' then 'WORKER_FAILURE' else 'FAILED' end,
                    f.error, f.code, t.worker_id, t.exchange_no, hostname, f.pid, f.process_name, t.started_at, clock
-            from failure f join horsies.tasks t on t.id = f.id
+            from failure f join horsies.tasks t on t.id = any (array[f.id])
             where f.due_again is not null
         ),
         retried as (
@@ -65,7 +65,7 @@ begin
                 trace_context = case when f.trace is null then t.trace_context
                                      else horsies.trace_with_attempt(t.trace_context, f.trace) end
             from failure f
-            where t.id = f.id and f.due_again is not null
+            where t.id = any (array[f.id]) and f.due_again is not null
             returning t.id
         )
         select array_agg(retried.id) into retried_ids from retried;

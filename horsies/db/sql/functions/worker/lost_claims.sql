@@ -20,7 +20,8 @@ begin
     for claim in
         select held.id, held.exchange_no from unnest(ids, exchanges) as held (id, exchange_no)
         where not exists (select from horsies.tasks t
-                          where t.id = held.id and t.worker_id = asking_worker and t.exchange_no = held.exchange_no)
+                          where t.id = any (array[held.id]) and t.worker_id = asking_worker
+                            and t.exchange_no = held.exchange_no)
     loop
         perform from horsies.find_ended(claim.id) h
         where h.worker_id = asking_worker and h.exchange_no = claim.exchange_no and h.status = 'COMPLETED';

@@ -32,7 +32,7 @@ begin
         select case when given.scope = 'key' and (t.task_key is null or q.name is null) then 'task'
                     else given.scope end
         from unnest(ids, scopes) with ordinality as given (id, scope, place)
-        left join horsies.tasks t on t.id = given.id
+        left join horsies.tasks t on t.id = any (array[given.id])
         left join horsies.queues q on q.name = t.queue and q.turns = 'on'
         order by given.place);
     select array_agg(wanted.queue), array_agg(wanted.scope), array_agg(wanted.key), array_agg(wanted.until),
@@ -44,7 +44,7 @@ begin
                given.result::json ->> 'message' as reason
         from unnest(ids, exchanges, results, retry_afters, scopes)
             as given (id, exchange_no, result, retry_after, scope)
-        join horsies.tasks t on t.id = given.id
+        join horsies.tasks t on t.id = any (array[given.id])
         where t.worker_id = finishing_worker and t.exchange_no = given.exchange_no and t.status = 'RUNNING'
           and given.scope in ('key', 'queue') and given.retry_after > 0
     ) as wanted;
@@ -63,7 +63,7 @@ begin
                 'worker_id', t.worker_id, 'exchange_no', t.exchange_no)
         from unnest(ids, exchanges, results, codes, retry_afters, scopes)
             as given (id, exchange_no, result, code, retry_after, scope)
-        where t.id = given.id and t.worker_id = finishing_worker and t.exchange_no = given.exchange_no
+        where t.id = any (array[given.id]) and t.worker_id = finishing_worker and t.exchange_no = given.exchange_no
           and t.status = 'RUNNING' and given.scope is not null
         returning t.id, t.good_until <= t.run_at as is_overdue
     )

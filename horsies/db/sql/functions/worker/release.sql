@@ -17,14 +17,15 @@ begin
     select array_agg(locked.id) into mine
     from (
         select t.id from horsies.tasks t
-        join unnest(ids, exchanges) as given (id, exchange_no) on given.id = t.id and given.exchange_no = t.exchange_no
+        join unnest(ids, exchanges) as given (id, exchange_no)
+            on t.id = any (array[given.id]) and given.exchange_no = t.exchange_no
         where t.worker_id = releasing_worker
-        order by t.id for update of t skip locked
+        order by given.id for update of t skip locked
     ) as locked;
     perform horsies.return_to_queue(mine, false);
     return query
     select given.id from unnest(ids, exchanges) as given (id, exchange_no)
-    join horsies.tasks t on t.id = given.id and t.exchange_no = given.exchange_no
+    join horsies.tasks t on t.id = any (array[given.id]) and t.exchange_no = given.exchange_no
     where t.worker_id = releasing_worker;
 end
 $function$;

@@ -22,9 +22,10 @@ begin
     from (
         select t.id, t.claimed_at <= clock - make_interval(secs => most_seconds) as is_old
         from horsies.tasks t
-        join unnest(ids, exchanges) as given (id, exchange_no) on given.id = t.id and given.exchange_no = t.exchange_no
+        join unnest(ids, exchanges) as given (id, exchange_no)
+            on t.id = any (array[given.id]) and given.exchange_no = t.exchange_no
         where t.worker_id = renewing_worker and t.status = 'CLAIMED'
-        order by t.id for update of t skip locked
+        order by given.id for update of t skip locked
     ) as locked;
     perform horsies.announce_wake() where horsies.return_to_queue(old, false) > 0;
     return query

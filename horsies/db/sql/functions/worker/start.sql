@@ -24,10 +24,11 @@ begin
     select array_agg(locked.id) into mine
     from (
         select t.id from horsies.tasks t
-        join unnest(ids, exchanges) as given (id, exchange_no) on given.id = t.id and given.exchange_no = t.exchange_no
+        join unnest(ids, exchanges) as given (id, exchange_no)
+            on t.id = any (array[given.id]) and given.exchange_no = t.exchange_no
         where t.worker_id = starting_worker and t.status = 'CLAIMED'
           and exists (select from horsies.workers w where w.id = starting_worker)
-        order by t.id for update of t skip locked
+        order by given.id for update of t skip locked
     ) as locked;
     clock := horsies.now();
     select array_agg(c.name) into open_names

@@ -4,7 +4,8 @@
 -- meanwhile: the claim may have waited for locks since it read its clock. Returns what `claim` returns.
 --
 -- The condition for a waiting row is `worker_id is null`, which a constraint makes equivalent to PENDING. A condition
--- on the status would let the planner use partial indexes where it should fetch rows by their ids.
+-- on the status would let the planner use partial indexes where it should fetch rows by their ids. For the reason why
+-- ids are compared with `any (array[…])`, here and in other functions, see docs/architecture.md, Planner settings.
 --
 -- If a task of a workflow run, or a rerun of any task, has secret arguments, its inputs contain the public ones
 -- (`with_public_args`).
@@ -29,7 +30,7 @@ begin
     with locked as materialized (
         select t.id, candidate.place
         from unnest(candidates) with ordinality as candidate (id, place)
-        join horsies.tasks t on t.id = candidate.id
+        join horsies.tasks t on t.id = any (array[candidate.id])
         where t.worker_id is null and not t.held and t.run_at <= clock
           and (t.good_until is null or t.good_until > horsies.now())
         order by candidate.place limit most
@@ -43,7 +44,7 @@ begin
             started_at = case when lease_seconds is null then clock end,
             lease_until = horsies.server_time() + make_interval(secs => lease_seconds),
             holds_unique = case when t.holds_unique like 'ended:%' then t.holds_unique end
-        from locked where t.id = locked.id
+        from locked where t.id = any (array[locked.id])
         returning t.id, t.task_name, coalesce(t.secret_args, t.args) as args, t.attempt, t.timeout_ms, t.queue,
                   t.root_id, t.workflow_id, t.node_index, t.trace_context, t.run_at, locked.place,
                   case when t.secret_args is not null and num_nonnulls(t.root_id, t.rerun_of) > 0

@@ -16,7 +16,7 @@ declare
 begin
     locked := array(
         select t.id from unnest(candidates, keys) with ordinality as candidate (id, key, place)
-        join horsies.tasks t on t.id = candidate.id
+        join horsies.tasks t on t.id = any (array[candidate.id])
         where t.worker_id is null and not t.held and t.turn_key = candidate.key
           and (t.good_until > clock) is not false
         order by candidate.place limit most

@@ -13,7 +13,7 @@ language sql volatile as $function$
             select candidate.id, candidate.place, open.room,
                    row_number() over (partition by t.queue order by candidate.place) as nth_of_queue
             from unnest(candidates) with ordinality as candidate (id, place)
-            join horsies.tasks t on t.id = candidate.id
+            join horsies.tasks t on t.id = any (array[candidate.id])
             join unnest(names, rooms) as open (name, room) on open.name = t.queue
         ) as numbered
         where numbered.room is null or numbered.nth_of_queue <= numbered.room
