@@ -9,8 +9,10 @@ from pydantic import Field
 from horsies.config.base import Settings
 from horsies.errors import ErrorCode
 
-_MOST_TOKENS = 1_000_000
-_LONGEST_PERIOD_S = 31 * 86_400
+MOST_TOKENS: Final = 1_000_000
+"""The largest limit and the largest burst."""
+LONGEST_PERIOD_S: Final = 31 * 86_400
+"""The longest period of a rate, in seconds."""
 
 
 class NoLimit(Enum):
@@ -39,9 +41,9 @@ class RateLimit(Settings):
 
     default_code: ClassVar[ErrorCode] = ErrorCode.CONFIG_INVALID_QUEUE_MODE
 
-    limit: int = Field(ge=1, le=_MOST_TOKENS)
-    per_seconds: float = Field(gt=0, le=_LONGEST_PERIOD_S)
-    burst: int | None = Field(default=None, ge=1, le=_MOST_TOKENS)
+    limit: int = Field(ge=1, le=MOST_TOKENS)
+    per_seconds: float = Field(gt=0, le=LONGEST_PERIOD_S)
+    burst: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
 
     @property
     def depth(self) -> int:

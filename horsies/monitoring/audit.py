@@ -17,6 +17,10 @@ from horsies.plain import short_repr
 from horsies.producer.handle import BrokerResult
 
 ACTIONS = (
+    "bulk.preview",
+    "bulk.resume",
+    "bulk.start",
+    "bulk.stop",
     "key.pause",
     "key.resume",
     "queue.cap",
@@ -32,6 +36,7 @@ ACTIONS = (
     "task.cancel",
     "task.rerun",
     "task.return",
+    "task.send",
     "worker.declare_dead",
 )
 """The actions that are recorded."""

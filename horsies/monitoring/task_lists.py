@@ -1,5 +1,6 @@
 """Lists of tasks that match a filter, page by page."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from horsies.codes import TASK_TERMINAL_STATES, TaskStatus
@@ -15,7 +16,8 @@ from horsies.producer.info import ArgsFor, task_info
 from horsies.result import Err, Ok
 from horsies.tasks.registry import LARGEST_NUMBER
 
-_LIVE = [status for status in TaskStatus if status not in TASK_TERMINAL_STATES]
+LIVE = [status for status in TaskStatus if status not in TASK_TERMINAL_STATES]
+"""The statuses of tasks that have not ended."""
 
 
 def search(
@@ -55,7 +57,27 @@ def search_live(
 
 def _only_live(query: TaskQuery) -> TaskQuery | None:
     """Return a filter that selects only the live tasks of the given one; None: it selects no live tasks."""
-    named = {each.value for each in query.terms if each.field is FilterField.STATUS and not each.is_negated}
-    kept = [FilterTerm(FilterField.STATUS, status) for status in _LIVE if not named or status in named]
-    others = [each for each in query.terms if each.field is not FilterField.STATUS or each.is_negated]
-    return TaskQuery((*others, *kept)) if kept else None
+    kept = selected_statuses(query, LIVE, LIVE)
+    return with_statuses(query, kept) if kept else None
+
+
+def selected_statuses(
+    query: TaskQuery, possible: Sequence[TaskStatus], unless_named: Sequence[TaskStatus]
+) -> list[TaskStatus]:
+    """Return those of the possible statuses that a filter selects.
+
+    Args:
+        query: The filter.
+        possible: The statuses that can be returned.
+        unless_named: The statuses that a filter selects if it names none; those that it excludes are left out.
+    """
+    terms = [each for each in query.terms if each.field is FilterField.STATUS]
+    named = {each.value for each in terms if not each.is_negated} or set(unless_named)
+    excluded = {each.value for each in terms if each.is_negated}
+    return [status for status in possible if status in named - excluded]
+
+
+def with_statuses(query: TaskQuery, statuses: Sequence[TaskStatus]) -> TaskQuery:
+    """Return a filter that selects only tasks with these statuses, and otherwise the same as the given one."""
+    others = [each for each in query.terms if each.field is not FilterField.STATUS]
+    return TaskQuery((*others, *(FilterTerm(FilterField.STATUS, status) for status in statuses)))

@@ -55,6 +55,8 @@ class TaskSendOptions:
         unique: Of which tasks at most one may be live; `UNSET`: as the task says; None: any number.
         key: The key of the task, by which its queue limits tasks and lets them take turns; `UNSET`: as the task says;
             None: no key.
+        who: The person who operates the queue and sends one task, for `Broker.get_audit`. None: an application sends
+            it, and the send is not recorded.
     """
 
     good_until: datetime | None = None
@@ -64,6 +66,7 @@ class TaskSendOptions:
     idempotency_key: str | None = None
     unique: Unique | Unset | None = UNSET
     key: str | Unset | None = UNSET
+    who: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +212,7 @@ def prepare(producer: Producer, asked: SendRequest) -> TaskSendResult[TaskSendPa
         idempotency_key=options.idempotency_key,
         unique=unique,
         key=key,
+        who=options.who,
     )
     fingerprint = _fingerprint(request)
     return Ok(TaskSendPayload(asked.kind, replace(request, fingerprint=fingerprint), fingerprint.hex()))

@@ -11,14 +11,25 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from horsies.app import Horsies
+from horsies.config.rates import LONGEST_PERIOD_S, MOST_TOKENS, NO_LIMIT, NoLimit, RateLimit
 from horsies.events import event
-from horsies.monitoring import RunAction, control_run_async
+from horsies.monitoring import (
+    BulkKind,
+    BulkState,
+    RunAction,
+    control_bulk_async,
+    control_run_async,
+    preview_bulk_async,
+)
 from horsies.monitoring.answers import RerunCandidate
 from horsies.monitoring.broker import Broker
+from horsies.monitoring.bulk import BulkChange
+from horsies.monitoring.filters import parse_filter
 from horsies.producer.handle import BrokerResult, parse_id
 from horsies.rendering import printable_line
 from horsies.result import Err
 from horsies.web.access import Right, User
+from horsies.web.bulk_runner import BulkRunner
 from horsies.web.gate import user_of
 from horsies.web.pages.send import ARGUMENT, OPTIONS, Form, Send
 from horsies.web.parameters import Parameters, refuse
@@ -39,12 +50,14 @@ class Ask:
         broker: Acts in the name of the user.
         path: The values in the path of the URL.
         form: The fields of the form.
+        bulk_runner: Processes actions on many tasks.
     """
 
     declares: Horsies
     broker: Broker
     path: Mapping[str, str]
     form: Parameters
+    bulk_runner: BulkRunner
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +124,7 @@ class Actions:
         self._declares = declares
         self._snapshots = snapshots
         self._show_again = show_again
+        self._bulk_runner = BulkRunner()
 
     def routes(self) -> list[Route]:
         """Return a route for each action."""
@@ -124,7 +138,8 @@ class Actions:
                 raise HTTPException(HTTPStatus.FORBIDDEN, message)
             form = Parameters(await _body(request), action.fields, action.group)
             broker = self._app.get_broker(who=user.name)
-            done = await self._perform(action, user, Ask(self._declares, broker, request.path_params, form))
+            ask = Ask(self._declares, broker, request.path_params, form, self._bulk_runner)
+            done = await self._perform(action, user, ask)
             if isinstance(done, Again):
                 return await self._show_again(done.page, action.path, user, done.view)
             return RedirectResponse(done.target, HTTPStatus.SEE_OTHER)
@@ -222,6 +237,36 @@ async def _limit(ask: Ask) -> Done:
     return done
 
 
+def _rate_of(form: Parameters) -> RateLimit | NoLimit | None:
+    """Return the rate that a form sets; None: that of the app."""
+    marks = {name: form.choice(name, {"1": True}, default=False) for name in ("no_limit", "as_declared")}
+    given = [name for name in ("limit", "per_seconds", "burst") if form.text(name)]
+    is_incomplete = bool(given) and not {"limit", "per_seconds"} <= {*given}
+    if is_incomplete or sum(marks.values()) + bool(given) != 1:
+        refuse(
+            "give limit and per_seconds, such as 100 and 60 for 100 tasks a minute; or no_limit=1 to lift the limit; "
+            "or as_declared=1 for the limit that the app declares"
+        )
+    if not given:
+        return NO_LIMIT if marks["no_limit"] else None
+    return RateLimit(
+        limit=form.number("limit", 0, 1, MOST_TOKENS),
+        per_seconds=form.decimal("per_seconds", LONGEST_PERIOD_S),
+        burst=form.number("burst", 0, 1, MOST_TOKENS) if "burst" in given else None,
+    )
+
+
+async def _rate(ask: Ask) -> Done:
+    name, done = _queue(ask)
+    is_of_key = ask.form.choice("per", {"queue": False, "key": True}, default=False)
+    rate = _rate_of(ask.form)
+    if is_of_key:
+        _granted(await ask.broker.limit_queue_async(name, rate_per_key=rate))
+    else:
+        _granted(await ask.broker.limit_queue_async(name, rate=rate))
+    return done
+
+
 async def _pause_key(ask: Ask) -> Done:
     name, done = _queue(ask)
     _granted(await ask.broker.pause_key_async(name, ask.form.exact("key"), who=ask.broker.who))
@@ -245,8 +290,34 @@ def _on_run(action: RunAction) -> Callable[[Ask], Awaitable[Done]]:
     return perform
 
 
+def _preview(kind: BulkKind) -> Callable[[Ask], Awaitable[Done]]:
+    async def perform(ask: Ask) -> Done:
+        wanted = ask.form.text("filter")
+        parsed = parse_filter(wanted)
+        if isinstance(parsed, Err):
+            refuse(f"the filter is not valid: {parsed.err_value.message}; {parsed.err_value.help_text}")
+        found = _granted(await preview_bulk_async(ask.broker, kind, wanted))
+        return Done(found.action_id, f"../{found.action_id}")
+
+    return perform
+
+
+def _on_bulk(kind: BulkKind, change: BulkChange) -> Callable[[Ask], Awaitable[Done]]:
+    async def perform(ask: Ask) -> Done:
+        known = parse_id(ask.path["bulk_id"])
+        action_id = str(known)
+        state = None if known is None else _granted(await control_bulk_async(ask.broker, action_id, kind, change))
+        if state is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such action on tasks, or its record was deleted.")
+        if state is BulkState.RUNNING and change != "stop":
+            await ask.bulk_runner.work(ask.broker, action_id, kind)
+        return Done(action_id, f"../../{action_id}")
+
+    return perform
+
+
 async def _send(ask: Ask) -> Done | Again:
-    sent = await send_form(ask.declares.registry, ask.declares.producer, ask.form)
+    sent = await send_form(ask.declares.registry, ask.declares.producer, ask.form, who=ask.broker.who)
     if isinstance(sent, Form):
         return Again("send", Send(tuple(ask.declares.registry.names), sent))
     return Done(sent.task_id, f"../tasks/{sent.task_id}")
@@ -281,15 +352,26 @@ async def _resume_schedule(ask: Ask) -> Done:
     return done
 
 
+_BULK_CHANGES: tuple[BulkChange, ...] = ("start", "stop", "resume")
+
 ACTIONS = (
     Action("/tasks/{task_id}/cancel", Right.CANCEL, (), _cancel),
     Action("/tasks/{task_id}/rerun", Right.RERUN, ("reruns",), _rerun),
     Action("/queues/pause", Right.PAUSE, ("queue",), _pause),
     Action("/queues/resume", Right.PAUSE, ("queue",), _resume),
     Action("/queues/limit", Right.LIMIT, ("queue", "max_concurrency", "as_declared"), _limit),
+    Action(
+        "/queues/rate", Right.LIMIT, ("queue", "per", "limit", "per_seconds", "burst", "no_limit", "as_declared"), _rate
+    ),
     Action("/queues/pause-key", Right.PAUSE, ("queue", "key"), _pause_key),
     Action("/queues/resume-key", Right.PAUSE, ("queue", "key"), _resume_key),
     *(Action(f"/runs/{{run_id}}/{each}", Right.WORKFLOWS, (), _on_run(each)) for each in RunAction),
+    *(Action(f"/bulk/{kind}/preview", Right(kind), ("filter",), _preview(kind)) for kind in BulkKind),
+    *(
+        Action(f"/bulk/{kind}/{{bulk_id}}/{change}", Right(kind), (), _on_bulk(kind, change))
+        for kind in BulkKind
+        for change in _BULK_CHANGES
+    ),
     Action("/send/submit", Right.SEND, ("task", "token", *OPTIONS), _send, group=ARGUMENT),
     Action("/schedules/run", Right.SEND, ("schedule",), _run_schedule),
     Action("/schedules/pause", Right.PAUSE, ("schedule",), _pause_schedule),

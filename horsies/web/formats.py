@@ -1,6 +1,7 @@
 """How templates show values: numbers, durations, times, and texts of unknown origin."""
 
 import json
+from decimal import Decimal
 
 from markupsafe import Markup
 
@@ -18,6 +19,7 @@ __all__ = [
     "line",
     "number",
     "rate",
+    "seconds",
     "shown",
     "utc",
 ]
@@ -41,6 +43,11 @@ def shown(value: object) -> object:
 def exact(value: str) -> Markup:
     """Return a text for a form that sends it back. Characters that cannot be seen are references, not escaped."""
     return Markup("").join(each if printable(each) == each else Markup("&#{};").format(ord(each)) for each in value)
+
+
+def seconds(value: float) -> str:
+    """Return a number of seconds for the field of a form: ``60``, ``0.5``."""
+    return format(Decimal(repr(value)).normalize(), "f")
 
 
 def block(text: object) -> str:

@@ -1,12 +1,14 @@
 """Small pieces of markup that have the same form on all pages."""
 
+import json
 from datetime import datetime
 
 from markupsafe import Markup
 
 from horsies.monitoring.counts import Accuracy, Count
 from horsies.monitoring.texts import number, relative
-from horsies.web.formats import duration, iso, utc
+from horsies.web.formats import duration, exact, iso, utc
+from horsies.web.parameters import JSON_SUFFIX
 
 NOTHING = "\N{EN DASH}"
 """Stands for a value that there is not."""
@@ -52,3 +54,10 @@ def status(name: object) -> Markup:
     """Show the status of a task as a coloured label."""
     text = str(getattr(name, "value", name))
     return Markup('<span class="status is-{kind}">{text}</span>').format(kind=text.lower(), text=text.lower())
+
+
+def hidden(name: str, value: str) -> Markup:
+    """Make the field of a form that sends a text back as it is. Browsers change line breaks, so JSON carries those."""
+    if "\n" in value or "\r" in value:
+        name, value = f"{name}{JSON_SUFFIX}", json.dumps(value)
+    return Markup('<input type="hidden" name="{name}" value="{value}">').format(name=name, value=exact(value))

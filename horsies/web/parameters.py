@@ -1,6 +1,9 @@
 """The parameters of a request: each is declared, given once, and bounded."""
 
+import json
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import NoReturn
 from urllib.parse import parse_qsl, urlencode
@@ -10,9 +13,13 @@ from starlette.exceptions import HTTPException
 from horsies.plain import short_repr
 from horsies.rendering import printable_line
 
+JSON_SUFFIX = ".json"
+"""The end of the name of a parameter whose value is a JSON string."""
+
 _MOST = 40
 _MAX_CHARACTERS = 2000
 _MAX_GROUPED_CHARACTERS = 12_000
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
 
 class Parameters:
@@ -23,6 +30,8 @@ class Parameters:
         allowed: The names of the parameters that the page has.
         group: The beginning of the names of further parameters, which depend on the others; empty: there are none.
 
+    The value of a parameter whose name is followed by ``.json`` is the text that a JSON string stands for.
+
     Raises:
         HTTPException: 400: a parameter is unknown, repeated, too long or not valid text.
     """
@@ -31,6 +40,8 @@ class Parameters:
         known = set(allowed)
         self._values: dict[str, str] = {}
         for name, value in _decode(encoded):
+            if name.endswith(JSON_SUFFIX) and name.removesuffix(JSON_SUFFIX) in known:
+                name, value = name.removesuffix(JSON_SUFFIX), _text_of_json(name, value)  # noqa: PLW2901
             is_grouped = bool(group) and name.startswith(group)
             if name not in known and not is_grouped:
                 refuse(f"there is no parameter {short_repr(name)}; known: {', '.join(sorted(known)) or 'none'}")
@@ -65,6 +76,14 @@ class Parameters:
             refuse(f"{name} must be a whole number from {least} to {most:,}, got {short_repr(given)}")
         return found
 
+    def decimal(self, name: str, most: int) -> float:
+        """Return a number above 0, up to ``most``, written with digits and at most one point."""
+        given = self._values.get(name, "").strip()
+        found = float(given) if _DECIMAL.fullmatch(given) else 0.0
+        if not 0 < found <= most:
+            refuse(f"{name} must be a number above 0, at most {most:,}, got {short_repr(given)}")
+        return found
+
     def choice[T](self, name: str, choices: Mapping[str, T], default: T) -> T:
         """Return one of several values, by its name."""
         given = self._values.get(name, "").strip()
@@ -88,6 +107,14 @@ def refuse(message: str) -> NoReturn:
         HTTPException: always, with the status 400.
     """
     raise HTTPException(HTTPStatus.BAD_REQUEST, printable_line(message))
+
+
+def _text_of_json(name: str, value: str) -> str:
+    with suppress(ValueError, RecursionError):  # not JSON, nested too deep, or with a lone surrogate
+        found = json.loads(value)
+        if isinstance(found, str) and found.encode():
+            return found
+    refuse(f"{name} must be a JSON string that is not empty, got {short_repr(value)}")
 
 
 def _decode(encoded: bytes) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Sends the task of a form, or says what is wrong with the form."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from horsies.codec.problems import CodecError
 from horsies.codec.typed_texts import choose_meanings, meanings
 from horsies.db.operations import UNSET
 from horsies.events import without_event
+from horsies.plain import short_repr
 from horsies.producer.keys import wrong_task_key
 from horsies.producer.options import wrong_delay, wrong_priority
 from horsies.producer.send import Producer, TaskSendOptions
@@ -19,6 +21,8 @@ from horsies.web.pages.send import ARGUMENT, OPTIONS, Form, Problems, make_form,
 from horsies.web.parameters import Parameters, refuse
 
 _LEAST_TOKEN = 8
+_WHOLE = re.compile(r"-?[0-9]{1,15}")
+_DECIMAL = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,8 @@ class Sent:
     task_id: str
 
 
-async def send_form(registry: Registry, producer: Producer, fields: Parameters) -> Sent | Form:
-    """Send the task of a form.
+async def send_form(registry: Registry, producer: Producer, fields: Parameters, *, who: str) -> Sent | Form:
+    """Send the task of a form, and record it in the name of the user.
 
     Returns:
         The id of the task; or the form again, with what is wrong with it. In that case nothing was sent.
@@ -38,9 +42,10 @@ async def send_form(registry: Registry, producer: Producer, fields: Parameters) 
     token = fields.exact("token")
     if len(token) < _LEAST_TOKEN:
         refuse(f"token must have at least {_LEAST_TOKEN} characters: a new one for each task that is to be sent")
-    arguments = fields.group(ARGUMENT)
+    # Browsers send each line break of a field as CR LF.
+    arguments = {name: value.replace("\r\n", "\n") for name, value in fields.group(ARGUMENT).items()}
     options = {name: fields.text(name) if name != "key" else fields.exact(name) for name in OPTIONS}
-    chosen, wrong_options = _read_options(options, token)
+    chosen, wrong_options = _read_options(options, token, who)
     call, wrong_arguments = _read_arguments(definition, arguments)
     if wrong_arguments or wrong_options:
         return make_form(definition, arguments, options, Problems(wrong_arguments, wrong_options))
@@ -89,12 +94,12 @@ def _wrong_argument(definition: TaskDefinition, name: str, possible: list[str]) 
     return problems[0]
 
 
-def _read_options(texts: Mapping[str, str], token: str) -> tuple[TaskSendOptions, dict[str, str]]:
+def _read_options(texts: Mapping[str, str], token: str, who: str) -> tuple[TaskSendOptions, dict[str, str]]:
     found: dict[str, object] = {name: _number(texts[name]) for name in ("delay", "priority") if texts[name]}
     wrong = {
         "delay": wrong_delay(found.get("delay", 0)),
         "priority": wrong_priority(found.get("priority")),
-        "key": wrong_task_key(texts["key"] or None),
+        "key": _wrong_key(texts["key"]),
     }
     problems = {name: problem for name, problem in wrong.items() if problem is not None}
     if problems:
@@ -105,15 +110,23 @@ def _read_options(texts: Mapping[str, str], token: str) -> tuple[TaskSendOptions
         priority=priority if isinstance(priority, int) else None,
         key=texts["key"] or UNSET,
         idempotency_key=f"web:{token}",
+        who=who,
     )
     return options, {}
 
 
+def _wrong_key(key: str) -> str | None:
+    """Return why a key is invalid, or None if it is valid. The field of a form has one line."""
+    if "\n" in key or "\r" in key:
+        return f"key must not have line breaks here: send such a task from code, got {short_repr(key)}"
+    return wrong_task_key(key or None)
+
+
 def _number(text: str) -> object:
-    """Return a number as such. Another text is returned as it is, and refused with the name of the option."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    """Return a number as such. Another text is returned as it is, and refused with the name of the option.
+
+    Python's own ``int`` and ``float`` would also accept ``1_0``, ``nan`` and digits of other scripts.
+    """
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _DECIMAL.fullmatch(text) else text

@@ -61,6 +61,7 @@ class Templates:
         names["assets"] = assets.digest
         names["library_version"] = __version__
         functions = (
+            marks.hidden,
             marks.moment,
             marks.short_id,
             marks.status,
@@ -70,6 +71,7 @@ class Templates:
             formats.block,
             formats.document,
             formats.rate,
+            formats.seconds,
         )
         for function in functions:
             names[function.__name__] = function

@@ -1,11 +1,12 @@
 """Fixtures of the tests of the web interface."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from horsies import Horsies
-from tests.support.sessions import Session, open_session
+from tests.support.sessions import NewSession, Session, open_session
 from tests.support.web import Visitor, open_app
 
 
@@ -28,3 +29,10 @@ def app(database_url: str) -> Iterator[Horsies]:
 def visitor(app: Horsies) -> Visitor:
     """Return a client with all rights."""
     return Visitor(app)
+
+
+@pytest.fixture
+def new_session(database_url: str) -> Iterator[NewSession]:
+    """Open further sessions in the database of the test; they are closed with the test."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(open_session(database_url))

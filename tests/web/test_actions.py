@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from horsies import Horsies
+from horsies.db.queries.limits import QueueLimits
 from horsies.web import User
 from tests.support.factories import DrivenWorker, cap_queue, ended_task, pause_queue, send
-from tests.support.flow import declare_queue, send_keys
+from tests.support.flow import declare_queue, rate, send_keys
 from tests.support.sessions import Session, column, scalar
 from tests.support.web import SAME_ORIGIN, Visitor
 
@@ -73,6 +74,42 @@ def test_a_queue_is_paused_resumed_and_limited(visitor: Visitor, db: Session) ->
     assert [action for _, action in recorded(db)] == ["queue.pause", "queue.resume", "queue.cap", "queue.cap"]
 
 
+def rate_of(visitor: Visitor, name: str = "rate") -> dict[str, object] | None:
+    limits = visitor.get("/queues.json?queue=default").json()["data"]["chosen"]["limits"]
+    return dict(zip(QueueLimits._fields, limits, strict=True))[name]
+
+
+def test_the_rate_of_a_queue_is_set_lifted_and_restored(visitor: Visitor, db: Session) -> None:
+    declare_queue(db, takes_turns=False, rate=rate(7, 30))
+    page = "/queues?queue=default"
+    assert rate_of(visitor) == {"limit": 7, "per_seconds": 30.0, "burst": 1}
+    assert target(visitor.act("/queues/rate", queue="default", limit="100", per_seconds="60.5", burst="5")) == page
+    assert rate_of(visitor) == {"limit": 100, "per_seconds": 60.5, "burst": 5}
+    text = visitor.page(page)
+    assert re.findall('name="(limit|per_seconds|burst)"[^>]* value="([^"]*)"', text) == [
+        ("limit", "100"),
+        ("per_seconds", "60.5"),
+        ("burst", "5"),
+    ]
+    assert "Rate of one key" not in text, "the queue is not keyed"
+    visitor.act("/queues/rate", queue="default", no_limit="1")
+    assert rate_of(visitor) is None
+    visitor.act("/queues/rate", queue="default", as_declared="1")
+    assert rate_of(visitor) == {"limit": 7, "per_seconds": 30.0, "burst": 1}
+    visitor.act("/queues/rate", queue="default", limit="100", per_seconds="60")
+    assert rate_of(visitor) == {"limit": 100, "per_seconds": 60.0, "burst": 10}
+    assert recorded(db) == [("ada", "queue.limit")] * 4
+
+
+def test_the_rate_of_keys_is_set_for_a_keyed_queue(visitor: Visitor, db: Session) -> None:
+    declare_queue(db)
+    assert "Rate of one key: none" in visitor.page("/queues?queue=default")
+    visitor.act("/queues/rate", queue="default", per="key", limit="2", per_seconds="0.5")
+    assert rate_of(visitor, "rate_per_key") == {"limit": 2, "per_seconds": 0.5, "burst": 1}
+    assert rate_of(visitor) is None
+    assert "Rate of one key: 2 in" in visitor.page("/queues?queue=default")
+
+
 def test_names_with_any_characters_come_back(visitor: Visitor, db: Session) -> None:
     name = "a/b?c=d&e#ü"
     answer = visitor.act("/queues/pause", queue=name)
@@ -84,13 +121,16 @@ def test_a_queue_that_the_database_does_not_know_has_a_form_for_a_limit(visitor:
     assert LIMIT.findall(visitor.page("/queues?queue=nothing")) == [""]
 
 
-@pytest.mark.parametrize("key", [" acme", "acme ", "a\u202ecme", "\u200bacme", "<b>'\"&amp;"])
+KEYS = [" acme", "acme ", "a\u202ecme", "\u200bacme", "<b>'\"&amp;", "a\nb", "a\rb", "a\r\nb\n"]
+
+
+@pytest.mark.parametrize("key", KEYS)
 def test_the_form_of_a_key_acts_on_this_key(visitor: Visitor, db: Session, key: str) -> None:
     declare_queue(db)
     send_keys(db, [key])
-    shown = re.findall('name="key" value="([^"]+)"', visitor.page("/queues?queue=default"))
-    [sent] = map(html.unescape, shown)
-    assert visitor.act("/queues/pause-key", queue="default", key=sent).status_code == 303
+    [(name, shown)] = re.findall('name="(key[^"]*)" value="([^"]+)"', visitor.page("/queues?queue=default"))
+    sent = re.sub("\r\n|\r|\n", "\r\n", html.unescape(shown))  # as browsers do
+    assert visitor.act("/queues/pause-key", **{"queue": "default", name: sent}).status_code == 303
     assert column(db, "select key from horsies.holds where kind = 'paused'") == [key]
 
 
@@ -111,6 +151,29 @@ def test_keys_of_a_queue_without_keys_cannot_be_paused(visitor: Visitor) -> None
         ("/queues/limit", {"queue": "x", "as_declared": "yes"}, 400),
         ("/queues/limit", {"queue": "x", "max_concurrency": "-1"}, 400),
         ("/queues/limit", {"queue": "x", "max_concurrency": "99999999999"}, 400),
+        ("/queues/rate", {"queue": "x"}, 400),
+        ("/queues/rate", {"limit": "1", "per_seconds": "1"}, 400),
+        ("/queues/rate", {"queue": "x", "limit": "1"}, 400),
+        ("/queues/rate", {"queue": "x", "per_seconds": "1"}, 400),
+        ("/queues/rate", {"queue": "x", "burst": "1"}, 400),
+        ("/queues/rate", {"queue": "x", "limit": "0", "per_seconds": "1"}, 400),
+        ("/queues/rate", {"queue": "x", "limit": "1_0", "per_seconds": "1"}, 400),
+        ("/queues/rate", {"queue": "x", "limit": "1000001", "per_seconds": "1"}, 400),
+        ("/queues/rate", {"queue": "x", "limit": "1", "per_seconds": "0"}, 400),
+        ("/queues/rate", {"queue": "x", "limit": "1", "per_seconds": "nan"}, 400),
+        ("/queues/rate", {"queue": "x", "limit": "1", "per_seconds": "1e3"}, 400),
+        ("/queues/rate", {"queue": "x", "limit": "1", "per_seconds": "2678401"}, 400),
+        ("/queues/rate", {"queue": "x", "limit": "1", "per_seconds": "1", "burst": "0"}, 400),
+        ("/queues/rate", {"queue": "x", "limit": "1", "per_seconds": "1", "no_limit": "1"}, 400),
+        ("/queues/rate", {"queue": "x", "no_limit": "1", "as_declared": "1"}, 400),
+        ("/queues/rate", {"queue": "x", "no_limit": "yes"}, 400),
+        ("/queues/rate", {"queue": "x", "per": "tenant", "no_limit": "1"}, 400),
+        ("/queues/rate", {"queue": "x", "per": "key", "no_limit": "1"}, 409),
+        ("/queues/pause", {"queue.json": "x"}, 400),
+        ("/queues/pause", {"queue.json": "7"}, 400),
+        ("/queues/pause", {"queue.json": '"\\ud800"'}, 400),
+        ("/queues/pause", {"queue.json": '"\\u0000"'}, 400),
+        ("/queues/pause", {"queue.json": '"x"', "queue": "x"}, 400),
         ("/queues/pause", {"queue": "x" * 20_000}, 413),
         ("/tasks/x/cancel", {}, 404),
         ("/tasks/01931c2e-5b7e-7c3a-9d0e-2f4a5b6c7d8e/rerun", {"reruns": "x"}, 400),

@@ -132,6 +132,18 @@ def test_a_sent_form_sends_the_task_once(shop: Horsies, db: Session) -> None:
         ({"name": "a", "width": "1", "priority": "0"}, "priority must be a whole number"),
         ({"name": "a", "width": "1", "priority": "1.5"}, "priority must be a whole number"),
         ({"name": "a", "width": "1", "key": "x" * 201}, "key must be a text"),
+        ({"name": "a", "width": "1_0"}, "expected int"),
+        ({"name": "a", "width": "\u0661"}, "expected int"),
+        ({"name": "a", "width": "+1"}, "expected int"),
+        ({"name": "a", "width": "1", "delay": "1_0"}, "delay must be a number"),
+        ({"name": "a", "width": "1", "delay": "1_0.5"}, "delay must be a number"),
+        ({"name": "a", "width": "1", "delay": "\u0661"}, "delay must be a number"),
+        ({"name": "a", "width": "1", "delay": "1e2"}, "delay must be a number"),
+        ({"name": "a", "width": "1", "delay": "9" * 1000}, "delay must be a number"),
+        ({"name": "a", "width": "1", "priority": "1_0"}, "priority must be a whole number"),
+        ({"name": "a", "width": "1", "priority": "+1"}, "priority must be a whole number"),
+        ({"name": "a", "width": "1", "key": "a\nb"}, "key must not have line breaks here"),
+        ({"name": "a", "width": "1", "key": "a\rb"}, "key must not have line breaks here"),
     ],
 )
 def test_a_wrong_form_is_shown_again_with_what_is_wrong(
@@ -145,6 +157,15 @@ def test_a_wrong_form_is_shown_again_with_what_is_wrong(
     assert "is-wrong" in text
     assert 'action="../send/submit"' in text, "links are right below the path of the action"
     assert scalar(db, "select count(*) from horsies.tasks") == 0
+
+
+def test_line_breaks_of_fields_are_those_that_were_typed(shop: Horsies, db: Session) -> None:
+    """Browsers send them as CR LF, and remove them from fields of one line."""
+    visitor = Visitor(shop)
+    answer = submit(visitor, "resize", name="two\r\nlines", width="x")
+    assert re.search(r'<textarea id="argument-1" name="arg.name"[^>]*>\n?two(&#10;|\n)lines</textarea>', answer.text)
+    assert submit(visitor, "resize", name="two\r\nlines", width="1").status_code == 303
+    assert scalar(db, "select args ->> 'name' from horsies.tasks") == "two\nlines"
 
 
 def test_all_wrong_arguments_are_named_at_once(shop: Horsies) -> None:

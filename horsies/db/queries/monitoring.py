@@ -20,6 +20,7 @@ from horsies.db.queries.rows import (
 from horsies.db.queries.worker import announce, notify_wake
 
 _ALL = 2**31 - 1
+_NOTIFY_CANCEL = "select horsies.notify_cancel_many(%s::uuid[])"
 _TASKS = "select info.* from FOUND as found (id) cross join lateral horsies.task_info(found.id, %s) as info"
 
 
@@ -113,8 +114,13 @@ def ended_codes() -> Call[list[str]]:
 
 def cancel_many(task_ids: Sequence[UUID], *, who: str | None = None) -> Call[list[UUID]]:
     """Cancel those of the tasks that have not ended; returns their ids."""
-    hint = Notice("select horsies.notify_cancel_many(%s::uuid[])", (list(task_ids),), nothing)
+    hint = Notice(_NOTIFY_CANCEL, (list(task_ids),), nothing)
     return Call("select * from horsies.cancel_many(%s::uuid[], %s)", (list(task_ids), who), column, hint=hint)
+
+
+def notify_cancel_many(task_ids: Sequence[UUID]) -> Call[None]:
+    """Notify workers and waiters that tasks were cancelled."""
+    return Call(_NOTIFY_CANCEL, (list(task_ids),), nothing)
 
 
 def rerunnable(wanted: TaskFilter, limit: int, *, again: bool = False) -> Call[RerunnableRow]:

@@ -32,7 +32,7 @@ _ENQUEUE_ONCE = (
     "select (select pg_catalog.json_agg(pg_catalog.json_build_array(e.place, e.task_id, e.verdict) order by e.place)"
     " from horsies.enqueue_once(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::text[], %s::bytea[], %s::float8[],"
     " %s::timestamptz[], %s::text[], %s::int[], %s, %s, %s::text[], %s::text[], %s::text[], %s::text[],"
-    " %s::float8[], %s::text[], %s::json) e)::text"
+    " %s::float8[], %s::text[], %s::json, %s) e)::text"
 )
 
 
@@ -57,7 +57,8 @@ class UniqueRequest:
 class EnqueueRequest:
     """One task to send. ``delay`` is in seconds, counted from the current time of the database.
 
-    ``args`` are in the form of `horsies.codec.secrets.seal` if some of them are secret.
+    ``args`` are in the form of `horsies.codec.secrets.seal` if some of them are secret. With ``who``, the name of a
+    person who operates the queue, the send is recorded.
     """
 
     task_id: UUID
@@ -74,11 +75,12 @@ class EnqueueRequest:
     unique: UniqueRequest | None = None
     key: str | None = field(default=None, repr=False)
     trace_context: bytes | None = field(default=None, repr=False)  # not a part of the fingerprint
+    who: str | None = None  # likewise
 
     @property
     def is_once(self) -> bool:
-        """Whether the request has an idempotency key or is unique, so that it must be sent by `enqueue_once`."""
-        return self.idempotency_key is not None or self.unique is not None
+        """Whether it must be sent by `enqueue_once`: it has an idempotency key, is unique, or is to be recorded."""
+        return self.idempotency_key is not None or self.unique is not None or self.who is not None
 
 
 class SendAnswer(NamedTuple):
@@ -145,6 +147,7 @@ def enqueue_once(
         [None if each is None else each.max_wait for each in uniques],
         [each.key for each in requests],
         _optional_json(requests[0].trace_context),  # of the span that sends all of them
+        requests[0].who,
     )
     return Call(_ENQUEUE_ONCE, params, _answers, hint, connection)
 

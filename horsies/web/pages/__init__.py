@@ -1,6 +1,7 @@
 """The pages: what each shows, read from the database as plain data. Templates show the data."""
 
 from horsies.web.pages import (
+    bulk,
     definitions,
     errors,
     overview,
@@ -34,6 +35,8 @@ PAGES = (
         ("why", "life", "facts", "outcome", "content"),
         in_navigation=False,
     ),
+    Page("bulk_actions", "/bulk", "Actions on tasks", bulk.load_list, ("actions",), in_navigation=False),
+    Page("bulk_action", "/bulk/{bulk_id}", "Action on tasks", bulk.load, ("state", "tasks"), in_navigation=False),
     Page(
         "errors",
         "/errors",

@@ -62,3 +62,25 @@ def test_it_is_durable(db: Session) -> None:
         cancel_many(db, task_id)
         assert scalar(db, "show synchronous_commit") == "on"
     assert not find(db, "tasks", task_id)
+
+
+def test_with_statuses_tasks_that_have_none_of_them_are_left_alone(db: Session) -> None:
+    started, waiting = send(db), send(db)
+    assert DrivenWorker(db).claim_one().task_id == started
+    ids = column(db, "select horsies.cancel_many(%s, 'ada', '{PENDING}', '{\"why\": 1}')", [started, waiting])
+    assert ids == [waiting]
+    assert row(db, "tasks", started)["status"] == "RUNNING"
+    assert column(db, "select details ->> 'why' from horsies.audit") == ["1"]
+
+
+def test_the_status_is_read_when_the_row_is_locked(db: Session, other: Session, in_background: InBackground) -> None:
+    task_id = send(db)
+    worker = DrivenWorker(db)
+    with db.transaction():
+        worker.claim_one()
+        cancelling = in_background(
+            lambda: column(other, "select horsies.cancel_many(%s, 'ada', '{PENDING}')", [task_id])
+        )
+        wait_until_blocked(db, other)
+    assert cancelling.result() == []
+    assert row(db, "tasks", task_id)["status"] == "RUNNING"

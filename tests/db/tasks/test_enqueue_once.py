@@ -541,3 +541,54 @@ def test_a_replay_of_several_replacements_of_a_task_changes_nothing(db: Session)
     assert [each.verdict for each in enqueue_once(db, *wanted)] == ["sent", "replaced", "replaced"]
     assert [(each.task_id, each.verdict) for each in enqueue_once(db, *wanted, replay=True)] == [(first, "known")] * 3
     assert row(db, "tasks", first)["args"] == b'{"a":1,"n":2}'
+
+
+# Records
+
+
+def recorded(db: Session) -> list[tuple[str, str, list[str], str]]:
+    asked = "select who, action, subjects, details::text from horsies.audit order by id"
+    return db.execute(asked).fetchall()
+
+
+def by(who: str | None, wanted: EnqueueRequest) -> EnqueueRequest:
+    return replace(wanted, who=who)
+
+
+def test_a_send_in_the_name_of_a_person_is_recorded_once(db: Session) -> None:
+    wanted = by("ada", request(key="one"))
+    assert send_once(db, wanted)[0] == "sent"
+    assert recorded(db) == [("ada", "task.send", [str(wanted.task_id)], '{"task_names" : ["add"]}')]
+    assert send_once(db, wanted, replay=True)[0] == "known"
+    assert send_once(db, by("bob", request(key="one")))[0] == "existing"
+    assert len(recorded(db)) == 1
+
+
+def test_it_needs_no_idempotency_key(db: Session) -> None:
+    wanted = by("ada", request())
+    assert wanted.is_once
+    assert send_once(db, wanted)[0] == "sent"
+    assert len(recorded(db)) == 1
+
+
+def test_a_waiting_task_that_gets_other_arguments_is_recorded(db: Session) -> None:
+    first = by("ada", request(unique=REPLACED))
+    send_once(db, first)
+    assert send_once(db, by("bob", request(unique=REPLACED))) == ("replaced", first.task_id)
+    assert [(who, subjects) for who, _, subjects, _ in recorded(db)] == [
+        ("ada", [str(first.task_id)]),
+        ("bob", [str(first.task_id)]),
+    ]
+
+
+def test_a_refused_send_and_one_of_an_application_leave_no_record(db: Session) -> None:
+    assert send_once(db, by(None, request(unique=REJECTED)))[0] == "sent"
+    assert send_once(db, by("ada", request(unique=REJECTED)))[0] == "duplicate"
+    assert recorded(db) == []
+
+
+def test_a_send_that_is_rolled_back_leaves_no_record(db: Session) -> None:
+    with db.transaction(force_rollback=True):
+        send_once(db, by("ada", request()))
+        assert len(recorded(db)) == 1
+    assert recorded(db) == []

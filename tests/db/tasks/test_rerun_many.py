@@ -121,3 +121,9 @@ def test_it_is_durable_and_notifies_workers(db: Session, other: Session) -> None
     assert hint is not None
     call(db, hint)
     assert listener.heard() == [""]
+
+
+def test_the_record_has_the_details_of_the_caller(db: Session) -> None:
+    [origin] = failures(db, 1)
+    db.execute("select horsies.rerun_many(%s, '{0}', %s, 'ada', '{\"why\": 1}')", ([origin], [uuid7()]))
+    assert column(db, "select details ->> 'why' from horsies.audit") == ["1"]

@@ -2,8 +2,8 @@
 -- without subjects. The caller passes only what the action has changed. `who` is what the caller says; the role that
 -- has logged in is recorded as well, because nobody can choose that one.
 -- Locks: none.
--- Called by: cancel, cancel_many, key_control, limit_queue, queue_control, reap_stale, rerun, rerun_many,
--- return_stale_to_queue, schedule_pause, schedule_run, workflow_control.
+-- Called by: bulk_control, bulk_preview, cancel, cancel_many, enqueue_once, key_control, limit_queue, queue_control,
+-- reap_stale, rerun, rerun_many, return_stale_to_queue, schedule_pause, schedule_run, workflow_control.
 -- Granted to: nobody.
 create function horsies.record_action(who text, action text, subjects text[], details json) returns void
 language sql volatile as $function$

@@ -1,9 +1,9 @@
 -- Purpose: Delete what is older than the retention period, one step for each call: the oldest partition of history
 -- that is older as a whole, with the attempts, the reruns and the idempotency keys of its tasks; rows of the default
--- partition; or records of actions. Call again until it returns 0: it returns how many partitions were dropped (0 or
--- 1) or, before that, how many rows were deleted if there may be more of them. No step deletes more than `most` rows,
--- and rows are deleted in transactions before the one that drops their partition, so a partition that cannot be
--- dropped costs nothing that was done before.
+-- partition; records of actions; or actions on many tasks. Call again until it returns 0: it returns how many
+-- partitions were dropped (0 or 1) or, before that, how many rows were deleted if there may be more of them. No step
+-- deletes more than `most` rows, and rows are deleted in transactions before the one that drops their partition, so a
+-- partition that cannot be dropped costs nothing that was done before.
 --
 -- A partition cannot be dropped while another transaction reads history. Then up to `most` of its rows are deleted, so
 -- that a reader that never ends does not keep history for ever, and 0 is returned: the next step can wait.
@@ -37,6 +37,9 @@ begin
         return cardinality(ids);
     end if;
     deleted := horsies.prune_audit(first_kept, most);
+    if deleted = 0 then
+        deleted := horsies.prune_bulk_actions(first_kept, most);
+    end if;
     if deleted > 0 then
         return deleted;
     end if;

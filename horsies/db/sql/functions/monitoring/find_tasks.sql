@@ -6,7 +6,7 @@
 -- continue (null: nothing is left). `is_cut` says that the search ended because `looked_at` tasks were searched.
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
--- Called by: queries/monitoring.py.
+-- Called by: bulk_preview; queries/monitoring.py.
 -- Granted to: viewer, operator.
 create function horsies.find_tasks(wanted json, before uuid, most int, looked_at int default 100000)
 returns table (ids uuid[], next_before uuid, is_cut boolean)

@@ -14,7 +14,8 @@
 -- its first send by which a replaced task is due, or null; they are ignored where `unique_args` is null. With
 -- `replay`, the tasks may have been sent before, under the same ids. `in_transaction` says that the caller's
 -- transaction may contain what the tasks are to read (see `insert_unique`). `task_keys`: the key of each task, or
--- null; null: no task has one. `trace`: the trace context of the span that sends all tasks, or null.
+-- null; null: no task has one. `trace`: the trace context of the span that sends all tasks, or null. If `who` is
+-- given, a person or program operates the queue, and the tasks that are new or got other arguments are recorded.
 --
 -- Returns for each task, in order of `place` from 1, the task that stands for the send, and a verdict:
 --
@@ -43,7 +44,7 @@ create function horsies.enqueue_once(
     new_ids uuid[], names text[], queues text[], priorities int[], arguments text[], fingerprints bytea[],
     delays double precision[], deadlines timestamptz[], retries text[], timeouts int[], replay boolean,
     in_transaction boolean, keys text[], unique_args text[], until text[], on_conflict text[],
-    max_waits double precision[], task_keys text[] default null, trace json default null
+    max_waits double precision[], task_keys text[] default null, trace json default null, who text default null
 ) returns table (place int, task_id uuid, verdict text)
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -145,6 +146,12 @@ begin
             raise exception '%', horsies.send_blocker(failure, detail, began)
                 using errcode = failure, detail = reason;
     end;
+    perform horsies.record_action(
+        who, 'task.send',
+        array(select given.task_id::text from unnest(task_ids, verdicts) as given (task_id, verdict)
+              where given.verdict in ('sent', 'replaced')),
+        json_build_object('task_names', (select json_agg(distinct each.name) from unnest(names) as each (name))))
+    where who is not null;
     return query
     select given.place::int, given.task_id, given.verdict
     from unnest(task_ids, verdicts) with ordinality as given (task_id, verdict, place);

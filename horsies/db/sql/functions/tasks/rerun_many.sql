@@ -2,17 +2,18 @@
 -- exactly as many reruns as the caller expects (`known`). If two operators repair the same failures at the same
 -- time, each task is therefore sent once. Returns for each origin 'sent', 'changed' (its number of reruns differs),
 -- 'live' (it has not ended) or 'unknown'. A call may be replayed with the same `new_ids`: tasks that were sent are
--- reported as 'sent' again, and no second task is created. The action of `who` is recorded.
+-- reported as 'sent' again, and no second task is created. The action of `who` is recorded, with `details`.
 --
 -- All callers take turns under a lock of the table `reruns`. The reruns are counted in a statement after the lock,
 -- whose snapshot includes everything that earlier callers committed.
 --
 -- Planner settings: see docs/architecture.md.
 -- Locks: the table reruns, against writers; then the new tasks' rows.
--- Called by: queries/monitoring.py.
+-- Called by: bulk_step; queries/monitoring.py.
 -- Granted to: operator.
-create function horsies.rerun_many(origins uuid[], known int[], new_ids uuid[], who text default null)
-returns table (origin uuid, verdict text)
+create function horsies.rerun_many(
+    origins uuid[], known int[], new_ids uuid[], who text default null, details json default null
+) returns table (origin uuid, verdict text)
 security definer set search_path = pg_catalog, pg_temp
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
@@ -43,7 +44,7 @@ begin
         returning r.origin
     )
     select array_agg(n.origin::text) into sent_now from noted n;
-    perform horsies.record_action(who, 'task.rerun', sent_now, null);
+    perform horsies.record_action(who, 'task.rerun', sent_now, details);
     return query
     select given.origin, case
         when exists (select from horsies.reruns r

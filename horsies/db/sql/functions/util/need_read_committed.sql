@@ -1,9 +1,9 @@
 -- Purpose: Refuse a transaction that cannot see what was committed after it began. In such a transaction, the second
 -- statement that makes replays, claims and outcomes safe would see nothing new.
 -- Locks: none.
--- Called by: cancel, cancel_many, claim, enqueue, enqueue_many, expire, finish, finish_own, key_control,
--- limit_queue, reap, reconcile, release, renew, rerun, rerun_many, return_stale_to_queue, schedule_send, start,
--- workflow_attach, workflow_control, workflow_map, workflow_start.
+-- Called by: bulk_control, bulk_step, cancel, cancel_many, claim, enqueue, enqueue_many, expire, finish, finish_own,
+-- key_control, limit_queue, reap, reconcile, release, renew, rerun, rerun_many, return_stale_to_queue, schedule_send,
+-- start, workflow_attach, workflow_control, workflow_map, workflow_start.
 -- Granted to: nobody.
 create function horsies.need_read_committed() returns void
 language plpgsql as $function$

@@ -2,7 +2,7 @@
 -- bits. PostgreSQL 12 has no function that makes a random UUID, so there the bits are a hash of what distinguishes
 -- calls: the process and its transaction, the time, and random numbers.
 -- Locks: none.
--- Called by: record_action, send.
+-- Called by: bulk_step, record_action, send.
 -- Granted to: nobody.
 create function horsies.new_task_id(clock timestamptz) returns uuid
 language plpgsql volatile as $function$
