@@ -282,9 +282,11 @@ class Child:
             timer.cancel()
 
     def _forget(self, fence: Fence) -> None:
-        self.cancel_timer(fence)
-        self.stops.pop(fence, None)
-        self.abandoned.discard(fence)
+        if self.timers:
+            self.cancel_timer(fence)
+        if self.stops:
+            self.stops.pop(fence, None)
+            self.abandoned.discard(fence)
 
 
 @contextmanager

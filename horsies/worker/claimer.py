@@ -320,7 +320,7 @@ class Claimer:
         )
         suspects = [job.fence for job in jobs if job.fence.task_id in batch.cancelled]
         jobs = [job for job in jobs if job.fence.task_id not in batch.cancelled]
-        unassigned = [job for job in jobs if not (may_start and self._dispatcher.assign(job))]
+        unassigned = self._dispatcher.assign_all(jobs) if may_start else jobs
         self.release(suspects)
         if jobs:
             self._may_run_ahead = not unassigned

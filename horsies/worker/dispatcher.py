@@ -23,6 +23,7 @@ started.
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from heapq import heapify, heappop, heapreplace
 from uuid import UUID
 
 from horsies.codes import OperationalErrorCode
@@ -30,7 +31,7 @@ from horsies.db.queries.worker import Fence, Outcome
 from horsies.events import event
 from horsies.worker import ipc
 from horsies.worker.child_process import Child, ChildState
-from horsies.worker.ipc import Frame, Job, Kind, Report, StopCause
+from horsies.worker.ipc import Frame, Job, Kind, StopCause
 from horsies.worker.options import WorkerOptions, WorkerSettings
 from horsies.worker.processes import ProcessManager
 from horsies.worker.runtime.reports import failed, stopped
@@ -46,7 +47,7 @@ class Dispatcher:
     """Assigns jobs to children and reports their outcomes to its subscriber."""
 
     def __init__(self, processes: ProcessManager, settings: WorkerSettings, options: WorkerOptions) -> None:
-        processes.subscribe(on_frame=self.on_frame, on_death=self.on_death)
+        processes.subscribe(on_frames=self.on_frames, on_death=self.on_death)
         self._processes = processes
         self._async_names = settings.async_names
         self._concurrency = options.concurrency
@@ -115,13 +116,37 @@ class Dispatcher:
         Returns:
             False if no child may take the job.
         """
-        child = min(self._ready(), key=lambda child: (child.load, child.predecessor_load), default=None)
-        if child is None:
-            return False
-        behind = child.load
-        may_wait = self._concurrency == 1 and not (child.predecessor_load or job.queue_limited)
-        if behind >= self._concurrency and not (may_wait and self._runtimes.can_queue(job, behind)):
-            return False
+        return not self.assign_all([job])
+
+    def assign_all(self, jobs: Sequence[Job]) -> list[Job]:
+        """Assign each job to the child that has the fewest jobs then.
+
+        Returns:
+            The jobs that no child may take.
+        """
+        places = [(child.load, child.predecessor_load, child.number, child) for child in self._ready()]
+        heapify(places)
+        unassigned: list[Job] = []
+        for job in jobs:
+            if not places or not self._may_take(job, *places[0][:2]):
+                unassigned.append(job)
+                continue
+            load, predecessor_load, number, child = places[0]
+            self._give(child, job, behind=load)
+            if child.state is ChildState.READY and child.remaining_tasks:
+                heapreplace(places, (load + 1, predecessor_load, number, child))
+            else:
+                heappop(places)
+        return unassigned
+
+    def _may_take(self, job: Job, load: int, predecessor_load: int) -> bool:
+        """Whether a child with this load may take a job: at once, or to wait behind quick ones."""
+        if load < self._concurrency:
+            return True
+        may_wait = self._concurrency == 1 and not (predecessor_load or job.queue_limited)
+        return may_wait and self._runtimes.can_queue(job, load)
+
+    def _give(self, child: Child, job: Job, *, behind: int) -> None:
         child.give(job)
         if behind < self._concurrency:
             self._on_started(child, job)
@@ -130,7 +155,6 @@ class Dispatcher:
             if self._sweep is None:
                 self._schedule_sweep()
         self._drain_at_task_limit(child)
-        return True
 
     def withdraw(self) -> None:
         """Withdraw all jobs that have not started, and report them with `on_unstarted`."""
@@ -170,15 +194,23 @@ class Dispatcher:
             self._idle.clear()
             await self._idle.wait()
 
-    def on_frame(self, child: Child, frame: Frame) -> None:
-        """Handle a frame that a child has sent."""
+    def on_frames(self, child: Child, frames: Sequence[Frame]) -> None:
+        """Handle the frames that a child has sent and that were read together."""
+        ended = child.progress
+        for frame in frames:
+            if frame.kind is Kind.DONE:
+                self._on_done(child, ipc.decode_report(frame.body, child.pid, child.name))
+            else:
+                self._on_other_frame(child, frame)
+        if child.progress != ended:
+            self._after_reports(child)
+
+    def _on_other_frame(self, child: Child, frame: Frame) -> None:
         match frame.kind:
             case Kind.READY:
                 self._on_capacity()
             case Kind.COMMIT:
                 self._on_commit(child, ipc.unpack_commit(frame))
-            case Kind.DONE:
-                self._on_done(child, Report.decode(frame.body))
             case Kind.RETIRE:
                 self._drain(child, frame.body.decode())
             case _:
@@ -201,21 +233,25 @@ class Dispatcher:
         if fence not in child.stops:
             child.cancel_timer(fence)
 
-    def _on_done(self, child: Child, report: Report) -> None:
-        was_abandoned = report.fence in child.abandoned
-        job = child.remove_ended(report.fence)
+    def _on_done(self, child: Child, outcome: Outcome) -> None:
+        was_abandoned = outcome.fence in child.abandoned
+        job = child.remove_ended(outcome.fence)
         if job is None:
             return
-        self._runtimes.observe(job.task_name, report.seconds)
-        self._on_outcome(job, report.to_outcome(child.pid, child.name))
+        self._runtimes.observe(job.task_name, outcome.seconds)
+        self._on_outcome(job, outcome)
+        if was_abandoned:
+            self._end_if_drained(child)
+            self._processes.start_replacement(child.slot)
+
+    def _after_reports(self, child: Child) -> None:
+        """Act on the state of a child in which attempts have ended."""
         self._idle.set()
         if self._concurrency == 1:  # otherwise no job waits in a child
             for following in child.running():
                 self._on_started(child, following)
         self._drain_at_task_limit(child)
         self._end_if_drained(child)
-        if was_abandoned:
-            self._processes.start_replacement(child.slot)
 
     def _ready(self) -> Iterator[Child]:
         return (

@@ -59,6 +59,7 @@ _SECONDS = struct.Struct(">d")
 _NO_RETRY_AFTER = -1.0
 _MAX_ORIGIN_BYTES = 4096
 _SCOPES: tuple[PostponeScope | None, ...] = (None, *PostponeScope)  # the index is sent
+_STORAGES = {storage.value: storage for storage in Storage}
 
 RUN = b"R"
 DROP = b"D"
@@ -92,6 +93,9 @@ class StopCause(IntEnum):
     TIMED_OUT = 2
 
 
+_KINDS: dict[int, Kind] = {kind.value: kind for kind in Kind}
+
+
 class Frame(NamedTuple):
     """One message: its type, and its payload in the encoding of that type."""
 
@@ -104,26 +108,36 @@ class Frame(NamedTuple):
 
 
 class FrameReader:
-    """Splits a stream of bytes into frames."""
+    """Splits a stream of bytes into frames. Only the beginning of an incomplete frame is copied into the buffer."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take bytes from the stream; returns the frames that are complete now."""
-        self._buffer += data
-        frames: list[Frame] = []
-        start = 0
-        while len(self._buffer) - start >= _HEAD.size:
-            size, kind = _HEAD.unpack_from(self._buffer, start)
-            end = start + _HEAD.size + size
-            if len(self._buffer) < end:
-                break
-            body = bytes(self._buffer[start + _HEAD.size : end])
-            start = end
-            frames.append(Frame(Kind(kind), body))
-        del self._buffer[:start]
+        if not self._buffer:
+            frames, end = _split(data)
+            self._buffer += data[end:]
+        else:
+            self._buffer += data
+            frames, end = _split(self._buffer)
+            del self._buffer[:end]
         return frames
+
+
+def _split(stream: bytes | bytearray) -> tuple[list[Frame], int]:
+    """Return the complete frames at the beginning of a stream, and where they end."""
+    frames: list[Frame] = []
+    start = 0
+    while len(stream) - start >= _HEAD.size:
+        size, kind = _HEAD.unpack_from(stream, start)
+        begin = start + _HEAD.size
+        end = begin + size
+        if len(stream) < end:
+            break
+        frames.append(Frame(_KINDS[kind], bytes(stream[begin:end])))
+        start = end
+    return frames, start
 
 
 class Claimant(NamedTuple):
@@ -326,32 +340,30 @@ class Report:
         head = _OUTCOME.pack(*fence, self.ok, self.storage, scope, after, self.seconds, *sizes)
         return b"".join((head, code, raised, place, span, result))
 
-    @classmethod
-    def decode(cls, body: bytes) -> "Report":
-        """Read the payload of a DONE frame."""
-        task_id, exchange_no, ok, storage, scope, after, seconds, *sizes = _OUTCOME.unpack_from(body)
-        code_size, raised_size, place_size, span_size = sizes
-        raised_at = _OUTCOME.size + code_size
-        place_at = raised_at + raised_size
-        span_at = place_at + place_size
-        result_at = span_at + span_size
-        code = body[_OUTCOME.size : raised_at].decode() or None
-        raised, place = body[raised_at:place_at], body[place_at:span_at]
-        origin = NOWHERE
-        if raised or place:
-            origin = Origin(raised.decode(errors="replace"), place.decode(errors="replace"))
-        return cls(
-            fence=Fence(UUID(bytes=task_id), exchange_no),
-            ok=ok,
-            result=body[result_at:],
-            error_code=code,
-            retry_after=None if after == _NO_RETRY_AFTER else after,
-            seconds=seconds,
-            origin=origin,
-            storage=Storage(storage),
-            postponed=_SCOPES[int(scope)],
-            traceparent=body[span_at:result_at].decode(),
-        )
+
+def decode_report(body: bytes, pid: int | None, process_name: str | None) -> Outcome:
+    """Read the payload of a DONE frame; returns the outcome for the database, with the process that ran the attempt."""
+    task_id, exchange_no, ok, storage, scope, after, seconds, *sizes = _OUTCOME.unpack_from(body)
+    code_size, raised_size, place_size, span_size = sizes
+    raised_at = _OUTCOME.size + code_size
+    place_at = raised_at + raised_size
+    span_at = place_at + place_size
+    result_at = span_at + span_size
+    return Outcome(
+        Fence(UUID(bytes=task_id), exchange_no),
+        ok,
+        body[result_at:],
+        error_code=body[_OUTCOME.size : raised_at].decode() or None,
+        retry_after=None if after == _NO_RETRY_AFTER else after,
+        worker_pid=pid,
+        process_name=process_name,
+        seconds=seconds,
+        exception=body[raised_at:place_at].decode(errors="replace"),
+        place=body[place_at:span_at].decode(errors="replace"),
+        storage=_STORAGES[storage],
+        postponed=_SCOPES[scope],
+        traceparent=body[span_at:result_at].decode(),
+    )
 
 
 def commit(fence: Fence) -> Frame:

@@ -68,8 +68,7 @@ class _ChildChannel(asyncio.Protocol):
         self._reader = FrameReader()
 
     def data_received(self, data: bytes) -> None:
-        for frame in self._reader.feed(data):
-            self._processes.on_frame(self._child, frame)
+        self._processes.on_frames(self._child, self._reader.feed(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc  # an error on the socket of a child also means that it has ended
@@ -121,14 +120,16 @@ class ProcessManager:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def subscribe(self, *, on_frame: Callable[[Child, Frame], None], on_death: Callable[[Child], None]) -> None:
+    def subscribe(
+        self, *, on_frames: Callable[[Child, Sequence[Frame]], None], on_death: Callable[[Child], None]
+    ) -> None:
         """Set the callbacks.
 
         Args:
-            on_frame: called with each frame that a child sends.
+            on_frames: called with the frames that a child has sent, as many as were read together.
             on_death: called once when a child is dead; its jobs have to be settled then.
         """
-        self._on_child_frame = on_frame
+        self._on_child_frames = on_frames
         self._on_child_death = on_death
 
     def __iter__(self) -> Iterator[Child]:
@@ -230,17 +231,18 @@ class ProcessManager:
         reason = f"it did not exit within {_CHILD_EXITS_WITHIN_S:g} seconds"
         asyncio.get_running_loop().call_later(_CHILD_EXITS_WITHIN_S, self.kill, child, reason)
 
-    def on_frame(self, child: Child, frame: Frame) -> None:
-        """Handle a frame that a child has sent."""
-        if frame.kind is Kind.READY:
-            child.pid = ipc.unpack_ready(frame)
-            child.mark_ready()
-            self._early_deaths = 0
-            if not self.ready.done():
-                self.ready.set_result(None)
-        elif frame.kind is Kind.FAILED:
-            self._fail(ChildrenCannotStartError(frame.body.decode()))
-        self._on_child_frame(child, frame)
+    def on_frames(self, child: Child, frames: Sequence[Frame]) -> None:
+        """Handle the frames that a child has sent and that were read together."""
+        for frame in frames:
+            if frame.kind is Kind.READY:
+                child.pid = ipc.unpack_ready(frame)
+                child.mark_ready()
+                self._early_deaths = 0
+                if not self.ready.done():
+                    self.ready.set_result(None)
+            elif frame.kind is Kind.FAILED:
+                self._fail(ChildrenCannotStartError(frame.body.decode()))
+        self._on_child_frames(child, frames)
 
     def on_end_of_stream(self, child: Child) -> None:
         """Handle the end of a child's stream. If the child was not asked to exit, its process is killed to be sure."""

@@ -115,7 +115,7 @@ class Parts:
         """Report, as a child does, that an attempt has ended."""
         child = next(child for child in self.processes if fence in child.jobs)
         report = Report(fence, ok, result, None if ok else "DECLINED", seconds=seconds, storage=storage)
-        self.dispatcher.on_frame(child, Frame(Kind.DONE, report.encode()))
+        self.dispatcher.on_frames(child, [Frame(Kind.DONE, report.encode())])
 
     def failure(self) -> CallFailedError:
         """Return the error of a call that failed because the database became unreachable."""
@@ -145,7 +145,7 @@ async def worker_parts(children: int = 2, *, prefetch_buffer: int = 0, **options
         exchange = Exchange(connections, identity, dispatcher, settings, worker_options)
         await processes.start()
         for child in processes:
-            processes.on_frame(child, ipc.ready(_NO_SUCH_PID + child.number))
+            processes.on_frames(child, [ipc.ready(_NO_SUCH_PID + child.number)])
         try:
             yield Parts(dispatcher, exchange, processes, identity, settings)
         finally:

@@ -24,7 +24,7 @@ from horsies import (
 )
 from horsies.db.queries.worker import Fence
 from horsies.postponement import PostponeScope
-from horsies.worker.ipc import Job, Report, StopCause
+from horsies.worker.ipc import Job, StopCause, decode_report
 from horsies.worker.runtime.executor import Executor
 from horsies.worker.runtime.reports import ReadyCall
 from horsies.worker.runtime.stopping import RunningAttempts
@@ -154,8 +154,7 @@ def test_an_answer_postpones_the_task_whatever_error_class_it_declares(
     report = asyncio.run(executor.run_async(call)) if is_async else executor.run(call)
     assert (report.ok, report.error_code) == (False, code)
     assert (report.retry_after, report.postponed) == (seconds, PostponeScope(scope))
-    assert Report.decode(report.encode()).postponed is report.postponed
-    assert Report.decode(report.encode()).retry_after == seconds
+    assert decode_report(report.encode(), 7, "host:1/0") == report.to_outcome(7, "host:1/0")
     [outcome] = seen
     assert (outcome.status, outcome.error_code, outcome.may_retry) == (TaskAttemptOutcome.POSTPONED, code, False)
     assert outcome.error is not None
