@@ -66,7 +66,9 @@ def test_a_claim_does_not_read_all_that_waits_while_the_statistics_are_old(db: S
 
 
 @OLD_STATISTICS
-def test_asking_for_waiting_tasks_does_not_read_all_of_them_while_the_statistics_are_old(db: Session, belief: str) -> None:
+def test_asking_for_waiting_tasks_does_not_read_all_of_them_while_the_statistics_are_old(
+    db: Session, belief: str
+) -> None:
     declare_queue(db, "keyed", per_key=2)
     db.execute("alter table horsies.tasks set (autovacuum_enabled = off)")
     db.execute("vacuum analyze horsies.tasks")
