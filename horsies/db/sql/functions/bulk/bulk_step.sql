@@ -4,7 +4,7 @@
 -- were sent again since the preview, are skipped. The tasks that were changed are recorded in the name of the person
 -- who started or resumed the action. Returns the state of the action after the batch, how many tasks were processed in
 -- all, and the tasks that this batch has cancelled, about which the caller notifies; no row if there is no such
--- action. While the action is not running, nothing changes.
+-- action.
 --
 --   PREVIEW -- start --> RUNNING -- last batch --> DONE
 --                         |   ^
@@ -12,6 +12,7 @@
 --                         v   |
 --                        STOPPED
 --
+-- While the action is not running, nothing changes.
 -- Locks: the row of the action; then those of `cancel_many` or `rerun_many`.
 -- Called by: queries/bulk.py.
 -- Granted to: operator.
