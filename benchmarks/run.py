@@ -394,7 +394,7 @@ def keys(url: str, size: Size) -> None:
     sizes = keyed.Sizes(size.keys, size.keyed // size.keys, size.crowd, drained=size.keyed // 5_000 + 10)
     keyed.claims(url, size.runs, sizes)
     fairness.fairness(url, size.runs, size.crowd_of_key, size.crowd_of_key // 100)
-    pinned.pinned(url, size.pinned_s)
+    pinned.pinned(url, size.pinned_s, 200)
 
 
 def rates(url: str, size: Size) -> None:

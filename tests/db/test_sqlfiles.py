@@ -173,6 +173,8 @@ def test_every_literal_that_holds_the_schemas_name_is_meant_so() -> None:
         "'horsies.map'",
         "'horsies.fence'",
         "'horsies.claim_marks'",
+        "'horsies.claim_marks_'",
+        "'horsies.turn_marks_'",
         "'horsies.'",
         "'Send a task of the app. Names that begin with ''horsies.'' are reserved.'",
     }

@@ -41,14 +41,16 @@ def test_without_marks_it_is_the_first_of_all(filled: Session) -> None:
     ("marks", "found"),
     [
         ([("a", 20, 5)], (20, 5)),  # a row at the mark is found
-        ([("a", 20, 6)], (40, 1)),
-        ([("a", 20, 6), ("a", 40, 2)], (40, 3)),  # that of the other queue, which has no mark
+        ([("a", 20, 6), ("a", 21, -1)], (40, 1)),
+        ([("a", 20, 6)], (40, 3)),  # a mark holds up to the next one of its queue; this row is of the other queue
+        ([("a", 20, 6), ("a", 40, 2)], (40, 3)),
         ([("a", 20, 6), ("a", 40, 2), ("b", 40, 4)], (40, 9)),
-        ([("a", 20, 6), ("a", 40, 10), ("b", 40, 4)], (60, 0)),
+        ([("a", 20, 6), ("a", 40, 10), ("b", 40, 4)], None),
+        ([("a", 20, 6), ("a", 40, 10), ("a", 60, 0), ("b", 40, 4)], (60, 0)),
         ([("a", 20, 6), ("a", 40, 10), ("a", 60, 1), ("b", 40, 4)], None),
         ([("a", 40, 10), ("b", 40, 4)], (20, 5)),  # a mark says nothing about smaller priorities
-        ([("a", 10, 99)], (20, 5)),  # nor about greater ones
-        ([("a", 1, 99)], (20, 5)),
+        ([("a", 1, 99), ("b", 1, 99)], None),
+        ([("a", 1, 4)], (20, 5)),
         ([("c", 20, 99)], (20, 5)),
     ],
 )
@@ -60,6 +62,8 @@ def test_rows_before_a_mark_are_not_looked_at(
 
 def test_marks_of_searched_priorities_do_not_count(filled: Session) -> None:
     assert head(filled, ["a"], [("a", 20, 99), ("a", 40, 2)], after=20) == (40, 9)
+    assert head(filled, ["a"], [("a", 20, 99), ("a", 60, 0)], after=40) == (60, 0)
+    assert head(filled, ["a"], [("a", 20, 99)], after=40) is None  # its range goes on
 
 
 def test_claimed_tasks_are_not_found(filled: Session) -> None:

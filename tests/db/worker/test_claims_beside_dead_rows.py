@@ -56,6 +56,23 @@ def test_only_the_first_claim_steps_over_all_dead_rows(crowded: DrivenWorker) ->
     assert max(found[1:]) < 150
 
 
+def test_claims_of_an_empty_queue_step_over_all_dead_rows_once(crowded: DrivenWorker) -> None:
+    found = [blocks_of_claim(crowded) for _ in range(4)]
+    assert found[0] > 300
+    assert max(found[1:]) < 50, found
+
+
+def test_priorities_that_the_first_claim_did_not_reach_have_no_marks(crowded: DrivenWorker) -> None:
+    send_many(crowded.session, MANY, first=MANY)
+    crowded.session.execute("update horsies.tasks set priority = 10")
+    crowded.session.execute("delete from horsies.tasks")
+    move_clock(crowded.session, 60)
+    late = send(crowded.session, request(priority=50, delay=-30))
+    first = send(crowded.session, request(priority=10))
+    assert [task.id for _ in range(2) for task in crowded.ask(1).tasks] == [first, late]
+    assert marks_of(crowded)
+
+
 def test_an_idle_worker_asks_again_when_everything_may_be_looked_at(crowded: DrivenWorker) -> None:
     assert crowded.ask(20).due_in is None
     due_in = crowded.ask(20).due_in

@@ -46,42 +46,76 @@ def keep(
     db.execute(QUERY, (QUEUES, list(open_queues), marks, used, levels, dues, last, blocks, at(clock)))
     rows = kept(db).get("marks", [])
     assert isinstance(rows, list)
-    return {(queue, level, (datetime.fromisoformat(since) - NOON).total_seconds()) for queue, level, since in rows}  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
+    return {
+        (queue, level, (datetime.fromisoformat(since) - NOON).total_seconds())  # pyright: ignore[reportUnknownArgumentType]
+        for queue, level, since in rows  # pyright: ignore[reportUnknownVariableType]
+        if since != "-infinity"
+    }
 
 
 def test_each_open_queue_gets_the_due_time_of_the_first_row(db: Session) -> None:
-    assert keep(db, [(10, 50)], 10) == {("a", 10, 50), ("b", 10, 50)}
-    assert keep(db, [(10, 55)], 10, open_queues=["a"]) == {("a", 10, 55)}
+    assert keep(db, [(10, 50)], 10) == {("a", 1, 99), ("a", 10, 50), ("b", 1, 99), ("b", 10, 50)}
+    assert keep(db, [(10, 55)], 10, open_queues=["a"]) == {("a", 1, 99), ("a", 10, 55)}
+
+
+def test_a_queue_in_which_nothing_waits_gets_a_mark_at_the_first_priority(db: Session) -> None:
+    assert keep(db, [], 100) == {("a", 1, 99), ("b", 1, 99)}
+    assert keep(db, [], 100, used=True, clock=102, open_queues=["a"]) == {("a", 1, 101), ("b", 1, 99)}
+
+
+def test_the_priorities_behind_the_last_that_was_looked_at_begin_a_range(db: Session) -> None:
+    keep(db, [(10, 50)], 10)
+    assert ["a", 11, "-infinity"] in kept(db)["marks"]  # pyright: ignore[reportOperatorIssue]
 
 
 def test_a_mark_is_at_least_one_second_before_the_clock(db: Session) -> None:
-    assert keep(db, [(10, 99.5), (20, 130)], 20, open_queues=["a"]) == {("a", 10, 99), ("a", 20, 99)}
+    assert keep(db, [(10, 99.5), (20, 130)], 20, open_queues=["a"]) == {("a", 1, 99), ("a", 10, 99), ("a", 20, 99)}
 
 
 def test_a_known_priority_without_waiting_rows_is_searched_up_to_now(db: Session) -> None:
     keep(db, [(10, 50), (20, 60)], 20, open_queues=["a"])
-    assert keep(db, [(20, 70)], 100, used=True, clock=102, open_queues=["a"]) == {("a", 10, 101), ("a", 20, 70)}
-    assert keep(db, [], 100, used=True, clock=103, open_queues=["a"]) == {("a", 10, 102), ("a", 20, 102)}
+    assert keep(db, [(20, 70)], 100, used=True, clock=102, open_queues=["a"]) == {
+        ("a", 1, 101),
+        ("a", 10, 101),
+        ("a", 20, 70),
+        ("a", 21, 101),
+    }
+    assert {since for *_, since in keep(db, [], 100, used=True, clock=103, open_queues=["a"])} == {102}
 
 
 def test_priorities_that_were_not_reached_keep_their_marks(db: Session) -> None:
     keep(db, [(10, 50), (20, 60)], 20, open_queues=["a"])
-    assert keep(db, [(10, 55)], 10, used=True, open_queues=["a"]) == {("a", 10, 55), ("a", 20, 60)}
+    assert keep(db, [(10, 55)], 10, used=True, open_queues=["a"]) == {
+        ("a", 1, 99),
+        ("a", 10, 55),
+        ("a", 11, 50),
+        ("a", 20, 60),
+    }
 
 
 def test_a_closed_queue_keeps_its_marks(db: Session) -> None:
     keep(db, [(10, 50)], 10)
-    assert keep(db, [(10, 70)], 10, used=True, open_queues=["b"]) == {("a", 10, 50), ("b", 10, 70)}
+    assert keep(db, [(10, 70)], 10, used=True, open_queues=["b"]) == {
+        ("a", 1, 99),
+        ("a", 10, 50),
+        ("b", 1, 99),
+        ("b", 10, 70),
+    }
 
 
 def test_a_mark_does_not_go_back_while_it_is_used(db: Session) -> None:
     keep(db, [(10, 70)], 10, open_queues=["a"])
-    assert keep(db, [(10, 50)], 10, used=True) == {("a", 10, 70), ("b", 10, 50)}
+    assert keep(db, [(10, 50)], 10, used=True) == {
+        ("a", 1, 99),
+        ("a", 10, 70),
+        ("b", 1, 99),
+        ("b", 10, 50),
+    }
 
 
 def test_a_look_at_everything_drops_the_marks_that_it_has_not_renewed(db: Session) -> None:
     keep(db, [(10, 50), (20, 60)], 20)
-    assert keep(db, [(10, 30)], 10, open_queues=["a"]) == {("a", 10, 30)}
+    assert keep(db, [(10, 30)], 10, open_queues=["a"]) == {("a", 1, 99), ("a", 10, 30)}
 
 
 def test_they_last_twenty_times_as_long_as_the_look_took(db: Session) -> None:

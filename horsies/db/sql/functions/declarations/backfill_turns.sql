@@ -19,7 +19,7 @@ declare
 begin
     perform horsies.lock_limits(array(select 'queue ' || k.name from unnest(keyed) as k (name)), may_wait => true);
     foreach each_name in array keyed loop
-        changed := changed + horsies.promote(each_name, 'on', most, clock);
+        changed := changed + horsies.promote(each_name, 'on', most, clock, null);
         with claimed as (
             select t.id from horsies.tasks t
             where t.queue = each_name and t.status <> 'PENDING' and t.task_key is null and t.turn_key is null

@@ -3,13 +3,17 @@
 -- more. Returns the tasks, and then rows without an id: `due_in` is the number of seconds until there may be more to
 -- start (null: a finished task may make room), and `cursors` is the next `position` of the queue and priority.
 --
+-- In the order of due times, rows are read from `first_due` on, the due time of the first one (null: there is none).
+-- If the worker does not know the names of most of them, the rows of each known name are read instead, so that a claim
+-- never reads all that waits under other names while it holds the lock.
+--
 -- Planner settings: see docs/architecture.md.
 -- Locks: the task rows that are taken, SKIP LOCKED; then rows of buckets. The caller holds the lock of the queue.
 -- Called by: claim_regulated.
 -- Granted to: nobody.
 create function horsies.claim_from_queue(
     claiming_worker uuid, exchange bigint, most int, free int, queue_name text, at_priority int, known_names text[],
-    singly boolean, clock timestamptz, "position" json
+    singly boolean, clock timestamptz, "position" json, first_due timestamptz
 ) returns table (
     id uuid, task_name text, args json, attempt int, timeout_ms int, queue text, capped boolean, root_id uuid,
     inputs json, trace_context json, due_in double precision, cursors json
@@ -30,6 +34,7 @@ declare
     most_here int;
     rows_wanted int;
     rows_read int;
+    by_name boolean := false;                       -- the search by queue finds mostly names that are not known
     candidates uuid[];
     part int;
     taken int := 0;
@@ -67,16 +72,31 @@ begin
         rows_wanted := most_here + 50;
         clock := horsies.now();                     -- as in `claim_in_turns`
         loop
-            select array_agg(r.id order by r.run_at, r.id)
-                       filter (where r.task_name = any (known_names) and (r.good_until > clock) is not false),
-                   count(*)
-            into candidates, rows_read
-            from (
-                select t.id, t.run_at, t.task_name, t.good_until from horsies.tasks t
-                where t.queue = queue_name and t.priority = at_priority and t.run_at <= clock and t.status = 'PENDING'
-                  and not t.held and t.turn_key is null
-                order by t.run_at, t.id limit rows_wanted
-            ) as r;
+            if not by_name then
+                select array_agg(r.id order by r.run_at, r.id)
+                           filter (where r.task_name = any (known_names) and (r.good_until > clock) is not false),
+                       count(*)
+                into candidates, rows_read
+                from (
+                    select t.id, t.run_at, t.task_name, t.good_until from horsies.tasks t
+                    where t.queue = queue_name and t.priority = at_priority and t.run_at >= first_due
+                      and t.run_at <= clock and t.status = 'PENDING' and not t.held and t.turn_key is null
+                    order by t.run_at, t.id limit rows_wanted
+                ) as r;
+                by_name := rows_read >= rows_wanted and coalesce(cardinality(candidates), 0) < most_here - taken;
+            end if;
+            if by_name then
+                select (array_agg(r.id order by r.run_at, r.id) filter (where (r.good_until > clock) is not false)
+                       )[:rows_wanted], count(*)
+                into candidates, rows_read
+                from unnest(known_names) as known (name)
+                cross join lateral (
+                    select t.id, t.run_at, t.good_until from horsies.tasks t
+                    where t.task_name = known.name and t.queue = queue_name and t.priority = at_priority
+                      and t.run_at <= clock and t.exchange_no is null and not t.held and t.turn_key is null
+                    order by t.run_at, t.id limit rows_wanted
+                ) as r;
+            end if;
             if candidates is not null then
                 return query select tk.*, null::json from horsies.take(
                     claiming_worker, exchange, candidates, most_here - taken, clock, null,

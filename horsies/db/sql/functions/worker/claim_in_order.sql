@@ -94,6 +94,7 @@ declare
     reached_priority smallint := after_priority;                 -- the last priority that was chosen in step 3
     first_due timestamptz;                          -- the due time of the first row of `reached_priority`
     next_due timestamptz;                           -- the earliest due time after `clock` that was seen
+    later_due timestamptz;                          -- the same for one round of step 9
 
     -- Step 3, search by queue: where to begin beside many dead rows.
     may_keep_marks constant boolean := after_priority = 0 and last_priority = 100;
@@ -105,7 +106,6 @@ declare
     looked_at int[] := '{}';                        -- the priorities that it has chosen, in parallel to
     looked_at_due timestamptz[] := '{}';            -- the due times of their first rows
     last_looked_at int := 0;
-    later_due timestamptz;
 
     -- Step 3, search by name: the heads (see `claim_heads`) that are due, in the order of priority and due time.
     names_to_search text[] := known_names;
@@ -161,30 +161,32 @@ begin
     while still_wanted > 0 and cardinality(open_queues) > 0 loop
         -- Step 3: choose the next priority that has waiting rows in the open queues. A search by name chooses one
         -- priority first, then the next two, four, and so on, so that many priorities with few rows need few rounds.
-        if search_by = 'queue' and probes <= max_probes and uses_marks then
-            select head.priority, head.run_at into reached_priority, first_due
-            from horsies.claim_head(open_queues, reached_priority, marks) as head;
-        elsif search_by = 'queue' and probes <= max_probes then
-            blocks_read := blocks_read - pg_stat_get_xact_blocks_fetched('{horsies}.tasks'::regclass);
-            select head.priority, head.run_at into reached_priority, first_due
-            from unnest(open_queues) as q (name)
-            cross join lateral (
-                select t.priority, t.run_at from horsies.tasks t
-                where t.queue = q.name and t.priority > reached_priority and t.status = 'PENDING' and not t.held
-                  and t.turn_key is null
-                order by t.priority, t.run_at limit 1
-            ) as head
-            order by head.priority, head.run_at limit 1;
-            blocks_read := blocks_read + pg_stat_get_xact_blocks_fetched('{horsies}.tasks'::regclass);
+        if search_by = 'queue' and probes > max_probes then
+            search_by := 'name';
         end if;
-        if search_by = 'queue' and probes <= max_probes then
+        if search_by = 'queue' then
+            if uses_marks then
+                select head.priority, head.run_at into reached_priority, first_due
+                from horsies.claim_head(open_queues, reached_priority, marks) as head;
+            else
+                blocks_read := blocks_read - pg_stat_get_xact_blocks_fetched('{horsies}.tasks'::regclass);
+                select head.priority, head.run_at into reached_priority, first_due
+                from unnest(open_queues) as q (name)
+                cross join lateral (
+                    select t.priority, t.run_at from horsies.tasks t
+                    where t.queue = q.name and t.priority > reached_priority and t.status = 'PENDING' and not t.held
+                      and t.turn_key is null
+                    order by t.priority, t.run_at limit 1
+                ) as head
+                order by head.priority, head.run_at limit 1;
+                blocks_read := blocks_read + pg_stat_get_xact_blocks_fetched('{horsies}.tasks'::regclass);
+            end if;
             last_looked_at := coalesce(reached_priority, last_priority);
             exit when reached_priority is null or reached_priority > last_priority;
             looked_at := looked_at || reached_priority::int;
             looked_at_due := looked_at_due || first_due;
             probes := probes + 3 * cardinality(open_queues);
         else
-            search_by := case search_by when 'queue' then 'name' else search_by end;
             if head_names is null then
                 select coalesce(array_agg(h.name order by h.priority, h.run_at)
                                     filter (where h.run_at <= clock), '{}'),

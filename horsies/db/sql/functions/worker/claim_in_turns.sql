@@ -9,7 +9,9 @@
 -- walk stopped at its bound of `most_probes` keys, else the seconds until a key has room again.
 --
 -- The rows of a key are read from the due time of its first one, which `keys_with_room` has found: the rows before it
--- are dead, and stay in the index as long as an old snapshot needs them. See also `claim_in_order`.
+-- are dead, and stay in the index as long as an old snapshot needs them. See also `claim_in_order`. When the walk
+-- itself reads many blocks more than it returns keys, it keeps marks for the next claims of the session
+-- (`keep_turn_marks`).
 --
 -- Planner settings: see docs/architecture.md.
 -- Locks: the task rows that are taken, SKIP LOCKED; then rows of buckets. The caller holds the lock of the queue.
@@ -51,18 +53,50 @@ declare
     candidate_keys text[];
     taken_keys text[] := '{}';
     still_wanted int := most;
+
+    -- The marks beside dead rows; see `keep_turn_marks`.
+    usual_blocks constant int := 200;               -- of the table, and some for each key
+    blocks_of_key constant int := 3 + coalesce(per_key, 0);
+    marks constant jsonb := horsies.turn_marks(queue_name);
+    kept constant jsonb := marks -> at_priority::text;
+    uses_marks constant boolean := coalesce(
+        clock between (kept ->> 'from')::timestamptz and (kept ->> 'until')::timestamptz, false);
+    in_flight constant jsonb := case when clock >= (marks -> 'in_flight' ->> 'at')::timestamptz
+                                     then marks -> 'in_flight' end;
+    uppers text[] := case when uses_marks then array(select jsonb_array_elements_text(kept -> 'uppers')) end;
+    since timestamptz[] := case when uses_marks then array(select jsonb_array_elements_text(kept -> 'since')) end;
+    blocks bigint := 0;
+    walked_keys text[];
+    walked_times timestamptz[];
 begin
     select r.* into rate from horsies.rate_at(queue_name, 'key', clock) as r;
     while cardinality(keys) < most and probes < most_probes and not is_complete loop
         step := least(greatest(most - cardinality(keys), 20), most_probes - probes);
-        select array_agg(k.key), array_agg(k.key) filter (where k.room > 0),
-               array_agg(k.room) filter (where k.room > 0), array_agg(k.first_due) filter (where k.room > 0),
-               least(next_due, min(k.free_at))
-        into seen, found_keys, found_rooms, found_times, next_due
-        from horsies.keys_with_room(
-            queue_name, at_priority, after_key, after_time, step, most, clock, per_key, rate.token_us, rate.burst,
-            rate.produced, rate.full_from, has_holds) as k
-        where not wrapped or origin is null or k.key <= origin;
+        blocks := blocks - pg_stat_get_xact_blocks_fetched('{horsies}.tasks'::regclass);
+        select array_agg(k.key), array_agg(k.first_due),
+               array_agg(k.key) filter (where k.is_ahead), array_agg(k.key) filter (where k.is_ahead and k.room > 0),
+               array_agg(k.room) filter (where k.is_ahead and k.room > 0),
+               array_agg(k.first_due) filter (where k.is_ahead and k.room > 0),
+               least(next_due, min(k.free_at) filter (where k.is_ahead))
+        into walked_keys, walked_times, seen, found_keys, found_rooms, found_times, next_due
+        from (
+            select r.*, (not wrapped or origin is null or r.key <= origin) as is_ahead
+            from horsies.keys_with_room(
+                queue_name, at_priority, after_key, after_time, step, most, clock, per_key, rate.token_us, rate.burst,
+                rate.produced, rate.full_from, has_holds, uppers, since, in_flight) as r
+        ) as k;
+        blocks := blocks + pg_stat_get_xact_blocks_fetched('{horsies}.tasks'::regclass)
+                  - blocks_of_key * coalesce(cardinality(walked_keys), 0);
+        if uppers is null and blocks > usual_blocks then        -- from now on, marks are kept
+            uppers := array[null];
+            since := '{-infinity}';
+        end if;
+        if uppers is not null then
+            select m.merged_uppers, m.merged_since into uppers, since
+            from horsies.merge_turn_marks(
+                uppers, since, after_key, after_time, walked_keys, walked_times,
+                coalesce(cardinality(walked_keys), 0) < step, clock - interval '1 s') as m;
+        end if;
         probes := probes + coalesce(cardinality(seen), 0);
         if found_keys is not null then
             select keys || coalesce(array_agg(f.key order by f.place), '{}'),
@@ -89,6 +123,10 @@ begin
             after_time := 'infinity';
         end if;
     end loop;
+
+    if uppers is not null or kept is not null then
+        perform horsies.keep_turn_marks(queue_name, at_priority, uppers, since, per_key is not null, clock);
+    end if;
 
     -- A start is not written with a time before the finish that made room for it.
     clock := horsies.now();

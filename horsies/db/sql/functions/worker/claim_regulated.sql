@@ -7,8 +7,9 @@
 -- are moved into the order of turns, and expired holds and full buckets are deleted. If more rows may be due than were
 -- moved, `due_in` is 0.
 --
--- Whether tasks wait is a subquery with a value, an order and a limit. The planner may answer an `exists` below an
--- `or` by reading all rows that wait into a hash table; the order lets it choose the index that begins with a queue.
+-- Priorities at which tasks wait in the order of their due times are listed once for each queue (`plain_heads`). Those
+-- at which tasks wait for their turns are searched one after the other (`turn_head`). Beside many dead rows, both
+-- begin at the marks of the session.
 --
 -- `given_cursors` is a JSON object with the positions of the worker's last claim, by queue and priority. The last row
 -- of the reply has no id, and the new positions.
@@ -50,6 +51,8 @@ declare
     item record;
     promoted int;
     pruned_until text;
+    heads jsonb;                                    -- of a queue: the due times of the first rows by priority
+    plain_heads jsonb := '{}';                      -- the heads of all regulated queues
 begin
     select w.cluster_cap into cluster_limit from horsies.workers w where w.id = claiming_worker;
     if not found then
@@ -59,21 +62,18 @@ begin
     plain := array(select q.name from unnest(queue_names) as q (name) where q.name <> all (regulated));
     regulated := array(
         select s.name from horsies.flow_settings(regulated) as s
-        where not s.paused and (
-            s.has_holds or s.turns = 'ending'
-            or (select true from horsies.tasks t
-                where t.queue = s.name and t.status = 'PENDING' and not t.held and t.turn_key is null
-                order by t.priority limit 1)
-            or (select true from horsies.tasks t
-                where t.queue = s.name and t.status = 'PENDING' and not t.held and t.turn_key is not null
-                order by t.priority limit 1)));
+        where not s.paused and (s.has_holds or s.turns = 'ending'
+                                or horsies.marks_until(s.name, horsies.now()) is not null
+                                or horsies.has_waiting(s.name)));
     perform horsies.lock_limits(
         array(select 'queue ' || r.name from unnest(regulated) as r (name))
         || case when cluster_limit is not null then array['cluster'] else '{}' end, may_wait => true);
     clock := horsies.now();
     for item in select * from horsies.flow_settings(regulated) as s order by s.name collate "C" loop
+        next_due_in := least(next_due_in, extract(epoch from horsies.marks_until(item.name, clock) - clock));
+        heads := horsies.plain_heads(item.name, clock);
         if item.turns <> 'off' then
-            promoted := horsies.promote(item.name, item.turns, most_promoted, clock);
+            promoted := horsies.promote(item.name, item.turns, most_promoted, clock, heads);
             if promoted > 0 and positions ? item.name then      -- a walk may have passed their keys
                 positions := jsonb_set(positions, array[item.name], (
                     select jsonb_object_agg(p.key, jsonb_build_object('after', p.value -> 'after'))
@@ -82,7 +82,11 @@ begin
             if promoted = most_promoted then                    -- more rows may be due
                 next_due_in := 0;
             end if;
+            if promoted > 0 and item.turns = 'ending' then      -- it has moved rows back into the common order
+                heads := horsies.plain_heads(item.name, clock);
+            end if;
         end if;
+        plain_heads := plain_heads || jsonb_build_object(item.name, heads);
         pruned_until := horsies.prune_flow(
             item.name, item.has_holds, positions #>> array[item.name, no_priority, 'after'], clock);
         if pruned_until is distinct from positions #>> array[item.name, no_priority, 'after'] then
@@ -99,13 +103,10 @@ begin
     loop
         select min(head.priority) into at_priority
         from unnest(regulated) as r (name) cross join lateral (
-            (select t.priority from horsies.tasks t
-             where t.queue = r.name and t.priority > reached and t.status = 'PENDING' and not t.held
-               and t.turn_key is not null order by t.priority limit 1)
+            select h.priority::int from jsonb_object_keys(plain_heads -> r.name) as h (priority)
+            where h.priority::int > reached
             union all
-            (select t.priority from horsies.tasks t
-             where t.queue = r.name and t.priority > reached and t.status = 'PENDING' and not t.held
-               and t.turn_key is null order by t.priority limit 1)
+            select t.priority from horsies.turn_head(r.name, reached, clock) as t
         ) as head;
         plain_until := case when at_priority is null then lowest
                             when exchange % 2 = 0 then at_priority else at_priority - 1 end;
@@ -123,7 +124,8 @@ begin
                 select r.*
                 from horsies.claim_from_queue(
                     claiming_worker, exchange, still_wanted, still_free, source, at_priority, known_names, singly,
-                    clock, (positions #> array[source, at_priority::text])::json) as r
+                    clock, (positions #> array[source, at_priority::text])::json,
+                    (plain_heads #>> array[source, at_priority::text])::timestamptz) as r
                 where source <> ''
             loop
                 if item.id is null then

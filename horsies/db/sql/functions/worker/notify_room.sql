@@ -1,9 +1,6 @@
 -- Purpose: Wake workers if a finished task has made room below a limit and tasks are waiting for that room. Workers
 -- call this after their own next claim, which usually takes the room; then nobody is woken.
 --
--- Whether tasks wait is a subquery with a value, an order and a limit. The planner may answer an `exists` below an
--- `or` by reading all rows that wait into a hash table; the order lets it choose the index that begins with a queue.
---
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
 -- Called by: queries/worker.py.
@@ -16,12 +13,7 @@ as $function$
 begin
     perform horsies.notify_wake() where exists (
         select from horsies.claimable(asking_worker, freed, 1) as open
-        where (select true from horsies.tasks t
-               where t.queue = open.name and t.status = 'PENDING' and not t.held and t.turn_key is null
-               order by t.priority limit 1)
-           or (select true from horsies.tasks t
-               where t.queue = open.name and t.status = 'PENDING' and not t.held and t.turn_key is not null
-               order by t.priority limit 1)
+        where horsies.has_waiting(open.name)
            or (open.cluster_room is not null
                and (select true from horsies.tasks t where t.status = 'PENDING' and not t.held limit 1))
     );
