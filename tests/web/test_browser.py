@@ -9,6 +9,7 @@ import pytest
 from horsies import Horsies
 from horsies.web import horsies_web
 from tests.support.browser import Browser, Tab, running_browser
+from tests.support.bulk import control, preview
 from tests.support.factories import DrivenWorker, cap_queue, ended_task, send
 from tests.support.runs import finish, node, start
 from tests.support.sessions import Session
@@ -17,7 +18,7 @@ from tests.support.web import ADMIN, everybody_is, served
 
 PATHS = (
     *("/", "/queues?queue=default", "/tasks", "/errors", "/runs", "/definitions"),
-    *("/schedules", "/workers", "/system", "/send", "/nothing"),
+    *("/schedules", "/workers", "/system", "/send", "/nothing", "/bulk", "/tasks?filter=queue:default"),
 )
 # The heads of tables that are cut off until somebody scrolls them sideways.
 WIDE_TABLES = """[...document.querySelectorAll(".scroll:has(> table)")]
@@ -44,14 +45,21 @@ def url(app: Horsies, db: Session) -> Iterator[str]:
 
 
 def test_pages_fit_in_light_and_dark_at_any_width(browser: Browser, url: str, db: Session, tmp_path: Path) -> None:
-    task_id = send(db)
+    task_id, bulk_id = send(db), preview(db)
+    control(db, bulk_id, "start")
     run_id = start(db, node(), node(0), node(0, kind="map", over=0, item_parameter="item"), node(1, 2))
     backgrounds: set[str] = set()
     for scheme, width in (("light", 1400), ("dark", 400)):
         with browser.tab() as tab:
             tab.size(width)
             tab.scheme("light" if scheme == "light" else "dark")
-            for path in (*PATHS, f"/tasks/{task_id}", f"/runs/{run_id}", f"/runs/{run_id}?view=timeline"):
+            for path in (
+                *PATHS,
+                f"/tasks/{task_id}",
+                f"/bulk/{bulk_id}",
+                f"/runs/{run_id}",
+                f"/runs/{run_id}?view=timeline",
+            ):
                 tab.open(url + path)
                 tab.picture(tmp_path / "page.png")
                 assert tab.run("document.documentElement.scrollWidth") == width, (path, scheme)
