@@ -18,6 +18,7 @@ import bench_flows
 import bench_notices
 import bench_tasks
 import bulk
+import costs
 import crowd
 import fairness
 import floor
@@ -75,6 +76,7 @@ class Size:
     ended: int
     minute: int
     nodes: int
+    minute_of_drain: int
 
 
 FULL = Size(
@@ -100,6 +102,7 @@ FULL = Size(
     ended=10_000_000,
     minute=1_000_000,
     nodes=10_000,
+    minute_of_drain=300_000,
 )
 QUICK = Size(
     runs=1,
@@ -124,6 +127,7 @@ QUICK = Size(
     ended=1_000,
     minute=1_000,
     nodes=400,
+    minute_of_drain=300,
 )
 
 
@@ -141,13 +145,36 @@ def drain_async(url: str, size: Size) -> None:
 
 def drain_metrics(url: str, size: Size) -> None:
     """Empty a queue of no-op tasks with and without metrics. The runs alternate."""
-    found = [
-        (drained(url, size.drained, "noop", "--processes=2", "--metrics-port=0"), plain())
-        for plain in [lambda: drained(url, size.drained, "noop", "--processes=2")] * (2 * size.runs)
-    ]
-    measure("drain with metrics, 2 processes", "/s", len(found), iter([rate for rate, _ in found]).__next__)
-    measure("drain without metrics", "/s", len(found), iter([rate for _, rate in found]).__next__)
-    measure("  with against without", "times", len(found), iter([rate / off for rate, off in found]).__next__)
+    costs.compare(
+        "metrics",
+        2 * size.runs,
+        lambda: drained(url, size.drained, "noop", "--processes=2", "--metrics-port=0"),
+        lambda: drained(url, size.drained, "noop", "--processes=2"),
+    )
+
+
+def drain_sampling(url: str, size: Size) -> None:
+    """Empty a queue for about a minute, so that one minute is sampled meanwhile, with and without sampling."""
+
+    def plain() -> float:
+        return drained(url, size.minute_of_drain, "noop", "--processes=2")
+
+    def unsampled() -> float:
+        with costs.without_sampling(url):
+            return plain()
+
+    costs.compare("sampling", size.runs, plain, unsampled)
+    measure("  tasks that were sampled", "", 1, lambda: costs.samples(url))
+
+
+def drain_tracing(url: str, size: Size) -> None:
+    """Empty a queue of no-op tasks with the API of OpenTelemetry, which makes no spans, and without it."""
+    costs.compare(
+        "tracing switched off",
+        2 * size.runs,
+        lambda: drained(url, size.drained, "noop", "--processes=2", app="bench_traced:app"),
+        lambda: drained(url, size.drained, "noop", "--processes=2"),
+    )
 
 
 def drain_transactional(url: str, size: Size) -> None:
@@ -329,11 +356,13 @@ def replacement(url: str, size: Size) -> None:
     measure("death of a child to its successor's result", "ms", size.runs, once)
 
 
-def drained(url: str, count: int, task: str, *options: str) -> float:
+def drained(url: str, count: int, task: str, *options: str, app: str = "bench_tasks:app") -> float:
     empty(url)
     floor.fill(url, count, task)
-    with worker(*options):
-        wait_for(lambda: ended(url) == count, 0.25)  # polls rarely, because counting slows down the measured processes
+    with worker(*options, app=app):
+        wait_for(
+            lambda: ended(url) == count, 0.25, within_s=600
+        )  # polls rarely, because counting slows down the measured processes
     return asked(url, RATE)
 
 
@@ -418,6 +447,8 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "drain": drain_sync,
     "drain_async": drain_async,
     "drain_metrics": drain_metrics,
+    "drain_sampling": drain_sampling,
+    "drain_tracing": drain_tracing,
     "drain_transactional": drain_transactional,
     "send": send,
     "senders": lambda _url, size: senders.senders(size.runs, size.sent),

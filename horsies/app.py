@@ -450,7 +450,9 @@ class Horsies:
                 operating system and the host, ``user@host``.
         """
         codec_for, args_for = self.registry.result_codec, self.registry.read_args
-        return Broker(self._drivers, codec_for, args_for, self.config.broker.resolve_url, who)
+        return Broker(
+            self._drivers, codec_for, args_for, self.config.broker.resolve_url, who, traces=self.config.traces
+        )
 
     def worker(self, **options: Unpack[WorkerKeywords]) -> "Worker":
         """Make a worker for this app, for a custom entry point: ``sys.exit(app.worker(processes=4).run())``.

@@ -1,6 +1,8 @@
 """Settings of an app: its database and queues, and how its workers behave and recover."""
 
 import logging
+import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -17,6 +19,12 @@ from horsies.config.schedules import ScheduleConfig
 from horsies.errors import ConfigurationError, ErrorCode, HorsiesError, raise_all
 from horsies.masking import mask_secrets
 from horsies.tracing.policy import TracePolicy, TraceRelation
+
+VERSION_VARIABLE = "HORSIES_APP_VERSION"
+"""The environment variable that names the version of an app whose configuration names none."""
+
+_LONGEST_VERSION = 200
+_PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
 
 class RecoveryConfig(Settings):
@@ -116,8 +124,9 @@ class AppConfig(Settings):
             that may connect to the database can then read these results, and can send forged ones, which `get`
             believes. By default, each result is read from its row, and notifications contain only ids.
         app_version: The version of the app, such as a release or a commit: 1 to 200 printable characters. Workers and
-            ``horsies db register`` store it with the tasks that they register, and ``horsies doctor`` shows it. None: a
-            hash of what the app declares about its tasks.
+            ``horsies db register`` store it with the tasks that they register, and ``horsies doctor`` shows it. None:
+            the environment variable HORSIES_APP_VERSION, or if it is not set, a hash of what the app declares about its
+            tasks.
         trace_relation: How the span of an attempt relates to the span that sent the task, if workers make spans with
             OpenTelemetry. ``link``: the attempt begins a trace, with a link to the sender. ``child``: it belongs to the
             trace of the sender.
@@ -160,7 +169,7 @@ class AppConfig(Settings):
     default_unhandled_error_code: BuiltInTaskCode | str = OperationalErrorCode.UNHANDLED_EXCEPTION
     resend_on_transient_err: bool = False
     results_in_notices: bool = False
-    app_version: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    app_version: str | None = Field(default=None, min_length=1, max_length=_LONGEST_VERSION, pattern=_PRINTABLE)
     trace_relation: TraceRelation = "link"
     trace_baggage: bool = False
 
@@ -192,17 +201,23 @@ class AppConfig(Settings):
         """The settings about traces."""
         return TracePolicy(self.trace_relation, self.trace_baggage)
 
+    @property
+    def named_version(self) -> str | None:
+        """The version of the app that the setting, or else the environment, names; None: neither does."""
+        return self.app_version or os.environ.get(VERSION_VARIABLE) or None
+
     def queue_names(self) -> tuple[str, ...]:
         """Return the names of `queues`, in the same order."""
         return tuple(queue.name for queue in self.queues)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Check the queues, and the settings of prefetching.
+        """Check the queues, the settings of prefetching, and the version in the environment.
 
         The queues must fit the queue mode and have unique names. Prefetching requires a lease and cannot be combined
         with a cluster-wide cap. A lease must be at least as long as the heartbeat interval.
         """
         yield from self._queue_contradictions()
+        yield from self._version_contradictions()
         if self.prefetch_buffer and self.cluster_wide_cap is not None:
             yield Contradiction.of(
                 ErrorCode.CONFIG_INVALID_CLUSTER_CAP,
@@ -230,6 +245,16 @@ class AppConfig(Settings):
                 "claim_lease_ms",
                 "recovery",
             )
+
+    def _version_contradictions(self) -> Iterator[Contradiction]:
+        version = self.named_version
+        if version is not None and not (len(version) <= _LONGEST_VERSION and re.fullmatch(_PRINTABLE, version)):
+            message = (
+                f"the environment variable {VERSION_VARIABLE} must have at most {_LONGEST_VERSION} printable "
+                f"characters, got {show_value(version)}"
+            )
+            help_text = f"set {VERSION_VARIABLE} to a release or a commit, or set AppConfig.app_version"
+            yield Contradiction.of(ErrorCode.BROKER_INIT_FAILED, message, help_text, "app_version")
 
     def _queue_contradictions(self) -> Iterator[Contradiction]:
         queues = self.custom_queues or ()

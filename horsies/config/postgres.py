@@ -39,6 +39,9 @@ _FIXES = {
     "upgrade horsies": "install the release that created the schema, or a later one",
 }
 _WITH_COMMAND = re.compile(r"(?P<reason>.*); (?P<fix>run as [^;]+: horsies db [^;]+)", re.DOTALL)
+_WITH_FIX = re.compile(r"(?P<reason>.*); (?P<fix>[^;]+)", re.DOTALL)
+_OF_DRIVER = re.compile(r"[A-Z]\w+: ")
+"""How the reason of an error of the driver or of the operating system begins: with the class of the error."""
 _CHECK_URL = "check the host, port, user, password and database name in the URL, and the privileges of that user"
 _LONGEST_SCHEMA_BYTES = 48
 _BREAKS_SCHEMA = frozenset("'\\%$\0\n\r")
@@ -180,14 +183,18 @@ class PostgresConfig(Settings):
         """Make the HRS-211 error for a database that cannot be used. The message contains no password.
 
         A command at the end of the reason becomes the help: ``…; run as the owner of the schema: horsies db grant …``.
+        So does the last part of a reason that horsies has found itself. Only the errors of the driver may mean that the
+        URL is wrong.
         """
+        general = next((fix for phrase, fix in _FIXES.items() if phrase in reason), None)
         split = _WITH_COMMAND.fullmatch(reason)
-        general = next((fix for phrase, fix in _FIXES.items() if phrase in reason), _CHECK_URL)
+        if split is None and general is None and not _OF_DRIVER.match(reason):
+            split = _WITH_FIX.fullmatch(reason)
         return ConfigurationError(
             ErrorCode.BROKER_INIT_FAILED,
             f"the database {self.masked_url()} cannot be used",
             notes=[split["reason"] if split else reason],
-            help_text=split["fix"] if split else general,
+            help_text=split["fix"] if split else general or _CHECK_URL,
         )
 
     def connect_kwargs(self) -> dict[str, Any]:

@@ -22,6 +22,13 @@ PARTITION_DAYS = 14
 """For how many days ahead partitions of history are created."""
 
 _MAX_LOCK_WAIT_S = 10
+_NAMED_ELSEWHERE = (
+    psycopg.OperationalError,  # includes locks, for which the migration is repeated
+    errors.InsufficientPrivilege,
+    errors.DependentObjectsStillExist,
+    errors.FeatureNotSupported,
+)
+"""The errors of a migration that others describe, or that do not mean that the migration cannot be applied."""
 _LISTED = 5
 _ENCODINGS_OF_ANY_TEXT = ("UTF8", "SQL_ASCII", None)  # None: a pooler does not report it
 
@@ -38,7 +45,18 @@ class RepairNeededError(Exception):
     """The schema cannot be migrated before `horsies.db.repair` has repaired it."""
 
 
-MIGRATION_ERRORS = (SchemaTooNewError, NotTheOwnerError, ForeignObjectsError, TablesLockedError, RepairNeededError)
+class MigrationFailedError(Exception):
+    """The server has refused a statement of a migration, for example because a table was changed by hand."""
+
+
+MIGRATION_ERRORS = (
+    SchemaTooNewError,
+    NotTheOwnerError,
+    ForeignObjectsError,
+    TablesLockedError,
+    RepairNeededError,
+    MigrationFailedError,
+)
 """Refusals of `migrate` and `status`, besides errors of the database."""
 
 
@@ -248,6 +266,7 @@ def migrate(
         RepairNeededError: the schema was renamed, or its version is not recorded.
         NotTheOwnerError: the role cannot act as the owner of the tables.
         ForeignObjectsError: the schema contains objects of others that are in the way.
+        MigrationFailedError: the server has refused a statement of a migration.
         TablesLockedError: the time is up, or another session has held the lock of migrations for 10 seconds. The
             message names the session.
     """
@@ -273,11 +292,11 @@ def _migrate(connection: psycopg.Connection, schema: str, where: FirstInstallati
         _check_home(connection, schema, where) if found.current == 0 else become_owner(connection, schema)
         if found.condition is Condition.ROW_MISSING:
             restore_row(connection, schema)
-        views.drop_views(connection, schema)
-        with views.naming_dependents(schema):
+        dropped = views.drop_views(connection, schema)
+        with views.naming_dependents(schema, dropped):
             applied = [_apply(connection, number, schema) for number in found.pending]
             replace_functions(connection, schema)
-        views.create_views(connection, schema)
+        views.create_views(connection, schema, dropped)
         _add_partitions(connection, schema)
         rights.regrant(connection, schema)
         version = (found.latest, sqlfiles.functions_hash(schema), __version__)
@@ -340,7 +359,17 @@ def _lock_holder(connection: psycopg.Connection) -> str:
 def _apply(connection: psycopg.Connection, number: int, schema: str) -> str:
     if number == 1 and connection.execute(admin("find_schema").encode(), (schema,)).fetchone() is None:
         _create_schema(connection, schema)
-    connection.execute(bind(sqlfiles.migrations()[number], schema))
+    try:
+        connection.execute(bind(sqlfiles.migrations()[number], schema))
+    except _NAMED_ELSEWHERE:
+        raise
+    except psycopg.Error as error:
+        msg = (
+            f"the migration {number:04} of the schema {schema!r} failed, and nothing was changed: "
+            f"{type(error).__name__}: {printable(error.diag.message_primary or str(error))}; undo what was changed or "
+            "created by hand in this schema (`horsies db sql` prints what should be there), and migrate again"
+        )
+        raise MigrationFailedError(msg) from error
     return f"{number:04}"
 
 

@@ -182,10 +182,10 @@ def _changed_functions(connection: Connection, schema: str) -> Iterator[Step]:
 
     def create(connection: Connection, schema: str) -> None:
         migrate.become_owner(connection, schema)
-        views.drop_views(connection, schema)
-        with views.naming_dependents(schema):
+        dropped = views.drop_views(connection, schema)
+        with views.naming_dependents(schema, dropped):
             replace_functions(connection, schema)
-        views.create_views(connection, schema)
+        views.create_views(connection, schema, dropped)
         rights.regrant(connection, schema)
 
     differing = [each for each in drift(connection, schema) if each.startswith(REPAIRABLE)]

@@ -1,8 +1,8 @@
 """The views for monitoring: a versioned contract on tables and functions that change with each release.
 
 A view keeps the tables and functions that it reads from being changed. So a migration drops the views first and creates
-them again at its end. A view on which objects of users depend cannot be dropped; it is replaced, which works unless its
-columns have changed.
+them again at its end, with the rights that were granted to them. A view on which objects of users depend cannot be
+dropped; it is replaced, which works unless its columns have changed.
 
 Each view has a version, in its file and in the comment on the view in the database. Columns may be added at the end of
 a view without a new version. The version changes if a column is removed, renamed, or gets another type or meaning.
@@ -11,6 +11,7 @@ a view without a new version. The version changes if a column is removed, rename
 import re
 from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -42,6 +43,19 @@ class _Existing(NamedTuple):
     definition: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What a migration has to remember of the views that it has dropped.
+
+    Attributes:
+        grants: by the name of each view, the statements that grant the rights that others than its owner had.
+        kept: what depends on the views that could not be dropped, in the words of the server.
+    """
+
+    grants: dict[str, list[str]]
+    kept: list[str]
+
+
 @cache
 def version(name: str) -> int:
     """Return the version of a view.
@@ -56,19 +70,29 @@ def version(name: str) -> int:
     return int(found[1])
 
 
-def drop_views(connection: Connection, schema: str) -> None:
+def drop_views(connection: Connection, schema: str) -> Dropped:
     """Drop the views that horsies has created, so that they are in no one's way; inside of the migration's transaction.
 
     A view on which objects of users depend stays.
     """
     wanted = {"schema": schema, "mark": MARK}
+    dropped = Dropped({}, [])
+    for name, statement in connection.execute(admin("view_grants").encode(), wanted).fetchall():
+        dropped.grants.setdefault(name, []).append(statement)
     for (statement,) in connection.execute(admin("drop_views").encode(), wanted).fetchall():
-        with suppress(errors.DependentObjectsStillExist), connection.transaction():
-            connection.execute(statement.encode())
+        try:
+            with connection.transaction():
+                connection.execute(statement.encode())
+        except errors.DependentObjectsStillExist as error:
+            dropped.kept.append(_detail(error))
+    return dropped
 
 
-def create_views(connection: Connection, schema: str) -> None:
+def create_views(connection: Connection, schema: str, dropped: Dropped) -> None:
     """Create the views of this release, or replace those that are there; inside of the migration's transaction.
+
+    The rights to the views that were dropped are granted again, also those that horsies has not granted. Rights to
+    views and columns that this release no longer has are lost.
 
     Raises:
         ForeignObjectsError: a relation that horsies has not created has the name of a view, or objects of users depend
@@ -81,6 +105,9 @@ def create_views(connection: Connection, schema: str) -> None:
         else:
             connection.execute(bind(sql, schema))
     connection.execute(bind(mark_views(), schema))
+    for statement in (each for name in sqlfiles.views() for each in dropped.grants.get(name, [])):
+        with suppress(errors.UndefinedColumn), connection.transaction():
+            connection.execute(statement.encode())
 
 
 def _existing(connection: Connection, schema: str, names: Collection[str]) -> list[_Existing]:
@@ -118,21 +145,31 @@ def _as_replacement(found: re.Match[str]) -> str:
 
 
 @contextmanager
-def naming_dependents(schema: str) -> Generator[None]:
-    """Name the objects of users that keep a migration from dropping something of ours.
+def naming_dependents(schema: str, dropped: Dropped) -> Generator[None]:
+    """Name the objects of users that keep a migration from dropping or changing something of ours.
+
+    An object may depend on a table itself, or on a view of ours, which then could not be dropped and keeps its tables
+    from being changed.
 
     Raises:
         ForeignObjectsError: there are such objects.
     """
     try:
         yield
-    except errors.DependentObjectsStillExist as error:
-        depending = printable(error.diag.message_detail or str(error))
+    except (errors.DependentObjectsStillExist, errors.FeatureNotSupported) as error:
+        if isinstance(error, errors.FeatureNotSupported) and "depends on" not in (error.diag.message_detail or ""):
+            raise
+        depending = "; ".join([_detail(error), *dropped.kept])
         msg = (
-            f"the schema {schema!r} cannot be migrated while other objects depend on what the migration drops: "
-            f"{depending}; drop these objects, migrate, and create them again"
+            f"the schema {schema!r} cannot be migrated while other objects depend on what the migration drops or "
+            f"changes: {depending}; drop these objects, migrate, and create them again"
         )
         raise ForeignObjectsError(msg) from error
+
+
+def _detail(error: psycopg.Error) -> str:
+    """Return which object depends on which, in one line."""
+    return ", ".join(printable(error.diag.message_detail or str(error)).rstrip(".").splitlines())
 
 
 def mark_views() -> str:

@@ -58,7 +58,15 @@ from horsies.monitoring.run_details import (
     run_of_task_async,
 )
 from horsies.monitoring.runs import Run, RunNode, run_nodes, run_nodes_async, runs, runs_async
-from horsies.monitoring.samples import Period, Sample, Throughput, throughput, throughput_async, total
+from horsies.monitoring.samples import (
+    CurrentSample,
+    Period,
+    Sample,
+    Throughput,
+    throughput,
+    throughput_async,
+    total,
+)
 from horsies.monitoring.status import (
     QueueStatus,
     RunCount,
@@ -89,6 +97,7 @@ __all__ = [
     "ChildDeath",
     "ChildRun",
     "Count",
+    "CurrentSample",
     "ErrorCount",
     "ErrorGroup",
     "ErrorGroups",

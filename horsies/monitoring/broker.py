@@ -46,6 +46,7 @@ from horsies.producer.traces import begin_send, traced
 from horsies.result import Err, Ok
 from horsies.task_result import TaskError, TaskResult
 from horsies.tasks.registry import LARGEST_NUMBER
+from horsies.tracing.policy import LINKS, TracePolicy
 
 _MOST = 1000
 
@@ -60,15 +61,18 @@ class Broker(FlowControl):
     `get_audit`. Changes by a `TaskHandle` are not recorded.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the broker needs of the app
         self,
         runner: Runner,
         codec_for: CodecFor,
         args_for: ArgsFor,
         resolve_url: Callable[[], str],
         who: str | None = None,
+        *,
+        traces: TracePolicy = LINKS,
     ) -> None:
         super().__init__(runner, who)
+        self._traces = traces
         self.codec_for = codec_for
         self.args_for = args_for
         self._resolve_url = resolve_url
@@ -239,8 +243,13 @@ class Broker(FlowControl):
         known = [(origin, each.reruns) for origin, each in zip(origins, candidates, strict=True) if origin is not None]
         new_ids = {origin: uuid7() for origin, _ in known}
         reruns = list(dict(known).values())
-        call = monitoring_queries.rerun_many(list(new_ids), reruns, list(new_ids.values()), who=self.who)
-        verdicts = await self.runner.run_async(answered(call, BrokerErrorCode.ENQUEUE_FAILED))
+        span = begin_send(self._traces, "")
+        context = None if span is None else span.context
+        call = monitoring_queries.rerun_many(
+            list(new_ids), reruns, list(new_ids.values()), who=self.who, trace_context=context
+        )
+        sending = answered(call, BrokerErrorCode.ENQUEUE_FAILED)
+        verdicts = await self.runner.run_async(sending if span is None else traced(span, sending))
 
         def outcome(candidate: RerunCandidate, origin: UUID | None, found: dict[UUID, RerunVerdict]) -> RerunOutcome:
             verdict = "unknown" if origin is None else found[origin]

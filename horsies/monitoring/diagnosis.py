@@ -29,7 +29,10 @@ _DAYS_AHEAD = 3
 _NOTICE_WITHIN_S = 2.0
 _QUEUE_USAGE = 0.5
 _CLOCKS_DIFFER_S = 5.0
-_COUNTED = 1_000_000
+_COUNTED = 10_000
+"""So many waiting tasks of a name in a queue are counted, so that the whole count is short beside a million tasks."""
+_ESTIMATED = 100_000
+"""The server function estimates larger numbers of live tasks."""
 _LISTED = 10
 _REPAIR = "horsies db repair MODULE:APP"
 _LOOKS = ["health", "worker_stats", "waiting_names", "declared_differences"]
@@ -152,9 +155,8 @@ def _examine_snapshots(oldest: health.OldestSnapshot) -> Finding:
 def _examine_server(seen: HealthRow) -> Iterator[Finding]:
     many = seen.dead_rows > max(_MANY_DEAD_ROWS, seen.live_rows)
     fix = "end the session that holds an old snapshot, then: vacuum tasks; check that autovacuum is on and keeps up"
-    yield Finding(
-        "dead rows", f"about {seen.dead_rows:,} beside {_count(seen.live_rows)} live tasks", fix if many else None
-    )
+    live = f"{'about ' if seen.live_rows > _ESTIMATED else ''}{seen.live_rows:,} live tasks"
+    yield Finding("dead rows", f"about {seen.dead_rows:,} beside {live}", fix if many else None)
     fix = "start a worker, which creates partitions; look for maintenance.failed in its log"
     found = f"history has {seen.days_ahead} days from today on" + (
         ", and rows in the default partition" if seen.default_has_rows else ""

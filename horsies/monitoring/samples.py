@@ -7,12 +7,13 @@ from enum import IntEnum
 
 from horsies.db.operations import Operation
 from horsies.db.queries import monitoring as monitoring_queries
-from horsies.db.queries.rows import SampleRow
+from horsies.db.queries.rows import CurrentSampleRow, SampleRow
 from horsies.monitoring.asking import answered, refused
 from horsies.monitoring.broker import Broker
 from horsies.monitoring.histograms import Histogram
 from horsies.plain import short_repr
 from horsies.producer.handle import BrokerResult
+from horsies.result import Err
 
 _MOST = 100_000
 
@@ -64,6 +65,30 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class CurrentSample:
+    """The numbers of one queue and task in a minute that has not ended, or whose samples are not computed yet.
+
+    Workers count their own attempts, and each heartbeat reports them. So the numbers still grow, lag behind by a
+    heartbeat at most, and lack what workers do not see: cancelled and expired tasks, and how long tasks waited and ran.
+
+    Attributes:
+        started_at: The begin of the minute.
+        queue_name: The queue.
+        task_name: The name of the task.
+        completed: How many tasks ended as COMPLETED so far.
+        failed: How many tasks ended as FAILED so far.
+        retried: How many attempts failed and were retried so far.
+    """
+
+    started_at: datetime
+    queue_name: str
+    task_name: str
+    completed: int
+    failed: int
+    retried: int
+
+
+@dataclass(frozen=True, slots=True)
 class Throughput:
     """The samples of a time. A period that ``samples`` does not mention had no ended tasks, if it is known.
 
@@ -73,6 +98,8 @@ class Throughput:
         known_until: The end of the last minute that is counted; None: there are no samples yet.
         as_of: The time of the database; None: there are no samples yet.
         is_complete: Whether ``samples`` has all samples of the time. False: there are more than 100,000.
+        current: The minutes of the time from ``known_until`` on, whatever the period: they are not closed, and their
+            numbers still grow. `total` and the other fields leave them out.
     """
 
     samples: tuple[Sample, ...]
@@ -80,6 +107,7 @@ class Throughput:
     known_until: datetime | None
     as_of: datetime | None
     is_complete: bool
+    current: tuple[CurrentSample, ...] = ()
 
     @property
     def age(self) -> timedelta | None:
@@ -119,7 +147,8 @@ def throughput(  # noqa: PLR0913 - one keyword a condition
 ) -> BrokerResult[Throughput]:
     """Return how many tasks ended by period, queue and task, and how long they waited and ran.
 
-    The current minute is not included: maintenance counts a minute when it has ended.
+    Maintenance counts a minute when it has ended. Minutes that are not counted yet, such as the current one, are in
+    ``current``, as the workers have counted them so far.
 
     Args:
         broker: The broker of the app: ``app.get_broker()``.
@@ -130,7 +159,7 @@ def throughput(  # noqa: PLR0913 - one keyword a condition
         task_name: The name of the tasks; None: any name.
 
     Returns:
-        The samples; or an error with MONITORING_QUERY_FAILED.
+        The samples, and the current minutes; or an error with MONITORING_QUERY_FAILED.
     """
     return broker.runner.run(_read(since, until, period, queue_name, task_name))
 
@@ -154,19 +183,25 @@ def _read(
     known = [int(each) for each in Period]
     if period not in known:
         return refused(f"period must be one of {', '.join(map(str, known))} seconds, got {short_repr(period)}")
+    # The current minutes are read first, so that a minute that is sampled meanwhile is in both answers, not in neither.
+    current = yield from answered(monitoring_queries.current_throughput(since, until, queue_name, task_name, _MOST))
+    if isinstance(current, Err):
+        return current
     call = monitoring_queries.throughput(period, since, until, queue_name, task_name, _MOST + 1)
-    return (yield from answered(call)).map(_throughput)
+    return (yield from answered(call)).map(lambda rows: _throughput(rows, current.ok_value))
 
 
-def _throughput(rows: list[SampleRow]) -> Throughput:
+def _throughput(rows: list[SampleRow], current: list[CurrentSampleRow]) -> Throughput:
     samples = tuple(_sample(row) for row in rows[:_MOST] if row.queue is not None)
     state = rows[0] if rows else None
+    until = None if state is None else state.sampled_until
     return Throughput(
         samples=samples,
         known_since=None if state is None else state.first_minute,
-        known_until=None if state is None else state.sampled_until,
+        known_until=until,
         as_of=None if state is None else state.clock,
         is_complete=len(rows) <= _MOST,
+        current=tuple(CurrentSample(*row) for row in current if until is None or row.started_at >= until),
     )
 
 

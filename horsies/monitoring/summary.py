@@ -125,3 +125,14 @@ def ended_by_minute(samples: Throughput, begin: datetime) -> dict[str | None, li
         if 0 <= minute < len(numbers[each.queue_name]):
             numbers[each.queue_name][minute] += ended(each)
     return numbers
+
+
+def ended_so_far(samples: Throughput) -> tuple[datetime, int] | None:
+    """Return how many tasks have completed or failed in the minutes that are not closed, and when these began.
+
+    None: no such task is known.
+    """
+    if not samples.current:
+        return None
+    began = min(each.started_at for each in samples.current)
+    return began, sum(each.completed + each.failed for each in samples.current)

@@ -106,6 +106,11 @@ class CurrentTask:
         report = {"done": _plain(done), "total": _plain(total), "note": text}
         self._reporter.submit(self, encode_json(report))
 
+    @property
+    def scrub(self) -> Callable[[str], str] | None:
+        """Returns a text with ``[redacted]`` in place of the secret arguments; None: the task has no secrets."""
+        return self._scrub
+
     def scrubbed(self, text: str) -> str:
         """Return a text with ``[redacted]`` in place of the secret arguments of the task."""
         return text if self._scrub is None else self._scrub(text)

@@ -16,7 +16,7 @@ def declarations_of(config: AppConfig, registry: Registry) -> Declarations:
     """Return the declarations of all tasks of an app, without the built-in tasks of workflows."""
     priorities = {queue.name: queue.priority for queue in config.queues}
     names = [name for name in registry.names if not name.startswith(_BUILT_IN)]
-    return Declarations(config.app_version, [_declare(registry.get(name), priorities) for name in names])
+    return Declarations(config.named_version, [_declare(registry.get(name), priorities) for name in names])
 
 
 def flow_of(config: AppConfig) -> tuple[QueueFlow, ...]:

@@ -16,6 +16,7 @@ from horsies.monitoring.summary import (
     by_reason,
     ended,
     ended_by_minute,
+    ended_so_far,
     live,
     longest_due,
     percentiles,
@@ -84,11 +85,16 @@ def _last_hour(overview: Overview) -> Text:
         return cell("unknown: a worker counts each minute after its end", Style.QUIET)
     hour = total(overview.samples.samples)
     if hour is None:
-        return cell(f"0 ended, counted until {utc(overview.samples.known_until)[11:16]} UTC")
+        return cell(f"0 ended, counted until {utc(overview.samples.known_until)[11:16]} UTC{_so_far(overview)}")
     failed = f"{hour.failed:,} failed" if hour.failed else "none failed"
     retried = f", {hour.retried:,} retried" if hour.retried else ""
     text = Text(f"{ended(hour):,} ended, ")
-    return text.append(failed, Style.BAD if hour.failed else Style.PLAIN).append(retried)
+    return text.append(failed, Style.BAD if hour.failed else Style.PLAIN).append(retried).append(_so_far(overview))
+
+
+def _so_far(overview: Overview) -> str:
+    found = ended_so_far(overview.samples)
+    return "" if found is None else f"; since {utc(found[0])[11:16]} UTC {found[1]:,} more so far"
 
 
 def _durations(values: Durations) -> str:

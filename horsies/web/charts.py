@@ -2,17 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import log10
 
-from horsies.monitoring.samples import Sample
+from horsies.monitoring.samples import CurrentSample, Sample, Throughput
 
 OUTCOMES = ("completed", "retried", "failed", "expired", "cancelled")
 """What a stacked chart shows, from the bottom to the top. Retried attempts are no ends of tasks, but work was done."""
 
 LEAST_SHARE = 1.5
 """The least width of a part of a bar in percent, so that one failed node of thousands is seen."""
+_SEEN_BY_WORKERS = ("completed", "retried", "failed")
+"""What is known of a minute that is not closed, in the order of `OUTCOMES`."""
 
 _STEPS = (1, 2, 5, 10)
 
@@ -41,7 +43,8 @@ class Column:
         width: Its width, in percent.
         started_at: The begin of the period.
         bars: Its parts, the lowest first.
-        counts: The numbers, by what they count.
+        counts: The numbers, by what they count. What is unknown is missing.
+        is_current: Whether the period is not closed: its numbers still grow.
     """
 
     x: float
@@ -49,6 +52,7 @@ class Column:
     started_at: datetime
     bars: tuple[Bar, ...]
     counts: dict[str, int]
+    is_current: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +70,26 @@ class StackedChart:
     lines: tuple[tuple[int, float], ...]
 
 
-def stacked(samples: Iterable[Sample], first: datetime, periods: int, period: timedelta) -> StackedChart:
-    """Lay out the numbers of ended tasks, one column a period."""
+def stacked(samples: Throughput, first: datetime, periods: int, period: timedelta) -> StackedChart:
+    """Lay out the numbers of ended tasks, one column a period. Periods that are not closed are marked."""
     counts: list[dict[str, int]] = [dict[str, int].fromkeys(OUTCOMES, 0) for _ in range(periods)]
+    _add(counts, samples.samples, first, period)
+    closed = 0 if samples.known_until is None else max((samples.known_until - first) // period, 0)
+    counts[closed:] = [dict[str, int].fromkeys(_SEEN_BY_WORKERS, 0) for _ in counts[closed:]]
+    _add(counts, samples.current, first, period)
+    chart = stacked_counts(counts, first, period)
+    columns = (replace(each, is_current=index >= closed) for index, each in enumerate(chart.columns))
+    return replace(chart, columns=tuple(columns))
+
+
+def _add(
+    counts: Sequence[dict[str, int]], samples: Iterable[Sample | CurrentSample], first: datetime, period: timedelta
+) -> None:
     for each in samples:
         index = (each.started_at - first) // period
-        if 0 <= index < periods:
-            for kind in OUTCOMES:
+        if 0 <= index < len(counts):
+            for kind in counts[index]:
                 counts[index][kind] += getattr(each, kind)
-    return stacked_counts(counts, first, period)
 
 
 def stacked_counts(counts: Sequence[dict[str, int]], first: datetime, period: timedelta) -> StackedChart:

@@ -56,7 +56,7 @@ def _nothing() -> None:
 def _build(app: App, definition: AnyDefinition, /, *args: Any, **params: Any) -> Done:
     task = _task()
     try:
-        compiled = compile_run(definition.build_with(app, *args, **params), task.scrubbed)
+        compiled = compile_run(definition.build_with(app, *args, **params), task.scrub)
     except AttemptPostponed:
         raise
     except Exception as exception:  # noqa: BLE001 - user code may raise anything

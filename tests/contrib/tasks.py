@@ -1,11 +1,13 @@
 """Tasks of the project, defined with Django's own decorator."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from asgiref.sync import sync_to_async
 from django.db import connection
 from django.tasks import TaskContext, task
 from django.tasks.backends.dummy import DummyBackend
+
+from horsies import Secret
 
 
 class OutOfStockError(Exception):
@@ -15,6 +17,23 @@ class OutOfStockError(Exception):
 @task
 def add(first: int, second: int = 0) -> int:
     return first + second
+
+
+@task
+def charge(
+    card: Secret[str], cents: int = 1, *, options: Annotated[dict[str, Secret[str]] | None, "free"] = None
+) -> Any:
+    return {"charged": card, "cents": cents, "options": options}
+
+
+@task
+async def refund(card: "Secret[str]") -> str:
+    raise OutOfStockError(f"no card {card}")
+
+
+@task(takes_context=True)
+def issue_token(context: "TaskContext[Any, Any]", user: str) -> Secret[str]:
+    return f"token of {user} {context.attempt}"
 
 
 @task

@@ -11,9 +11,12 @@ from django.tasks import TaskResult, TaskResultStatus
 
 from horsies import Horsies
 from horsies.contrib.django.management.commands.horsies import Command, with_app
+from tests.support.leaks import leaks, secrets_in
+from tests.support.sessions import open_session
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 
+MARK = "5ecret-Mark"
 ROOT = Path(__file__).parents[2]
 MANAGE = ["-m", "django", "horsies"]
 
@@ -97,6 +100,38 @@ def test_a_worker_runs_tasks_with_the_semantics_of_django(manage: Any, django_qu
     assert f"Task id={first.id} path=tests.contrib.tasks.add state=SUCCESSFUL" in log
     assert f"Task id={failed[0].id} path=tests.contrib.tasks.order state=FAILED" in log
     assert f"Task id={failed[1].id} path=tests.contrib.tasks.order_async state=FAILED" in log
+
+
+@pytest.mark.timeout(120)
+def test_secrets_of_django_tasks_are_seen_by_the_task_and_its_sender_only(
+    manage: Any, django_queue: Horsies, tcp_database_url: str
+) -> None:
+    """Django's own logger writes the message of the exception as it is, which is left out of the search."""
+    from tests.contrib import tasks  # noqa: PLC0415 - after Django was set up
+
+    worker = manage("worker", "--processes=1", "--loglevel=debug")
+    worker.wait_until_ready(60)
+    charged = [
+        tasks.charge.enqueue(f"one {MARK}", cents=2),
+        tasks.charge.enqueue(card=f"named {MARK}", options={"pin": f"1234 {MARK}", "note": None}),
+    ]
+    token, refunded = tasks.issue_token.enqueue(MARK[:3]), tasks.refund.enqueue(f"back {MARK}")
+    assert [ended(result).return_value for result in charged] == [
+        {"charged": f"one {MARK}", "cents": 2, "options": None},
+        {"charged": f"named {MARK}", "cents": 1, "options": {"pin": f"1234 {MARK}", "note": None}},
+    ]
+    stored = [tasks.charge.get_result(result.id) for result in charged]
+    assert stored[0].args == ["[redacted]"]
+    assert stored[1].kwargs == {"card": "[redacted]", "options": {"pin": "[redacted]", "note": None}}
+    assert ended(token).return_value == f"token of {MARK[:3]} 1"
+    [error] = ended(refunded).errors
+    assert "no card [redacted]" in error.traceback
+    assert worker.stop() == 0
+    with open_session(tcp_database_url) as session:
+        assert leaks(session, MARK) == []
+        assert secrets_in(session, "history", "secret_args", MARK) == 3
+        assert secrets_in(session, "history", "secret_result", f"token of {MARK[:3]}") == 1
+    assert MARK not in worker.log().replace(f"no card back {MARK}", "")
 
 
 def test_the_management_command_names_the_app(django_queue: Horsies) -> None:

@@ -8,14 +8,25 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from horsies.config.postgres import PostgresConfig
 from horsies.db import migrate as migrations
 from horsies.db import sqlfiles
+from horsies.db.errors import call_failed
 from horsies.db.functions import MARK
-from horsies.db.migrate import FirstInstallation, NotTheOwnerError, SchemaTooNewError, migrate, plain_sql, status
+from horsies.db.migrate import (
+    FirstInstallation,
+    MigrationFailedError,
+    NotTheOwnerError,
+    SchemaTooNewError,
+    migrate,
+    plain_sql,
+    status,
+)
 from horsies.db.queries import tasks as task_queries
 from horsies.db.rights import Kind, grant_sql
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, admin, bind, functions, listen
 from horsies.version import __version__
+from tests.db.test_replica_identity import install
 from tests.support.factories import DrivenWorker, done, request, send
 from tests.support.schema import describe
 from tests.support.sessions import (
@@ -115,11 +126,33 @@ def test_of_two_at_once_one_migrates_and_the_other_waits_for_it(
 def test_what_fails_leaves_nothing_behind(empty: Session) -> None:
     empty.execute("create schema horsies")
     empty.execute("create table horsies.workers ()")
-    with pytest.raises(errors.DuplicateTable):
+    with pytest.raises(
+        MigrationFailedError, match=r'migration 0001 .* DuplicateTable: relation "workers" already exists'
+    ):
         migrate(empty, DEFAULT_SCHEMA, FirstInstallation.EXISTING_SCHEMA)
     assert column(empty, "select relname from pg_class where relnamespace = 'horsies'::regnamespace") == ["workers"]
     empty.execute("drop table horsies.workers")
     assert migrate(empty, DEFAULT_SCHEMA) == EVERYTHING
+
+
+def test_a_migration_that_fails_says_what_to_do_and_not_to_check_the_password(db: Session) -> None:
+    """An index that was created by hand stands for any change by hand that is in the way of a later migration."""
+    db.execute("drop schema horsies cascade")
+    install(db, 57)
+    db.execute("create index worker_versions_by_version on horsies.worker_versions (app_version)")
+    with pytest.raises(MigrationFailedError) as caught:
+        migrate(db, DEFAULT_SCHEMA)
+    assert status(db, DEFAULT_SCHEMA).current == 57
+    error = PostgresConfig(database_url="postgresql://localhost/jobs").unusable(call_failed(caught.value).message)
+    [note] = error.notes
+    assert note == (
+        "the migration 0058 of the schema 'horsies' failed, and nothing was changed: "
+        'DuplicateTable: relation "worker_versions_by_version" already exists'
+    )
+    assert error.help_text == (
+        "undo what was changed or created by hand in this schema (`horsies db sql` prints what should be there), and "
+        "migrate again"
+    )
 
 
 NAMES = [ODD, "UPPER", "select", "a.b", "semi;colon", "--comment", "horsies.tasks", "x" * 48]

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from horsies.config.retry import RetryPolicy
+from horsies.db.queries import monitoring as monitoring_queries
 from horsies.db.queries import tasks as task_queries
 from horsies.db.queries import worker as worker_queries
 from horsies.db.queries.worker import ClaimMode
@@ -64,6 +65,13 @@ def by_rerun(db: Session) -> UUID:
     return new_id
 
 
+def by_bulk_rerun(db: Session) -> UUID:
+    origin, new_id = ended_task(db), request().task_id
+    again = monitoring_queries.rerun_many([origin], [0], [new_id], trace_context=SENT)
+    assert call(db, again) == {origin: "sent"}
+    return new_id
+
+
 def by_sql(db: Session) -> UUID:
     declare(db, declaration("add"))
     return scalar(db, "select horsies.send('add', '{\"a\": 1, \"b\": 2}', trace_context => %s::json)", SENT.decode())
@@ -84,6 +92,7 @@ def by_sql_with_a_key(db: Session) -> UUID:
         by_enqueue_once,
         by_replacing,
         by_rerun,
+        by_bulk_rerun,
         by_sql,
         by_sql_with_a_key,
     ],

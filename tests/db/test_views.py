@@ -14,6 +14,7 @@ from horsies.db.repair import plan, repair
 from horsies.db.rights import Kind, excessive_rights, grant_sql, lacking_rights, revoke_sql, views_of
 from horsies.db.sqlfiles import DEFAULT_SCHEMA, bind
 from tests.db.test_foreign_objects import EXISTING, renew_functions
+from tests.db.test_replica_identity import install
 from tests.support.factories import ended_task, send
 from tests.support.roles import acting_as, new_role
 from tests.support.schema import describe
@@ -160,6 +161,60 @@ def test_a_view_whose_columns_have_changed_is_not_replaced_below_a_view_of_a_use
         migrate(db, DEFAULT_SCHEMA)
     db.execute("drop view public.mine")
     assert migrate(db, DEFAULT_SCHEMA) == ["functions"]
+
+
+def test_rights_that_were_granted_by_hand_are_granted_again(db: Session, role: str) -> None:
+    grants = [
+        f"grant select on horsies.live_tasks to {role} with grant option",
+        f"grant select (id, status) on horsies.all_tasks to {role}",
+        "grant select on horsies.throughput to public",
+    ]
+    for grant in grants:
+        db.execute(grant.encode())
+    before = describe(db, DEFAULT_SCHEMA)
+    renew_functions(db)
+    assert describe(db, DEFAULT_SCHEMA) == before
+    assert readable(db, role) == ["live_tasks", "throughput"]
+    columns = "select has_column_privilege(%s, 'horsies.all_tasks', %s, 'select')"
+    assert [scalar(db, columns, role, name) for name in ("id", "status", "queue")] == [True, True, False]
+    assert scalar(db, "select has_table_privilege(%s, 'horsies.live_tasks', 'select with grant option')", role)
+
+
+def test_rights_to_what_is_gone_are_lost(db: Session, role: str) -> None:
+    db.execute("create view horsies.retired as select id from horsies.workflows")
+    db.execute("drop view horsies.runs")
+    db.execute("create view horsies.runs as select id, 1 as former from horsies.workflows")
+    for name in ("retired", "runs"):
+        db.execute(f"comment on view horsies.{name} is 'Version 1 of this view. {MARK}'".encode())
+    db.execute(f"grant select on horsies.retired to {role}".encode())
+    db.execute(f"grant select (id, former) on horsies.runs to {role}".encode())
+    renew_functions(db)
+    assert scalar(db, "select has_column_privilege(%s, 'horsies.runs', 'id', 'select')", role)
+
+
+@pytest.mark.parametrize("source", ["horsies.tasks", "horsies.live_tasks"], ids=["table", "our view"])
+def test_a_view_of_a_user_on_a_column_that_changes_is_named(db: Session, source: str) -> None:
+    db.execute(f"create view public.mine as select id, task_name from {source}".encode())
+    with db.transaction():
+        dropped = views.drop_views(db, DEFAULT_SCHEMA)
+        with (
+            pytest.raises(ForeignObjectsError, match=r"view (public\.)?mine .*; drop these objects, migrate") as caught,
+            views.naming_dependents(DEFAULT_SCHEMA, dropped),
+            db.transaction(),
+        ):
+            db.execute("alter table horsies.tasks alter column task_name type varchar")
+        views.create_views(db, DEFAULT_SCHEMA, dropped)
+    assert "cannot be migrated while other objects depend on what the migration drops or changes" in str(caught.value)
+
+
+def test_a_view_of_a_user_on_a_column_that_is_dropped_is_named(db: Session) -> None:
+    db.execute("drop schema horsies cascade")
+    install(db, 47)
+    db.execute("create view public.mine as select full_at from horsies.buckets")
+    with pytest.raises(ForeignObjectsError, match=r"view (public\.)?mine depends on column full_at of table"):
+        migrate(db, DEFAULT_SCHEMA)
+    db.execute("drop view public.mine")
+    assert migrate(db, DEFAULT_SCHEMA)[-1] == "functions"
 
 
 def test_objects_that_keep_a_function_from_being_dropped_are_named(db: Session) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from horsies import BrokerErrorCode
 from horsies.db.queries import monitoring as monitoring_queries
-from horsies.monitoring import Histogram, Period, Throughput, throughput, throughput_async, total
+from horsies.monitoring import CurrentSample, Histogram, Period, Throughput, throughput, throughput_async, total
 from tests.producer.shop import Hand, Shop
 from tests.support.factories import failed
 from tests.support.sessions import NOON, Session, call, freeze_clock, move_clock
@@ -69,6 +69,40 @@ def test_samples_and_their_sums(db: Session, shop: Shop, hand: Hand) -> None:
     assert ask(shop, since=NOON + HOUR, until=NOON + 2 * HOUR).samples == ()
     assert len(ask(shop, queue_name="default", task_name="add").samples) == 3
     assert ask(shop, task_name="greet").samples == ask(shop, queue_name="mail").samples == ()
+
+
+def count_of_worker(db: Session, worker: int, minute: datetime, *numbers: int) -> None:
+    """Store what the heartbeat of a worker reports of a minute: how many completed, failed, and were retried."""
+    values = (UUID(int=worker), minute, "default", "add", *numbers)
+    db.execute("insert into horsies.current_counts values (%s, %s, %s, %s, %s, %s, %s)", values)
+
+
+def test_minutes_that_are_not_closed_are_marked(db: Session, shop: Shop, hand: Hand) -> None:
+    freeze_clock(db)
+    sample(db)
+    hand.end(UUID(shop.add.send(1).unwrap().task_id))
+    for worker in range(2):
+        count_of_worker(db, worker, NOON, 3, 2, 1)
+        count_of_worker(db, worker, NOON + timedelta(minutes=1), 10, 0, 0)
+    minutes = [CurrentSample(NOON, "default", "add", 6, 4, 2)]
+    assert ask(shop, until=NOON + timedelta(minutes=1)).current == tuple(minutes)
+    minutes.append(CurrentSample(NOON + timedelta(minutes=1), "default", "add", 20, 0, 0))
+    found = ask(shop)
+    assert (found.samples, found.current) == ((), tuple(minutes))
+    assert ask(shop, period=Period.HOUR).current == tuple(minutes)
+    assert ask(shop, queue_name="mail").current == ask(shop, task_name="greet").current == ()
+    move_clock(db, 60)
+    sample(db)
+    found = ask(shop)
+    assert [(each.started_at, each.completed) for each in found.samples] == [(NOON, 1)]
+    assert found.current == tuple(minutes[1:])
+
+
+def test_without_maintenance_only_what_workers_count_is_known(db: Session, shop: Shop) -> None:
+    count_of_worker(db, 1, NOON, 3, 2, 1)
+    found = ask(shop)
+    assert (found.samples, found.known_until, found.as_of) == ((), None, None)
+    assert found.current == (CurrentSample(NOON, "default", "add", 3, 2, 1),)
 
 
 @pytest.mark.parametrize("period", [0, 61, "60"])

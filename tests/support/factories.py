@@ -343,3 +343,15 @@ def tick(
 def schedule_state(session: Session, name: str = "nightly") -> ScheduleState:
     """Return the state of a schedule in the database."""
     return call(session, schedule_queries.schedule_states())[1][name]
+
+
+def count_of_a_worker(session: Session) -> None:
+    """Let a worker have counted three completed and two failed tasks in a minute that has not ended."""
+    session.execute(
+        "insert into horsies.sampling (first_minute, sampled_until)"
+        " select date_trunc('minute', now()) - interval '1 hour', date_trunc('minute', now())"
+    )
+    session.execute(
+        "insert into horsies.current_counts"
+        " select gen_random_uuid(), date_trunc('minute', now()), 'default', 'add', 3, 2, 0"
+    )

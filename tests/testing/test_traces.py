@@ -20,6 +20,7 @@ from horsies import (
     RetryPolicy,
     TaskError,
     TaskResult,
+    TaskStatus,
     WorkflowSpec,
     from_node,
 )
@@ -262,6 +263,19 @@ def test_a_rerun_is_linked_to_the_span_of_the_rerun(queue: TestQueue, spans: Spa
     sent = spans.one("send")
     assert attributes(sent)["messaging.message.id"] == again.task_id
     assert links_of(spans.named("process add")[1]) == [("send", id_of(sent))]
+
+
+def test_the_tasks_of_a_bulk_rerun_are_linked_to_its_span(queue: TestQueue, spans: Spans) -> None:
+    for number in range(2):
+        add.send(number).unwrap()
+    queue.drain()
+    broker = app.get_broker()
+    preview = asyncio.run(broker.preview_rerun([TaskStatus.COMPLETED], task_name="add")).unwrap()
+    outcomes = asyncio.run(broker.rerun_tasks(preview.candidates)).unwrap()
+    assert [each.verdict for each in outcomes] == ["sent", "sent"]
+    queue.drain()
+    sent = id_of(spans.one("send"))
+    assert [links_of(span) for span in spans.named("process add")[2:]] == [[("send", sent)]] * 2
 
 
 def test_nodes_of_a_run_are_linked_to_its_start_and_to_the_nodes_before(queue: TestQueue, spans: Spans) -> None:

@@ -6,7 +6,16 @@ import pytest
 
 from horsies import Horsies
 from tests.support import runs
-from tests.support.factories import DrivenWorker, done, ended_task, failed, pause_queue, request, send
+from tests.support.factories import (
+    DrivenWorker,
+    count_of_a_worker,
+    done,
+    ended_task,
+    failed,
+    pause_queue,
+    request,
+    send,
+)
 from tests.support.proxy import Proxy
 from tests.support.sessions import Session, column, scalar
 from tests.support.top import Viewer, watch
@@ -50,6 +59,15 @@ def test_the_tabs_show_what_monitoring_knows(app: Horsies, db: Session) -> None:
         await viewer.wait_for("WORKFLOW", "running", str(run_id))
         await viewer.press("6")
         await viewer.wait_for("host-1/worker", "live")
+
+    watch(app, script)
+
+
+def test_what_ended_in_minutes_that_are_not_closed_is_shown(app: Horsies, db: Session) -> None:
+    count_of_a_worker(db)
+
+    async def script(viewer: Viewer) -> None:
+        await viewer.wait_for("Last hour", "UTC 5 more so far")
 
     watch(app, script)
 

@@ -23,7 +23,17 @@ from horsies.web.actions import ACTIONS
 from horsies.web.formats import document, duration
 from horsies.web.pages.page import Page
 from horsies.web.visit import Visit
-from tests.support.factories import DrivenWorker, cap_queue, done, ended_task, failed, pause_queue, request, send
+from tests.support.factories import (
+    DrivenWorker,
+    cap_queue,
+    count_of_a_worker,
+    done,
+    ended_task,
+    failed,
+    pause_queue,
+    request,
+    send,
+)
 from tests.support.roles import new_role
 from tests.support.runs import node, start
 from tests.support.sessions import Session, call, freeze_clock, move_clock, scalar
@@ -76,6 +86,16 @@ def test_the_overview(visitor: Visitor, db: Session) -> None:
     assert "1 task unknown in queue default cannot run" in text
     assert "no worker" in text
     assert "All is well" not in text
+
+
+def test_minutes_that_are_not_closed_are_marked(visitor: Visitor, db: Session) -> None:
+    count_of_a_worker(db)
+    page = visitor.page("/")
+    assert page.count('<g class="current">') == 1
+    assert "UTC, so far: 3 completed, 2 failed" in page
+    chart = visitor.get("/overview.json").json()["data"]["throughput"]["columns"]
+    assert [each["counts"] for each in chart if each["is_current"]] == [{"completed": 3, "retried": 0, "failed": 2}]
+    assert all({"expired", "cancelled"} <= each["counts"].keys() for each in chart if not each["is_current"])
 
 
 def test_a_paused_queue_is_a_problem_only_if_tasks_wait(db: Session, visitor: Visitor) -> None:

@@ -1,5 +1,6 @@
 """`HorsiesBackend`: a back end for ``django.tasks``, the task interface of Django 6."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from django.utils.module_loading import import_string
 
 from horsies.app import Horsies
 from horsies.codec.problems import CodecError
+from horsies.codec.secrets import REDACTED
 from horsies.codes import TaskSendErrorCode
 from horsies.contrib.django.execution import Sent, as_json, definition_of
 from horsies.contrib.django.results import result_from
@@ -148,14 +150,17 @@ class HorsiesBackend(BaseTaskBackend):
             TaskResultDoesNotExist: There is no such task, its transaction is not committed, or its record was pruned.
             OperationalError: The database did not answer.
         """
-        answer = self.app.handle(result_id).info(
-            include_result=True, include_failed_reason=True, include_attempts=True, include_args=True
-        )
+        handle = self.app.handle(result_id)
+        answer = handle.info(include_result=True, include_failed_reason=True, include_attempts=True, include_args=True)
         if isinstance(answer, Err):
             raise OperationalError(answer.error.message) from answer.error.exception
         result = None if answer.value is None else result_from(answer.value, self.alias)
         if result is None:
             raise TaskResultDoesNotExist(result_id)
+        if result.status == TaskResultStatus.SUCCESSFUL and REDACTED in json.dumps(result.return_value):
+            complete = handle.get(timeout_ms=0)
+            if complete.is_ok():
+                object.__setattr__(result, "_return_value", complete.ok)
         return result
 
     def _check_definition(self, task: "Task[..., Any]") -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from inspect import iscoroutinefunction
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
@@ -20,8 +20,10 @@ from django.tasks.signals import task_finished, task_started
 from django.utils import timezone
 from django.utils.json import normalize_json
 
+from horsies.codec.secrets import SecretMark
 from horsies.codec.signature import SignatureCodec, function_location
 from horsies.codec.wire import ResultCodec
+from horsies.contrib.django.secrets import returns_secret, secret_arguments
 from horsies.postponement import AttemptPostponed
 from horsies.task_result import TaskError, TaskResult, UndeclaredTaskError
 from horsies.tasks.current import CurrentTask, current_task
@@ -54,12 +56,13 @@ def definition_of(task: "Task[..., Any]") -> TaskDefinition:
 def _definition(func: Callable[..., Any], name: str, takes_context: bool) -> TaskDefinition:  # noqa: FBT001 - a key
     run = (_async_runner if iscoroutinefunction(func) else _runner)(func, takes_context=takes_context)
     run.__name__, run.__qualname__ = func.__name__, func.__qualname__
+    returned: Any = Annotated[Any, SecretMark()] if returns_secret(func) else Any
     return TaskDefinition(
         name=name,
         fn=run,
         is_async=iscoroutinefunction(func),
-        signature=SignatureCodec(run),
-        result=ResultCodec(Any, UndeclaredTaskError),
+        signature=SignatureCodec(run, redact=secret_arguments(func, takes_context=takes_context)),
+        result=ResultCodec(returned, UndeclaredTaskError),
         location=function_location(func),
     )
 

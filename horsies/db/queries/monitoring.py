@@ -8,6 +8,7 @@ from uuid import UUID
 
 from horsies.db.operations import Call, Notice, Rows, column, many, nothing, scalar
 from horsies.db.queries.rows import (
+    CurrentSampleRow,
     HealthRow,
     RerunnableRow,
     RerunVerdict,
@@ -133,11 +134,17 @@ def _verdicts(rows: Rows) -> dict[UUID, RerunVerdict]:
 
 
 def rerun_many(
-    origins: Sequence[UUID], known: Sequence[int], new_ids: Sequence[UUID], *, who: str | None = None
+    origins: Sequence[UUID],
+    known: Sequence[int],
+    new_ids: Sequence[UUID],
+    *,
+    who: str | None = None,
+    trace_context: bytes | None = None,
 ) -> Call[dict[UUID, RerunVerdict]]:
     """Rerun ended tasks, each only if it still has the known number of reruns; returns a verdict for each."""
-    params = (list(origins), list(known), list(new_ids), who)
-    sql = "select * from horsies.rerun_many(%s::uuid[], %s::int[], %s::uuid[], %s)"
+    context = None if trace_context is None else trace_context.decode()
+    params = (list(origins), list(known), list(new_ids), who, context)
+    sql = "select * from horsies.rerun_many(%s::uuid[], %s::int[], %s::uuid[], %s, trace => %s::json)"
     return Call(sql, params, _verdicts, hint=notify_wake())
 
 
@@ -240,6 +247,14 @@ def throughput(  # noqa: PLR0913, PLR0917 - those of the server function
     """Return samples, with the time that they cover, earliest first."""
     sql = "select * from horsies.throughput(%s, %s::timestamptz, %s::timestamptz, %s, %s, %s)"
     return Call(sql, (period_s, since, until, queue, name, limit), many(SampleRow))
+
+
+def current_throughput(
+    since: datetime, until: datetime, queue: str | None, name: str | None, limit: int
+) -> Call[list[CurrentSampleRow]]:
+    """Return the counts of minutes that are not sampled yet, earliest first."""
+    sql = "select * from horsies.current_throughput(%s::timestamptz, %s::timestamptz, %s, %s, %s)"
+    return Call(sql, (since, until, queue, name, limit), many(CurrentSampleRow))
 
 
 def why(task_id: UUID) -> Call[Why]:

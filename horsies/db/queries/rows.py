@@ -57,6 +57,17 @@ class SampleRow(NamedTuple):
     run_counts: list[int]
 
 
+class CurrentSampleRow(NamedTuple):
+    """A row of `horsies.current_throughput`."""
+
+    started_at: datetime
+    queue: str
+    task_name: str
+    completed: int
+    failed: int
+    retried: int
+
+
 class AttemptRow(NamedTuple):
     """A row of `horsies.task_attempts`."""
 

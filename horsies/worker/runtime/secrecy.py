@@ -82,7 +82,7 @@ def _protect(report: Report, paths: Sequence[SecretPath], scrub: Scrubber | None
     if report.postponed is not None:  # horsies has made this error
         paths = ()
     complete = _scrubbed_error(document, paths, lambda value: value, scrub, codes)
-    public = _scrubbed_error(document, paths, lambda _value: REDACTED, scrub, codes)
+    public = _scrubbed_error(document, paths, lambda _value: REDACTED, scrub, codes) if paths else complete
     encoded = encode_json(complete)
     report.result = encoded if public == complete else seal(public, encoded)
 

@@ -200,6 +200,25 @@ def test_the_version_of_the_app() -> None:
     assert declarations_of(unnamed.config, unnamed.registry).version != before != ""
 
 
+def test_the_environment_names_the_version_if_the_app_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HORSIES_APP_VERSION", "6bf6b99")
+    for config, version in ((AppConfig(), "6bf6b99"), (AppConfig(app_version="2026.11"), "2026.11")):
+        app = Horsies(config)
+        assert declarations_of(app.config, app.registry).version == version
+    monkeypatch.setenv("HORSIES_APP_VERSION", "")
+    assert AppConfig().named_version is None
+
+
+@pytest.mark.parametrize("version", ["x" * 201, "a\nb", "a\x7fb"])
+def test_a_version_in_the_environment_that_cannot_be_shown_is_refused(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setenv("HORSIES_APP_VERSION", version)
+    with pytest.raises(ConfigurationError, match="the environment variable HORSIES_APP_VERSION must have at most 200"):
+        AppConfig()
+    assert AppConfig(app_version="1").named_version == "1"
+
+
 @pytest.mark.parametrize("version", ["", "x" * 201, "a\nb", "a\0b"])
 def test_a_version_that_cannot_be_shown_is_refused(version: str) -> None:
     with pytest.raises(ConfigurationError, match="app_version"):
