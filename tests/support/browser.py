@@ -59,20 +59,20 @@ class Tab:
     def __init__(self, browser: "Browser", session: str) -> None:
         self._browser = browser
         self._session = session
-        self._loaded = 0
+        self._loaded = set[str]()
         self.problems: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def call(self, method: str, **params: object) -> Any:
         return self._browser.call(method, self._session, **params)
 
     def open(self, url: str) -> None:
         """Open a page, and wait until it is loaded."""
-        loaded = self._loaded
-        error = self.call("Page.navigate", url=url).get("errorText")
-        assert not error, f"{url}: {error}"
-        wait_until(lambda: self._loaded > loaded, 20, url)
+        answer = self.call("Page.navigate", url=url)
+        assert "errorText" not in answer, f"{url}: {answer['errorText']}"
+        wait_until(lambda: answer["loaderId"] in self._loaded, 20, url)
 
     def run(self, script: str) -> Any:
         """Return the value of an expression in the page."""
@@ -94,16 +94,20 @@ class Tab:
         for key in keys:
             *shift, name = key.split("+") if len(key) > 1 else [key]
             code, text = _KEYS.get(name, (ord(name[0].upper()), name))
-            pressed = {"key": name, "windowsVirtualKeyCode": code, "modifiers": _SHIFT if shift else 0}
+            pressed = {
+                "key": " " if name == "Space" else name,
+                "windowsVirtualKeyCode": code,
+                "modifiers": _SHIFT if shift else 0,
+            }
             down = {"type": "keyDown", "text": text} if text else {"type": "rawKeyDown"}
             self.call("Input.dispatchKeyEvent", **down, **pressed)
             self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
 
     def press_to_leave(self, key: str) -> None:
         """Press a key that opens a page, and wait until that is loaded."""
-        loaded = self._loaded
+        loaded = set(self._loaded)
         self.press(key)
-        wait_until(lambda: self._loaded > loaded, 20, f"a page after {key}")
+        wait_until(lambda: self._loaded - loaded, 20, f"a page after {key}")
 
     def scheme(self, scheme: Literal["light", "dark"]) -> None:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -118,8 +122,8 @@ class Tab:
         file.write_bytes(base64.b64decode(found["data"]))
 
     def on_event(self, method: str, params: dict[str, Any]) -> None:
-        if method == "Page.loadEventFired":
-            self._loaded += 1
+        if method == "Page.lifecycleEvent" and params["name"] == "load":
+            self._loaded.add(params["loaderId"])
         elif method == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
             self.problems.append(details.get("exception", {}).get("description") or details["text"])

@@ -329,19 +329,13 @@ function onKey(event) {
     event.preventDefault();
     const input = document.getElementById("filter");
     if (input) input.focus();
-    else location.href = new URL("tasks", root).href;
+    else location.href = new URL("tasks#filter", root).href;
   }
 }
 
-// On a narrow screen the navigation scrolls; scroll to the name of this page.
-function showPlace() {
-  const here = document.querySelector(".top nav [aria-current]");
-  if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.clientWidth / 2 + here.clientWidth / 2;
-}
-
+if (location.hash === "#filter") document.getElementById("filter")?.focus();
 addZoneButton();
 addCompletion();
-showPlace();
 showTimes();
 setInterval(showTimes, 1000);
 document.addEventListener("keydown", onKey);
