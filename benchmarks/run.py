@@ -31,6 +31,7 @@ import psycopg
 import rated
 import senders
 import shared_queue
+import streak
 import waiters
 import waits
 import web_pages
@@ -77,6 +78,7 @@ class Size:
     minute: int
     nodes: int
     minute_of_drain: int
+    streak: tuple[int, int]
 
 
 FULL = Size(
@@ -103,6 +105,7 @@ FULL = Size(
     minute=1_000_000,
     nodes=10_000,
     minute_of_drain=300_000,
+    streak=(60, 12_000),
 )
 QUICK = Size(
     runs=1,
@@ -128,6 +131,7 @@ QUICK = Size(
     minute=1_000,
     nodes=400,
     minute_of_drain=300,
+    streak=(2, 300),
 )
 
 
@@ -470,6 +474,7 @@ BENCHMARKS: dict[str, Callable[[str, Size], None]] = {
     "due": due,
     "keys": keys,
     "rates": rates,
+    "streak": lambda url, size: streak.streak(url, *size.streak),
     "workers": lambda url, size: shared_queue.shared_queue(url, size.runs, size.shared, size.workers),
     "monitoring": monitoring,
     "web": web,

@@ -66,14 +66,16 @@ def database() -> Generator[str]:
 
 
 @contextmanager
-def worker(*options: str, is_ready: bool = True, app: str = "bench_tasks:app") -> Generator[subprocess.Popen[bytes]]:
-    """Run a worker of the benchmark's tasks; by default, wait until it is ready."""
+def worker(
+    *options: str, is_ready: bool = True, app: str = "bench_tasks:app", log: Path | None = None
+) -> Generator[subprocess.Popen[bytes]]:
+    """Run a worker of the benchmark's tasks; by default, wait until it is ready. ``log`` is the file for its log."""
     command = [str(Path(sys.executable).parent / "horsies"), "worker", app, *options]
-    with tempfile.NamedTemporaryFile(suffix=".log") as log:
-        process = subprocess.Popen(command, cwd=HERE, stderr=log)
+    with tempfile.NamedTemporaryFile(suffix=".log") if log is None else log.open("wb") as log_file:
+        process = subprocess.Popen(command, cwd=HERE, stderr=log_file)
         try:
             if is_ready:
-                wait_for(lambda: b"worker.ready" in Path(log.name).read_bytes() or process.poll() is not None)
+                wait_for(lambda: b"worker.ready" in Path(log_file.name).read_bytes() or process.poll() is not None)
             yield process
         finally:
             process.terminate()
