@@ -170,6 +170,7 @@ def round_trips(found: Found, url: str, size: Size) -> None:
         "send, 1 coroutine": ("/s", lambda running: peers.send(running, 1)),
         "send, 16 coroutines": ("/s", lambda running: peers.send(running, 16)),
         "drain, 2 processes": ("/s", lambda running: peers.drain(running, "sync")),
+        "drain async, 2 x 100": ("/s", lambda running: peers.drain(running, "async")),
         "send to result, median": ("ms", lambda running: peers.latencies(running)[0]),
     }
     bases: dict[str, float] = {}

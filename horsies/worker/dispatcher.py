@@ -15,9 +15,8 @@ assign ──> waiting in the child ──> running ── DONE ─────�
           on_unstarted                             its child is drained, and killed when it runs nothing else
 ```
 
-A job waits in a child only with a concurrency of 1, behind jobs that are known to be quick
-(`horsies.worker.runtime_estimator`). The start tokens of `horsies.worker.child_process` decide whether a job has
-started.
+A job waits in a child only behind jobs that are known to be quick (`horsies.worker.runtime_estimator`). The start
+tokens of `horsies.worker.child_process` decide whether a job has started.
 """
 
 import asyncio
@@ -39,6 +38,8 @@ from horsies.worker.runtime_estimator import RuntimeEstimator
 from horsies.worker.stalls import StallDetector
 
 _SWEEP_INTERVAL_S = 0.02
+_WINDOWS_WITHOUT_PROGRESS = 1.5
+"""How long no job of a child may end while others wait in it, in windows of work; see `RuntimeEstimator`."""
 _CANCEL_GRACE_S = 1.0  # how long a cancelled asynchronous task may take to end
 _STOP_REASONS = {StopCause.CANCELLED: "was cancelled", StopCause.TIMED_OUT: "exceeded its time-out"}
 
@@ -51,7 +52,7 @@ class Dispatcher:
         self._processes = processes
         self._async_names = settings.async_names
         self._concurrency = options.concurrency
-        self._runtimes = RuntimeEstimator()
+        self._runtimes = RuntimeEstimator(options.concurrency)
         self._stalls = StallDetector()
         self._sweep: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
@@ -85,14 +86,12 @@ class Dispatcher:
 
         It is larger than `capacity` where quick jobs may wait in a child.
         """
-        if self._concurrency > 1:
-            return self.capacity
-        limit = 1 + self._runtimes.ahead
-        return sum(child.room(1 if child.predecessor_load else limit) for child in self._ready())
+        limit = self._concurrency + self._runtimes.ahead
+        return sum(child.room(self._concurrency if child.predecessor_load else limit) for child in self._ready())
 
     @property
     def has_waiting_jobs(self) -> bool:
-        """Whether a job waits in a child behind the one that runs."""
+        """Whether a job waits in a child behind those that run."""
         return any(child.waiting for child in self._processes)
 
     @property
@@ -100,6 +99,20 @@ class Dispatcher:
         """Whether every child that takes jobs has at least half of the jobs waiting that it may have ahead."""
         half = (1 + self._runtimes.ahead) // 2
         return half > 0 and all(child.waiting >= half for child in self._ready())
+
+    @property
+    def keeps_busy(self) -> bool:
+        """Whether a job waits in every child that takes jobs, so that no place in a child is free."""
+        return all(child.waiting for child in self._ready())
+
+    @property
+    def round_trip_s(self) -> float:
+        """The shortest time of the recent exchanges, in seconds; 0: there was none."""
+        return self._runtimes.round_trip_s
+
+    def observe_exchange(self, seconds: float) -> None:
+        """Take the time of an exchange into account: as much work waits in a child as it does meanwhile."""
+        self._runtimes.observe_exchange(seconds)
 
     @property
     def held_jobs(self) -> int:
@@ -132,7 +145,7 @@ class Dispatcher:
                 unassigned.append(job)
                 continue
             load, predecessor_load, number, child = places[0]
-            self._give(child, job, behind=load)
+            self._give(child, job, waits=load >= self._concurrency)
             if child.state is ChildState.READY and child.remaining_tasks:
                 heapreplace(places, (load + 1, predecessor_load, number, child))
             else:
@@ -143,12 +156,12 @@ class Dispatcher:
         """Whether a child with this load may take a job: at once, or to wait behind quick ones."""
         if load < self._concurrency:
             return True
-        may_wait = self._concurrency == 1 and not (predecessor_load or job.queue_limited)
-        return may_wait and self._runtimes.can_queue(job, load)
+        behind = load - self._concurrency + 1  # including one of those that run: the first one that ends
+        return not (predecessor_load or job.queue_limited) and self._runtimes.can_queue(job, behind)
 
-    def _give(self, child: Child, job: Job, *, behind: int) -> None:
+    def _give(self, child: Child, job: Job, *, waits: bool) -> None:
         child.give(job)
-        if behind < self._concurrency:
+        if not waits:
             self._on_started(child, job)
         else:
             self._stalls.watch(child, asyncio.get_running_loop().time())
@@ -196,14 +209,14 @@ class Dispatcher:
 
     def on_frames(self, child: Child, frames: Sequence[Frame]) -> None:
         """Handle the frames that a child has sent and that were read together."""
-        ended = child.progress
+        ended, had_waiting = child.progress, child.waiting > 0
         for frame in frames:
             if frame.kind is Kind.DONE:
                 self._on_done(child, ipc.decode_report(frame.body, child.pid, child.name))
             else:
                 self._on_other_frame(child, frame)
         if child.progress != ended:
-            self._after_reports(child)
+            self._after_reports(child, had_waiting=had_waiting)
 
     def _on_other_frame(self, child: Child, frame: Frame) -> None:
         match frame.kind:
@@ -238,16 +251,16 @@ class Dispatcher:
         job = child.remove_ended(outcome.fence)
         if job is None:
             return
-        self._runtimes.observe(job.task_name, outcome.seconds)
+        self._runtimes.observe(job.task_name, outcome.seconds, outcome.between_ends)
         self._on_outcome(job, outcome)
         if was_abandoned:
             self._end_if_drained(child)
             self._processes.start_replacement(child.slot)
 
-    def _after_reports(self, child: Child) -> None:
-        """Act on the state of a child in which attempts have ended."""
+    def _after_reports(self, child: Child, *, had_waiting: bool) -> None:
+        """Act on the state of a child in which attempts have ended, and jobs that waited may have started."""
         self._idle.set()
-        if self._concurrency == 1:  # otherwise no job waits in a child
+        if had_waiting:
             for following in child.running():
                 self._on_started(child, following)
         self._drain_at_task_limit(child)
@@ -278,7 +291,7 @@ class Dispatcher:
         for child in self._processes:
             if not child.waiting:
                 self._stalls.unwatch(child)
-            elif self._stalls.is_stalled(child, now):
+            elif self._stalls.is_stalled(child, now, _WINDOWS_WITHOUT_PROGRESS * self._runtimes.window_s):
                 self._reassign_unstarted(child)
         if any(child.waiting for child in self._processes):
             self._schedule_sweep()

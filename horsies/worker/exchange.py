@@ -51,6 +51,9 @@ from horsies.worker.options import WorkerOptions, WorkerSettings, suspend_clock
 from horsies.worker.reconciler import Reconciler
 
 _STUCK_AFTER_S = 0.05
+_DISTANT_S = 0.004
+"""The shortest time of recent exchanges, in seconds, from which on they are spread over the round trip."""
+_EXCHANGES_PER_ROUND_TRIP = 4
 _BUSY_PAUSE_S = 0.1
 _BUSY_MAX_PAUSE_S = 2.0
 _CLAIMS = (ExchangeCall.CLAIM_TO_RUN, ExchangeCall.CLAIM_TO_PREFETCH)
@@ -230,14 +233,15 @@ class Exchange:
         """Whether a batch that is built now would be worth a round trip.
 
         It has to carry something, and at least half as much as what is in flight: small batches on a second lane cost
-        more than they gain. An exchange that is in flight for longer than 50 ms probably waits for a lock; it does not
-        count.
+        more than they gain. An exchange that is in flight for longer than 50 ms, and than two round trips, probably
+        waits for a lock; it does not count.
         """
-        recent = suspend_clock() - _STUCK_AFTER_S
+        recent = suspend_clock() - max(_STUCK_AFTER_S, 2 * self._dispatcher.round_trip_s)
         in_flight = sum(batch.size for batch in self.state.in_flight if batch.built_at > recent)
         request = self.claimer.request(is_full=self.completer.is_full)
         size = request.size(self.completer.count + self.claimer.releases)
-        return size > 0 and 2 * size >= in_flight and not self._may_gather(request)
+        is_worthwhile = size > 0 and 2 * size >= in_flight
+        return is_worthwhile and not (self._may_gather(request) or self._may_spread())
 
     def _may_gather(self, request: ClaimRequest) -> bool:
         """Whether a batch can wait a little, because children are busy for longer and nothing in it is urgent.
@@ -249,6 +253,23 @@ class Exchange:
         if self.claimer.releases or request.start or request.prefetch or not self.completer.may_gather:
             return False
         return self._dispatcher.is_half_ahead if request.run else self._dispatcher.has_waiting_jobs
+
+    def _may_spread(self) -> bool:
+        """Whether a batch can wait a little, because another one has just been sent to a distant database.
+
+        Otherwise the first few outcomes of many would keep all lanes busy for a whole round trip, while all others
+        wait. Nothing waits while a place in a child is free.
+        """
+        pause = self._pause_s
+        if not (pause and self.state.in_flight and self._dispatcher.keeps_busy):
+            return False
+        return suspend_clock() - self.state.in_flight[-1].built_at < pause
+
+    @property
+    def _pause_s(self) -> float:
+        """How long a batch may wait after the one before was sent, in seconds; 0: the database is near."""
+        round_trip_s = self._dispatcher.round_trip_s
+        return round_trip_s / _EXCHANGES_PER_ROUND_TRIP if round_trip_s >= _DISTANT_S else 0.0
 
     async def _open(self, lane: Lane, backoff: Backoff) -> None:
         """Open the connection of a lane, before a batch is built for it. If it is refused, the other lanes continue."""
@@ -296,6 +317,8 @@ class Exchange:
             built_at=suspend_clock(),
         )
         self.state.mark_sent(batch)
+        if pause := self._pause_s:
+            asyncio.get_running_loop().call_later(pause, self.state.changed.set)
         return batch
 
     def put_back(self, batch: ExchangeBatch) -> None:
@@ -375,6 +398,7 @@ class Exchange:
     def apply_replies(self, batch: ExchangeBatch, replies: Iterable[Any]) -> None:
         """Act on the replies to a batch, which come in the order of `ExchangeBatch.calls`; notices have none."""
         self.state.mark_answered(batch)
+        self._dispatcher.observe_exchange(suspend_clock() - batch.built_at)
         if self._counters is not None and (batch.request.run or batch.request.prefetch):
             self._counters.observe_claim(suspend_clock() - batch.built_at)
         reply_to: dict[ExchangeCall, Any] = dict(zip(batch.calls, replies, strict=False))

@@ -49,7 +49,7 @@ _HEAD = struct.Struct(">IB")
 _JOB = struct.Struct(">16sQIIHHHII")
 _CLAIMANT = struct.Struct(">16s?H")
 _FENCE = struct.Struct(">16sQ")
-_OUTCOME = struct.Struct(">16sQ?BBddIHHH")
+_OUTCOME = struct.Struct(">16sQ?BBdddIHHH")
 _NUMBER = struct.Struct(">I")
 _PID = struct.Struct(">Q")
 _NUMBER_AND_PID = struct.Struct(">IQ")
@@ -294,6 +294,8 @@ class Report:
         storage: which process stores the outcome.
         postponed: for what the task asks to run again later, so that the attempt is not counted; None: it does not.
         traceparent: of the span of the attempt; empty: it has none.
+        between_ends: the time since the attempt before has ended in the same child, or since the child was idle, in
+            seconds; 0: that is the time that this attempt ran.
     """
 
     fence: Fence
@@ -308,6 +310,7 @@ class Report:
     storage: Storage = Storage.WORKER
     postponed: PostponeScope | None = None
     traceparent: str = ""
+    between_ends: float = 0.0
 
     def to_outcome(self, pid: int | None, process_name: str | None) -> Outcome:
         """Return the outcome for the database, with the process that has run the attempt."""
@@ -325,6 +328,7 @@ class Report:
             storage=self.storage,
             postponed=self.postponed,
             traceparent=self.traceparent,
+            between_ends=self.between_ends or self.seconds,
         )
 
     def encode(self) -> bytes:
@@ -337,13 +341,14 @@ class Report:
         result = self.result if self.storage is Storage.WORKER else b""
         fence = (self.fence.task_id.bytes, self.fence.exchange_no)
         scope = _SCOPES.index(self.postponed)
-        head = _OUTCOME.pack(*fence, self.ok, self.storage, scope, after, self.seconds, *sizes)
+        times = (after, self.seconds, self.between_ends or self.seconds)
+        head = _OUTCOME.pack(*fence, self.ok, self.storage, scope, *times, *sizes)
         return b"".join((head, code, raised, place, span, result))
 
 
 def decode_report(body: bytes, pid: int | None, process_name: str | None) -> Outcome:
     """Read the payload of a DONE frame; returns the outcome for the database, with the process that ran the attempt."""
-    task_id, exchange_no, ok, storage, scope, after, seconds, *sizes = _OUTCOME.unpack_from(body)
+    task_id, exchange_no, ok, storage, scope, after, seconds, between_ends, *sizes = _OUTCOME.unpack_from(body)
     code_size, raised_size, place_size, span_size = sizes
     raised_at = _OUTCOME.size + code_size
     place_at = raised_at + raised_size
@@ -363,6 +368,7 @@ def decode_report(body: bytes, pid: int | None, process_name: str | None) -> Out
         storage=_STORAGES[storage],
         postponed=_SCOPES[scope],
         traceparent=body[span_at:result_at].decode(),
+        between_ends=between_ends,
     )
 
 

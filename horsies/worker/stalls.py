@@ -16,7 +16,10 @@ from pathlib import Path
 from horsies.worker.child_process import Child
 
 STALLED_AFTER_S = 0.015
-"""How long a child may make no progress while it runs, or while it waits for something else than a processor."""
+"""How long a child may make no progress while it runs, or while it waits for something else than a processor.
+
+With a distant database more work waits in a child, and the dispatcher waits longer in proportion.
+"""
 STALLED_IN_ANY_CASE_AFTER_S = 1.0
 """How long a child may make no progress, including the time in which it waits for a processor."""
 
@@ -52,28 +55,29 @@ class StallDetector:
         """Stop watching a child."""
         self._baselines.pop(child.number, None)
 
-    def is_stalled(self, child: Child, now: float) -> bool:
+    def is_stalled(self, child: Child, now: float, after_s: float = STALLED_AFTER_S) -> bool:
         """Whether no job of a watched child has ended for too long, by its progress since an earlier check.
 
         Args:
             child: the child. If it has made progress, or was not watched, it is watched from now on.
             now: the time of the event loop.
+            after_s: how long it may make no progress, in seconds.
         """
         baseline = self._baselines.get(child.number)
         if baseline is None or baseline.progress != child.progress:
             self._set_baseline(child, now)
             return False
         elapsed = now - baseline.at
-        if elapsed < STALLED_AFTER_S or elapsed >= STALLED_IN_ANY_CASE_AFTER_S:
-            return elapsed >= STALLED_AFTER_S
-        return not self._waits_for_processor(child.pid, baseline.ran_s)
+        if elapsed < after_s or elapsed >= STALLED_IN_ANY_CASE_AFTER_S:
+            return elapsed >= after_s
+        return not self._waits_for_processor(child.pid, baseline.ran_s, after_s)
 
-    def _waits_for_processor(self, pid: int | None, ran_before_s: float | None) -> bool:
+    def _waits_for_processor(self, pid: int | None, ran_before_s: float | None, after_s: float) -> bool:
         """Whether a process could run now and has run for a short time only."""
         ran_s = self._ran_s(pid)
         if ran_s is None or ran_before_s is None:
             return False
-        return ran_s - ran_before_s < STALLED_AFTER_S and self._can_run(pid)
+        return ran_s - ran_before_s < after_s and self._can_run(pid)
 
     def _set_baseline(self, child: Child, now: float) -> None:
         self._baselines[child.number] = _Baseline(child.progress, now, self._ran_s(child.pid))

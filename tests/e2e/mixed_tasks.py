@@ -397,6 +397,13 @@ async def slow_async(key: str) -> Text:
     return TaskResult(ok="never")
 
 
+@app.task("block_loop")
+async def block_loop(key: str, seconds: float) -> Text:
+    note(key)
+    time.sleep(seconds)  # noqa: ASYNC251 - the point of this task
+    return TaskResult(ok=key)
+
+
 @app.task("slow_deaf", timeout_ms=300)
 async def slow_deaf(key: str) -> Text:
     """Block the event loop, so that a cancellation has no effect."""

@@ -66,6 +66,8 @@ class Outcome(NamedTuple):
         storage: who stores it.
         postponed: for what the task asks to run again later, so that the attempt is not counted; None: it does not.
         traceparent: of the span of the attempt; empty: it has none.
+        between_ends: the time since the attempt before has ended in the same child, or since the child was idle, in
+            seconds; for the worker only.
     """
 
     fence: Fence
@@ -81,6 +83,7 @@ class Outcome(NamedTuple):
     storage: Storage = Storage.WORKER
     postponed: PostponeScope | None = None
     traceparent: str = ""
+    between_ends: float = 0.0
 
 
 class Verdict(NamedTuple):

@@ -52,12 +52,14 @@ async def run_job_async(executor: Executor, job: Job, in_thread: InThread) -> Re
 
     The attempt has been added to ``executor.attempts``. It is removed here.
     """
+    start = time.perf_counter()
     span = begin_span(executor.traces, job)
     try:
         report = await _run(executor, with_span(job, span), in_thread)
     finally:
         executor.attempts.remove(job)
     end_span(span, report)
+    report.seconds = time.perf_counter() - start
     return report
 
 

@@ -13,6 +13,8 @@ import os
 import signal
 import socket
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -34,11 +36,13 @@ from horsies.worker.runtime.context import AttemptContexts
 from horsies.worker.runtime.executor import Executor
 from horsies.worker.runtime.exits import leave
 from horsies.worker.runtime.inbox import READ_BYTES, Inbox, StartTokens
-from horsies.worker.runtime.post_run import drive, exit_forked_copies, unhealthy_reason
+from horsies.worker.runtime.post_run import drive, exit_forked_copies, exit_if_copy, unhealthy_reason
 from horsies.worker.runtime.reports import type_and_text
 from horsies.worker.spawn import START_FAILED
 
 PINGS_PER_THRESHOLD = 8
+_TURN_S = 0.002
+"""For how long a concurrent child starts jobs in one turn of its event loop."""
 
 
 def run_child(channel: socket.socket, tokens: int, executor: Executor, options: WorkerOptions, hooks: Hooks) -> None:
@@ -118,6 +122,9 @@ class Health:
         loop: runs the asynchronous tasks; a task may have closed it.
         channel: any open descriptor; used to check whether files can be opened.
         max_mb: the largest resident memory in MB; 0: no limit.
+
+    Attributes:
+        is_retired: whether `retire_frame` has returned a frame. No further attempt may start then.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, channel: socket.socket, max_mb: int) -> None:
@@ -125,14 +132,14 @@ class Health:
         self._file = channel.fileno()
         self._max_mb = max_mb
         self._process = psutil.Process() if max_mb else None
-        self._is_retired = False
+        self.is_retired = False
 
     def retire_frame(self) -> bytes:
         """Return a RETIRE frame, once, if this process must be replaced, else nothing."""
-        reason = None if self._is_retired else self._unhealthy_reason()
+        reason = None if self.is_retired else self._unhealthy_reason()
         if reason is None:
             return b""
-        self._is_retired = True
+        self.is_retired = True
         return Frame(Kind.RETIRE, reason.encode()).encode()
 
     def _unhealthy_reason(self) -> str | None:
@@ -187,7 +194,10 @@ def _run_one(attempts: Attempts, job: Job) -> Report:
 
 
 class _Concurrent:
-    """Serves up to ``concurrency`` jobs at a time on one event loop."""
+    """Serves up to ``concurrency`` jobs at a time on one event loop. The other jobs wait, in their order.
+
+    A job takes its start token only when it starts, so that the supervisor can withdraw the jobs that wait.
+    """
 
     def __init__(self, channel: socket.socket, tokens: int, attempts: Attempts, concurrency: int) -> None:
         self._channel = channel
@@ -195,8 +205,14 @@ class _Concurrent:
         self._executor = attempts.executor
         self._contexts = attempts.contexts
         self._health = attempts.health
+        self._loop = attempts.health.loop
+        self._pid = os.getpid()
+        self._concurrency = concurrency
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="horsies-task")
+        self._waiting: deque[bytes] = deque()
+        self._next_turn: asyncio.Handle | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._last_end = 0.0
         self._outbox: list[bytes] = []
 
     async def serve(self) -> None:
@@ -209,37 +225,79 @@ class _Concurrent:
             for frame in frames.feed(data):
                 if frame.kind is Kind.STOP:
                     self._executor.attempts.stop(*ipc.unpack_stop(frame))
-                elif self._tokens.take():
-                    self._start(Job.decode(frame.body))
+                else:
+                    self._waiting.append(frame.body)
+            self._start_waiting()
         self._writer.close()
 
     def _report_commit(self, job: Job) -> None:
         """Send a COMMIT frame, also from the thread of a ``def`` task."""
         if frame := _commit_frame(job):
-            self._health.loop.call_soon_threadsafe(self._writer.write, frame)
+            self._loop.call_soon_threadsafe(self._writer.write, frame)
+
+    def _start_waiting(self) -> None:
+        """Start jobs that wait, unless that is already scheduled for the next turn of the event loop."""
+        if self._next_turn is None:
+            self._start_some()
+
+    def _start_some(self) -> None:
+        """Start jobs while there is room, but after `_TURN_S` let the event loop do other things first.
+
+        Jobs that never wait for anything end here. Their reports are sent, and stops are read, in between.
+        """
+        self._next_turn = None
+        if self._reader.at_eof():
+            return
+        until = time.perf_counter() + _TURN_S
+        while self._waiting and len(self._running) < self._concurrency and not self._health.is_retired:
+            body = self._waiting.popleft()
+            if self._tokens.take():
+                self._start(Job.decode(body))
+                if time.perf_counter() > until:
+                    self._next_turn = self._loop.call_soon(self._start_some)
+                    return
 
     def _start(self, job: Job) -> None:
+        """Start a job at once: it runs up to the first thing that it waits for."""
+        if not self._running:
+            self._last_end = time.perf_counter()
         self._executor.attempts.add(job)
-        task = asyncio.create_task(self._run(job), context=self._contexts.new())
-        self._running.add(task)
-        task.add_done_callback(self._ended)
+        coroutine, context = self._run(job), self._contexts.new()
+        if self._loop.get_task_factory() is None:
+            task = asyncio.Task(coroutine, loop=self._loop, context=context, eager_start=True)
+        else:  # of the app, which wants to see all tasks
+            task = self._loop.create_task(coroutine, context=context)
+        exit_if_copy(self._pid)
+        if task.done():
+            self._exit_if_lost(task)
+        else:
+            self._running.add(task)
+            task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if not self._reader.at_eof() and (task.cancelled() or task.exception() is not None):
+        if not self._reader.at_eof():
+            self._exit_if_lost(task)
+            self._start_waiting()
+
+    def _exit_if_lost(self, task: asyncio.Task[None]) -> None:
+        """End this process if a job has ended without a report, so that the supervisor does not wait for it."""
+        if task.cancelled() or task.exception() is not None:
             cause = "it was cancelled" if task.cancelled() else type(task.exception()).__name__
             event("child.failed", level=logging.ERROR, reason=f"the outcome of a task is lost: {cause}")
-            os._exit(START_FAILED)  # so that the supervisor does not wait for the outcome
+            os._exit(START_FAILED)
 
     async def _run(self, job: Job) -> None:
         report = await run_job_async(self._executor, job, self._in_thread)
+        now = time.perf_counter()
+        report.between_ends, self._last_end = now - self._last_end, now
         if not self._outbox:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
         self._outbox += [self._health.retire_frame(), Frame(Kind.DONE, report.encode()).encode()]
 
     async def _in_thread[A, R](self, fn: Callable[[A], R], argument: A) -> R:
         """Call a function in a thread of the pool."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, with_context(fn, argument))
+        return await self._loop.run_in_executor(self._threads, with_context(fn, argument))
 
     def _flush(self) -> None:
         """Send the reports of all attempts that ended in this turn of the event loop."""

@@ -152,7 +152,8 @@ class Executor:
                 report = await self._transactional.run_async(call, attempt, task)
             around.leave(report, call.definition.retry_policy)
         restore_process(home, None)
-        await self._reporter.settle_async(task)
+        if self._reporter.has_pending_report(task):
+            await self._reporter.settle_async(task)
         return report
 
     def _current(self, job: Job, scrub: Scrubber | None = None) -> CurrentTask:

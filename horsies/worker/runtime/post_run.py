@@ -65,6 +65,16 @@ def exit_forked_copies(loop: asyncio.AbstractEventLoop) -> None:
     os.register_at_fork(after_in_child=in_copy)
 
 
+def exit_if_copy(home: int) -> None:
+    """End this process if it is a forked copy, which has returned from a coroutine that waits for something.
+
+    Args:
+        home: the id of the process that started the coroutine.
+    """
+    if os.getpid() != home:
+        os._exit(_FORKED_COPY_EXIT_CODE)
+
+
 def drive[T](loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: Context | None = None) -> T:
     """Run a coroutine to its end, even if other tasks stop the loop or raise SystemExit or KeyboardInterrupt.
 

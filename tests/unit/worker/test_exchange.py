@@ -17,6 +17,7 @@ from horsies.db.queries.worker import Claim, Fence, Storage
 from horsies.postponement import PostponeScope
 from horsies.worker import completer, exchange
 from horsies.worker.exchange_state import ClaimPhase, ExchangeBatch, SyncPhase
+from horsies.worker.options import suspend_clock
 from horsies.worker.reconciler import held_claims, lost_fences
 from tests.support.exchanges import Parts, claim_of, claimed, worker_parts
 from tests.support.waiting import wait_until
@@ -384,9 +385,12 @@ class ExchangeModel(RuleBasedStateMachine):
     @precondition(lambda self: len(self.sent) < 2 and not self.compare_needed)
     @rule(commits_at_once=st.booleans())
     def send(self, *, commits_at_once: bool) -> None:
-        if self.parts.exchange.has_pending_work():
-            batch = self.parts.batch()
-            self.sent.append((batch, self.commit(batch) if commits_at_once else None))
+        async def act() -> None:
+            if self.parts.exchange.has_pending_work():
+                batch = self.parts.batch()
+                self.sent.append((batch, self.commit(batch) if commits_at_once else None))
+
+        self.runner.run(act())
 
     @precondition(lambda self: self.sent)
     @rule(last=st.booleans())
@@ -475,6 +479,7 @@ class ExchangeModel(RuleBasedStateMachine):
     def answer_now(self, batch: ExchangeBatch, committed: Committed | None) -> None:
         claims, busy = self.commit(batch) if committed is None else committed
         starts = [fence.task_id for fence in batch.starting if self.claims.get(fence.task_id) == fence]
+        batch.built_at = suspend_clock()  # the database is near, however slow this machine is at the moment
         self.parts.reply(batch, *claims, starts=starts, busy=busy)
 
     def retry_now(self) -> None:
