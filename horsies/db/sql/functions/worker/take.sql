@@ -53,10 +53,11 @@ begin
     select c.id, c.task_name, c.args, c.attempt, c.timeout_ms, c.queue,
            rooms is not null and exists (select from unnest(queue_names, rooms) as q (name, room)
                                          where q.name = c.queue and q.room is not null),
-           c.root_id, horsies.with_public_args(
-               case when c.root_id is not null then
-                   horsies.workflow_inputs(c.workflow_id, c.node_index, max_inputs_bytes) end,
-               c.public_args),
+           c.root_id, case when c.root_id is not null or c.public_args is not null then
+               horsies.with_public_args(
+                   case when c.root_id is not null then
+                       horsies.workflow_inputs(c.workflow_id, c.node_index, max_inputs_bytes) end,
+                   c.public_args) end,
            c.trace_context::json,
            extract(epoch from c.run_at - clock)::double precision
     from claimed c order by c.place;
