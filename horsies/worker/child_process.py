@@ -74,7 +74,7 @@ class Child:
     """One child process.
 
     The process manager writes ``predecessors``, ``transport``, ``pid``, ``has_ended`` and ``wait_status``. The
-    dispatcher writes ``stops`` and ``abandoned``. Methods of this class write everything else.
+    dispatcher writes ``stops``, ``abandoned`` and ``committing``. Methods of this class write everything else.
 
     Attributes:
         number: identifies the child in FORK and FORKED frames, before its process id is known.
@@ -104,6 +104,7 @@ class Child:
         timers: the time-out or grace period of each attempt that has one.
         stops: the attempts that must end, and why. The dispatcher reads it when the child dies.
         abandoned: the attempts in ``stops`` that did not end by themselves.
+        committing: the attempts whose transactions are being committed, so that they have no time-out any more.
     """
 
     number: int
@@ -132,6 +133,7 @@ class Child:
     timers: dict[Fence, asyncio.TimerHandle] = field(default_factory=dict[Fence, asyncio.TimerHandle])
     stops: dict[Fence, StopCause] = field(default_factory=dict[Fence, StopCause])
     abandoned: set[Fence] = field(default_factory=set[Fence])
+    committing: set[Fence] = field(default_factory=set[Fence])
 
     def mark_ready(self) -> bool:
         """Record that the child can take jobs; returns False if it is not STARTING any more."""
@@ -282,6 +284,7 @@ class Child:
             timer.cancel()
 
     def _forget(self, fence: Fence) -> None:
+        self.committing.discard(fence)
         if self.timers:
             self.cancel_timer(fence)
         if self.stops:

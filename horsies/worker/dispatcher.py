@@ -242,9 +242,13 @@ class Dispatcher:
         self._idle.set()
 
     def _on_commit(self, child: Child, fence: Fence) -> None:
-        """Stop the clock of an attempt whose transaction is committed now, unless it was stopped before."""
-        if fence not in child.stops:
+        """Stop the clock of an attempt whose transaction is committed now, unless it was stopped before.
+
+        The clock may not have been started yet: the child starts a job before the report of the one before is handled.
+        """
+        if fence in child.jobs and fence not in child.stops:
             child.cancel_timer(fence)
+            child.committing.add(fence)
 
     def _on_done(self, child: Child, outcome: Outcome) -> None:
         was_abandoned = outcome.fence in child.abandoned
@@ -279,7 +283,8 @@ class Dispatcher:
         The child cancels an ``async def`` task that exceeds its time-out. So the timer for such a task runs a grace
         period longer, and acts only if the cancellation had no effect.
         """
-        if job.timeout_ms is not None and job.fence not in child.timers and job.fence not in child.stops:
+        has_clock = job.fence in child.timers or job.fence in child.stops or job.fence in child.committing
+        if job.timeout_ms is not None and not has_clock:
             seconds = job.timeout_ms / 1000 + (_CANCEL_GRACE_S if job.task_name in self._async_names else 0)
             timer = asyncio.get_running_loop().call_later(seconds, self._on_overdue, child, job.fence)
             child.set_timer(job.fence, timer)

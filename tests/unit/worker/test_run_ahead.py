@@ -8,7 +8,8 @@ from functools import wraps
 import pytest
 
 from horsies.db.queries.worker import Fence
-from horsies.worker.ipc import RUN
+from horsies.worker import ipc
+from horsies.worker.ipc import RUN, Frame, Kind, Report
 from horsies.worker.runtime_estimator import MIN_AHEAD_TASKS
 from tests.support.exchanges import Parts, claim_of, claimed, worker_parts
 
@@ -153,3 +154,20 @@ async def test_exchanges_with_a_near_database_are_not_spread() -> None:
         parts.batch()
         parts.finish(fences.pop(), seconds=QUICK_S)
         assert parts.exchange.has_pending_work()
+
+
+@in_loop
+async def test_the_clock_of_an_attempt_that_commits_does_not_start_again() -> None:
+    async with worker_parts(children=1, concurrency=2) as parts:
+        learn(parts)
+        batch = parts.batch()
+        tasks = [claimed()._replace(timeout_ms=60_000) for _ in range(4)]
+        parts.reply(batch, claim_of(*tasks, is_filled=True))
+        first, second, third, fourth = [Fence(task.id, batch.exchange_no) for task in tasks]
+        [child] = parts.processes
+        parts.dispatcher.on_frames(child, [ipc.commit(second)])
+        done = Frame(Kind.DONE, Report(first, ok=True, result=b"null", seconds=QUICK_S).encode())
+        parts.dispatcher.on_frames(child, [done, ipc.commit(third)])  # the child started the third one meanwhile
+        assert child.timers == {}
+        parts.finish(second, seconds=QUICK_S)
+        assert child.timers.keys() == {fourth}
