@@ -98,6 +98,7 @@ class Child:
         is_closed: whether `close` was called.
         wait_status: as returned by `os.waitpid`; None while it runs.
         progress: the number of jobs that have ended.
+        stalled_at: its progress when jobs were last withdrawn because it made none; None: that never happened.
         silent_checks: the number of consecutive liveness checks without a ping.
         outbox: START frames that are sent at the end of this turn of the event loop.
         jobs: the jobs that it was given, in that order. The first ``concurrency`` of them run, and the others wait.
@@ -127,6 +128,7 @@ class Child:
     is_closed: bool = False
     wait_status: int | None = None
     progress: int = 0
+    stalled_at: int | None = None
     silent_checks: int = 0
     outbox: list[bytes] = field(default_factory=list[bytes])
     jobs: dict[Fence, Job] = field(default_factory=dict[Fence, Job])
@@ -197,6 +199,19 @@ class Child:
     def waiting(self) -> int:
         """The number of its jobs that wait behind the running ones, as far as the supervisor knows."""
         return max(0, len(self.jobs) - self.concurrency)
+
+    @property
+    def takes_ahead(self) -> bool:
+        """Whether jobs may wait in it.
+
+        None do while its predecessors use a part of its slot, nor from the time when it made no progress until one of
+        its jobs ends: they would be withdrawn again, and claimed again, for as long as the running jobs take.
+        """
+        return self.stalled_at != self.progress and not self.predecessor_load
+
+    def mark_stalled(self) -> None:
+        """Record that it makes no progress although jobs wait in it."""
+        self.stalled_at = self.progress
 
     def running(self) -> list[Job]:
         """Return the jobs that run, as far as the supervisor knows."""

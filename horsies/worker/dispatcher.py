@@ -87,7 +87,7 @@ class Dispatcher:
         It is larger than `capacity` where quick jobs may wait in a child.
         """
         limit = self._concurrency + self._runtimes.ahead
-        return sum(child.room(self._concurrency if child.predecessor_load else limit) for child in self._ready())
+        return sum(child.room(limit if child.takes_ahead else self._concurrency) for child in self._ready())
 
     @property
     def has_waiting_jobs(self) -> bool:
@@ -96,9 +96,13 @@ class Dispatcher:
 
     @property
     def is_half_ahead(self) -> bool:
-        """Whether every child that takes jobs has at least half of the jobs waiting that it may have ahead."""
+        """Whether every child that takes jobs has at least half of the jobs waiting that it may have ahead.
+
+        A full child in which no jobs may wait does not count.
+        """
         half = (1 + self._runtimes.ahead) // 2
-        return half > 0 and all(child.waiting >= half for child in self._ready())
+        counted = [child for child in self._ready() if child.takes_ahead or child.load < self._concurrency]
+        return half > 0 and all(child.waiting >= half for child in counted)
 
     @property
     def keeps_busy(self) -> bool:
@@ -141,7 +145,9 @@ class Dispatcher:
         heapify(places)
         unassigned: list[Job] = []
         for job in jobs:
-            if not places or not self._may_take(job, *places[0][:2]):
+            while places and places[0][0] >= self._concurrency and not places[0][3].takes_ahead:
+                heappop(places)
+            if not places or not self._may_take(job, places[0][0]):
                 unassigned.append(job)
                 continue
             load, predecessor_load, number, child = places[0]
@@ -152,12 +158,15 @@ class Dispatcher:
                 heappop(places)
         return unassigned
 
-    def _may_take(self, job: Job, load: int, predecessor_load: int) -> bool:
-        """Whether a child with this load may take a job: at once, or to wait behind quick ones."""
+    def _may_take(self, job: Job, load: int) -> bool:
+        """Whether a child with this load may take a job: at once, or to wait behind quick ones.
+
+        Nothing waits in a child that takes no jobs ahead; `assign_all` leaves these out.
+        """
         if load < self._concurrency:
             return True
         behind = load - self._concurrency + 1  # including one of those that run: the first one that ends
-        return not (predecessor_load or job.queue_limited) and self._runtimes.can_queue(job, behind)
+        return not job.queue_limited and self._runtimes.can_queue(job, behind)
 
     def _give(self, child: Child, job: Job, *, waits: bool) -> None:
         child.give(job)
@@ -297,6 +306,7 @@ class Dispatcher:
             if not child.waiting:
                 self._stalls.unwatch(child)
             elif self._stalls.is_stalled(child, now, _WINDOWS_WITHOUT_PROGRESS * self._runtimes.window_s):
+                child.mark_stalled()
                 self._reassign_unstarted(child)
         if any(child.waiting for child in self._processes):
             self._schedule_sweep()

@@ -108,6 +108,13 @@ async def test_waiting_jobs_are_withdrawn_and_running_ones_are_not() -> None:
         assert parts.batch().releases == fences[2:]
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.005)
+
+
 def take_tokens(pipe: int, count: int) -> None:
     """Take start tokens, as a child does."""
     assert os.read(pipe, count) == RUN * count
@@ -171,3 +178,40 @@ async def test_the_clock_of_an_attempt_that_commits_does_not_start_again() -> No
         assert child.timers == {}
         parts.finish(second, seconds=QUICK_S)
         assert child.timers.keys() == {fourth}
+
+
+@in_loop
+async def test_nothing_is_claimed_to_wait_behind_jobs_that_take_long() -> None:
+    async with worker_parts(children=1, concurrency=2) as parts:
+        learn(parts)
+        fences = claim(parts, 5)
+        [child] = parts.processes
+        child.flush()
+        take_tokens(child.take_tokens, 1 + 2)
+        await until(lambda: not child.waiting)
+        batch = parts.batch()
+        assert batch.releases == fences[2:]
+        assert batch.request.run == 0
+        parts.finish(fences[0], seconds=QUICK_S)
+        assert parts.dispatcher.capacity_ahead == 1 + MIN_AHEAD_TASKS
+
+
+@in_loop
+async def test_jobs_wait_in_another_child_than_the_one_that_makes_no_progress() -> None:
+    async with worker_parts(children=2) as parts:
+        learn(parts)
+        fences = claim(parts, 3)
+        stalled, other = parts.processes
+        for child in (stalled, other):
+            child.flush()
+        take_tokens(stalled.take_tokens, 1 + 1)
+        take_tokens(other.take_tokens, 1)
+        assert list(stalled.jobs) == fences[::2]
+        await until(lambda: not stalled.waiting)
+        batch = parts.batch()
+        assert batch.releases == [fences[2]]
+        assert batch.request.run == MIN_AHEAD_TASKS
+        parts.reply(batch, claim_of(*(claimed() for _ in range(MIN_AHEAD_TASKS)), is_filled=True))
+        assert parts.exchange.claimer.releases == 0
+        assert (stalled.load, other.load) == (1, 1 + MIN_AHEAD_TASKS)
+        assert parts.dispatcher.is_half_ahead
