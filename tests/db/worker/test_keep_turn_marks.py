@@ -4,8 +4,9 @@ from datetime import datetime, timedelta
 from math import inf
 from typing import Any
 
-from tests.support.flow import declare_queue
-from tests.support.sessions import NOON, Session, scalar
+from tests.support.factories import DrivenWorker
+from tests.support.flow import declare_queue, send_keys
+from tests.support.sessions import NOON, Session, freeze_clock, move_clock, scalar
 
 QUERY = "select horsies.keep_turn_marks('default', %s, %s::text[], %s::timestamptz[], %s, %s)"
 
@@ -77,3 +78,16 @@ def test_the_time_of_claims_stays_for_a_minute(db: Session) -> None:
     keep(db, [(None, 5)], counts=True)
     assert keep(db, None, clock=160).keys() == {"table", "queue", "in_flight"}
     assert keep(db, None, clock=161) == {}
+
+
+def test_tasks_without_a_key_from_before_the_turns_are_counted_once_they_are_marked(db: Session) -> None:
+    freeze_clock(db)
+    worker = DrivenWorker(db)
+    send_keys(db, [None, None])
+    assert len(worker.claim(1)) == 1
+    move_clock(db, 60)
+    declare_queue(db, per_key=1)
+    keep(db, [(None, -inf)], clock=60, counts=True)
+    while scalar(db, "select horsies.backfill_turns('{default}', 100)"):
+        continue
+    assert worker.claim(1) == []

@@ -12,9 +12,10 @@
 -- too. `in_flight` has the time `since` after which all claims are counted, and the keys that had tasks in flight
 -- which were claimed before, with the time of the first claim of each. These marks hide nothing, and are right for any
 -- time: the caller holds the lock of the queue, under which all claims of its tasks are made, so nobody can still
--- claim a task with an earlier time. The time is `slack` before the clock nevertheless, for claims that began before
--- the keys of the queue took turns, and for a clock that is set back a little. After a greater step back, everything
--- is counted.
+-- claim a task with an earlier time. Tasks without a key are always counted completely: those that were claimed before
+-- the keys of the queue took turns do not count until `backfill_turns` marks them. The time is `slack` before the
+-- clock nevertheless, for claims that began before the keys of the queue took turns, and for a clock that is set back
+-- a little. After a greater step back, everything is counted.
 --
 -- With `uppers` null, the ranges of the priority are forgotten. The time of `in_flight` stays for a while, because the
 -- first search for it steps over all dead rows of claims.

@@ -16,8 +16,10 @@ create function horsies.keys_with_room(
 language plpgsql as $function$
 declare
     counted_since constant timestamptz := coalesce((in_flight ->> 'since')::timestamptz, '-infinity');
-    busy_keys constant text[] := array(select jsonb_array_elements_text(in_flight -> 'keys'));
-    busy_since constant timestamptz[] := array(select jsonb_array_elements_text(in_flight -> 'times'));
+    -- Tasks without a key are always counted completely: `backfill_turns` adds claims of any time to those that count.
+    busy_keys constant text[] := array[''] || array(select jsonb_array_elements_text(in_flight -> 'keys'));
+    busy_since constant timestamptz[] :=
+        array['-infinity'] || array(select jsonb_array_elements_text(in_flight -> 'times'));
     keys text[];
     due_times timestamptz[];
 begin
@@ -62,7 +64,7 @@ begin
         select count(*)::int as number from horsies.tasks t
         where per_key is not null and t.queue = queue_name and coalesce(t.task_key, '') = w.turn_key
           and t.status <> 'PENDING' and (t.task_key is not null or t.turn_key is not null)
-          and t.claimed_at >= coalesce((select b.since from unnest(busy_keys, busy_since) as b (key, since)
+          and t.claimed_at >= coalesce((select min(b.since) from unnest(busy_keys, busy_since) as b (key, since)
                                         where b.key = w.turn_key), counted_since)
     ) as claimed on true
     left join lateral (
