@@ -37,7 +37,7 @@ _FILL_SAMPLES = """
 _FILL_GROUPS = """
     insert into horsies.error_groups (task_name, digest, error_code, frame, message, is_other, first_seen, last_seen,
                                       example_id)
-    select 'add', int4send(n), 'BOOM', 'f', 'm', false, %s::timestamptz, %s::timestamptz, gen_random_uuid()
+    select 'add', int4send(n), 'BOOM', 'f', 'm', false, %s::timestamptz, %s::timestamptz, md5(n::text)::uuid
     from generate_series(1, 200) as n
 """
 _FILL_COUNTS = """
@@ -47,7 +47,7 @@ _FILL_COUNTS = """
 """
 _FILL_CURRENT = """
     insert into horsies.current_counts
-    select gen_random_uuid(), %s::timestamptz, 'default', 'add' || n %% 10, 1, 0, 0 from generate_series(1, 100) as n
+    select md5(n::text)::uuid, %s::timestamptz, 'default', 'add' || n %% 10, 1, 0, 0 from generate_series(1, 100) as n
 """
 
 

@@ -353,5 +353,5 @@ def count_of_a_worker(session: Session) -> None:
     )
     session.execute(
         "insert into horsies.current_counts"
-        " select gen_random_uuid(), date_trunc('minute', now()), 'default', 'add', 3, 2, 0"
+        " select md5(random()::text)::uuid, date_trunc('minute', now()), 'default', 'add', 3, 2, 0"
     )

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.sessions import Session, scalar
 
-QUERY = "select horsies.claim_marks(%s::text[])"
+QUERY = "select horsies.claim_marks(%s::text[], 'horsies.claim_marks')"
 TABLE = "select 'horsies.tasks'::regclass::oid::text"
 
 

@@ -10,7 +10,8 @@ type Marks = set[tuple[str, int, float]]
 
 QUERY = """
     select horsies.keep_claim_marks(
-        %s::text[], %s::text[], %s::jsonb, %s, %s::int[], %s::timestamptz[], %s, %s, 200, %s)
+        %s::text[], %s::text[], %s::jsonb, %s, %s::int[], %s::timestamptz[], %s, %s, 200, %s,
+        'horsies.claim_marks')
 """
 QUEUES = ["a", "b"]
 

@@ -98,7 +98,7 @@ declare
 
     -- Step 3, search by queue: where to begin beside many dead rows.
     may_keep_marks constant boolean := after_priority = 0 and last_priority = 100;
-    marks constant jsonb := case when may_keep_marks then horsies.claim_marks(queue_names) end;
+    marks constant jsonb := case when may_keep_marks then horsies.claim_marks(queue_names, 'horsies.claim_marks') end;
     uses_marks constant boolean := coalesce(
         clock between (marks ->> 'from')::timestamptz and (marks ->> 'until')::timestamptz, false);
     max_blocks constant int := 200;                 -- an undisturbed claim reads about one for each queue
@@ -375,7 +375,7 @@ begin
     if may_keep_marks and last_looked_at > 0 and (blocks_read > max_blocks or marks is not null) then
         perform horsies.keep_claim_marks(
             queue_names, open_queues, marks, uses_marks, looked_at, looked_at_due, last_looked_at, blocks_read,
-            max_blocks, clock);
+            max_blocks, clock, 'horsies.claim_marks');
     end if;
     if uses_marks then
         next_due := least(next_due, (marks ->> 'until')::timestamptz);

@@ -5,7 +5,7 @@
 -- Locks: none.
 -- Called by: claim_in_order, has_waiting, marks_until, plain_heads.
 -- Granted to: nobody.
-create function horsies.claim_marks(queue_names text[], setting text default 'horsies.claim_marks')
+create function horsies.claim_marks(queue_names text[], setting text)
 returns jsonb
 language plpgsql as $function$
 declare

@@ -25,7 +25,7 @@
 create function horsies.keep_claim_marks(
     queue_names text[], open_queues text[], marks jsonb, used_marks boolean, looked_at int[], first_due timestamptz[],
     last_looked_at int, blocks bigint, max_blocks int,
-    clock timestamptz, setting text default 'horsies.claim_marks'
+    clock timestamptz, setting text
 ) returns void
 language plpgsql as $function$
 declare
