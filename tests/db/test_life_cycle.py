@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -363,6 +364,7 @@ class LifeCycle(RuleBasedStateMachine):
         assert self.session.execute(_OUTCOMES).fetchone() == (0,)
 
 
+@pytest.mark.timeout(240)  # thousands of statements
 def test_any_order_of_events_is_survived(db: Session, new_session: NewSession) -> None:
     freeze_clock(db)  # for all later connections
 
