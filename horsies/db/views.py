@@ -45,7 +45,7 @@ class _Existing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What a migration has to remember of the views that it has dropped.
+    """The views that a migration has dropped, or could not drop.
 
     Attributes:
         grants: by the name of each view, the statements that grant the rights that others than its owner had.

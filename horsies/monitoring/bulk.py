@@ -68,7 +68,7 @@ class BulkAction:
 
     Attributes:
         action_id: Its id, a UUID as text. Ids are in the order of time.
-        kind: What it does with the tasks.
+        kind: Whether it cancels the tasks or sends them again.
         state: Its state.
         filter: The filter that has selected the tasks.
         statuses: The statuses of tasks to which it applies. A task that has another status when its batch is processed
@@ -79,8 +79,8 @@ class BulkAction:
         processed: How many of its tasks were processed.
         changed: How many of these were cancelled or sent again.
         created_at: When the preview was made.
-        created_by: Who has made it.
-        acted_by: Who has started or resumed it last; None: nobody.
+        created_by: The person or program that has made the preview.
+        acted_by: The person or program that has started or resumed it last; None: nobody has.
         started_at: When it was started; None: it was not.
         ended_at: When its last batch was processed; None: it was not.
         idle: For how long no batch was processed; None: it was not started.
@@ -152,7 +152,7 @@ def preview_bulk(broker: Broker, kind: BulkKind, wanted: str) -> BrokerResult[Bu
 
     Args:
         broker: The broker, which names the person who acts.
-        kind: What the action is to do.
+        kind: Whether the action cancels the tasks or sends them again.
         wanted: A filter such as ``status:failed queue:mail since:2h``; see `horsies.monitoring.filters.parse_filter`.
             It must have a term.
 

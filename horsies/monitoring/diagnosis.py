@@ -30,7 +30,7 @@ _NOTICE_WITHIN_S = 2.0
 _QUEUE_USAGE = 0.5
 _CLOCKS_DIFFER_S = 5.0
 _COUNTED = 10_000
-"""So many waiting tasks of a name in a queue are counted, so that the whole count is short beside a million tasks."""
+"""At most this number of waiting tasks of a name in a queue is counted. A count of a million would take long."""
 _ESTIMATED = 100_000
 """The server function estimates larger numbers of live tasks."""
 _LISTED = 10

@@ -14,7 +14,7 @@ OUTCOMES = ("completed", "retried", "failed", "expired", "cancelled")
 LEAST_SHARE = 1.5
 """The least width of a part of a bar in percent, so that one failed node of thousands is seen."""
 _SEEN_BY_WORKERS = ("completed", "retried", "failed")
-"""What is known of a minute that is not closed, in the order of `OUTCOMES`."""
+"""The outcomes that are known for a minute that is not closed, in the order of `OUTCOMES`."""
 
 _STEPS = (1, 2, 5, 10)
 
@@ -43,7 +43,7 @@ class Column:
         width: Its width, in percent.
         started_at: The begin of the period.
         bars: Its parts, the lowest first.
-        counts: The numbers, by what they count. What is unknown is missing.
+        counts: The numbers, by the outcome that they count. Outcomes whose number is unknown are missing.
         is_current: Whether the period is not closed: its numbers still grow.
     """
 

@@ -1,4 +1,4 @@
-"""What a worker reports about its child processes: their memory, and the last deaths. Heartbeats carry it."""
+"""The report of a worker about its child processes: their memory, and the last deaths. Heartbeats carry it."""
 
 import json
 import time

@@ -25,7 +25,7 @@ class BulkLine:
         action: The action.
         skipped: How many of its processed tasks were not changed.
         is_interrupted: Whether it runs, and no process has worked on it for 10 seconds.
-        done: What it does to tasks, as a participle.
+        done: The participle that says what happens to its tasks, such as ``cancelled``.
         bar: How many of its tasks were changed and skipped, and how many are left.
     """
 

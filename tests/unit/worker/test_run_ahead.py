@@ -46,6 +46,15 @@ def learn(parts: Parts, seconds: float = QUICK_S, *, round_trip_s: float = 0.0) 
         parts.finish(fence, seconds=seconds)
 
 
+def claim_with_time_outs(parts: Parts) -> list[Fence]:
+    """Let the worker claim four quick tasks with a time-out, and return their fences."""
+    learn(parts)
+    batch = parts.batch()
+    tasks = [claimed()._replace(timeout_ms=60_000) for _ in range(4)]
+    parts.reply(batch, claim_of(*tasks, is_filled=True))
+    return [Fence(task.id, batch.exchange_no) for task in tasks]
+
+
 @in_loop
 async def test_quick_jobs_wait_in_a_child_that_runs_several_at_the_same_time() -> None:
     async with worker_parts(children=1, concurrency=3) as parts:
@@ -82,11 +91,7 @@ async def test_a_job_of_a_limited_queue_does_not_wait_in_a_child() -> None:
 @in_loop
 async def test_the_time_out_of_a_waiting_job_begins_when_a_place_is_free() -> None:
     async with worker_parts(children=1, concurrency=2) as parts:
-        learn(parts)
-        batch = parts.batch()
-        tasks = [claimed()._replace(timeout_ms=60_000) for _ in range(4)]
-        parts.reply(batch, claim_of(*tasks, is_filled=True))
-        first, second, third, fourth = [Fence(task.id, batch.exchange_no) for task in tasks]
+        first, second, third, fourth = claim_with_time_outs(parts)
         [child] = parts.processes
         assert child.timers.keys() == {first, second}
         parts.finish(second, seconds=QUICK_S)
@@ -166,11 +171,7 @@ async def test_exchanges_with_a_near_database_are_not_spread() -> None:
 @in_loop
 async def test_the_clock_of_an_attempt_that_commits_does_not_start_again() -> None:
     async with worker_parts(children=1, concurrency=2) as parts:
-        learn(parts)
-        batch = parts.batch()
-        tasks = [claimed()._replace(timeout_ms=60_000) for _ in range(4)]
-        parts.reply(batch, claim_of(*tasks, is_filled=True))
-        first, second, third, fourth = [Fence(task.id, batch.exchange_no) for task in tasks]
+        first, second, third, fourth = claim_with_time_outs(parts)
         [child] = parts.processes
         parts.dispatcher.on_frames(child, [ipc.commit(second)])
         done = Frame(Kind.DONE, Report(first, ok=True, result=b"null", seconds=QUICK_S).encode())

@@ -25,7 +25,7 @@ begin
             where t.queue = each_name and t.status <> 'PENDING' and t.task_key is null and t.turn_key is null
             order by t.id limit most for update skip locked
         )
-        update horsies.tasks t set turn_key = '' from claimed where t.id = claimed.id;
+        update horsies.tasks t set turn_key = '' from claimed where t.id = any (array[claimed.id]);
         get diagnostics part = row_count;
         changed := changed + part;
     end loop;

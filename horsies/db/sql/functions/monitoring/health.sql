@@ -23,7 +23,7 @@ declare
 begin
     select clock_timestamp() into clock;
     -- Live rows are counted: their number in the statistics is an estimate, and can be wrong even for an empty table.
-    -- A count of millions would take longer than all the rest, and an estimate of so many rows is good enough.
+    -- A count of millions would take longer than all the rest, and an estimate is good enough then.
     select count(*) into live_rows from (select from horsies.tasks limit 100001) as live;
     select s.n_dead_tup, case when live_rows > 100000 then greatest(live_rows, s.n_live_tup) else live_rows end
     into dead_rows, live_rows

@@ -24,7 +24,7 @@ begin
             where t.queue = queue_name and t.status = 'PENDING' and not t.held and t.turn_key is not null
             order by t.priority, t.turn_key, t.run_at, t.id limit most for update skip locked
         )
-        update horsies.tasks t set turn_key = null from back where t.id = back.id;
+        update horsies.tasks t set turn_key = null from back where t.id = any (array[back.id]);
         get diagnostics moved = row_count;
         if moved = 0 and not exists (
             select from horsies.tasks t
@@ -53,7 +53,7 @@ begin
               and t.status = 'PENDING' and not t.held and t.turn_key is null
             order by t.run_at, t.id limit most - moved for update skip locked
         )
-        update horsies.tasks t set turn_key = coalesce(t.task_key, '') from due where t.id = due.id;
+        update horsies.tasks t set turn_key = coalesce(t.task_key, '') from due where t.id = any (array[due.id]);
         get diagnostics part = row_count;
         moved := moved + part;
     end loop;

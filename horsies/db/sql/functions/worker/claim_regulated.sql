@@ -52,7 +52,7 @@ declare
     promoted int;
     pruned_until text;
     heads jsonb;                                    -- of a queue: the due times of the first rows by priority
-    plain_heads jsonb := '{}';                      -- the heads of all regulated queues
+    heads_of_queues jsonb := '{}';                  -- `heads` of all regulated queues
 begin
     select w.cluster_cap into cluster_limit from horsies.workers w where w.id = claiming_worker;
     if not found then
@@ -86,7 +86,7 @@ begin
                 heads := horsies.plain_heads(item.name, clock);
             end if;
         end if;
-        plain_heads := plain_heads || jsonb_build_object(item.name, heads);
+        heads_of_queues := heads_of_queues || jsonb_build_object(item.name, heads);
         pruned_until := horsies.prune_flow(
             item.name, item.has_holds, positions #>> array[item.name, no_priority, 'after'], clock);
         if pruned_until is distinct from positions #>> array[item.name, no_priority, 'after'] then
@@ -103,7 +103,7 @@ begin
     loop
         select min(head.priority) into at_priority
         from unnest(regulated) as r (name) cross join lateral (
-            select h.priority::int from jsonb_object_keys(plain_heads -> r.name) as h (priority)
+            select h.priority::int from jsonb_object_keys(heads_of_queues -> r.name) as h (priority)
             where h.priority::int > reached
             union all
             select t.priority from horsies.turn_head(r.name, reached, clock) as t
@@ -125,7 +125,7 @@ begin
                 from horsies.claim_from_queue(
                     claiming_worker, exchange, still_wanted, still_free, source, at_priority, known_names, singly,
                     clock, (positions #> array[source, at_priority::text])::json,
-                    (plain_heads #>> array[source, at_priority::text])::timestamptz) as r
+                    (heads_of_queues #>> array[source, at_priority::text])::timestamptz) as r
                 where source <> ''
             loop
                 if item.id is null then

@@ -1,7 +1,6 @@
 -- Purpose: List the priorities at which tasks of a regulated queue wait in the order of their due times, and not for
 -- their turns, as a JSON object with the due times of the first of them. The session keeps marks of the queue beside
--- many dead rows, as `claim_in_order` does. If the search began at such marks, `looks_in` says after how many seconds
--- everything is looked at again.
+-- many dead rows, as `claim_in_order` does; `marks_until` says when everything is looked at again.
 --
 -- Planner settings: see docs/architecture.md.
 -- Locks: none.
